@@ -1,0 +1,1 @@
+"""Attacks, one file each; files named for what attacks share are helpers."""

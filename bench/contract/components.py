@@ -1,0 +1,381 @@
+"""Interfaces of models, defenses, priors and attacks.
+
+Every component is a frozen dataclass: its fields are its options, exactly the keys of its YAML
+file, checked in ``__post_init__`` with :func:`bench.contract.errors.require`. Its class attributes
+say what it needs and offers, so that a plan can tell which combinations make sense.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bench.contract.data import Card, Goal, Modality, Split, Victims
+from bench.contract.exposure import Access, Exposure, at_least
+
+
+# ---------------------------------------------------------------- models and training
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training records.
+        batch_size: records per step.
+        lr: learning rate.
+        optimizer: ``adam`` or ``sgd`` (momentum 0.9).
+        weight_decay: decoupled L2 coefficient (AdamW) or L2 (SGD).
+        schedule: ``constant`` or ``cosine``.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+
+
+class Network(nn.Module):
+    """Hidden blocks and a linear head; ``forward`` returns logits ``[n, n_classes]``.
+
+    Defenses act on this shape: dropout goes after each block, freezing fixes the first blocks.
+    A softmax regression has no block.
+    """
+
+    def __init__(self, blocks: nn.Sequential, head: nn.Linear) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.head = head
+
+    def features(self, x: Tensor) -> Tensor:
+        """Input of the head, ``[n, head.in_features]``."""
+        return torch.flatten(self.blocks(x), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[n, n_classes]`` of records ``[n, *shape]``."""
+        out: Tensor = self.head(self.features(x))
+        return out
+
+
+class Model(ABC):
+    """An architecture with its training recipe."""
+
+    modalities: ClassVar[frozenset[Modality]]
+    offers: ClassVar[frozenset[str]] = frozenset()
+    """``blocks`` if it has hidden blocks."""
+    reference: ClassVar[str]
+    """Name of the scikit-learn baseline its undefended utility must come within 2 points of."""
+
+    @property
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """The undefended training recipe."""
+
+    @abstractmethod
+    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+        """A freshly initialised network; the same seed gives the same weights."""
+
+
+@dataclass(frozen=True)
+class PrivacyLedger:
+    """What a differentially private training spent (PROTOCOL 4.1).
+
+    Attributes:
+        epsilon: the reported budget, by ``accountant``.
+        delta: at most 1 / (10 n).
+        accountant: ``prv``; ``epsilon_rdp`` is the same run by Renyi accounting.
+        epsilon_rdp: the same run's budget by the RDP accountant.
+        unit: ``record``.
+        neighbour_relation: ``add_remove``.
+        sampling: the scheme actually executed: ``poisson``.
+        sample_rate: from the engine's own history, not from the configuration.
+        steps: noisy steps counted for the released weights, empty batches included.
+        noise_multiplier: sigma.
+        clip_norm: C.
+        expected_batch: sample_rate times n.
+        empty_batches: Poisson batches without a record (noise-only steps).
+        epsilon_total_basis: how tuning was accounted.
+        rng: ``seeded (not for release)``.
+        libraries: library name to version.
+    """
+
+    epsilon: float
+    delta: float
+    accountant: str
+    epsilon_rdp: float
+    unit: str
+    neighbour_relation: str
+    sampling: str
+    sample_rate: float
+    steps: int
+    noise_multiplier: float
+    clip_norm: float
+    expected_batch: float
+    empty_batches: int
+    epsilon_total_basis: str
+    rng: str
+    libraries: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What training did.
+
+    Attributes:
+        epochs: passes over the data.
+        steps: optimiser steps.
+        final_loss: mean cross-entropy of the last epoch.
+        train_accuracy: on the training records, after training, evaluation mode.
+        public_records: public records used by the defense.
+        privacy: the ledger of a differentially private training.
+    """
+
+    epochs: int
+    steps: int
+    final_loss: float
+    train_accuracy: float
+    public_records: int = 0
+    privacy: PrivacyLedger | None = None
+
+
+class Trainer(Protocol):
+    """The one training loop, as a defense sees it."""
+
+    def build(self, n_classes: int, seed: int) -> Network:
+        """A fresh network of the target's architecture with ``n_classes`` outputs."""
+
+    def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
+        """Train the parameters of ``network`` that require gradients, in place.
+
+        ``seed`` decides the order of batches only (its own generator), so two defenses with the
+        same seed see the same batches.
+
+        Raises:
+            DivergedError: the loss became NaN or Inf.
+        """
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What a training-time defense may use. There is no test split in it, by design.
+
+    Attributes:
+        card: the public description of the data.
+        public: the public split.
+        trainer: the shared training loop and architecture.
+        seed: of training; the same for every defense in a repeat.
+        device: torch device name.
+    """
+
+    card: Card
+    public: Split
+    trainer: Trainer
+    seed: int
+    device: str
+
+
+# ---------------------------------------------------------------- defenses
+class Defense(ABC):
+    """Anything the owner does to leak less.
+
+    Attributes:
+        covers: access levels at which it can change what an attack sees. A release defense does
+            not cover ``weights``: there the board prints "no effect".
+        adaptive_attacks: names of attack options that adapt to it (option, not class).
+        paper: citation.
+        needs: what the model must offer (``blocks``).
+        zero: options at which it must equal no defense bit for bit; None where it has no strength.
+        probe: options that differ from ``zero``, for ``invbench check``; empty: the defaults.
+    """
+
+    covers: ClassVar[frozenset[Access]]
+    adaptive_attacks: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "table", "basket"})
+    zero: ClassVar[Mapping[str, Any] | None] = None
+    probe: ClassVar[Mapping[str, Any]] = {}
+
+
+class TrainingDefense(Defense):
+    """A defense that changes what is trained: every hook has a do-nothing default."""
+
+    covers = frozenset({"labels", "scores", "weights"})
+
+    def sanitize(self, train: Split, context: TrainingContext) -> Split:
+        """Change the training records."""
+        return train
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Change the training recipe."""
+        return recipe
+
+    def adapt(self, network: Network, context: TrainingContext) -> Network:
+        """Change the freshly initialised network (architecture, weights, frozen parameters)."""
+        return network
+
+    def fit(
+        self, network: Network, train: Split, recipe: Recipe, context: TrainingContext
+    ) -> FitReport:
+        """Train in place. At most one defense of a stack overrides this."""
+        return context.trainer.fit(network, train, recipe, context.seed)
+
+
+class ReleaseDefense(Defense):
+    """A defense that changes what is answered; it shares the undefended target."""
+
+    covers = frozenset({"scores"})
+
+    def offered(self, access: Access) -> Access:
+        """The access left where the deployment offered ``access``; label-only lowers scores."""
+        return access
+
+    def check_classes(self, n_classes: int) -> None:
+        """Raise UserError where an option is impossible for ``n_classes`` (k > classes)."""
+        return
+
+    @abstractmethod
+    def release(self, scores: Tensor) -> Tensor:
+        """Map scores ``[n, n_classes]`` (rows sum to 1) to what is answered.
+
+        Row by row and batch-size invariant. The argmax of each row is kept.
+        """
+
+
+# ---------------------------------------------------------------- what the attacker holds
+@dataclass(frozen=True)
+class Knowledge:
+    """What an attacker holds besides the exposure (knowledge set in ``held``, PROTOCOL 1.1).
+
+    Attributes:
+        held: codes such as ``{"K2", "K3", "K4"}``.
+        card: the public description of the data.
+        public: auxiliary records, disjoint from the members.
+        defense: the defense's layers and options, in order (Kerckhoffs, K4).
+        classes: class-representative goal: int64 ``[t]`` target classes.
+        partial: attribute goal: the victims' records with the sensitive columns zeroed and
+            ``s=None``; true labels ``y`` included.
+        observed: output-reconstruction goal: what the deployment answered for the victims,
+            scores ``[n, n_classes]`` or labels int64 ``[n]``.
+        victim_labels: output-reconstruction goal: the victims' published labels int64 ``[n]``,
+            for the label-aware baseline.
+        prior: tensors of the attack's fitted prior.
+    """
+
+    held: frozenset[str]
+    card: Card
+    public: Split
+    defense: tuple[Mapping[str, Any], ...] = ()
+    classes: Tensor | None = None
+    partial: Split | None = None
+    observed: Tensor | None = None
+    victim_labels: Tensor | None = None
+    prior: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Prior(ABC):
+    """A model fitted on what the attacker holds, shared by every attack that names it.
+
+    A frozen dataclass like every component. It returns tensors, which the store keeps as
+    safetensors; nothing is pickled.
+    """
+
+    @abstractmethod
+    def fit(self, knowledge: Knowledge, seed: int, device: str) -> dict[str, Tensor]:
+        """Fit on ``knowledge`` (without ``prior``) and return named tensors."""
+
+
+# ---------------------------------------------------------------- attacks
+@dataclass(frozen=True)
+class Reconstruction:
+    """What an attack returns.
+
+    Attributes:
+        values: per goal: ``class_representative`` one record per target class ``[t, *shape]``;
+            ``attribute`` a score per candidate value ``[n, n_values]``, larger is likelier;
+            ``output_reconstruction`` a score per item ``[n, n_items]``, larger is likelier.
+        info: plain JSON values worth keeping: why it stopped, steps, the attacker-visible
+            objective, the convergence figure of PROTOCOL C7.
+    """
+
+    values: Tensor
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Attack(ABC):
+    """An algorithm that sees an exposure plus declared knowledge.
+
+    A subclass is a frozen dataclass with at least the field ``access``.
+
+    Attributes:
+        goal: what it returns.
+        modalities: data it works on.
+        accesses: access levels it can run at; ``access`` is one of them.
+        knowledge: the codes it uses.
+        paper: citation with section or equation.
+        adaptive_to: names of defenses it adapts to.
+        generated: whether its reconstructions may be pictured (images).
+    """
+
+    goal: ClassVar[Goal]
+    modalities: ClassVar[frozenset[Modality]]
+    accesses: ClassVar[tuple[Access, ...]]
+    knowledge: ClassVar[frozenset[str]]
+    paper: ClassVar[str]
+    adaptive_to: ClassVar[tuple[str, ...]] = ()
+    access: Access
+
+    @abstractmethod
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """Attack; everything that is random follows from ``seed``."""
+
+    def usable_at(self, offered: Access) -> bool:
+        """Whether a deployment offering ``offered`` exposes enough."""
+        return at_least(offered, self.access)
+
+
+# ---------------------------------------------------------------- scoring
+@dataclass(frozen=True)
+class Truth:
+    """What the judge knows.
+
+    Attributes:
+        splits: the data.
+        victims: members and matched non-members (attribute and output goals).
+        classes: target classes (class-representative goal).
+        evaluator: tensors of the fitted evaluator.
+    """
+
+    splits: Any
+    victims: Victims | None
+    classes: Tensor | None
+    evaluator: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A goal's metric on one reconstruction.
+
+    Attributes:
+        metric: name of the headline metric.
+        members: its value on the training members, in [0, 1]: the attack's success ``s``.
+        nonmembers: its value on matched non-members, in [0, 1].
+        ceiling: its value for the private truth itself, ``s_ceil``.
+        extra: further metrics by name, finite.
+        outcomes: per-target tensors of equal length, for pairing and re-analysis.
+    """
+
+    metric: str
+    members: float
+    nonmembers: float
+    ceiling: float
+    extra: Mapping[str, float] = field(default_factory=dict)
+    outcomes: Mapping[str, Tensor] = field(default_factory=dict)

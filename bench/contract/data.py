@@ -1,0 +1,246 @@
+"""Private records with named splits, and the card that describes them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bench.contract.errors import require
+
+Modality = Literal["image", "table", "basket"]
+Goal = Literal["class_representative", "output_reconstruction", "attribute"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Records of one split.
+
+    Attributes:
+        x: float32 ``[n, *shape]``. Images are ``[n, channels, height, width]`` in [0, 1]; tables
+            are encoded (numeric columns standardised with public statistics, categories
+            one-hot); baskets are 0/1.
+        y: int64 ``[n]`` class labels in ``[0, n_classes)``.
+        person: int64 ``[n]``, the privacy unit each record belongs to.
+        s: int64 ``[n]`` value of the sensitive attribute, tables only.
+    """
+
+    x: Tensor
+    y: Tensor
+    person: Tensor
+    s: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Tensor) -> Split:
+        """The records at ``index`` (int64 or bool), in that order."""
+        return Split(
+            self.x[index],
+            self.y[index],
+            self.person[index],
+            None if self.s is None else self.s[index],
+        )
+
+    def to(self, device: str) -> Split:
+        """The same records on ``device``."""
+        s = None if self.s is None else self.s.to(device)
+        return replace(
+            self, x=self.x.to(device), y=self.y.to(device), person=self.person.to(device), s=s
+        )
+
+
+@dataclass(frozen=True)
+class Sensitive:
+    """The sensitive attribute of a table.
+
+    Attributes:
+        name: the attribute.
+        values: names of its values.
+        columns: ``(start, stop)`` of the encoded columns that hold it.
+        codes: one row per value: what those columns hold for it, ``len(values) x (stop - start)``.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    columns: tuple[int, int]
+    codes: tuple[tuple[float, ...], ...]
+
+    def hide(self, x: Tensor) -> Tensor:
+        """A copy of ``x`` ``[n, d]`` with the sensitive columns set to 0."""
+        hidden = x.clone()
+        hidden[:, self.columns[0] : self.columns[1]] = 0.0
+        return hidden
+
+    def candidates(self, x: Tensor) -> Tensor:
+        """``x`` ``[n, d]`` completed with every value: ``[n, n_values, d]``."""
+        out = x.unsqueeze(1).repeat(1, len(self.values), 1)
+        codes = torch.tensor(self.codes, dtype=x.dtype, device=x.device)
+        out[:, :, self.columns[0] : self.columns[1]] = codes
+        return out
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is publicly known of a data set: everything an attacker may also read.
+
+    Attributes:
+        name: the data set.
+        sector: ``medical``, ``retail``, ``face`` or ``credit``.
+        modality: ``image``, ``table`` or ``basket``.
+        shape: shape of one record.
+        class_names: names of the classes, in label order.
+        privacy_unit: ``record`` or ``person``: what one row of harm is.
+        source: where the data comes from, with the credit its terms ask for.
+        terms: licence or terms stated at the source.
+        publishable: whether a published report may show records.
+        sensitive: the sensitive attribute (tables).
+        columns: encoded column names (tables) or item names (baskets).
+        sensitive_items: indices of items whose recovery weighs most (baskets).
+    """
+
+    name: str
+    sector: str
+    modality: Modality
+    shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    privacy_unit: Literal["record", "person"]
+    source: str
+    terms: str
+    publishable: bool
+    sensitive: Sensitive | None = None
+    columns: tuple[str, ...] = ()
+    sensitive_items: tuple[int, ...] = ()
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The named splits of a data set for one repeat.
+
+    Attributes:
+        card: the public description.
+        train: members: the target is trained on these.
+        test: held-out records of the same people or population; never seen by training,
+            by a defense or by an attack.
+        public: the attacker's (and a defense's) auxiliary data, disjoint from ``train`` in
+            records and, for faces, in people. Its labels are its own people for faces, the same
+            classes elsewhere.
+        facts: what the loader checked and counted: ``sha256``, ``n_rows``, ``class_counts``,
+            ``duplicates_across_splits``, ``split_protocol`` and whatever else it found.
+    """
+
+    card: Card
+    train: Split
+    test: Split
+    public: Split
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Victims:
+    """Records under attack: members and as many matched non-members, shuffled together.
+
+    ``member`` (bool ``[n]``) is the judge's and never reaches an attack.
+    """
+
+    records: Split
+    member: Tensor
+
+
+class Dataset(ABC):
+    """A data set: a frozen dataclass whose fields are its options.
+
+    Class attributes say, before anything is loaded, what it can be used for.
+    """
+
+    sector: ClassVar[str]
+    modality: ClassVar[Modality]
+    goals: ClassVar[tuple[Goal, ...]]
+    utility_metric: ClassVar[str]
+    """``accuracy`` or ``balanced_accuracy``: the headline utility, available at every access."""
+    embedded: ClassVar[bool]
+    """Whether it needs no files."""
+
+    def missing(self, data_root: Path | None) -> str | None:
+        """One sentence saying which file is missing and where to get it; None if all is there."""
+        return None
+
+    @abstractmethod
+    def load(self, seed: int, data_root: Path | None) -> Splits:
+        """Load and split the data.
+
+        Args:
+            seed: decides the split (and, for generators, the records).
+            data_root: folder of data sets; embedded data ignores it.
+
+        Raises:
+            UserError: missing, corrupt or degenerate data.
+        """
+
+
+def check_splits(splits: Splits) -> None:
+    """Refuse splits that would make a benchmark meaningless (PROTOCOL 3.6, C9).
+
+    Raises:
+        UserError: an empty split, NaN or Inf, labels out of range, a training set with one
+            class, images outside [0, 1], or people shared by ``train`` and ``public``.
+    """
+    card = splits.card
+    for name in ("train", "test", "public"):
+        split: Split = getattr(splits, name)
+        where = f"Data set '{card.name}', split '{name}'"
+        require(len(split) > 0, f"{where} is empty; use more records or another split fraction.")
+        require(
+            bool(torch.isfinite(split.x).all()),
+            f"{where} holds NaN or Inf; impute or drop those records in the loader.",
+        )
+        require(
+            tuple(split.x.shape[1:]) == card.shape,
+            f"{where} has records of shape {tuple(split.x.shape[1:])}, the card says {card.shape}.",
+        )
+        require(
+            len(split) == len(split.y) == len(split.person),
+            f"{where} has {len(split)} records, {len(split.y)} labels, {len(split.person)} owners.",
+        )
+        if card.modality == "image":
+            require(
+                float(split.x.min()) >= 0.0 and float(split.x.max()) <= 1.0,
+                f"{where} has pixels outside [0, 1]; scale them in the loader.",
+            )
+        if card.sensitive is not None:
+            require(split.s is not None, f"{where} lacks the sensitive attribute.")
+    for name in ("train", "test"):
+        y = getattr(splits, name).y
+        require(
+            int(y.min()) >= 0 and int(y.max()) < card.n_classes,
+            f"Data set '{card.name}', split '{name}' has labels outside [0, {card.n_classes}).",
+        )
+    require(
+        len(torch.unique(splits.train.y)) > 1,
+        f"Data set '{card.name}' has one class only in 'train' (label entropy 0): "
+        "the file is corrupt or the target column is wrong.",
+    )
+    require(
+        not bool(torch.isin(splits.train.person, splits.public.person).any()),
+        f"Data set '{card.name}' shares people between 'train' and 'public'; "
+        "the attacker's data must be disjoint.",
+    )
+
+
+def duplicates_across(splits: Splits) -> int:
+    """Number of distinct records that stand in more than one split, bit for bit."""
+    seen = [
+        {row.numpy().tobytes() for row in split.x.cpu().flatten(1)}
+        for split in (splits.train, splits.test, splits.public)
+    ]
+    return len((seen[0] & seen[1]) | (seen[0] & seen[2]) | (seen[1] & seen[2]))

@@ -1,0 +1,1 @@
+"""From a config to records: plan, driver, back ends, stages, store, tracking."""

@@ -1,0 +1,1 @@
+"""Metrics and evaluators: how a reconstruction is judged."""

@@ -1,0 +1,1 @@
+"""Architectures and the one training loop."""

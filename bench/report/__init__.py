@@ -1,0 +1,1 @@
+"""From records to boards: pure functions of one long table."""
