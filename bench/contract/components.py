@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from bench.contract.data import Card, Goal, Modality, Split, Victims
+from bench.contract.data import Card, Goal, Modality, Split, Splits, Victims
 from bench.contract.exposure import Access, Exposure, at_least
 
 
@@ -320,7 +320,6 @@ class Attack(ABC):
         knowledge: the codes it uses.
         paper: citation with section or equation.
         adaptive_to: names of defenses it adapts to.
-        generated: whether its reconstructions may be pictured (images).
     """
 
     goal: ClassVar[Goal]
@@ -354,7 +353,7 @@ class Truth:
         evaluator: tensors of the fitted evaluator.
     """
 
-    splits: Any
+    splits: Splits
     victims: Victims | None
     classes: Tensor | None
     evaluator: Mapping[str, Tensor]
@@ -366,14 +365,16 @@ class Score:
 
     Attributes:
         metric: name of the headline metric.
-        members: its value on the training members, in [0, 1]: the attack's success ``s``.
-        nonmembers: its value on matched non-members, in [0, 1].
+        value: the attack's success ``s``, in [0, 1].
+        members: the same metric judged against training members only, in [0, 1].
+        nonmembers: the same metric judged against matched non-members, in [0, 1].
         ceiling: its value for the private truth itself, ``s_ceil``.
         extra: further metrics by name, finite.
         outcomes: per-target tensors of equal length, for pairing and re-analysis.
     """
 
     metric: str
+    value: float
     members: float
     nonmembers: float
     ceiling: float

@@ -115,7 +115,7 @@ class _Metered(nn.Module):
             def count(_: Any) -> None:
                 meter.backward_passes += rows
 
-            out.register_hook(count)
+            out.register_hook(count)  # type: ignore[no-untyped-call]
         return out
 
 

@@ -1,0 +1,216 @@
+"""The record of a trial: typed, versioned, immutable JSON (PROTOCOL 6).
+
+A record is a view joined from the outcomes of the nodes it names; it is written once and never
+edited. Non-finite numbers are None: JSON has no NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "1.0.0"
+"""Version of this schema; readers refuse a newer major version."""
+
+Status = Literal["done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled"]
+STATUSES: tuple[Status, ...] = (
+    "done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled",
+)  # fmt: skip
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Failure(_Frozen):
+    """Why a node did not end in ``done``."""
+
+    type: str
+    """Exception class, or ``Timeout``, ``WorkerCrashed``, ``Upstream``."""
+    message: str
+    """One sentence."""
+    traceback: str = ""
+    """Traceback text of the worker."""
+    node: str = ""
+    """Identity of the node that failed, where it is not this one (``skipped: upstream``)."""
+
+
+class Cell(_Frozen):
+    """The coordinates of a trial in its grid."""
+
+    dataset: str
+    model: str
+    defense: str
+    """Row name, variants included: ``dp_sgd[epsilon=3]``."""
+    attack: str
+    """Attack name, variants included."""
+    seed: int = Field(ge=0)
+    """Repeat number."""
+
+    def key(self) -> str:
+        """``dataset/model/defense/attack/seed``."""
+        return f"{self.dataset}/{self.model}/{self.defense}/{self.attack}/{self.seed}"
+
+
+class Data(_Frozen):
+    """What was attacked."""
+
+    sector: str
+    modality: str
+    source: str
+    terms: str
+    privacy_unit: str
+    publishable: bool
+    """Whether a published report may show records."""
+    class_names: list[str] = []
+    facts: dict[str, Any] = {}
+    """sha256, n_rows, n_train, n_test, n_public, class_counts, duplicates_across_splits, ..."""
+
+
+class Target(_Frozen):
+    """The trained model behind the defense."""
+
+    params: dict[str, Any] = {}
+    """Options of the model."""
+    n_params: int | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    final_loss: float | None = None
+    train_accuracy: float | None = None
+    public_records: int = 0
+    """Public records the defense used."""
+    sha256: str = ""
+    """Digest of the weights."""
+
+
+class DefenseInfo(_Frozen):
+    """What the owner did."""
+
+    layers: list[dict[str, Any]] = []
+    """Layers in order, each with ``_target_`` and its options."""
+    covers: list[str] = []
+    """Access levels at which it acts; elsewhere the row is flagged ``no_effect``."""
+    adaptive_attacks: list[str] = []
+    paper: str = ""
+
+
+class Privacy(_Frozen):
+    """Ledger of a differentially private training (PROTOCOL 4.1)."""
+
+    epsilon: float
+    delta: float
+    accountant: str
+    epsilon_rdp: float
+    unit: str
+    neighbour_relation: str
+    sampling: str
+    sample_rate: float
+    steps: int
+    noise_multiplier: float
+    clip_norm: float
+    expected_batch: float
+    empty_batches: int
+    epsilon_total_basis: str
+    rng: str
+    libraries: dict[str, str]
+
+
+class AttackInfo(_Frozen):
+    """How it was attacked."""
+
+    params: dict[str, Any] = {}
+    paper: str = ""
+    knowledge: list[str] = []
+    """Knowledge codes, K0..K5."""
+    adaptive_to: list[str] = []
+    info: dict[str, Any] = {}
+    """What the attack reports: stop reasons, steps, convergence."""
+
+
+class Budget(_Frozen):
+    """What the attacker spent."""
+
+    queries: int = 0
+    queries_cap: int | None = None
+    forward_passes: int = 0
+    backward_passes: int = 0
+
+
+class Scored(_Frozen):
+    """Leakage on the common scale (DESIGN 6, PROTOCOL 2.0)."""
+
+    metric: str
+    value: float
+    """s: the attack's success."""
+    s_base: float
+    """Success of the best attacker without the model, with the same knowledge."""
+    s_base_attack: str
+    """Which baseline that was."""
+    s_ceil: float
+    """The metric for the private truth itself."""
+    L: float | None
+    """(s - s_base) / (s_ceil - s_base), unclipped; None where the headroom is below 0.10."""
+    M: float | None
+    """Member-specific leakage: members minus matched non-members."""
+    members: float
+    nonmembers: float
+    extra: dict[str, float] = {}
+
+
+class Utility(_Frozen):
+    """Usefulness of the released model on the test split."""
+
+    metric: str
+    value: float
+    reference: float | None = None
+    """The same metric of a plain scikit-learn baseline on the same split."""
+    all: dict[str, float | None] = {}
+    """accuracy, balanced_accuracy, auroc, log_loss, ece15, brier; None: not available."""
+
+
+class Times(_Frozen):
+    """Seconds of one worker's wall time."""
+
+    train_s: float | None = None
+    attack_s: float | None = None
+    score_s: float | None = None
+    peak_rss_mb: float | None = None
+
+
+class TrialRecord(_Frozen):
+    """One trial: one cell of the grid, ended."""
+
+    schema_version: str = SCHEMA_VERSION
+    protocol_version: str
+    benchmark_version: str
+    trial_id: str
+    cell: Cell
+    goal: str
+    access: str
+    """What the attack used, not what the deployment offered."""
+    status: Status
+    error: Failure | None = None
+    data: Data
+    target: Target = Target()
+    defense: DefenseInfo = DefenseInfo()
+    privacy: Privacy | None = None
+    attack: AttackInfo = AttackInfo()
+    budget: Budget = Budget()
+    evaluator: dict[str, float] = {}
+    """Held-out accuracy and oracle score of each evaluator."""
+    score: Scored | None = None
+    utility: Utility | None = None
+    flags: list[str] = []
+    """``no_effect``, ``no_headroom``, ``straw_man``, ``dirty``, ``non_adaptive``."""
+    times: Times = Times()
+    nodes: dict[str, str] = {}
+    """Node kind to node identity: where every part of this record comes from."""
+    env: dict[str, Any] = {}
+    """git_commit, git_dirty, device, threads, python, libraries, of the attack's worker."""
+    created_utc: str
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a trial record."""
+    return TrialRecord.model_json_schema()
