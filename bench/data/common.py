@@ -1,0 +1,285 @@
+"""What every loader does: hash, split, encode with public statistics, count, refuse."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import Tensor
+
+from bench.contract import Card, Sensitive, Split, Splits, check_splits, duplicates_across, require
+
+Ints = npt.NDArray[np.int64]
+Indices = tuple[Ints, Ints, Ints]
+"""Row numbers of train, test, public."""
+
+
+# ---------------------------------------------------------------- files
+def missing_path(name: str, data_root: Path | None, path: str, source: str) -> str | None:
+    """One sentence saying that ``data_root/path`` is not there; None if it is.
+
+    Args:
+        name: the data set.
+        data_root: folder of data sets, None if none was given.
+        path: file or folder below it.
+        source: where to get it.
+    """
+    if data_root is not None and (data_root / path).exists():
+        return None
+    where = Path(path) if data_root is None else data_root / path
+    return (
+        f"Data set '{name}' needs '{where}', which is missing: get it from {source}, keep it as "
+        f"'{path}' in a folder of data sets and name that folder with data_root=FOLDER."
+    )
+
+
+def require_files(missing: str | None, data_root: Path | None) -> Path:
+    """The data root, or a UserError made of the ``missing`` sentence."""
+    require(missing is None and data_root is not None, missing or "data_root is not set.")
+    assert data_root is not None
+    return data_root
+
+
+def sha256_of_files(paths: Iterable[Path]) -> str:
+    """Content hash of files in the given order; names and dates do not enter."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def sha256_of_arrays(*arrays: npt.NDArray[Any] | Tensor) -> str:
+    """Content hash of arrays: type, shape and little-endian values."""
+    digest = hashlib.sha256()
+    for item in arrays:
+        array = np.ascontiguousarray(item.numpy() if isinstance(item, Tensor) else item)
+        array = array.astype(array.dtype.newbyteorder("<"))
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def check_sha256(name: str, what: str, expected: str | None, found: str) -> None:
+    """Refuse another copy of the data than the one results are comparable with.
+
+    Args:
+        name: the data set.
+        what: the file, folder or array that was hashed.
+        expected: 64 hex digits; None: any copy is accepted.
+        found: 64 hex digits.
+
+    Raises:
+        UserError: the hashes differ.
+    """
+    require(
+        expected is None or expected == found,
+        f"Data set '{name}': {what} has sha256 {found}, expected {expected}; it is another or a "
+        "damaged copy, and results on it would not be comparable. Get the copy named in its "
+        f"source, or accept this one with dataset.{name}.sha256=null (recorded, not checked).",
+    )
+
+
+def check_sha256_option(name: str, value: str | None) -> None:
+    """Refuse a ``sha256`` option that is no hash."""
+    require(
+        value is None or (len(value) == 64 and set(value) <= set("0123456789abcdef")),
+        f"dataset.{name}.sha256 is '{value}'; allowed: 64 lower-case hex digits, or null to "
+        "accept any copy.",
+    )
+
+
+# ---------------------------------------------------------------- splitting
+def check_fractions(name: str, train: float, public: float) -> None:
+    """Refuse split fractions that leave a split empty."""
+    require(
+        min(train, public) > 0.0 and train + public < 1.0,
+        f"dataset.{name}: train={train} and public={public} are shares of the records; both must "
+        "be above 0 and their sum below 1, since the rest is 'test'.",
+    )
+
+
+def stratified(name: str, strata: Ints, train: float, public: float, seed: int) -> Indices:
+    """Split rows into train, test and public with equal shares of every stratum.
+
+    Args:
+        name: the data set, for the error message.
+        strata: int64 ``[n]``.
+        train: share of the rows, in (0, 1).
+        public: share of the rows, in (0, 1).
+        seed: decides who goes where.
+
+    Raises:
+        UserError: a stratum has too few rows to stand in every split.
+    """
+    n, rows = len(strata), np.arange(len(strata))
+    try:
+        rest, of_public = train_test_split(
+            rows, test_size=round(public * n), stratify=strata, random_state=seed
+        )
+        of_train, of_test = train_test_split(
+            rest, train_size=round(train * n), stratify=strata[rest], random_state=seed
+        )
+    except ValueError as error:
+        _, counts = np.unique(strata, return_counts=True)
+        require(
+            False,
+            f"Data set '{name}' cannot be split with train={train}, public={public}: {n} records, "
+            f"smallest class or group has {counts.min()} ({error}) Check the file, or change the "
+            "fractions.",
+        )
+    return of_train, of_test, of_public
+
+
+# ---------------------------------------------------------------- tables
+def encode(
+    name: str,
+    frame: pd.DataFrame,
+    *,
+    numeric: Sequence[str],
+    categories: Mapping[str, Sequence[Any]],
+    sensitive: str,
+    public: Ints,
+) -> tuple[Tensor, tuple[str, ...], tuple[int, int]]:
+    """Standardise numeric columns with public statistics and one-hot the others.
+
+    The statistics come from the public rows alone, so the encoding spends none of the members'
+    privacy; the categories are the documented ones, so the width does not depend on the split.
+
+    Args:
+        name: the data set, for error messages.
+        frame: one row per record.
+        numeric: columns to standardise.
+        categories: column to its documented values, to one-hot.
+        sensitive: the one of them whose encoded columns are wanted; it comes first.
+        public: rows whose mean and standard deviation are used.
+
+    Returns:
+        float32 ``[n, d]``, the d column names, and ``(start, stop)`` of the sensitive columns.
+
+    Raises:
+        UserError: NaN, Inf or a value that is not documented.
+    """
+    names = [sensitive, *(c for c in categories if c != sensitive)]
+    for column in names:
+        unknown = set(frame[column].dropna()) - set(categories[column])
+        require(
+            not unknown and not frame[column].isna().any(),
+            f"Data set '{name}', column '{column}' holds {sorted(map(str, unknown)) or 'gaps'}; "
+            f"allowed: {list(categories[column])}. The file is corrupt or another version.",
+        )
+    values = frame[list(numeric)].to_numpy(np.float64)
+    require(
+        bool(np.isfinite(values).all()),
+        f"Data set '{name}' holds NaN or Inf in "
+        f"{[c for c, ok in zip(numeric, np.isfinite(values).all(0), strict=True) if not ok]}; "
+        "the file is corrupt: get it again.",
+    )
+    encoder = ColumnTransformer(
+        [
+            ("one_hot", OneHotEncoder(
+                categories=[list(categories[c]) for c in names], sparse_output=False
+            ), names),
+            ("standardise", StandardScaler(), list(numeric)),
+        ],
+        verbose_feature_names_out=False,
+    )  # fmt: skip
+    encoder.fit(frame.iloc[public])
+    x = torch.from_numpy(np.asarray(encoder.transform(frame), dtype=np.float32))
+    return x, tuple(encoder.get_feature_names_out()), (0, len(categories[sensitive]))
+
+
+def one_hot_sensitive(name: str, values: Sequence[str], columns: tuple[int, int]) -> Sensitive:
+    """The description of a one-hot encoded sensitive attribute."""
+    codes = tuple(tuple(map(float, row)) for row in np.eye(len(values)))
+    return Sensitive(name, tuple(values), columns, codes)
+
+
+def imputer_auc(splits: Splits) -> float:
+    """How well the sensitive attribute is guessed without the model (PROTOCOL 2.3, headroom).
+
+    A logistic regression fitted on the public split predicts the members' sensitive value from
+    the other columns and the true label. More than two values: one-vs-rest, macro average.
+
+    Returns:
+        AUC on ``train``, in [0, 1]; an attribute above .85 leaves no headroom.
+    """
+    sensitive, card = splits.card.sensitive, splits.card
+    assert sensitive is not None and splits.train.s is not None and splits.public.s is not None
+
+    def features(split: Split) -> npt.NDArray[np.float32]:
+        label = torch.nn.functional.one_hot(split.y, card.n_classes)
+        return torch.cat([sensitive.hide(split.x), label], 1).numpy()
+
+    model = LogisticRegression(max_iter=2000).fit(features(splits.public), splits.public.s.numpy())
+    scores, truth = model.predict_proba(features(splits.train)), splits.train.s.numpy()
+    if len(sensitive.values) == 2:
+        return float(roc_auc_score(truth, scores[:, 1]))
+    return float(roc_auc_score(truth, scores, multi_class="ovr"))
+
+
+# ---------------------------------------------------------------- the end of every loader
+def finish(
+    card: Card,
+    records: Split,
+    rows: Indices,
+    *,
+    sha256: str,
+    split_protocol: str,
+    allow_duplicates: bool = False,
+    **more: Any,
+) -> Splits:
+    """Take the splits, check them and count what PROTOCOL C9 asks for.
+
+    Args:
+        card: the public description.
+        records: all records.
+        rows: row numbers of train, test, public.
+        sha256: content hash of the source.
+        split_protocol: one sentence saying how the split was made.
+        allow_duplicates: whether equal records may stand in two splits (baskets of few items
+            repeat naturally); they are counted in either case.
+        **more: further facts.
+
+    Raises:
+        UserError: what :func:`bench.contract.check_splits` refuses, or equal records in two
+            splits where they are not allowed.
+    """
+    train, test, public = (records.take(torch.as_tensor(index)) for index in rows)
+    splits = Splits(card, train, test, public)
+    check_splits(splits)
+    shared = duplicates_across(splits)
+    require(
+        allow_duplicates or shared == 0,
+        f"Data set '{card.name}' has {shared} records in more than one split; "
+        "drop the duplicates from its source.",
+    )
+    y = torch.cat([train.y, test.y])
+    share = torch.bincount(train.y, minlength=card.n_classes).double() / len(train)
+    facts: dict[str, Any] = {
+        "sha256": sha256,
+        "n_rows": len(records),
+        "n_train": len(train),
+        "n_test": len(test),
+        "n_public": len(public),
+        "class_counts": torch.bincount(y, minlength=card.n_classes).tolist(),
+        "duplicates_across_splits": shared,
+        "split_protocol": split_protocol,
+        "label_entropy": float(torch.special.entr(share).sum() / np.log(2)),
+    }
+    if card.sensitive is not None and train.s is not None:
+        values = card.sensitive.values
+        counts = torch.bincount(train.s, minlength=len(values)).double() / len(train)
+        facts["sensitive_prevalence"] = dict(zip(values, counts.tolist(), strict=True))
+        facts["sensitive_imputer_auc"] = imputer_auc(splits)
+    return Splits(card, train, test, public, facts | more)

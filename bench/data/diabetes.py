@@ -1,0 +1,104 @@
+"""The diabetes study of Efron et al. 2004, as embedded in scikit-learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.datasets import load_diabetes
+
+from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, require
+from bench.data import common
+
+SHA256 = "43a28c7d3cf1c4cbb9cb67486e89ac06e370b76abd43210371b235e2ee2bc3b9"
+NUMERIC = ("age", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
+SEX = ("sex 1", "sex 2")
+"""The study codes sex as 1 and 2 and its documentation does not say which is which."""
+
+
+@dataclass(frozen=True)
+class Diabetes(Dataset):
+    """442 patients, ten baseline measurements, disease progression one year on.
+
+    The target is progression as a class, so that defenses which release labels or scores apply.
+    The bands are cut at quantiles of the *public* split: a cut at the members' own median would
+    be one more statistic released about them. Sex is the sensitive attribute, the shape of
+    Fredrikson et al. 2014 on an open data set (PROTOCOL 1.3, S3).
+
+    Attributes:
+        bands: number of progression classes, 2 to 10; 2 is below/above the public median.
+        train: share of the records that are members.
+        public: share of the records the attacker holds; the rest is ``test``.
+        sha256: expected content hash of scikit-learn's arrays; None accepts any.
+    """
+
+    bands: int = 2
+    train: float = 0.4
+    public: float = 0.3
+    sha256: str | None = SHA256
+
+    sector: ClassVar[str] = "medical"
+    modality: ClassVar[Modality] = "table"
+    goals: ClassVar[tuple[Goal, ...]] = ("attribute",)
+    utility_metric: ClassVar[str] = "balanced_accuracy"
+    embedded: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require(
+            2 <= self.bands <= 10,
+            f"dataset.diabetes.bands is {self.bands}; allowed: 2 to 10 progression classes.",
+        )
+        common.check_fractions("diabetes", self.train, self.public)
+        common.check_sha256_option("diabetes", self.sha256)
+
+    def load(self, seed: int, data_root: Path | None) -> Splits:
+        """Split by ``seed``, stratified by sex and quartile of progression; see the base class."""
+        bunch = load_diabetes(as_frame=True, scaled=False)
+        frame, progression = bunch.data, bunch.target.to_numpy(np.float64)
+        sha256 = common.sha256_of_arrays(frame.to_numpy(np.float64), progression)
+        common.check_sha256("diabetes", "scikit-learn's diabetes array", self.sha256, sha256)
+
+        sex = frame["sex"].to_numpy(np.int64) - 1
+        quartile = np.digitize(progression, np.quantile(progression, [0.25, 0.5, 0.75]))
+        rows = common.stratified("diabetes", sex * 4 + quartile, self.train, self.public, seed)
+
+        frame = frame.assign(sex=np.asarray(SEX)[sex])
+        x, names, columns = common.encode(
+            "diabetes",
+            frame,
+            numeric=NUMERIC,
+            categories={"sex": SEX},
+            sensitive="sex",
+            public=rows[2],
+        )
+        cuts = np.quantile(progression[rows[2]], np.arange(1, self.bands) / self.bands)
+        y = np.digitize(progression, cuts, right=True)
+        card = Card(
+            name="diabetes",
+            sector=self.sector,
+            modality=self.modality,
+            shape=(x.shape[1],),
+            class_names=tuple(
+                f"progression band {i + 1} of {self.bands}" for i in range(self.bands)
+            ),
+            privacy_unit="record",
+            source="Efron, Hastie, Johnstone, Tibshirani, Least Angle Regression, 2004, "
+            "as embedded in scikit-learn (load_diabetes)",
+            terms="distributed with scikit-learn (BSD-3-Clause)",
+            publishable=False,
+            sensitive=common.one_hot_sensitive("sex", SEX, columns),
+            columns=names,
+        )
+        person = torch.arange(len(x))
+        return common.finish(
+            card,
+            Split(x, torch.as_tensor(y), person, torch.as_tensor(sex)),
+            rows,
+            sha256=sha256,
+            split_protocol=f"records, stratified by sex and progression quartile: "
+            f"{self.train} train, {self.public} public, rest test",
+            public_cuts=[float(cut) for cut in cuts],
+        )
