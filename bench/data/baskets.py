@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,8 +89,6 @@ class Baskets(Dataset):
         n = self.train + self.test + self.public
         y = torch.randint(self.segments, (n,), generator=rng)
         x = self._buy(self._rates(y, rng), rng)
-        person = torch.arange(n)
-        bounds = (0, self.train, self.train + self.test, n)
         card = Card(
             name="baskets",
             sector=self.sector,
@@ -103,11 +102,11 @@ class Baskets(Dataset):
             columns=tuple(f"item {i:03d}" for i in range(self.items)),
             sensitive_items=self.sensitive_items,
         )
-        rows = tuple(person[a:b].numpy() for a, b in zip(bounds, bounds[1:], strict=False))
+        train, test, public = np.split(np.arange(n), [self.train, self.train + self.test])
         return common.finish(
             card,
-            Split(x, y, person),
-            (rows[0], rows[1], rows[2]),
+            Split(x, y, torch.arange(n)),
+            (train, test, public),
             sha256=common.sha256_of_arrays(x, y),
             split_protocol="customers drawn independently from one shop",
             allow_duplicates=True,
