@@ -1,0 +1,73 @@
+"""Small convolutional network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import nn
+
+from bench.contract import Network, require
+from bench.models.recipe import Trained
+from bench.models.seeded import seeded
+
+
+@dataclass(frozen=True)
+class Cnn(Trained):
+    """Blocks of 3x3 convolution, group normalisation, ReLU and 2x2 max pooling.
+
+    Group, not batch normalisation: a batch statistic mixes records, which DP-SGD forbids, and the
+    undefended network must be the one that DP-SGD trains.
+
+    Attributes:
+        channels: output channels of each block, multiples of ``groups``.
+        groups: groups of the normalisation.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 64)
+    groups: int = 8
+
+    modalities = frozenset({"image"})
+    offers = frozenset({"blocks"})
+    reference = "mlp"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.groups >= 1, f"Cnn.groups is {self.groups}; give at least 1.")
+        require(
+            len(self.channels) > 0 and all(c >= 1 and c % self.groups == 0 for c in self.channels),
+            f"Cnn.channels is {list(self.channels)}; give at least one block, each a multiple of "
+            f"groups={self.groups}.",
+        )
+
+    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+        """A freshly initialised network; the same seed gives the same weights.
+
+        Raises:
+            UserError: the records are not images, or the last block would have no pixel left.
+        """
+        require(
+            len(shape) == 3,
+            f"Cnn needs images [channels, height, width], the records have shape {list(shape)}; "
+            "use model=mlp.",
+        )
+        colours, height, width = shape
+        halvings = len(self.channels)
+        require(
+            min(height, width) >> halvings >= 1,
+            f"Cnn.channels has {halvings} blocks, too many for {height}x{width} images: each "
+            "halves them; use fewer.",
+        )
+        sizes = (colours, *self.channels)
+        with seeded(seed):
+            blocks = [
+                nn.Sequential(
+                    nn.Conv2d(before, after, kernel_size=3, padding=1),
+                    nn.GroupNorm(self.groups, after),
+                    nn.ReLU(),
+                    nn.MaxPool2d(2),
+                )
+                for before, after in pairwise(sizes)
+            ]
+            pixels = (height >> halvings) * (width >> halvings)
+            return Network(nn.Sequential(*blocks), nn.Linear(sizes[-1] * pixels, n_classes))

@@ -1,0 +1,171 @@
+"""The one training loop, and the composition of training-time defenses around it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from bench.contract import (
+    Card,
+    DivergedError,
+    FitReport,
+    Model,
+    Network,
+    Recipe,
+    Split,
+    Splits,
+    TrainingContext,
+    TrainingDefense,
+    generator,
+    require,
+)
+from bench.contract import seed as derive
+from bench.models.seeded import seeded
+
+
+@torch.no_grad()
+def predict(network: Network, x: Tensor, batch_size: int = 1024) -> Tensor:
+    """Logits ``[n, n_classes]`` of records ``[n, *shape]`` in evaluation mode."""
+    network.eval()
+    return torch.cat([network(part) for part in torch.split(x, batch_size)])
+
+
+def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    # AdamW without decay is Adam bit for bit, so decay of strength 0 changes nothing.
+    if recipe.optimizer == "adam":
+        return torch.optim.AdamW(
+            parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        parameters, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay, fused=True
+    )
+
+
+@dataclass
+class Loop:
+    """Mini-batch cross-entropy training; implements :class:`bench.contract.Trainer`.
+
+    Attributes:
+        model: the architecture.
+        card: the data's public description; gives the shape of a record.
+        device: torch device name.
+        records: records trained on so far, each fit counted once.
+    """
+
+    model: Model
+    card: Card
+    device: str
+    records: int = 0
+
+    def build(self, n_classes: int, seed: int) -> Network:
+        """A fresh network of the target's architecture with ``n_classes`` outputs."""
+        return self.model.build(self.card.shape, n_classes, seed).to(self.device)
+
+    def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
+        """Train the parameters of ``network`` that require gradients, in place.
+
+        The order of batches and the noise of stochastic layers come from generators of their own,
+        so a defense that adds dropout sees the same batches as one that does not.
+
+        Raises:
+            DivergedError: the loss became NaN or Inf.
+        """
+        self.records += len(split)
+        x, y = split.x.to(self.device), split.y.to(self.device)
+        optimizer = _optimizer(network, recipe)
+        order = generator(derive(seed, part="batches"))
+        loss_sum = torch.zeros((), device=self.device)
+        steps = 0
+        network.train()
+        with seeded(derive(seed, part="layers"), self.device):
+            for epoch in range(recipe.epochs):
+                if recipe.schedule == "cosine":
+                    optimizer.param_groups[0]["lr"] = (
+                        recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
+                    )
+                shuffled = torch.randperm(len(x), generator=order).to(self.device)
+                loss_sum.zero_()
+                for batch in torch.split(shuffled, recipe.batch_size):
+                    optimizer.zero_grad()
+                    loss = cross_entropy(network(x[batch]), y[batch])
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                    loss_sum += loss.detach() * len(batch)
+                    steps += 1
+                if not math.isfinite(loss_sum.item()):
+                    raise DivergedError(
+                        f"The training loss became {loss_sum.item()} in epoch {epoch + 1} of "
+                        f"{recipe.epochs}; lower the learning rate ({recipe.lr})."
+                    )
+        hits = predict(network, x).argmax(1) == y
+        return FitReport(
+            epochs=recipe.epochs,
+            steps=steps,
+            final_loss=loss_sum.item() / len(x),
+            train_accuracy=hits.float().mean().item(),
+        )
+
+
+def train(
+    model: Model,
+    layers: Sequence[TrainingDefense],
+    splits: Splits,
+    seed: int,
+    device: str,
+) -> tuple[Network, FitReport]:
+    """Train a target behind the training part of a defense.
+
+    The test split is never read. Initial weights and batch order follow from ``seed`` alone, so
+    all defenses of a repeat share them (PROTOCOL 3.1).
+
+    Args:
+        model: architecture and undefended recipe.
+        layers: training-time defenses, in order; each hook is applied in that order.
+        splits: the data; ``train`` and ``public`` are used.
+        seed: of this repeat's training.
+        device: torch device name.
+
+    Returns:
+        The network in evaluation mode, and what training did.
+
+    Raises:
+        UserError: two layers replace the training loop, or one needs what the model lacks.
+        DivergedError: the loss became NaN or Inf.
+    """
+    loops = [layer for layer in layers if type(layer).fit is not TrainingDefense.fit]
+    names = " and ".join(type(layer).__name__ for layer in loops)
+    require(
+        len(loops) <= 1,
+        f"{names} each replace the training loop; a stack may hold one such defense.",
+    )
+    for layer in layers:
+        missing = ", ".join(sorted(layer.needs - model.offers))
+        require(
+            not missing,
+            f"{type(layer).__name__} needs {missing}, which {type(model).__name__} does not "
+            "offer; choose another model.",
+        )
+
+    loop = Loop(model, splits.card, device)
+    context = TrainingContext(splits.card, splits.public, loop, seed, device)
+    data, recipe = splits.train, model.recipe
+    for layer in layers:
+        data = layer.sanitize(data, context)
+        recipe = layer.recipe(recipe)
+    network = loop.build(splits.card.n_classes, derive(seed, part="init"))
+    for layer in layers:
+        network = layer.adapt(network, context)
+    # Private records do not reach a hook before fit, so whatever was trained on is public.
+    public_records = loop.records
+    if loops:
+        report = loops[0].fit(network, data, recipe, context)
+    else:
+        report = loop.fit(network, data, recipe, seed)
+    network.eval()
+    return network, replace(report, public_records=report.public_records + public_records)

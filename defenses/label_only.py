@@ -1,0 +1,32 @@
+"""Label-only answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from bench.contract import ReleaseDefense
+from bench.contract.exposure import Access
+
+
+@dataclass(frozen=True)
+class LabelOnly(ReleaseDefense):
+    """Answer the predicted class and no score.
+
+    A deployment that would have offered scores offers labels. Whoever holds the weights computes
+    the scores from them, so nothing changes there.
+    """
+
+    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    paper = "Fredrikson, Jha, Ristenpart, CCS 2015; attacked by Kahla et al., CVPR 2022"
+
+    def offered(self, access: Access) -> Access:
+        """``labels`` where the deployment offered scores; any other access is unchanged."""
+        return "labels" if access == "scores" else access
+
+    def release(self, scores: Tensor) -> Tensor:
+        """The one-hot row of each record's largest score, ``[n, n_classes]``."""
+        return one_hot(torch.argmax(scores, dim=1), scores.shape[1]).to(scores.dtype)

@@ -1,0 +1,47 @@
+"""Rounding of the released scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.contract import ReleaseDefense, require
+
+
+@dataclass(frozen=True)
+class Rounding(ReleaseDefense):
+    """Answer scores to a fixed number of decimals (Fredrikson et al. CCS 2015, section 6).
+
+    Where rounding would change the label that the scores name (a tie, or a row of many small
+    scores that all round to 0), the label's score is answered one unit of the last decimal
+    higher: a deployment answers the label anyway.
+
+    Attributes:
+        decimals: digits kept after the point, 0 to 7; None keeps all (no defense).
+    """
+
+    decimals: int | None = 1
+
+    adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
+    paper = "Fredrikson, Jha, Ristenpart, CCS 2015, section 6"
+    zero: ClassVar[Mapping[str, Any]] = {"decimals": None}
+
+    def __post_init__(self) -> None:
+        require(
+            self.decimals is None or 0 <= self.decimals <= 7,
+            f"Rounding.decimals is {self.decimals}; give 0 to 7, or null for no rounding.",
+        )
+
+    def release(self, scores: Tensor) -> Tensor:
+        """Round scores ``[n, n_classes]`` half to even; the argmax of each row is kept."""
+        if self.decimals is None:
+            return scores
+        rounded = torch.round(scores, decimals=self.decimals)
+        label = scores.argmax(1, keepdim=True)
+        lost = (rounded.argmax(1, keepdim=True) != label).to(scores.dtype)
+        raised = rounded.gather(1, label) + lost * 10.0**-self.decimals
+        return rounded.scatter(1, label, torch.round(raised, decimals=self.decimals))

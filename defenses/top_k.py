@@ -1,0 +1,57 @@
+"""Top-k truncation of the released scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.contract import ReleaseDefense, require
+
+
+@dataclass(frozen=True)
+class TopK(ReleaseDefense):
+    """Answer the k largest scores of a record, 0 for the others.
+
+    Attributes:
+        k: scores kept, at least 1; None keeps all (no defense).
+        renormalise: divide the kept scores by their sum, which hides how much was cut.
+    """
+
+    k: int | None = 1
+    renormalise: bool = False
+
+    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    paper = "Yang, Zhang, Chang, Liang, CCS 2019 (arXiv 1902.08552), truncated predictions"
+    zero: ClassVar[Mapping[str, Any]] = {"k": None}
+
+    def __post_init__(self) -> None:
+        require(
+            self.k is None or self.k >= 1,
+            f"TopK.k is {self.k}; give an integer of at least 1, or null for no truncation.",
+        )
+
+    def check_classes(self, n_classes: int) -> None:
+        """Raise UserError where more scores would be kept than there are classes."""
+        require(
+            self.k is None or self.k <= n_classes,
+            f"TopK.k is {self.k}, but the data set has {n_classes} classes; "
+            f"give at most {n_classes}.",
+        )
+
+    def release(self, scores: Tensor) -> Tensor:
+        """Keep the k largest of each row of scores ``[n, n_classes]``; ties keep the lower class.
+
+        Raises:
+            UserError: k exceeds the number of classes.
+        """
+        if self.k is None:
+            return scores
+        self.check_classes(scores.shape[1])
+        # A stable sort, unlike torch.topk, breaks ties as argmax does: the lowest index first.
+        order = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, : self.k]
+        kept = torch.zeros_like(scores).scatter(1, order, scores.gather(1, order))
+        return kept / kept.sum(1, keepdim=True) if self.renormalise else kept
