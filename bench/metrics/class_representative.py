@@ -1,0 +1,129 @@
+"""Does a class representative reveal the person? Committee re-identification (PROTOCOL 2.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.contract import DivergedError, Reconstruction, Score, Truth, require
+from bench.metrics import evaluators
+
+METRIC = "committee_reid"
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Mean structural similarity ``[n]`` of image pairs ``[n, c, h, w]`` in [0, 1].
+
+    Wang et al., IEEE TIP 2004, eq. 13, with a uniform 7x7 window and sample covariances.
+    """
+    window = 7
+    unbias = window**2 / (window**2 - 1)
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, window, stride=1)
+
+    ma, mb = mean(a), mean(b)
+    va, vb = unbias * (mean(a * a) - ma**2), unbias * (mean(b * b) - mb**2)
+    cov = unbias * (mean(a * b) - ma * mb)
+    c1, c2 = 0.01**2, 0.03**2
+    index = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
+    return index.flatten(1).mean(1)
+
+
+def _likeness(x: Tensor, y: Tensor, images: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    """Greatest SSIM and PSNR (dB) of each ``x`` to an image of its class ``y``, each ``[t]``."""
+    row, column = torch.nonzero(y.unsqueeze(1) == owner, as_tuple=True)
+    pairs = x[row], images[column]
+    mse = (pairs[0] - pairs[1]).square().flatten(1).mean(1).clamp_min(1e-10)
+    empty = x.new_full((len(x),), -torch.inf)
+    return (
+        empty.scatter_reduce(0, row, ssim(*pairs), "amax"),
+        empty.scatter_reduce(0, row, -10 * mse.log10(), "amax"),
+    )
+
+
+@torch.no_grad()
+def score(reconstruction: Reconstruction, truth: Truth) -> Score:
+    """Judge one reconstruction per target class.
+
+    A class counts as revealed if at least two of three evaluators name it, rank 1 among all
+    private people. The template matcher's gallery is held-out images; ``members`` and
+    ``nonmembers`` repeat the vote with equal numbers per person of member and of held-out images,
+    so that their difference says whether the reconstruction is nearer to training pictures than
+    to other pictures of the same people.
+
+    Args:
+        reconstruction: ``values`` ``[t, c, h, w]``; clipped to [0, 1] before it is judged.
+        truth: ``classes`` ``[t]`` and the fitted ``evaluator``.
+
+    Returns:
+        ``extra``: ``top1_*`` of each evaluator, ``top5_cnn``, ``strict`` (all three agree),
+        ``feature_gap`` (distance in the network's features to the nearest private image of the
+        class minus to the nearest public image; lower leaks more), ``template_gap`` (correlation
+        with the class's nearest member image minus with its nearest held-out image), ``ssim`` and
+        ``psnr`` to the nearest member image of the class. ``outcomes``: the same per class.
+
+    Raises:
+        DivergedError: the reconstruction holds NaN or Inf.
+        UserError: it has another shape than one image per class.
+    """
+    splits, tensors = truth.splits, truth.evaluator
+    require(truth.classes is not None, f"The metric '{METRIC}' needs the target classes.")
+    assert truth.classes is not None
+    classes = truth.classes.cpu()
+    wanted = (len(classes), *splits.card.shape)
+    require(
+        tuple(reconstruction.values.shape) == wanted,
+        f"The attack returned values of shape {tuple(reconstruction.values.shape)}; the metric "
+        f"'{METRIC}' needs one image per class, {wanted}.",
+    )
+    x = reconstruction.values.detach().float().cpu()
+    if not bool(torch.isfinite(x).all()):
+        raise DivergedError("The attack's reconstruction holds NaN or Inf.")
+    x = x.clamp(0.0, 1.0)
+    train, test, n_classes = splits.train, splits.test, splits.card.n_classes
+
+    scores = evaluators.judge(tensors, x, test)
+    named = {name: scores[name].argmax(1) == classes for name in evaluators.COMMITTEE}
+    votes = torch.stack(list(named.values())).sum(0)
+    success = votes >= 2
+    own = classes.unsqueeze(1)
+    sides = []
+    for gallery in evaluators.matched_galleries(train, test):
+        ncc = evaluators.match(x, gallery, tensors["ncc.mean"], n_classes)
+        revealed = evaluators.committee({**scores, "ncc": ncc}, classes)
+        sides.append((revealed, ncc.gather(1, own).squeeze(1)))
+    (member, near_member), (other, near_other) = sides
+
+    features = evaluators.network(tensors).body(x)
+    private = torch.cdist(features, tensors["features.train"])
+    private = private.masked_fill(train.y.unsqueeze(0) != own, torch.inf).amin(1)
+    public = torch.cdist(features, tensors["features.public"]).amin(1)
+    rank = (scores["cnn"] > scores["cnn"].gather(1, own)).sum(1)
+    likeness, psnr = _likeness(x, classes, train.x, train.y)
+
+    outcomes = {
+        "target": classes,
+        "success": success,
+        "member_success": member,
+        "nonmember_success": other,
+        "votes": votes,
+        **{f"vote_{name}": scores[name].argmax(1) for name in evaluators.COMMITTEE},
+        "feature_gap": private - public,
+        "template_gap": near_member - near_other,
+        "ssim": likeness,
+        "psnr": psnr,
+    }
+    means = {k: outcomes[k] for k in ("feature_gap", "template_gap", "ssim", "psnr")}
+    means |= {f"top1_{name}": hit for name, hit in named.items()}
+    means |= {"top5_cnn": rank < 5, "strict": votes == len(evaluators.COMMITTEE)}
+    return Score(
+        metric=METRIC,
+        value=float(success.float().mean()),
+        members=float(member.float().mean()),
+        nonmembers=float(other.float().mean()),
+        ceiling=float(tensors["ceiling"]),
+        extra={k: float(v.float().mean()) for k, v in means.items()},
+        outcomes=outcomes,
+    )
