@@ -83,6 +83,11 @@ class Baskets(Dataset):
         """The fixed list: every fourth item of the rarer half of the catalogue."""
         return tuple(range(self.items // 2, self.items, 4))
 
+    @property
+    def n_classes(self) -> int:
+        """``segments``."""
+        return self.segments
+
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Generate a shop and its customers from ``seed``; see the base class."""
         rng = generator(seed)

@@ -54,6 +54,11 @@ class Diabetes(Dataset):
         common.check_fractions("diabetes", self.train, self.public)
         common.check_sha256_option("diabetes", self.sha256)
 
+    @property
+    def n_classes(self) -> int:
+        """``bands``."""
+        return self.bands
+
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Split by ``seed``, stratified by sex and quartile of progression; see the base class."""
         bunch = load_diabetes(as_frame=True, scaled=False)
