@@ -171,6 +171,11 @@ class Dataset(ABC):
     embedded: ClassVar[bool]
     """Whether it needs no files."""
 
+    @property
+    @abstractmethod
+    def n_classes(self) -> int:
+        """Number of classes, known from the options before anything is loaded."""
+
     def missing(self, data_root: Path | None) -> str | None:
         """One sentence saying which file is missing and where to get it; None if all is there."""
         return None

@@ -1,0 +1,370 @@
+"""One Hydra compose is one grid: options become plain dicts, variants and stacks are expanded."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.contract import UserError, nearest, require
+
+GROUPS = ("dataset", "model", "defense", "attack", "baseline")
+"""Config groups whose options are the axes of a grid; ``baseline`` draws from ``attack``."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RayBackend(_Strict):
+    """Options of ``backend=ray``."""
+
+    name: Literal["ray"]
+    address: str = "local"
+    num_cpus: int | None = Field(None, ge=1)
+    num_gpus: int | None = Field(None, ge=0)
+    shared_store: bool | Literal["auto"] = "auto"
+
+
+class LocalBackend(_Strict):
+    """Options of ``backend=local``."""
+
+    name: Literal["local"]
+    isolate: bool = False
+    num_cpus: int = Field(1, ge=1)
+    num_gpus: int = Field(0, ge=0)
+
+
+class Tracking(_Strict):
+    """Options of ``tracking``."""
+
+    name: Literal["mlflow", "none"]
+    uri: str
+
+
+class Resources(_Strict):
+    """What a node asks of the cluster."""
+
+    num_cpus: int = Field(1, ge=1)
+    num_gpus: float = Field(0.0, ge=0)
+
+
+class Settings(_Strict):
+    """Every setting besides the grid's components."""
+
+    suite: str = Field(pattern=r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)*$")
+    seeds: int = Field(ge=1)
+    base_seed: int = Field(ge=0)
+    victims: int = Field(ge=1)
+    exclude: list[dict[Literal["dataset", "model", "defense", "attack"], str]]
+    rerun: Literal["failed", "all", "never"]
+    data_root: Path | None
+    store: Path
+    report_dir: Path
+    plugins: list[str]
+    progress: Literal["auto", "bar", "plain", "none"]
+    retries: int = Field(ge=0)
+    timeout_s: dict[str, float]
+    resources: dict[str, Resources]
+    backend: RayBackend | LocalBackend = Field(discriminator="name")
+    tracking: Tracking
+
+    def timeout(self, kind: str) -> float:
+        """Seconds a node of ``kind`` may run."""
+        return self.timeout_s.get(kind, self.timeout_s["default"])
+
+    def resource(self, kind: str) -> Resources:
+        """What a node of ``kind`` asks for."""
+        return self.resources.get(kind, self.resources["default"])
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of an axis.
+
+    Attributes:
+        name: row name, variants included: ``dp_sgd[epsilon=3]``.
+        file: option it came from: ``dp_sgd``.
+        layers: component configs; more than one for a stack of defenses.
+        where: how messages name it.
+    """
+
+    name: str
+    file: str
+    layers: tuple[Mapping[str, Any], ...]
+    where: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A composed suite: settings, and the rows of every axis."""
+
+    settings: Settings
+    options: Mapping[str, tuple[Option, ...]]
+    overrides: tuple[str, ...]
+
+    def excluded(self, cell: Mapping[str, str]) -> bool:
+        """Whether ``exclude`` leaves this cell out."""
+        return any(
+            all(fnmatch.fnmatchcase(cell[axis], pattern) for axis, pattern in rule.items())
+            for rule in self.settings.exclude
+        )
+
+
+def config_dir() -> Path:
+    """The folder of the built-in options, in a checkout or in an installed wheel."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent / "conf"
+    return checkout if checkout.is_dir() else package / "conf"
+
+
+def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Grid:
+    """Compose a suite from Hydra overrides.
+
+    Args:
+        overrides: ``key=value`` words in Hydra's grammar.
+        extra_dir: a user's own options, searched besides the built-in ones.
+
+    Raises:
+        UserError: anything wrong with the overrides or the options.
+    """
+    require(
+        extra_dir is None or extra_dir.is_dir(),
+        f"--config-dir: there is no folder '{extra_dir}'; name one with dataset/, attack/, ... in it.",
+    )
+    # Group choices first: a stack may name options that the grid does not list, and they must be
+    # composed too, or an override of one of their keys would find nothing to override.
+    choices = [o for o in overrides if "." not in o.partition("=")[0]]
+    base = _plain(_compose(choices, extra_dir))
+    listed = {group: list(base.get(group) or {}) for group in GROUPS}
+    stacked = _stacked(base["defense"] or {}, listed["defense"], choices, extra_dir)
+    words = [*overrides]
+    if stacked:
+        words = [o for o in overrides if o.partition("=")[0] != "defense"]
+        words.append(f"defense=[{','.join([*listed['defense'], *stacked])}]")
+    plain = base if words == choices else _plain(_compose(words, extra_dir))
+    groups = {group: plain.pop(group, None) or {} for group in GROUPS}
+    options = {
+        group: tuple(
+            option
+            for name in listed[group]
+            if name in groups[group]
+            for option in _expand(group, name, groups[group])
+        )
+        for group in GROUPS
+    }
+    for group in GROUPS:
+        require(bool(options[group]), f"'{group}' lists no option; name at least one.")
+    return Grid(_settings(plain), options, tuple(overrides))
+
+
+def _stacked(
+    options: Mapping[str, Any], listed: list[str], choices: Sequence[str], extra_dir: Path | None
+) -> list[str]:
+    """Names that stacks of the listed defenses use and the grid does not list."""
+    found: list[str] = []
+    todo = [n for o in options.values() if isinstance(o, Mapping) for n in o.get("stack") or []]
+    while todo:
+        name = todo.pop(0)
+        if name in listed or name in found:
+            continue
+        found.append(name)
+        extra = _plain(_compose([*_without(choices, "defense"), f"defense=[{name}]"], extra_dir))
+        todo += (extra["defense"][name] or {}).get("stack") or []
+    return found
+
+
+def _without(words: Sequence[str], key: str) -> list[str]:
+    return [w for w in words if w.partition("=")[0] != key]
+
+
+def _compose(overrides: Sequence[str], extra_dir: Path | None) -> Any:
+    words = list(overrides)
+    if extra_dir is not None:
+        words.append(f"hydra.searchpath=[file://{extra_dir.resolve()}]")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return compose("config", overrides=words)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(_sentence(error, overrides, extra_dir)) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    try:
+        out = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"Configuration: {_first_line(error)}; give that key a value.") from error
+    assert isinstance(out, dict)
+    return {str(k): v for k, v in out.items()}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")
+
+
+def _sentence(error: Exception, overrides: Sequence[str], extra_dir: Path | None) -> str:
+    """Hydra's error as one sentence with the nearest valid name."""
+    text = str(error)
+    missing = re.search(r"Could not (?:find|load) '([\w@]+)/([^']+)'", text)
+    if missing:
+        group, name = missing.group(1).split("@")[0], missing.group(2)
+        return (
+            f"There is no {group} option '{name}'.{nearest(name, list_options(group, extra_dir))}"
+        )
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key is None:
+        unknown = re.search(r"Key '([^']+)' is not in struct", text)
+        return (
+            f"Unknown setting '{unknown.group(1)}'."
+            if unknown
+            else f"Configuration: {_first_line(error)} (in: {' '.join(overrides) or 'config.yaml'})."
+        )
+    path = key.group(1).split("@")[0]
+    head, _, last = path.rpartition(".")
+    valid = _valid_keys(head, extra_dir, overrides)
+    where = f"Option '{head}'" if head else "Settings"
+    return (
+        f"{where}: unknown key '{last}'.{nearest(last, valid)} "
+        f"Put a + before it to add a key such as 'sweep'."
+    )
+
+
+def _valid_keys(head: str, extra_dir: Path | None, overrides: Sequence[str]) -> list[str]:
+    try:
+        node: Any = _plain(
+            _compose([o for o in overrides if "." not in o.split("=")[0]], extra_dir)
+        )
+    except UserError:
+        node = _plain(_compose([], extra_dir))
+    for part in head.split(".") if head else []:
+        node = node.get(part) if isinstance(node, dict) else None
+    return [str(k) for k in node] if isinstance(node, dict) else []
+
+
+def list_options(group: str, extra_dir: Path | None = None) -> dict[str, str]:
+    """Names of a group's options and the comment that says what each is."""
+    folder = "attack" if group == "baseline" else group
+    out: dict[str, str] = {}
+    for root in (config_dir(), extra_dir):
+        base = root / folder if root is not None else None
+        if base is None or not base.is_dir():
+            continue
+        for path in sorted(base.rglob("*.yaml")):
+            comments = [
+                line.lstrip("# ").strip()
+                for line in path.read_text(encoding="utf-8").splitlines()[:6]
+                if line.startswith("#") and "@package" not in line
+            ]
+            out[str(path.relative_to(base).with_suffix(""))] = comments[0] if comments else ""
+    return out
+
+
+def _settings(plain: Mapping[str, Any]) -> Settings:
+    try:
+        settings = Settings.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise UserError(
+            f"Setting '{where}': {first['msg'].lower()} (got {first['input']!r})."
+        ) from error
+    for name in ("timeout_s", "resources"):
+        require(
+            "default" in getattr(settings, name),
+            f"Setting '{name}' needs the key 'default'.",
+        )
+    return settings
+
+
+def _expand(group: str, name: str, options: Mapping[str, Any]) -> list[Option]:
+    """The rows of one option: one per variant of its ``sweep``."""
+    where = f"{group} '{name}'"
+    config = options[name]
+    require(
+        isinstance(config, Mapping),
+        f"{where}: its file must hold one key, '{name}', with the option's keys below it.",
+    )
+    body = {k: v for k, v in config.items() if k != "sweep"}
+    if "stack" in body:
+        require(group == "defense", f"{where}: only a defense may be a stack.")
+        layers = tuple(
+            layer
+            for part in _names(body["stack"], where)
+            for layer in _layers(part, options, where, (name,))
+        )
+        return [Option(name, name, layers, where)]
+    rows: list[Option] = []
+    for variant in _variants(config.get("sweep"), where):
+        label = ",".join(f"{k}={_value(v)}" for k, v in variant.items())
+        row = f"{name}[{label}]" if variant else name
+        rows.append(Option(row, name, ({**body, **variant},), f"{group} '{row}'"))
+    return rows
+
+
+def _layers(
+    part: str, options: Mapping[str, Any], where: str, above: tuple[str, ...]
+) -> tuple[Mapping[str, Any], ...]:
+    require(
+        part not in above, f"{where}: the stack contains itself ({' > '.join((*above, part))})."
+    )
+    config = options[part]
+    require(
+        "sweep" not in config,
+        f"{where}: '{part}' has a sweep; a stack takes one variant, set its keys instead.",
+    )
+    if "stack" in config:
+        return tuple(
+            layer
+            for sub in _names(config["stack"], where)
+            for layer in _layers(sub, options, where, (*above, part))
+        )
+    return (dict(config),)
+
+
+def _names(stack: Any, where: str) -> list[str]:
+    require(
+        isinstance(stack, list) and bool(stack) and all(isinstance(n, str) for n in stack),
+        f"{where}: 'stack' must be a list of defense names, such as [dp_sgd, top_k].",
+    )
+    return list(stack)
+
+
+def _variants(sweep: Any, where: str) -> list[dict[str, Any]]:
+    if not sweep:
+        return [{}]
+    if isinstance(sweep, Mapping):
+        lists: Iterable[list[Any]] = [v if isinstance(v, list) else [v] for v in sweep.values()]
+        return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*lists)]
+    require(
+        isinstance(sweep, list) and all(isinstance(v, Mapping) for v in sweep),
+        f"{where}: 'sweep' must be a mapping of lists or a list of mappings.",
+    )
+    return [dict(v) for v in sweep]
+
+
+def _value(value: Any) -> str:
+    """A value as it stands in a row's name."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, list | tuple):
+        return "(" + " ".join(_value(v) for v in value) + ")"
+    if isinstance(value, Mapping):
+        return "{" + " ".join(f"{k}:{_value(v)}" for k, v in value.items()) + "}"
+    return str(value)

@@ -1,0 +1,331 @@
+"""What a worker runs: one pure function per kind of node, from plain data to plain data.
+
+A stage reads its node's payload and the results of its parents, and returns JSON, tensors and
+pictures. It writes nothing. Everything random follows from the payload's seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.contract import (
+    Access,
+    AccessError,
+    Attack,
+    Card,
+    DivergedError,
+    Exposure,
+    Knowledge,
+    Network,
+    Reconstruction,
+    ReleaseDefense,
+    Sensitive,
+    Split,
+    Splits,
+    Truth,
+    Victims,
+    check_splits,
+)
+from bench.engine.components import CORE_PACKAGES, build
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage gives: JSON ``output``, named tensors, and files such as pictures.
+
+    ``config`` is the payload of the node it came from; the worker fills it in for parents.
+    """
+
+    output: Mapping[str, Any]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a stage runs: nothing here may change what it gives.
+
+    Attributes:
+        device: torch device granted to the task.
+        data_root: folder of real data sets.
+        packages: top-level packages that options may name.
+    """
+
+    device: str
+    data_root: Path | None
+    packages: tuple[str, ...] = CORE_PACKAGES
+
+
+Parents = Mapping[str, Result]
+"""Role to result."""
+
+
+def run(kind: str, payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    """Run the stage of ``kind``."""
+    return _STAGES[kind](payload, parents, site)
+
+
+# ---------------------------------------------------------------- data
+def _data(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    dataset = build(payload["dataset"], "dataset", site.packages)
+    splits = dataset.load(payload["seed"], site.data_root)
+    check_splits(splits)
+    tensors = {
+        f"{name}.{key}": value.contiguous()
+        for name in ("train", "test", "public")
+        for key, value in vars(getattr(splits, name)).items()
+        if value is not None
+    }
+    return Result({"card": dataclasses.asdict(splits.card), "facts": dict(splits.facts)}, tensors)
+
+
+def _splits(data: Result) -> Splits:
+    card = dict(data.output["card"])
+    sensitive = card.pop("sensitive")
+    for key in ("shape", "class_names", "columns", "sensitive_items"):
+        card[key] = tuple(card[key])
+    if sensitive is not None:
+        sensitive = Sensitive(
+            sensitive["name"],
+            tuple(sensitive["values"]),
+            (sensitive["columns"][0], sensitive["columns"][1]),
+            tuple(tuple(row) for row in sensitive["codes"]),
+        )
+
+    def split(name: str) -> Split:
+        keys = {k.partition(".")[2]: v for k, v in data.tensors.items() if k.startswith(name + ".")}
+        return Split(**keys)
+
+    return Splits(
+        Card(**card, sensitive=sensitive),
+        split("train"),
+        split("test"),
+        split("public"),
+        data.output["facts"],
+    )
+
+
+# ---------------------------------------------------------------- evaluator
+def _evaluator(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    from bench.metrics import evaluators, reference
+
+    splits = _splits(parents["data"])
+    tensors, facts = evaluators.fit(splits, payload["seed"], site.device)
+    return Result(
+        {"facts": facts, "reference": reference.fit(splits, payload["seed"])},
+        {k: v.cpu().contiguous() for k, v in tensors.items()},
+    )
+
+
+# ---------------------------------------------------------------- what an attacker holds
+def _victims(splits: Splits, goal: str, payload: Mapping[str, Any]) -> Victims | None:
+    from bench.data.victims import draw
+
+    if goal == "class_representative":
+        return None
+    return draw(splits, payload["seed"], payload["limit"])
+
+
+def _knowledge(
+    splits: Splits,
+    goal: str,
+    victims: Victims | None,
+    prior: Mapping[str, Tensor],
+    defense: Sequence[Mapping[str, Any]],
+    observe: Callable[[Tensor], Tensor] | None,
+    device: str,
+) -> Knowledge:
+    """What the attacker is told, and nothing else."""
+    held = {"K2", "K4"} if defense else {"K2"}
+    classes = partial = observed = labels = None
+    if goal == "class_representative":
+        classes = torch.arange(splits.card.n_classes, device=device)
+    elif victims is not None and goal == "attribute":
+        held.add("K3")
+        sensitive = splits.card.sensitive
+        assert sensitive is not None
+        records = victims.records.to(device)
+        partial = dataclasses.replace(records, x=sensitive.hide(records.x), s=None)
+    elif victims is not None:
+        labels = victims.records.y.to(device)
+        if observe is not None:
+            with torch.no_grad():
+                observed = observe(victims.records.x.to(device))
+    return Knowledge(
+        frozenset(held),
+        splits.card,
+        splits.public.to(device),
+        tuple(defense),
+        classes,
+        partial,
+        observed,
+        labels,
+        {k: v.to(device) for k, v in prior.items()},
+    )
+
+
+def _prior(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    splits = _splits(parents["data"])
+    goal = payload["goal"]
+    victims = _victims(splits, goal, payload["victims"])
+    knowledge = _knowledge(splits, goal, victims, {}, (), None, site.device)
+    prior = build(payload["prior"], "prior", site.packages)
+    tensors = prior.fit(knowledge, payload["seed"], site.device)
+    return Result({}, {k: v.cpu().contiguous() for k, v in tensors.items()})
+
+
+# ---------------------------------------------------------------- target
+def _target(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    from bench.models.training import train
+
+    splits = _splits(parents["data"])
+    model = build(payload["model"], "model", site.packages)
+    layers = [build(layer, "defense", site.packages) for layer in payload["defense"]]
+    started = time.perf_counter()
+    network, report = train(model, layers, splits, payload["seed"], site.device)
+    seconds = time.perf_counter() - started
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if bad:
+        raise DivergedError(f"Training gave NaN or Inf in {', '.join(bad)}.")
+    return Result(
+        {
+            "report": dataclasses.asdict(report),
+            "n_params": sum(p.numel() for p in network.parameters()),
+            "sha256": _digest(state),
+            "train_s": seconds,
+        },
+        state,
+    )
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    sha = hashlib.sha256()
+    for key in sorted(state):
+        sha.update(key.encode())
+        sha.update(state[key].numpy().tobytes())
+    return sha.hexdigest()
+
+
+# ---------------------------------------------------------------- release
+@dataclass(frozen=True)
+class _Deployment:
+    """A trained network behind its release defenses: what it answers."""
+
+    network: Network
+    release: Sequence[ReleaseDefense]
+
+    def scores(self, x: Tensor) -> Tensor:
+        out = torch.softmax(self.network(x), dim=1)
+        for layer in self.release:
+            out = layer.release(out)
+        return out
+
+    def labels(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x)
+        return logits.argmax(dim=1)
+
+    def offered(self, access: Access) -> Access:
+        for layer in self.release:
+            access = layer.offered(access)
+        return access
+
+
+def _deployment(splits: Splits, target: Result, release: Any, site: Site) -> _Deployment:
+    """The deployment, its network rebuilt from options and weights, strictly."""
+    from bench.models.training import restore
+
+    config = target.config
+    model = build(config["model"], "model", site.packages)
+    layers = [build(layer, "defense", site.packages) for layer in config["defense"]]
+    network = restore(model, layers, splits, config["seed"], target.tensors, site.device)
+    return _Deployment(network, [build(r, "defense", site.packages) for r in release])
+
+
+def _utility(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    from bench.metrics.utility import utility
+
+    splits = _splits(parents["data"])
+    deployed = _deployment(splits, parents["target"], payload["release"], site)
+    test = splits.test.to(site.device)
+    with torch.no_grad():
+        visible = deployed.scores(test.x) if deployed.offered("scores") == "scores" else None
+        metrics = utility(deployed.labels(test.x), visible, test.y, splits.card.n_classes)
+    return Result({"metric": payload["metric"], "utility": metrics})
+
+
+# ---------------------------------------------------------------- attack
+def _attack(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    splits = _splits(parents["data"])
+    goal = payload["goal"]
+    attack: Attack = build(payload["attack"], "attack", site.packages)
+    exposure = Exposure("none", _refuse, _refuse)
+    observe = None
+    if "target" in parents:
+        deployed = _deployment(splits, parents["target"], payload["release"], site)
+        exposure = Exposure(attack.access, deployed.scores, deployed.labels, deployed.network)
+        observe = deployed.labels if attack.access == "labels" else deployed.scores
+    victims = _victims(splits, goal, payload["victims"])
+    prior = parents["prior"].tensors if "prior" in parents else {}
+    knowledge = _knowledge(splits, goal, victims, prior, payload["defense"], observe, site.device)
+    started = time.perf_counter()
+    found = attack.run(exposure, knowledge, payload["seed"], site.device)
+    attack_s = time.perf_counter() - started
+    if not bool(torch.isfinite(found.values).all()):
+        raise DivergedError("The attack returned NaN or Inf.")
+    found = Reconstruction(found.values.detach().cpu().contiguous(), found.info)
+
+    started = time.perf_counter()
+    classes = None if knowledge.classes is None else knowledge.classes.cpu()
+    truth = Truth(splits, victims, classes, parents["evaluator"].tensors)
+    score = importlib.import_module(f"bench.metrics.{goal}").score(found, truth)
+    score_s = time.perf_counter() - started
+
+    outcomes = {f"outcome.{k}": v.detach().cpu().contiguous() for k, v in score.outcomes.items()}
+    pictures = {}
+    if splits.card.modality == "image" and classes is not None:
+        from bench.engine.pictures import strip
+
+        pictures["gallery.png"] = strip(splits.train, classes, found.values)
+    return Result(
+        {
+            "score": {
+                key: getattr(score, key)
+                for key in ("metric", "value", "members", "nonmembers", "ceiling")
+            }
+            | {"extra": dict(score.extra)},
+            "info": dict(found.info),
+            "budget": {**vars(exposure.meter), "queries_cap": exposure.budget},
+            "attack_s": attack_s,
+            "score_s": score_s,
+        },
+        {"values": found.values, **outcomes},
+        pictures,
+    )
+
+
+def _refuse(_: Tensor) -> Tensor:
+    raise AccessError("A baseline has no access to a model.")
+
+
+_STAGES: Mapping[str, Callable[[Mapping[str, Any], Parents, Site], Result]] = {
+    "data": _data,
+    "evaluator": _evaluator,
+    "prior": _prior,
+    "target": _target,
+    "utility": _utility,
+    "attack": _attack,
+}
+
+__all__ = ["Parents", "Result", "Site", "run"]
