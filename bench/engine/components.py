@@ -9,7 +9,6 @@ import pkgutil
 import types
 import typing
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from bench.contract import UserError, nearest, require
@@ -65,9 +64,13 @@ def _modules(package: str) -> list[str]:
     return [f"{package}.{item.name}" for item in pkgutil.iter_modules(path)]
 
 
-@cache
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
+
 def _hints(cls: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
 
 
 def normalise(

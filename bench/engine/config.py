@@ -142,7 +142,7 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
     """
     require(
         extra_dir is None or extra_dir.is_dir(),
-        f"--config-dir: there is no folder '{extra_dir}'; name one with dataset/, attack/, ... in it.",
+        f"--config-dir: there is no folder '{extra_dir}'; name one holding dataset/, attack/ ...",
     )
     # Group choices first: a stack may name options that the grid does not list, and they must be
     # composed too, or an override of one of their keys would find nothing to override.
@@ -232,7 +232,7 @@ def _sentence(error: Exception, overrides: Sequence[str], extra_dir: Path | None
         return (
             f"Unknown setting '{unknown.group(1)}'."
             if unknown
-            else f"Configuration: {_first_line(error)} (in: {' '.join(overrides) or 'config.yaml'})."
+            else f"Configuration: {_first_line(error)} (in: {' '.join(overrides) or 'none'})."
         )
     path = key.group(1).split("@")[0]
     head, _, last = path.rpartition(".")

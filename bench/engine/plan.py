@@ -1,4 +1,4 @@
-"""A grid becomes nodes and trials: everything shared is done once, everything skipped has a reason."""
+"""A grid becomes nodes and trials: what is shared is done once, what is skipped has a reason."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from bench.engine.config import Grid, Option
 F = TypeVar("F", bound=Callable[..., Any])
 
 Kind = Literal["data", "evaluator", "prior", "target", "utility", "attack"]
+_Axes = dict[str, str | int]
 KINDS: tuple[Kind, ...] = ("data", "evaluator", "prior", "target", "utility", "attack")
 
 _STAGE_MODULES: Mapping[Kind, tuple[str, ...]] = {
@@ -148,7 +149,7 @@ class Planner:
                 for part in row.parts:
                     require(
                         isinstance(part, kind),
-                        f"{row.option.where}: '{type(part).__name__}' is no {kind.__name__.lower()}.",
+                        f"{row.option.where}: {type(part).__name__} is no {kind.__name__.lower()}.",
                     )
         for row in self.rows["baseline"]:
             require(
@@ -204,7 +205,7 @@ class Planner:
 
     @_once
     def _evaluator(self, dataset: _Row, repeat: int) -> str:
-        axes = {"dataset": dataset.name, "repeat": repeat, "role": "evaluator"}
+        axes: _Axes = {"dataset": dataset.name, "repeat": repeat, "role": "evaluator"}
         return self._node(
             "evaluator",
             f"{dataset.name}/evaluator/{repeat}",
@@ -214,14 +215,14 @@ class Planner:
         )
 
     def _victims(self, dataset: _Row, repeat: int) -> dict[str, int]:
-        axes = {"dataset": dataset.name, "repeat": repeat, "role": "victims"}
+        axes: _Axes = {"dataset": dataset.name, "repeat": repeat, "role": "victims"}
         return {"seed": self._seed(**axes), "limit": self.grid.settings.victims}
 
     @_once
     def _prior(self, dataset: _Row, attack: _Row, repeat: int) -> str | None:
         if attack.prior is None:
             return None
-        axes = {"dataset": dataset.name, "prior": attack.prior[TARGET], "repeat": repeat}
+        axes: _Axes = {"dataset": dataset.name, "prior": attack.prior[TARGET], "repeat": repeat}
         payload = {
             "prior": attack.prior,
             "goal": attack.first.goal,
@@ -280,7 +281,7 @@ class Planner:
         prior = self._prior(dataset, attack, repeat)
         if prior is not None:
             parents["prior"] = prior
-        axes: dict[str, str | int] = {"dataset": dataset.name, "attack": attack.name}
+        axes: _Axes = {"dataset": dataset.name, "attack": attack.name}
         release: list[dict[str, Any]] = []
         training: list[dict[str, Any]] = []
         label = f"{dataset.name}/{attack.name}/{repeat}"

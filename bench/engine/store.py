@@ -114,7 +114,7 @@ class Store:
             shutil.rmtree(scratch, ignore_errors=True)
             raise UserError(
                 f"Store '{self.root}' cannot be written ({error.strerror}); free some space or "
-                f"name another folder with store=. What is recorded is kept; the same command goes on."
+                f"name another folder with store=. What is recorded is kept."
             ) from error
 
     def remove(self, kind: str, key: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -169,3 +169,41 @@ def train(
         report = loop.fit(network, data, recipe, seed)
     network.eval()
     return network, replace(report, public_records=report.public_records + public_records)
+
+
+class _Untrained(Loop):
+    """Replays what a defense does to an architecture without training anything."""
+
+    def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
+        """Leave ``network`` as it is; its weights are loaded afterwards."""
+        return FitReport(epochs=0, steps=0, final_loss=0.0, train_accuracy=0.0)
+
+
+def restore(
+    model: Model,
+    layers: Sequence[TrainingDefense],
+    splits: Splits,
+    seed: int,
+    weights: Mapping[str, Tensor],
+    device: str,
+) -> Network:
+    """A trained target from its options and its weights, in evaluation mode.
+
+    Args:
+        model: as in :func:`train`.
+        layers: as in :func:`train`; their ``adapt`` hooks shape the network again.
+        splits: as in :func:`train`.
+        seed: as in :func:`train`.
+        weights: the state dictionary of the network that :func:`train` returned.
+        device: torch device name.
+
+    Raises:
+        RuntimeError: the weights do not fit, name by name and shape by shape.
+    """
+    loop = _Untrained(model, splits.card, device)
+    context = TrainingContext(splits.card, splits.public, loop, seed, device)
+    network = loop.build(splits.card.n_classes, derive(seed, part="init"))
+    for layer in layers:
+        network = layer.adapt(network, context)
+    network.load_state_dict(dict(weights), strict=True)
+    return network.to(device).eval()

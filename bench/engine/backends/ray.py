@@ -1,0 +1,148 @@
+"""Ray: this machine or a cluster.
+
+The driver owns dependencies, deadlines and retries, because Ray has no deadline for a task, retries
+an out-of-memory task for ever by default, and raises a parent's failure from every child.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.contract import UserError
+from bench.engine.backends import Capacity, lost
+from bench.engine.config import RayBackend, Resources
+from bench.engine.worker import Done, Task, execute
+
+_KEPT_REFS = 64
+
+
+class Ray:
+    """Tasks on a Ray cluster, a private one on this machine unless the user names another.
+
+    Args:
+        options: ``backend`` settings.
+
+    Raises:
+        UserError: the cluster cannot be reached.
+    """
+
+    enforces_deadlines = True
+
+    def __init__(self, options: RayBackend) -> None:
+        # Set before Ray starts: no usage reports, no GPU seen by a task that was granted none.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+        import ray
+
+        self._ray = ray
+        local = options.address == "local"
+        arguments: dict[str, Any] = {"address": options.address}
+        if local:
+            arguments |= {
+                "num_cpus": options.num_cpus,
+                "num_gpus": options.num_gpus,
+                "include_dashboard": False,
+                "object_store_memory": 400 * 1024**2,
+            }
+        try:
+            ray.init(
+                **arguments,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise UserError(
+                f"Ray cluster '{options.address}' cannot be reached ({_short(error)}); start one "
+                f"with 'ray start --head', or use backend.address=local or backend=local."
+            ) from error
+        nodes = [n for n in ray.nodes() if n["Alive"]]
+        shared = len(nodes) == 1 if options.shared_store == "auto" else options.shared_store
+        total = ray.cluster_resources()
+        self.capacity = Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))
+        self._shared = shared
+        self._blobs: OrderedDict[Path, Any] = OrderedDict()
+        self._running: dict[Any, str] = {}
+
+    def parent(self, folder: Path) -> Any:
+        """The folder where all nodes share the store, else a reference to its bytes."""
+        if self._shared:
+            return str(folder.resolve())
+        if folder not in self._blobs:
+            tensors = folder / "tensors.safetensors"
+            self._blobs[folder] = self._ray.put(
+                (
+                    (folder / "record.json").read_bytes(),
+                    tensors.read_bytes() if tensors.exists() else None,
+                )
+            )
+            while len(self._blobs) > _KEPT_REFS:
+                self._blobs.popitem(last=False)
+        self._blobs.move_to_end(folder)
+        return self._blobs[folder]
+
+    def submit(self, task: Task, resources: Resources) -> None:
+        """Submit a task; references to parents travel as arguments, so Ray moves the bytes."""
+        refs = {r: p for r, p in task.parents.items() if not isinstance(p, str)}
+        paths = {r: p for r, p in task.parents.items() if isinstance(p, str)}
+        options: dict[str, Any] = {
+            "num_cpus": resources.num_cpus,
+            "num_gpus": resources.num_gpus,
+            # Retries are the driver's: Ray would retry an out-of-memory task for ever.
+            "max_retries": 0,
+        }
+        if resources.num_gpus:
+            options["max_calls"] = 1  # frees the GPU's memory
+        remote = self._ray.remote(**options)(_remote)
+        ref = remote.remote(dataclasses.replace(task, parents=paths), list(refs), *refs.values())
+        self._running[ref] = task.node
+
+    def poll(self, timeout: float) -> Sequence[tuple[str, Done]]:
+        """Results of tasks that have ended, lost ones included."""
+        if not self._running:
+            return []
+        ready, rest = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
+        if ready and rest:
+            more, _ = self._ray.wait(rest, num_returns=len(rest), timeout=0)
+            ready += more
+        return [(self._running.pop(ref), self._fetch(ref)) for ref in ready]
+
+    def _fetch(self, ref: Any) -> Done:
+        errors = self._ray.exceptions
+        try:
+            done: Done = self._ray.get(ref)
+        except errors.OutOfMemoryError as error:
+            return lost("OutOfMemory", str(error)[:2000], "oom")
+        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
+            return lost("WorkerCrashed", _short(error))
+        except errors.RayError as error:
+            return lost(type(error).__name__, _short(error))
+        return done
+
+    def cancel(self, node: str) -> None:
+        """Kill the worker of a task; its CPU is free again in about a second."""
+        for ref, name in list(self._running.items()):
+            if name == node:
+                self._ray.cancel(ref, force=True)
+                del self._running[ref]
+
+    def close(self) -> None:
+        """Stop what runs and leave the cluster."""
+        for node in list(self._running.values()):
+            self.cancel(node)
+        self._ray.shutdown()
+
+
+def _remote(task: Task, roles: list[str], *blobs: Any) -> Done:
+    parents = {**task.parents, **dict(zip(roles, map(tuple, blobs), strict=True))}
+    return execute(dataclasses.replace(task, parents=parents))
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,378 @@
+"""The driver owns the graph: what is ready, what fits, what is late, what is recorded."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol, cast
+
+from bench.contract import UserError
+from bench.contract.record import Failure, Status, TrialRecord
+from bench.engine.backends import Backend, lost
+from bench.engine.components import CORE_PACKAGES
+from bench.engine.config import Settings
+from bench.engine.join import join, unfinished
+from bench.engine.plan import KINDS, Node, Plan, Trial
+from bench.engine.store import Store
+from bench.engine.worker import Done, Task
+
+_POLL_S = 0.5
+_RETRIED = frozenset({"crashed", "oom"})
+
+
+class Listener(Protocol):
+    """Told what happens, in the driver's own thread."""
+
+    def node(self, node: Node, status: str, seconds: float) -> None:
+        """A node has ended."""
+
+    def trial(self, record: TrialRecord, fresh: bool) -> None:
+        """A trial has ended; ``fresh`` if it was joined just now."""
+
+    def tick(self, running: int) -> None:
+        """Nothing may have happened; time has passed."""
+
+
+@dataclass
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        computed: nodes run now, by kind.
+        cached: nodes that were needed and recorded already.
+        records: trial records in grid order.
+        compute_s: the nodes' own wall time, summed.
+        interrupted: whether it was stopped from outside.
+    """
+
+    computed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    cached: int = 0
+    records: list[TrialRecord] = field(default_factory=list)
+    compute_s: float = 0.0
+    interrupted: bool = False
+
+    def count(self, *statuses: str) -> int:
+        """Trials that ended in one of ``statuses``."""
+        return sum(r.status in statuses for r in self.records)
+
+
+@dataclass
+class Work:
+    """What is left to do of a plan, given a store.
+
+    Attributes:
+        todo: identities of nodes to run.
+        cached: nodes that trials need and that are recorded.
+        trials: trials not yet recorded as done.
+        recorded: trials that are.
+    """
+
+    todo: set[str]
+    cached: int
+    trials: list[Trial]
+    recorded: list[Trial]
+
+
+def remaining(plan: Plan, store: Store, rerun: str) -> Work:
+    """What a run would still have to do."""
+    have = {kind: store.ids(kind) for kind in KINDS} if rerun != "all" else {}
+    joined = store.ids("trial") if rerun != "all" else set()
+    recorded = [t for t in plan.trials if t.id in joined]
+    trials = [t for t in plan.trials if t.id not in joined]
+
+    def done(key: str) -> bool:
+        return key in have.get(plan.nodes[key].kind, ())
+
+    needed = {n for t in trials for n in (*t.nodes.values(), *t.baselines.values())}
+    todo: set[str] = set()
+    queue = [n for n in needed if not done(n)]
+    while queue:
+        key = queue.pop()
+        if key not in todo:
+            todo.add(key)
+            parents = plan.nodes[key].parents.values()
+            needed.update(parents)
+            queue += [p for p in parents if not done(p)]
+    shown = {n for t in recorded for n in (*t.nodes.values(), *t.baselines.values())}
+    return Work(todo, len((needed | shown) - todo), trials, recorded)
+
+
+class Driver:
+    """Runs what remains of a plan on a back end and writes every result.
+
+    Args:
+        plan: nodes and trials.
+        store: the only place that is written.
+        backend: where tasks run.
+        settings: deadlines, resources, retries.
+        listeners: told what happens.
+        git: commit and dirtiness of the running source.
+        path: extra ``sys.path`` entries for workers.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        backend: Backend,
+        settings: Settings,
+        listeners: Sequence[Listener] = (),
+        git: Mapping[str, Any] | None = None,
+        path: tuple[str, ...] = (),
+    ) -> None:
+        self.plan = plan
+        self.store = store
+        self.backend = backend
+        self.settings = settings
+        self.listeners = listeners
+        self.git = dict(git or {})
+        self.path = path
+        self.outcome = Outcome()
+        self._records: dict[str, Mapping[str, Any]] = {}
+        self._failed: dict[str, tuple[Status, Failure, str]] = {}
+
+    # ------------------------------------------------------------ before
+    def check_resources(self, todo: Iterable[str]) -> None:
+        """Refuse requests that would wait for ever.
+
+        Raises:
+            UserError: a node asks for more than the back end has.
+        """
+        for kind in sorted({self.plan.nodes[key].kind for key in todo}):
+            asked = self.settings.resource(kind)
+            if not self.backend.capacity.fits(asked):
+                have = self.backend.capacity
+                raise UserError(
+                    f"Setting 'resources.{kind}': {asked.num_cpus} CPUs and {asked.num_gpus:g} "
+                    f"GPUs were asked for, the back end has {have.cpus:g} CPUs and {have.gpus:g} "
+                    f"GPUs; ask for less or name a larger cluster with backend.address=."
+                )
+
+    # ------------------------------------------------------------ the loop
+    def run(self) -> Outcome:
+        """Run until nothing is left; Ctrl-C keeps what is recorded."""
+        work = remaining(self.plan, self.store, self.settings.rerun)
+        self.check_resources(work.todo)
+        self._open(work)
+        try:
+            self._loop()
+        except KeyboardInterrupt:
+            self.outcome.interrupted = True
+        order = {t.id: i for i, t in enumerate(self.plan.trials)}
+        self.outcome.records.sort(key=lambda r: order[r.trial_id])
+        return self.outcome
+
+    def _open(self, work: Work) -> None:
+        self.outcome.cached = work.cached
+        for trial in work.recorded:
+            self._tell(
+                TrialRecord.model_validate(self.store.record("trial", trial.id)), fresh=False
+            )
+        self._rank = {key: i for i, key in enumerate(self.plan.nodes)}
+        self._waiting: dict[str, set[str]] = {}
+        self._children: dict[str, list[str]] = defaultdict(list)
+        self._ready: list[tuple[int, str]] = []
+        self._running: dict[str, tuple[float, int]] = {}
+        self._attempts: dict[str, int] = defaultdict(int)
+        self._open_trials: dict[str, set[str]] = {}
+        self._trials_of: dict[str, list[Trial]] = defaultdict(list)
+        for key in self.plan.nodes:
+            if key not in work.todo:
+                continue
+            parents = {p for p in self.plan.nodes[key].parents.values() if p in work.todo}
+            self._waiting[key] = parents
+            for parent in parents:
+                self._children[parent].append(key)
+        settled = []
+        for trial in work.trials:
+            needs = {*trial.nodes.values(), *trial.baselines.values()} & work.todo
+            self._open_trials[trial.id] = needs
+            for key in needs:
+                self._trials_of[key].append(trial)
+            if not needs:
+                settled.append(trial)
+        if self.settings.rerun == "never":
+            self._recall(work.todo)
+        for key, parents in self._waiting.items():
+            if not parents and key not in self._failed:
+                heapq.heappush(self._ready, (self._rank[key], key))
+        for trial in settled:
+            self._end(trial)
+
+    def _recall(self, todo: set[str]) -> None:
+        """Failures of earlier runs are results: they stand until ``rerun=failed``."""
+        for kind in KINDS:
+            for key in self.store.failures(kind) & todo:
+                found = self.store.failure(kind, key)
+                if found is not None and found["status"] != "cancelled":
+                    self._settle_failure(
+                        key, found["status"], Failure(**found["error"]), found["created_utc"]
+                    )
+
+    def _loop(self) -> None:
+        while self._ready or self._running:
+            self._launch()
+            for key, done in self.backend.poll(_POLL_S):
+                self._finish(key, done)
+            self._late()
+            for listener in self.listeners:
+                listener.tick(len(self._running))
+
+    def _launch(self) -> None:
+        used = [self.settings.resource(self.plan.nodes[k].kind) for k in self._running]
+        cpus = self.backend.capacity.cpus - sum(r.num_cpus for r in used)
+        gpus = self.backend.capacity.gpus - sum(r.num_gpus for r in used)
+        later = []
+        while self._ready and cpus >= 1:
+            if not self.backend.enforces_deadlines and self._running:
+                break
+            rank, key = heapq.heappop(self._ready)
+            if key in self._failed:
+                continue
+            asked = self.settings.resource(self.plan.nodes[key].kind)
+            if asked.num_cpus > cpus or asked.num_gpus > gpus:
+                later.append((rank, key))
+                continue
+            cpus -= asked.num_cpus
+            gpus -= asked.num_gpus
+            self._submit(key)
+        for item in later:
+            heapq.heappush(self._ready, item)
+
+    def _submit(self, key: str) -> None:
+        node = self.plan.nodes[key]
+        asked = self.settings.resource(node.kind)
+        root = self.settings.data_root
+        task = Task(
+            key,
+            node.kind,
+            node.payload,
+            {
+                role: self.backend.parent(self.store.path(self.plan.nodes[p].kind, p))
+                for role, p in node.parents.items()
+            },
+            threads=asked.num_cpus,
+            gpus=asked.num_gpus,
+            data_root=None if root is None else str(root.resolve()),
+            packages=(*CORE_PACKAGES, *self.settings.plugins),
+            path=self.path,
+        )
+        self._attempts[key] += 1
+        self._running[key] = (time.monotonic(), self._attempts[key])
+        self.backend.submit(task, asked)
+
+    def _late(self) -> None:
+        if not self.backend.enforces_deadlines:
+            return
+        now = time.monotonic()
+        for key, (started, _) in list(self._running.items()):
+            limit = self.settings.timeout(self.plan.nodes[key].kind)
+            if now - started > limit:
+                self.backend.cancel(key)
+                message = f"Stopped after {limit:g} s; raise timeout_s.{self.plan.nodes[key].kind}."
+                self._finish(key, lost("Timeout", message, "timeout"))
+
+    # ------------------------------------------------------------ after a node
+    def _finish(self, key: str, done: Done) -> None:
+        started, attempt = self._running.pop(key)
+        node = self.plan.nodes[key]
+        seconds = done.seconds or time.monotonic() - started
+        record = {
+            "kind": node.kind,
+            "id": key,
+            "label": node.label,
+            "identity": node.identity,
+            "status": done.status,
+            "attempt": attempt,
+            "seconds": round(seconds, 4),
+            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "env": {**done.env, "git": self.git},
+        }
+        self.outcome.compute_s += seconds
+        if done.status == "done":
+            record["output"] = done.output
+            if self.settings.rerun == "all":
+                self.store.remove(node.kind, key)
+            self.store.put(node.kind, key, record, done.files)
+            self._records[key] = record
+            self.outcome.computed[node.kind] += 1
+            self._settle(key)
+        else:
+            failure = Failure(**dict(done.failure or {"type": "Unknown", "message": "no reason"}))
+            record["error"] = failure.model_dump()
+            self.store.put_failure(node.kind, key, record)
+            if done.status in _RETRIED and attempt <= self.settings.retries:
+                heapq.heappush(self._ready, (self._rank[key], key))
+                return
+            self._settle_failure(
+                key, cast(Status, done.status), failure, str(record["created_utc"])
+            )
+        for listener in self.listeners:
+            listener.node(node, done.status, seconds)
+
+    def _settle(self, key: str) -> None:
+        for child in self._children[key]:
+            self._waiting[child].discard(key)
+            if not self._waiting[child] and child not in self._failed:
+                heapq.heappush(self._ready, (self._rank[child], child))
+        self._settle_trials(key)
+
+    def _settle_failure(self, key: str, status: Status, failure: Failure, created: str) -> None:
+        """Mark a node and all that depend on it; each dependent trial ends with the reason."""
+        if key in self._failed:
+            return
+        self._failed[key] = (status, failure, created)
+        upstream = Failure(
+            type="Upstream",
+            message=f"{self.plan.nodes[key].label} ended in {status}: {failure.message}",
+            node=failure.node or key,
+        )
+        for child in self._children[key]:
+            self._settle_failure(child, "skipped", upstream, created)
+        self._settle_trials(key)
+
+    def _settle_trials(self, key: str) -> None:
+        for trial in self._trials_of[key]:
+            waiting = self._open_trials[trial.id]
+            waiting.discard(key)
+            if not waiting:
+                self._end(trial)
+
+    # ------------------------------------------------------------ after a trial
+    def _node_record(self, key: str) -> Mapping[str, Any]:
+        if key not in self._records:
+            self._records[key] = self.store.record(self.plan.nodes[key].kind, key)
+        return self._records[key]
+
+    def _end(self, trial: Trial) -> None:
+        names = (*trial.nodes.values(), *trial.baselines.values())
+        broken = [self._failed[n] for n in names if n in self._failed]
+        if broken:
+            # The attack's own failure is the trial's; anything upstream makes it skipped.
+            own = self._failed.get(trial.nodes["attack"])
+            status, failure, created = own or ("skipped", broken[0][1], broken[0][2])
+            data = trial.nodes["data"]
+            facts = self._node_record(data)["output"] if data not in self._failed else {}
+            record = unfinished(trial, status, failure, created, facts)
+            last = self.store.failure("trial", trial.id)
+            if last != record.model_dump():
+                self.store.put_failure("trial", trial.id, record.model_dump())
+        else:
+            record = join(trial, {n: self._node_record(n) for n in names})
+            files = {}
+            picture = self.store.path("attack", trial.nodes["attack"]) / "gallery.png"
+            if picture.exists():
+                files["gallery.png"] = picture.read_bytes()
+            if self.settings.rerun == "all":
+                self.store.remove("trial", trial.id)
+            self.store.put("trial", trial.id, record.model_dump(), files)
+        self._tell(record, fresh=True)
+
+    def _tell(self, record: TrialRecord, fresh: bool) -> None:
+        self.outcome.records.append(record)
+        for listener in self.listeners:
+            listener.trial(record, fresh)

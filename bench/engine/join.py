@@ -1,0 +1,163 @@
+"""A trial's record is a view: a pure join of the outcomes of the nodes it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from bench import __version__
+from bench.contract import Goal, Score
+from bench.contract.identity import PROTOCOL_VERSION
+from bench.contract.record import (
+    AttackInfo,
+    Budget,
+    Data,
+    DefenseInfo,
+    Failure,
+    Privacy,
+    Scored,
+    Status,
+    Target,
+    Times,
+    TrialRecord,
+    Utility,
+)
+from bench.engine.plan import Trial
+from bench.metrics.leakage import leakage, member_gap
+
+STRAW_MAN_MARGIN = 0.02
+"""An undefended utility this far below scikit-learn's makes a straw man (PROTOCOL 2.5)."""
+
+
+def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
+    """The record of a trial whose nodes are all done.
+
+    Args:
+        trial: the cell.
+        nodes: node identity to node record, for ``trial.nodes`` and ``trial.baselines``.
+    """
+    part = {kind: nodes[key] for kind, key in trial.nodes.items()}
+    out = {kind: node["output"] for kind, node in part.items()}
+    report = out["target"]["report"]
+    scored = _scored(trial, nodes)
+    utility = _utility(trial, out)
+    flags = list(trial.flags)
+    if scored.L is None:
+        flags.append("no_headroom")
+    if (
+        not trial.info["defense"]["layers"]
+        and utility.reference is not None
+        and utility.value < utility.reference - STRAW_MAN_MARGIN
+    ):
+        flags.append("straw_man")
+    env = dict(part["attack"]["env"])
+    git = env.get("git", {})
+    if git.get("dirty"):
+        flags.append("dirty")
+    return TrialRecord(
+        protocol_version=PROTOCOL_VERSION,
+        benchmark_version=__version__,
+        trial_id=trial.id,
+        cell=trial.cell,
+        goal=trial.goal,
+        access=trial.access,
+        status="done",
+        data=_data(trial, out["data"]),
+        target=Target(
+            params=dict(trial.info["model"]),
+            n_params=out["target"]["n_params"],
+            epochs=report["epochs"],
+            steps=report["steps"],
+            final_loss=report["final_loss"],
+            train_accuracy=report["train_accuracy"],
+            public_records=report["public_records"],
+            sha256=out["target"]["sha256"],
+        ),
+        defense=DefenseInfo(**trial.info["defense"]),
+        privacy=Privacy(**report["privacy"]) if report["privacy"] else None,
+        attack=AttackInfo(**trial.info["attack"], info=out["attack"]["info"]),
+        budget=Budget(**out["attack"]["budget"]),
+        evaluator={k: v for k, v in out["evaluator"]["facts"].items() if v is not None},
+        score=scored,
+        utility=utility,
+        flags=flags,
+        times=Times(
+            train_s=out["target"]["train_s"],
+            attack_s=out["attack"]["attack_s"],
+            score_s=out["attack"]["score_s"],
+            peak_rss_mb=env.pop("peak_rss_mb", None),
+        ),
+        nodes=dict(trial.nodes),
+        env=env,
+        created_utc=max(node["created_utc"] for node in part.values()),
+    )
+
+
+def unfinished(
+    trial: Trial, status: Status, failure: Failure, created_utc: str, facts: Mapping[str, Any]
+) -> TrialRecord:
+    """The record of a trial that did not end in ``done``: a failure is a result."""
+    return TrialRecord(
+        protocol_version=PROTOCOL_VERSION,
+        benchmark_version=__version__,
+        trial_id=trial.id,
+        cell=trial.cell,
+        goal=trial.goal,
+        access=trial.access,
+        status=status,
+        error=failure,
+        data=_data(trial, facts),
+        defense=DefenseInfo(**trial.info["defense"]),
+        attack=AttackInfo(**trial.info["attack"]),
+        flags=list(trial.flags),
+        nodes=dict(trial.nodes),
+        created_utc=created_utc,
+    )
+
+
+def _data(trial: Trial, data: Mapping[str, Any]) -> Data:
+    card = data.get("card", {})
+    return Data(
+        sector=trial.info["sector"],
+        modality=trial.info["modality"],
+        source=card.get("source", ""),
+        terms=card.get("terms", ""),
+        privacy_unit=card.get("privacy_unit", ""),
+        publishable=card.get("publishable", False),
+        class_names=list(card.get("class_names", ())),
+        facts=dict(data.get("facts", {})),
+    )
+
+
+def _score(node: Mapping[str, Any]) -> Score:
+    return Score(**node["output"]["score"])
+
+
+def _scored(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> Scored:
+    score = _score(nodes[trial.nodes["attack"]])
+    bases = {name: _score(nodes[key]) for name, key in trial.baselines.items()}
+    name = max(sorted(bases), key=lambda n: bases[n].value)
+    base = bases[name]
+    return Scored(
+        metric=score.metric,
+        value=score.value,
+        s_base=base.value,
+        s_base_attack=name,
+        s_ceil=score.ceiling,
+        L=leakage(score.value, base.value, score.ceiling),
+        M=member_gap(cast(Goal, trial.goal), score, base),
+        members=score.members,
+        nonmembers=score.nonmembers,
+        extra={k: v for k, v in score.extra.items() if v is not None},
+    )
+
+
+def _utility(trial: Trial, out: Mapping[str, Any]) -> Utility:
+    metric = out["utility"]["metric"]
+    reference = out["evaluator"]["reference"].get(trial.info["reference"], {})
+    return Utility(
+        metric=metric,
+        value=out["utility"]["utility"][metric],
+        reference=reference.get(metric),
+        all=out["utility"]["utility"],
+    )

@@ -1,0 +1,45 @@
+"""One privacy scale for every goal (PROTOCOL 2.0)."""
+
+from __future__ import annotations
+
+from bench.contract import Goal, Score
+
+MIN_HEADROOM = 0.10
+"""Below this distance between baseline and ceiling, leakage would divide by noise."""
+
+_GAIN_GOALS: frozenset[Goal] = frozenset({"attribute"})
+"""Goals whose member gap is a gap of gains over the baseline (PROTOCOL 2.3)."""
+
+
+def leakage(value: float, base: float, ceiling: float) -> float | None:
+    """``L = (s - s_base) / (s_ceil - s_base)``, unclipped.
+
+    Args:
+        value: the attack's success s, in [0, 1].
+        base: success of the best attacker without the model.
+        ceiling: the metric for the private truth itself.
+
+    Returns:
+        0 where the model taught the attacker nothing, 1 where it is as good as the records;
+        None where the headroom ``ceiling - base`` is below 0.10.
+
+    >>> leakage(0.75, 0.5, 1.0)
+    0.5
+    >>> leakage(0.99, 0.95, 1.0) is None
+    True
+    """
+    if ceiling - base < MIN_HEADROOM:
+        return None
+    return (value - base) / (ceiling - base)
+
+
+def member_gap(goal: Goal, score: Score, base: Score) -> float:
+    """``M``: how much of the success is about the training members.
+
+    ``s(members) - s(matched non-members)``; for attribute inference both are gains over the
+    baseline on the same records.
+    """
+    gap = score.members - score.nonmembers
+    if goal in _GAIN_GOALS:
+        gap -= base.members - base.nonmembers
+    return gap
