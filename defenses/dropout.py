@@ -1,0 +1,42 @@
+"""Dropout during training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
+from bench.contract import Network, TrainingContext, TrainingDefense, require
+
+
+@dataclass(frozen=True)
+class Dropout(TrainingDefense):
+    """Drop units after each hidden block while training; on the input where there is no block.
+
+    The released network does not drop: ``eval`` mode scales nothing (inverted dropout).
+
+    Attributes:
+        rate: probability of dropping a unit, in [0, 1); 0 inserts nothing (no defense).
+    """
+
+    rate: float = 0.5
+
+    adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
+    paper = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 2014"
+    zero: ClassVar[Mapping[str, Any]] = {"rate": 0.0}
+
+    def __post_init__(self) -> None:
+        require(
+            0.0 <= self.rate < 1.0,
+            f"Dropout.rate is {self.rate}; give at least 0 and less than 1.",
+        )
+
+    def adapt(self, network: Network, context: TrainingContext) -> Network:
+        """Append ``nn.Dropout`` to each block; blocks keep their number and parameter names."""
+        if self.rate > 0.0:
+            for block in list(network.blocks) or [network.blocks]:
+                assert isinstance(block, nn.Sequential)
+                block.append(nn.Dropout(self.rate))
+        return network

@@ -1,0 +1,80 @@
+"""Transfer learning with frozen first layers (TL-DMI)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+
+from bench.contract import Network, Recipe, TrainingContext, TrainingDefense, require
+from bench.contract import seed as derive
+
+
+@dataclass(frozen=True)
+class Freezing(TrainingDefense):
+    """Pre-train on public records, then fine-tune on private ones with the first blocks fixed.
+
+    The first blocks, which carry most of what inversion reads, never see a private record
+    (Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024, section 4). Public faces are other
+    people; public tables and baskets have the same classes. The head is new in either case.
+
+    Attributes:
+        layers: blocks fixed after pre-training; 0 is plain fine-tuning, as many as the network
+            has is a linear probe; None is no transfer at all (no defense).
+        epochs: passes over the public records.
+        batch_size: public records per step.
+        lr: learning rate of the pre-training (Adam).
+    """
+
+    layers: int | None = 1
+    epochs: int = 20
+    batch_size: int = 32
+    lr: float = 1e-3
+
+    adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
+    paper = "Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024 (arXiv 2405.05588)"
+    needs = frozenset({"blocks"})
+    zero: ClassVar[Mapping[str, Any]] = {"layers": None}
+
+    def __post_init__(self) -> None:
+        require(
+            self.layers is None or self.layers >= 0,
+            f"Freezing.layers is {self.layers}; give a number of blocks of at least 0, or null "
+            "for no transfer.",
+        )
+        require(
+            self.epochs >= 1 and self.batch_size >= 1 and self.lr > 0,
+            f"Freezing has epochs={self.epochs}, batch_size={self.batch_size}, lr={self.lr}; "
+            "give at least 1, at least 1 and more than 0.",
+        )
+
+    def adapt(self, network: Network, context: TrainingContext) -> Network:
+        """Load pre-trained blocks into ``network`` and fix the first; its head stays fresh.
+
+        Raises:
+            UserError: more blocks to fix than there are, or public records of one class only.
+            DivergedError: the pre-training loss became NaN or Inf.
+        """
+        if self.layers is None:
+            return network
+        require(
+            self.layers <= len(network.blocks),
+            f"Freezing.layers is {self.layers}, but the network has {len(network.blocks)} "
+            f"blocks; give at most {len(network.blocks)}.",
+        )
+        names, labels = torch.unique(context.public.y, return_inverse=True)
+        require(
+            len(names) > 1,
+            f"Freezing needs public records of two classes or more to pre-train on, those of "
+            f"'{context.card.name}' have one; use another data set.",
+        )
+        seed = derive(context.seed, part="pretraining")
+        source = context.trainer.build(len(names), seed)
+        recipe = Recipe(self.epochs, self.batch_size, self.lr)
+        context.trainer.fit(source, replace(context.public, y=labels), recipe, seed)
+        network.blocks.load_state_dict(source.blocks.state_dict())
+        for block in list(network.blocks)[: self.layers]:
+            block.requires_grad_(False)
+        return network
