@@ -163,6 +163,20 @@ class Store:
         for path in paths:
             yield json.loads(path.read_text(encoding="utf-8"))
 
+    def newest(self, suite: str) -> dict[str, Any]:
+        """The manifest of a suite's newest run.
+
+        Raises:
+            UserError: there is none.
+        """
+        for manifest in self.executions():
+            if manifest["suite"] == suite:
+                return manifest
+        raise UserError(
+            f"Store '{self.root}' has no run of suite '{suite}'; 'invbench run suite={suite}' "
+            f"makes one, 'invbench status' lists what is there."
+        )
+
 
 def encode(result: Result) -> dict[str, bytes]:
     """The files of a result besides its record."""

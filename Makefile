@@ -1,0 +1,43 @@
+# Two commands do all set-up: `make bench` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SUITE ?= smoke
+
+.DEFAULT_GOAL := help
+.PHONY: help bench test test-fast perf lint format clean
+
+help: ## Show this help
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+bench: $(STAMP) ## Install into .venv, run the default suite, write and name the report (SUITE=smoke)
+	$(BIN)/invbench run suite=$(SUITE)
+
+test: $(STAMP) lint ## Install, lint, check types, run all tests
+	$(BIN)/pytest
+
+test-fast: $(STAMP) ## Run the tests that need neither Ray nor a browser nor patience
+	$(BIN)/pytest -m 'not slow and not ray and not browser'
+
+perf: $(STAMP) ## Run the benchmarks of tests/perf (ratios, not times)
+	$(BIN)/python -m tests.perf
+
+lint: $(STAMP) ## Check format, lint, types and floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment and the caches, keep results
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,222 @@
+"""One run from beginning to end: what it set out to do, what it did, and where that is written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.contract.record import TrialRecord
+from bench.engine.backends import open_backend
+from bench.engine.config import Grid, compose_grid
+from bench.engine.driver import Driver, Listener, Outcome, remaining
+from bench.engine.plan import KINDS, Node, Plan, make_plan
+from bench.engine.progress import Display
+from bench.engine.provenance import git_state
+from bench.engine.store import Store
+from bench.engine.tracking import BackgroundSink
+
+_HEARTBEAT_S = 5.0
+_HISTORY = 2000
+
+
+@dataclass
+class Execution:
+    """A run that has ended.
+
+    Attributes:
+        grid: what was asked.
+        plan: what that meant.
+        outcome: what was done.
+        manifest: the account of it that the store keeps.
+        sink: tracking still to be closed, if it is on.
+        wall_s: seconds from the first node to the last.
+    """
+
+    grid: Grid
+    plan: Plan
+    outcome: Outcome
+    manifest: dict[str, Any]
+    sink: BackgroundSink | None
+    wall_s: float
+
+
+def prepare(overrides: Sequence[str], config_dir: Path | None) -> tuple[Grid, Plan]:
+    """Compose and plan.
+
+    Raises:
+        UserError: as :func:`compose_grid` and :func:`make_plan`.
+    """
+    grid = compose_grid(overrides, config_dir)
+    return grid, make_plan(grid)
+
+
+def history(store: Store) -> dict[str, float]:
+    """Mean seconds of a node, by kind and by kind and label head, from earlier records."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for kind in KINDS:
+        for key in sorted(store.ids(kind))[:_HISTORY]:
+            record = store.record(kind, key)
+            seconds[kind].append(record["seconds"])
+            seconds[_likeness(kind, record["label"])].append(record["seconds"])
+    return {name: sum(values) / len(values) for name, values in seconds.items()}
+
+
+def _likeness(kind: str, label: str) -> str:
+    return f"{kind} {label.rpartition('/')[0]}"
+
+
+def expected(nodes: Sequence[Node], known: Mapping[str, float]) -> tuple[float, int]:
+    """Seconds that nodes should take by earlier records, and how many have no record to go by."""
+    total, unknown = 0.0, 0
+    for node in nodes:
+        guess = known.get(_likeness(node.kind, node.label), known.get(node.kind))
+        if guess is None:
+            unknown += 1
+        else:
+            total += guess
+    return total, unknown
+
+
+class _Heartbeat:
+    """Keeps the manifest in the store up to date; a driver's listener."""
+
+    def __init__(self, store: Store, manifest: dict[str, Any], display: Display) -> None:
+        self._store, self._manifest, self._display = store, manifest, display
+        self._ended: Counter[str] = Counter()
+        self._nodes = 0
+        self._beat = 0.0
+        self.save()
+
+    def node(self, node: Node, status: str, seconds: float) -> None:
+        self._nodes += 1
+
+    def trial(self, record: TrialRecord, fresh: bool) -> None:
+        self._ended[record.status] += 1
+
+    def tick(self, running: int) -> None:
+        if time.monotonic() - self._beat > _HEARTBEAT_S:
+            self.save()
+
+    def save(self) -> None:
+        self._beat = time.monotonic()
+        left = self._display.left.estimate(self._display.slots)
+        self._manifest |= {
+            "ended": dict(self._ended),
+            "nodes_run": self._nodes,
+            "left_s": left,
+            "updated_utc": _now(),
+        }
+        self._store.put_execution(self._manifest["name"], self._manifest)
+
+
+def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution:
+    """Run what remains of a plan.
+
+    Raises:
+        UserError: no back end, no store, or a request that can never be met.
+    """
+    settings = grid.settings
+    store = Store(settings.store)
+    work = remaining(plan, store, settings.rerun)
+    manifest = _manifest(grid, plan, len(work.todo), config_dir)
+    log = settings.store / "logs" / f"{manifest['name']}.log"
+    # Nothing to compute needs no cluster: the second run of a command takes seconds.
+    backend = open_backend(settings) if work.todo else _nothing()
+    started = time.monotonic()
+    sink: BackgroundSink | None = None
+    display = Display(plan, work.todo, len(plan.trials), log, settings.progress, history(store))
+    try:
+        beat = _Heartbeat(store, manifest, display)
+        listeners: list[Listener] = [display, beat]
+        if settings.tracking.name == "mlflow":
+            sink = BackgroundSink(settings.tracking.uri, settings.suite, manifest, store)
+            listeners.append(sink)
+        driver = Driver(
+            plan, store, backend, settings, listeners, manifest["git"], path=(str(Path.cwd()),)
+        )
+        with _stoppable():
+            outcome = driver.run()
+    finally:
+        display.close()
+        backend.close()
+    wall = time.monotonic() - started
+    manifest |= {
+        "state": "interrupted" if outcome.interrupted else "ended",
+        "wall_s": round(wall, 3),
+        "compute_s": round(outcome.compute_s, 3),
+        "computed": dict(outcome.computed),
+        "cached": outcome.cached,
+    }
+    beat.save()
+    return Execution(grid, plan, outcome, manifest, sink, wall)
+
+
+def _nothing() -> Any:
+    from bench.engine.backends.local import InProcess
+
+    return InProcess()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A polite kill stops a run as Ctrl-C does."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dict[str, Any]:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+    suite = grid.settings.suite
+    return {
+        "name": f"{stamp}-{suite.replace('/', '_')}",
+        "suite": suite,
+        "overrides": list(grid.overrides),
+        "config_dir": None if config_dir is None else str(config_dir.resolve()),
+        "command": " ".join(["invbench run", *map(_quoted, grid.overrides)]),
+        "state": "running",
+        "pid": os.getpid(),
+        "started_utc": _now(),
+        "trials": {t.id: t.cell.key() for t in plan.trials},
+        "nodes_todo": todo,
+        "skipped": [
+            {"what": what, "reason": reason, "count": count}
+            for (what, reason), count in sorted(plan.skipped.items())
+        ],
+        "git": git_state(),
+    }
+
+
+def _quoted(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)
+
+
+def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says of where its numbers come from; the same from the store and MLflow."""
+    return {
+        "command": manifest["command"],
+        "planned": len(manifest["trials"]),
+        "skipped": manifest["skipped"],
+        "git_commit": manifest["git"].get("commit", ""),
+        "git_dirty": manifest["git"].get("dirty", False),
+    }

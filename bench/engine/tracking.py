@@ -1,0 +1,353 @@
+"""MLflow as a sink: written by the driver only, idempotent, rebuildable from the store.
+
+One experiment a suite, a parent run an execution, a child run a trial, found again by its tag
+``trial_id``. If the server is away the run goes on and ``invbench sync`` uploads later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import queue
+import re
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.contract import UserError
+from bench.contract.record import TrialRecord
+from bench.engine.plan import Node
+from bench.engine.store import Store
+
+_PAGE = 1000
+_BAD = re.compile(r"[^A-Za-z0-9_\-. :/]")
+
+
+class Sink:
+    """An open execution in MLflow.
+
+    Args:
+        uri: tracking URI: ``sqlite:///path`` or an http(s) server.
+        suite: name of the experiment.
+        manifest: the execution's manifest.
+
+    Raises:
+        UserError: the server cannot be reached.
+    """
+
+    def __init__(self, uri: str, suite: str, manifest: Mapping[str, Any]) -> None:
+        self.client = _client(uri)
+        with _reachable(uri):
+            self.experiment = _experiment(self.client, uri, suite)
+            self._have = self._existing()
+            tags = {"kind": "execution", "suite": suite, "execution": manifest["name"]}
+            commit = manifest["git"].get("commit")
+            if commit:
+                tags["mlflow.source.git.commit"] = commit
+            found = self._search(
+                f"tags.execution = '{manifest['name']}' and tags.kind = 'execution'"
+            )
+            run = next(iter(found), None) or self.client.create_run(
+                self.experiment, run_name=manifest["name"], tags=tags
+            )
+        self.parent = run.info.run_id
+
+    def _search(self, where: str) -> Iterable[Any]:
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment], where, max_results=_PAGE, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _existing(self) -> dict[str, tuple[str, str]]:
+        return {
+            run.data.tags["trial_id"]: (run.info.run_id, run.data.tags.get("status", ""))
+            for run in self._search("tags.kind = 'trial'")
+        }
+
+    def put(self, record: TrialRecord, picture: bytes | None) -> bool:
+        """Record a trial unless it is there already; True if it was written."""
+        run_id, status = self._have.get(record.trial_id, ("", ""))
+        if status == record.status:
+            return False
+        if run_id:
+            self.client.delete_run(run_id)  # a failure that has since been run again
+        self._create(record, picture)
+        return True
+
+    def _create(self, record: TrialRecord, picture: bytes | None) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+        cell = record.cell
+        tags = {
+            "kind": "trial",
+            "trial_id": record.trial_id,
+            "mlflow.parentRunId": self.parent,
+            "sector": record.data.sector,
+            "goal": record.goal,
+            "access": record.access,
+            "flags": ",".join(record.flags),
+            "picture": str(picture is not None).lower(),
+        }
+        commit = (record.env.get("git") or {}).get("commit")
+        if commit:
+            tags["mlflow.source.git.commit"] = commit
+        run = self.client.create_run(self.experiment, run_name=cell.key(), tags=tags)
+        run_id = run.info.run_id
+        params = {**cell.model_dump(), **_flat("target", record.target.params)}
+        params |= _flat("attack", record.attack.params)
+        for i, layer in enumerate(record.defense.layers):
+            params |= _flat(f"defense.{i}", layer)
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(_BAD.sub("_", k), v, 0, 0) for k, v in metrics(record).items()],
+            params=[Param(_BAD.sub("_", k), str(v)[:6000]) for k, v in params.items()],
+            # The status comes with the last write: without it a torn upload is done again.
+            tags=[RunTag("protocol_version", record.protocol_version)],
+        )
+        facts = record.data.facts
+        data = Dataset(
+            name=cell.dataset,
+            digest=str(facts.get("sha256", ""))[:36] or "unknown",
+            source_type="inversion-bench",
+            source=json.dumps({"source": record.data.source}),
+        )
+        self.client.log_inputs(
+            run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
+        )
+        self._artifact(run_id, "record.json", _canonical(record))
+        if picture is not None:
+            self._artifact(run_id, "gallery.png", picture)
+        self.client.set_tag(run_id, "status", record.status)
+        done = record.status in ("done", "skipped")
+        self.client.set_terminated(run_id, "FINISHED" if done else "FAILED")
+        self._have[record.trial_id] = (run_id, record.status)
+
+    def _artifact(self, run_id: str, name: str, data: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(data)
+            self.client.log_artifact(run_id, str(path))
+
+    def finish(self, manifest: Mapping[str, Any], summary: Mapping[str, float]) -> None:
+        """End the execution: its manifest as an artifact, the boards' numbers as metrics."""
+        from mlflow.entities import Metric
+
+        self._artifact(self.parent, "execution.json", json.dumps(dict(manifest)).encode())
+        points = [Metric(_BAD.sub("_", k)[:250], v, 0, 0) for k, v in summary.items()]
+        self.client.log_batch(self.parent, metrics=points)
+        self.client.set_terminated(self.parent)
+
+
+class BackgroundSink:
+    """A sink that writes beside the run, in a thread of its own; a driver's listener.
+
+    A server that fails does not stop the run: ``problem`` says what happened.
+    """
+
+    def __init__(self, uri: str, suite: str, manifest: Mapping[str, Any], store: Store) -> None:
+        self.problem: str | None = None
+        self.written = 0
+        self._store = store
+        self._queue: queue.Queue[TrialRecord | None] = queue.Queue()
+        self._arguments = (uri, suite, dict(manifest))
+        self._sink: Sink | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def node(self, node: Node, status: str, seconds: float) -> None:
+        """Nodes are not tracked, trials are."""
+
+    def tick(self, running: int) -> None:
+        """Nothing to do."""
+
+    def trial(self, record: TrialRecord, fresh: bool) -> None:
+        """Queue a trial."""
+        self._queue.put(record)
+
+    def _work(self) -> None:
+        try:
+            self._sink = Sink(*self._arguments)
+            while (record := self._queue.get()) is not None:
+                self.written += self._sink.put(record, picture(self._store, record))
+        except Exception as error:
+            # Whatever the server does, the run goes on; the store has everything.
+            self.problem = " ".join(str(error).split())[:300]
+
+    def close(self, manifest: Mapping[str, Any], summary: Mapping[str, float]) -> None:
+        """Wait until everything is written, then end the execution."""
+        self._queue.put(None)
+        self._thread.join()
+        if self._sink is not None and self.problem is None:
+            try:
+                self._sink.finish(manifest, summary)
+            except Exception as error:
+                self.problem = " ".join(str(error).split())[:300]
+
+
+def sync(store: Store, uri: str, manifest: Mapping[str, Any], summary: Mapping[str, float]) -> int:
+    """Upload what MLflow lacks of one execution; returns the number of trials written.
+
+    Raises:
+        UserError: the server cannot be reached.
+    """
+    sink = Sink(uri, manifest["suite"], manifest)
+    with _reachable(uri):
+        written = 0
+        for key in manifest["trials"]:
+            record = stored(store, key)
+            if record is not None:
+                written += sink.put(record, picture(store, record))
+        sink.finish(manifest, summary)
+    return written
+
+
+def stored(store: Store, key: str) -> TrialRecord | None:
+    """A trial's record in the store: its result, else its last failure, else None."""
+    if store.has("trial", key):
+        return TrialRecord.model_validate(store.record("trial", key))
+    failed = store.failure("trial", key)
+    return None if failed is None else TrialRecord.model_validate(failed)
+
+
+def picture(store: Store, record: TrialRecord) -> bytes | None:
+    """A trial's picture, where the data's card allows to show it."""
+    path = store.path("trial", record.trial_id) / "gallery.png"
+    return path.read_bytes() if record.data.publishable and path.exists() else None
+
+
+def fetch(uri: str, suite: str) -> tuple[list[TrialRecord], dict[str, bytes], dict[str, Any]]:
+    """Records, pictures and manifest of a suite's newest finished execution, from MLflow alone.
+
+    Raises:
+        UserError: the server cannot be reached, or does not know the suite.
+    """
+    import mlflow
+
+    client = _client(uri)
+    missing = UserError(
+        f"MLflow at '{uri}' has no finished execution of suite '{suite}'; run it, or "
+        f"'invbench sync suite={suite}' to upload what the store has."
+    )
+    with _reachable(uri), tempfile.TemporaryDirectory() as folder:
+        experiment = client.get_experiment_by_name(suite)
+        if experiment is None:
+            raise missing
+        runs = mlflow.search_runs(
+            [experiment.experiment_id],
+            "tags.kind = 'execution' and attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+            output_format="list",
+        )
+        if not runs:
+            raise missing
+
+        def read(run_id: str, name: str) -> bytes:
+            return Path(client.download_artifacts(run_id, name, folder)).read_bytes()
+
+        manifest = json.loads(read(runs[0].info.run_id, "execution.json"))
+        wanted = set(manifest["trials"])
+        records: dict[str, TrialRecord] = {}
+        pictures: dict[str, bytes] = {}
+        token = None
+        while True:
+            page = client.search_runs(
+                [experiment.experiment_id],
+                "tags.kind = 'trial'",
+                max_results=_PAGE,
+                page_token=token,
+            )
+            for run in page:
+                key, tags = run.data.tags.get("trial_id", ""), run.data.tags
+                if key in wanted and "status" in tags:
+                    records[key] = TrialRecord.model_validate_json(
+                        read(run.info.run_id, "record.json")
+                    )
+                    if tags.get("picture") == "true":
+                        pictures[key] = read(run.info.run_id, "gallery.png")
+            token = page.token
+            if not token:
+                break
+    return [records[k] for k in manifest["trials"] if k in records], pictures, manifest
+
+
+def metrics(record: TrialRecord) -> dict[str, float]:
+    """A record's finite numbers under stable names."""
+    out: dict[str, float | None] = {}
+    if record.score is not None:
+        score = record.score
+        out |= {k: getattr(score, k) for k in ("L", "M", "value", "s_base", "s_ceil")}
+        out |= {f"score/{k}": v for k, v in score.extra.items()}
+    if record.utility is not None:
+        out["utility"] = record.utility.value
+        out |= {f"utility/{k}": v for k, v in record.utility.all.items()}
+    if record.privacy is not None:
+        out |= {"epsilon": record.privacy.epsilon, "epsilon_rdp": record.privacy.epsilon_rdp}
+    out |= {f"time/{k}": v for k, v in record.times.model_dump().items()}
+    out["queries"] = float(record.budget.queries)
+    return {k: float(v) for k, v in out.items() if v is not None and math.isfinite(v)}
+
+
+def _flat(prefix: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{prefix}.{k}": json.dumps(v) if isinstance(v, dict | list) else v
+        for k, v in params.items()
+    }
+
+
+def _canonical(record: TrialRecord) -> bytes:
+    return (json.dumps(record.model_dump(), indent=1, sort_keys=True) + "\n").encode()
+
+
+def _client(uri: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Without this a server that is away is asked for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    import mlflow
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).resolve().parent.mkdir(parents=True, exist_ok=True)
+    with _reachable(uri):
+        mlflow.set_tracking_uri(uri)
+        return MlflowClient(uri)
+
+
+def _experiment(client: Any, uri: str, suite: str) -> str:
+    found = client.get_experiment_by_name(suite)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None
+    if uri.startswith("sqlite:///"):
+        # Beside the database: MLflow's default is a folder in whatever directory one stands in.
+        location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+        location = f"{location}/{suite.replace('/', '_')}"
+    return str(client.create_experiment(suite, artifact_location=location))
+
+
+@contextlib.contextmanager
+def _reachable(uri: str) -> Any:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"MLflow at '{uri}' cannot be used ({reason}); start it, set tracking.uri=, or switch "
+            f"it off with tracking=none."
+        ) from error
