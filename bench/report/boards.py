@@ -1,0 +1,342 @@
+"""Boards: one per (sector, data set, model, goal, access), never one global number.
+
+A defense's leakage on a board is the worst case over the closed set of attacks: every attack at
+that access or weaker (PROTOCOL 3.4). Everything here is a pure function of the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+from bench.contract.exposure import ACCESS_ORDER
+from bench.report import stats
+from bench.report.frame import BASELINE
+
+SCENARIO = ["sector", "dataset", "model", "goal"]
+BOARD = [*SCENARIO, "access"]
+ROW = [*BOARD, "defense"]
+DEPLOYED = ["dataset", "model", "defense"]
+REFERENCE = "none"
+"""The undefended row every defense is compared with."""
+
+RANKED_SEEDS = 10
+STRAW_MAN = 0.02
+WEAK = 0.5
+_BOUNDED = ("accuracy", "balanced_accuracy", "auroc")
+_RANK = {access: rank for rank, access in enumerate(ACCESS_ORDER)}
+
+FLAGS = {
+    "provisional": "Fewer than 10 seeds: the row may still change places.",
+    "no_effect": "The defense does not act at this access: an attacker who has it meets the "
+    "undefended model, so the row repeats 'none'.",
+    "no_headroom": "An attacker without the model already comes within 0.10 of the ceiling: "
+    "leakage cannot be measured here.",
+    "straw_man": "The undefended target is more than 0.02 below a plain scikit-learn baseline: "
+    "its utility is no fair reference.",
+    "weak_attack": "No attack reaches L = 0.5 on the undefended target: the attacks are too weak "
+    "here to tell good defenses from bad ones.",
+    "non_adaptive": "No attack that adapts to this defense ran against it: its leakage is only a "
+    "lower bound.",
+    "missing": "Some planned trials did not finish: the worst case may be among them.",
+    "no_spread": "All seeds gave the same leakage: the interval has no width, which is not "
+    "certainty.",
+    "dirty": "Some trials ran from a modified working copy: no commit reproduces them.",
+}
+"""Row flags in the order they are shown, with what they mean."""
+
+BoardKey = tuple[str, str, str, str, str]
+
+_ROW_COLUMNS = [
+    *ROW, "n_seeds", "rank", "utility_metric", "utility", "utility_lo", "utility_hi",
+    "worst_attack", "L", "L_lo", "L_hi", "L_raw", "M", "M_lo", "M_hi", "dL", "dL_lo", "dL_hi",
+    "dL_p", "verdict", "dU", "dU_lo", "dU_hi", "epsilon", "flags", "trial_id",
+]  # fmt: skip
+_ATTACK_COLUMNS = [
+    *ROW, "attack", "attack_access", "L", "L_lo", "L_hi", "L_n", "L_sd", "M", "M_lo", "M_hi",
+    "score", "score_n", "s_base", "s_ceil", "queries", "attack_s", "n_done", "n_planned",
+]  # fmt: skip
+_BASELINE_COLUMNS = [*SCENARIO, "attack", "score"]
+
+
+@dataclass(frozen=True)
+class Boards:
+    """All boards of a suite.
+
+    Attributes:
+        rows: one row per (board, defense), board by board, least leakage first. ``L``, ``L_lo``
+            and ``L_hi`` are the mean and t interval of the raw values, each clipped to [0, 1]
+            afterwards; ``L_raw`` is the unclipped mean. ``dL`` and ``dU`` are paired differences
+            to ``none`` with t intervals, ``dL_p`` is Holm's p within the board and ``verdict`` is
+            ``less``, ``more``, ``unclear`` or empty. ``rank`` is shared by rows that cannot be
+            told apart. ``M`` is the worst attack's, ``trial_id`` its lowest finished seed,
+            ``flags`` are joined with ``;``.
+        attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
+            it cost and how many of its trials finished.
+        baselines: one row per (scenario, attack without the model) with its mean ``score``.
+        notes: what must be known about a board as a whole, ``(kind, sentence)`` by board key.
+    """
+
+    rows: pd.DataFrame
+    attacks: pd.DataFrame
+    baselines: pd.DataFrame
+    notes: dict[BoardKey, list[tuple[str, str]]]
+
+    def __iter__(self) -> Iterator[tuple[BoardKey, pd.DataFrame]]:
+        """The boards in order: key and rows."""
+        for key, rows in self.rows.groupby(BOARD, sort=False):
+            yield cast(BoardKey, key), rows
+
+
+def build(frame: pd.DataFrame) -> Boards:
+    """The boards of a table of :func:`bench.report.frame.build`; none if nothing was attacked."""
+    closed = _closure(frame)
+    attacks = _attacks(closed)
+    rows = _worst(closed, attacks)
+    rows = rows.merge(_differences(closed, rows), on=ROW, how="left")
+    rows = rows.merge(_utilities(frame), on=DEPLOYED, how="left")
+    rows = _judge(frame, closed, rows)
+    notes = _notes(attacks, rows)
+    return Boards(
+        rows=rows[_ROW_COLUMNS],
+        attacks=attacks[_ATTACK_COLUMNS],
+        baselines=_baselines(frame),
+        notes=notes,
+    )
+
+
+def _closure(frame: pd.DataFrame) -> pd.DataFrame:
+    """Trials of every board: ``access`` becomes the board's, ``attack_access`` the attack's own.
+
+    Where a defense does not act at the board's access the attacker meets the undefended model
+    and can run every weaker attack on that too: the row takes the trials of ``none`` as they are.
+    """
+    real = frame[frame["access"] != BASELINE]
+    levels = real[BOARD].drop_duplicates()
+    closed = real.rename(columns={"access": "attack_access"}).merge(levels, on=SCENARIO)
+    rank, own = closed["access"].map(_RANK), closed["attack_access"].map(_RANK)
+    closed = closed[own <= rank].assign(done=lambda t: t["status"] == "done")
+
+    at_level = closed["access"] == closed["attack_access"]
+    flagged = at_level & closed["flags"].str.contains("no_effect", regex=False)
+    uncovered = (closed["covers"] != "") & ~_listed(closed["access"], closed["covers"])
+    idle = (flagged | uncovered) & (closed["defense"] != REFERENCE)
+    idle_rows = closed.loc[idle, ROW].drop_duplicates()
+    undefended = closed[closed["defense"] == REFERENCE].drop(columns="defense")
+    copied = idle_rows.merge(undefended, on=BOARD)
+
+    mark = closed[ROW].merge(idle_rows, how="left", indicator=True)["_merge"] == "both"
+    closed = closed.assign(no_effect=mark.to_numpy())
+    replaced = closed[ROW].merge(copied[ROW].drop_duplicates(), how="left", indicator=True)
+    kept = closed[(replaced["_merge"] != "both").to_numpy()]
+    return pd.concat([kept, copied.assign(no_effect=True)], ignore_index=True)
+
+
+def _listed(names: pd.Series[str], lists: pd.Series[str]) -> pd.Series[bool]:
+    """Whether each name stands in its ``;``-joined list (worked out once per distinct pair)."""
+    pairs = pd.DataFrame({"name": names, "list": lists})
+    unique = pairs.drop_duplicates()
+    found = [
+        name in text.split(";") for name, text in zip(unique["name"], unique["list"], strict=True)
+    ]
+    merged = pairs.merge(unique.assign(found=found), on=["name", "list"], how="left")
+    return pd.Series(merged["found"].to_numpy(dtype=bool), index=pairs.index)
+
+
+def _attacks(closed: pd.DataFrame) -> pd.DataFrame:
+    by = [*ROW, "attack", "attack_access"]
+    done = closed[closed["done"]]
+    summary = stats.summarise(done, by, ["L", "M", "score", "s_base", "s_ceil"])
+    effort = done.groupby(by)[["queries", "attack_s"]].mean().astype("float64")
+    counts = closed.groupby(by).agg(n_done=("done", "sum"), n_planned=("done", "size"))
+    table = counts.reset_index().merge(summary, on=by, how="left")
+    return _in_order(table.merge(effort.reset_index(), on=by, how="left"), ["defense", "attack"])
+
+
+def _worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
+    """The strongest attack of each row: largest mean L, else (no headroom) largest score."""
+    strongest = attacks.sort_values(
+        ["L", "score", "attack"], ascending=[False, False, True], kind="stable"
+    ).drop_duplicates(ROW)
+    rows = strongest.assign(
+        worst_attack=strongest["attack"].where(strongest["n_done"] > 0, ""),
+        n_seeds=strongest["L_n"].where(strongest["L_n"] > 0, strongest["score_n"])
+        .fillna(0).astype(int),
+    ).rename(columns={"attack": "picked"})  # fmt: skip
+    first = closed[closed["done"]].sort_values("seed", kind="stable")
+    first = first.drop_duplicates([*ROW, "attack"])[[*ROW, "attack", "trial_id"]]
+    rows = rows.merge(first.rename(columns={"attack": "picked"}), on=[*ROW, "picked"], how="left")
+    rows["trial_id"] = rows["trial_id"].fillna("")
+    trials = closed.groupby(ROW).agg(no_effect=("no_effect", "any"), all_done=("done", "sum"))
+    return rows.merge(trials.reset_index(), on=ROW)
+
+
+def _differences(closed: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Paired difference of L to ``none`` (each by its own worst attack), Holm p and tie ranks."""
+    picked = rows[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
+    seeds = closed[closed["done"]].merge(picked, on=[*ROW, "attack"])[[*ROW, "seed", "L"]]
+    reference = seeds[seeds["defense"] == REFERENCE].drop(columns="defense")
+    pairs = seeds.merge(reference, on=[*BOARD, "seed"], suffixes=("", "_ref"))
+    pairs = pairs.assign(dL=pairs["L"] - pairs["L_ref"]).dropna(subset="dL")
+    out = stats.summarise(pairs, ROW, ["dL"])
+
+    p = stats.paired_p(out["dL"], out["dL_sd"], out["dL_n"])
+    idle = rows.loc[rows["no_effect"], ROW].merge(out[ROW], on=ROW, how="right", indicator=True)
+    tested = (out["defense"] != REFERENCE) & (idle["_merge"] == "right_only").to_numpy()
+    out["dL_p"] = pd.Series(p, index=out.index).where(tested)
+    out["dL_p"] = out.groupby(BOARD)["dL_p"].transform(stats.holm)
+
+    means = seeds.groupby(ROW)["L"].transform("mean")
+    ordered = seeds.assign(mean=means).sort_values(["mean", "defense"], kind="stable")
+    ranks = [
+        pd.DataFrame(
+            {
+                **dict(zip(BOARD, cast(BoardKey, key), strict=True)),
+                "defense": wide.index,
+                "rank": rank,
+            }
+        )
+        for key, board in ordered.groupby(BOARD)
+        for wide in [board.pivot(index="defense", columns="seed", values="L")]
+        for wide in [wide.reindex(board["defense"].drop_duplicates())]
+        for rank in [stats.tie_ranks(wide.to_numpy(dtype=float))]
+    ]
+    if not ranks:
+        return out.assign(rank=np.nan)
+    return out.merge(pd.concat(ranks), on=ROW, how="outer")
+
+
+def _utilities(frame: pd.DataFrame) -> pd.DataFrame:
+    """Utility of each deployment over seeds, and its paired difference to ``none``."""
+    done = frame[(frame["status"] == "done") & frame["utility"].notna()]
+    seeds = done.groupby([*DEPLOYED, "seed"], as_index=False)[["utility", "epsilon"]].mean()
+    reference = seeds[seeds["defense"] == REFERENCE].drop(columns=["defense", "epsilon"])
+    pairs = seeds.merge(reference, on=["dataset", "model", "seed"], suffixes=("", "_ref"))
+    pairs = pairs.assign(dU=pairs["utility"] - pairs["utility_ref"])
+    table = stats.summarise(seeds, DEPLOYED, ["utility"])
+    table = table.merge(stats.summarise(pairs, DEPLOYED, ["dU"]), on=DEPLOYED, how="left")
+    spent = seeds.groupby(DEPLOYED, as_index=False)["epsilon"].max()
+    metric = done.groupby(DEPLOYED, as_index=False)["utility_metric"].first()
+    table = table.merge(spent, on=DEPLOYED).merge(metric, on=DEPLOYED)
+    ends = ["utility_lo", "utility_hi"]
+    bounded = table["utility_metric"].isin(_BOUNDED)
+    table[ends] = table[ends].where(~bounded, table[ends].clip(0, 1), axis=0)
+    return table
+
+
+def _judge(frame: pd.DataFrame, closed: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Flags, verdicts, clipping and order."""
+    undefended = frame[(frame["defense"] == REFERENCE) & (frame["status"] == "done")]
+    shortfall = (
+        undefended.assign(gap=undefended["utility"] - undefended["reference"])
+        .groupby(["dataset", "model", "seed"])["gap"].mean()
+        .groupby(["dataset", "model"]).mean().rename("gap").reset_index()
+    )  # fmt: skip
+    seeds = frame.groupby(["dataset", "model"])["seed"].nunique().rename("seeds").reset_index()
+    rows = rows.merge(shortfall, on=["dataset", "model"], how="left")
+    rows = rows.merge(seeds, on=["dataset", "model"])
+    reference = rows.loc[rows["defense"] == REFERENCE, [*BOARD, "L"]]
+    rows = rows.merge(reference.rename(columns={"L": "L_none"}), on=BOARD, how="left")
+
+    done = closed[closed["done"]]
+    option = done["attack"].str.split("[", n=1).str[0]
+    defended = done["defense"].str.split("[", n=1).str[0]
+    adapts = _listed(option, done["adaptive_attacks"]) | _listed(defended, done["adaptive_to"])
+    facts = (
+        done.assign(adapts=adapts, dirty=done["flags"].str.contains("dirty", regex=False))
+        .groupby(ROW)[["adapts", "dirty"]].any().reset_index()
+    )  # fmt: skip
+    widths = closed.groupby(ROW)["attack"].nunique().rename("n_attacks").reset_index()
+    rows = rows.merge(facts, on=ROW, how="left").merge(widths, on=ROW)
+    adapted, dirty = (rows[name].eq(True) for name in ("adapts", "dirty"))
+
+    raised = {
+        "provisional": rows["n_seeds"] < RANKED_SEEDS,
+        "no_effect": rows["no_effect"],
+        "no_headroom": (rows["L_n"] < rows["score_n"]),
+        "straw_man": rows["gap"] < -STRAW_MAN,
+        "weak_attack": rows["L_none"] < WEAK,
+        "non_adaptive": (rows["defense"] != REFERENCE) & ~adapted & ~rows["no_effect"],
+        "missing": rows["all_done"] < rows["n_attacks"] * rows["seeds"],
+        "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0),
+        "dirty": dirty,
+    }
+    table = np.column_stack([raised[name].to_numpy(dtype=bool) for name in FLAGS])
+    names = np.array(list(FLAGS))
+    rows["flags"] = [";".join(names[row]) for row in table]
+
+    less, more = rows["dL_hi"] < 0, rows["dL_lo"] > 0
+    sure = (rows["dL_p"] < stats.ALPHA) & (rows["dL"].abs() >= stats.MARGIN)
+    rows["verdict"] = np.select(
+        [rows["dL_p"].isna(), sure & less, sure & more], ["", "less", "more"], "unclear"
+    )
+    rows["L_raw"] = rows["L"]
+    rows[["L", "L_lo", "L_hi"]] = rows[["L", "L_lo", "L_hi"]].clip(0, 1)
+    return _in_order(rows, ["L_raw", "defense"])
+
+
+def _notes(attacks: pd.DataFrame, rows: pd.DataFrame) -> dict[BoardKey, list[tuple[str, str]]]:
+    own = attacks["attack_access"] == attacks["access"]
+    levels = [
+        attacks[mask].groupby(ROW)["L"].max().rename(name)
+        for name, mask in (("own", own), ("weaker", ~own))
+    ]
+    raw = pd.concat(levels, axis=1).dropna().reset_index()
+    raw = raw[raw["weaker"] > raw["own"] + stats.MARGIN]
+    idle = rows.loc[rows["flags"].str.contains("no_effect", regex=False), ROW]
+    raw = raw.merge(idle, on=ROW, how="left", indicator=True)
+    violations = dict(list(raw[raw["_merge"] == "left_only"].groupby(BOARD)))
+    finished = attacks[own].groupby(BOARD)["n_done"].sum().to_dict()
+
+    notes: dict[BoardKey, list[tuple[str, str]]] = {}
+    for key, board in rows.groupby(BOARD, sort=False):
+        access, flags = cast(BoardKey, key)[-1], board["flags"].str.split(";")
+        found: list[tuple[str, str]] = []
+        if flags.map(lambda f: "weak_attack" in f).any():
+            best = board.loc[board["defense"] == REFERENCE, "L_raw"].iloc[0]
+            found.append(("weak_attack", "Attack too weak here: the strongest attack reaches only "
+                          f"L = {best:.2f} on the undefended target, below 0.50. Low leakage on "
+                          "this board is no evidence for a defense."))  # fmt: skip
+        for flag in ("no_headroom", "straw_man"):
+            if flags.map(lambda f, flag=flag: flag in f).any():
+                found.append((flag, FLAGS[flag]))
+        if REFERENCE not in set(board["defense"]):
+            found.append(("no_reference", "The undefended target was not attacked: there is "
+                          "nothing to compare with."))  # fmt: skip
+        if not finished.get(key, 0):
+            found.append(("missing", f"No attack at access '{access}' finished: the board rests "
+                          "on attacks with weaker access."))  # fmt: skip
+        if key in violations:
+            table = violations[key]
+            cases = [
+                f"{name} ({mine:.2f} against {weaker:.2f})"
+                for name, mine, weaker in zip(
+                    table["defense"], table["own"], table["weaker"], strict=True
+                )
+            ]
+            more = f" and {len(cases) - 4} more" if len(cases) > 4 else ""
+            found.append(("monotonicity", f"Before the attack set is closed, attacks with {access} "
+                          "do worse than attacks that see less (check C6) against "
+                          f"{', '.join(cases[:4])}{more}: they are under-tuned, and the worst "
+                          "case carries the better figure over."))  # fmt: skip
+        notes[cast(BoardKey, key)] = found
+    return notes
+
+
+def _baselines(frame: pd.DataFrame) -> pd.DataFrame:
+    done = frame[(frame["access"] == BASELINE) & (frame["status"] == "done")]
+    seeds = done.groupby([*SCENARIO, "attack", "seed"], as_index=False)["score"].mean()
+    table = seeds.groupby([*SCENARIO, "attack"], as_index=False)["score"].mean()
+    return pd.DataFrame(table[_BASELINE_COLUMNS])
+
+
+def _in_order(table: pd.DataFrame, last: list[str]) -> pd.DataFrame:
+    """Sorted by board (accesses from least to most), then by ``last``."""
+    keys = [*SCENARIO, "_level", *last]
+    table = table.assign(_level=table["access"].map(_RANK))
+    ordered: pd.DataFrame = table.sort_values(keys, kind="stable", ignore_index=True)
+    return ordered.drop(columns="_level")

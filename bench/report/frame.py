@@ -1,0 +1,120 @@
+"""Records to one long table: every board, figure and file is a pure function of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.contract.errors import require
+from bench.contract.exposure import ACCESS_ORDER
+from bench.contract.record import Failure, TrialRecord
+
+STABLE = (
+    "trial_id", "suite", "sector", "dataset", "model", "defense", "attack", "goal", "access",
+    "seed", "status", "utility_metric", "utility", "score_metric", "score", "s_base", "s_ceil",
+    "L", "M", "epsilon", "queries", "train_s", "attack_s",
+)  # fmt: skip
+"""Columns of ``trials.csv`` that never move; ``flags`` and ``error`` follow them."""
+
+ORDER = ("sector", "dataset", "model", "goal", "access", "defense", "attack", "seed")
+CELL = ("dataset", "model", "defense", "attack", "seed")
+BASELINE = "none"
+"""Access of an attack that sees no model."""
+
+_Get = Callable[[TrialRecord], Any]
+
+_TEXT: dict[str, _Get] = {
+    "trial_id": lambda r: r.trial_id,
+    "sector": lambda r: r.data.sector,
+    "dataset": lambda r: r.cell.dataset,
+    "model": lambda r: r.cell.model,
+    "defense": lambda r: r.cell.defense,
+    "attack": lambda r: r.cell.attack,
+    "goal": lambda r: r.goal,
+    "access": lambda r: r.access,
+    "status": lambda r: r.status,
+    "utility_metric": lambda r: r.utility.metric if r.utility else "",
+    "score_metric": lambda r: r.score.metric if r.score else "",
+    "flags": lambda r: ";".join(sorted(set(r.flags))),
+    "error": lambda r: _sentence(r.error),
+    "s_base_attack": lambda r: r.score.s_base_attack if r.score else "",
+    "covers": lambda r: ";".join(sorted(r.defense.covers)),
+    "adaptive_attacks": lambda r: ";".join(sorted(r.defense.adaptive_attacks)),
+    "adaptive_to": lambda r: ";".join(sorted(r.attack.adaptive_to)),
+    "target": lambda r: r.nodes.get("target", ""),
+}
+
+_NUMBERS: dict[str, _Get] = {
+    "utility": lambda r: r.utility.value if r.utility else None,
+    "reference": lambda r: r.utility.reference if r.utility else None,
+    "score": lambda r: r.score.value if r.score else None,
+    "s_base": lambda r: r.score.s_base if r.score else None,
+    "s_ceil": lambda r: r.score.s_ceil if r.score else None,
+    "L": lambda r: r.score.L if r.score else None,
+    "M": lambda r: r.score.M if r.score else None,
+    "epsilon": lambda r: r.privacy.epsilon if r.privacy else None,
+    "queries": lambda r: r.budget.queries,
+    "train_s": lambda r: r.times.train_s,
+    "attack_s": lambda r: r.times.attack_s,
+}
+
+
+def _sentence(error: Failure | None) -> str:
+    return " ".join(f"{error.type}: {error.message}".split()) if error else ""
+
+
+def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
+    """One row per trial, sorted by ``ORDER``; numbers of trials that did not end are NaN.
+
+    Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
+    (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
+    ``adaptive_to`` (names joined with ``;``) and ``target`` (node identity).
+
+    Args:
+        records: trials in any order; the same record twice counts once.
+        suite: name of the suite they belong to.
+
+    Raises:
+        UserError: there is no record, a record's access is unknown, the records follow different
+            protocols, or one cell of the grid has two different records.
+    """
+    require(
+        len(records) > 0,
+        f"Suite '{suite}' has no trial records to report; "
+        f"run it first with 'invbench run suite={suite}'.",
+    )
+    versions = sorted({record.protocol_version for record in records})
+    require(
+        len(versions) == 1,
+        f"The records of suite '{suite}' follow protocols {', '.join(versions)}; a board compares "
+        "trials of one protocol only: report each on its own or re-run the older ones.",
+    )
+    table = pd.DataFrame({name: [get(r) for r in records] for name, get in _TEXT.items()})
+    table["suite"] = suite
+    table["seed"] = [r.cell.seed for r in records]
+    for name, get in _NUMBERS.items():
+        values = [get(r) if r.status == "done" else None for r in records]
+        table[name] = pd.Series(values, dtype="float64") + 0.0  # turns -0.0 into 0.0
+    table["queries"] = table["queries"].astype("Int64")  # a count is never printed as 1e+06
+
+    unknown = sorted(set(table["access"]) - set(ACCESS_ORDER))
+    require(
+        not unknown,
+        f"Records of suite '{suite}' have access {', '.join(map(repr, unknown))}; "
+        f"allowed: {', '.join(ACCESS_ORDER)}.",
+    )
+    table = table.drop_duplicates(["trial_id", *CELL])
+    twice = table[table.duplicated(list(CELL))]
+    if len(twice):
+        first = twice.iloc[0]
+        cell = "/".join(str(first[name]) for name in CELL)
+        require(
+            False,
+            f"Suite '{suite}' has two different records of the trial {cell}; "
+            "a board counts each trial once: report one execution of the suite.",
+        )
+    table = table.sort_values(list(ORDER), ignore_index=True)
+    rest = [name for name in ("flags", "error", *table.columns) if name not in STABLE]
+    return table[[*STABLE, *dict.fromkeys(rest)]]

@@ -1,0 +1,70 @@
+"""Boards and trials as CSV and Markdown; the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from bench.report.boards import BOARD, Boards
+from bench.report.frame import STABLE
+from bench.report.text import WHAT, estimate, headline, number, words
+
+LEADERBOARD = (
+    "suite", "sector", "dataset", "model", "goal", "access", "defense", "n_seeds", "utility",
+    "utility_lo", "utility_hi", "worst_attack", "L", "L_lo", "L_hi", "M", "M_lo", "M_hi",
+    "epsilon", "flags",
+)  # fmt: skip
+"""Columns of ``leaderboard.csv``."""
+
+
+def trials_csv(frame: pd.DataFrame) -> str:
+    """Every trial, raw and unclipped; numbers of trials that did not end are empty."""
+    return _csv(frame[[*STABLE, "flags", "error"]])
+
+
+def leaderboard_csv(boards: Boards, suite: str) -> str:
+    """Every row of every board."""
+    return _csv(boards.rows.assign(suite=suite)[list(LEADERBOARD)])
+
+
+def leaderboard_md(boards: Boards, suite: str) -> str:
+    """Every board as a Markdown table after one sentence that says what it shows."""
+    parts = [f"# Inversion Bench: {_md(suite)}", " ".join(WHAT), (
+        "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
+        "M: the part that is about training members; brackets: 95% t intervals over seeds."
+    )]  # fmt: skip
+    for key, rows in boards:
+        board = dict(zip(BOARD, key, strict=True))
+        parts.append(
+            f"## {_md(board['dataset'])}, {_md(board['model'])}: "
+            f"{_md(words(board['goal']))} with access to {_md(board['access'])}"
+        )
+        parts.append(_md(headline(rows)))
+        parts += [f"> **{kind}**: {_md(note)}" for kind, note in boards.notes[key]]
+        lines = [
+            "| # | defense | L | utility | M | worst attack | epsilon | seeds | flags |",
+            "| ---: | --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",
+        ]
+        lines += [_line(row) for row in rows.to_dict("records")]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(row: dict[Any, Any]) -> str:
+    cells = (
+        number(row["rank"], 0), _md(row["defense"]), estimate(row, "L"),
+        estimate(row, "utility", 3), estimate(row, "M", signed=True), _md(row["worst_attack"]),
+        number(row["epsilon"]), str(row["n_seeds"]), _md(row["flags"].replace(";", ", ")),
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return str(table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def _md(text: str) -> str:
+    """Text that a Markdown renderer shows as it is, in one line."""
+    return re.sub(r"([\\`*|<>&\[\]])", r"\\\1", " ".join(str(text).split()))

@@ -1,0 +1,389 @@
+"""What the page shows, as plain values: no HTML here, no arithmetic in the templates."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.contract.errors import require
+from bench.contract.exposure import ACCESS_ORDER
+from bench.contract.record import SCHEMA_VERSION, STATUSES, TrialRecord
+from bench.report import figures
+from bench.report.boards import BOARD, FLAGS, REFERENCE, SCENARIO, BoardKey, Boards
+from bench.report.text import ABSENT, WHAT, estimate, headline, interval, natural, number, words
+
+_MOST_DETAILS = 300  # rows of the per-attack table of one board; trials.csv has them all
+_EXAMPLES = 3
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+Row = dict[str, Any]
+
+
+def page(
+    records: Sequence[TrialRecord],
+    frame: pd.DataFrame,
+    boards: Boards,
+    galleries: Mapping[str, bytes],
+    suite: str,
+    provenance: Mapping[str, Any],
+) -> Row:
+    """Everything the template needs; equal arguments give equal values."""
+    pictures = _pictures(records, frame, galleries)
+    ids = _ids([key for key, _ in boards])
+    per_attack = {key: rows for key, rows in boards.attacks.groupby(BOARD, sort=False)}
+    shown = [_board(key, rows, per_attack[key], boards, ids[key], pictures) for key, rows in boards]
+    raised = {flag for text in boards.rows["flags"] for flag in text.split(";")}
+    return {
+        "suite": suite,
+        "what": WHAT,
+        "counts": _counts(frame, provenance),
+        "scale": [{"at": v, "text": f"{v / 100:.2f}"} for v in (0, 25, 50, 75, 100)],
+        "flags": {name: text for name, text in FLAGS.items() if name in raised},
+        "overview": _overview(boards, ids),
+        "scenarios": _scenarios(shown, records),
+        "failures": _failures(frame),
+        "skipped": [dict(entry) for entry in provenance.get("skipped", ())],
+        "provenance": _provenance(records, frame, provenance),
+    }
+
+
+# ---------------------------------------------------------------- overview
+def _overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
+    cells: dict[tuple[BoardKey, str], Row] = {}
+    useful: dict[tuple[str, str, str], str] = {}
+    for key, rows in boards:
+        for row in rows.to_dict("records"):
+            cells[key, row["defense"]] = _cell(row["L"], f"worst attack: {row['worst_attack']}") | {
+                "flags": row["flags"].split(";")
+            }
+            useful[key[1], key[2], row["defense"]] = number(row["utility"], 2)
+    groups: list[Row] = []
+    for key in ids:
+        sector, dataset, model, goal, access = key
+        if not groups or (groups[-1]["dataset"], groups[-1]["model"]) != (dataset, model):
+            groups.append({"sector": sector, "dataset": dataset, "model": model, "goals": []})
+        goals = groups[-1]["goals"]
+        if not goals or goals[-1]["name"] != words(goal):
+            goals.append({"name": words(goal), "levels": []})
+        weak = any("weak_attack" in cells[k, d]["flags"] for k, d in cells if k == key)
+        goals[-1]["levels"].append({"access": access, "key": key, "id": ids[key], "weak": weak})
+    for group in groups:
+        group["span"] = 1 + sum(len(goal["levels"]) for goal in group["goals"])
+    defenses = sorted({defense for _, defense in cells}, key=lambda d: (d != REFERENCE, natural(d)))
+    lines = [
+        {
+            "defense": defense,
+            "groups": [
+                {
+                    "utility": useful.get((g["dataset"], g["model"], defense), ABSENT),
+                    "cells": [
+                        cells.get((level["key"], defense))
+                        for goal in g["goals"]
+                        for level in goal["levels"]
+                    ],
+                }
+                for g in groups
+            ],
+        }
+        for defense in defenses
+    ]
+    return {"groups": groups, "lines": lines}
+
+
+def _cell(value: float, title: str) -> Row:
+    """A coloured cell: the colour position in percent, and a class that decides the ink on it."""
+    if not math.isfinite(value):
+        return {"at": None, "text": "n/a", "ink": "", "title": title}
+    at = min(1.0, max(0.0, value))
+    ink = "strong" if at >= 0.72 else "middle" if at >= 0.55 else ""
+    return {"at": round(100 * at), "text": number(value), "ink": ink, "title": title}
+
+
+# ---------------------------------------------------------------- boards
+def _board(
+    key: BoardKey,
+    rows: pd.DataFrame,
+    attacks: pd.DataFrame,
+    boards: Boards,
+    identifier: str,
+    pictures: Mapping[tuple[str, ...], Row],
+) -> Row:
+    board = dict(zip(BOARD, key, strict=True))
+    same = (boards.baselines[SCENARIO] == pd.Series(board)[SCENARIO]).all(axis=1)
+    ends = (
+        rows[["utility", "utility_lo"]].min().min(),
+        rows[["utility", "utility_hi"]].max().max(),
+    )
+    table = [_line(row, *ends) for row in rows.to_dict("records")]
+    reference = next((line for line in table if line["reference"]), None)
+    gallery = [
+        {"defense": row["defense"], "attack": row["worst_attack"], "L": number(row["L"])} | picture
+        for row in rows.to_dict("records")
+        if "no_effect" not in row["flags"]
+        for picture in [
+            pictures.get((key[1], key[2], row["defense"], row["worst_attack"]))
+        ]
+        if picture
+    ]  # fmt: skip
+    return {
+        "id": identifier,
+        "key": key,
+        "access": board["access"],
+        "goal": words(board["goal"]),
+        "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
+        "headline": headline(rows),
+        "metric": next((words(m) for m in rows["utility_metric"].dropna()), "utility"),
+        "reference": reference,
+        "rows": [line for line in table if not line["reference"]],
+        "figure": figures.tradeoff(rows, identifier),
+        "heat": _heat(rows, attacks),
+        "gallery": gallery,
+        "attacks": _details(rows, attacks),
+        "cut": len(attacks) > _MOST_DETAILS,
+        "baselines": [
+            {"attack": row["attack"], "score": number(row["score"])}
+            for row in boards.baselines[same].to_dict("records")
+        ],
+    }
+
+
+def _line(row: Mapping[Any, Any], low: float, high: float) -> Row:
+    def place(value: float) -> float | None:
+        if not math.isfinite(value):
+            return None
+        span = high - low
+        return round(100 * (value - low) / span, 1) if span > 0 else 50.0
+
+    def percent(value: float) -> float | None:
+        return round(100 * value, 1) if math.isfinite(value) else None
+
+    return {
+        "reference": row["defense"] == REFERENCE,
+        "defense": row["defense"],
+        "rank": number(row["rank"], 0),
+        "n_seeds": row["n_seeds"],
+        "worst_attack": row["worst_attack"] or ABSENT,
+        "L": {
+            "text": number(row["L"]), "interval": interval(row["L_lo"], row["L_hi"]),
+            "at": percent(row["L"]), "lo": percent(row["L_lo"]), "hi": percent(row["L_hi"]),
+        },
+        "U": {
+            "text": number(row["utility"], 3),
+            "interval": interval(row["utility_lo"], row["utility_hi"], 3),
+            "at": place(row["utility"]), "lo": place(row["utility_lo"]),
+            "hi": place(row["utility_hi"]),
+        },
+        "M": {
+            "text": number(row["M"], signed=True),
+            "interval": interval(row["M_lo"], row["M_hi"], signed=True),
+        },
+        "dL": number(row["dL"], signed=True),
+        "dL_title": f"{estimate(row, 'dL', signed=True)}, Holm p {number(row['dL_p'], 3)}",
+        "dU": number(row["dU"], 3, signed=True),
+        "dU_title": estimate(row, "dU", 3, signed=True),
+        "verdict": row["verdict"],
+        "epsilon": "" if not math.isfinite(row["epsilon"]) else number(row["epsilon"]),
+        "flags": [flag for flag in row["flags"].split(";") if flag],
+        "sort": {
+            "defense": row["defense"], "attack": row["worst_attack"],
+            **{
+                name: f"{value:.6g}" if math.isfinite(value) else ""
+                for name, value in (
+                    ("L", row["L_raw"]), ("utility", row["utility"]), ("M", row["M"]),
+                    ("change", row["dL"]), ("epsilon", row["epsilon"]), ("seeds", row["n_seeds"]),
+                )
+            },
+        },
+    }  # fmt: skip
+
+
+def _heat(rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
+    rank = attacks["attack_access"].map(ACCESS_ORDER.index)
+    columns = attacks.assign(rank=rank).sort_values(["rank", "attack"])
+    heads = columns[["attack", "attack_access"]].drop_duplicates().to_dict("records")
+    cells = {(row["defense"], row["attack"]): row for row in attacks.to_dict("records")}
+    order = rows.assign(last=rows["defense"] != REFERENCE).sort_values("last", kind="stable")
+    lines = []
+    for row in order.to_dict("records"):
+        line: list[Row | None] = []
+        for head in heads:
+            found = cells.get((row["defense"], head["attack"]))
+            if found is None:
+                line.append(None)
+                continue
+            seeds = f"{found['n_done']} of {found['n_planned']} seeds"
+            title = f"{row['defense']}, {head['attack']}: L {estimate(found, 'L')}, {seeds}"
+            worst = head["attack"] == row["worst_attack"]
+            line.append(_cell(found["L"], title) | {"worst": worst})
+        idle = "no_effect" in row["flags"].split(";")
+        lines.append({"defense": row["defense"], "idle": idle, "cells": line})
+    spans: list[Row] = []
+    for head in heads:
+        if not spans or spans[-1]["access"] != head["attack_access"]:
+            spans.append({"access": head["attack_access"], "span": 0})
+        spans[-1]["span"] += 1
+    return {"attacks": [head["attack"] for head in heads], "spans": spans, "lines": lines}
+
+
+def _details(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
+    order = {defense: i for i, defense in enumerate(rows["defense"])}
+    table = attacks.assign(place=attacks["defense"].map(order))
+    table = table.sort_values(["place", "L"], ascending=[True, False], kind="stable")
+    if len(table) > _MOST_DETAILS:
+        table = table.groupby("place", sort=False).head(3).head(_MOST_DETAILS)
+    return [
+        {
+            "defense": row["defense"], "attack": row["attack"], "access": row["attack_access"],
+            "L": estimate(row, "L"), "M": number(row["M"], signed=True),
+            "score": number(row["score"]), "s_base": number(row["s_base"]),
+            "s_ceil": number(row["s_ceil"]), "queries": _count(row["queries"]),
+            "seconds": number(row["attack_s"], 1),
+            "done": f"{row['n_done']}/{row['n_planned']}",
+        }
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if math.isfinite(value) else ABSENT
+
+
+def _scenarios(shown: Sequence[Row], records: Sequence[TrialRecord]) -> list[Row]:
+    cards = {r.cell.dataset: r.data for r in sorted(records, key=lambda r: r.cell.key())}
+    out: list[Row] = []
+    for board in shown:
+        sector, dataset, model, goal, _ = board["key"]
+        if not out or out[-1]["key"] != board["key"][:4]:
+            card = cards[dataset]
+            out.append({
+                "key": board["key"][:4], "sector": sector, "dataset": dataset, "model": model,
+                "goal": words(goal), "source": card.source, "unit": card.privacy_unit,
+                "modality": card.modality, "boards": [],
+            })  # fmt: skip
+        out[-1]["boards"].append(board)
+    return out
+
+
+def _pictures(
+    records: Sequence[TrialRecord], frame: pd.DataFrame, galleries: Mapping[str, bytes]
+) -> dict[tuple[str, ...], Row]:
+    """The lowest seed's picture of each (data set, model, defense, attack) that may be shown."""
+    public = {record.cell.dataset for record in records if record.data.publishable}
+    private = {record.cell.dataset for record in records if not record.data.publishable}
+    trials = frame[frame["trial_id"].isin(list(galleries))]
+    trials = trials[trials["dataset"].isin(list(public - private))].sort_values("seed")
+    out: dict[tuple[str, ...], Row] = {}
+    for row in trials.drop_duplicates(["dataset", "model", "defense", "attack"]).to_dict("records"):
+        data = galleries[row["trial_id"]]
+        require(
+            data.startswith(_PNG) and len(data) > 24,
+            f"The picture of trial {row['trial_id']} is no PNG file; re-run the trial.",
+        )
+        out[row["dataset"], row["model"], row["defense"], row["attack"]] = {
+            "data": base64.b64encode(data).decode(),
+            "width": int.from_bytes(data[16:20], "big"),
+            "height": int.from_bytes(data[20:24], "big"),
+            "seed": row["seed"],
+        }
+    return out
+
+
+def _ids(keys: Sequence[BoardKey]) -> dict[BoardKey, str]:
+    """A readable, unique anchor for each board."""
+    out: dict[BoardKey, str] = {}
+    for key in keys:
+        slug = re.sub(r"[^a-z0-9]+", "-", "-".join(key[1:]).lower()).strip("-") or "board"
+        taken = sum(re.fullmatch(rf"{slug}(-\d+)?", other) is not None for other in out.values())
+        out[key] = f"{slug}-{taken + 1}" if taken else slug
+    return out
+
+
+# ---------------------------------------------------------------- the record of the run
+def _counts(frame: pd.DataFrame, provenance: Mapping[str, Any]) -> Row:
+    status = frame["status"].value_counts().to_dict()
+    seconds = frame.drop_duplicates("target")["train_s"].sum() + frame["attack_s"].sum()
+    return {
+        "done": status.get("done", 0),
+        "planned": provenance.get("planned"),
+        "other": [{"name": s, "n": status[s]} for s in STATUSES if s != "done" and s in status],
+        "skipped": sum(int(entry.get("count", 1)) for entry in provenance.get("skipped", ())),
+        "datasets": frame["dataset"].nunique(),
+        "defenses": frame["defense"].nunique(),
+        "attacks": frame["attack"].nunique(),
+        "seeds": frame["seed"].nunique(),
+        "hours": f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min",
+    }
+
+
+def _failures(frame: pd.DataFrame) -> list[Row]:
+    failed = frame[frame["status"] != "done"]
+    cells = failed[["dataset", "model", "defense", "attack"]].agg(" / ".join, axis=1)
+    failed = failed.assign(cell=cells + " / seed " + failed["seed"].astype(str))
+    table = [
+        {
+            "status": status, "error": error or "no reason was recorded", "n": len(rows),
+            "examples": list(rows["cell"].head(_EXAMPLES)),
+        }
+        for (status, error), rows in failed.groupby(["status", "error"])
+    ]  # fmt: skip
+    return sorted(table, key=lambda row: (-row["n"], row["status"], row["error"]))
+
+
+def _provenance(
+    records: Sequence[TrialRecord], frame: pd.DataFrame, provenance: Mapping[str, Any]
+) -> Row:
+    ordered = sorted(records, key=lambda r: (r.cell.key(), r.trial_id))
+    stamps = sorted(record.created_utc for record in records)
+    facts = {
+        "benchmark version": _distinct(r.benchmark_version for r in ordered),
+        "protocol version": ordered[0].protocol_version,
+        "record schema": SCHEMA_VERSION,
+        "trials recorded": f"{stamps[0]} to {stamps[-1]}",
+    }
+    for name in ("git_commit", "git_dirty", "python", "device"):
+        seen = _distinct(r.env[name] for r in ordered if name in r.env)
+        facts |= {f"{words(name)} of the trials": seen} if seen else {}
+    libraries = {
+        f"{name} {version}"
+        for r in ordered
+        for name, version in (r.env.get("libraries") or {}).items()
+    }
+    facts |= {"libraries": ", ".join(sorted(libraries))} if libraries else {}
+    facts |= {
+        words(str(name)): _plain(value)
+        for name, value in sorted(provenance.items())
+        if name not in ("skipped", "command")
+    }
+    data: dict[str, Row] = {}
+    judges: dict[str, dict[tuple[int, str], float]] = {}
+    for record in ordered:
+        name = record.cell.dataset
+        data.setdefault(name, {
+            "name": name, "source": record.data.source, "terms": record.data.terms,
+            "facts": {words(k): _plain(v) for k, v in sorted(record.data.facts.items())},
+            "evaluators": {},
+        })  # fmt: skip
+        for metric, value in record.evaluator.items():
+            judges.setdefault(name, {})[record.cell.seed, metric] = value
+    for name, values in judges.items():
+        metrics = pd.Series(values).groupby(level=1).mean()
+        data[name]["evaluators"] = {words(str(k)): number(v, 3) for k, v in metrics.items()}
+    return {
+        "command": provenance.get("command", ""),
+        "facts": facts,
+        "data": [data[name] for name in sorted(data)],
+    }
+
+
+def _distinct(values: Any) -> str:
+    return ", ".join(sorted({str(value) for value in values}))
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
