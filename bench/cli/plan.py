@@ -19,7 +19,7 @@ def command(words: tuple[str, ...], config_dir: Path | None, trials: bool, confi
     """Show what a run would do, without doing it: nodes, skips with reasons, and the time."""
     from bench.engine.driver import remaining
     from bench.engine.execution import expected, history, prepare
-    from bench.engine.plan import KINDS
+    from bench.engine.graph import KINDS
     from bench.engine.progress import duration
     from bench.engine.store import Store
 

@@ -17,7 +17,8 @@ from bench.contract.record import TrialRecord
 from bench.engine.backends import open_backend
 from bench.engine.config import Grid, compose_grid
 from bench.engine.driver import Driver, Listener, Outcome, remaining
-from bench.engine.plan import KINDS, Node, Plan, make_plan
+from bench.engine.graph import KINDS, Node, Plan
+from bench.engine.plan import make_plan
 from bench.engine.progress import Display
 from bench.engine.provenance import git_state
 from bench.engine.store import Store

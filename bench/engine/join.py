@@ -22,7 +22,7 @@ from bench.contract.record import (
     TrialRecord,
     Utility,
 )
-from bench.engine.plan import Trial
+from bench.engine.graph import Trial
 from bench.metrics.leakage import leakage, member_gap
 
 STRAW_MAN_MARGIN = 0.02

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, wraps
-from typing import Any, Literal, TypeVar, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bench.contract import (
     Attack,
@@ -18,120 +16,20 @@ from bench.contract import (
     UserError,
     require,
 )
-from bench.contract.exposure import Access
-from bench.contract.identity import PROTOCOL_VERSION, node_id, sources
+from bench.contract.identity import node_id
 from bench.contract.record import Cell
-from bench.contract.seeding import seed
-from bench.engine.components import CORE_PACKAGES, TARGET, build, normalise
+from bench.engine.components import CORE_PACKAGES, build, normalise
 from bench.engine.config import Grid, Option
+from bench.engine.graph import Node, Plan, Row, Trial
+from bench.engine.nodes import Nodes
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-Kind = Literal["data", "evaluator", "prior", "target", "utility", "attack"]
-_Axes = dict[str, str | int]
-KINDS: tuple[Kind, ...] = ("data", "evaluator", "prior", "target", "utility", "attack")
-
-_STAGE_MODULES: Mapping[Kind, tuple[str, ...]] = {
-    "data": (),
-    "evaluator": ("bench.metrics.evaluators", "bench.metrics.reference"),
-    "prior": ("bench.data.victims",),
-    "target": ("bench.models.training",),
-    "utility": ("bench.metrics.utility",),
-    "attack": ("bench.data.victims",),
+_KIND_OF: Mapping[str, type[Any]] = {
+    "dataset": Dataset,
+    "model": Model,
+    "defense": Defense,
+    "attack": Attack,
+    "baseline": Attack,
 }
-"""Project modules besides the component that decide what a stage gives."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """One unit of work, done once for every trial that needs it.
-
-    Attributes:
-        id: hash of ``identity``.
-        kind: which stage runs it.
-        payload: plain dict the stage works from.
-        parents: role to identity of the nodes whose results it reads.
-        identity: the document that was hashed.
-        label: how progress and messages name it.
-    """
-
-    id: str
-    kind: Kind
-    payload: Mapping[str, Any]
-    parents: Mapping[str, str]
-    identity: Mapping[str, Any]
-    label: str
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One cell of the grid and the nodes its record is joined from.
-
-    Attributes:
-        id: hash of the nodes' identities.
-        cell: its coordinates.
-        goal: the attack's goal.
-        access: the attack's access.
-        nodes: ``data``, ``evaluator``, ``target``, ``utility``, ``attack`` to identities.
-        baselines: name to attack node of every no-model attacker with the same goal.
-        info: what the record says of the components; no part of any identity.
-        flags: known before anything has run: ``no_effect``, ``non_adaptive``.
-    """
-
-    id: str
-    cell: Cell
-    goal: str
-    access: Access
-    nodes: Mapping[str, str]
-    baselines: Mapping[str, str]
-    info: Mapping[str, Any]
-    flags: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything a run would do.
-
-    Attributes:
-        nodes: by identity, parents before children.
-        trials: in grid order.
-        skipped: what was left out, the reason, and how many cells it is.
-    """
-
-    nodes: Mapping[str, Node]
-    trials: tuple[Trial, ...]
-    skipped: Mapping[tuple[str, str], int]
-
-
-@dataclass
-class _Row:
-    """An option with its components built: an axis value ready to be multiplied."""
-
-    option: Option
-    layers: list[dict[str, Any]]
-    parts: list[Any]
-    prior: dict[str, Any] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.option.name
-
-    @property
-    def first(self) -> Any:
-        return self.parts[0]
-
-
-def _once(method: F) -> F:
-    """Remember a node by the names of the rows it is made from."""
-
-    @wraps(method)
-    def wrapper(self: Planner, *args: Any) -> Any:
-        key = (method.__name__, *(a.name if isinstance(a, _Row) else a for a in args))
-        if key not in self.made:
-            self.made[key] = method(self, *args)
-        return self.made[key]
-
-    return cast(F, wrapper)
 
 
 class Planner:
@@ -139,9 +37,8 @@ class Planner:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self.made: dict[tuple[Any, ...], Any] = {}
         self.packages = (*CORE_PACKAGES, *grid.settings.plugins)
-        self.nodes: dict[str, Node] = {}
+        self.nodes = Nodes(grid.settings, self.packages)
         self.skipped: Counter[tuple[str, str]] = Counter()
         self.rows = {group: [self._row(o) for o in rows] for group, rows in grid.options.items()}
         for group, kind in _KIND_OF.items():
@@ -157,7 +54,7 @@ class Planner:
                 f"{row.option.where}: a baseline has access 'none', this one '{row.first.access}'.",
             )
 
-    def _row(self, option: Option) -> _Row:
+    def _row(self, option: Option) -> Row:
         layers, parts, prior = [], [], None
         for layer in option.layers:
             config = dict(layer)
@@ -166,150 +63,8 @@ class Planner:
             full = normalise(config, option.where, self.packages)
             layers.append(full)
             parts.append(build(full, option.where, self.packages))
-        return _Row(option, layers, parts, prior)
+        return Row(option, layers, parts, prior)
 
-    # ------------------------------------------------------------ nodes
-    def _node(
-        self,
-        kind: Kind,
-        label: str,
-        payload: Mapping[str, Any],
-        parents: Mapping[str, str],
-        modules: Sequence[str],
-    ) -> str:
-        identity = {
-            "kind": kind,
-            "config": payload,
-            "parents": dict(parents),
-            "source": self._sources(kind, tuple(modules)),
-        }
-        key = node_id(identity)
-        if key not in self.nodes:
-            document = {"protocol": PROTOCOL_VERSION, **identity}
-            self.nodes[key] = Node(key, kind, payload, parents, document, label)
-        return key
-
-    def _sources(self, kind: Kind, modules: tuple[str, ...]) -> dict[str, str]:
-        return _stage_sources(kind, modules, self.packages)
-
-    def _seed(self, **axes: str | int) -> int:
-        return seed(self.grid.settings.base_seed, **axes)
-
-    @_once
-    def _data(self, dataset: _Row, repeat: int) -> str:
-        payload = {
-            "dataset": dataset.layers[0],
-            "seed": self._seed(dataset=dataset.name, repeat=repeat),
-        }
-        return self._node("data", f"{dataset.name}/{repeat}", payload, {}, _modules(dataset.layers))
-
-    @_once
-    def _evaluator(self, dataset: _Row, repeat: int) -> str:
-        axes: _Axes = {"dataset": dataset.name, "repeat": repeat, "role": "evaluator"}
-        return self._node(
-            "evaluator",
-            f"{dataset.name}/evaluator/{repeat}",
-            {"seed": self._seed(**axes)},
-            {"data": self._data(dataset, repeat)},
-            (),
-        )
-
-    def _victims(self, dataset: _Row, repeat: int) -> dict[str, int]:
-        axes: _Axes = {"dataset": dataset.name, "repeat": repeat, "role": "victims"}
-        return {"seed": self._seed(**axes), "limit": self.grid.settings.victims}
-
-    @_once
-    def _prior(self, dataset: _Row, attack: _Row, repeat: int) -> str | None:
-        if attack.prior is None:
-            return None
-        axes: _Axes = {"dataset": dataset.name, "prior": attack.prior[TARGET], "repeat": repeat}
-        payload = {
-            "prior": attack.prior,
-            "goal": attack.first.goal,
-            "victims": self._victims(dataset, repeat),
-            "seed": self._seed(**axes),
-        }
-        name = str(attack.prior[TARGET]).rpartition(".")[2]
-        return self._node(
-            "prior",
-            f"{dataset.name}/{name}/{repeat}",
-            payload,
-            {"data": self._data(dataset, repeat)},
-            _modules([attack.prior]),
-        )
-
-    @_once
-    def _target(self, dataset: _Row, model: _Row, defense: _Row, repeat: int) -> str:
-        training = _of(defense, TrainingDefense)
-        payload = {
-            "model": model.layers[0],
-            "defense": training,
-            "seed": self._seed(dataset=dataset.name, model=model.name, repeat=repeat),
-        }
-        return self._node(
-            "target",
-            f"{dataset.name}/{model.name}/{defense.name}/{repeat}",
-            payload,
-            {"data": self._data(dataset, repeat)},
-            _modules([model.layers[0], *training]),
-        )
-
-    @_once
-    def _utility(self, dataset: _Row, model: _Row, defense: _Row, repeat: int) -> str:
-        release = _of(defense, ReleaseDefense)
-        parents = {
-            "data": self._data(dataset, repeat),
-            "target": self._target(dataset, model, defense, repeat),
-        }
-        payload = {"release": release, "metric": dataset.first.utility_metric}
-        return self._node(
-            "utility",
-            f"{dataset.name}/{model.name}/{defense.name}/utility/{repeat}",
-            payload,
-            parents,
-            _modules(release),
-        )
-
-    @_once
-    def _attack(
-        self, dataset: _Row, model: _Row | None, defense: _Row | None, attack: _Row, repeat: int
-    ) -> str:
-        parents = {
-            "data": self._data(dataset, repeat),
-            "evaluator": self._evaluator(dataset, repeat),
-        }
-        prior = self._prior(dataset, attack, repeat)
-        if prior is not None:
-            parents["prior"] = prior
-        axes: _Axes = {"dataset": dataset.name, "attack": attack.name}
-        release: list[dict[str, Any]] = []
-        training: list[dict[str, Any]] = []
-        label = f"{dataset.name}/{attack.name}/{repeat}"
-        if model is not None and defense is not None:
-            parents["target"] = self._target(dataset, model, defense, repeat)
-            training = _of(defense, TrainingDefense)
-            release = [
-                layer
-                for layer, part in zip(defense.layers, defense.parts, strict=True)
-                if isinstance(part, ReleaseDefense) and attack.first.access in part.covers
-            ]
-            axes["model"] = model.name
-            label = f"{dataset.name}/{model.name}/{defense.name}/{attack.name}/{repeat}"
-        payload = {
-            "attack": attack.layers[0],
-            "goal": attack.first.goal,
-            # Only the layers in effect: where a release defense does not cover this access, its
-            # trial shares the undefended attack.
-            "release": release,
-            "defense": [*training, *release],
-            "victims": self._victims(dataset, repeat),
-            "seed": self._seed(repeat=repeat, **axes),
-        }
-        goal_module = f"bench.metrics.{attack.first.goal}"
-        modules = [*_modules([attack.layers[0], *release]), goal_module]
-        return self._node("attack", label, payload, parents, modules)
-
-    # ------------------------------------------------------------ trials
     def plan(self) -> Plan:
         """Multiply the axes.
 
@@ -329,13 +84,13 @@ class Planner:
             name = todo.pop()
             if name not in wanted:
                 wanted.add(name)
-                todo += self.nodes[name].parents.values()
-        return {key: node for key, node in self.nodes.items() if key in wanted}
+                todo += self.nodes.nodes[name].parents.values()
+        return {key: node for key, node in self.nodes.nodes.items() if key in wanted}
 
     def _skip(self, what: str, reason: str, count: int = 1) -> None:
         self.skipped[(what, reason)] += count * self.grid.settings.seeds
 
-    def _datasets(self) -> Iterator[_Row]:
+    def _datasets(self) -> Iterator[Row]:
         for row in self.rows["dataset"]:
             missing = row.first.missing(self.grid.settings.data_root)
             if missing is None:
@@ -343,7 +98,7 @@ class Planner:
             else:
                 self._skip(row.name, missing.rstrip("."))
 
-    def _trials(self, dataset: _Row) -> Iterator[Trial]:
+    def _trials(self, dataset: Row) -> Iterator[Trial]:
         modality = dataset.first.modality
         attacks = []
         for attack in self.rows["attack"]:
@@ -378,11 +133,11 @@ class Planner:
 
     def _deployment(
         self,
-        dataset: _Row,
-        model: _Row,
-        defense: _Row,
-        attacks: Sequence[_Row],
-        baselines: Sequence[_Row],
+        dataset: Row,
+        model: Row,
+        defense: Row,
+        attacks: Sequence[Row],
+        baselines: Sequence[Row],
     ) -> Iterator[Trial]:
         what = f"{dataset.name} x {model.name} x {defense.name}"
         for part in defense.parts:
@@ -396,7 +151,7 @@ class Planner:
             if isinstance(part, ReleaseDefense):
                 part.check_classes(dataset.first.n_classes)
         # Baselines see no model: they stand once, beside the undefended target.
-        shown = [*attacks, *(baselines if _undefended(defense) else ())]
+        shown = [*attacks, *(baselines if not defense.defenses else ())]
         for attack in shown:
             cell = {
                 "dataset": dataset.name,
@@ -411,34 +166,33 @@ class Planner:
             if reason:
                 self._skip(f"{what} x {attack.name}", reason)
                 continue
+            same_goal = [b for b in baselines if b.first.goal == attack.first.goal]
+            info = self._info(dataset, model, defense, attack)
             for repeat in range(self.grid.settings.seeds):
-                yield self._trial(dataset, model, defense, attack, baselines, repeat)
+                yield self._trial(dataset, model, defense, attack, same_goal, repeat, info)
 
     def _trial(
         self,
-        dataset: _Row,
-        model: _Row,
-        defense: _Row,
-        attack: _Row,
-        baselines: Sequence[_Row],
+        dataset: Row,
+        model: Row,
+        defense: Row,
+        attack: Row,
+        baselines: Sequence[Row],
         repeat: int,
+        info: Mapping[str, Any],
     ) -> Trial:
         access = attack.first.access
         blind = access == "none"
         nodes = {
-            "data": self._data(dataset, repeat),
-            "evaluator": self._evaluator(dataset, repeat),
-            "target": self._target(dataset, model, defense, repeat),
-            "utility": self._utility(dataset, model, defense, repeat),
-            "attack": self._attack(
+            "data": self.nodes.data(dataset, repeat),
+            "evaluator": self.nodes.evaluator(dataset, repeat),
+            "target": self.nodes.target(dataset, model, defense, repeat),
+            "utility": self.nodes.utility(dataset, model, defense, repeat),
+            "attack": self.nodes.attack(
                 dataset, None if blind else model, None if blind else defense, attack, repeat
             ),
         }
-        bases = {
-            b.name: self._attack(dataset, None, None, b, repeat)
-            for b in baselines
-            if b.first.goal == attack.first.goal
-        }
+        bases = {b.name: self.nodes.attack(dataset, None, None, b, repeat) for b in baselines}
         cell = Cell(
             dataset=dataset.name,
             model=model.name,
@@ -447,25 +201,26 @@ class Planner:
             seed=repeat,
         )
         flags = []
-        if defense.parts and not blind and not _acts(defense, access):
+        if defense.defenses and not blind and not defense.covers(access):
             flags.append("no_effect")
         # Names are no part of any node, but two rows must not share a record.
         document = {"cell": cell.key(), "nodes": nodes, "baselines": bases}
-        info = self._info(dataset, model, defense, attack)
         return Trial(
             node_id(document), cell, attack.first.goal, access, nodes, bases, info, tuple(flags)
         )
 
-    @_once
-    def _info(self, dataset: _Row, model: _Row, defense: _Row, attack: _Row) -> Mapping[str, Any]:
-        real = [p for p in defense.parts if not _is_none(p)]
+    def _info(self, dataset: Row, model: Row, defense: Row, attack: Row) -> Mapping[str, Any]:
+        real = defense.defenses
         return {
             "sector": dataset.first.sector,
             "modality": dataset.first.modality,
             "model": model.layers[0],
             "reference": model.first.reference,
             "defense": {
-                "layers": [*_of(defense, TrainingDefense), *_of(defense, ReleaseDefense)],
+                "layers": [
+                    *defense.layers_of(TrainingDefense),
+                    *defense.layers_of(ReleaseDefense),
+                ],
                 "covers": sorted({a for p in real for a in p.covers}),
                 "adaptive_attacks": sorted({a for p in real for a in p.adaptive_attacks}),
                 "paper": "; ".join(p.paper for p in real),
@@ -479,57 +234,13 @@ class Planner:
         }
 
 
-_KIND_OF: Mapping[str, type[Any]] = {
-    "dataset": Dataset,
-    "model": Model,
-    "defense": Defense,
-    "attack": Attack,
-    "baseline": Attack,
-}
-
-
-@cache
-def _stage_sources(
-    kind: Kind, modules: tuple[str, ...], packages: tuple[str, ...]
-) -> dict[str, str]:
-    return sources([*modules, *_STAGE_MODULES[kind]], packages) | sources(
-        ["bench.engine.stages"], ("bench.engine.stages",)
-    )
-
-
-def _modules(layers: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [str(layer[TARGET]).rpartition(".")[0] for layer in layers]
-
-
-def _of(defense: _Row, kind: type[Any]) -> list[dict[str, Any]]:
-    return [
-        layer
-        for layer, part in zip(defense.layers, defense.parts, strict=True)
-        if isinstance(part, kind)
-    ]
-
-
-def _is_none(part: Defense) -> bool:
-    return not isinstance(part, TrainingDefense | ReleaseDefense)
-
-
-def _undefended(defense: _Row) -> bool:
-    return all(_is_none(p) for p in defense.parts)
-
-
-def _acts(defense: _Row, access: Access) -> bool:
-    return _undefended(defense) or any(access in p.covers for p in defense.parts)
-
-
-def _refused(defense: _Row, attack: _Row) -> str | None:
+def _refused(defense: Row, attack: Row) -> str | None:
     """Why a deployment behind this defense does not expose what the attack needs."""
-    offered: Access = attack.first.access
-    for part in defense.parts:
-        if isinstance(part, ReleaseDefense):
-            offered = part.offered(offered)
+    wanted = attack.first.access
+    offered = defense.offered(wanted)
     if attack.first.usable_at(offered):
         return None
-    return f"'{defense.name}' exposes {offered} only, '{attack.name}' needs {attack.first.access}"
+    return f"'{defense.name}' exposes {offered} only, '{attack.name}' needs {wanted}"
 
 
 def make_plan(grid: Grid) -> Plan:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bench.contract.record import TrialRecord
-from bench.engine.plan import Node, Plan
+from bench.engine.graph import Node, Plan
 
 _LINE_EVERY_S = 15.0
 

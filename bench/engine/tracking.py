@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.contract import UserError
 from bench.contract.record import TrialRecord
-from bench.engine.plan import Node
+from bench.engine.graph import Node
 from bench.engine.store import Store
 
 _PAGE = 1000

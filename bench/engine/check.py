@@ -1,0 +1,284 @@
+"""The contract, tried on one component: seconds on embedded data tell whether it keeps its word."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.contract import (
+    Attack,
+    Dataset,
+    Defense,
+    Model,
+    ReleaseDefense,
+    Splits,
+    TrainingDefense,
+    UserError,
+    check_splits,
+)
+from bench.engine.components import CORE_PACKAGES, build
+from bench.engine.config import Grid, Option, compose_grid, list_options
+from bench.engine.plan import make_plan
+from bench.engine.stages import Result, Site, run
+
+Finding = tuple[str, bool, str]
+"""What was tried, whether it held, and a sentence where it did not."""
+
+_SHORT = 6
+"""Epochs of the probes' trainings: enough to tell two trainings apart."""
+
+
+def check(
+    group: str, name: str, words: Sequence[str], config_dir: Path | None
+) -> Iterator[Finding]:
+    """Try one option of a group.
+
+    Raises:
+        UserError: the option cannot be composed or built.
+    """
+    grid = compose_grid([f"{group}=[{name}]", *words], config_dir)
+    packages = (*CORE_PACKAGES, *grid.settings.plugins)
+    for option in grid.options[group]:
+        parts = [_build(layer, option.where, packages) for layer in option.layers]
+        kind = {"dataset": Dataset, "model": Model, "defense": Defense, "attack": Attack}[group]
+        for part in parts:
+            yield (
+                f"{option.name}: is a {kind.__name__}",
+                isinstance(part, kind),
+                f"{type(part).__name__} must subclass bench.contract.{kind.__name__}",
+            )
+            doc = inspect.getdoc(type(part)) or ""
+            yield (
+                f"{option.name}: is documented",
+                bool(doc) and not doc.startswith(f"{type(part).__name__}("),
+                "write a docstring: what it is, its options, the paper with section or equation",
+            )
+            if isinstance(part, kind):
+                yield from _CHECKS[group](option, part, grid, config_dir)
+
+
+def _build(layer: Mapping[str, Any], where: str, packages: tuple[str, ...]) -> Any:
+    return build({k: v for k, v in layer.items() if k != "prior"}, where, packages)
+
+
+def _embedded(modalities: Any, goal: str | None = None) -> tuple[str, Dataset]:
+    """The quickest embedded data set of a modality."""
+    grid = compose_grid([f"dataset=[{','.join(list_options('dataset'))}]"])
+    rows = {o.name: build(o.layers[0], o.where) for o in grid.options["dataset"]}
+    for wanted in ("table", "basket", "image"):
+        for name, data in rows.items():
+            fits = data.embedded and data.modality == wanted and wanted in modalities
+            if fits and (goal is None or goal in data.goals):
+                return name, data
+    raise UserError(f"No embedded data set has modality {sorted(modalities)} and goal {goal}.")
+
+
+def _small_model() -> Model:
+    grid = compose_grid(["model=[mlp]"])
+    model = build(grid.options["model"][0].layers[0], "model 'mlp'")
+    small: Model = dataclasses.replace(model, epochs=_SHORT)
+    return small
+
+
+def _paper(option: Option, part: Any) -> Finding:
+    return (
+        f"{option.name}: names its paper",
+        bool(getattr(part, "paper", "").strip()),
+        "set the class attribute 'paper': authors, venue, section or equation",
+    )
+
+
+# ---------------------------------------------------------------- defenses
+def _defense(option: Option, part: Defense, grid: Grid, folder: Path | None) -> Iterator[Finding]:
+    yield _paper(option, part)
+    if not isinstance(part, TrainingDefense | ReleaseDefense):
+        return
+    known = list_options("attack", folder)
+    unknown = [a for a in part.adaptive_attacks if a.split("[")[0] not in known]
+    yield (
+        f"{option.name}: names an adaptive attack",
+        bool(part.adaptive_attacks) and not unknown,
+        f"'adaptive_attacks' must name options of conf/attack; unknown: {unknown or 'none named'}",
+    )
+    if isinstance(part, ReleaseDefense):
+        yield from _release(option, part)
+    if isinstance(part, TrainingDefense):
+        yield from _training(option, part)
+
+
+def _release(option: Option, part: ReleaseDefense) -> Iterator[Finding]:
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.softmax(3 * torch.randn(64, 20, generator=rng), dim=1)
+    out = part.release(scores.clone())
+    yield f"{option.name}: keeps the shape", out.shape == scores.shape, f"got {tuple(out.shape)}"
+    yield f"{option.name}: is finite", bool(torch.isfinite(out).all()), "it returned NaN or Inf"
+    rows = torch.cat([part.release(row.unsqueeze(0)) for row in scores])
+    yield (
+        f"{option.name}: answers row by row",
+        torch.equal(rows, out),
+        "a batch is answered differently from its rows one by one",
+    )
+    kept = out.gather(1, scores.argmax(1, keepdim=True)).squeeze(1) >= out.max(1).values
+    yield (
+        f"{option.name}: keeps the argmax",
+        bool(kept.all()),
+        f"the best class lost its place in {int((~kept).sum())} of 64 rows",
+    )
+    yield f"{option.name}: is active", not torch.equal(out, scores), "it changed nothing"
+    if part.zero is not None:
+        same = dataclasses.replace(part, **part.zero).release(scores.clone())  # type: ignore[type-var]
+        yield (
+            f"{option.name}: does nothing at zero strength",
+            torch.equal(same, scores),
+            f"options {dict(part.zero)} must leave the scores as they are",
+        )
+
+
+def _training(option: Option, part: TrainingDefense) -> Iterator[Finding]:
+    name, data = _embedded(part.modalities)
+    splits = data.load(0, None)
+    model = _small_model()
+    plain = _weights(model, [], splits)
+    probe = dataclasses.replace(part, **part.probe) if part.probe else part  # type: ignore[type-var]
+    first = _weights(model, [probe], splits)
+    yield (
+        f"{option.name}: is active on {name}",
+        not _equal(first, plain),
+        "the trained weights are those of no defense",
+    )
+    yield (
+        f"{option.name}: follows from its seed",
+        _equal(first, _weights(model, [probe], splits)),
+        "two trainings with the same seed differ; use generators made from the seed",
+    )
+    if part.zero is not None:
+        zero = dataclasses.replace(part, **part.zero)  # type: ignore[type-var]
+        yield (
+            f"{option.name}: equals none at zero strength",
+            _equal(_weights(model, [zero], splits), plain),
+            f"options {dict(part.zero)} must give the undefended weights bit for bit",
+        )
+
+
+def _weights(model: Model, layers: Sequence[TrainingDefense], splits: Splits) -> dict[str, Any]:
+    from bench.models.training import train
+
+    network, _ = train(model, layers, splits, 0, "cpu")
+    return network.state_dict()
+
+
+def _equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+# ---------------------------------------------------------------- attacks
+def _attack(option: Option, part: Attack, grid: Grid, folder: Path | None) -> Iterator[Finding]:
+    yield _paper(option, part)
+    yield (
+        f"{option.name}: runs at its access",
+        part.access in part.accesses,
+        f"'{part.access}' is not among {list(part.accesses)}",
+    )
+    name, _ = _embedded(part.modalities, part.goal)
+    only = dataclasses.replace(
+        grid,
+        options={
+            **grid.options,
+            **compose_grid([f"dataset=[{name}]", "model=[mlp]", "defense=[none]"]).options,
+            "attack": (option,),
+        },
+        settings=grid.settings.model_copy(update={"seeds": 1, "exclude": []}),
+    )
+    plan = make_plan(only)
+    trial = next(t for t in plan.trials if t.cell.attack == option.name)
+    results: dict[str, Result] = {}
+    site = Site("cpu", None, (*CORE_PACKAGES, *grid.settings.plugins))
+
+    def result(key: str, again: bool = False) -> Result:
+        if key not in results or again:
+            node = plan.nodes[key]
+            parents = {role: result(parent) for role, parent in node.parents.items()}
+            made = run(node.kind, node.payload, parents, site)
+            results[key] = dataclasses.replace(made, config=node.payload)
+        return results[key]
+
+    first = result(trial.nodes["attack"])
+    output = first.output
+    yield (
+        f"{option.name}: scores on {name}",
+        all(0 <= output["score"][k] <= 1 for k in ("value", "members", "nonmembers", "ceiling")),
+        f"scores must lie in [0, 1]: {output['score']}",
+    )
+    queries = output["budget"]["queries"]
+    wants = part.access in ("labels", "scores") and part.goal != "output_reconstruction"
+    yield (
+        f"{option.name}: its queries are counted ({queries})",
+        queries > 0 if wants else True,
+        "it asked nothing of the deployment it attacks",
+    )
+    second = result(trial.nodes["attack"], again=True)
+    yield (
+        f"{option.name}: follows from its seed",
+        torch.equal(first.tensors["values"], second.tensors["values"]),
+        "two runs with the same seed differ; use generators made from the seed",
+    )
+
+
+# ---------------------------------------------------------------- datasets and models
+def _dataset(option: Option, part: Dataset, grid: Grid, folder: Path | None) -> Iterator[Finding]:
+    missing = part.missing(grid.settings.data_root)
+    yield f"{option.name}: its files are there", missing is None, missing or ""
+    if missing is not None:
+        return
+    splits = part.load(0, grid.settings.data_root)
+    check_splits(splits)
+    again = part.load(0, grid.settings.data_root)
+    other = part.load(1, grid.settings.data_root)
+    card = splits.card
+    yield (
+        f"{option.name}: follows from its seed",
+        torch.equal(splits.train.x, again.train.x)
+        and not torch.equal(splits.train.x, other.train.x),
+        "the same seed must give the same split, another seed another one",
+    )
+    said = (card.sector, card.modality, card.n_classes)
+    yield (
+        f"{option.name}: its card agrees with its class",
+        said == (part.sector, part.modality, part.n_classes),
+        f"the card says {said}, the class {(part.sector, part.modality, part.n_classes)}",
+    )
+    wanted = {"sha256", "n_rows", "class_counts", "duplicates_across_splits", "split_protocol"}
+    lacking = sorted(wanted - set(splits.facts))
+    yield f"{option.name}: says what it found", not lacking, f"facts lack {', '.join(lacking)}"
+
+
+def _model(option: Option, part: Model, grid: Grid, folder: Path | None) -> Iterator[Finding]:
+    name, data = _embedded(part.modalities)
+    splits = data.load(0, None)
+    shape, classes = splits.card.shape, splits.card.n_classes
+    one, two = (part.build(shape, classes, 0).state_dict() for _ in range(2))
+    other = part.build(shape, classes, 1).state_dict()
+    yield (
+        f"{option.name}: its initial weights follow from its seed",
+        _equal(one, two) and not _equal(one, other),
+        "the same seed must give the same weights, another seed others",
+    )
+    logits = part.build(shape, classes, 0)(splits.test.x[:5])
+    yield (
+        f"{option.name}: gives logits on {name}",
+        tuple(logits.shape) == (5, classes),
+        f"5 records gave {tuple(logits.shape)}, not (5, {classes})",
+    )
+
+
+_CHECKS: Mapping[str, Callable[..., Iterator[Finding]]] = {
+    "dataset": _dataset,
+    "model": _model,
+    "defense": _defense,
+    "attack": _attack,
+}

@@ -1,0 +1,126 @@
+"""The words of a plan: nodes, trials, and the rows of an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.contract import Access, Defense, ReleaseDefense, TrainingDefense
+from bench.contract.record import Cell
+from bench.engine.config import Option
+
+Kind = Literal["data", "evaluator", "prior", "target", "utility", "attack"]
+KINDS: tuple[Kind, ...] = ("data", "evaluator", "prior", "target", "utility", "attack")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One unit of work, done once for every trial that needs it.
+
+    Attributes:
+        id: hash of ``identity``.
+        kind: which stage runs it.
+        payload: plain dict the stage works from.
+        parents: role to identity of the nodes whose results it reads.
+        identity: the document that was hashed.
+        label: how progress and messages name it.
+    """
+
+    id: str
+    kind: Kind
+    payload: Mapping[str, Any]
+    parents: Mapping[str, str]
+    identity: Mapping[str, Any]
+    label: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell of the grid and the nodes its record is joined from.
+
+    Attributes:
+        id: hash of the nodes' identities.
+        cell: its coordinates.
+        goal: the attack's goal.
+        access: the attack's access.
+        nodes: ``data``, ``evaluator``, ``target``, ``utility``, ``attack`` to identities.
+        baselines: name to attack node of every no-model attacker with the same goal.
+        info: what the record says of the components; no part of any identity.
+        flags: known before anything has run: ``no_effect``, ``non_adaptive``.
+    """
+
+    id: str
+    cell: Cell
+    goal: str
+    access: Access
+    nodes: Mapping[str, str]
+    baselines: Mapping[str, str]
+    info: Mapping[str, Any]
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run would do.
+
+    Attributes:
+        nodes: by identity, parents before children.
+        trials: in grid order.
+        skipped: what was left out, the reason, and how many cells it is.
+    """
+
+    nodes: Mapping[str, Node]
+    trials: tuple[Trial, ...]
+    skipped: Mapping[tuple[str, str], int]
+
+
+@dataclass
+class Row:
+    """An option with its components built: one value of an axis, ready to be multiplied.
+
+    Attributes:
+        option: what the config says.
+        layers: normalised config of each component; several for a stack of defenses.
+        parts: the components, in the same order.
+        prior: normalised config of the attack's prior.
+    """
+
+    option: Option
+    layers: list[dict[str, Any]]
+    parts: list[Any]
+    prior: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Row name, variants included."""
+        return self.option.name
+
+    @property
+    def first(self) -> Any:
+        """The component, where there is one only."""
+        return self.parts[0]
+
+    def layers_of(self, kind: type[Any]) -> list[dict[str, Any]]:
+        """Layers whose component is a ``kind``."""
+        return [
+            layer
+            for layer, part in zip(self.layers, self.parts, strict=True)
+            if isinstance(part, kind)
+        ]
+
+    @property
+    def defenses(self) -> list[Defense]:
+        """Components that do something: ``none`` does not."""
+        return [p for p in self.parts if isinstance(p, TrainingDefense | ReleaseDefense)]
+
+    def covers(self, access: Access) -> bool:
+        """Whether a defense can change what an attack at ``access`` sees."""
+        return any(access in p.covers for p in self.defenses)
+
+    def offered(self, access: Access) -> Access:
+        """What is left of ``access`` behind the release part."""
+        for part in self.parts:
+            if isinstance(part, ReleaseDefense):
+                access = part.offered(access)
+        return access

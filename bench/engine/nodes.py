@@ -1,0 +1,214 @@
+"""Nodes by identity: the same work asked for twice is one node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
+from typing import Any, TypeVar, cast
+
+from bench.contract import ReleaseDefense, TrainingDefense
+from bench.contract.identity import PROTOCOL_VERSION, node_id, sources
+from bench.contract.seeding import seed
+from bench.engine.components import TARGET
+from bench.engine.config import Settings
+from bench.engine.graph import Kind, Node, Row
+
+F = TypeVar("F", bound=Callable[..., Any])
+_Axes = dict[str, str | int]
+
+_STAGE_MODULES: Mapping[Kind, tuple[str, ...]] = {
+    "data": (),
+    "evaluator": ("bench.metrics.evaluators", "bench.metrics.reference"),
+    "prior": ("bench.data.victims",),
+    "target": ("bench.models.training",),
+    "utility": ("bench.metrics.utility",),
+    "attack": ("bench.data.victims",),
+}
+"""Project modules besides the component that decide what a stage gives."""
+
+
+def _once(method: F) -> F:
+    """Remember a node by the names of the rows it is made from."""
+
+    @wraps(method)
+    def wrapper(self: Nodes, *args: Any) -> Any:
+        key = (method.__name__, *(a.name if isinstance(a, Row) else a for a in args))
+        if key not in self.made:
+            self.made[key] = method(self, *args)
+        return self.made[key]
+
+    return cast(F, wrapper)
+
+
+class Nodes:
+    """Makes nodes and remembers them.
+
+    Args:
+        settings: base seed and number of victims.
+        packages: top-level packages whose source counts.
+    """
+
+    def __init__(self, settings: Settings, packages: tuple[str, ...]) -> None:
+        self.settings = settings
+        self.packages = packages
+        self.nodes: dict[str, Node] = {}
+        self.made: dict[tuple[Any, ...], Any] = {}
+
+    def _node(
+        self,
+        kind: Kind,
+        label: str,
+        payload: Mapping[str, Any],
+        parents: Mapping[str, str],
+        modules: Sequence[str],
+    ) -> str:
+        identity = {
+            "kind": kind,
+            "config": payload,
+            "parents": dict(parents),
+            "source": self._sources(kind, tuple(modules)),
+        }
+        key = node_id(identity)
+        if key not in self.nodes:
+            document = {"protocol": PROTOCOL_VERSION, **identity}
+            self.nodes[key] = Node(key, kind, payload, parents, document, label)
+        return key
+
+    def _sources(self, kind: Kind, modules: tuple[str, ...]) -> dict[str, str]:
+        return _stage_sources(kind, modules, self.packages)
+
+    def _seed(self, **axes: str | int) -> int:
+        return seed(self.settings.base_seed, **axes)
+
+    @_once
+    def data(self, dataset: Row, repeat: int) -> str:
+        """Load and split."""
+        payload = {
+            "dataset": dataset.layers[0],
+            "seed": self._seed(dataset=dataset.name, repeat=repeat),
+        }
+        return self._node("data", f"{dataset.name}/{repeat}", payload, {}, _modules(dataset.layers))
+
+    @_once
+    def evaluator(self, dataset: Row, repeat: int) -> str:
+        """Fit the judges, and scikit-learn's baselines."""
+        axes: _Axes = {"dataset": dataset.name, "repeat": repeat, "role": "evaluator"}
+        return self._node(
+            "evaluator",
+            f"{dataset.name}/evaluator/{repeat}",
+            {"seed": self._seed(**axes)},
+            {"data": self.data(dataset, repeat)},
+            (),
+        )
+
+    def _victims(self, dataset: Row, repeat: int) -> dict[str, int]:
+        axes: _Axes = {"dataset": dataset.name, "repeat": repeat, "role": "victims"}
+        return {"seed": self._seed(**axes), "limit": self.settings.victims}
+
+    @_once
+    def prior(self, dataset: Row, attack: Row, repeat: int) -> str | None:
+        """Fit what an attacker learns without the model; None if it needs none."""
+        if attack.prior is None:
+            return None
+        axes: _Axes = {"dataset": dataset.name, "prior": attack.prior[TARGET], "repeat": repeat}
+        payload = {
+            "prior": attack.prior,
+            "goal": attack.first.goal,
+            "victims": self._victims(dataset, repeat),
+            "seed": self._seed(**axes),
+        }
+        name = str(attack.prior[TARGET]).rpartition(".")[2]
+        return self._node(
+            "prior",
+            f"{dataset.name}/{name}/{repeat}",
+            payload,
+            {"data": self.data(dataset, repeat)},
+            _modules([attack.prior]),
+        )
+
+    @_once
+    def target(self, dataset: Row, model: Row, defense: Row, repeat: int) -> str:
+        """Train the model behind the training part of a defense."""
+        training = defense.layers_of(TrainingDefense)
+        payload = {
+            "model": model.layers[0],
+            "defense": training,
+            "seed": self._seed(dataset=dataset.name, model=model.name, repeat=repeat),
+        }
+        return self._node(
+            "target",
+            f"{dataset.name}/{model.name}/{defense.name}/{repeat}",
+            payload,
+            {"data": self.data(dataset, repeat)},
+            _modules([model.layers[0], *training]),
+        )
+
+    @_once
+    def utility(self, dataset: Row, model: Row, defense: Row, repeat: int) -> str:
+        """Measure the deployment behind the whole defense."""
+        release = defense.layers_of(ReleaseDefense)
+        parents = {
+            "data": self.data(dataset, repeat),
+            "target": self.target(dataset, model, defense, repeat),
+        }
+        payload = {"release": release, "metric": dataset.first.utility_metric}
+        return self._node(
+            "utility",
+            f"{dataset.name}/{model.name}/{defense.name}/utility/{repeat}",
+            payload,
+            parents,
+            _modules(release),
+        )
+
+    @_once
+    def attack(
+        self, dataset: Row, model: Row | None, defense: Row | None, attack: Row, repeat: int
+    ) -> str:
+        """Attack a deployment; a baseline has none (``model`` and ``defense`` None)."""
+        parents = {
+            "data": self.data(dataset, repeat),
+            "evaluator": self.evaluator(dataset, repeat),
+        }
+        prior = self.prior(dataset, attack, repeat)
+        if prior is not None:
+            parents["prior"] = prior
+        axes: _Axes = {"dataset": dataset.name, "attack": attack.name}
+        release: list[dict[str, Any]] = []
+        training: list[dict[str, Any]] = []
+        label = f"{dataset.name}/{attack.name}/{repeat}"
+        if model is not None and defense is not None:
+            parents["target"] = self.target(dataset, model, defense, repeat)
+            training = defense.layers_of(TrainingDefense)
+            release = [
+                layer
+                for layer, part in zip(defense.layers, defense.parts, strict=True)
+                if isinstance(part, ReleaseDefense) and attack.first.access in part.covers
+            ]
+            axes["model"] = model.name
+            label = f"{dataset.name}/{model.name}/{defense.name}/{attack.name}/{repeat}"
+        payload = {
+            "attack": attack.layers[0],
+            "goal": attack.first.goal,
+            # Only the layers in effect: where a release defense does not cover this access, its
+            # trial shares the undefended attack.
+            "release": release,
+            "defense": [*training, *release],
+            "victims": self._victims(dataset, repeat),
+            "seed": self._seed(repeat=repeat, **axes),
+        }
+        goal_module = f"bench.metrics.{attack.first.goal}"
+        modules = [*_modules([attack.layers[0], *release]), goal_module]
+        return self._node("attack", label, payload, parents, modules)
+
+
+@cache
+def _stage_sources(
+    kind: Kind, modules: tuple[str, ...], packages: tuple[str, ...]
+) -> dict[str, str]:
+    return sources([*modules, *_STAGE_MODULES[kind]], packages) | sources(
+        ["bench.engine.stages"], ("bench.engine.stages",)
+    )
+
+
+def _modules(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(layer[TARGET]).rpartition(".")[0] for layer in layers]

@@ -1,0 +1,40 @@
+"""What tests share: the toy grid, and a store in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CONF = Path(__file__).parent / "conf"
+
+# Ray and MLflow must not report home, and no test may find a cluster of somebody else's.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.pop("RAY_ADDRESS", None)
+
+
+@pytest.fixture
+def toy_conf() -> Path:
+    """Options of the toy components."""
+    return CONF
+
+
+@pytest.fixture
+def toy_words(tmp_path: Path) -> Callable[..., list[str]]:
+    """Overrides of the toy suite in a temporary store, in process and untracked."""
+
+    def words(*more: str, backend: str = "local") -> list[str]:
+        return [
+            "suite=toy",
+            f"store={tmp_path / 'store'}",
+            f"report_dir={tmp_path / 'report'}",
+            f"backend={backend}",
+            "tracking=none",
+            "progress=none",
+            *more,
+        ]
+
+    return words

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bench.contract import AccessError, BudgetError, Exposure, at_least
+
+
+def _expose(access: str, budget: int | None = None) -> Exposure:
+    network = nn.Linear(4, 3)
+    return Exposure(
+        access,  # type: ignore[arg-type]
+        lambda x: torch.softmax(network(x), 1),
+        lambda x: network(x).argmax(1),
+        network,
+        budget,
+    )
+
+
+@pytest.mark.parametrize(
+    ("access", "allowed"),
+    [
+        ("none", set()),
+        ("labels", {"labels"}),
+        ("scores", {"labels", "scores"}),
+        ("weights", {"labels", "scores", "weights"}),
+    ],
+)
+def test_offers_exactly_its_access(access: str, allowed: set[str]) -> None:
+    exposure = _expose(access)
+    x = torch.zeros(2, 4)
+    asks = {
+        "labels": lambda: exposure.labels(x),
+        "scores": lambda: exposure.scores(x),
+        "weights": exposure.network,
+    }
+    for name, ask in asks.items():
+        if name in allowed:
+            ask()
+        else:
+            with pytest.raises(AccessError, match=f"offers '{access}'"):
+                ask()
+
+
+def test_every_query_is_counted_and_the_budget_holds() -> None:
+    exposure = _expose("scores", budget=10)
+    exposure.scores(torch.zeros(6, 4))
+    exposure.labels(torch.zeros(4, 4))
+    assert exposure.meter.queries == 10
+    with pytest.raises(BudgetError, match="budget of 10"):
+        exposure.labels(torch.zeros(1, 4))
+    assert exposure.meter.queries == 10
+
+
+def test_white_box_passes_are_counted_and_weights_are_a_frozen_copy() -> None:
+    exposure = _expose("weights")
+    network = exposure.network()
+    x = torch.zeros(5, 4, requires_grad=True)
+    network(x).sum().backward()
+    assert exposure.meter.forward_passes == 5
+    assert exposure.meter.backward_passes == 5
+    assert exposure.meter.queries == 0
+    assert x.grad is not None
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_order_of_access() -> None:
+    assert at_least("weights", "labels")
+    assert not at_least("labels", "scores")

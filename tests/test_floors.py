@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_each_floor_imports_only_from_those_below(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(no_cache=True) == 0
+
+
+def test_attacks_and_defenses_import_the_contract_and_no_other_part_of_bench() -> None:
+    for path in [*ROOT.glob("attacks/*.py"), *ROOT.glob("defenses/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                allowed = not name.startswith("bench") or name.startswith("bench.contract")
+                assert allowed, f"{path.name} imports {name}"
+
+
+def test_files_stay_readable() -> None:
+    for path in ROOT.rglob("*.py"):
+        if ".venv" not in path.parts:
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            assert lines <= 420, f"{path} has {lines} lines: is there a room of its own in it?"
