@@ -18,7 +18,16 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 
-from bench.contract import Card, Sensitive, Split, Splits, check_splits, duplicates_across, require
+from bench.contract import (
+    Card,
+    Sensitive,
+    Split,
+    Splits,
+    UserError,
+    check_splits,
+    duplicates_across,
+    require,
+)
 
 Ints = npt.NDArray[np.int64]
 Indices = tuple[Ints, Ints, Ints]
@@ -52,10 +61,20 @@ def require_files(missing: str | None, data_root: Path | None) -> Path:
 
 
 def sha256_of_files(paths: Iterable[Path]) -> str:
-    """Content hash of files in the given order; names and dates do not enter."""
+    """Content hash of files in the given order; names and dates do not enter.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise UserError(
+                f"'{path}' cannot be read ({error.strerror}); it must be a file that this user "
+                "may read: check data_root."
+            ) from error
     return digest.hexdigest()
 
 

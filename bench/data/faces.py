@@ -66,6 +66,12 @@ class Faces(Dataset):
                 f"dataset.faces.{key} is {value}; allowed: {low} to {high}.",
             )
 
+        require(
+            self.variation + self.noise > 0.0,
+            "dataset.faces: variation and noise are both 0, so all pictures of a person are the "
+            "same and 'test' equals 'train'; one of them must be above 0.",
+        )
+
     @property
     def n_classes(self) -> int:
         """``people_private``."""

@@ -133,7 +133,7 @@ class German(Dataset):
         frame = frame.drop_duplicates([c for c in COLUMNS if c != "risk"])
         categories: dict[str, Any] = {**CATEGORIES, column: values}
         bad = frame["risk"].to_numpy(np.int64) - 1
-        s = frame[column].map(values.index).to_numpy(np.int64)
+        s = frame[column].map(values.index).to_numpy(np.int64, copy=True)
         strata = bad * len(values) + s
         rows = common.stratified("german", strata, self.train, self.public, seed)
         x, columns, at = common.encode(

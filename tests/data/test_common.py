@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bench.contract import Card, Split, Splits, UserError
+from bench.data import common
+
+PUBLIC = np.arange(50, 100)
+
+
+def frame(seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "age": rng.normal(50, 10, 100),
+            "sex": rng.choice(["f", "m"], 100),
+            "job": rng.choice(["a", "b", "c"], 100),
+        }
+    )
+
+
+def encode(table: pd.DataFrame) -> tuple[torch.Tensor, tuple[str, ...], tuple[int, int]]:
+    return common.encode(
+        "toy",
+        table,
+        numeric=["age"],
+        categories={"job": ["a", "b", "c"], "sex": ["f", "m"]},
+        sensitive="sex",
+        public=PUBLIC,
+    )
+
+
+def splits(n: int = 400, leak: float = 0.0) -> tuple[Card, Split, common.Indices]:
+    rng = np.random.default_rng(1)
+    s = rng.integers(0, 2, n)
+    x = np.column_stack([np.eye(2)[s], rng.normal(size=n) + leak * s])
+    card = Card(
+        name="toy",
+        sector="medical",
+        modality="table",
+        shape=(3,),
+        class_names=("no", "yes"),
+        privacy_unit="record",
+        source="",
+        terms="",
+        publishable=False,
+        sensitive=common.one_hot_sensitive("sex", ("f", "m"), (0, 2)),
+    )
+    records = Split(
+        torch.tensor(x, dtype=torch.float32),
+        torch.tensor(rng.integers(0, 2, n)),
+        torch.arange(n),
+        torch.tensor(s),
+    )
+    third = n // 3
+    rows = np.split(np.arange(n), [third, 2 * third])
+    return card, records, (rows[0], rows[1], rows[2])
+
+
+def test_numeric_columns_are_standardised_with_public_statistics_alone() -> None:
+    x, names, columns = encode(frame())
+    age = x[:, names.index("age")].double()
+    assert age[PUBLIC].mean().abs() < 1e-6
+    assert age[PUBLIC].std(correction=0) == pytest.approx(1.0, abs=1e-6)
+    assert columns == (0, 2)
+    assert names[:2] == ("sex_f", "sex_m")
+
+    changed = frame()
+    changed.loc[0, "age"] = 1e6
+    other, _, _ = encode(changed)
+    assert torch.equal(other[1:], x[1:]), "a private value must not move anybody else's encoding"
+
+
+def test_categories_are_one_hot_whatever_the_split_holds() -> None:
+    table = frame()
+    table["job"] = "a"
+    x, names, _ = encode(table)
+    assert x.shape == (100, 6)
+    assert x[:, names.index("job_c")].sum() == 0
+    assert torch.equal(x[:, :2].sum(1), torch.ones(100))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("age", np.nan, "NaN"),
+        ("age", np.inf, "NaN or Inf"),
+        ("job", "z", "'z'"),
+        ("sex", None, "gaps"),
+    ],
+)
+def test_bad_values_are_refused_by_name(column: str, value: object, words: str) -> None:
+    table = frame()
+    table.loc[3, column] = value
+    with pytest.raises(UserError, match=words) as error:
+        encode(table)
+    assert column in str(error.value)
+
+
+def test_strata_keep_their_shares() -> None:
+    strata = np.repeat([0, 1], [300, 100])
+    rows = common.stratified("toy", strata, 0.5, 0.2, 0)
+    assert [len(r) for r in rows] == [200, 120, 80]
+    assert sorted(np.concatenate(rows)) == list(range(400))
+    assert [strata[r].mean() for r in rows] == pytest.approx([0.25] * 3)
+    again = common.stratified("toy", strata, 0.5, 0.2, 0)
+    assert all(np.array_equal(a, b) for a, b in zip(rows, again, strict=True))
+    assert not np.array_equal(rows[0], common.stratified("toy", strata, 0.5, 0.2, 1)[0])
+
+
+def test_a_stratum_of_one_is_refused() -> None:
+    with pytest.raises(UserError, match="smallest class or group has 1"):
+        common.stratified("toy", np.array([0] * 20 + [1]), 0.4, 0.3, 0)
+
+
+@pytest.mark.parametrize(
+    ("train", "public"), [(0.0, 0.5), (0.5, 0.5), (0.5, -0.1), (float("nan"), 0.1)]
+)
+def test_fractions_must_leave_every_split_something(train: float, public: float) -> None:
+    with pytest.raises(UserError, match="below 1"):
+        common.check_fractions("toy", train, public)
+
+
+def test_hashes_see_content_type_and_shape(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_bytes(b"12")
+    b.write_bytes(b"13")
+    assert common.sha256_of_files([a]) == (
+        "6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918"
+    )
+    assert common.sha256_of_files([a]) != common.sha256_of_files([b])
+    zeros = np.zeros(4, dtype=np.float32)
+    found = {
+        common.sha256_of_arrays(zeros),
+        common.sha256_of_arrays(zeros.reshape(2, 2)),
+        common.sha256_of_arrays(zeros.astype(np.int32)),
+        common.sha256_of_arrays(zeros, zeros),
+    }
+    assert len(found) == 4
+    assert common.sha256_of_arrays(torch.zeros(4)) == common.sha256_of_arrays(zeros)
+
+
+def test_another_copy_is_refused_with_both_hashes_and_the_way_out() -> None:
+    with pytest.raises(UserError) as error:
+        common.check_sha256("toy", "file 'x'", "e" * 64, "f" * 64)
+    for word in ("file 'x'", "e" * 64, "f" * 64, "dataset.toy.sha256=null"):
+        assert word in str(error.value)
+    common.check_sha256("toy", "file 'x'", None, "f" * 64)
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        common.sha256_of_files([tmp_path])
+
+
+def test_missing_names_path_source_and_data_root(tmp_path: Path) -> None:
+    for root in (None, tmp_path):
+        sentence = common.missing_path("toy", root, "toy/file.csv", "https://example.org")
+        assert sentence is not None
+        for word in ("toy/file.csv", "https://example.org", "data_root="):
+            assert word in sentence
+        with pytest.raises(UserError, match="data_root="):
+            common.require_files(sentence, root)
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy/file.csv").touch()
+    assert common.missing_path("toy", tmp_path, "toy/file.csv", "") is None
+
+
+def test_finish_counts_what_the_protocol_asks_for() -> None:
+    card, records, rows = splits()
+    facts = common.finish(card, records, rows, sha256="0", split_protocol="thirds", more=1).facts
+    assert facts["n_rows"] == 400
+    assert (facts["n_train"], facts["n_test"], facts["n_public"]) == (133, 133, 134)
+    assert sum(facts["class_counts"]) == 266
+    assert 0.9 < facts["label_entropy"] <= 1.0
+    assert sum(facts["sensitive_prevalence"].values()) == pytest.approx(1.0)
+    assert facts["duplicates_across_splits"] == 0
+    assert facts["more"] == 1
+
+
+def test_headroom_is_measured() -> None:
+    def auc(leak: float) -> float:
+        card, records, rows = splits(leak=leak)
+        taken = Splits(card, *(records.take(torch.as_tensor(r)) for r in rows))
+        return common.imputer_auc(taken)
+
+    assert auc(0.0) == pytest.approx(0.5, abs=0.12)
+    assert auc(6.0) > 0.99
+
+
+def test_equal_records_in_two_splits_are_refused_or_counted() -> None:
+    card, records, rows = splits()
+    records.x[rows[2][0]] = records.x[rows[0][0]]
+    with pytest.raises(UserError, match="1 records in more than one split"):
+        common.finish(card, records, rows, sha256="", split_protocol="")
+    taken = common.finish(card, records, rows, sha256="", split_protocol="", allow_duplicates=True)
+    assert taken.facts["duplicates_across_splits"] == 1
+
+
+def test_a_constant_label_is_refused() -> None:
+    card, records, rows = splits()
+    records.y[:] = 1
+    with pytest.raises(UserError, match="one class only"):
+        common.finish(card, records, rows, sha256="", split_protocol="")
