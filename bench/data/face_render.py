@@ -87,7 +87,15 @@ BEARDED, MOUSTACHED, GLASSED = 0.86, 0.74, 0.70
 CROP = 0.9
 """Below 1 the picture is cut closer around the head."""
 
+GREY = 0.45
+"""The tone that contrast leaves alone."""
+
+IRIS = 0.062
+"""Radius of the iris, much the same in everybody."""
+
 SUPERSAMPLE = 2
+"""Points per pixel and axis."""
+
 CHUNK = 16
 """Pictures drawn at a time: the temporaries of one chunk fit a CPU's cache."""
 
@@ -203,10 +211,8 @@ class _Sheet:
         self._front_hair()
         self._light()
         self._glasses()
-        middle = 0.45
-        return (
-            middle + (self.ink - middle) * (1.0 + how["contrast"]) + how["brightness"] * who["skin"]
-        )
+        contrast = (self.ink - GREY) * (1.0 + how["contrast"])
+        return GREY + contrast + how["brightness"] * who["skin"]
 
     def _back_hair(self) -> None:
         who = self.who
@@ -246,9 +252,8 @@ class _Sheet:
             )
             # Fold from the wing of the nose to the corner of the mouth.
             bend = self.tx - s * (0.10 + 0.35 * (self.ty - 0.2))
-            line = self.bump((bend / 0.025).square()) * self.blob(
-                self.tx * 0, self.ty - 0.33, 1.0, 0.13
-            )
+            height = self.bump(((self.ty - 0.33) / 0.13).square())
+            line = self.bump((bend / 0.025).square()) * height
             self.shade(line * head, who["folds"])
             cheek = self.blob(self.tx - s * 0.30, self.ty - 0.20, 0.13, 0.12)
             self.shade(cheek * head, -0.10 - 1.5 * self.how["smile"])
@@ -265,9 +270,8 @@ class _Sheet:
             white = self.soft(dy.abs() - arch)
             self.paint(white, 0.45 + 0.45 * who["skin"])
             gaze = dx - 0.04 * how["gaze"]
-            disc = 0.062
-            self.paint(white * self.oval(gaze, dy, disc, disc), who["iris"])
-            self.paint(white * self.oval(gaze, dy, disc * 0.45, disc * 0.45), 0.02)
+            self.paint(white * self.oval(gaze, dy, IRIS, IRIS), who["iris"])
+            self.paint(white * self.oval(gaze, dy, 0.45 * IRIS, 0.45 * IRIS), 0.02)
             lid = self.soft((dy + arch).abs() - 0.016) * self.soft(dx.abs() - who["eye_width"])
             self.paint(lid * 0.8, 0.12)
             brow_y = dy + who["brow_gap"] + lift + s * who["brow_slant"] * dx + 1.6 * dx.square()
