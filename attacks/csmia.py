@@ -1,0 +1,67 @@
+"""Confidence-score-based model inversion attribute inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from attacks.candidates import ask_scores, attacked
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, generator, require
+
+
+@dataclass(frozen=True)
+class CSMIA(Attack):
+    """CSMIA: compare the target's confidence under every candidate value with the true label.
+
+    The three cases of Mehnaz et al. (USENIX Security 2022, section 4.1): exactly one value makes
+    the target predict the true label: that value (1); several do: the one with the highest
+    confidence (2); none does: the one with the lowest (3); ties are broken at random. One signed
+    confidence per candidate, ``+max_c p_c`` where the predicted label is the true one and
+    ``-max_c p_c`` where it is not, has its maximum exactly there; its margin between the values
+    ranks case 1 above cases 2 and 3, as the authors' own confidence in the cases does.
+
+    As published it uses no auxiliary data, so it may score below imputation; the attack that
+    multiplies confidence with an imputer is :class:`attacks.attribute_map.AttributeMap`.
+
+    Attributes:
+        access: ``scores``.
+    """
+
+    access: Access = "scores"
+
+    goal = "attribute"
+    modalities = frozenset({"table"})
+    accesses = ("scores",)
+    knowledge = frozenset({"K3"})
+    paper = "Mehnaz et al., USENIX Security 2022, section 4.1"
+
+    def __post_init__(self) -> None:
+        require(
+            self.access in self.accesses,
+            f"csmia: access is '{self.access}'; allowed: scores. For labels use lomia.",
+        )
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """Signed confidence ``[n, n_values]`` in [-1, 1]; see the base class."""
+        _, partial = attacked(knowledge)
+        confidence, predicted = ask_scores(exposure, knowledge).double().max(2)
+        right = predicted == partial.y.unsqueeze(1)
+        signed = torch.where(right, confidence, -confidence)
+        # Below the resolution of a float32 answer: it decides between equal candidates only.
+        ties = torch.rand(signed.shape, generator=generator(seed), dtype=torch.float64)
+        values = signed + 1e-9 * ties.to(signed.device)
+        return Reconstruction(values, cases(right))
+
+
+def cases(right: torch.Tensor) -> dict[str, float]:
+    """Share of victims in each case of Mehnaz et al.
+
+    Args:
+        right: bool ``[n, n_values]``, whether the value makes the target predict the true label.
+    """
+    n = right.sum(1)
+    shares = (n == 1, n > 1, n == 0)
+    return {f"case_{i}": float(share.double().mean()) for i, share in enumerate(shares, 1)}

@@ -1,0 +1,37 @@
+"""The no-model baseline of attribute inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+
+
+@dataclass(frozen=True)
+class Imputation(Attack):
+    """What the imputer says without asking the model (IP of Jayaraman and Evans, CCS 2022).
+
+    It holds the same records and the same prior as the attacks it is the bar for.
+
+    Attributes:
+        access: ``none``.
+    """
+
+    access: Access = "none"
+
+    goal = "attribute"
+    modalities = frozenset({"table"})
+    accesses = ("none",)
+    knowledge = frozenset({"K2", "K3"})
+    paper = "Jayaraman and Evans, CCS 2022, section 3"
+
+    def __post_init__(self) -> None:
+        require(self.access == "none", f"imputation: access is '{self.access}'; allowed: none.")
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """The imputer's probabilities ``[n, n_values]``."""
+        return Reconstruction(
+            knowledge.prior["probabilities"], {"winner": int(knowledge.prior["winner"])}
+        )

@@ -1,0 +1,69 @@
+"""Label-only model inversion attribute inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from sklearn.ensemble import RandomForestClassifier
+
+from attacks.candidates import ask_labels, attacked
+from attacks.csmia import cases
+from attacks.imputers import known_features
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+
+
+@dataclass(frozen=True)
+class LOMIA(Attack):
+    """LOMIA: learn the sensitive attribute from the victims the target gives away by its labels.
+
+    Mehnaz et al. (USENIX Security 2022, section 4.2): the victims for whom exactly one value makes
+    the target predict the true label (case 1) get that value; an attack model fitted on them,
+    from the known attributes and the true label to the value, is applied to every victim. Like
+    theirs it is an ensemble of trees. No auxiliary data is used.
+
+    Attributes:
+        access: ``labels``.
+        trees: of the attack model, a random forest.
+    """
+
+    access: Access = "labels"
+    trees: int = 100
+
+    goal = "attribute"
+    modalities = frozenset({"table"})
+    accesses = ("labels",)
+    knowledge = frozenset({"K3"})
+    paper = "Mehnaz et al., USENIX Security 2022, section 4.2"
+    adaptive_to = ("label_only",)
+
+    def __post_init__(self) -> None:
+        require(
+            self.access in self.accesses,
+            f"lomia: access is '{self.access}'; allowed: labels. For scores use csmia.",
+        )
+        require(self.trees >= 1, f"lomia: trees is {self.trees}; allowed: 1 or more.")
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """Probability ``[n, n_values]`` of every value; see the base class.
+
+        Where no victim is in case 1 the attack knows nothing: every value is equally likely.
+        """
+        sensitive, partial = attacked(knowledge)
+        right = (ask_labels(exposure, knowledge) == partial.y.unsqueeze(1)).cpu()
+        given_away = right.sum(1) == 1
+        n_values = len(sensitive.values)
+        values = torch.full(right.shape, 1.0 / n_values, dtype=torch.float64)
+        if bool(given_away.any()):
+            x = known_features(knowledge.card, partial).cpu()
+            model = RandomForestClassifier(self.trees, n_jobs=1, random_state=seed)
+            model.fit(x[given_away].numpy(), right[given_away].int().argmax(1).numpy())
+            learned = torch.zeros_like(values)
+            learned[:, torch.from_numpy(model.classes_)] = torch.from_numpy(
+                model.predict_proba(x.numpy())
+            )
+            # Add-one over the trees: a value no leaf has seen is unlikely, not impossible.
+            values = (self.trees * learned + values) / (self.trees + 1)
+        return Reconstruction(values, cases(right))
