@@ -24,7 +24,9 @@ class Cnn(Trained):
         groups: groups of the normalisation.
     """
 
-    channels: tuple[int, ...] = (16, 32, 64)
+    epochs: int = 20
+    lr: float = 2e-3
+    channels: tuple[int, ...] = (8, 16, 32)
     groups: int = 8
 
     modalities = frozenset({"image"})

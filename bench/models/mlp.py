@@ -25,6 +25,7 @@ class Mlp(Trained):
         activation: ``relu`` or ``tanh``.
     """
 
+    lr: float = 3e-3
     hidden: tuple[int, ...] = (256,)
     activation: Literal["relu", "tanh"] = "relu"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 from torch import nn
 
@@ -18,6 +19,9 @@ class Softmax(Trained):
 
     It has no hidden block, so it offers none to a defense.
     """
+
+    lr: float = 3e-2
+    optimizer: Literal["adam", "sgd"] = "sgd"
 
     modalities = frozenset({"image", "table", "basket"})
     reference = "logistic"
