@@ -6,7 +6,8 @@ that access or weaker (PROTOCOL 3.4). Everything here is a pure function of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,8 +15,10 @@ import numpy as np
 import pandas as pd
 
 from bench.contract.exposure import ACCESS_ORDER
+from bench.contract.record import TrialRecord
 from bench.report import stats
 from bench.report.frame import BASELINE
+from bench.report.frame import build as build_frame
 
 SCENARIO = ["sector", "dataset", "model", "goal"]
 BOARD = [*SCENARIO, "access"]
@@ -92,9 +95,29 @@ class Boards:
             yield cast(BoardKey, key), rows
 
 
+def summary(records: Sequence[TrialRecord], suite: str) -> dict[str, float]:
+    """Every board's numbers by name, such as ``L/faces/mlp/attribute/scores/dp_sgd``.
+
+    Returns:
+        Finite values of ``L``, ``M`` and ``utility`` with the ends of their intervals.
+    """
+    rows = build(build_frame(records, suite)).rows
+    places = ["/".join(place) for place in rows[ROW[1:]].itertuples(index=False)]
+    numbers = [f"{name}{end}" for name in ("L", "M", "utility") for end in ("", "_lo", "_hi")]
+    return {
+        f"{name}/{place}": float(value)
+        for name in numbers
+        for place, value in zip(places, rows[name], strict=True)
+        if math.isfinite(value)
+    }
+
+
 def build(frame: pd.DataFrame) -> Boards:
     """The boards of a table of :func:`bench.report.frame.build`; none if nothing was attacked."""
     closed = _closure(frame)
+    if closed.empty:
+        rows, attacks = (pd.DataFrame(columns=names) for names in (_ROW_COLUMNS, _ATTACK_COLUMNS))
+        return Boards(rows, attacks, _baselines(frame), notes={})
     attacks = _attacks(closed)
     rows = _worst(closed, attacks)
     rows = rows.merge(_differences(closed, rows), on=ROW, how="left")

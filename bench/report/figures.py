@@ -39,11 +39,14 @@ _RC = {
 def tradeoff(rows: pd.DataFrame, name: str) -> str:
     """An ``<svg>`` of the rows of one board, or an empty string if nothing can be drawn.
 
+    Rows without effect are left out: they repeat the undefended leakage.
+
     Args:
         rows: rows of :class:`bench.report.boards.Boards`.
         name: what makes the identifiers in this SVG unique within a page.
     """
-    known = rows[rows["L"].notna() & rows["utility"].notna()]
+    idle = rows["flags"].str.split(";").map(lambda flags: "no_effect" in flags)
+    known = rows[rows["L"].notna() & rows["utility"].notna() & ~idle]
     if known.empty:
         return ""
     # A salt turns the identifiers matplotlib would draw at random into hashes of the content.
@@ -69,11 +72,11 @@ def _draw(figure: Any, rows: pd.DataFrame) -> None:
     axes.set_xlabel(f"utility: {words(str(rows['utility_metric'].iloc[0]))} (more is better) →")
     axes.set_ylabel("← leakage L (less is better)")
     corner = {"transform": axes.transAxes, "color": _ROLES["accent"], "fontsize": _FONT}
-    axes.text(0.985, 0.02, "better ↘", ha="right", va="bottom", style="italic", **corner)
+    axes.text(0.985, 0.985, "better: lower right ↘", ha="right", va="top", style="italic", **corner)
 
     front = _frontier(x, y)
     axes.plot(
-        x[front], y[front], drawstyle="steps-post", color=_ROLES["accent"],
+        x[front], y[front], drawstyle="steps-pre", color=_ROLES["accent"],
         linewidth=1.2, alpha=0.45, zorder=2,
     )  # fmt: skip
     for low, high, across in (("L_lo", "L_hi", False), ("utility_lo", "utility_hi", True)):
@@ -84,19 +87,19 @@ def _draw(figure: Any, rows: pd.DataFrame) -> None:
              color=_ROLES["muted"], linewidth=0.9, alpha=0.6, zorder=3)  # fmt: skip
     for i, row in enumerate(rows.to_dict("records")):
         reference = row["defense"] == REFERENCE
-        idle = "no_effect" in row["flags"].split(";")
         colour = _ROLES["ink"] if reference else _ROLES["accent"]
         axes.plot(
             [x[i]], [y[i]], marker="D" if reference else "o", markersize=6.5, color=colour,
-            markerfacecolor=_ROLES["surface"] if idle else colour, gid=f"point-{i}",
-            zorder=5 if reference else 4,
+            gid=f"point-{i}", zorder=5 if reference else 4,
         )  # fmt: skip
     named = np.ones(len(rows), dtype=bool)
     if len(rows) > _LABELS:
         named[:] = False
         named[front] = True
         named |= (rows["defense"] == REFERENCE).to_numpy()
-    _label(axes, x, y, list(rows["defense"]), named)
+    whiskers = rows[["utility_lo", "L", "utility_hi", "L", "utility", "L_lo", "utility", "L_hi"]]
+    lines = whiskers.dropna().to_numpy().reshape(-1, 2, 2)
+    _label(axes, x, y, lines, list(rows["defense"]), named)
 
 
 def _frontier(x: Any, y: Any) -> list[int]:
@@ -108,12 +111,14 @@ def _frontier(x: Any, y: Any) -> list[int]:
     return front[::-1]
 
 
-def _label(axes: Any, x: Any, y: Any, names: list[str], named: Any) -> None:
+def _label(axes: Any, x: Any, y: Any, lines: Any, names: list[str], named: Any) -> None:
     """Put each name where it covers least: greedy over directions and distances."""
     renderer = FigureCanvasAgg(axes.figure).get_renderer()  # measures text, draws nothing
     points = axes.transData.transform(np.column_stack([x, y]))
     frame = axes.get_window_extent(renderer)
     boxes = [(px - 5, py - 5, px + 5, py + 5) for px, py in points]
+    for low, high in axes.transData.transform(lines.reshape(-1, 2)).reshape(-1, 2, 2):
+        boxes.append((low[0] - 1, low[1] - 1, high[0] + 1, high[1] + 1))
     for i in np.flatnonzero(named):
         text = axes.text(0, 0, names[i], fontsize=_FONT - 0.5)
         size = text.get_window_extent(renderer)

@@ -43,7 +43,8 @@ _TEXT: dict[str, _Get] = {
     "covers": lambda r: ";".join(sorted(r.defense.covers)),
     "adaptive_attacks": lambda r: ";".join(sorted(r.defense.adaptive_attacks)),
     "adaptive_to": lambda r: ";".join(sorted(r.attack.adaptive_to)),
-    "target": lambda r: r.nodes.get("target", ""),
+    "target": lambda r: r.nodes.get("target", r.trial_id),
+    "outcome": lambda r: r.nodes.get("attack", r.trial_id),
 }
 
 _NUMBERS: dict[str, _Get] = {
@@ -65,12 +66,18 @@ def _sentence(error: Failure | None) -> str:
     return " ".join(f"{error.type}: {error.message}".split()) if error else ""
 
 
+def unique(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The records in a fixed order, each trial once: its latest record."""
+    latest = {(r.cell.key(), r.trial_id): r for r in sorted(records, key=lambda r: r.created_utc)}
+    return [latest[key] for key in sorted(latest)]
+
+
 def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
     """One row per trial, sorted by ``ORDER``; numbers of trials that did not end are NaN.
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
-    ``adaptive_to`` (names joined with ``;``) and ``target`` (node identity).
+    ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities).
 
     Args:
         records: trials in any order; the same record twice counts once.
@@ -85,6 +92,7 @@ def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
         f"Suite '{suite}' has no trial records to report; "
         f"run it first with 'invbench run suite={suite}'.",
     )
+    records = unique(records)
     versions = sorted({record.protocol_version for record in records})
     require(
         len(versions) == 1,
@@ -105,7 +113,6 @@ def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
         f"Records of suite '{suite}' have access {', '.join(map(repr, unknown))}; "
         f"allowed: {', '.join(ACCESS_ORDER)}.",
     )
-    table = table.drop_duplicates(["trial_id", *CELL])
     twice = table[table.duplicated(list(CELL))]
     if len(twice):
         first = twice.iloc[0]

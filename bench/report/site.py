@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
@@ -71,11 +71,17 @@ def render(page: Mapping[str, Any]) -> str:
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["soft"] = _soft
     own = {
         name: Markup((_TEMPLATES / file).read_text(encoding="utf-8"))
         for name, file in (("style", "style.css"), ("script", "page.js"))
     }
     return environment.get_template("page.html.j2").render(**page, **own) + "\n"
+
+
+def _soft(name: str) -> Markup:
+    """An escaped row name that may break before its options."""
+    return Markup(str(escape(name)).replace("[", "<wbr>[").replace(",", ",<wbr>"))
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,12 @@ import pandas as pd
 
 from bench.contract.errors import require
 from bench.contract.exposure import ACCESS_ORDER
-from bench.contract.record import SCHEMA_VERSION, STATUSES, TrialRecord
-from bench.report import figures
+from bench.contract.record import TrialRecord
+from bench.report import account, figures
 from bench.report.boards import BOARD, FLAGS, REFERENCE, SCENARIO, BoardKey, Boards
 from bench.report.text import ABSENT, WHAT, estimate, headline, interval, natural, number, words
 
 _MOST_DETAILS = 300  # rows of the per-attack table of one board; trials.csv has them all
-_EXAMPLES = 3
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 Row = dict[str, Any]
@@ -42,14 +40,14 @@ def page(
     return {
         "suite": suite,
         "what": WHAT,
-        "counts": _counts(frame, provenance),
+        "counts": account.counts(frame, provenance),
         "scale": [{"at": v, "text": f"{v / 100:.2f}"} for v in (0, 25, 50, 75, 100)],
         "flags": {name: text for name, text in FLAGS.items() if name in raised},
         "overview": _overview(boards, ids),
         "scenarios": _scenarios(shown, records),
-        "failures": _failures(frame),
-        "skipped": [dict(entry) for entry in provenance.get("skipped", ())],
-        "provenance": _provenance(records, frame, provenance),
+        "failures": account.failures(frame),
+        "skipped": account.skipped(provenance),
+        "provenance": account.provenance(records, provenance),
     }
 
 
@@ -101,7 +99,7 @@ def _cell(value: float, title: str) -> Row:
     if not math.isfinite(value):
         return {"at": None, "text": "n/a", "ink": "", "title": title}
     at = min(1.0, max(0.0, value))
-    ink = "strong" if at >= 0.72 else "middle" if at >= 0.55 else ""
+    ink = "strong" if at >= 0.78 else "middle" if at >= 0.5 else ""
     return {"at": round(100 * at), "text": number(value), "ink": ink, "title": title}
 
 
@@ -120,11 +118,16 @@ def _board(
         rows[["utility", "utility_lo"]].min().min(),
         rows[["utility", "utility_hi"]].max().max(),
     )
-    table = [_line(row, *ends) for row in rows.to_dict("records")]
+    shared = set.intersection(*(set(text.split(";")) for text in rows["flags"])) - {""}
+    noted = {kind for kind, _ in boards.notes[key]}
+    tied = rows["rank"].duplicated(keep=False)
+    table = [_line(row, *ends) for row in rows.assign(tied=tied).to_dict("records")]
+    for line in table:
+        line["flags"] = [flag for flag in line["flags"] if flag not in shared]
     reference = next((line for line in table if line["reference"]), None)
     gallery = [
         {"defense": row["defense"], "attack": row["worst_attack"], "L": number(row["L"])} | picture
-        for row in rows.to_dict("records")
+        for row in rows.sort_values("defense", key=lambda d: d != REFERENCE).to_dict("records")
         if "no_effect" not in row["flags"]
         for picture in [
             pictures.get((key[1], key[2], row["defense"], row["worst_attack"]))
@@ -138,6 +141,7 @@ def _board(
         "goal": words(board["goal"]),
         "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
         "headline": headline(rows),
+        "shared": [flag for flag in FLAGS if flag in shared - noted],
         "metric": next((words(m) for m in rows["utility_metric"].dropna()), "utility"),
         "reference": reference,
         "rows": [line for line in table if not line["reference"]],
@@ -166,7 +170,7 @@ def _line(row: Mapping[Any, Any], low: float, high: float) -> Row:
     return {
         "reference": row["defense"] == REFERENCE,
         "defense": row["defense"],
-        "rank": number(row["rank"], 0),
+        "rank": number(row["rank"], 0) + ("=" if row["tied"] and row["rank"] > 0 else ""),
         "n_seeds": row["n_seeds"],
         "worst_attack": row["worst_attack"] or ABSENT,
         "L": {
@@ -255,7 +259,9 @@ def _count(value: float) -> str:
 
 
 def _scenarios(shown: Sequence[Row], records: Sequence[TrialRecord]) -> list[Row]:
-    cards = {r.cell.dataset: r.data for r in sorted(records, key=lambda r: r.cell.key())}
+    # The last one stays: a trial that finished knows its data, a failure may not.
+    ordered = sorted(records, key=lambda r: (r.status == "done", r.cell.key()))
+    cards = {r.cell.dataset: r.data for r in ordered}
     out: list[Row] = []
     for board in shown:
         sector, dataset, model, goal, _ = board["key"]
@@ -274,8 +280,9 @@ def _pictures(
     records: Sequence[TrialRecord], frame: pd.DataFrame, galleries: Mapping[str, bytes]
 ) -> dict[tuple[str, ...], Row]:
     """The lowest seed's picture of each (data set, model, defense, attack) that may be shown."""
-    public = {record.cell.dataset for record in records if record.data.publishable}
-    private = {record.cell.dataset for record in records if not record.data.publishable}
+    done = [record for record in records if record.status == "done"]
+    public = {record.cell.dataset for record in done if record.data.publishable}
+    private = {record.cell.dataset for record in done if not record.data.publishable}
     trials = frame[frame["trial_id"].isin(list(galleries))]
     trials = trials[trials["dataset"].isin(list(public - private))].sort_values("seed")
     out: dict[tuple[str, ...], Row] = {}
@@ -302,88 +309,3 @@ def _ids(keys: Sequence[BoardKey]) -> dict[BoardKey, str]:
         taken = sum(re.fullmatch(rf"{slug}(-\d+)?", other) is not None for other in out.values())
         out[key] = f"{slug}-{taken + 1}" if taken else slug
     return out
-
-
-# ---------------------------------------------------------------- the record of the run
-def _counts(frame: pd.DataFrame, provenance: Mapping[str, Any]) -> Row:
-    status = frame["status"].value_counts().to_dict()
-    seconds = frame.drop_duplicates("target")["train_s"].sum() + frame["attack_s"].sum()
-    return {
-        "done": status.get("done", 0),
-        "planned": provenance.get("planned"),
-        "other": [{"name": s, "n": status[s]} for s in STATUSES if s != "done" and s in status],
-        "skipped": sum(int(entry.get("count", 1)) for entry in provenance.get("skipped", ())),
-        "datasets": frame["dataset"].nunique(),
-        "defenses": frame["defense"].nunique(),
-        "attacks": frame["attack"].nunique(),
-        "seeds": frame["seed"].nunique(),
-        "hours": f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min",
-    }
-
-
-def _failures(frame: pd.DataFrame) -> list[Row]:
-    failed = frame[frame["status"] != "done"]
-    cells = failed[["dataset", "model", "defense", "attack"]].agg(" / ".join, axis=1)
-    failed = failed.assign(cell=cells + " / seed " + failed["seed"].astype(str))
-    table = [
-        {
-            "status": status, "error": error or "no reason was recorded", "n": len(rows),
-            "examples": list(rows["cell"].head(_EXAMPLES)),
-        }
-        for (status, error), rows in failed.groupby(["status", "error"])
-    ]  # fmt: skip
-    return sorted(table, key=lambda row: (-row["n"], row["status"], row["error"]))
-
-
-def _provenance(
-    records: Sequence[TrialRecord], frame: pd.DataFrame, provenance: Mapping[str, Any]
-) -> Row:
-    ordered = sorted(records, key=lambda r: (r.cell.key(), r.trial_id))
-    stamps = sorted(record.created_utc for record in records)
-    facts = {
-        "benchmark version": _distinct(r.benchmark_version for r in ordered),
-        "protocol version": ordered[0].protocol_version,
-        "record schema": SCHEMA_VERSION,
-        "trials recorded": f"{stamps[0]} to {stamps[-1]}",
-    }
-    for name in ("git_commit", "git_dirty", "python", "device"):
-        seen = _distinct(r.env[name] for r in ordered if name in r.env)
-        facts |= {f"{words(name)} of the trials": seen} if seen else {}
-    libraries = {
-        f"{name} {version}"
-        for r in ordered
-        for name, version in (r.env.get("libraries") or {}).items()
-    }
-    facts |= {"libraries": ", ".join(sorted(libraries))} if libraries else {}
-    facts |= {
-        words(str(name)): _plain(value)
-        for name, value in sorted(provenance.items())
-        if name not in ("skipped", "command")
-    }
-    data: dict[str, Row] = {}
-    judges: dict[str, dict[tuple[int, str], float]] = {}
-    for record in ordered:
-        name = record.cell.dataset
-        data.setdefault(name, {
-            "name": name, "source": record.data.source, "terms": record.data.terms,
-            "facts": {words(k): _plain(v) for k, v in sorted(record.data.facts.items())},
-            "evaluators": {},
-        })  # fmt: skip
-        for metric, value in record.evaluator.items():
-            judges.setdefault(name, {})[record.cell.seed, metric] = value
-    for name, values in judges.items():
-        metrics = pd.Series(values).groupby(level=1).mean()
-        data[name]["evaluators"] = {words(str(k)): number(v, 3) for k, v in metrics.items()}
-    return {
-        "command": provenance.get("command", ""),
-        "facts": facts,
-        "data": [data[name] for name in sorted(data)],
-    }
-
-
-def _distinct(values: Any) -> str:
-    return ", ".join(sorted({str(value) for value in values}))
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)

@@ -124,8 +124,8 @@ def trial(
         "flags": [] if acts else ["no_effect"],
         "times": Times(train_s=1.5, attack_s=2.5),
         "nodes": {"target": f"target-{dataset}-{model}-{'none' if release else defense}-{seed}"},
-        "env": {"git_commit": "0123abc", "python": "3.12.1", "device": "cpu",
-                "libraries": {"torch": "2.9.0", "numpy": "2.1.0"}},
+        "env": {"git": {"commit": "0123abc"}, "python": "3.12.1", "device": "cpu",
+                "torch": "2.9.0+cpu", "numpy": "2.1.0", "peak_rss_mb": 412.5},
         "created_utc": CREATED,
     }  # fmt: skip
     if defense.startswith("dp_sgd"):

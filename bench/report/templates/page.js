@@ -38,7 +38,7 @@
   });
 
   function follow() {
-    const [board, column, direction] = decodeURIComponent(location.hash.slice(1)).split("/");
+    const [board, column, direction] = location.hash.slice(1).split("/");
     if (!column) return;
     const article = document.getElementById(board);
     const table = article && article.querySelector("table[data-board]");

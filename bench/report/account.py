@@ -1,0 +1,107 @@
+"""What was run, how it ended and where it comes from, as plain values for the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.contract.record import SCHEMA_VERSION, STATUSES, TrialRecord
+from bench.report.frame import CELL, unique
+from bench.report.text import number, words
+
+_EXAMPLES = 3
+
+
+def counts(frame: pd.DataFrame, given: Mapping[str, Any]) -> dict[str, Any]:
+    """How much was run, how it ended and what it cost."""
+    status = frame["status"].value_counts().to_dict()
+    # Nodes are shared: a target serves all its attacks, an outcome several rows.
+    parts = (("target", "train_s"), ("outcome", "attack_s"))
+    seconds = sum(float(frame.groupby(node)[time].max().sum()) for node, time in parts)
+    return {
+        "done": status.get("done", 0),
+        "planned": given.get("planned"),
+        "other": [{"name": s, "n": status[s]} for s in STATUSES if s != "done" and s in status],
+        "skipped": sum(int(entry.get("count", 1)) for entry in given.get("skipped", ())),
+        "datasets": frame["dataset"].nunique(),
+        "defenses": frame["defense"].nunique(),
+        "attacks": frame["attack"].nunique(),
+        "seeds": frame["seed"].nunique(),
+        "hours": f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min",
+    }
+
+
+def skipped(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Combinations the plan left out, with the reason and the number of trials."""
+    blank = {"what": "", "reason": "", "count": 1}
+    return [
+        {key: entry.get(key, blank[key]) for key in blank} for entry in given.get("skipped", ())
+    ]
+
+
+def failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Trials that did not end in ``done``, by status and reason, the most frequent first."""
+    failed = frame[frame["status"] != "done"]
+    names = [failed[name].astype(str) for name in CELL]
+    failed = failed.assign(cell=[" / ".join(cell) for cell in zip(*names, strict=True)])
+    table = [
+        {
+            "status": status, "error": error or "no reason was recorded", "n": len(rows),
+            "examples": list(rows["cell"].head(_EXAMPLES)),
+        }
+        for (status, error), rows in failed.groupby(["status", "error"])
+    ]  # fmt: skip
+    return sorted(table, key=lambda row: (-row["n"], row["status"], row["error"]))
+
+
+def provenance(records: Sequence[TrialRecord], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions, data, judges and the command: what it takes to check or repeat the run."""
+    ordered = unique(records)
+    stamps = sorted(record.created_utc for record in records)
+    facts = {
+        "benchmark version": _distinct(r.benchmark_version for r in ordered),
+        "protocol version": ordered[0].protocol_version,
+        "record schema": SCHEMA_VERSION,
+        "trials recorded": f"{stamps[0]} to {stamps[-1]}",
+    }
+    for name in ("device", "threads", "machine", "python", "torch", "numpy"):
+        seen = _distinct(r.env[name] for r in ordered if name in r.env)
+        facts |= {name: seen} if seen else {}
+    commits = _distinct(r.env["git"]["commit"] for r in ordered if "commit" in r.env.get("git", {}))
+    facts |= {"git commit of the trials": commits} if commits else {}
+    facts |= {
+        words(str(name)): _plain(value)
+        for name, value in sorted(given.items())
+        if name not in ("skipped", "command")
+    }
+    data: dict[str, dict[str, Any]] = {}
+    judges: dict[str, dict[tuple[int, str], float]] = {}
+    for record in sorted(ordered, key=lambda r: r.status != "done"):  # a failure may lack facts
+        name = record.cell.dataset
+        if name not in data:
+            facts_of = {words(k): _plain(v) for k, v in sorted(record.data.facts.items())}
+            data[name] = {
+                "name": name, "source": record.data.source, "terms": record.data.terms,
+                "facts": facts_of, "evaluators": {},
+            }  # fmt: skip
+        for metric, value in record.evaluator.items():
+            judges.setdefault(name, {})[record.cell.seed, metric] = value
+    for name, values in judges.items():
+        metrics = pd.Series(values).groupby(level=1).mean()
+        data[name]["evaluators"] = {words(str(k)): number(v, 3) for k, v in metrics.items()}
+    return {
+        "command": given.get("command", ""),
+        "facts": facts,
+        "data": [data[name] for name in sorted(data)],
+    }
+
+
+def _distinct(values: Any) -> str:
+    return ", ".join(sorted({str(value) for value in values}))
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import fake_records as fake
+import pytest
+
+from bench.report import boards, frame, tables
+
+
+@pytest.fixture(scope="module")
+def table() -> object:
+    return frame.build(fake.build(), "smoke")
+
+
+def test_trials_csv(table) -> None:  # type: ignore[no-untyped-def]
+    text = tables.trials_csv(table)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert tuple(rows[0])[:23] == frame.STABLE
+    assert tuple(rows[0])[23:] == ("flags", "error")
+    assert len(rows) == len(table)
+    assert "\r" not in text
+    timeout = next(row for row in rows if row["status"] == "timeout")
+    assert timeout["error"] == "Timeout: The attack ran longer than its limit of 60 s."
+    assert timeout["L"] == timeout["score"] == timeout["queries"] == timeout["attack_s"] == ""
+
+
+def test_numbers_have_six_digits_and_counts_are_whole() -> None:
+    record = fake.trial("faces", "mlp", "none", "brep", 0)
+    assert record.score is not None
+    record = record.model_copy(
+        update={
+            "score": record.score.model_copy(update={"L": 1 / 3}),
+            "budget": record.budget.model_copy(update={"queries": 12_345_678}),
+        }
+    )
+    (row,) = csv.DictReader(io.StringIO(tables.trials_csv(frame.build([record], "smoke"))))
+    assert (row["L"], row["queries"]) == ("0.333333", "12345678")
+
+
+def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
+    found = boards.build(table)
+    rows = list(csv.DictReader(io.StringIO(tables.leaderboard_csv(found, "smoke"))))
+    assert list(rows[0]) == [
+        "suite", "sector", "dataset", "model", "goal", "access", "defense", "n_seeds", "utility",
+        "utility_lo", "utility_hi", "worst_attack", "L", "L_lo", "L_hi", "M", "M_lo", "M_hi",
+        "epsilon", "flags",
+    ]  # fmt: skip
+    assert len(rows) == len(found.rows)
+    assert all(0 <= float(row["L"]) <= 1 for row in rows)
+    single = next(row for row in rows if row["model"] == "cnn")
+    assert single["n_seeds"] == "1" and single["L_lo"] == "" and single["L"] != ""
+
+
+def test_leaderboard_md_has_a_sentence_and_a_table_per_board(table) -> None:  # type: ignore[no-untyped-def]
+    text = tables.leaderboard_md(boards.build(table), "smoke")
+    assert text.count("\n## ") == 9
+    assert text.count("| # | defense |") == 9
+    assert "## faces, mlp: class representative with access to weights\n\nUndefended, the" in text
+    line = next(x for x in text.splitlines() if x.startswith("| 1 | dp_sgd"))
+    assert "dp_sgd\\[epsilon=1\\] | 0." in line and " | 1.00 | 3 | " in line
+
+
+def test_markdown_cells_cannot_break_the_table() -> None:
+    record = fake.trial("faces", "mlp", "none", "brep", 0)
+    hostile = record.cell.model_copy(update={"defense": "a|b<script>`*\n| c"})
+    record = record.model_copy(update={"cell": hostile})
+    text = tables.leaderboard_md(boards.build(frame.build([record], "smoke")), "smoke")
+    assert "| a\\|b\\<script\\>\\`\\* \\| c |" in text
+
+
+def test_a_suite_without_boards_has_files_with_headers_only() -> None:
+    found = boards.build(frame.build([fake.trial("faces", "mlp", "none", "public_mean", 0)], "s"))
+    assert tables.leaderboard_csv(found, "s") == ",".join(tables.LEADERBOARD) + "\n"
+    assert tables.leaderboard_md(found, "s").startswith("# Inversion Bench: s")

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import fake_records as fake
+import pytest
+
+from bench.report import boards, frame, text
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "expected"),
+    [
+        (0.126, {}, "0.13"), (-0.5, {}, "−0.50"), (0.5, {"signed": True}, "+0.50"),  # noqa: RUF001
+        (-0.001, {"signed": True}, "0.00"), (float("nan"), {}, "–"), (None, {}, "–"),  # noqa: RUF001
+        (float("inf"), {}, "–"), (3.0, {"digits": 0}, "3"),  # noqa: RUF001
+    ],
+)  # fmt: skip
+def test_numbers(value: float | None, options: dict[str, int], expected: str) -> None:
+    assert text.number(value, **options) == expected
+
+
+def test_an_interval_without_ends_is_empty() -> None:
+    assert text.interval(float("nan"), float("nan")) == ""
+    assert text.interval(0.1, 0.256) == "[0.10, 0.26]"
+
+
+def test_natural_order_of_variants() -> None:
+    names = ["dp[epsilon=10]", "dp[epsilon=3]", "dp", "a", "dp[epsilon=0.5]"]
+    assert sorted(names, key=text.natural) == [
+        "a", "dp", "dp[epsilon=0.5]", "dp[epsilon=3]", "dp[epsilon=10]",
+    ]  # fmt: skip
+
+
+def headlines(seeds: int) -> dict[tuple[str, ...], str]:
+    found = boards.build(frame.build(fake.build(seeds, ("faces",)), "smoke"))
+    return {key[1:]: text.headline(rows) for key, rows in found}
+
+
+def test_headline_names_the_least_leaking_and_the_least_leaking_that_keeps_utility() -> None:
+    said = headlines(3)["faces", "mlp", "class_representative", "weights"]
+    assert said.startswith("Undefended, the strongest attack reaches L = 0.9")
+    assert "Least leakage: dp_sgd[epsilon=1], L = 0." in said
+    assert "shown to keep accuracy within 0.02 of undefended: freezing" in said
+
+
+def test_headline_does_not_recommend_a_row_without_effect() -> None:
+    records = [
+        fake.trial("faces", "mlp", defense, "miface", seed)
+        for defense in ("none", "top_k[k=3]") for seed in range(2)
+    ]  # fmt: skip
+    ((_, rows),) = boards.build(frame.build(records, "smoke"))
+    assert text.headline(rows).endswith("No defense was measured that acts at this access.")
+
+
+def test_headline_claims_no_kept_utility_from_one_seed() -> None:
+    assert "shown to keep" not in headlines(1)["faces", "mlp", "class_representative", "weights"]
