@@ -37,12 +37,12 @@ class AttributeMap(Attack):
         access: ``scores`` or ``labels``.
         weight: exponent of the likelihood; 0 is imputation, 1 is MAP.
         smoothing: of the score likelihood; above 0, so no candidate is ever excluded by one
-            answer. Labels: pseudo-count of every cell of the confusion matrix.
+            answer. Labels: pseudo-count of every column of the confusion matrix.
     """
 
     access: Access = "scores"
     weight: float = 1.0
-    smoothing: float = 0.2
+    smoothing: float = 0.05
 
     goal = "attribute"
     modalities = frozenset({"table"})
@@ -93,8 +93,13 @@ class AttributeMap(Attack):
         )
 
     def _confusion(self, exposure: Exposure, knowledge: Knowledge) -> Tensor:
-        """``C[y, yhat]``: how likely the true label is, given the predicted one."""
+        """``C[y, yhat]``: how likely the true label is, given the predicted one.
+
+        A prediction that is never or rarely made is taken to say little: it leaves the label's
+        share among the public records.
+        """
         n, public = knowledge.card.n_classes, knowledge.public
         cells = public.y * n + exposure.labels(public.x)
-        counts = torch.bincount(cells, minlength=n * n).view(n, n).double() + self.smoothing
+        counts = torch.bincount(cells, minlength=n * n).view(n, n).double()
+        counts = counts + self.smoothing * (counts.sum(1, keepdim=True) + 1) / (len(public) + n)
         return counts / counts.sum(0, keepdim=True)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from bench.contract import (
+    Card,
+    DivergedError,
+    Reconstruction,
+    Sensitive,
+    Split,
+    Splits,
+    Truth,
+    UserError,
+    Victims,
+    generator,
+)
+from bench.metrics.attribute import _ppv, contrast, score
+
+
+def truth(s: Tensor, member: Tensor, n_values: int = 2) -> Truth:
+    values = tuple(map(str, range(n_values)))
+    codes = tuple(tuple(row) for row in torch.eye(n_values).tolist())
+    card = Card(
+        "toy", "credit", "table", (n_values,), ("a", "b"), "record", "", "", True,
+        Sensitive("secret", values, (0, n_values), codes),
+    )  # fmt: skip
+    records = Split(torch.zeros(len(s), n_values), torch.zeros_like(s), torch.arange(len(s)), s)
+    return Truth(Splits(card, records, records, records), Victims(records, member), None, {})
+
+
+def world(n: int = 400, n_values: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
+    g = generator(seed)
+    return torch.randint(n_values, (n,), generator=g), torch.arange(n) % 2 == 0
+
+
+@pytest.mark.parametrize("n_values", [2, 4])
+def test_the_truth_scores_the_ceiling_and_its_opposite_zero(n_values: int) -> None:
+    s, member = world(n_values=n_values)
+    perfect = torch.eye(n_values)[s]
+    out = score(Reconstruction(perfect), truth(s, member, n_values))
+    assert out.value == out.members == out.nonmembers == out.ceiling == 1.0
+    assert out.extra["mcc"] == out.extra["g_mean"] == out.extra["accuracy"] == 1.0
+    assert out.extra["ppv_top_10"] == 1.0
+    assert score(Reconstruction(-perfect), truth(s, member, n_values)).value == 0.0
+
+
+@pytest.mark.parametrize("n_values", [2, 3])
+def test_a_constant_score_is_chance(n_values: int) -> None:
+    s, member = world(n_values=n_values)
+    out = score(Reconstruction(torch.ones(len(s), n_values)), truth(s, member, n_values))
+    assert out.value == out.nonmembers == 0.5
+    assert out.extra["mcc"] == 0.0
+
+
+def test_two_values_give_the_plain_auc_on_each_side() -> None:
+    s, member = world()
+    p = torch.rand(len(s), generator=generator(1)) + 0.3 * s * member
+    out = score(Reconstruction(torch.stack([1 - p, p], 1)), truth(s, member))
+    assert out.members == pytest.approx(roc_auc_score(s[member], p[member]))
+    assert out.nonmembers == pytest.approx(roc_auc_score(s[~member], p[~member]))
+    assert out.value == out.members > out.nonmembers
+
+
+def test_several_values_give_the_macro_auc_of_the_posterior() -> None:
+    s, member = world(n_values=3)
+    p = torch.softmax(torch.randn(len(s), 3, generator=generator(1)) + torch.eye(3)[s], 1)
+    expected = roc_auc_score(s[member], p[member], multi_class="ovr")
+    out = score(Reconstruction(p), truth(s, member, 3))
+    assert out.value == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), n_values=st.integers(2, 4))
+def test_neither_the_order_of_victims_nor_a_constant_per_victim_matters(
+    seed: int, n_values: int
+) -> None:
+    s, member = world(120, n_values, seed)
+    g = generator(seed)
+    values = torch.randn(120, n_values, generator=g, dtype=torch.float64)
+    order = torch.randperm(120, generator=g)
+    shift = torch.randn(120, 1, generator=g, dtype=torch.float64)
+    a = score(Reconstruction(values), truth(s, member, n_values))
+    b = score(Reconstruction((values + shift)[order]), truth(s[order], member[order], n_values))
+    assert a.value == pytest.approx(b.value, abs=1e-6)
+    assert a.extra == pytest.approx(b.extra, abs=1e-6)
+    assert 0 <= a.value <= 1
+
+
+def test_ties_at_the_cut_count_by_expectation() -> None:
+    scores = np.array([[0.0, v] for v in (9, 5, 5, 5, 5, 1)], dtype=np.float64)
+    s = np.array([1, 1, 0, 0, 0, 1])
+    assert _ppv(scores, s, 3) == pytest.approx((1 + 2 * 0.25) / 3)
+
+
+def test_true_positive_rate_needs_enough_negatives() -> None:
+    s, member = world(400)
+    assert "tpr_at_fpr_1e-2" not in score(Reconstruction(torch.eye(2)[s]), truth(s, member)).extra
+    s, member = world(2000)
+    p = torch.eye(2)[s]
+    assert score(Reconstruction(p), truth(s, member)).extra["tpr_at_fpr_1e-2"] == 1.0
+    p[:] = 0.5
+    assert score(Reconstruction(p), truth(s, member)).extra["tpr_at_fpr_1e-2"] == 0.0
+
+
+def test_accuracy_stands_beside_the_majority_rate() -> None:
+    s = torch.tensor([0, 0, 0, 1] * 20)
+    member = torch.arange(80) < 40
+    said = torch.zeros(80, 2)
+    said[:, 0] = 1.0
+    extra = score(Reconstruction(said), truth(s, member)).extra
+    assert extra["accuracy"] == extra["majority_rate"] == 0.75
+    assert extra["g_mean"] == 0.0
+
+
+def test_outcomes_allow_the_score_to_be_computed_again() -> None:
+    s, member = world(100, 3)
+    values = torch.randn(100, 3, generator=generator(2))
+    out = score(Reconstruction(values), truth(s, member, 3)).outcomes
+    assert {len(v) for v in out.values()} == {100}
+    assert torch.equal(out["truth"], s) and torch.equal(out["member"], member)
+    assert torch.allclose(out["score"], contrast(values.double()))
+    assert torch.equal(out["guess"], values.argmax(1))
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    s, member = world(40)
+    with pytest.raises(UserError, match="shape"):
+        score(Reconstruction(torch.zeros(40, 3)), truth(s, member))
+    with pytest.raises(DivergedError):
+        score(Reconstruction(torch.full((40, 2), torch.nan)), truth(s, member))
+    with pytest.raises(UserError, match="same sensitive value"):
+        score(Reconstruction(torch.zeros(40, 2)), truth(torch.zeros_like(s), member))
