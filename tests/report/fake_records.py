@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import struct
@@ -151,6 +152,7 @@ def broken(status: str, kind: str, message: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@functools.cache
 def picture(shade: int, people: int = 10, side: int = 32) -> bytes:
     """A valid PNG strip, ``2 * side`` high: smooth blobs above, noisier ones below."""
     rng = random.Random(shade)
