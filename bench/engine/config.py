@@ -150,9 +150,9 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
     base = _plain(_compose(choices, extra_dir))
     listed = {group: list(base.get(group) or {}) for group in GROUPS}
     stacked = _stacked(base["defense"] or {}, listed["defense"], choices, extra_dir)
-    words = [*overrides]
+    words = [_addable(o, {**listed, "defense": [*listed["defense"], *stacked]}) for o in overrides]
     if stacked:
-        words = [o for o in overrides if o.partition("=")[0] != "defense"]
+        words = _without(words, "defense")
         words.append(f"defense=[{','.join([*listed['defense'], *stacked])}]")
     plain = base if words == choices else _plain(_compose(words, extra_dir))
     groups = {group: plain.pop(group, None) or {} for group in GROUPS}
@@ -168,6 +168,22 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
     for group in GROUPS:
         require(bool(options[group]), f"'{group}' lists no option; name at least one.")
     return Grid(_settings(plain), options, tuple(overrides))
+
+
+def _addable(word: str, names: Mapping[str, list[str]]) -> str:
+    """Let an override set any key of an option, ``sweep`` and defaults left unsaid included.
+
+    Whether the component has the key is checked when it is built, with the nearest name.
+    """
+    group, _, rest = word.partition("=")[0].partition(".")
+    option = rest.partition(".")[0]
+    if group not in GROUPS or not rest:
+        return word
+    require(
+        option in names[group],
+        f"'{word}': the grid has no {group} '{option}'.{nearest(option, names[group])}",
+    )
+    return f"++{word}"
 
 
 def _stacked(
@@ -245,12 +261,9 @@ def _sentence(error: Exception, overrides: Sequence[str], extra_dir: Path | None
 
 
 def _valid_keys(head: str, extra_dir: Path | None, overrides: Sequence[str]) -> list[str]:
-    try:
-        node: Any = _plain(
-            _compose([o for o in overrides if "." not in o.split("=")[0]], extra_dir)
-        )
-    except UserError:
-        node = _plain(_compose([], extra_dir))
+    groups = (*GROUPS, "suite", "backend", "tracking")
+    chosen = [o for o in overrides if o.partition("=")[0].partition("@")[0] in groups]
+    node: Any = _plain(_compose(chosen, extra_dir))
     for part in head.split(".") if head else []:
         node = node.get(part) if isinstance(node, dict) else None
     return [str(k) for k in node] if isinstance(node, dict) else []

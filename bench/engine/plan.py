@@ -151,7 +151,9 @@ class Planner:
             if isinstance(part, ReleaseDefense):
                 part.check_classes(dataset.first.n_classes)
         # Baselines see no model: they stand once, beside the undefended target.
-        shown = [*attacks, *(baselines if not defense.defenses else ())]
+        names = {a.name for a in attacks}
+        blind = [b for b in baselines if b.name not in names and not defense.defenses]
+        shown = [*attacks, *blind]
         for attack in shown:
             cell = {
                 "dataset": dataset.name,
@@ -226,7 +228,7 @@ class Planner:
                 "paper": "; ".join(p.paper for p in real),
             },
             "attack": {
-                "params": attack.layers[0],
+                "params": attack.layers[0] | ({"prior": attack.prior} if attack.prior else {}),
                 "paper": attack.first.paper,
                 "knowledge": sorted(attack.first.knowledge),
                 "adaptive_to": list(attack.first.adaptive_to),

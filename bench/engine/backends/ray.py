@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import socket
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ class Ray:
                 "object_store_memory": 400 * 1024**2,
             }
         try:
+            _knock(options.address)
             ray.init(
                 **arguments,
                 log_to_driver=False,
@@ -137,6 +139,17 @@ class Ray:
         for node in list(self._running.values()):
             self.cancel(node)
         self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody listens at once: Ray itself would ask for two minutes.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _remote(task: Task, roles: list[str], *blobs: Any) -> Done:

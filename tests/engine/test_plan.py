@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.contract import UserError
+from bench.contract.identity import forget_sources
+from bench.engine import nodes
+from bench.engine.config import compose_grid
+from bench.engine.plan import make_plan
+
+
+def _plan(toy_words, toy_conf: Path, *words: str):
+    return make_plan(compose_grid(toy_words(*words), toy_conf))
+
+
+def _by_cell(plan) -> dict:
+    return {t.cell.key(): t for t in plan.trials}
+
+
+def test_everything_shared_is_one_node(toy_words, toy_conf: Path) -> None:
+    plan = _plan(toy_words, toy_conf, "seeds=1")
+    cells = _by_cell(plan)
+    none, release = cells["toy/toy/none/toy/0"], cells["toy/toy/toy_release/toy/0"]
+    training = cells["toy/toy/toy_training/toy/0"]
+    assert none.nodes["target"] == release.nodes["target"] != training.nodes["target"]
+    assert none.nodes["utility"] != release.nodes["utility"]
+    assert none.nodes["data"] == training.nodes["data"]
+    priors = [n for n in plan.nodes.values() if n.kind == "prior"]
+    assert len(priors) == 1
+
+
+def test_release_defense_has_no_effect_on_what_it_does_not_cover(toy_words, toy_conf: Path) -> None:
+    plan = _plan(toy_words, toy_conf, "seeds=1", "attack=[toy,toy_labels,toy_weights]")
+    cells = _by_cell(plan)
+    for attack, flagged in (("toy", False), ("toy_labels", True), ("toy_weights", True)):
+        mine = cells[f"toy/toy/toy_release/{attack}/0"]
+        plain = cells[f"toy/toy/none/{attack}/0"]
+        assert ("no_effect" in mine.flags) is flagged
+        assert (mine.nodes["attack"] == plain.nodes["attack"]) is flagged
+        assert mine.id != plain.id
+        assert "no_effect" not in plain.flags
+
+
+def test_seeds_pair_defenses(toy_words, toy_conf: Path) -> None:
+    plan = _plan(toy_words, toy_conf)
+    cells = _by_cell(plan)
+    payload = {
+        key: plan.nodes[trial.nodes["attack"]].payload["seed"] for key, trial in cells.items()
+    }
+    assert payload["toy/toy/none/toy/0"] == payload["toy/toy/toy_training/toy/0"]
+    assert payload["toy/toy/none/toy/0"] != payload["toy/toy/none/toy/1"]
+    assert payload["toy/toy/none/toy/0"] != payload["toy/toy/none/toy_labels/0"]
+
+
+def test_baselines_stand_once_beside_the_undefended(toy_words, toy_conf: Path) -> None:
+    plan = _plan(toy_words, toy_conf, "seeds=1")
+    guesses = [t for t in plan.trials if t.cell.attack == "toy_guess"]
+    assert [t.cell.defense for t in guesses] == ["none"]
+    assert all(set(t.baselines) == {"toy_guess"} for t in plan.trials)
+
+
+def test_skips_have_reasons(toy_words, toy_conf: Path) -> None:
+    plan = _plan(
+        toy_words,
+        toy_conf,
+        "dataset=[toy,faces,baskets]",
+        "model=[toy,cnn]",
+        "defense=[none,label_only,freezing]",
+        "exclude=[{attack: toy_labels, defense: none}]",
+    )
+    reasons = {what: reason for what, reason in plan.skipped}
+    assert ("faces x toy", "'faces' has no goal 'attribute'") in plan.skipped
+    assert reasons["toy x cnn"] == "it does not take table data"
+    assert reasons["toy x toy x freezing"] == "it needs blocks, which 'toy' lacks"
+    assert reasons["toy x toy x label_only x toy"] == (
+        "'label_only' exposes labels only, 'toy' needs scores"
+    )
+    assert reasons["toy x toy x none x toy_labels"] == "excluded by the suite"
+    assert plan.skipped[("toy x toy x none x toy_labels", "excluded by the suite")] == 2
+
+
+def test_missing_data_is_skipped_and_alone_is_an_error(toy_words, toy_conf: Path) -> None:
+    words = ("dataset.toy.needs_file=absent.csv",)
+    with pytest.raises(UserError, match=r"Nothing to run: 'absent.csv' is missing; get it"):
+        _plan(toy_words, toy_conf, *words)
+
+
+def test_identity_follows_config_and_source_only(
+    toy_words, toy_conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _plan(toy_words, toy_conf)
+    same = _plan(toy_words, toy_conf, f"store={tmp_path}/other", "retries=5", "seeds=2")
+    assert [t.id for t in first.trials] == [t.id for t in same.trials]
+    explicit = _plan(toy_words, toy_conf, "attack.toy.access=scores")
+    assert [t.id for t in first.trials] == [t.id for t in explicit.trials]
+    other = _plan(toy_words, toy_conf, "attack.toy.number=1")
+    changed = {
+        a.cell.attack for a, b in zip(first.trials, other.trials, strict=True) if a.id != b.id
+    }
+    assert changed == {"toy"}
+    forget_sources()
+    real = nodes._stage_sources
+    monkeypatch.setattr(
+        nodes,
+        "_stage_sources",
+        lambda kind, *a: real(kind, *a) | ({"x": "1"} if kind == "attack" else {}),
+    )
+    edited = _plan(toy_words, toy_conf)
+    kinds = {edited.nodes[k].kind for k in set(edited.nodes) - set(first.nodes)}
+    assert kinds == {"attack"}
