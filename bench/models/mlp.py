@@ -25,9 +25,6 @@ class Mlp(Trained):
         activation: ``relu`` or ``tanh``.
     """
 
-    epochs: int = 50
-    lr: float = 3e-3
-    schedule: Literal["constant", "cosine"] = "cosine"
     hidden: tuple[int, ...] = (256,)
     activation: Literal["relu", "tanh"] = "relu"
 
