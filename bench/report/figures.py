@@ -71,8 +71,8 @@ def _draw(figure: Any, rows: pd.DataFrame) -> None:
     axes.tick_params(length=0)
     axes.set_xlabel(f"utility: {words(str(rows['utility_metric'].iloc[0]))} (more is better) →")
     axes.set_ylabel("← leakage L (less is better)")
-    corner = {"transform": axes.transAxes, "color": _ROLES["accent"], "fontsize": _FONT}
-    axes.text(0.985, 0.985, "better: lower right ↘", ha="right", va="top", style="italic", **corner)
+    axes.text(1, -0.095, "better ↘", transform=axes.transAxes, ha="right", va="center_baseline",
+              color=_ROLES["accent"], style="italic")  # fmt: skip
 
     front = _frontier(x, y)
     axes.plot(

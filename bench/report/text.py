@@ -58,6 +58,8 @@ def natural(name: str) -> list[tuple[int, float, str]]:
 
 def headline(rows: pd.DataFrame) -> str:
     """What a board says, in two or three sentences."""
+    if not rows["L"].notna().any():
+        return "Nothing was measured here."
     metric = words(str(rows["utility_metric"].dropna().iloc[0])) if _known(rows) else "utility"
     said = []
     undefended = rows[(rows["defense"] == REFERENCE) & rows["L"].notna()]

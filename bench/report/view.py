@@ -18,6 +18,7 @@ from bench.report.boards import BOARD, FLAGS, REFERENCE, SCENARIO, BoardKey, Boa
 from bench.report.text import ABSENT, WHAT, estimate, headline, interval, natural, number, words
 
 _MOST_DETAILS = 300  # rows of the per-attack table of one board; trials.csv has them all
+_ACCESS = re.compile(r"(?<=\[)access=\w+,?|,access=\w+")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 Row = dict[str, Any]
@@ -118,7 +119,8 @@ def _board(
         rows[["utility", "utility_lo"]].min().min(),
         rows[["utility", "utility_hi"]].max().max(),
     )
-    shared = set.intersection(*(set(text.split(";")) for text in rows["flags"])) - {""}
+    measured = rows[rows["n_seeds"] > 0] if rows["n_seeds"].any() else rows
+    shared = set.intersection(*(set(text.split(";")) for text in measured["flags"])) - {""}
     noted = {kind for kind, _ in boards.notes[key]}
     tied = rows["rank"].duplicated(keep=False)
     table = [_line(row, *ends) for row in rows.assign(tied=tied).to_dict("records")]
@@ -232,7 +234,12 @@ def _heat(rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
         if not spans or spans[-1]["access"] != head["attack_access"]:
             spans.append({"access": head["attack_access"], "span": 0})
         spans[-1]["span"] += 1
-    return {"attacks": [head["attack"] for head in heads], "spans": spans, "lines": lines}
+    short = [
+        # The column group says the access already.
+        {"name": head["attack"], "short": re.sub(r"\[\]", "", _ACCESS.sub("", head["attack"]))}
+        for head in heads
+    ]
+    return {"attacks": short, "spans": spans, "lines": lines}
 
 
 def _details(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
@@ -269,8 +276,8 @@ def _scenarios(shown: Sequence[Row], records: Sequence[TrialRecord]) -> list[Row
             card = cards[dataset]
             out.append({
                 "key": board["key"][:4], "sector": sector, "dataset": dataset, "model": model,
-                "goal": words(goal), "source": card.source, "unit": card.privacy_unit,
-                "modality": card.modality, "boards": [],
+                "goal": words(goal), "unit": card.privacy_unit, "modality": card.modality,
+                "source": card.source[:1].upper() + card.source[1:].rstrip("."), "boards": [],
             })  # fmt: skip
         out[-1]["boards"].append(board)
     return out

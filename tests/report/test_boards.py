@@ -266,7 +266,10 @@ def test_a_board_whose_own_attacks_all_failed_says_so() -> None:
         for r in scored("none", "latent[loss=ce]", [0.5])
     ]
     found = built(failed, scored("none", "brep", [0.6]))
-    assert "missing" in [kind for kind, _ in found.notes[(*FACES, "weights")]]
+    assert (
+        "missing",
+        "No attack with access to weights finished: it rests on attacks with weaker access.",
+    ) in found.notes[(*FACES, "weights")]
 
 
 def test_more_information_that_looks_safer_before_closure_is_noted() -> None:

@@ -51,5 +51,12 @@ def test_headline_does_not_recommend_a_row_without_effect() -> None:
     assert text.headline(rows).endswith("No defense was measured that acts at this access.")
 
 
+def test_headline_of_a_board_without_a_figure() -> None:
+    broken = fake.broken("oom", "MemoryError", "Too large.")
+    record = fake.trial("faces", "mlp", "none", "brep", 0, **broken)
+    ((_, rows),) = boards.build(frame.build([record], "smoke"))
+    assert text.headline(rows) == "Nothing was measured here."
+
+
 def test_headline_claims_no_kept_utility_from_one_seed() -> None:
     assert "shown to keep" not in headlines(1)["faces", "mlp", "class_representative", "weights"]
