@@ -331,12 +331,10 @@ def _notes(attacks: pd.DataFrame, rows: pd.DataFrame) -> dict[BoardKey, list[tup
             found.append(("no_reference", "The undefended target was not attacked: there is "
                           "nothing to compare with."))  # fmt: skip
         if not finished.get(key, 0):
-            rest = (
-                "it rests on attacks with weaker access"
-                if board["L"].notna().any()
-                else "it is empty"
+            rest = "rests on weaker attacks" if board["L"].notna().any() else "is empty"
+            found.append(
+                ("missing", f"No attack with access to {access} finished: the board {rest}.")
             )
-            found.append(("missing", f"No attack with access to {access} finished: {rest}."))
         if key in violations:
             table = violations[key]
             cases = [

@@ -268,7 +268,7 @@ def test_a_board_whose_own_attacks_all_failed_says_so() -> None:
     found = built(failed, scored("none", "brep", [0.6]))
     assert (
         "missing",
-        "No attack with access to weights finished: it rests on attacks with weaker access.",
+        "No attack with access to weights finished: the board rests on weaker attacks.",
     ) in found.notes[(*FACES, "weights")]
 
 
