@@ -13,6 +13,21 @@ from bench.engine.config import LocalBackend, Resources
 from bench.engine.worker import Done, Task, execute
 
 
+_PRELOADED = [
+    "bench.engine.backends.local",
+    "bench.engine.stages",
+    "bench.engine.store",
+    "bench.data.victims",
+    "bench.models.training",
+    "bench.metrics.attribute",
+    "bench.metrics.class_representative",
+    "bench.metrics.output_reconstruction",
+    "bench.metrics.evaluators",
+    "bench.metrics.reference",
+    "bench.metrics.utility",
+]
+
+
 class InProcess:
     """One task at a time, in the driver's own process: the simplest thing that works.
 
@@ -56,7 +71,7 @@ class Isolated:
     def __init__(self, options: LocalBackend) -> None:
         self.capacity = Capacity(options.num_cpus, options.num_gpus)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.engine.stages", "bench.engine.store"])
+        self._context.set_forkserver_preload(_PRELOADED)
         self._running: dict[Connection, tuple[str, Any]] = {}
 
     def parent(self, folder: Path) -> Any:
