@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from bench.engine.execution import prepare
+from bench.engine.progress import Display, TimeLeft, duration
+
+
+def test_duration() -> None:
+    assert [duration(s) for s in (0.2, 59.5, 65, 7300)] == [
+        "1 s",
+        "1 min 0 s",
+        "1 min 5 s",
+        "2 h 1 min",
+    ]
+
+
+def test_time_left_goes_by_what_was_seen_then_by_history() -> None:
+    left = TimeLeft({"target": 4, "attack": 10}, {"attack": 2.0})
+    assert left.estimate(1) == 4 * 2.0 + 10 * 2.0
+    left.ended("target", 8.0)
+    assert left.estimate(2) == (3 * 8.0 + 10 * 2.0) / 2
+    assert TimeLeft({"target": 1}, {}).estimate(1) is None
+
+
+def test_plain_lines_go_to_the_stream_and_the_log(
+    toy_words, toy_conf: Path, tmp_path: Path
+) -> None:
+    _, plan = prepare(toy_words(), toy_conf)
+    stream = io.StringIO()
+    log = tmp_path / "logs" / "run.log"
+    display = Display(plan, set(plan.nodes), len(plan.trials), log, "plain", stream=stream)
+    node = next(iter(plan.nodes.values()))
+    display.node(node, "failed", 1.0)
+    display.tick(2)
+    display.close()
+    assert f"{node.kind} {node.label} ended in failed" in stream.getvalue()
+    assert f"1/{len(plan.nodes)} nodes, 0/14 trials done, 2 running" in stream.getvalue()
+    assert node.label in log.read_text()

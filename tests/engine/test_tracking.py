@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.cli.publish import of_execution, pictures, write
+from bench.contract import UserError
+from bench.engine import tracking
+from bench.engine.execution import execute, prepare
+from bench.engine.store import Store
+
+# MLflow and what it imports warn on their own behalf; what is tested here is ours.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'tracking' / 'mlflow.db'}"
+
+
+def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
+    toy_words, toy_conf: Path, tmp_path: Path, uri: str
+) -> None:
+    words = toy_words("attack=[toy,toy_raise]", "tracking=mlflow", f"tracking.uri={uri}", "seeds=1")
+    words.remove("tracking=none")
+    done = execute(*prepare(words, toy_conf), toy_conf)
+    assert done.sink is not None
+    done.sink.close(done.manifest, {"L/toy": 0.5})
+    assert done.sink.problem is None
+    assert done.sink.written == len(done.outcome.records)
+
+    records, shown, manifest = tracking.fetch(uri, "toy")
+    assert sorted(r.trial_id for r in records) == sorted(r.trial_id for r in done.outcome.records)
+    assert {r.trial_id: r for r in records} == {r.trial_id: r for r in done.outcome.records}
+
+    store = Store(done.grid.settings.store)
+    mine = of_execution(store, store.newest("toy"))
+    one, _ = write(mine, pictures(store, mine), store.newest("toy"), tmp_path / "a")
+    two, _ = write(records, shown, manifest, tmp_path / "b")
+    for path in one.parent.iterdir():
+        assert path.read_bytes() == (two.parent / path.name).read_bytes(), path.name
+
+    assert tracking.sync(store, uri, store.newest("toy"), {}) == 0
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("toy")
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    assert len(runs) == len(done.outcome.records)
+    good = next(r for r in runs if r.data.tags["status"] == "done")
+    assert {"L", "M", "utility", "queries"} <= set(good.data.metrics)
+    assert good.data.params["dataset"] == "toy"
+    assert good.inputs.dataset_inputs[0].dataset.name == "toy"
+    parents = client.search_runs([experiment.experiment_id], "tags.kind = 'execution'")
+    assert [p.data.metrics["L/toy"] for p in parents] == [0.5]
+    assert {r.data.tags["mlflow.parentRunId"] for r in runs} == {parents[0].info.run_id}
+
+
+def test_a_run_goes_on_without_its_server(toy_words, toy_conf: Path, uri: str) -> None:
+    away = "http://127.0.0.1:9"
+    words = toy_words("tracking=mlflow", f"tracking.uri={away}", "seeds=1", "attack=[toy]")
+    words.remove("tracking=none")
+    done = execute(*prepare(words, toy_conf), toy_conf)
+    assert done.sink is not None
+    done.sink.close(done.manifest, {})
+    assert done.outcome.count("done") == len(done.plan.trials)
+    assert done.sink.problem is not None
+    assert away in done.sink.problem
+
+    store = Store(done.grid.settings.store)
+    with pytest.raises(UserError, match="cannot be used"):
+        tracking.sync(store, away, store.newest("toy"), {})
+    assert tracking.sync(store, uri, store.newest("toy"), {}) == len(done.plan.trials)
+
+
+def test_an_unknown_suite_is_one_sentence(uri: str) -> None:
+    with pytest.raises(UserError, match="no finished execution of suite 'absent'"):
+        tracking.fetch(uri, "absent")
