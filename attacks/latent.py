@@ -1,0 +1,138 @@
+"""What attacks over a latent share: the latent itself, its starting points and its bookkeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.contract import Exposure, Knowledge, require
+
+CHUNK = 128
+"""Records per call to an exposure: a small batch stays in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A linear generator with a standard normal latent.
+
+    Attributes:
+        mean: ``[*shape]``.
+        basis: ``[k, *shape]``: directions scaled by their standard deviation.
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    @classmethod
+    def of(cls, knowledge: Knowledge, device: str) -> Latent:
+        """The latent of a fitted prior.
+
+        Raises:
+            UserError: the knowledge holds no ``mean`` and ``basis``.
+        """
+        prior = knowledge.prior
+        require(
+            "mean" in prior and "basis" in prior,
+            "The attack searches a prior's latent and got none; give its option file "
+            "prior: {_target_: attacks.priors.PcaPrior}.",
+        )
+        return cls(prior["mean"].to(device), prior["basis"].to(device))
+
+    @property
+    def size(self) -> int:
+        """Dimensions k of the latent."""
+        return len(self.basis)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images ``[n, *shape]`` in [0, 1] of latents ``[n, k]``."""
+        flat = self.mean.flatten() + z @ self.basis.flatten(1)
+        return flat.clamp(0.0, 1.0).view(-1, *self.mean.shape)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Latents ``[n, k]`` nearest to images ``[n, *shape]``."""
+        basis = self.basis.flatten(1)
+        return (x - self.mean).flatten(1) @ (basis / basis.square().sum(1, keepdim=True)).T
+
+    def bank(self, public: Tensor, samples: int, rng: torch.Generator) -> Tensor:
+        """Candidate starting points: the mean, then prior samples and public images, shuffled."""
+        drawn = torch.randn(samples, self.size, generator=rng, device=rng.device)
+        z = torch.cat([drawn, self.encode(public)])
+        z = z[torch.randperm(len(z), generator=rng, device=rng.device)]
+        return torch.cat([torch.zeros_like(z[:1]), z])
+
+
+def within(z: Tensor, radius: float) -> Tensor:
+    """Latents ``[n, k]`` pulled back to a norm of at most ``radius``."""
+    return z * (radius / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1.0)
+
+
+def affordable(exposure: Exposure, queries: int) -> bool:
+    """Whether ``queries`` more fit the exposure's budget."""
+    return exposure.budget is None or exposure.meter.queries + queries <= exposure.budget
+
+
+def ask(interface: Callable[[Tensor], Tensor], latent: Latent, z: Tensor) -> Tensor:
+    """Answers of ``exposure.scores`` or ``exposure.labels`` for latents ``[n, k]``."""
+    return torch.cat([interface(latent.decode(part)) for part in z.split(CHUNK)])
+
+
+def require_classes(knowledge: Knowledge, device: str) -> Tensor:
+    """The target classes int64 ``[t]`` on ``device``."""
+    require(
+        knowledge.classes is not None and len(knowledge.classes) > 0,
+        "The attack reconstructs classes and was given none in its knowledge.",
+    )
+    assert knowledge.classes is not None
+    return knowledge.classes.to(device)
+
+
+def last_fifth(trace: Tensor) -> float:
+    """Share of the whole improvement that the last 20% of steps brought (PROTOCOL 3.6, C7).
+
+    Args:
+        trace: ``[steps]``, the objective as it went.
+
+    Returns:
+        Near 0: converged. 0 where nothing changed at all.
+    """
+    whole = float(trace[-1] - trace[0])
+    late = float(trace[-1] - trace[int(0.8 * (len(trace) - 1))])
+    return late / whole if abs(whole) > 1e-12 else 0.0
+
+
+def best_restart(quality: Tensor, restarts: int) -> Tensor:
+    """Rows of the best restart of each class.
+
+    Args:
+        quality: ``[restarts * t]``, restart by restart; larger is better. An attacker-visible
+            signal, never the judge's.
+        restarts: runs per class.
+
+    Returns:
+        int64 ``[t]``, indices into ``quality``.
+    """
+    table = quality.view(restarts, -1)
+    return table.argmax(0) * table.shape[1] + torch.arange(table.shape[1], device=table.device)
+
+
+def objective(logits: Tensor, loss: str) -> Tensor:
+    """What an attacker minimises, for every class at once.
+
+    Args:
+        logits: ``[n, n_classes]``; logarithms of scores do as well, up to a constant per row.
+        loss: ``cross_entropy``; ``logit``, minus the class's logit (Nguyen et al., CVPR 2023,
+            eq. 4); ``margin``, the largest other logit minus the class's (Yuan et al., AAAI 2023,
+            eq. 6).
+
+    Returns:
+        ``[n, n_classes]``.
+    """
+    if loss == "cross_entropy":
+        return logits.logsumexp(1, keepdim=True) - logits
+    if loss == "logit":
+        return -logits
+    first, second = logits.topk(2, dim=1).values.split(1, dim=1)
+    return torch.where(logits == first, second, first) - logits

@@ -1,0 +1,255 @@
+"""Search in a latent by queries alone: up the released scores, or away from a label's boundary."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.latent import Latent, affordable, ask, objective, within
+from bench.contract import Exposure
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a search ended.
+
+    Attributes:
+        z: latents ``[n, k]``.
+        quality: ``[n]``, the attacker-visible signal restarts are chosen by; larger is better.
+        reasons: why each row stopped.
+        trace: ``[steps]``, the mean signal as it went.
+        radius: ``[n]``, last radius of the probes.
+    """
+
+    z: Tensor
+    quality: Tensor
+    reasons: list[str]
+    trace: Tensor
+    radius: Tensor
+
+
+def directions(n: int, count: int, size: int, rng: torch.Generator) -> Tensor:
+    """Unit vectors ``[n, count, size]``, orthogonal within a row where ``count <= size``.
+
+    Orthogonal probes never measure the same direction twice (Choromanski et al., ICML 2018).
+    """
+    u = torch.randn(n, size, count, generator=rng, device=rng.device)
+    if count <= size:
+        return torch.linalg.qr(u).Q.transpose(1, 2)
+    return (u / u.norm(dim=1, keepdim=True)).transpose(1, 2)
+
+
+def climb_scores(
+    exposure: Exposure,
+    latent: Latent,
+    bank: Tensor,
+    classes: Tensor,
+    restarts: int,
+    steps: int,
+    pairs: int,
+    radius: float,
+    learning_rate: float,
+    prior_weight: float,
+    expansion: float,
+    expand_at: float,
+    rng: torch.Generator,
+) -> Found:
+    """Climb the smoothed log-score margin by two-sided differences with large steps.
+
+    The margin ``log p_c - max log p_other`` equals the logit margin where scores are complete. A
+    score that was cut or rounded to 0 counts as half the smallest positive score seen. Probes
+    stand ``radius`` away, far enough to cross the plateaus that rounding and truncation leave;
+    where most of them sit at the signal's ceiling, the radius grows, which is boundary repulsion:
+    one-hot scores are attacked as labels are.
+
+    Args:
+        exposure: offers scores.
+        latent: where to search.
+        bank: candidate starts ``[m, k]``; each is queried once, for all classes together.
+        classes: int64 ``[t]``.
+        restarts: runs per class, from the best candidates of the class.
+        steps: gradient steps; each costs ``2 * pairs`` queries per run.
+        pairs: antithetic pairs of probes per step.
+        radius: length of a probe's displacement, in standard deviations of the prior.
+        learning_rate: of Adam, decayed to 0 by a half cosine.
+        prior_weight: weight of ``|z|^2 / 2`` relative to the signal's spread over ``bank``.
+        expansion: factor of a growing radius.
+        expand_at: share of probes at the ceiling above which the radius grows.
+        rng: of the directions.
+
+    Returns:
+        Rows restart by restart. Reasons: ``steps``, ``budget``, or ``flat`` where no probe of
+        any step differed from its opposite.
+    """
+    rows, k = classes.repeat(restarts), latent.size
+    if not affordable(exposure, len(bank)):
+        bank = bank[: max(1, (exposure.budget or 0) - exposure.meter.queries)]
+    seen = ask(exposure.scores, latent, bank)
+    positive = seen[seen > 0]
+    floor = min(max(float(positive.min()) / 2, 1e-12), 0.05) if len(positive) else 0.05
+
+    def signal(scores: Tensor) -> Tensor:
+        return -objective(scores.clamp(min=floor).log(), "margin")
+
+    start = signal(seen)[:, classes]
+    spread = start.std(0).mean().clamp_min(1e-6) if len(start) > 1 else start.new_ones(())
+    best = start.topk(min(restarts, len(start)), dim=0).indices
+    best = best[torch.arange(restarts, device=best.device) % len(best)]
+    z = bank[best].flatten(0, 1).clone()
+
+    n, ceiling = len(z), -math.log(floor) - 1e-4
+    reach = torch.full((n, 1, 1), radius, device=z.device)
+    first, second = torch.zeros_like(z), torch.zeros(n, 1, device=z.device)
+    flat = torch.ones(n, dtype=torch.bool, device=z.device)
+    quality = start.gather(0, best).flatten()
+    trace = [quality.mean()]
+    reason = "steps"
+    for step in range(steps):
+        if not affordable(exposure, 2 * pairs * n):
+            reason = "budget"
+            break
+        u = directions(n, pairs, k, rng)
+        probes = torch.stack([z.unsqueeze(1) + reach * u, z.unsqueeze(1) - reach * u], 2)
+        answers = signal(ask(exposure.scores, latent, probes.flatten(0, 2))).view(n, pairs, 2, -1)
+        s = answers.gather(3, rows.view(n, 1, 1, 1).expand(-1, pairs, 2, -1)).squeeze(3)
+        difference = s[:, :, 0] - s[:, :, 1]
+        flat &= (difference == 0).all(1)
+        slope = (difference.unsqueeze(2) / (2 * reach) * u).sum(1) * (k / min(pairs, k))
+        gradient = slope / spread - prior_weight * z
+        quality = s.mean((1, 2))
+        trace.append(quality.mean())
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.99 * second + 0.01 * gradient.square().mean(1, keepdim=True)
+        unbiased = first / (1 - 0.9 ** (step + 1))
+        size = (second / (1 - 0.99 ** (step + 1))).sqrt().clamp_min(1e-12)
+        rate = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+        z = within(z + rate * unbiased / size, math.sqrt(k))
+        full = (s >= ceiling).float().mean((1, 2)) > expand_at
+        reach = torch.where(full.view(n, 1, 1), reach * expansion, reach)
+    still = flat.tolist() if len(trace) > 1 else [False] * n
+    reasons = ["flat" if dead else reason for dead in still]
+    return Found(z, quality, reasons, torch.stack(trace), reach.view(n))
+
+
+def _starts(
+    exposure: Exposure,
+    latent: Latent,
+    bank: Tensor,
+    classes: Tensor,
+    restarts: int,
+    clamp: float,
+    rounds: int,
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Latents ``[restarts * t, k]`` that the deployment labels as their class, and which exist.
+
+    Prior samples and public images first; then ever wider samples while a class is missing.
+    """
+    pool, names = bank[:0], classes[:0]
+    for attempt in range(rounds + 1):
+        if attempt > 0:
+            drawn = torch.randn(bank.shape, generator=rng, device=rng.device)
+            bank = drawn * (1 + 0.5 * attempt)
+        bank = bank.clamp(-clamp, clamp)
+        if not affordable(exposure, len(bank)):
+            bank = bank[: max(0, (exposure.budget or 0) - exposure.meter.queries)]
+        if len(bank) == 0:
+            break
+        pool, names = (
+            torch.cat([pool, bank]),
+            torch.cat([names, ask(exposure.labels, latent, bank)]),
+        )
+        if bool(torch.isin(classes, names).all()):
+            break
+    inside = names.unsqueeze(1) == classes
+    count = inside.sum(0)
+    order = torch.argsort(inside.int(), dim=0, descending=True, stable=True)
+    turn = torch.arange(restarts, device=pool.device).unsqueeze(1) % count.clamp_min(1)
+    z = torch.where((count > 0).view(1, -1, 1), pool[order.gather(0, turn)], 0.0)
+    return z.flatten(0, 1), (count > 0).repeat(restarts)
+
+
+def repel_boundary(
+    exposure: Exposure,
+    latent: Latent,
+    bank: Tensor,
+    classes: Tensor,
+    restarts: int,
+    steps: int,
+    points: int,
+    radius: float,
+    expansion: float,
+    expand_at: float,
+    patience: int,
+    clamp: float,
+    rounds: int,
+    rng: torch.Generator,
+) -> Found:
+    """Boundary repulsion, BREP-MI (Kahla et al., CVPR 2022, Algorithm 1).
+
+    Around a latent of the class, ``points`` unit directions are probed at radius R. The latent
+    moves by ``min(R / 3, 3)`` times minus the mean of the directions that leave the class; a move
+    that would itself leave the class is not made. Once enough probes stay inside, the latent is
+    kept and R grows. The last latent kept before a growth is the answer.
+
+    Args:
+        exposure: offers labels.
+        latent: where to search.
+        bank: candidate starts ``[m, k]``.
+        classes: int64 ``[t]``.
+        restarts: runs per class, from different starts.
+        steps: most moves; each costs ``points + 1`` queries per run.
+        points: N, probes per move.
+        radius: R0, in standard deviations of the prior.
+        expansion: factor of a growing radius.
+        expand_at: share of probes inside above which R grows. The authors' code asks the mean of
+            votes +1 and -1 to exceed 0.75, that is a share of 0.875.
+        patience: most moves at one radius.
+        clamp: bound of every coordinate of a latent.
+        rounds: further rounds of ever wider samples for classes that had no start.
+        rng: of starts and directions.
+
+    Returns:
+        Rows restart by restart. Reasons: ``no_start`` (no sample got the label; the row is the
+        prior's mean), ``patience``, ``steps``, ``budget``. ``quality`` is the largest radius
+        held.
+    """
+    rows = classes.repeat(restarts)
+    z, started = _starts(exposure, latent, bank, classes, restarts, clamp, rounds, rng)
+    kept, n = z.clone(), len(z)
+    reach = torch.full((n,), radius, device=z.device)
+    held = torch.zeros(n, device=z.device)
+    waited = torch.zeros(n, dtype=torch.int64, device=z.device)
+    reasons = ["steps" if ok else "no_start" for ok in started.tolist()]
+    active = torch.nonzero(started).flatten()
+    trace = [held.mean()]
+    for _ in range(steps):
+        if len(active) == 0:
+            break
+        if not affordable(exposure, (points + 1) * len(active)):
+            for row in active.tolist():
+                reasons[row] = "budget"
+            break
+        here, far = z[active], reach[active].unsqueeze(1)
+        u = torch.randn(len(active), points, latent.size, generator=rng, device=rng.device)
+        u = u / u.norm(dim=2, keepdim=True)
+        probes = here.unsqueeze(1) + far.unsqueeze(2) * u
+        named = ask(exposure.labels, latent, probes.flatten(0, 1)).view(-1, points)
+        outside = (named != rows[active].unsqueeze(1)).to(u.dtype)
+        grown = 1 - outside.mean(1) > expand_at
+        kept[active[grown]], held[active[grown]] = here[grown], reach[active[grown]]
+        move = -(outside.unsqueeze(2) * u).mean(1) * (far / 3).clamp(max=3)
+        moved = (here + move).clamp(-clamp, clamp)
+        stays = ask(exposure.labels, latent, moved) == rows[active]
+        z[active] = torch.where(stays.unsqueeze(1), moved, here)
+        reach[active[grown]] *= expansion
+        waited[active] = torch.where(grown, 0, waited[active] + 1)
+        tired = waited[active] >= patience
+        for row in active[tired].tolist():
+            reasons[row] = "patience"
+        active = active[~tired]
+        trace.append(held.mean())
+    return Found(kept, held, reasons, torch.stack(trace), reach)

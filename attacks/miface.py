@@ -1,0 +1,165 @@
+"""MIFace: gradient descent on pixels from a plain image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attacks.latent import best_restart, last_fifth, require_classes
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract.exposure import Access
+
+
+def denoise(x: Tensor) -> Tensor:
+    """3x3 median filter of images ``[n, c, h, w]``."""
+    n, c, h, w = x.shape
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    return F.unfold(padded, 3).view(n, c, 9, h, w).median(2).values
+
+
+def sharpen(x: Tensor) -> Tensor:
+    """Unsharp mask of images ``[n, c, h, w]``: what a 3x3 mean removes is added once more."""
+    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return (2 * x - blurred).clamp(0.0, 1.0)
+
+
+FILTERS: dict[str, Callable[[Tensor], Tensor]] = {"denoise": denoise, "sharpen": sharpen}
+
+
+def cost_and_gradient(network: nn.Module, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """The cost ``1 - p_c(x)`` ``[n]`` and its gradient ``[n, *shape]``, exact when saturated.
+
+    With ``a = logsumexp of the other logits - logit_c`` the cost is ``sigmoid(a)``, which keeps
+    its digits where ``1 - softmax`` rounds to 0, and the gradient is ``p_c (1 - p_c) grad a`` with
+    both factors computed without cancellation. It does vanish where p_c does: that is the
+    algorithm's own weakness.
+
+    Args:
+        network: returns logits ``[n, n_classes]``, not probabilities.
+        x: images ``[n, *shape]``.
+        classes: int64 ``[n]``.
+    """
+    x = x.detach().requires_grad_()
+    logits = network(x)
+    own = classes.unsqueeze(1)
+    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
+    a = others - logits.gather(1, own).squeeze(1)
+    (slope,) = torch.autograd.grad(a.sum(), x)
+    cost = torch.sigmoid(a.detach())
+    weight = cost * torch.sigmoid(-a.detach())
+    return cost, slope * weight.view(-1, *[1] * (x.dim() - 1))
+
+
+@dataclass(frozen=True)
+class MIFace(Attack):
+    """Algorithm 1 of Fredrikson et al. 2015, for all classes and starts at once.
+
+    ``x <- Process(clip(x - step_size * gradient of (1 - p_c(x))))`` from a plain image, keeping
+    the best image seen. A run stops when its cost reaches ``gamma``, when the cost is no smaller
+    than the largest of its last ``beta`` costs, or after ``alpha`` steps.
+
+    Attributes:
+        access: ``weights``.
+        alpha: most steps.
+        beta: length of the window of costs.
+        gamma: cost ``1 - p_c`` at which a run is finished.
+        step_size: the paper's lambda.
+        process: filters applied after every step, of ``denoise`` and ``sharpen``.
+        starts: grey level of the first image of each run, 0 (the paper's: black) to 1. The run
+            with the lowest cost is returned: from black the gradient of some networks vanishes,
+            from grey that of others.
+    """
+
+    access: Access = "weights"
+    alpha: int = 5000
+    beta: int = 100
+    gamma: float = 0.001
+    step_size: float = 0.1
+    process: tuple[str, ...] = ()
+    starts: tuple[float, ...] = (0.0,)
+
+    goal = "class_representative"
+    modalities = frozenset({"image"})
+    accesses = ("weights",)
+    knowledge = frozenset({"K0", "K4"})
+    paper = "Fredrikson, Jha, Ristenpart, CCS 2015, Algorithm 1"
+
+    def __post_init__(self) -> None:
+        require(
+            self.access == "weights",
+            f"MIFace.access is '{self.access}'; it needs gradients: set access=weights, or use "
+            "prior_inversion for other access.",
+        )
+        for name in ("alpha", "beta"):
+            value = getattr(self, name)
+            require(value >= 1, f"MIFace.{name} is {value}; give a whole number of at least 1.")
+        require(0 < self.gamma < 1, f"MIFace.gamma is {self.gamma}; give a number in (0, 1).")
+        require(self.step_size > 0, f"MIFace.step_size is {self.step_size}; give one above 0.")
+        require(
+            len(self.starts) > 0 and all(0 <= grey <= 1 for grey in self.starts),
+            f"MIFace.starts is {list(self.starts)}; give grey levels in [0, 1], such as [0.0].",
+        )
+        require(
+            all(name in FILTERS for name in self.process),
+            f"MIFace.process is {list(self.process)}; allowed: {', '.join(FILTERS)}, or [].",
+        )
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """One image per class ``[t, *shape]`` in [0, 1].
+
+        ``info``: per class the stop reason (``gamma``, ``window`` or ``alpha``), steps and lowest
+        cost of the chosen run, and the convergence figure: the share of the mean cost's
+        whole decrease that fell in the last fifth of the steps.
+        """
+        targets = require_classes(knowledge, device)
+        network = exposure.network()
+        classes = targets.repeat(len(self.starts))
+        grey = torch.tensor(self.starts, device=device).repeat_interleave(len(targets))
+        shape = knowledge.card.shape
+        x = grey.view(-1, *[1] * len(shape)).repeat(1, *shape)
+        n = len(x)
+        cost, gradient = cost_and_gradient(network, x, classes)
+        best, best_cost = x.clone(), cost.clone()
+        window = torch.full((n, self.beta), torch.inf, device=device)
+        window[:, 0] = cost
+        steps = torch.zeros(n, dtype=torch.int64, device=device)
+        reasons = ["alpha"] * n
+        active = torch.arange(n, device=device)
+        trace = [best_cost.mean()]
+        for step in range(1, self.alpha + 1):
+            now = (x[active] - self.step_size * gradient).clamp(0.0, 1.0)
+            for name in self.process:
+                now = FILTERS[name](now)
+            cost, gradient = cost_and_gradient(network, now, classes[active])
+            x[active] = now
+            steps[active] = step
+            better = cost < best_cost[active]
+            best[active[better]] = now[better]
+            best_cost[active[better]] = cost[better]
+            trace.append(best_cost.mean())
+            stalled = cost >= window[active].amax(1)
+            solved = cost <= self.gamma
+            window[active, step % self.beta] = cost
+            stop = stalled | solved
+            if bool(stop.any()):
+                for row, done in zip(active[stop].tolist(), solved[stop].tolist(), strict=True):
+                    reasons[row] = "gamma" if done else "window"
+                active, gradient = active[~stop], gradient[~stop]
+                if len(active) == 0:
+                    break
+        rows = best_restart(-best_cost, len(self.starts))
+        return Reconstruction(
+            best[rows],
+            {
+                "stop_reasons": [reasons[row] for row in rows.tolist()],
+                "steps": steps[rows].tolist(),
+                "cost": best_cost[rows].tolist(),
+                "improvement_last_fifth": last_fifth(torch.stack(trace)),
+            },
+        )

@@ -1,0 +1,237 @@
+"""Class inversion in the latent of a public prior, by weights, by scores or by labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from attacks.latent import Latent, best_restart, last_fifth, objective, require_classes, within
+from attacks.latent_search import Found, climb_scores, repel_boundary
+from bench.contract import (
+    Attack,
+    DivergedError,
+    Exposure,
+    Knowledge,
+    Reconstruction,
+    generator,
+    require,
+)
+from bench.contract.exposure import Access
+
+LOSSES = ("cross_entropy", "logit", "margin")
+STEPS = {"weights": 150, "scores": 24, "labels": 100}
+RATES = {"weights": 0.05, "scores": 0.3, "labels": 0.0}
+RADII = {"weights": 0.0, "scores": 4.0, "labels": 2.0}
+TRAINING_DEFENSES = ("freezing", "dropout", "weight_decay", "dp_sgd")
+RELEASE_DEFENSES = ("label_only", "top_k", "rounding")
+
+
+@dataclass(frozen=True)
+class PriorInversion(Attack):
+    """Search the latent of a prior for the image that the target takes for a class.
+
+    By ``weights``, Adam on a loss and the Gaussian prior's penalty; by ``scores``, two-sided
+    differences of large steps through whatever is released; by ``labels``, boundary repulsion
+    (BREP-MI). All classes, restarts and probes run as one batch. Latents of the first two stay in
+    the ball of radius ``sqrt(k)``, where a standard normal has its mass.
+
+    Losses are divided by their standard deviation over public images before the prior's penalty
+    is added: a defense that only shrinks or stretches logits does not change the attack.
+
+    Attributes:
+        access: ``weights``, ``scores`` or ``labels``.
+        loss: ``cross_entropy``, ``logit`` (with LOMMA's penalty on features) or ``margin``; by
+            weights only, the others use what they see: the margin of log scores, or the label.
+        restarts: runs per class; the one with the best attacker-visible signal is returned.
+        steps: null: 150 by weights, 24 by scores, 100 by labels.
+        learning_rate: of Adam, decayed to 0 by a half cosine; null: 0.05 by weights, 0.3 by
+            scores. Boundary repulsion has its own step.
+        prior_weight: weight of ``|z|^2 / 2``, against a loss of unit spread.
+        feature_weight: LOMMA's lambda, for ``logit``.
+        samples: prior samples tried as starts, beside the public images (queries count).
+        probes: per step: antithetic pairs by scores, points on the sphere by labels (N).
+        radius: of the probes, in standard deviations; null: 4 by scores, 2 by labels (R0).
+        expansion: factor by which the radius grows.
+        expand_at: share of probes in the class (labels) or at the ceiling (scores) above which it
+            grows.
+        patience: labels: most moves at one radius.
+        clamp: labels: bound of a latent's coordinates.
+        rounds: labels: further rounds of samples for classes without a start.
+    """
+
+    access: Access = "weights"
+    loss: Literal["cross_entropy", "logit", "margin"] = "margin"
+    restarts: int = 1
+    steps: int | None = None
+    learning_rate: float | None = None
+    prior_weight: float = 0.01
+    feature_weight: float = 1.0
+    samples: int = 500
+    probes: int = 32
+    radius: float | None = None
+    expansion: float = 1.3
+    expand_at: float = 0.875
+    patience: int = 1000
+    clamp: float = 1.5
+    rounds: int = 4
+
+    goal = "class_representative"
+    modalities = frozenset({"image"})
+    accesses = ("weights", "scores", "labels")
+    knowledge = frozenset({"K1", "K4"})
+    paper = (
+        "PCA-prior stand-in for Zhang et al., CVPR 2020; losses: Nguyen et al., CVPR 2023, eq. 4 "
+        "and Yuan et al., AAAI 2023, eq. 6; labels: Kahla et al., CVPR 2022, Algorithm 1"
+    )
+    adaptive_to = (*TRAINING_DEFENSES, *RELEASE_DEFENSES)
+
+    def __post_init__(self) -> None:
+        require(
+            self.access in self.accesses,
+            f"PriorInversion.access is '{self.access}'; allowed: {', '.join(self.accesses)}.",
+        )
+        require(
+            self.loss in LOSSES,
+            f"PriorInversion.loss is '{self.loss}'; allowed: {', '.join(LOSSES)}.",
+        )
+        for name in ("restarts", "steps", "probes", "patience", "samples", "rounds"):
+            value, least = getattr(self, name), 0 if name in ("samples", "rounds") else 1
+            require(
+                value is None or value >= least,
+                f"PriorInversion.{name} is {value}; give a whole number of at least {least}.",
+            )
+        for name in ("learning_rate", "radius", "clamp"):
+            value = getattr(self, name)
+            require(
+                value is None or value > 0,
+                f"PriorInversion.{name} is {value}; give a number above 0.",
+            )
+        for name in ("prior_weight", "feature_weight"):
+            value = getattr(self, name)
+            require(value >= 0, f"PriorInversion.{name} is {value}; give 0 or more.")
+        require(
+            self.expansion > 1,
+            f"PriorInversion.expansion is {self.expansion}; give a factor above 1.",
+        )
+        require(
+            0 < self.expand_at < 1,
+            f"PriorInversion.expand_at is {self.expand_at}; give a share in (0, 1).",
+        )
+        # Cross-entropy is the standard attack; only the other two see past a changed loss surface.
+        adapts = {
+            "weights": () if self.loss == "cross_entropy" else TRAINING_DEFENSES,
+            "scores": ("top_k", "rounding"),
+            "labels": RELEASE_DEFENSES,
+        }
+        object.__setattr__(self, "adaptive_to", adapts[self.access])
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """One image per class ``[t, *shape]`` in [0, 1].
+
+        ``info``, for the chosen restart of each class: ``stop_reasons``, ``signal`` (what the
+        restart was chosen by), ``norm`` of the latent, ``radius`` of the last probes; and
+        ``steps`` and ``improvement_last_fifth`` (PROTOCOL 3.6, C7) for all.
+
+        Raises:
+            UserError: the knowledge lacks the prior or the classes.
+            DivergedError: the search produced NaN or Inf.
+        """
+        classes = require_classes(knowledge, device)
+        latent = Latent.of(knowledge, device)
+        rng = generator(seed, device)
+        bank = latent.bank(knowledge.public.x.to(device), self.samples, rng)
+        steps = self.steps or STEPS[self.access]
+        rate = self.learning_rate or RATES[self.access]
+        radius = self.radius or RADII[self.access]
+        if self.access == "weights":
+            found = self._descend(exposure.network(), latent, bank, classes, steps, rate, rng)
+        elif self.access == "scores":
+            found = climb_scores(
+                exposure, latent, bank, classes, self.restarts, steps, self.probes, radius, rate,
+                self.prior_weight, self.expansion, self.expand_at, rng,
+            )  # fmt: skip
+        else:
+            found = repel_boundary(
+                exposure, latent, bank, classes, self.restarts, steps, self.probes, radius,
+                self.expansion, self.expand_at, self.patience, self.clamp, self.rounds, rng,
+            )  # fmt: skip
+        if not bool(torch.isfinite(found.z).all()):
+            raise DivergedError(
+                f"The search by {self.access} produced NaN or Inf; lower learning_rate ({rate})."
+            )
+        rows = best_restart(found.quality, self.restarts)
+        return Reconstruction(
+            latent.decode(found.z[rows]),
+            {
+                "stop_reasons": [found.reasons[row] for row in rows.tolist()],
+                "steps": len(found.trace) - 1,
+                "signal": found.quality[rows].tolist(),
+                "norm": found.z[rows].norm(dim=1).tolist(),
+                "radius": found.radius[rows].tolist(),
+                "improvement_last_fifth": last_fifth(found.trace),
+            },
+        )
+
+    def _descend(
+        self,
+        network: nn.Module,
+        latent: Latent,
+        bank: Tensor,
+        classes: Tensor,
+        steps: int,
+        rate: float,
+        rng: torch.Generator,
+    ) -> Found:
+        """Adam on ``loss / spread + prior_weight * |z|^2 / 2``; rows restart by restart."""
+        head = _HeadInput(network)
+        with torch.no_grad():
+            seen = objective(network(latent.decode(bank[:256])), self.loss)[:, classes]
+            spread = seen.std(0).mean().clamp_min(1e-6)
+            usual = head.value.mean(0)
+        own = classes.repeat(self.restarts).unsqueeze(1)
+        z = torch.randn(len(own), latent.size, generator=rng, device=rng.device)
+        # The first run starts at the mean face, the others at random faces of the prior.
+        z[: len(classes)] *= 0.1
+        z.requires_grad_()
+        optimiser = torch.optim.Adam([z], rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        trace: list[Tensor] = []
+
+        def total() -> Tensor:
+            loss = objective(network(latent.decode(z)), self.loss).gather(1, own).squeeze(1)
+            if self.loss == "logit":
+                drift = (head.value - usual).square().flatten(1).mean(1)
+                loss = loss + self.feature_weight * drift
+            trace.append(-loss.detach().mean())
+            return loss / spread + self.prior_weight * z.square().sum(1) / 2
+
+        for _ in range(steps):
+            (z.grad,) = torch.autograd.grad(total().sum(), z)
+            optimiser.step()
+            schedule.step()
+            with torch.no_grad():
+                z.copy_(within(z, math.sqrt(latent.size)))
+        with torch.no_grad():
+            quality = -total()
+        reasons = ["steps"] * len(own)
+        return Found(z.detach(), quality, reasons, torch.stack(trace), z.new_zeros(len(own)))
+
+
+class _HeadInput:
+    """The penultimate features of a network: what enters its last linear layer."""
+
+    value: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        require(bool(linear), "The target has no linear head; LOMMA's penalty needs one.")
+        linear[-1].register_forward_pre_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.value = inputs[0]

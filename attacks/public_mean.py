@@ -1,0 +1,40 @@
+"""Baseline: the mean public image for every class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attacks.latent import require_classes
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract.exposure import Access
+
+
+@dataclass(frozen=True)
+class PublicMean(Attack):
+    """What an attacker can say of a class without the model, at its most cautious.
+
+    Attributes:
+        access: ``none``.
+    """
+
+    access: Access = "none"
+
+    goal = "class_representative"
+    modalities = frozenset({"image"})
+    accesses = ("none",)
+    knowledge = frozenset({"K1"})
+    paper = "baseline (PROTOCOL 3.6, C4)"
+
+    def __post_init__(self) -> None:
+        require(
+            self.access == "none",
+            f"PublicMean.access is '{self.access}'; a baseline has access=none.",
+        )
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """The same image ``[t, *shape]`` for all classes."""
+        classes = require_classes(knowledge, device)
+        mean = knowledge.public.x.to(device).mean(0)
+        return Reconstruction(mean.expand(len(classes), *mean.shape).clone())
