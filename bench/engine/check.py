@@ -41,6 +41,7 @@ def check(
     Raises:
         UserError: the option cannot be composed or built.
     """
+    torch.set_num_threads(1)  # as a task has: small work gets slower with more
     grid = compose_grid([f"{group}=[{name}]", *words], config_dir)
     packages = (*CORE_PACKAGES, *grid.settings.plugins)
     for option in grid.options[group]:

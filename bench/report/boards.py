@@ -41,8 +41,9 @@ FLAGS = {
     "leakage cannot be measured here.",
     "straw_man": "The undefended target is more than 0.02 below a plain scikit-learn baseline: "
     "its utility is no fair reference.",
-    "weak_attack": "No attack reaches L = 0.5 on the undefended target: the attacks are too weak "
-    "here to tell good defenses from bad ones.",
+    "weak_attack": "The attacks are too weak here to tell good defenses from bad ones: on the "
+    "undefended target none reaches L = 0.5 (class representatives), or none is shown to beat the "
+    "attacker without the model (other goals).",
     "non_adaptive": "No attack that adapts to this defense ran against it: its leakage is only a "
     "lower bound.",
     "missing": "Some planned trials did not finish: the worst case may be among them.",
@@ -262,8 +263,11 @@ def _judge(frame: pd.DataFrame, closed: pd.DataFrame, rows: pd.DataFrame) -> pd.
     seeds = frame.groupby(["dataset", "model"])["seed"].nunique().rename("seeds").reset_index()
     rows = rows.merge(shortfall, on=["dataset", "model"], how="left")
     rows = rows.merge(seeds, on=["dataset", "model"])
-    reference = rows.loc[rows["defense"] == REFERENCE, [*BOARD, "L"]]
-    rows = rows.merge(reference.rename(columns={"L": "L_none"}), on=BOARD, how="left")
+    reference = rows.loc[rows["defense"] == REFERENCE, [*BOARD, "L", "L_lo"]]
+    names = {"L": "L_none", "L_lo": "L_lo_none"}
+    rows = rows.merge(reference.rename(columns=names), on=BOARD, how="left")
+    recognised = rows["goal"] == "class_representative"
+    weak = np.where(recognised, rows["L_none"] < WEAK, ~(rows["L_lo_none"] > 0))
 
     done = closed[closed["done"]]
     option = done["attack"].str.split("[", n=1).str[0]
@@ -282,15 +286,15 @@ def _judge(frame: pd.DataFrame, closed: pd.DataFrame, rows: pd.DataFrame) -> pd.
         "no_effect": rows["no_effect"],
         "no_headroom": (rows["L_n"] < rows["score_n"]),
         "straw_man": rows["gap"] < -STRAW_MAN,
-        "weak_attack": rows["L_none"] < WEAK,
+        "weak_attack": rows["L_none"].notna() & weak,
         "non_adaptive": (rows["defense"] != REFERENCE) & ~adapted & ~rows["no_effect"],
         "missing": rows["all_done"] < rows["n_attacks"] * rows["seeds"],
         "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0),
         "dirty": dirty,
     }
     table = np.column_stack([raised[name].to_numpy(dtype=bool) for name in FLAGS])
-    names = np.array(list(FLAGS))
-    rows["flags"] = [";".join(names[row]) for row in table]
+    flags = np.array(list(FLAGS))
+    rows["flags"] = [";".join(flags[row]) for row in table]
 
     less, more = rows["dL_hi"] < 0, rows["dL_lo"] > 0
     sure = (rows["dL_p"] < stats.ALPHA) & (rows["dL"].abs() >= stats.MARGIN)
@@ -321,8 +325,13 @@ def _notes(attacks: pd.DataFrame, rows: pd.DataFrame) -> dict[BoardKey, list[tup
         found: list[tuple[str, str]] = []
         if flags.map(lambda f: "weak_attack" in f).any():
             best = board.loc[board["defense"] == REFERENCE, "L_raw"].iloc[0]
+            bar = (
+                "below 0.50"
+                if board["goal"].iloc[0] == "class_representative"
+                else "not shown to be above 0"
+            )
             found.append(("weak_attack", "Attack too weak here: the strongest attack reaches only "
-                          f"L = {best:.2f} on the undefended target, below 0.50. Low leakage on "
+                          f"L = {best:.2f} on the undefended target, {bar}. Low leakage on "
                           "this board is no evidence for a defense."))  # fmt: skip
         for flag in ("no_headroom", "straw_man"):
             if flags.map(lambda f, flag=flag: flag in f).any():
