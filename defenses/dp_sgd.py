@@ -55,10 +55,10 @@ class DpSgd(TrainingDefense):
     noise_multiplier: float | None = None
     delta: float | None = None
     clip_norm: float = 1.0
-    epochs: int = 40
+    epochs: int = 30
     batch_size: int = 64
-    lr: float = 2e-3
-    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: float = 0.05
+    optimizer: Literal["adam", "sgd"] = "sgd"
     poisson_sampling: bool = True
     epsilon_total_basis: Literal["public_tuning", "single_run", "not_accounted"] = "public_tuning"
 
@@ -144,7 +144,7 @@ class DpSgd(TrainingDefense):
     def _optimizer(self, network: Network, weight_decay: float) -> torch.optim.Optimizer:
         parameters = [p for p in network.parameters() if p.requires_grad]
         if self.optimizer == "adam":
-            return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=weight_decay)
+            return torch.optim.Adam(parameters, lr=self.lr, weight_decay=weight_decay)
         return torch.optim.SGD(parameters, lr=self.lr, momentum=0.9, weight_decay=weight_decay)
 
     def _fit(

@@ -21,7 +21,7 @@ class Dropout(TrainingDefense):
         rate: probability of dropping a unit, in [0, 1); 0 inserts nothing (no defense).
     """
 
-    rate: float = 0.5
+    rate: float = 0.3
 
     adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
     paper = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 2014"

@@ -11,16 +11,13 @@ from bench.contract import Recipe, TrainingDefense, require
 
 @dataclass(frozen=True)
 class WeightDecay(TrainingDefense):
-    """Shrink all parameters towards 0 at every step.
-
-    With Adam the decay is decoupled (Loshchilov & Hutter, ICLR 2019): a step multiplies the
-    parameters by ``1 - lr * strength``, which at lr 0.001 needs a strength of about 0.1 to 10.
+    """Add ``strength / 2 * ||w||^2`` over all parameters to the loss.
 
     Attributes:
-        strength: decay coefficient, at least 0; 0 is no defense.
+        strength: coefficient of the L2 penalty, at least 0; 0 is no defense.
     """
 
-    strength: float = 3.0
+    strength: float = 0.01
 
     adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
     paper = "Krogh & Hertz, NIPS 1991"
@@ -33,5 +30,5 @@ class WeightDecay(TrainingDefense):
         )
 
     def recipe(self, recipe: Recipe) -> Recipe:
-        """The same recipe with this decay added."""
+        """The same recipe with this penalty added."""
         return replace(recipe, weight_decay=recipe.weight_decay + self.strength)

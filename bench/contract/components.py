@@ -29,7 +29,7 @@ class Recipe:
         batch_size: records per step.
         lr: learning rate.
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
-        weight_decay: decoupled L2 coefficient (AdamW) or L2 (SGD).
+        weight_decay: L2 coefficient: ``weight_decay * w`` is added to the gradient of each w.
         schedule: ``constant`` or ``cosine``.
     """
 
