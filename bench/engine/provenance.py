@@ -19,7 +19,7 @@ def git_state() -> dict[str, Any]:
     if not (root / ".git").exists():
         return {}
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "*.yaml")
+        changed = git("status", "--porcelain", "--", "bench", "attacks", "defenses", "conf")
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.SubprocessError):
         return {}
