@@ -1,0 +1,119 @@
+"""Every defense file: nothing at zero strength, something at its defaults (FIELD 2, defect 14)."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from bench.contract import Defense, Model, Network, ReleaseDefense, TrainingDefense, generator
+from bench.models.cnn import Cnn
+from bench.models.mlp import Mlp
+from bench.models.softmax import Softmax
+from bench.models.training import train
+from tests.models.records import images, table
+
+CONF = Path(__file__).parents[2] / "conf" / "defense"
+
+
+def load(name: str) -> Defense:
+    options: dict[str, Any] = yaml.safe_load((CONF / f"{name}.yaml").read_text())[name]
+    module, _, cls = options.pop("_target_").rpartition(".")
+    options.pop("sweep", None)
+    defense = getattr(importlib.import_module(module), cls)(**options)
+    assert isinstance(defense, Defense)
+    return defense
+
+
+def single(name: str) -> bool:
+    return "_target_" in yaml.safe_load((CONF / f"{name}.yaml").read_text())[name]
+
+
+NAMES = [name for name in sorted(path.stem for path in CONF.glob("*.yaml")) if single(name)]
+TRAINING = [name for name in NAMES if isinstance(load(name), TrainingDefense)]
+RELEASE = [name for name in NAMES if isinstance(load(name), ReleaseDefense)]
+MODELS: dict[str, Model] = {
+    "softmax": Softmax(epochs=3),
+    "mlp": Mlp(hidden=(16,), epochs=3),
+    "cnn": Cnn(channels=(8, 8), epochs=2),
+}
+
+
+@cache
+def undefended(model: str) -> Network:
+    return weights(model, [])
+
+
+def weights(model: str, layers: list[TrainingDefense]) -> Network:
+    splits = images(people=8) if model == "cnn" else table()
+    return train(MODELS[model], layers, splits, 7, "cpu")[0]
+
+
+def equal(a: Network, b: Network) -> bool:
+    pairs = zip(a.state_dict().items(), b.state_dict().items(), strict=True)
+    return all(k == m and torch.equal(v, w) for (k, v), (m, w) in pairs)
+
+
+def test_the_defenses_are_all_here() -> None:
+    assert set(TRAINING) >= {"dp_sgd", "dropout", "weight_decay", "freezing"}
+    assert set(RELEASE) >= {"top_k", "rounding", "label_only"}
+    assert "none" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_spells_out_every_option_at_its_default(name: str) -> None:
+    defense = load(name)
+    text = (CONF / f"{name}.yaml").read_text()
+    for field in dataclasses.fields(defense):  # type: ignore[arg-type]
+        assert f"\n  {field.name}:" in text
+        assert getattr(defense, field.name) == field.default
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_defense_says_what_it_covers_and_what_adapts_to_it(name: str) -> None:
+    defense = load(name)
+    assert defense.paper
+    if name == "none":
+        return
+    assert defense.covers
+    if isinstance(defense, ReleaseDefense):
+        assert "weights" not in defense.covers
+    assert {"prior_inversion", "attribute_map", "basket_decoder"} <= set(defense.adaptive_attacks)
+
+
+def cells() -> list[tuple[str, str]]:
+    return [(n, m) for n in TRAINING for m in MODELS if load(n).needs <= MODELS[m].offers]
+
+
+@pytest.mark.parametrize(("name", "model"), cells())
+def test_training_defense_is_nothing_at_zero_and_something_at_its_defaults(
+    name: str, model: str
+) -> None:
+    defense = load(name)
+    assert isinstance(defense, TrainingDefense) and defense.zero is not None
+    zero = dataclasses.replace(defense, **defense.zero)  # type: ignore[type-var]
+    assert equal(weights(model, [zero]), undefended(model))
+    active = dataclasses.replace(defense, **defense.probe)  # type: ignore[type-var]
+    first = weights(model, [active])
+    assert not equal(first, undefended(model))
+    assert equal(first, weights(model, [active])), "the same seed must give the same weights"
+
+
+def scores(n_classes: int = 6) -> torch.Tensor:
+    return torch.randn(50, n_classes, generator=generator(3)).mul(2).softmax(1)
+
+
+@pytest.mark.parametrize("name", RELEASE)
+def test_release_defense_is_nothing_at_zero_and_something_at_its_defaults(name: str) -> None:
+    defense = load(name)
+    assert isinstance(defense, ReleaseDefense)
+    assert not torch.equal(defense.release(scores()), scores())
+    if defense.zero is not None:
+        zero = dataclasses.replace(defense, **defense.zero)  # type: ignore[type-var]
+        assert torch.equal(zero.release(scores()), scores())

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench.contract import Model, UserError
+from bench.models.cnn import Cnn
+from bench.models.mlp import Mlp
+from bench.models.softmax import Softmax
+
+MODELS: list[Model] = [Softmax(), Mlp(hidden=(8, 5)), Cnn(channels=(8, 8))]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_seed_alone_decides_the_weights(model: Model) -> None:
+    before = torch.get_rng_state()
+    first, again, other = (model.build((1, 16, 16), 3, seed) for seed in (5, 5, 6))
+    torch.manual_seed(0)  # a different global state must not matter
+    again = model.build((1, 16, 16), 3, 5)
+    torch.set_rng_state(before)
+    for a, b, c in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c) or bool((a == a.flatten()[0]).all())  # norms start at 1 and 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_building_leaves_the_global_generator_alone(model: Model) -> None:
+    before = torch.get_rng_state()
+    model.build((1, 16, 16), 3, 5)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_logits_of_a_record_do_not_depend_on_its_batch(model: Model) -> None:
+    network = model.build((1, 16, 16), 3, 0).eval()
+    x = torch.rand(7, 1, 16, 16)
+    with torch.no_grad():
+        together = network(x)
+        alone = torch.cat([network(row[None]) for row in x])
+    assert together.shape == (7, 3)
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 17, 16), (3, 28, 28), (1, 112, 92)])
+def test_cnn_takes_any_picture_of_16_pixels_or_more(shape: tuple[int, ...]) -> None:
+    assert Cnn().build(shape, 4, 0)(torch.rand(2, *shape)).shape == (2, 4)
+
+
+def test_models_offer_the_blocks_that_they_have() -> None:
+    assert len(Softmax().build((6,), 2, 0).blocks) == 0
+    assert "blocks" not in Softmax().offers
+    assert len(Mlp(hidden=(4, 3)).build((6,), 2, 0).blocks) == 2
+    network = Cnn().build((1, 32, 32), 2, 0)
+    assert len(network.blocks) == 3
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+    assert "blocks" in Mlp().offers & Cnn().offers
+
+
+def test_recipe_is_what_the_options_say() -> None:
+    recipe = Mlp(epochs=7, batch_size=3, lr=0.5, optimizer="sgd", schedule="cosine").recipe
+    assert dataclasses.astuple(recipe) == (7, 3, 0.5, "sgd", 0.0, "cosine")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "said"),
+    [
+        (Softmax, {"epochs": 0}, "epochs is 0"),
+        (Softmax, {"batch_size": 0}, "batch_size is 0"),
+        (Softmax, {"lr": 0.0}, r"lr is 0\.0"),
+        (Softmax, {"lr": float("nan")}, "lr is nan"),
+        (Softmax, {"optimizer": "lbfgs"}, "allowed: adam, sgd"),
+        (Softmax, {"schedule": "step"}, "allowed: constant, cosine"),
+        (Mlp, {"hidden": ()}, "at least one size"),
+        (Mlp, {"hidden": (4, 0)}, "at least one size"),
+        (Mlp, {"activation": "swish"}, "allowed: relu, tanh"),
+        (Cnn, {"channels": ()}, "at least one block"),
+        (Cnn, {"channels": (8, 12)}, "multiple of groups=8"),
+        (Cnn, {"groups": 0}, "groups is 0"),
+    ],
+)
+def test_wrong_options_are_refused(model: type[Model], options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        model(**options)
+
+
+def test_cnn_refuses_what_it_cannot_halve() -> None:
+    with pytest.raises(UserError, match="needs images"):
+        Cnn().build((6,), 2, 0)
+    with pytest.raises(UserError, match="too many for 16x16"):
+        Cnn(channels=(8,) * 5).build((1, 16, 16), 2, 0)

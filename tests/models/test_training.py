@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.contract import (
+    DivergedError,
+    FitReport,
+    Network,
+    Recipe,
+    Split,
+    TrainingContext,
+    TrainingDefense,
+    UserError,
+    seed,
+)
+from bench.models.cnn import Cnn
+from bench.models.mlp import Mlp
+from bench.models.softmax import Softmax
+from bench.models.training import Loop, predict, train
+from tests.models.records import images, table
+
+MLP = Mlp(hidden=(64,), epochs=40, lr=0.01)
+
+
+def same(a: Network, b: Network) -> bool:
+    pairs = zip(a.state_dict().items(), b.state_dict().items(), strict=True)
+    return all(k == m and torch.equal(v, w) for (k, v), (m, w) in pairs)
+
+
+def test_training_fits_and_reports_what_it_did() -> None:
+    splits = table()
+    network, report = train(MLP, [], splits, 0, "cpu")
+    assert (report.epochs, report.steps) == (40, 40 * 3)
+    assert report.train_accuracy > 0.9
+    assert report.public_records == 0 and report.privacy is None
+    logits = predict(network, splits.train.x)
+    assert report.train_accuracy == pytest.approx(
+        float((logits.argmax(1) == splits.train.y).float().mean())
+    )
+    assert not network.training
+
+
+@pytest.mark.parametrize("model", [Softmax(epochs=3), Mlp(epochs=3), Cnn(epochs=3)])
+def test_the_seed_alone_decides_the_target(model: Any) -> None:
+    splits = images()
+    first, report = train(model, [], splits, 1, "cpu")
+    torch.manual_seed(99)
+    again, report_again = train(model, [], splits, 1, "cpu")
+    other, _ = train(model, [], splits, 2, "cpu")
+    assert same(first, again) and report == report_again
+    assert not same(first, other)
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    train(MLP, [], table(), 0, "cpu")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_test_split_is_never_touched() -> None:
+    class Untouchable:
+        def __getattribute__(self, name: str) -> Any:
+            raise AssertionError(f"training read test.{name}")
+
+    splits = dataclasses.replace(table(), test=Untouchable())  # type: ignore[arg-type]
+    train(MLP, [], splits, 0, "cpu")
+
+
+def test_divergence_is_an_error() -> None:
+    with pytest.raises(DivergedError, match="lower the learning rate"):
+        train(Mlp(lr=1e30, optimizer="sgd"), [], table(), 0, "cpu")
+
+
+def test_a_stochastic_layer_does_not_move_the_batches() -> None:
+    class Draw(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            torch.rand(3)
+            return x
+
+    class Drawing(TrainingDefense):
+        def adapt(self, network: Network, context: TrainingContext) -> Network:
+            network.blocks.append(Draw())
+            return network
+
+    plain, _ = train(MLP, [], table(), 0, "cpu")
+    drawn, _ = train(MLP, [Drawing()], table(), 0, "cpu")
+    assert same(plain, drawn)
+
+
+def test_adam_and_sgd_and_both_schedules_differ() -> None:
+    models = [
+        Softmax(epochs=5, optimizer=optimizer, schedule=schedule)  # type: ignore[arg-type]
+        for optimizer in ("adam", "sgd")
+        for schedule in ("constant", "cosine")
+    ]
+    weights = {
+        tuple(train(model, [], table(), 0, "cpu")[0].head.weight.flatten().tolist())
+        for model in models
+    }
+    assert len(weights) == 4
+
+
+class Spy(TrainingDefense):
+    def __init__(self, name: str, calls: list[str]) -> None:
+        self.name, self.calls = name, calls
+
+    def sanitize(self, train: Split, context: TrainingContext) -> Split:
+        self.calls.append(f"{self.name}.sanitize")
+        return train.take(torch.arange(len(train) // 2))
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        self.calls.append(f"{self.name}.recipe")
+        return dataclasses.replace(recipe, epochs=recipe.epochs + 1)
+
+    def adapt(self, network: Network, context: TrainingContext) -> Network:
+        self.calls.append(f"{self.name}.adapt")
+        assert not hasattr(context, "test") and not hasattr(context, "splits")
+        return network
+
+
+class Fitting(TrainingDefense):
+    def fit(
+        self, network: Network, train: Split, recipe: Recipe, context: TrainingContext
+    ) -> FitReport:
+        report = context.trainer.fit(network, train, recipe, context.seed)
+        return dataclasses.replace(report, steps=len(train), epochs=recipe.epochs)
+
+
+def test_hooks_compose_in_order() -> None:
+    calls: list[str] = []
+    model = Softmax(epochs=1)
+    _, report = train(model, [Spy("a", calls), Spy("b", calls), Fitting()], table(), 0, "cpu")
+    hooks = [c.split(".") for c in calls]
+    for hook in ("sanitize", "recipe", "adapt"):
+        assert [name for name, h in hooks if h == hook] == ["a", "b"]
+    assert report.epochs == 3  # both recipes applied
+    assert report.steps == 96 // 4  # both halvings applied
+
+
+def test_two_training_loops_are_refused() -> None:
+    with pytest.raises(UserError, match="Fitting and Fitting each replace the training loop"):
+        train(MLP, [Fitting(), Fitting()], table(), 0, "cpu")
+
+
+def test_a_defense_that_needs_blocks_refuses_a_model_without() -> None:
+    class Needy(TrainingDefense):
+        needs = frozenset({"blocks"})
+
+    with pytest.raises(UserError, match="Needy needs blocks, which Softmax does not offer"):
+        train(Softmax(), [Needy()], table(), 0, "cpu")
+
+
+def test_public_records_are_counted_and_private_ones_are_not() -> None:
+    class Pretraining(TrainingDefense):
+        def adapt(self, network: Network, context: TrainingContext) -> Network:
+            context.trainer.fit(network, context.public, Recipe(1, 32, 0.01), context.seed)
+            return network
+
+    splits = table()
+    _, report = train(MLP, [Pretraining()], splits, 0, "cpu")
+    assert report.public_records == len(splits.public)
+
+
+def test_only_parameters_that_require_gradients_move() -> None:
+    splits = table()
+    loop = Loop(MLP, splits.card, "cpu")
+    network = loop.build(2, seed(0, part="init"))
+    fixed = [p.clone() for p in network.blocks.parameters()]
+    free = network.head.weight.clone()
+    network.blocks.requires_grad_(False)
+    loop.fit(network, splits.train, Recipe(2, 32, 0.01, weight_decay=0.1), 0)
+    assert all(torch.equal(a, b) for a, b in zip(fixed, network.blocks.parameters(), strict=True))
+    assert not torch.equal(free, network.head.weight)
