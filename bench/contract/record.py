@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench.contract.components import PrivacyLedger
+
 SCHEMA_VERSION = "1.0.0"
 """Version of this schema; readers refuse a newer major version."""
 
@@ -95,27 +97,6 @@ class DefenseInfo(_Frozen):
     paper: str = ""
 
 
-class Privacy(_Frozen):
-    """Ledger of a differentially private training (PROTOCOL 4.1)."""
-
-    epsilon: float
-    delta: float
-    accountant: str
-    epsilon_rdp: float
-    unit: str
-    neighbour_relation: str
-    sampling: str
-    sample_rate: float
-    steps: int
-    noise_multiplier: float
-    clip_norm: float
-    expected_batch: float
-    empty_batches: int
-    epsilon_total_basis: str
-    rng: str
-    libraries: dict[str, str]
-
-
 class AttackInfo(_Frozen):
     """How it was attacked."""
 
@@ -194,7 +175,8 @@ class TrialRecord(_Frozen):
     data: Data
     target: Target = Target()
     defense: DefenseInfo = DefenseInfo()
-    privacy: Privacy | None = None
+    privacy: PrivacyLedger | None = None
+    """Ledger of a differentially private training (PROTOCOL 4.1)."""
     attack: AttackInfo = AttackInfo()
     budget: Budget = Budget()
     evaluator: dict[str, float] = {}

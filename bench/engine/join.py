@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from bench import __version__
-from bench.contract import Goal, Score
+from bench.contract import Goal, PrivacyLedger, Score
 from bench.contract.identity import PROTOCOL_VERSION
 from bench.contract.record import (
     AttackInfo,
@@ -14,7 +14,6 @@ from bench.contract.record import (
     Data,
     DefenseInfo,
     Failure,
-    Privacy,
     Scored,
     Status,
     Target,
@@ -74,7 +73,7 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
             sha256=out["target"]["sha256"],
         ),
         defense=DefenseInfo(**trial.info["defense"]),
-        privacy=Privacy(**report["privacy"]) if report["privacy"] else None,
+        privacy=PrivacyLedger(**report["privacy"]) if report["privacy"] else None,
         attack=AttackInfo(**trial.info["attack"], info=out["attack"]["info"]),
         budget=Budget(**out["attack"]["budget"]),
         evaluator={k: v for k, v in out["evaluator"]["facts"].items() if v is not None},

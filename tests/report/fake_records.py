@@ -9,6 +9,7 @@ import struct
 import zlib
 from typing import Any
 
+from bench.contract import PrivacyLedger
 from bench.contract.record import (
     AttackInfo,
     Budget,
@@ -16,7 +17,6 @@ from bench.contract.record import (
     Data,
     DefenseInfo,
     Failure,
-    Privacy,
     Scored,
     Target,
     Times,
@@ -131,7 +131,7 @@ def trial(
     }  # fmt: skip
     if defense.startswith("dp_sgd"):
         epsilon = float(defense.rstrip("]").split("=")[1])
-        fields["privacy"] = Privacy(
+        fields["privacy"] = PrivacyLedger(
             epsilon=epsilon - 0.004, delta=1e-4, accountant="prv", epsilon_rdp=epsilon * 1.1,
             unit="record", neighbour_relation="add_remove", sampling="poisson", sample_rate=0.1,
             steps=300, noise_multiplier=1.1, clip_norm=1.0, expected_batch=12.0, empty_batches=0,

@@ -12,7 +12,6 @@ from bench.engine.backends import Capacity, lost
 from bench.engine.config import LocalBackend, Resources
 from bench.engine.worker import Done, Task, execute
 
-
 _PRELOADED = [
     "bench.engine.backends.local",
     "bench.engine.stages",
