@@ -148,6 +148,7 @@ def test_frozen_blocks_stay_and_the_rest_trains_privately() -> None:
         ({"epsilon": 0.0}, r"epsilon is 0\.0"),
         ({"epsilon": -1.0}, r"epsilon is -1\.0"),
         ({"epsilon": float("inf")}, "epsilon is inf"),
+        ({"epsilon": 101.0}, "at most 100"),
         ({"epsilon": float("nan")}, "epsilon is nan"),
         ({"epsilon": None, "noise_multiplier": -0.1}, r"noise_multiplier is -0\.1"),
         ({"noise_multiplier": 1.0}, "both epsilon and noise_multiplier"),
@@ -157,7 +158,7 @@ def test_frozen_blocks_stay_and_the_rest_trains_privately() -> None:
         ({"epochs": 0}, "epochs=0"),
         ({"lr": 0.0}, r"lr=0\.0"),
         ({"optimizer": "lamb"}, "allowed: adam, sgd"),
-        ({"epsilon_total_basis": "naive"}, "allowed: public_tuning"),
+        ({"epsilon_total_basis": "naive"}, "allowed: single_run"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
@@ -168,6 +169,8 @@ def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
 def test_what_only_the_data_can_tell_is_refused_too() -> None:
     with pytest.raises(UserError, match=r"above 1 / \(10 n\) = 0\.00104 for 96"):
         fit(DpSgd(delta=0.01))
+    with pytest.raises(UserError, match="give more noise, or 0 to clip only"):
+        fit(DpSgd(epsilon=None, noise_multiplier=0.01))
     with pytest.raises(UserError, match="batch_size is 97, but there are 96"):
         fit(DpSgd(batch_size=97))
     _, report = fit(DpSgd(delta=1e-5, epochs=1))
