@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -35,6 +36,7 @@ def command(words: tuple[str, ...], config_dir: Path | None, rerun: str | None) 
     from bench.cli.publish import publish
     from bench.engine.execution import execute, prepare
 
+    started = time.monotonic()
     if rerun:
         words = (*words, f"rerun={rerun}")
     grid, plan = prepare(words, config_dir)
@@ -53,7 +55,7 @@ def command(words: tuple[str, ...], config_dir: Path | None, rerun: str | None) 
         f"{grid.settings.suite}: {out.count('done')} of {len(plan.trials)} trials done, "
         f"{bad} failed, {out.count('skipped')} skipped; {computed} nodes computed, "
         f"{out.cached} cached; "
-        f"{done.wall_s:.1f} s; report {page or 'not written: no trial has ended'}"
+        f"{time.monotonic() - started:.1f} s; report {page or 'not written: no trial has ended'}"
     )
     if out.interrupted:
         sys.exit(130)
