@@ -47,7 +47,7 @@ class Popularity(Attack):
     modalities = frozenset({"basket"})
     accesses = ("none",)
     knowledge = frozenset({"K2"})
-    paper = "PROTOCOL 2.4 of this benchmark"
+    paper = "baseline (PROTOCOL 2.4)"
 
     def __post_init__(self) -> None:
         require(self.access == "none", f"popularity: access is '{self.access}'; allowed: none.")

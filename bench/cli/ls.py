@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _KINDS = ("datasets", "models", "defenses", "attacks", "suites")
@@ -27,7 +28,7 @@ def command(what: str | None, config_dir: Path | None, plain: bool) -> None:
             continue
         table = Table(*head, title=kind, title_justify="left", box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         Console().print(table)
         click.echo()
 
@@ -40,14 +41,28 @@ def _table(kind: str, config_dir: Path | None) -> tuple[Sequence[str], list[Sequ
     if kind == "suites":
         return ("suite", "about"), [(name, text) for name, text in about.items()]
     head: Sequence[str] = _HEADS[kind]
-    rows: list[Sequence[str]] = []
-    for name, cls in _classes(group, list(about), config_dir):
-        rows.append((name, *_ROWS[kind](cls), about[name.split("[")[0]]))
-    return head, rows
+    # Variants of one option share a line: what differs is listed.
+    merged: dict[str, list[tuple[str, ...]]] = {}
+    for name, parts in _components(group, list(about), config_dir):
+        merged.setdefault(name, []).append(_ROWS[kind](parts))
+    return head, [
+        (
+            name,
+            *(", ".join(dict.fromkeys(column)) for column in zip(*rows, strict=True)),
+            about[name],
+        )
+        for name, rows in merged.items()
+    ]
 
 
-def _classes(group: str, names: list[str], config_dir: Path | None) -> Iterator[tuple[str, Any]]:
-    """Row names and components; a stack shows its parts' names."""
+def _union(column: Sequence[str]) -> str:
+    if len(set(column)) == 1:
+        return column[0]
+    return ", ".join(dict.fromkeys(word for cell in column for word in cell.split(", ") if word))
+
+
+def _components(group: str, names: list[str], config_dir: Path | None) -> Iterator[tuple[str, Any]]:
+    """Option names and the components of each of their variants."""
     from bench.engine.components import CORE_PACKAGES, build
     from bench.engine.config import compose_grid
 
@@ -58,7 +73,7 @@ def _classes(group: str, names: list[str], config_dir: Path | None) -> Iterator[
             build({k: v for k, v in layer.items() if k != "prior"}, option.where, packages)
             for layer in option.layers
         ]
-        yield option.name, parts
+        yield option.file, parts
 
 
 _HEADS: dict[str, Sequence[str]] = {
@@ -102,8 +117,7 @@ def _defense(parts: list[Any]) -> tuple[str, ...]:
 def _attack(parts: list[Any]) -> tuple[str, ...]:
     attack = parts[0]
     works = ", ".join(sorted(attack.modalities))
-    adapts = ", ".join(attack.adaptive_to) or "-"
-    return attack.goal, attack.access, works, adapts, attack.paper
+    return attack.goal, attack.access, works, ", ".join(attack.adaptive_to), attack.paper
 
 
 _ROWS = {"datasets": _dataset, "models": _model, "defenses": _defense, "attacks": _attack}

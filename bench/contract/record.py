@@ -119,7 +119,7 @@ class Budget(_Frozen):
 
 
 class Scored(_Frozen):
-    """Leakage on the common scale (DESIGN 6, PROTOCOL 2.0)."""
+    """Leakage on the common scale (PROTOCOL 2.0)."""
 
     metric: str
     value: float

@@ -1,4 +1,4 @@
-"""Every defense file: nothing at zero strength, something at its defaults (FIELD 2, defect 14)."""
+"""Every defense file: nothing at zero strength, something at its defaults."""
 
 from __future__ import annotations
 
