@@ -10,6 +10,9 @@ import pytest
 
 CONF = Path(__file__).parent / "conf"
 
+# One thread, as a task has: before anything imports BLAS.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Ray and MLflow must not report home, and no test may find a cluster of somebody else's.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -74,8 +74,11 @@ def execute(task: Task) -> Done:
             sys.path.append(entry)
     try:
         import torch
+        from threadpoolctl import threadpool_limits
 
         torch.set_num_threads(task.threads)
+        # BLAS and OpenMP too: they decide speed and the order of sums, hence the last digits.
+        threadpool_limits(task.threads)
         device = "cuda" if task.gpus > 0 else "cpu"
         from bench.engine.stages import Site, run
         from bench.engine.store import decode, encode, read
