@@ -29,8 +29,8 @@ class Freezing(TrainingDefense):
     """
 
     layers: int | None = 1
-    epochs: int = 10
-    batch_size: int = 16
+    epochs: int = 15
+    batch_size: int = 32
     lr: float = 1e-3
 
     adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
