@@ -101,7 +101,7 @@ def climb_scores(
     z = bank[best].flatten(0, 1).clone()
 
     n, ceiling = len(z), -math.log(floor) - 1e-4
-    reach = torch.full((n, 1, 1), radius, device=z.device)
+    reach = torch.full((n, 1, 1), float(radius), device=z.device)
     first, second = torch.zeros_like(z), torch.zeros(n, 1, device=z.device)
     flat = torch.ones(n, dtype=torch.bool, device=z.device)
     quality = start.gather(0, best).flatten()
@@ -185,13 +185,14 @@ def repel_boundary(
     expand_at: float,
     patience: int,
     clamp: float,
+    normalise: bool,
     rounds: int,
     rng: torch.Generator,
 ) -> Found:
     """Boundary repulsion, BREP-MI (Kahla et al., CVPR 2022, Algorithm 1).
 
     Around a latent of the class, ``points`` unit directions are probed at radius R. The latent
-    moves by ``min(R / 3, 3)`` times minus the mean of the directions that leave the class; a move
+    moves by ``min(R / 3, 3)`` against the mean of the directions that leave the class; a move
     that would itself leave the class is not made. Once enough probes stay inside, the latent is
     kept and R grows. The last latent kept before a growth is the answer.
 
@@ -209,6 +210,9 @@ def repel_boundary(
             votes +1 and -1 to exceed 0.75, that is a share of 0.875.
         patience: most moves at one radius.
         clamp: bound of every coordinate of a latent.
+        normalise: move by the mean direction's unit vector. The authors' code moves by the mean
+            itself, short where few probes leave, and needs several times the queries for the same
+            radius.
         rounds: further rounds of ever wider samples for classes that had no start.
         rng: of starts and directions.
 
@@ -220,7 +224,7 @@ def repel_boundary(
     rows = classes.repeat(restarts)
     z, started = _starts(exposure, latent, bank, classes, restarts, clamp, rounds, rng)
     kept, n = z.clone(), len(z)
-    reach = torch.full((n,), radius, device=z.device)
+    reach = torch.full((n,), float(radius), device=z.device)
     held = torch.zeros(n, device=z.device)
     waited = torch.zeros(n, dtype=torch.int64, device=z.device)
     reasons = ["steps" if ok else "no_start" for ok in started.tolist()]
@@ -241,7 +245,10 @@ def repel_boundary(
         outside = (named != rows[active].unsqueeze(1)).to(u.dtype)
         grown = 1 - outside.mean(1) > expand_at
         kept[active[grown]], held[active[grown]] = here[grown], reach[active[grown]]
-        move = -(outside.unsqueeze(2) * u).mean(1) * (far / 3).clamp(max=3)
+        away = -(outside.unsqueeze(2) * u).mean(1)
+        if normalise:
+            away = away / away.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        move = away * (far / 3).clamp(max=3)
         moved = (here + move).clamp(-clamp, clamp)
         stays = ask(exposure.labels, latent, moved) == rows[active]
         z[active] = torch.where(stays.unsqueeze(1), moved, here)

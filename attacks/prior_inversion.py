@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attacks.latent import Latent, best_restart, last_fifth, objective, require_classes, within
 from attacks.latent_search import Found, climb_scores, repel_boundary
@@ -23,8 +24,8 @@ from bench.contract import (
 from bench.contract.exposure import Access
 
 LOSSES = ("cross_entropy", "logit", "margin")
-STEPS = {"weights": 150, "scores": 24, "labels": 100}
-RATES = {"weights": 0.05, "scores": 0.3, "labels": 0.0}
+STEPS = {"weights": 150, "scores": 40, "labels": 60}
+RATES = {"weights": 0.1, "scores": 0.3, "labels": 0.0}
 RADII = {"weights": 0.0, "scores": 4.0, "labels": 2.0}
 TRAINING_DEFENSES = ("freezing", "dropout", "weight_decay", "dp_sgd")
 RELEASE_DEFENSES = ("label_only", "top_k", "rounding")
@@ -47,19 +48,24 @@ class PriorInversion(Attack):
         loss: ``cross_entropy``, ``logit`` (with LOMMA's penalty on features) or ``margin``; by
             weights only, the others use what they see: the margin of log scores, or the label.
         restarts: runs per class; the one with the best attacker-visible signal is returned.
-        steps: null: 150 by weights, 24 by scores, 100 by labels.
-        learning_rate: of Adam, decayed to 0 by a half cosine; null: 0.05 by weights, 0.3 by
+        steps: null: 150 by weights, 40 by scores, 60 by labels.
+        learning_rate: of Adam, decayed to 0 by a half cosine; null: 0.1 by weights, 0.3 by
             scores. Boundary repulsion has its own step.
         prior_weight: weight of ``|z|^2 / 2``, against a loss of unit spread.
         feature_weight: LOMMA's lambda, for ``logit``.
+        jitter: weights: pixels by which the image is randomly shifted at each step (PLG-MI
+            augments too): what only one pixel grid sees is noise, not the person.
         samples: prior samples tried as starts, beside the public images (queries count).
-        probes: per step: antithetic pairs by scores, points on the sphere by labels (N).
+        probes: queries per step, even: antithetic pairs by scores, points on the sphere by labels
+            (N).
         radius: of the probes, in standard deviations; null: 4 by scores, 2 by labels (R0).
         expansion: factor by which the radius grows.
         expand_at: share of probes in the class (labels) or at the ceiling (scores) above which it
             grows.
         patience: labels: most moves at one radius.
         clamp: labels: bound of a latent's coordinates.
+        normalise: labels: move by a unit vector; false: by the mean direction itself, as the
+            authors' code does.
         rounds: labels: further rounds of samples for classes without a start.
     """
 
@@ -68,8 +74,9 @@ class PriorInversion(Attack):
     restarts: int = 1
     steps: int | None = None
     learning_rate: float | None = None
-    prior_weight: float = 0.01
+    prior_weight: float = 0.003
     feature_weight: float = 1.0
+    jitter: int = 1
     samples: int = 500
     probes: int = 32
     radius: float | None = None
@@ -77,6 +84,7 @@ class PriorInversion(Attack):
     expand_at: float = 0.875
     patience: int = 1000
     clamp: float = 1.5
+    normalise: bool = True
     rounds: int = 4
 
     goal = "class_representative"
@@ -98,8 +106,8 @@ class PriorInversion(Attack):
             self.loss in LOSSES,
             f"PriorInversion.loss is '{self.loss}'; allowed: {', '.join(LOSSES)}.",
         )
-        for name in ("restarts", "steps", "probes", "patience", "samples", "rounds"):
-            value, least = getattr(self, name), 0 if name in ("samples", "rounds") else 1
+        for name in ("restarts", "steps", "probes", "patience", "samples", "rounds", "jitter"):
+            value, least = getattr(self, name), 0 if name in ("samples", "rounds", "jitter") else 1
             require(
                 value is None or value >= least,
                 f"PriorInversion.{name} is {value}; give a whole number of at least {least}.",
@@ -113,6 +121,10 @@ class PriorInversion(Attack):
         for name in ("prior_weight", "feature_weight"):
             value = getattr(self, name)
             require(value >= 0, f"PriorInversion.{name} is {value}; give 0 or more.")
+        require(
+            self.probes % 2 == 0,
+            f"PriorInversion.probes is {self.probes}; give an even number: they come in pairs.",
+        )
         require(
             self.expansion > 1,
             f"PriorInversion.expansion is {self.expansion}; give a factor above 1.",
@@ -153,13 +165,14 @@ class PriorInversion(Attack):
             found = self._descend(exposure.network(), latent, bank, classes, steps, rate, rng)
         elif self.access == "scores":
             found = climb_scores(
-                exposure, latent, bank, classes, self.restarts, steps, self.probes, radius, rate,
-                self.prior_weight, self.expansion, self.expand_at, rng,
+                exposure, latent, bank, classes, self.restarts, steps, self.probes // 2, radius,
+                rate, self.prior_weight, self.expansion, self.expand_at, rng,
             )  # fmt: skip
         else:
             found = repel_boundary(
                 exposure, latent, bank, classes, self.restarts, steps, self.probes, radius,
-                self.expansion, self.expand_at, self.patience, self.clamp, self.rounds, rng,
+                self.expansion, self.expand_at, self.patience, self.clamp, self.normalise,
+                self.rounds, rng,
             )  # fmt: skip
         if not bool(torch.isfinite(found.z).all()):
             raise DivergedError(
@@ -204,7 +217,8 @@ class PriorInversion(Attack):
         trace: list[Tensor] = []
 
         def total() -> Tensor:
-            loss = objective(network(latent.decode(z)), self.loss).gather(1, own).squeeze(1)
+            logits = network(shifted(latent.decode(z), self.jitter, rng))
+            loss = objective(logits, self.loss).gather(1, own).squeeze(1)
             if self.loss == "logit":
                 drift = (head.value - usual).square().flatten(1).mean(1)
                 loss = loss + self.feature_weight * drift
@@ -221,6 +235,15 @@ class PriorInversion(Attack):
             quality = -total()
         reasons = ["steps"] * len(own)
         return Found(z.detach(), quality, reasons, torch.stack(trace), z.new_zeros(len(own)))
+
+
+def shifted(x: Tensor, pixels: int, rng: torch.Generator) -> Tensor:
+    """Images ``[n, c, h, w]``, all moved by the same random offset of up to ``pixels`` each way."""
+    if pixels == 0:
+        return x
+    down, right = torch.randint(2 * pixels + 1, (2,), generator=rng, device=rng.device).tolist()
+    padded = F.pad(x, (pixels,) * 4, mode="replicate")
+    return padded[:, :, down : down + x.shape[2], right : right + x.shape[3]]
 
 
 class _HeadInput:
