@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from bench.cli.words import overrides
+from bench.contract.record import TrialRecord
+
+_REASONS = 5
 
 _HELP = """Run a suite: train, attack, record, publish the boards.
 
@@ -41,11 +46,11 @@ def command(words: tuple[str, ...], config_dir: Path | None, rerun: str | None) 
         words = (*words, f"rerun={rerun}")
     grid, plan = prepare(words, config_dir)
     if plan.skipped:
-        click.echo(
-            f"{sum(plan.skipped.values())} cells are left out ('invbench plan' says why); "
-            f"{_absent(plan.skipped)}",
-            err=True,
-        )
+        cells = sum(plan.skipped.values())
+        click.echo(f"{cells} cells are left out; 'invbench plan' says why.", err=True)
+        for what, reason in plan.skipped:
+            if " x " not in what:
+                click.echo(f"{what}: {reason}.", err=True)
     done = execute(grid, plan, config_dir)
     page = publish(done)
     out = done.outcome
@@ -57,12 +62,20 @@ def command(words: tuple[str, ...], config_dir: Path | None, rerun: str | None) 
         f"{out.cached} cached; "
         f"{time.monotonic() - started:.1f} s; report {page or 'not written: no trial has ended'}"
     )
+    _say_failures(out.records)
     if out.interrupted:
         sys.exit(130)
     sys.exit(1 if bad or out.count("skipped") else 0)
 
 
-def _absent(skipped: object) -> str:
-    assert isinstance(skipped, dict)
-    missing = [f"{what}: {reason}" for what, reason in skipped if " x " not in what]
-    return "; ".join(missing) + "." if missing else "no data is missing."
+def _say_failures(records: Sequence[TrialRecord]) -> None:
+    """Every reason once, with the number of trials it cost."""
+    reasons = Counter(
+        f"{r.error.type}: {r.error.message}" if r.error.type != "Upstream" else r.error.message
+        for r in records
+        if r.error is not None
+    )
+    for reason, count in reasons.most_common(_REASONS):
+        click.echo(f"  {count} trials: {reason}", err=True)
+    if reasons:
+        click.echo("'invbench show TRIAL' tells more; '--rerun failed' tries again.", err=True)

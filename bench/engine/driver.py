@@ -208,7 +208,8 @@ class Driver:
         for kind in KINDS:
             for key in self.store.failures(kind) & todo:
                 found = self.store.failure(kind, key)
-                if found is not None and found["status"] != "cancelled":
+                # A user's mistake (a missing file, say) may have been mended since.
+                if found is not None and found["error"]["type"] != UserError.__name__:
                     self._settle_failure(
                         key, found["status"], Failure(**found["error"]), found["created_utc"]
                     )
@@ -328,7 +329,9 @@ class Driver:
         self._failed[key] = (status, failure, created)
         upstream = Failure(
             type="Upstream",
-            message=f"{self.plan.nodes[key].label} ended in {status}: {failure.message}",
+            message=failure.message
+            if failure.type == "Upstream"
+            else f"{self.plan.nodes[key].label} ended in {status}: {failure.message}",
             node=failure.node or key,
         )
         for child in self._children[key]:
