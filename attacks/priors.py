@@ -45,7 +45,7 @@ class PcaPrior(Prior):
         x = public.flatten(1).to(device, torch.float64)
         mean = x.mean(0)
         _, sigma, rows = torch.linalg.svd(x - mean, full_matrices=False)
-        keep = min(self.components, int((sigma > 1e-9 * sigma[0]).sum()))
+        keep = min(self.components, int((sigma > 1e-6 * sigma[0]).sum()))
         rows, sigma = rows[:keep], sigma[:keep] / (len(x) - 1) ** 0.5
         peak = rows.gather(1, rows.abs().argmax(1, keepdim=True))
         basis = rows * peak.sign() * sigma.unsqueeze(1)

@@ -85,8 +85,11 @@ def _fit_cnn(train: Split, n_classes: int, seed: int, device: str) -> EvaluatorN
     rng = generator(seed)
     x, y = train.x.to(device), train.y.to(device)
     steps = _STEPS * max(1, -(-len(x) // 200))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    cuda = torch.device(device).type == "cuda"
+    with torch.random.fork_rng(devices=[torch.device(device)] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed_all(seed)
         net = EvaluatorNet(x.shape[1], n_classes).to(device)
         optimiser = torch.optim.AdamW(net.parameters(), _LR, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LR, total_steps=steps)
@@ -146,9 +149,10 @@ def match(x: Tensor, gallery: Split, mean: Tensor, n_classes: int) -> Tensor:
 def network(tensors: Mapping[str, Tensor]) -> EvaluatorNet:
     """The fitted convolutional evaluator, in evaluation mode."""
     state = {k.removeprefix("cnn."): v for k, v in tensors.items() if k.startswith("cnn.")}
-    net = EvaluatorNet(state["body.0.0.weight"].shape[1], len(state["head.bias"]))
-    net = net.to(state["head.bias"].device)
-    net.load_state_dict(state, strict=True)
+    # On the meta device nothing is initialised, so no global random number is drawn.
+    with torch.device("meta"):
+        net = EvaluatorNet(state["body.0.0.weight"].shape[1], len(state["head.bias"]))
+    net.load_state_dict(state, strict=True, assign=True)
     return net.eval()
 
 
