@@ -57,11 +57,21 @@ class Latent:
         return (x - self.mean).flatten(1) @ (basis / basis.square().sum(1, keepdim=True)).T
 
     def bank(self, public: Tensor, samples: int, rng: torch.Generator) -> Tensor:
-        """Candidate starting points: the mean, then prior samples and public images, shuffled."""
+        """Candidate starts, shuffled: the mean first, then prior samples and public images.
+
+        Args:
+            public: images ``[n, *shape]``; at most ``samples`` of them are taken.
+            samples: number of prior samples.
+            rng: of the samples, the choice and the order.
+
+        Returns:
+            ``[m, k]``, m at most ``2 * samples + 1``.
+        """
         drawn = torch.randn(samples, self.size, generator=rng, device=rng.device)
-        z = torch.cat([drawn, self.encode(public)])
+        order = torch.randperm(len(public), generator=rng, device=rng.device)[:samples]
+        z = torch.cat([drawn, self.encode(public[order])])
         z = z[torch.randperm(len(z), generator=rng, device=rng.device)]
-        return torch.cat([torch.zeros_like(z[:1]), z])
+        return torch.cat([torch.zeros_like(self.basis.flatten(1)[:, :1]).T, z])
 
 
 def within(z: Tensor, radius: float) -> Tensor:

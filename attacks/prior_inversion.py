@@ -55,7 +55,7 @@ class PriorInversion(Attack):
         feature_weight: LOMMA's lambda, for ``logit``.
         jitter: weights: pixels by which the image is randomly shifted at each step (PLG-MI
             augments too): what only one pixel grid sees is noise, not the person.
-        samples: prior samples tried as starts, beside the public images (queries count).
+        samples: prior samples tried as starts, beside as many public images (queries count).
         probes: queries per step, even: antithetic pairs by scores, points on the sphere by labels
             (N).
         radius: of the probes, in standard deviations; null: 4 by scores, 2 by labels (R0).

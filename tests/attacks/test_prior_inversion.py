@@ -17,9 +17,9 @@ from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs,
 
 PRIVATE = photographs(PEOPLE, 4, seed=1)
 WEIGHTS: list[dict[str, Any]] = [
-    {"loss": "cross_entropy"},
+    {"loss": "cross_entropy", "jitter": 0},
     {"loss": "logit", "jitter": 0},
-    {"loss": "margin"},
+    {"loss": "margin", "jitter": 0},
     {"loss": "margin", "restarts": 3},
 ]
 
@@ -62,7 +62,8 @@ def test_weights_name_the_person(options: dict[str, Any]) -> None:
     assert (nearest(out.values) == torch.arange(PEOPLE)).sum() >= PEOPLE - spared
     assert exposure.meter.queries == 0
     assert exposure.meter.backward_passes == 150 * PEOPLE * attack.restarts
-    assert abs(out.info["improvement_last_fifth"]) < 0.05
+    if attack.jitter == 0:
+        assert abs(out.info["improvement_last_fifth"]) < 0.01
     assert out.info["steps"] == 150
     assert max(out.info["norm"]) <= math.sqrt(8) + 1e-4
 
