@@ -47,7 +47,7 @@ class Trial:
         nodes: ``data``, ``evaluator``, ``target``, ``utility``, ``attack`` to identities.
         baselines: name to attack node of every no-model attacker with the same goal.
         info: what the record says of the components; no part of any identity.
-        flags: known before anything has run: ``no_effect``, ``non_adaptive``.
+        flags: known before anything has run: ``no_effect``.
     """
 
     id: str

@@ -24,9 +24,6 @@ from bench.contract.record import (
 from bench.engine.graph import Trial
 from bench.metrics.leakage import leakage, member_gap
 
-STRAW_MAN_MARGIN = 0.02
-"""An undefended utility this far below scikit-learn's makes a straw man (PROTOCOL 2.5)."""
-
 
 def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
     """The record of a trial whose nodes are all done.
@@ -43,12 +40,6 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
     flags = list(trial.flags)
     if scored.L is None:
         flags.append("no_headroom")
-    if (
-        not trial.info["defense"]["layers"]
-        and utility.reference is not None
-        and utility.value < utility.reference - STRAW_MAN_MARGIN
-    ):
-        flags.append("straw_man")
     env = dict(part["attack"]["env"])
     git = env.get("git", {})
     if git.get("dirty"):
