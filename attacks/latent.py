@@ -137,9 +137,9 @@ def objective(logits: Tensor, loss: str) -> Tensor:
 
     Args:
         logits: ``[n, n_classes]``; logarithms of scores do as well, up to a constant per row.
-        loss: ``cross_entropy``; ``logit``, minus the class's logit (Nguyen et al., CVPR 2023,
-            eq. 4); ``margin``, the largest other logit minus the class's (Yuan et al., AAAI 2023,
-            eq. 6).
+        loss: ``cross_entropy``; ``logit``, minus the class's logit (Nguyen et al.,
+            CVPR 2023); ``margin``, the largest other logit minus the class's (Yuan et al.,
+            AAAI 2023).
 
     Returns:
         ``[n, n_classes]``.

@@ -189,7 +189,7 @@ def repel_boundary(
     rounds: int,
     rng: torch.Generator,
 ) -> Found:
-    """Boundary repulsion, BREP-MI (Kahla et al., CVPR 2022, Algorithm 1).
+    """Boundary repulsion, BREP-MI (Kahla et al., CVPR 2022).
 
     Around a latent of the class, ``points`` unit directions are probed at radius R. The latent
     moves by ``min(R / 3, 3)`` against the mean of the directions that leave the class; a move

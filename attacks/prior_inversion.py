@@ -92,8 +92,8 @@ class PriorInversion(Attack):
     accesses = ("weights", "scores", "labels")
     knowledge = frozenset({"K1", "K4"})
     paper = (
-        "PCA-prior stand-in for Zhang et al., CVPR 2020; losses: Nguyen et al., CVPR 2023, eq. 4 "
-        "and Yuan et al., AAAI 2023, eq. 6; labels: Kahla et al., CVPR 2022, Algorithm 1"
+        "PCA-prior stand-in for Zhang et al., CVPR 2020; losses: Nguyen et al., CVPR 2023 "
+        "and Yuan et al., AAAI 2023; labels: Kahla et al., CVPR 2022"
     )
     adaptive_to = (*TRAINING_DEFENSES, *RELEASE_DEFENSES)
 
