@@ -178,7 +178,7 @@ class ToyAttack(Attack):
         assert partial is not None and sensitive is not None
         candidates = sensitive.candidates(partial.x)
         n, v, d = candidates.shape
-        if self.access == "none":
+        if self.access == "none" or self.does == "idle":
             return Reconstruction(torch.rand(n, v, generator=generator(seed)))
         if self.access == "weights":
             scores = torch.softmax(exposure.network()(candidates.reshape(n * v, d)), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -71,6 +72,8 @@ def cli() -> None:
 
 def main() -> Any:
     """Entry point: a user's mistake is one sentence and exit code 2."""
+    # A user's own package may lie where the command is given, as with `python -m`.
+    sys.path.append(str(Path.cwd()))
     try:
         return cli(prog_name="invbench", standalone_mode=False)
     except UserError as error:

@@ -49,7 +49,7 @@ def check(
         kind = {"dataset": Dataset, "model": Model, "defense": Defense, "attack": Attack}[group]
         for part in parts:
             yield (
-                f"{option.name}: is a {kind.__name__}",
+                f"{option.name}: subclasses {kind.__name__}",
                 isinstance(part, kind),
                 f"{type(part).__name__} must subclass bench.contract.{kind.__name__}",
             )
