@@ -208,11 +208,21 @@ class Driver:
         for kind in KINDS:
             for key in self.store.failures(kind) & todo:
                 found = self.store.failure(kind, key)
-                # A user's mistake (a missing file, say) may have been mended since.
-                if found is not None and found["error"]["type"] != UserError.__name__:
+                if found is not None and self._stands(found):
                     self._settle_failure(
                         key, found["status"], Failure(**found["error"]), found["created_utc"]
                     )
+
+    def _stands(self, failed: Mapping[str, Any]) -> bool:
+        """Whether a recorded failure is final."""
+        # A user's mistake (a missing file, say) may have been mended since.
+        if failed["error"]["type"] == UserError.__name__:
+            return False
+        # The driver may have been killed between a worker's death and the next attempt.
+        return not self._retried(str(failed["status"]), int(failed["attempt"]))
+
+    def _retried(self, status: str, attempt: int) -> bool:
+        return status in _RETRIED and attempt <= self.settings.retries
 
     def _loop(self) -> None:
         while self._ready or self._running:
@@ -306,7 +316,7 @@ class Driver:
             failure = Failure(**dict(done.failure or {"type": "Unknown", "message": "no reason"}))
             record["error"] = failure.model_dump()
             self.store.put_failure(node.kind, key, record)
-            if done.status in _RETRIED and attempt <= self.settings.retries:
+            if self._retried(done.status, attempt):
                 heapq.heappush(self._ready, (self._rank[key], key))
                 return
             self._settle_failure(

@@ -13,11 +13,14 @@ ALL = "attack=[toy,toy_raise,toy_diverge]"
 
 
 @pytest.fixture
-def go(toy_words: Callable[..., list[str]], toy_conf: Path) -> Callable[..., Execution]:
+def go(
+    toy_words: Callable[..., list[str]], toy_conf: Path, tmp_path: Path
+) -> Callable[..., Execution]:
     def run(*words: str, backend: str = "local") -> Execution:
         grid, plan = prepare(toy_words(*words, backend=backend), toy_conf)
         return execute(grid, plan, toy_conf)
 
+    run.words, run.conf, run.store = toy_words(), toy_conf, tmp_path / "store"
     return run
 
 
@@ -98,6 +101,23 @@ def test_rerun_all_computes_everything_again_to_the_same_records(go) -> None:
 def test_requests_that_can_never_be_met_are_refused_before_anything_starts(go) -> None:
     with pytest.raises(UserError, match=r"resources.attack.*8 CPUs.*has 2 CPUs and 0 GPUs"):
         go("resources.default.num_cpus=8", "backend.isolate=true", "backend.num_cpus=2")
+
+
+def test_a_crash_that_was_to_be_retried_does_not_stand(go) -> None:
+    words = ("seeds=1", "attack=[toy]", "defense=[none]")
+    plan = prepare([*go.words, *words], go.conf)[1]
+    node = next(n for n in plan.nodes.values() if n.kind == "target")
+    store = Store(go.store)
+    record = {
+        "label": node.label,
+        "status": "crashed",
+        "attempt": 1,
+        "created_utc": "2026-01-01T00:00:00+00:00",
+        "error": {"type": "WorkerCrashed", "message": "the driver died before it tried again"},
+    }
+    store.put_failure("target", node.id, record)
+    assert go(*words, "retries=0").outcome.count("skipped") == 2
+    assert go(*words).outcome.count("done") == 2
 
 
 @pytest.mark.slow
