@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.popularity import popularity
+from attacks.segments import popularity
 from bench.contract import (
     Access,
     Attack,

@@ -58,3 +58,14 @@ def likelihood(scores: Tensor, y: Tensor) -> Tensor:
     )
     p = torch.where(withheld, left, p)
     return p.gather(2, y.view(-1, 1, 1).expand(-1, p.shape[1], 1)).squeeze(2)
+
+
+def cases(right: Tensor) -> dict[str, float]:
+    """Share of victims in each case of Mehnaz et al.
+
+    Args:
+        right: bool ``[n, n_values]``, whether the value makes the target predict the true label.
+    """
+    n = right.sum(1)
+    shares = (n == 1, n > 1, n == 0)
+    return {f"case_{i}": float(share.double().mean()) for i, share in enumerate(shares, 1)}

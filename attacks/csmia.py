@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from attacks.candidates import ask_scores, attacked
+from attacks.candidates import ask_scores, attacked, cases
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, generator, require
 
 
@@ -54,14 +54,3 @@ class CSMIA(Attack):
         ties = torch.rand(signed.shape, generator=generator(seed), dtype=torch.float64)
         values = signed + 1e-9 * ties.to(signed.device)
         return Reconstruction(values, cases(right))
-
-
-def cases(right: torch.Tensor) -> dict[str, float]:
-    """Share of victims in each case of Mehnaz et al.
-
-    Args:
-        right: bool ``[n, n_values]``, whether the value makes the target predict the true label.
-    """
-    n = right.sum(1)
-    shares = (n == 1, n > 1, n == 0)
-    return {f"case_{i}": float(share.double().mean()) for i, share in enumerate(shares, 1)}

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from sklearn.ensemble import RandomForestClassifier
 
-from attacks.candidates import ask_labels, attacked
-from attacks.csmia import cases
+from attacks.candidates import ask_labels, attacked, cases
 from attacks.imputers import known_features
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
 

@@ -26,6 +26,20 @@ def test_attacks_and_defenses_import_the_contract_and_no_other_part_of_bench() -
                 assert allowed, f"{path.name} imports {name}"
 
 
+def test_no_attack_imports_another() -> None:
+    # Helpers are shared, attacks are not: editing one re-runs that one only.
+    entries = {
+        path.stem
+        for path in ROOT.glob("attacks/*.py")
+        if "(Attack)" in path.read_text(encoding="utf-8")
+    }
+    assert len(entries) > 5
+    for path in ROOT.glob("attacks/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("attacks."):
+                assert node.module.split(".")[1] not in entries, f"{path.name}: {node.module}"
+
+
 def test_files_stay_readable() -> None:
     for path in ROOT.rglob("*.py"):
         if ".venv" not in path.parts:

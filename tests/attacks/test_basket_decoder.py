@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from attacks.basket_decoder import BasketDecoder, _encoder, mean_f1
-from attacks.popularity import Popularity, popularity
+from attacks.popularity import Popularity
+from attacks.segments import popularity
 from bench.contract import Access, Card, Exposure, Knowledge, Split, UserError, generator
 
 N_ITEMS, N_CLASSES = 40, 4
