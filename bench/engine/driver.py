@@ -227,8 +227,13 @@ class Driver:
     def _loop(self) -> None:
         while self._ready or self._running:
             self._launch()
-            for key, done in self.backend.poll(_POLL_S):
-                self._finish(key, done)
+            ended = [
+                (key, done, *self._running.pop(key)) for key, done in self.backend.poll(_POLL_S)
+            ]
+            # Workers go on while the driver writes.
+            self._launch()
+            for item in ended:
+                self._finish(*item)
             self._late()
             for listener in self.listeners:
                 listener.tick(len(self._running))
@@ -280,16 +285,16 @@ class Driver:
         if not self.backend.enforces_deadlines:
             return
         now = time.monotonic()
-        for key, (started, _) in list(self._running.items()):
+        for key, (started, attempt) in list(self._running.items()):
             limit = self.settings.timeout(self.plan.nodes[key].kind)
             if now - started > limit:
                 self.backend.cancel(key)
                 message = f"Stopped after {limit:g} s; raise timeout_s.{self.plan.nodes[key].kind}."
-                self._finish(key, lost("Timeout", message, "timeout"))
+                del self._running[key]
+                self._finish(key, lost("Timeout", message, "timeout"), started, attempt)
 
     # ------------------------------------------------------------ after a node
-    def _finish(self, key: str, done: Done) -> None:
-        started, attempt = self._running.pop(key)
+    def _finish(self, key: str, done: Done, started: float, attempt: int) -> None:
         node = self.plan.nodes[key]
         seconds = done.seconds or time.monotonic() - started
         record = {
