@@ -39,10 +39,13 @@ class Ray:
         # Set before Ray starts: no usage reports, no GPU seen by a task that was granted none.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+        local = options.address == "local"
+        if not local and _has_token():
+            # Ray shows a token to the cluster it finds itself, not to one named by address.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
         self._ray = ray
-        local = options.address == "local"
         arguments: dict[str, Any] = {"address": options.address}
         if local:
             arguments |= {
@@ -62,7 +65,8 @@ class Ray:
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise UserError(
                 f"Ray cluster '{options.address}' cannot be reached ({_short(error)}); start one "
-                f"with 'ray start --head', or use backend.address=local or backend=local."
+                f"with 'ray start --head' (RAY_AUTH_TOKEN must hold its token), or use "
+                f"backend.address=local or backend=local."
             ) from error
         nodes = [n for n in ray.nodes() if n["Alive"]]
         shared = len(nodes) == 1 if options.shared_store == "auto" else options.shared_store
@@ -150,6 +154,11 @@ def _knock(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _has_token() -> bool:
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    return "RAY_AUTH_TOKEN" in os.environ or Path(path).is_file()
 
 
 def _remote(task: Task, roles: list[str], *blobs: Any) -> Done:
