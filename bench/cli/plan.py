@@ -44,8 +44,8 @@ def command(words: tuple[str, ...], config_dir: Path | None, trials: bool, confi
         click.echo("\nLeft out:")
         for (what, reason), count in sorted(plan.skipped.items()):
             click.echo(f"  {count:5} {what}: {reason}")
-    seconds, unknown = expected([plan.nodes[k] for k in work.todo], history(store))
     if work.todo:
+        seconds, unknown = expected([plan.nodes[k] for k in work.todo], history(store))
         click.echo(
             f"\nTime: {duration(seconds)} of work on one CPU by earlier records"
             + (f", and {unknown} nodes of which none are recorded yet." if unknown else ".")

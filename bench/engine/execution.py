@@ -133,7 +133,14 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
     backend = open_backend(settings) if work.todo else _nothing()
     started = time.monotonic()
     sink: BackgroundSink | None = None
-    display = Display(plan, work.todo, len(plan.trials), log, settings.progress, history(store))
+    display = Display(
+        plan,
+        work.todo,
+        len(plan.trials),
+        log,
+        settings.progress,
+        history(store) if work.todo else {},
+    )
     try:
         beat = _Heartbeat(store, manifest, display)
         listeners: list[Listener] = [display, beat]

@@ -45,12 +45,7 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
     if git.get("dirty"):
         flags.append("dirty")
     return TrialRecord(
-        protocol_version=PROTOCOL_VERSION,
-        benchmark_version=__version__,
-        trial_id=trial.id,
-        cell=trial.cell,
-        goal=trial.goal,
-        access=trial.access,
+        **_head(trial),
         status="done",
         data=_data(trial, out["data"]),
         target=Target(
@@ -77,7 +72,6 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
             score_s=out["attack"]["score_s"],
             peak_rss_mb=env.pop("peak_rss_mb", None),
         ),
-        nodes=dict(trial.nodes),
         env=env,
         created_utc=max(node["created_utc"] for node in part.values()),
     )
@@ -88,21 +82,27 @@ def unfinished(
 ) -> TrialRecord:
     """The record of a trial that did not end in ``done``: a failure is a result."""
     return TrialRecord(
-        protocol_version=PROTOCOL_VERSION,
-        benchmark_version=__version__,
-        trial_id=trial.id,
-        cell=trial.cell,
-        goal=trial.goal,
-        access=trial.access,
+        **_head(trial),
         status=status,
         error=failure,
         data=_data(trial, facts),
         defense=DefenseInfo(**trial.info["defense"]),
         attack=AttackInfo(**trial.info["attack"]),
         flags=list(trial.flags),
-        nodes=dict(trial.nodes),
         created_utc=created_utc,
     )
+
+
+def _head(trial: Trial) -> dict[str, Any]:
+    return {
+        "protocol_version": PROTOCOL_VERSION,
+        "benchmark_version": __version__,
+        "trial_id": trial.id,
+        "cell": trial.cell,
+        "goal": trial.goal,
+        "access": trial.access,
+        "nodes": dict(trial.nodes),
+    }
 
 
 def _data(trial: Trial, data: Mapping[str, Any]) -> Data:
