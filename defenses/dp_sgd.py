@@ -72,6 +72,8 @@ class DpSgd(TrainingDefense):
     poisson_sampling: bool = True
     epsilon_total_basis: Literal["single_run", "public_tuning", "not_accounted"] = "not_accounted"
 
+    # A trusted curator clips and adds noise: what single clients share with it is not protected.
+    covers = frozenset({"labels", "scores", "weights"})
     adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
     paper = "Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang, CCS 2016, algorithm 1"
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": None, "noise_multiplier": None}

@@ -38,7 +38,7 @@ from bench.contract.errors import (
     nearest,
     require,
 )
-from bench.contract.exposure import ACCESS_ORDER, Access, Exposure, Meter, at_least
+from bench.contract.exposure import ACCESS_ORDER, Access, Exposure, Federation, Meter, at_least
 from bench.contract.seeding import generator, seed
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "Defense",
     "DivergedError",
     "Exposure",
+    "Federation",
     "FitReport",
     "Goal",
     "Knowledge",

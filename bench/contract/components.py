@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contract.data import Card, Goal, Modality, Split, Splits, Victims
-from bench.contract.exposure import Access, Exposure, at_least
+from bench.contract.exposure import Access, Exposure, Federation, at_least
 
 
 # ---------------------------------------------------------------- models and training
@@ -206,7 +206,7 @@ class Defense(ABC):
 class TrainingDefense(Defense):
     """A defense that changes what is trained: every hook has a do-nothing default."""
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "gradients"})
 
     def sanitize(self, train: Split, context: TrainingContext) -> Split:
         """Change the training records."""
@@ -225,6 +225,18 @@ class TrainingDefense(Defense):
     ) -> FitReport:
         """Train in place. At most one defense of a stack overrides this."""
         return context.trainer.fit(network, train, recipe, context.seed)
+
+    def share(self, update: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
+        """What a client shares instead of its update (federated training).
+
+        Applied to every step of the target's own training and to the updates that an attacker
+        with ``gradients`` observes.
+
+        Args:
+            update: by parameter name, one client's, in units of a gradient.
+            rng: of the defense's noise, on the update's device.
+        """
+        return update
 
 
 class ReleaseDefense(Defense):
@@ -265,6 +277,7 @@ class Knowledge:
             scores ``[n, n_classes]`` or labels int64 ``[n]``.
         victim_labels: output-reconstruction goal: the victims' published labels int64 ``[n]``,
             for the label-aware baseline.
+        federation: gradient-reconstruction goal: the protocol the clients follow.
         prior: tensors of the attack's fitted prior.
     """
 
@@ -276,6 +289,7 @@ class Knowledge:
     partial: Split | None = None
     observed: Tensor | None = None
     victim_labels: Tensor | None = None
+    federation: Federation | None = None
     prior: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -299,13 +313,17 @@ class Reconstruction:
     Attributes:
         values: per goal: ``class_representative`` one record per target class ``[t, *shape]``;
             ``attribute`` a score per candidate value ``[n, n_values]``, larger is likelier;
-            ``output_reconstruction`` a score per item ``[n, n_items]``, larger is likelier.
+            ``output_reconstruction`` a score per item ``[n, n_items]``, larger is likelier, or
+            one image per victim ``[n, *shape]``; ``gradient_reconstruction`` one image per victim
+            ``[n, *shape]``, client by client, in any order within a client.
+        labels: ``gradient_reconstruction``: the inferred label of every row, int64 ``[n]``.
         info: plain JSON values worth keeping: why it stopped, steps, the attacker-visible
             objective, the convergence figure of PROTOCOL C7.
     """
 
     values: Tensor
     info: Mapping[str, Any] = field(default_factory=dict)
+    labels: Tensor | None = None
 
 
 class Attack(ABC):
@@ -336,6 +354,18 @@ class Attack(ABC):
     ) -> Reconstruction:
         """Attack; everything that is random follows from ``seed``."""
 
+    @property
+    def federation(self) -> Federation:
+        """The protocol under attack; only the gradient-reconstruction goal reads it."""
+        return Federation()
+
+    def doubled(self) -> Attack | None:
+        """The same attack with twice the effort, for the convergence control (PROTOCOL C7).
+
+        None where it has no number of steps to double.
+        """
+        return None
+
     def usable_at(self, offered: Access) -> bool:
         """Whether a deployment offering ``offered`` exposes enough."""
         return at_least(offered, self.access)
@@ -348,15 +378,18 @@ class Truth:
 
     Attributes:
         splits: the data.
-        victims: members and matched non-members (attribute and output goals).
+        victims: members and matched non-members (attribute, output and gradient goals); for
+            gradients client by client.
         classes: target classes (class-representative goal).
         evaluator: tensors of the fitted evaluator.
+        federation: the protocol under attack (gradient goal).
     """
 
     splits: Splits
     victims: Victims | None
     classes: Tensor | None
     evaluator: Mapping[str, Tensor]
+    federation: Federation | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from torch import Tensor
 from bench.contract.errors import require
 
 Modality = Literal["image", "table", "basket"]
-Goal = Literal["class_representative", "output_reconstruction", "attribute"]
+Goal = Literal[
+    "class_representative", "output_reconstruction", "attribute", "gradient_reconstruction"
+]
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class Card:
         sensitive: the sensitive attribute (tables).
         columns: encoded column names (tables) or item names (baskets).
         sensitive_items: indices of items whose recovery weighs most (baskets).
+        shared_classes: whether labels of the public split mean the same classes; other people's
+            faces have labels of their own.
     """
 
     name: str
@@ -116,6 +120,7 @@ class Card:
     sensitive: Sensitive | None = None
     columns: tuple[str, ...] = ()
     sensitive_items: tuple[int, ...] = ()
+    shared_classes: bool = True
 
     @property
     def n_classes(self) -> int:
@@ -198,7 +203,7 @@ def check_splits(splits: Splits) -> None:
 
     Raises:
         UserError: an empty split, NaN or Inf, labels out of range, a training set with one
-            class, images outside [0, 1], or people shared by ``train`` and ``public``.
+            class, images outside [0, 1], or people shared by ``public`` and a private split.
     """
     card = splits.card
     for name in ("train", "test", "public"):
@@ -235,11 +240,13 @@ def check_splits(splits: Splits) -> None:
         f"Data set '{card.name}' has one class only in 'train' (label entropy 0): "
         "the file is corrupt or the target column is wrong.",
     )
-    require(
-        not bool(torch.isin(splits.train.person, splits.public.person).any()),
-        f"Data set '{card.name}' shares people between 'train' and 'public'; "
-        "the attacker's data must be disjoint.",
-    )
+    for name in ("train", "test"):
+        shared = torch.isin(getattr(splits, name).person, splits.public.person)
+        require(
+            not bool(shared.any()),
+            f"Data set '{card.name}' shares people between '{name}' and 'public'; "
+            "the attacker's data must be disjoint.",
+        )
 
 
 def duplicates_across(splits: Splits) -> int:

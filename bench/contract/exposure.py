@@ -3,23 +3,67 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from bench.contract.errors import AccessError, BudgetError
+from bench.contract.errors import AccessError, BudgetError, require
 
-Access = Literal["none", "labels", "scores", "weights"]
-ACCESS_ORDER: tuple[Access, ...] = ("none", "labels", "scores", "weights")
-"""From least to most: an attacker with more may simulate one with less."""
+Access = Literal["none", "labels", "scores", "weights", "gradients"]
+ACCESS_ORDER: tuple[Access, ...] = ("none", "labels", "scores", "weights", "gradients")
+"""From least to most: an attacker with more may simulate one with less.
+
+``gradients`` observes the training protocol: a client's updates, and with them the weights they
+were computed at.
+"""
 
 
 def at_least(access: Access, wanted: Access) -> bool:
     """Whether ``access`` offers everything that ``wanted`` does."""
     return ACCESS_ORDER.index(access) >= ACCESS_ORDER.index(wanted)
+
+
+@dataclass(frozen=True)
+class Federation:
+    """How clients share what they learn: the training protocol that leaks gradients.
+
+    Attributes:
+        batch_size: records of one client.
+        local_steps: 1: FedSGD, the update is the gradient of the client's mean cross-entropy;
+            more: FedAvg, every local step of plain SGD uses the client's whole batch.
+        local_lr: learning rate of the local steps.
+        state: the global weights the updates are computed at: ``initial`` or ``trained``.
+        records: victims' records over all clients, a multiple of ``2 * batch_size``: half of them
+            members, half held-out.
+    """
+
+    batch_size: int = 1
+    local_steps: int = 1
+    local_lr: float = 0.01
+    state: Literal["initial", "trained"] = "initial"
+    records: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "local_steps", "records"):
+            value = getattr(self, name)
+            require(value >= 1, f"{name} is {value}; give a whole number of at least 1.")
+        require(self.local_lr > 0, f"local_lr is {self.local_lr}; give a number above 0.")
+        require(
+            self.state in ("initial", "trained"),
+            f"state is '{self.state}'; allowed: initial, trained.",
+        )
+        require(
+            self.records % (2 * self.batch_size) == 0,
+            f"records is {self.records}; give a multiple of twice batch_size ({self.batch_size}).",
+        )
+
+    @property
+    def clients(self) -> int:
+        """Number of updates observed in a round."""
+        return self.records // self.batch_size
 
 
 @dataclass
@@ -30,11 +74,13 @@ class Meter:
         queries: records sent to the deployment's interface; a batch of m is m queries.
         forward_passes: records passed through the white-box network.
         backward_passes: records whose gradient was taken through the white-box network.
+        updates: clients' updates observed; a second round of the same clients counts again.
     """
 
     queries: int = 0
     forward_passes: int = 0
     backward_passes: int = 0
+    updates: int = 0
 
 
 class Exposure:
@@ -46,8 +92,11 @@ class Exposure:
         access: what is offered; asking for more raises :class:`AccessError`.
         scores: maps records ``[n, *shape]`` to released scores ``[n, n_classes]``.
         labels: maps records ``[n, *shape]`` to released labels int64 ``[n]``.
-        network: the white-box network returning logits ``[n, n_classes]``; ``weights`` only.
+        network: the white-box network returning logits ``[n, n_classes]``; ``weights`` and
+            ``gradients`` only.
         budget: most queries allowed; None means unlimited.
+        updates: one round of every client's update, each tensor ``[clients, *shape]`` by
+            parameter name; ``gradients`` only.
     """
 
     def __init__(
@@ -57,6 +106,7 @@ class Exposure:
         labels: Callable[[Tensor], Tensor],
         network: nn.Module | None = None,
         budget: int | None = None,
+        updates: Callable[[], Mapping[str, Tensor]] | None = None,
     ) -> None:
         self.access = access
         self.budget = budget
@@ -65,6 +115,7 @@ class Exposure:
         self._network: Callable[[], nn.Module] | None = None
         if network is not None and at_least(access, "weights"):
             self._network = lambda: _metered(network, self.meter)
+        self._updates = updates if access == "gradients" else None
 
     def _query(self, kind: Access, x: Tensor) -> Tensor:
         if not at_least(self.access, kind):
@@ -91,13 +142,30 @@ class Exposure:
     def network(self) -> nn.Module:
         """A differentiable copy of the deployed network, in evaluation mode, returning logits.
 
-        Its parameters are frozen; gradients flow to the input only. Passes are metered.
+        Its parameters are frozen; gradients flow to the input only. Passes are metered. The
+        parameters are named as in :meth:`updates`, with ``network.`` in front.
         """
         if self._network is None:
             raise AccessError(
                 f"The exposure offers '{self.access}', the attack asked for 'weights'."
             )
         return self._network()
+
+    def updates(self) -> Mapping[str, Tensor]:
+        """What the clients shared in one round, after their defenses.
+
+        Each tensor is ``[clients, *parameter.shape]``, by parameter name; parameters that are not
+        trained are absent. In units of a gradient: ``(before - after) / local_lr`` of the local
+        steps. A further call is a further round of the same clients at the same weights: noise is
+        drawn anew, and every client counts again.
+        """
+        if self._updates is None:
+            raise AccessError(
+                f"The exposure offers '{self.access}', the attack asked for 'gradients'."
+            )
+        shared = self._updates()
+        self.meter.updates += len(next(iter(shared.values())))
+        return shared
 
 
 class _Metered(nn.Module):

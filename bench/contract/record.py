@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.components import PrivacyLedger
 
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "1.1.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal["done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled"]
@@ -116,6 +116,8 @@ class Budget(_Frozen):
     queries_cap: int | None = None
     forward_passes: int = 0
     backward_passes: int = 0
+    updates: int = 0
+    """Clients' updates observed."""
 
 
 class Scored(_Frozen):
@@ -171,6 +173,8 @@ class TrialRecord(_Frozen):
     access: str
     """What the attack used, not what the deployment offered."""
     status: Status
+    control: str = ""
+    """Name of the control this trial serves (PROTOCOL 3.6); empty for a row of a board."""
     error: Failure | None = None
     data: Data
     target: Target = Target()

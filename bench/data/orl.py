@@ -108,6 +108,7 @@ class Orl(Dataset):
             f"of a stochastic model for human face identification, WACV 1994; {SOURCE}",
             terms="credit to Olivetti Research Laboratory required",
             publishable=False,
+            shared_classes=False,
         )
         return common.finish(
             card,

@@ -171,7 +171,7 @@ def _knowledge(
         partial,
         observed,
         labels,
-        {k: v.to(device) for k, v in prior.items()},
+        prior={k: v.to(device) for k, v in prior.items()},
     )
 
 
