@@ -48,6 +48,16 @@ def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
+def _share(network: Network, layers: Sequence[TrainingDefense], rng: torch.Generator) -> None:
+    """Replace the gradient of a step by what a client with this batch would share."""
+    parameters = {k: p for k, p in network.named_parameters() if p.grad is not None}
+    update: Mapping[str, Tensor] = {k: p.grad for k, p in parameters.items() if p.grad is not None}
+    for layer in layers:
+        update = layer.share(update, rng)
+    for name, parameter in parameters.items():
+        parameter.grad = update[name]
+
+
 @dataclass
 class Loop:
     """Mini-batch cross-entropy training; implements :class:`bench.contract.Trainer`.
@@ -57,12 +67,14 @@ class Loop:
         card: the data's public description; gives the shape of a record.
         device: torch device name.
         records: records trained on so far, each fit counted once.
+        sharing: defenses whose ``share`` hook acts on the gradient of every step, in order.
     """
 
     model: Model
     card: Card
     device: str
     records: int = 0
+    sharing: Sequence[TrainingDefense] = ()
 
     def build(self, n_classes: int, seed: int) -> Network:
         """A fresh network of the target's architecture with ``n_classes`` outputs."""
@@ -81,6 +93,7 @@ class Loop:
         x, y = split.x.to(self.device), split.y.to(self.device)
         optimizer = _optimizer(network, recipe)
         order = generator(derive(seed, part="batches"))
+        noise = generator(derive(seed, part="share"), self.device)
         loss_sum = torch.zeros((), device=self.device)
         steps = 0
         network.train()
@@ -96,6 +109,8 @@ class Loop:
                     optimizer.zero_grad()
                     loss = cross_entropy(network(x[batch]), y[batch])
                     loss.backward()  # type: ignore[no-untyped-call]
+                    if self.sharing:
+                        _share(network, self.sharing, noise)
                     optimizer.step()
                     loss_sum += loss.detach() * len(batch)
                     steps += 1
@@ -122,8 +137,10 @@ def train(
 ) -> tuple[Network, FitReport]:
     """Train a target behind the training part of a defense.
 
-    The test split is never read. Initial weights and batch order follow from ``seed`` alone, so
-    all defenses of a repeat share them (PROTOCOL 3.1).
+    A layer's ``share`` hook acts on the gradient of every private step, as if one client held the
+    batch, so that the target pays for what its clients hide. The test split is never read.
+    Initial weights and batch order follow from ``seed`` alone, so all defenses of a repeat share
+    them (PROTOCOL 3.1).
 
     Args:
         model: architecture and undefended recipe.
@@ -136,14 +153,20 @@ def train(
         The network in evaluation mode, and what training did.
 
     Raises:
-        UserError: two layers replace the training loop, or one needs what the model lacks.
+        UserError: two layers replace the training loop, or one does and another changes what is
+            shared, or one needs what the model lacks.
         DivergedError: the loss became NaN or Inf.
     """
     loops = [layer for layer in layers if type(layer).fit is not TrainingDefense.fit]
-    names = " and ".join(type(layer).__name__ for layer in loops)
+    sharing = [layer for layer in layers if type(layer).share is not TrainingDefense.share]
     require(
         len(loops) <= 1,
-        f"{names} each replace the training loop; a stack may hold one such defense.",
+        f"{_names(loops)} each replace the training loop; a stack may hold one such defense.",
+    )
+    require(
+        not (loops and sharing),
+        f"{_names(sharing)} changes what a step shares, but {_names(loops)} replaces the training "
+        "loop, where no step is shared; use one of them.",
     )
     for layer in layers:
         missing = ", ".join(sorted(layer.needs - model.offers))
@@ -159,17 +182,45 @@ def train(
     for layer in layers:
         data = layer.sanitize(data, context)
         recipe = layer.recipe(recipe)
-    network = loop.build(splits.card.n_classes, derive(seed, part="init"))
-    for layer in layers:
-        network = layer.adapt(network, context)
+    network = _adapted(layers, context)
     # Private records do not reach a hook before fit, so whatever was trained on is public.
     public_records = loop.records
     if loops:
         report = loops[0].fit(network, data, recipe, context)
     else:
-        report = loop.fit(network, data, recipe, seed)
+        report = replace(loop, sharing=sharing).fit(network, data, recipe, seed)
     network.eval()
     return network, replace(report, public_records=report.public_records + public_records)
+
+
+def _names(layers: Sequence[TrainingDefense]) -> str:
+    return " and ".join(type(layer).__name__ for layer in layers)
+
+
+def _adapted(layers: Sequence[TrainingDefense], context: TrainingContext) -> Network:
+    """The network as the ``adapt`` hooks leave it, before any private record."""
+    network = context.trainer.build(context.card.n_classes, derive(context.seed, part="init"))
+    for layer in layers:
+        network = layer.adapt(network, context)
+    return network
+
+
+def initial(
+    model: Model, layers: Sequence[TrainingDefense], splits: Splits, seed: int, device: str
+) -> Network:
+    """The network that :func:`train` starts from, in evaluation mode.
+
+    Args:
+        model: as in :func:`train`.
+        layers: as in :func:`train`; their ``adapt`` hooks run in full, public pre-training
+            included, and decide which parameters require gradients.
+        splits: as in :func:`train`; only ``public`` is read.
+        seed: as in :func:`train`.
+        device: torch device name.
+    """
+    loop = Loop(model, splits.card, device)
+    context = TrainingContext(splits.card, splits.public, loop, seed, device)
+    return _adapted(layers, context).to(device).eval()
 
 
 class _Untrained(Loop):
@@ -190,6 +241,8 @@ def restore(
 ) -> Network:
     """A trained target from its options and its weights, in evaluation mode.
 
+    Its parameters require gradients where they did in training.
+
     Args:
         model: as in :func:`train`.
         layers: as in :func:`train`; their ``adapt`` hooks shape the network again.
@@ -203,8 +256,6 @@ def restore(
     """
     loop = _Untrained(model, splits.card, device)
     context = TrainingContext(splits.card, splits.public, loop, seed, device)
-    network = loop.build(splits.card.n_classes, derive(seed, part="init"))
-    for layer in layers:
-        network = layer.adapt(network, context)
+    network = _adapted(layers, context)
     network.load_state_dict(dict(weights), strict=True)
     return network.to(device).eval()

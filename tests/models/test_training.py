@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ from bench.contract import (
 from bench.models.cnn import Cnn
 from bench.models.mlp import Mlp
 from bench.models.softmax import Softmax
-from bench.models.training import Loop, predict, train
+from bench.models.training import Loop, initial, predict, restore, train
+from defenses.dropout import Dropout
+from defenses.freezing import Freezing
 from tests.models.records import images, table
 
 MLP = Mlp(hidden=(64,), epochs=40, lr=0.01)
@@ -176,3 +179,47 @@ def test_only_parameters_that_require_gradients_move() -> None:
     loop.fit(network, splits.train, Recipe(2, 32, 0.01, weight_decay=0.1), 0)
     assert all(torch.equal(a, b) for a, b in zip(fixed, network.blocks.parameters(), strict=True))
     assert not torch.equal(free, network.head.weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class Halving(TrainingDefense):
+    def share(self, update: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
+        return {name: value / 2 for name, value in update.items()}
+
+
+def test_what_is_shared_is_what_the_target_is_trained_with() -> None:
+    # Two full-batch SGD steps: half the gradient is half the learning rate.
+    model = Softmax(epochs=2, batch_size=96, optimizer="sgd", lr=0.2)
+    shared, _ = train(model, [Halving()], table(), 0, "cpu")
+    slower, _ = train(dataclasses.replace(model, lr=0.1), [], table(), 0, "cpu")
+    torch.testing.assert_close(shared.head.weight, slower.head.weight)
+
+
+def test_public_pre_training_is_not_shared() -> None:
+    class Pretraining(TrainingDefense):
+        def adapt(self, network: Network, context: TrainingContext) -> Network:
+            context.trainer.fit(network, context.public, Recipe(1, 32, 0.1, "sgd"), context.seed)
+            return network
+
+    model = Softmax(epochs=1, lr=1e-30)
+    plain, _ = train(model, [Pretraining()], table(), 0, "cpu")
+    shared, _ = train(model, [Pretraining(), Halving()], table(), 0, "cpu")
+    assert same(plain, shared)
+
+
+def test_a_defense_of_shared_updates_needs_the_common_loop() -> None:
+    with pytest.raises(UserError, match="Halving changes what a step shares, but Fitting replaces"):
+        train(MLP, [Halving(), Fitting()], table(), 0, "cpu")
+
+
+def test_the_initial_network_is_what_training_starts_from() -> None:
+    splits = images()
+    model = Mlp(hidden=(16, 8), epochs=1, lr=1e-30, optimizer="sgd")
+    layers = [Freezing(layers=1, epochs=1), Dropout(rate=0.1)]
+    start = initial(model, layers, splits, 3, "cpu")
+    trained, _ = train(model, layers, splits, 3, "cpu")
+    assert same(start, trained) and not start.training
+    restored = restore(model, layers, splits, 3, trained.state_dict(), "cpu")
+    flags = [p.requires_grad for p in start.parameters()]
+    assert flags == [False, False, True, True, True, True]
+    assert flags == [p.requires_grad for p in restored.parameters()]

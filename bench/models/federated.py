@@ -1,0 +1,76 @@
+"""What federated clients share: one round of updates on the victims' records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy
+
+from bench.contract import Federation, Network, TrainingDefense, generator
+from bench.models.seeded import seeded
+
+
+def updates(
+    network: Network,
+    layers: Sequence[TrainingDefense],
+    x: Tensor,
+    y: Tensor,
+    federation: Federation,
+    rng: torch.Generator,
+    device: str,
+) -> dict[str, Tensor]:
+    """One round: every client trains from the same weights and shares its defended update.
+
+    A client takes ``local_steps`` steps of plain SGD on the mean cross-entropy of its whole batch,
+    in training mode. Its update is ``(before - after) / local_lr``, the sum of its steps'
+    gradients. The layers' ``share`` hooks then act on each client's update in order.
+
+    Args:
+        network: the global weights; parameters without ``requires_grad`` are not shared. Left as
+            it is.
+        layers: training-time defenses of the target.
+        x: victims' records ``[n, *shape]``, client by client.
+        y: int64 ``[n]``.
+        federation: ``n`` is its ``clients * batch_size``.
+        rng: of this round: stochastic layers of the network and the defenses' noise.
+        device: torch device name; the network is on it.
+
+    Returns:
+        By parameter name, ``[clients, *parameter.shape]``.
+    """
+    layer_seed, noise_seed = (
+        int(torch.randint(2**31, (), generator=rng, device=rng.device)) for _ in range(2)
+    )
+    clients = (federation.clients, federation.batch_size)
+    x, y = x.to(device).view(*clients, *x.shape[1:]), y.to(device).view(clients)
+    trained = {k: p.detach() for k, p in network.named_parameters() if p.requires_grad}
+
+    def loss(weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(functional_call(network, dict(weights), (x,)), y)
+
+    was_training = network.training
+    network.train()
+    with seeded(layer_seed, device):
+        first = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
+        total: dict[str, Tensor] = first(trained, x, y)
+        later = vmap(grad(loss), randomness="different")
+        for _ in range(federation.local_steps - 1):
+            now = {k: trained[k] - federation.local_lr * total[k] for k in trained}
+            step = later(now, x, y)
+            total = {k: total[k] + step[k] for k in total}
+    network.train(was_training)
+
+    hooks = [layer for layer in layers if type(layer).share is not TrainingDefense.share]
+    if not hooks:
+        return total
+    noise = generator(noise_seed, device)
+    shared: list[Mapping[str, Tensor]] = []
+    for client in range(federation.clients):
+        update: Mapping[str, Tensor] = {k: v[client] for k, v in total.items()}
+        for layer in hooks:
+            update = layer.share(update, noise)
+        shared.append(update)
+    return {k: torch.stack([update[k] for update in shared]) for k in total}
