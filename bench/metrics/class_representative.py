@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bench.contract import DivergedError, Reconstruction, Score, Truth, require
-from bench.metrics import evaluators
+from bench.metrics import evaluators, images
 
 METRIC = "committee_reid"
 
 
-def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean structural similarity ``[n]`` of image pairs ``[n, c, h, w]`` in [0, 1].
-
-    Wang et al., IEEE TIP 2004, eq. 13, with a uniform 7x7 window and sample covariances.
-    """
-    window = 7
-    unbias = window**2 / (window**2 - 1)
-
-    def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, window, stride=1)
-
-    ma, mb = mean(a), mean(b)
-    va, vb = unbias * (mean(a * a) - ma**2), unbias * (mean(b * b) - mb**2)
-    cov = unbias * (mean(a * b) - ma * mb)
-    c1, c2 = 0.01**2, 0.03**2
-    index = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
-    return index.flatten(1).mean(1)
-
-
-def _likeness(x: Tensor, y: Tensor, images: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+def _likeness(x: Tensor, y: Tensor, real: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
     """Greatest SSIM and PSNR (dB) of each ``x`` to an image of its class ``y``, each ``[t]``."""
     row, column = torch.nonzero(y.unsqueeze(1) == owner, as_tuple=True)
-    pairs = x[row], images[column]
-    mse = (pairs[0] - pairs[1]).square().flatten(1).mean(1).clamp_min(1e-10)
+    pairs = x[row], real[column]
     empty = x.new_full((len(x),), -torch.inf)
     return (
-        empty.scatter_reduce(0, row, ssim(*pairs), "amax"),
-        empty.scatter_reduce(0, row, -10 * mse.log10(), "amax"),
+        empty.scatter_reduce(0, row, images.ssim(*pairs), "amax"),
+        empty.scatter_reduce(0, row, images.psnr(*pairs), "amax"),
     )
 
 
