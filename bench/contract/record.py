@@ -21,6 +21,13 @@ STATUSES: tuple[Status, ...] = (
 )  # fmt: skip
 
 
+CONTROLS = (
+    "untrained", "random_labels", "temperature", "zero", "repeat", "doubled", "canary",
+)  # fmt: skip
+"""Control trials (PROTOCOL 3.6). A name in brackets says what it is a control of: the cell of
+``doubled`` has the attack ``doubled[miface]``."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -107,6 +114,8 @@ class AttackInfo(_Frozen):
     adaptive_to: list[str] = []
     info: dict[str, Any] = {}
     """What the attack reports: stop reasons, steps, convergence."""
+    sha256: str = ""
+    """Digest of the reconstruction."""
 
 
 class Budget(_Frozen):

@@ -28,6 +28,11 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Control = Literal[
+    "untrained", "random_labels", "temperature", "zero", "repeat", "doubled", "canary"
+]
+
+
 class RayBackend(_Strict):
     """Options of ``backend=ray``."""
 
@@ -68,6 +73,8 @@ class Settings(_Strict):
     seeds: int = Field(ge=1)
     base_seed: int = Field(ge=0)
     victims: int = Field(ge=1)
+    controls: list[Control]
+    control_seeds: int = Field(ge=1)
     exclude: list[dict[Literal["dataset", "model", "defense", "attack"], str]]
     rerun: Literal["failed", "all", "never"]
     data_root: Path | None

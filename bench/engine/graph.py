@@ -48,6 +48,7 @@ class Trial:
         baselines: name to attack node of every no-model attacker with the same goal.
         info: what the record says of the components; no part of any identity.
         flags: known before anything has run: ``no_effect``.
+        control: name of the control it serves; empty for a row of a board.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Trial:
     baselines: Mapping[str, str]
     info: Mapping[str, Any]
     flags: tuple[str, ...]
+    control: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,16 @@ class Row:
         layers: normalised config of each component; several for a stack of defenses.
         parts: the components, in the same order.
         prior: normalised config of the attack's prior.
+        like: name of the row whose seeds it shares, where that is another one.
+        again: compute it anew although another node has the same configuration.
     """
 
     option: Option
     layers: list[dict[str, Any]]
     parts: list[Any]
     prior: dict[str, Any] | None = None
+    like: str | None = None
+    again: bool = False
 
     @property
     def name(self) -> str:

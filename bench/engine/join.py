@@ -60,7 +60,11 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
         ),
         defense=DefenseInfo(**trial.info["defense"]),
         privacy=PrivacyLedger(**report["privacy"]) if report["privacy"] else None,
-        attack=AttackInfo(**trial.info["attack"], info=out["attack"]["info"]),
+        attack=AttackInfo(
+            **trial.info["attack"],
+            info=out["attack"]["info"],
+            sha256=out["attack"]["sha256"],
+        ),
         budget=Budget(**out["attack"]["budget"]),
         evaluator={k: v for k, v in out["evaluator"]["facts"].items() if v is not None},
         score=scored,
@@ -101,6 +105,7 @@ def _head(trial: Trial) -> dict[str, Any]:
         "cell": trial.cell,
         "goal": trial.goal,
         "access": trial.access,
+        "control": trial.control,
         "nodes": dict(trial.nodes),
     }
 

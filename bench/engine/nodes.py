@@ -26,13 +26,16 @@ _STAGE_MODULES: Mapping[Kind, tuple[str, ...]] = {
 }
 """Project modules besides the component that decide what a stage gives."""
 
+_ENGINE = ("bench.engine.stages", "bench.engine.deployment")
+"""Of the engine only what runs a stage decides results; scheduling and storing do not."""
+
 
 def _once(method: F) -> F:
     """Remember a node by the names of the rows it is made from."""
 
     @wraps(method)
     def wrapper(self: Nodes, *args: Any) -> Any:
-        key = (method.__name__, *(a.name if isinstance(a, Row) else a for a in args))
+        key = (method.__name__, *((a.name, a.again) if isinstance(a, Row) else a for a in args))
         if key not in self.made:
             self.made[key] = method(self, *args)
         return self.made[key]
@@ -46,12 +49,15 @@ class Nodes:
     Args:
         settings: base seed and number of victims.
         packages: top-level packages whose source counts.
+        nodes: nodes to add to.
     """
 
-    def __init__(self, settings: Settings, packages: tuple[str, ...]) -> None:
+    def __init__(
+        self, settings: Settings, packages: tuple[str, ...], nodes: dict[str, Node] | None = None
+    ) -> None:
         self.settings = settings
         self.packages = packages
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, Node] = {} if nodes is None else nodes
         self.made: dict[tuple[Any, ...], Any] = {}
 
     def _node(
@@ -134,6 +140,7 @@ class Nodes:
             "model": model.layers[0],
             "defense": training,
             "seed": self._seed(dataset=dataset.name, model=model.name, repeat=repeat),
+            **_again(defense),
         }
         return self._node(
             "target",
@@ -172,7 +179,7 @@ class Nodes:
         prior = self.prior(dataset, attack, repeat)
         if prior is not None:
             parents["prior"] = prior
-        axes: _Axes = {"dataset": dataset.name, "attack": attack.name}
+        axes: _Axes = {"dataset": dataset.name, "attack": attack.like or attack.name}
         release: list[dict[str, Any]] = []
         training: list[dict[str, Any]] = []
         label = f"{dataset.name}/{attack.name}/{repeat}"
@@ -195,19 +202,24 @@ class Nodes:
             "defense": [*training, *release],
             "victims": self._victims(dataset, repeat),
             "seed": self._seed(repeat=repeat, **axes),
+            **_again(attack),
         }
-        goal_module = f"bench.metrics.{attack.first.goal}"
-        modules = [*_modules([attack.layers[0], *release]), goal_module]
+        modules = [*_modules([attack.layers[0], *release]), f"bench.metrics.{attack.first.goal}"]
+        if attack.first.access == "gradients":
+            modules.append("bench.models.federated")
         return self._node("attack", label, payload, parents, modules)
+
+
+def _again(row: Row) -> dict[str, bool]:
+    return {"again": True} if row.again else {}
 
 
 @cache
 def _stage_sources(
     kind: Kind, modules: tuple[str, ...], packages: tuple[str, ...]
 ) -> dict[str, str]:
-    return sources([*modules, *_STAGE_MODULES[kind]], packages) | sources(
-        ["bench.engine.stages"], ("bench.engine.stages",)
-    )
+    stage = {name: value for name, value in sources(_ENGINE, ("bench",)).items() if name in _ENGINE}
+    return sources([*modules, *_STAGE_MODULES[kind]], packages) | stage
 
 
 def _modules(layers: Sequence[Mapping[str, Any]]) -> list[str]:

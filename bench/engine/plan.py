@@ -18,6 +18,7 @@ from bench.contract import (
 )
 from bench.contract.identity import node_id
 from bench.contract.record import Cell
+from bench.engine import controls
 from bench.engine.components import CORE_PACKAGES, build, normalise
 from bench.engine.config import Grid, Option
 from bench.engine.graph import Node, Plan, Row, Trial
@@ -40,7 +41,7 @@ class Planner:
         self.packages = (*CORE_PACKAGES, *grid.settings.plugins)
         self.nodes = Nodes(grid.settings, self.packages)
         self.skipped: Counter[tuple[str, str]] = Counter()
-        self.rows = {group: [self._row(o) for o in rows] for group, rows in grid.options.items()}
+        self.rows = {group: [self.row(o) for o in rows] for group, rows in grid.options.items()}
         for group, kind in _KIND_OF.items():
             for row in self.rows[group]:
                 for part in row.parts:
@@ -54,7 +55,8 @@ class Planner:
                 f"{row.option.where}: a baseline has access 'none', this one '{row.first.access}'.",
             )
 
-    def _row(self, option: Option) -> Row:
+    def row(self, option: Option) -> Row:
+        """An option with its components built."""
         layers, parts, prior = [], [], None
         for layer in option.layers:
             config = dict(layer)
@@ -72,6 +74,8 @@ class Planner:
             UserError: nothing is left to run, with the reasons.
         """
         trials = [trial for dataset in self._datasets() for trial in self._trials(dataset)]
+        if trials:
+            trials += controls.canary(self)
         if not trials:
             reasons = "; ".join(dict.fromkeys(reason for _, reason in self.skipped))
             raise UserError(f"Nothing to run: {reasons or 'every cell is excluded'}.")
@@ -130,6 +134,7 @@ class Planner:
                 continue
             for defense in self.rows["defense"]:
                 yield from self._deployment(dataset, model, defense, attacks, baselines)
+            yield from controls.trials(self, dataset, model, attacks, baselines)
 
     def _deployment(
         self,
@@ -169,11 +174,11 @@ class Planner:
                 self._skip(f"{what} x {attack.name}", reason)
                 continue
             same_goal = [b for b in baselines if b.first.goal == attack.first.goal]
-            info = self._info(dataset, model, defense, attack)
+            info = self.info(dataset, model, defense, attack)
             for repeat in range(self.grid.settings.seeds):
-                yield self._trial(dataset, model, defense, attack, same_goal, repeat, info)
+                yield self.trial(dataset, model, defense, attack, same_goal, repeat, info)
 
-    def _trial(
+    def trial(
         self,
         dataset: Row,
         model: Row,
@@ -182,7 +187,9 @@ class Planner:
         baselines: Sequence[Row],
         repeat: int,
         info: Mapping[str, Any],
+        control: str = "",
     ) -> Trial:
+        """One cell and the nodes its record is joined from."""
         access = attack.first.access
         blind = access == "none"
         nodes = {
@@ -208,10 +215,12 @@ class Planner:
         # Names are no part of any node, but two rows must not share a record.
         document = {"cell": cell.key(), "nodes": nodes, "baselines": bases}
         return Trial(
-            node_id(document), cell, attack.first.goal, access, nodes, bases, info, tuple(flags)
-        )
+            node_id(document), cell, attack.first.goal, access, nodes, bases, info, tuple(flags),
+            control,
+        )  # fmt: skip
 
-    def _info(self, dataset: Row, model: Row, defense: Row, attack: Row) -> Mapping[str, Any]:
+    def info(self, dataset: Row, model: Row, defense: Row, attack: Row) -> Mapping[str, Any]:
+        """What the record says of the components."""
         real = defense.defenses
         return {
             "sector": dataset.first.sector,

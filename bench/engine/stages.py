@@ -13,30 +13,32 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from bench.contract import (
-    Access,
     AccessError,
     Attack,
     Card,
     DivergedError,
     Exposure,
+    Federation,
     Knowledge,
-    Network,
     Reconstruction,
-    ReleaseDefense,
     Sensitive,
     Split,
     Splits,
     Truth,
     Victims,
     check_splits,
+    require,
 )
 from bench.engine.components import CORE_PACKAGES, build
+
+if TYPE_CHECKING:
+    from bench.engine.deployment import Deployment
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,23 @@ def _evaluator(payload: Mapping[str, Any], parents: Parents, site: Site) -> Resu
 
 
 # ---------------------------------------------------------------- what an attacker holds
-def _victims(splits: Splits, goal: str, payload: Mapping[str, Any]) -> Victims | None:
+def _victims(
+    splits: Splits, goal: str, payload: Mapping[str, Any], federation: Federation
+) -> Victims | None:
     from bench.data.victims import draw
 
     if goal == "class_representative":
         return None
-    return draw(splits, payload["seed"], payload["limit"])
+    if goal != "gradient_reconstruction":
+        return draw(splits, payload["seed"], payload["limit"])
+    half = federation.records // 2
+    victims = draw(splits, payload["seed"], half)
+    require(
+        len(victims.records) == 2 * half,
+        f"The attack wants the updates of {half} members and as many held-out records, data set "
+        f"'{splits.card.name}' has {len(victims.records) // 2} of each; set fewer records.",
+    )
+    return victims
 
 
 def _knowledge(
@@ -144,11 +157,12 @@ def _knowledge(
     prior: Mapping[str, Tensor],
     defense: Sequence[Mapping[str, Any]],
     observe: Callable[[Tensor], Tensor] | None,
+    federation: Federation,
     device: str,
 ) -> Knowledge:
     """What the attacker is told, and nothing else."""
     held = {"K2", "K4"} if defense else {"K2"}
-    classes = partial = observed = labels = None
+    classes = partial = observed = labels = protocol = None
     if goal == "class_representative":
         classes = torch.arange(splits.card.n_classes, device=device)
     elif victims is not None and goal == "attribute":
@@ -157,6 +171,8 @@ def _knowledge(
         assert sensitive is not None
         records = victims.records.to(device)
         partial = dataclasses.replace(records, x=sensitive.hide(records.x), s=None)
+    elif goal == "gradient_reconstruction":
+        protocol = federation
     elif victims is not None:
         labels = victims.records.y.to(device)
         if observe is not None:
@@ -171,15 +187,17 @@ def _knowledge(
         partial,
         observed,
         labels,
-        prior={k: v.to(device) for k, v in prior.items()},
+        protocol,
+        {k: v.to(device) for k, v in prior.items()},
     )
 
 
 def _prior(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     splits = _splits(parents["data"])
     goal = payload["goal"]
-    victims = _victims(splits, goal, payload["victims"])
-    knowledge = _knowledge(splits, goal, victims, {}, (), None, site.device)
+    federation = Federation()
+    victims = _victims(splits, goal, payload["victims"], federation)
+    knowledge = _knowledge(splits, goal, victims, {}, (), None, federation, site.device)
     prior = build(payload["prior"], "prior", site.packages)
     tensors = prior.fit(knowledge, payload["seed"], site.device)
     return Result({}, {k: v.cpu().contiguous() for k, v in tensors.items()})
@@ -218,39 +236,13 @@ def _digest(state: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-# ---------------------------------------------------------------- release
-@dataclass(frozen=True)
-class _Deployment:
-    """A trained network behind its release defenses: what it answers."""
+# ---------------------------------------------------------------- deployment
+def _deployment(splits: Splits, target: Result, release: Any, site: Site) -> Deployment:
+    from bench.engine.deployment import Deployment
 
-    network: Network
-    release: Sequence[ReleaseDefense]
-
-    def scores(self, x: Tensor) -> Tensor:
-        out = torch.softmax(self.network(x), dim=1)
-        for layer in self.release:
-            out = layer.release(out)
-        return out
-
-    def labels(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.network(x)
-        return logits.argmax(dim=1)
-
-    def offered(self, access: Access) -> Access:
-        for layer in self.release:
-            access = layer.offered(access)
-        return access
-
-
-def _deployment(splits: Splits, target: Result, release: Any, site: Site) -> _Deployment:
-    """The deployment, its network rebuilt from options and weights, strictly."""
-    from bench.models.training import restore
-
-    config = target.config
-    model = build(config["model"], "model", site.packages)
-    layers = [build(layer, "defense", site.packages) for layer in config["defense"]]
-    network = restore(model, layers, splits, config["seed"], target.tensors, site.device)
-    return _Deployment(network, [build(r, "defense", site.packages) for r in release])
+    return Deployment.restore(
+        splits, target.config, target.tensors, release, site.device, site.packages
+    )
 
 
 def _utility(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
@@ -270,34 +262,42 @@ def _attack(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     splits = _splits(parents["data"])
     goal = payload["goal"]
     attack: Attack = build(payload["attack"], "attack", site.packages)
+    federation = attack.federation
+    victims = _victims(splits, goal, payload["victims"], federation)
     exposure = Exposure("none", _refuse, _refuse)
     observe = None
     if "target" in parents:
         deployed = _deployment(splits, parents["target"], payload["release"], site)
-        exposure = Exposure(attack.access, deployed.scores, deployed.labels, deployed.network)
+        exposure = deployed.expose(attack, victims, payload["seed"])
         observe = deployed.labels if attack.access == "labels" else deployed.scores
-    victims = _victims(splits, goal, payload["victims"])
     prior = parents["prior"].tensors if "prior" in parents else {}
-    knowledge = _knowledge(splits, goal, victims, prior, payload["defense"], observe, site.device)
+    knowledge = _knowledge(
+        splits, goal, victims, prior, payload["defense"], observe, federation, site.device
+    )
     started = time.perf_counter()
     found = attack.run(exposure, knowledge, payload["seed"], site.device)
     attack_s = time.perf_counter() - started
     if not bool(torch.isfinite(found.values).all()):
         raise DivergedError("The attack returned NaN or Inf.")
-    found = Reconstruction(found.values.detach().cpu().contiguous(), found.info)
+    found = Reconstruction(
+        found.values.detach().cpu().contiguous(),
+        found.info,
+        None if found.labels is None else found.labels.detach().cpu(),
+    )
 
     started = time.perf_counter()
     classes = None if knowledge.classes is None else knowledge.classes.cpu()
-    truth = Truth(splits, victims, classes, parents["evaluator"].tensors)
+    truth = Truth(splits, victims, classes, parents["evaluator"].tensors, federation)
     score = importlib.import_module(f"bench.metrics.{goal}").score(found, truth)
     score_s = time.perf_counter() - started
 
     outcomes = {f"outcome.{k}": v.detach().cpu().contiguous() for k, v in score.outcomes.items()}
     pictures = {}
-    if splits.card.modality == "image" and classes is not None:
+    if splits.card.modality == "image":
         from bench.engine.pictures import strip
 
-        pictures["gallery.png"] = strip(splits.train, classes, found.values)
+        shown = _true_pictures(splits, classes, victims)
+        pictures["gallery.png"] = strip(shown, found.values[: len(shown)])
     return Result(
         {
             "score": {
@@ -306,6 +306,7 @@ def _attack(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
             }
             | {"extra": dict(score.extra)},
             "info": dict(found.info),
+            "sha256": _digest({"values": found.values}),
             "budget": {**vars(exposure.meter), "queries_cap": exposure.budget},
             "attack_s": attack_s,
             "score_s": score_s,
@@ -313,6 +314,17 @@ def _attack(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
         {"values": found.values, **outcomes},
         pictures,
     )
+
+
+def _true_pictures(
+    splits: Splits, classes: Tensor | None, victims: Victims | None, most: int = 10
+) -> Tensor:
+    """What the first reconstructions should look like: a class's picture, or the victim's own."""
+    if classes is not None:
+        train = splits.train
+        return torch.stack([train.x[(train.y == c).nonzero()[0, 0]] for c in classes[:most]])
+    assert victims is not None
+    return victims.records.x[:most]
 
 
 def _refuse(_: Tensor) -> Tensor:

@@ -1,0 +1,170 @@
+"""Control trials: ordinary trials whose outcome is known beforehand (PROTOCOL 3.6).
+
+A board rests on them: they say that the attacks find nothing where there is nothing, that a
+defense of no strength changes nothing, that more steps would not find more. ``bench.report``
+judges them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.contract import Attack
+from bench.contract.record import CONTROLS
+from bench.engine.components import TARGET
+from bench.engine.config import Option
+from bench.engine.graph import Row, Trial
+from bench.engine.nodes import Nodes
+
+if TYPE_CHECKING:
+    from bench.engine.plan import Planner
+
+_DEPLOYED = {
+    "untrained": "bench.models.controls.Untrained",
+    "random_labels": "bench.models.controls.RandomLabels",
+    "temperature": "bench.models.controls.Temperature",
+}
+"""Controls that stand where a defense would."""
+
+_GOALS = {
+    "untrained": ("class_representative", "attribute"),
+    "random_labels": ("class_representative",),
+    "temperature": ("class_representative",),
+}
+"""Goals whose attacks must find nothing (or, for ``temperature``, as much as ever)."""
+
+_CANARY: dict[str, dict[str, Any]] = {
+    "dataset": {TARGET: "bench.data.faces.Faces", "people_private": 40, "people_public": 60},
+    "model": {TARGET: "bench.models.controls.Canary"},
+    "defense": {TARGET: _DEPLOYED["untrained"]},
+}
+
+
+def trials(
+    planner: Planner,
+    dataset: Row,
+    model: Row,
+    attacks: Sequence[Row],
+    baselines: Sequence[Row],
+) -> Iterator[Trial]:
+    """The control trials of one scenario; what the suite excludes is left out."""
+    wanted = planner.grid.settings.controls
+    undefended = next((d for d in planner.rows["defense"] if not d.defenses), None)
+    kept = [
+        a for a in attacks if a.first.access != "none" and not _excluded(planner, dataset, model, a)
+    ]
+    for control in CONTROLS:
+        if control not in wanted or control == "canary":
+            continue
+        for defense, attack, repeats in _rows(planner, control, undefended, kept):
+            own = [b for b in baselines if b.first.goal == attack.first.goal]
+            info = planner.info(dataset, model, defense, attack)
+            for repeat in range(repeats):
+                yield planner.trial(
+                    dataset, model, defense, attack, own, repeat, info, control=control
+                )
+
+
+def canary(planner: Planner) -> Iterator[Trial]:
+    """Every image attack on the frozen canary, once: the same in every suite."""
+    if "canary" not in planner.grid.settings.controls:
+        return
+    attacks = [
+        a
+        for a in planner.rows["attack"]
+        if a.first.goal == "class_representative"
+        and a.first.access != "none"
+        and "image" in a.first.modalities
+    ]
+    baselines = [
+        b
+        for b in planner.rows["baseline"]
+        if b.first.goal == "class_representative" and "image" in b.first.modalities
+    ]
+    if not attacks or not baselines:
+        return
+    rows = {group: planner.row(_option(group, "canary", c)) for group, c in _CANARY.items()}
+    usual = planner.nodes
+    settings = planner.grid.settings.model_copy(update={"base_seed": 0})
+    planner.nodes = Nodes(settings, planner.packages, usual.nodes)
+    try:
+        for attack in attacks:
+            info = planner.info(rows["dataset"], rows["model"], rows["defense"], attack)
+            yield planner.trial(
+                rows["dataset"], rows["model"], rows["defense"], attack, baselines, 0, info,
+                control="canary",
+            )  # fmt: skip
+    finally:
+        planner.nodes = usual
+
+
+def _rows(
+    planner: Planner, control: str, undefended: Row | None, attacks: Sequence[Row]
+) -> Iterator[tuple[Row, Row, int]]:
+    """Defense, attack and number of repeats of one control in one scenario."""
+    settings = planner.grid.settings
+    repeats = min(settings.seeds, settings.control_seeds)
+    if control in _DEPLOYED:
+        defense = planner.row(_option("defense", control, {TARGET: _DEPLOYED[control]}))
+        for attack in attacks:
+            if attack.first.goal in _GOALS[control]:
+                yield defense, attack, repeats
+    elif undefended is None:
+        return
+    elif control == "doubled":
+        for attack in attacks:
+            twice: Attack | None = attack.first.doubled()
+            if twice is not None:
+                config = {TARGET: attack.layers[0][TARGET], **_fields(twice)}
+                yield undefended, _like(attack, f"doubled[{attack.name}]", config, twice), repeats
+    elif control == "repeat":
+        for attack in _first_of_goals(attacks):
+            again = dataclasses.replace(
+                _like(attack, f"repeat[{attack.name}]", attack.layers[0], attack.first), again=True
+            )
+            yield dataclasses.replace(undefended, again=True), again, 1
+    elif control == "zero":
+        for defense, covers in _at_zero(planner):
+            for attack in _first_of_goals([a for a in attacks if a.first.access in covers]):
+                yield defense, attack, 1
+
+
+def _at_zero(planner: Planner) -> Iterator[tuple[Row, frozenset[str]]]:
+    """Every listed defense once, at the strength that must change nothing."""
+    seen: set[type[Any]] = set()
+    for row in planner.rows["defense"]:
+        part = row.first
+        zero = getattr(part, "zero", None)
+        if len(row.parts) == 1 and zero is not None and type(part) not in seen:
+            seen.add(type(part))
+            option = _option("defense", f"zero[{row.option.file}]", {**row.layers[0], **zero})
+            yield planner.row(option), part.covers
+
+
+def _first_of_goals(attacks: Sequence[Row]) -> list[Row]:
+    """The first attack of every goal."""
+    return list({a.first.goal: a for a in reversed(attacks)}.values())[::-1]
+
+
+def _like(attack: Row, name: str, config: Any, part: Attack) -> Row:
+    """A row that shares the seeds and the prior of ``attack`` under a name of its own."""
+    option = dataclasses.replace(attack.option, name=name)
+    return dataclasses.replace(
+        attack, option=option, layers=[dict(config)], parts=[part], like=attack.name
+    )
+
+
+def _fields(part: Any) -> dict[str, Any]:
+    return {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
+
+
+def _option(group: str, name: str, layer: dict[str, Any]) -> Option:
+    return Option(name, name, (layer,), f"control {group} '{name}'")
+
+
+def _excluded(planner: Planner, dataset: Row, model: Row, attack: Row) -> bool:
+    return planner.grid.excluded(
+        {"dataset": dataset.name, "model": model.name, "defense": "none", "attack": attack.name}
+    )

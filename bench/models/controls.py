@@ -1,0 +1,123 @@
+"""Targets that are no deployment at all: what an attack must not, or must still, get from them.
+
+They stand where a defense would, so that every attack meets them exactly as it meets a defense
+(PROTOCOL 3.6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from bench.contract import (
+    FitReport,
+    Model,
+    Network,
+    Recipe,
+    Split,
+    TrainingContext,
+    TrainingDefense,
+    generator,
+    require,
+)
+from bench.contract import seed as derive
+from bench.models.seeded import seeded
+
+CANARY = Path(__file__).with_name("canary.safetensors")
+"""Weights of the frozen canary: softmax regression on 40 generated people, half precision."""
+
+
+@dataclass(frozen=True)
+class Untrained(TrainingDefense):
+    """A network as it was initialised: it holds nothing about anybody (C1)."""
+
+    paper: ClassVar[str] = "control (PROTOCOL 3.6, C1)"
+
+    def fit(
+        self, network: Network, train: Split, recipe: Recipe, context: TrainingContext
+    ) -> FitReport:
+        """Leave ``network`` as it is."""
+        with torch.no_grad():
+            hits = network.eval()(train.x.to(context.device)).argmax(1).cpu() == train.y.cpu()
+        return FitReport(0, 0, 0.0, float(hits.float().mean()))
+
+
+@dataclass(frozen=True)
+class RandomLabels(TrainingDefense):
+    """A network trained on shuffled labels: its classes are nobody (C1)."""
+
+    paper: ClassVar[str] = "control (PROTOCOL 3.6, C1)"
+
+    def sanitize(self, train: Split, context: TrainingContext) -> Split:
+        """The same records with their labels shuffled among them."""
+        rng = generator(derive(context.seed, part="shuffled labels"))
+        order = torch.randperm(len(train), generator=rng).to(train.y.device)
+        return Split(train.x, train.y[order], train.person, train.s)
+
+
+@dataclass(frozen=True)
+class Temperature(TrainingDefense):
+    """The undefended network with its logits divided by ``temperature``.
+
+    It looks safer and is not: labels are the same and scores can be sharpened again. An attack
+    that gets less from it is mistuned, not met with a defense.
+
+    Attributes:
+        temperature: above 1 flattens the scores.
+    """
+
+    temperature: float = 10.0
+
+    paper: ClassVar[str] = "control (PROTOCOL 3.6)"
+
+    def __post_init__(self) -> None:
+        require(
+            self.temperature > 0,
+            f"Temperature.temperature is {self.temperature}; give a number above 0.",
+        )
+
+    def fit(
+        self, network: Network, train: Split, recipe: Recipe, context: TrainingContext
+    ) -> FitReport:
+        """Train without a defense, then scale the head."""
+        report = context.trainer.fit(network, train, recipe, context.seed)
+        with torch.no_grad():
+            for parameter in network.head.parameters():
+                parameter.div_(self.temperature)
+        return report
+
+
+@dataclass(frozen=True)
+class Canary(Model):
+    """A frozen target: whatever changes between two releases, it is not the target (C8)."""
+
+    modalities = frozenset({"image"})
+    reference = "logistic"
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of how its weights were made; it is never trained again."""
+        return Recipe(epochs=60, batch_size=32, lr=0.03, optimizer="sgd")
+
+    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+        """The frozen network, whatever the seed.
+
+        Raises:
+            UserError: the data is not what it was made for.
+        """
+        state = {name: value.float() for name, value in load_file(CANARY).items()}
+        made = tuple(state["head.weight"].shape)
+        require(
+            made == (n_classes, torch.Size(shape).numel()),
+            f"The canary takes {made[1]} pixels of {made[0]} people, not {list(shape)} of "
+            f"{n_classes}.",
+        )
+        with seeded(seed):
+            network = Network(nn.Sequential(), nn.Linear(made[1], made[0]))
+        network.load_state_dict(state, strict=True)
+        return network
