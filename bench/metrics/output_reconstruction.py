@@ -1,4 +1,8 @@
-"""Does an answer give away the basket it was about? F1 of a fixed-size guess (PROTOCOL 2.4)."""
+"""Does an answer give away the record it was about (PROTOCOL 2.2, 2.4)?
+
+A basket is judged by the F1 of a fixed-size guess, an image by how much nearer it is than the mean
+public image.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,41 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from bench.contract import DivergedError, Reconstruction, Score, Truth, require
+from bench.contract import DivergedError, Reconstruction, Score, Truth, Victims, require
+from bench.metrics import evaluators, images
 
-METRIC = "f1_at_k"
+BASKETS, IMAGES = "f1_at_k", "mse_skill"
+"""Headline metric of each modality."""
+
+
+def score(reconstruction: Reconstruction, truth: Truth) -> Score:
+    """Judge one reconstruction per victim, by the data's modality.
+
+    Args:
+        reconstruction: ``values`` ``[n, *shape]``, one row per victim.
+        truth: with ``victims``.
+
+    Raises:
+        DivergedError: the reconstruction holds NaN or Inf.
+        UserError: it has another shape than the victims' records, or there are no victims.
+    """
+    image = truth.splits.card.modality == "image"
+    metric = IMAGES if image else BASKETS
+    require(truth.victims is not None, f"The metric '{metric}' needs victims.")
+    assert truth.victims is not None
+    found, wanted = tuple(reconstruction.values.shape), tuple(truth.victims.records.x.shape)
+    require(
+        found == wanted,
+        f"The attack returned values of shape {found}; the metric '{metric}' needs one "
+        f"{'image' if image else 'score per item'} per victim, {wanted}.",
+    )
+    if not bool(torch.isfinite(reconstruction.values).all()):
+        raise DivergedError("The attack's reconstruction holds NaN or Inf.")
+    judge = _judge_images if image else _judge_baskets
+    return judge(reconstruction.values.detach().cpu(), truth, truth.victims)
+
+
+# ---------------------------------------------------------------- baskets
 
 
 def guess_size(public: Tensor) -> int:
@@ -43,7 +79,7 @@ def item_auc(scores: Tensor, x: Tensor) -> Tensor:
     return above / (bought * (x.shape[1] - bought))
 
 
-def score(reconstruction: Reconstruction, truth: Truth) -> Score:
+def _judge_baskets(values: Tensor, truth: Truth, victims: Victims) -> Score:
     """Judge a score per item for every victim.
 
     Every victim's guess has the same size k, the rounded mean of the public baskets, so nothing
@@ -53,30 +89,18 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     Per-item (Hamming) accuracy is not reported: guessing nothing has more than 90 % of it.
 
     Args:
-        reconstruction: ``values`` ``[n, n_items]``, larger is likelier.
-        truth: with ``victims``.
+        values: ``[n, n_items]``, larger is likelier.
+        truth: the splits.
+        victims: whose baskets were guessed.
 
     Returns:
         ``members`` and ``nonmembers``: mean F1 of each side; ``value`` is ``members``.
         ``extra``: of members: ``precision_at_k``, ``recall_at_k``, ``jaccard``, ``item_auc``,
         ``f1_sensitive`` (pooled over members, sensitive items only, if the card lists any), and
         ``k``. ``outcomes``: per victim ``member``, ``size``, ``f1``, ``item_auc``.
-
-    Raises:
-        DivergedError: the reconstruction holds NaN or Inf.
-        UserError: it has another shape than one score per victim and item.
     """
-    require(truth.victims is not None, f"The metric '{METRIC}' needs victims.")
-    assert truth.victims is not None
-    x, member = truth.victims.records.x.double().cpu(), truth.victims.member.cpu()
-    values = reconstruction.values.detach().double().cpu()
-    require(
-        values.shape == x.shape,
-        f"The attack returned values of shape {tuple(values.shape)}; the metric '{METRIC}' needs "
-        f"one score per victim and item, {tuple(x.shape)}.",
-    )
-    if not bool(torch.isfinite(values).all()):
-        raise DivergedError("The attack's reconstruction holds NaN or Inf.")
+    x, member = victims.records.x.double().cpu(), victims.member.cpu()
+    values = values.double()
 
     k = guess_size(truth.splits.public.x)
     guess = guessed(values, k)
@@ -101,7 +125,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         pooled = float(found.sum() + bought.sum())
         extra["f1_sensitive"] = 2 * float((found * bought).sum()) / pooled if pooled else 0.0
     return Score(
-        metric=METRIC,
+        metric=BASKETS,
         value=float(f1[member].mean()),
         members=float(f1[member].mean()),
         nonmembers=float(f1[~member].mean()),
@@ -114,3 +138,86 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
             "item_auc": torch.nan_to_num(auc, nan=0.5),
         },
     )
+
+
+# ---------------------------------------------------------------- images
+@torch.no_grad()
+def _judge_images(values: Tensor, truth: Truth, victims: Victims) -> Score:
+    """Judge one image per victim by its squared error against the mean public image's.
+
+    ``s = 1 - MSE / MSE(mean public image)``, a ratio of means over each side's own victims, so
+    that a side that is harder to guess for everyone counts no worse. With the label-only class
+    mean as baseline, ``L = 1 - MSE / MSE(label-only)`` follows.
+
+    Scores lie in [0, 1]: an attack worse than the mean public image gets 0, for its attacker
+    would have kept that image and lost nothing. The floor is the baselines' too, so L compares
+    like with like, but the mean over repeats of an attack that hovers around 0 comes out slightly
+    high. ``extra`` keeps both sides unclamped.
+
+    Args:
+        values: ``[n, c, h, w]``; clipped to [0, 1] before it is judged.
+        truth: the splits and, where labels are people, the fitted committee.
+        victims: whose images were guessed.
+
+    Returns:
+        ``members`` and ``nonmembers``: s of each side; ``value`` is ``members``. The ceiling is 1.
+        ``extra``: ``skill_members`` and ``skill_nonmembers`` (unclamped); of members ``mse``,
+        ``psnr`` (dB), ``ssim``, ``mse_public_mean``; ``mse_nonmembers``; where a person is the
+        privacy unit, the committee's identity accuracy rank 1 (``identity``,
+        ``identity_nonmembers``) and each evaluator's for members (``identity_cnn``, ...).
+        The template matcher's gallery is the side a victim is not in, so that it never
+        compares a picture with itself. ``outcomes``: per victim ``member``, ``target``, ``mse``,
+        ``mse_public_mean``, ``psnr``, ``ssim`` and ``success`` (identity).
+    """
+    x, y = victims.records.x.float().cpu(), victims.records.y.cpu()
+    member, splits = victims.member.cpu(), truth.splits
+    values = values.float().clamp(0.0, 1.0)
+    blank = splits.public.x.float().cpu().mean(0).expand_as(x)
+    error, base = images.mse(values, x).double(), images.mse(blank, x).double()
+    psnr, ssim = images.psnr(values, x), images.ssim(values, x)
+
+    def skill(side: Tensor) -> float:
+        return 1 - float(error[side].mean() / base[side].mean().clamp_min(1e-12))
+
+    extra = {
+        "skill_members": skill(member),
+        "skill_nonmembers": skill(~member),
+        "mse": float(error[member].mean()),
+        "mse_nonmembers": float(error[~member].mean()),
+        "mse_public_mean": float(base[member].mean()),
+        "psnr": float(psnr[member].mean()),
+        "ssim": float(ssim[member].mean()),
+    }
+    outcomes = {
+        "member": member,
+        "target": y,
+        "mse": error,
+        "mse_public_mean": base,
+        "psnr": psnr,
+        "ssim": ssim,
+    }
+    if splits.card.privacy_unit == "person" and "lda.weight" in truth.evaluator:
+        named = _identified(values, y, member, truth)
+        outcomes["success"] = torch.stack(list(named.values())).sum(0) >= 2
+        extra["identity"] = float(outcomes["success"][member].float().mean())
+        extra["identity_nonmembers"] = float(outcomes["success"][~member].float().mean())
+        extra |= {f"identity_{k}": float(hit[member].float().mean()) for k, hit in named.items()}
+    return Score(
+        metric=IMAGES,
+        value=min(1.0, max(0.0, extra["skill_members"])),
+        members=min(1.0, max(0.0, extra["skill_members"])),
+        nonmembers=min(1.0, max(0.0, extra["skill_nonmembers"])),
+        ceiling=1.0,
+        extra=extra,
+        outcomes=outcomes,
+    )
+
+
+def _identified(x: Tensor, y: Tensor, member: Tensor, truth: Truth) -> dict[str, Tensor]:
+    """Whether each evaluator names the person ``y``, rank 1 among all: bool ``[n]`` by name."""
+    splits, tensors = truth.splits, truth.evaluator
+    scores = evaluators.judge(tensors, x, splits.test)
+    mean, n_classes = tensors["ncc.mean"], splits.card.n_classes
+    near = evaluators.match(x, splits.train, mean, n_classes)
+    scores["ncc"] = torch.where(member.unsqueeze(1), scores["ncc"], near)
+    return {name: scores[name].argmax(1) == y for name in evaluators.COMMITTEE}
