@@ -168,6 +168,54 @@ class Exposure:
         return shared
 
 
+class _Count(torch.autograd.Function):
+    """The identity on logits; rows are counted as they pass, under ``torch.func.vmap`` too."""
+
+    @staticmethod
+    def forward(out: Tensor, meter: Meter) -> Tensor:
+        meter.forward_passes += len(out)
+        return out.view_as(out)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Meter], output: Tensor) -> None:
+        ctx.meter = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _CountBack.apply(grads[0], ctx.meter), None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, out: Tensor, meter: Meter) -> tuple[Tensor, int]:
+        return _flat(_Count, in_dims, out, meter), 0
+
+
+class _CountBack(torch.autograd.Function):
+    """The identity on the logits' gradient."""
+
+    @staticmethod
+    def forward(grad: Tensor, meter: Meter) -> Tensor:
+        meter.backward_passes += len(grad)
+        return grad.view_as(grad)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Meter], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, grad: Tensor, meter: Meter) -> tuple[Tensor, int]:
+        return _flat(_CountBack, in_dims, grad, meter), 0
+
+
+def _flat(count: Any, in_dims: Any, x: Tensor, meter: Meter) -> Tensor:
+    x = x.movedim(in_dims[0], 0)
+    out: Tensor = count.apply(x.flatten(0, 1), meter)
+    return out.view_as(x)
+
+
 class _Metered(nn.Module):
     def __init__(self, network: nn.Module, meter: Meter) -> None:
         super().__init__()
@@ -175,15 +223,7 @@ class _Metered(nn.Module):
         self._meter = meter
 
     def forward(self, x: Tensor) -> Tensor:
-        self._meter.forward_passes += len(x)
-        out: Tensor = self.network(x)
-        if out.requires_grad:
-            rows, meter = len(x), self._meter
-
-            def count(_: Any) -> None:
-                meter.backward_passes += rows
-
-            out.register_hook(count)  # type: ignore[no-untyped-call]
+        out: Tensor = _Count.apply(self.network(x), self._meter)  # type: ignore[no-untyped-call]
         return out
 
 

@@ -68,3 +68,18 @@ def test_white_box_passes_are_counted_and_weights_are_a_frozen_copy() -> None:
 def test_order_of_access() -> None:
     assert at_least("weights", "labels")
     assert not at_least("labels", "scores")
+
+
+def test_passes_of_per_client_gradients_are_counted() -> None:
+    exposure = _expose("weights")
+    network = exposure.network()
+    weights = {name: p.detach() for name, p in network.named_parameters()}
+
+    def loss(weights: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(network, weights, (x,)).square().sum()
+
+    x = torch.zeros(6, 2, 4, requires_grad=True)
+    grads = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, x)
+    assert exposure.meter.forward_passes == exposure.meter.backward_passes == 12
+    torch.autograd.grad(grads["network.weight"].sum(), x)
+    assert exposure.meter.backward_passes == 24
