@@ -2,21 +2,70 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from attacks.gan import Generator, load_generator
 from bench.contract import Exposure, Knowledge, require
 
 CHUNK = 128
 """Records per call to an exposure: a small batch stays in the processor's cache."""
 
 
+class Latent(ABC):
+    """A generator of images with a standard normal latent: what a fitted prior gives an attack."""
+
+    @staticmethod
+    def of(knowledge: Knowledge, device: str) -> Latent:
+        """The latent of whichever prior was fitted.
+
+        Raises:
+            UserError: the knowledge holds no ``mean`` and ``basis``, and no ``generator.*``.
+        """
+        prior = knowledge.prior
+        if "mean" in prior and "basis" in prior:
+            return LinearLatent(prior["mean"].to(device), prior["basis"].to(device))
+        require(
+            any(name.startswith("generator.") for name in prior),
+            "The attack searches a prior's latent and got none; give its option file "
+            "prior: {_target_: attacks.priors.PcaPrior}.",
+        )
+        return GanLatent.of(knowledge, device)
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Dimensions k of the latent."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Images ``[n, *shape]`` in [0, 1] of latents ``[n, k]``."""
+
+    @abstractmethod
+    def bank(self, public: Tensor, samples: int, rng: torch.Generator) -> Tensor:
+        """Candidate starts, the centre of the latent first.
+
+        Args:
+            public: images ``[n, *shape]``; at most ``samples`` of them are taken.
+            samples: number of prior samples.
+            rng: of the samples, the choice and the order.
+
+        Returns:
+            ``[m, k]``, m at most ``2 * samples + 1``.
+        """
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """Latents ``[n, k]`` of the prior."""
+        return torch.randn(n, self.size, generator=rng, device=rng.device)
+
+
 @dataclass(frozen=True)
-class Latent:
-    """A linear generator with a standard normal latent.
+class LinearLatent(Latent):
+    """Principal components.
 
     Attributes:
         mean: ``[*shape]``.
@@ -25,21 +74,6 @@ class Latent:
 
     mean: Tensor
     basis: Tensor
-
-    @classmethod
-    def of(cls, knowledge: Knowledge, device: str) -> Latent:
-        """The latent of a fitted prior.
-
-        Raises:
-            UserError: the knowledge holds no ``mean`` and ``basis``.
-        """
-        prior = knowledge.prior
-        require(
-            "mean" in prior and "basis" in prior,
-            "The attack searches a prior's latent and got none; give its option file "
-            "prior: {_target_: attacks.priors.PcaPrior}.",
-        )
-        return cls(prior["mean"].to(device), prior["basis"].to(device))
 
     @property
     def size(self) -> int:
@@ -57,21 +91,56 @@ class Latent:
         return (x - self.mean).flatten(1) @ (basis / basis.square().sum(1, keepdim=True)).T
 
     def bank(self, public: Tensor, samples: int, rng: torch.Generator) -> Tensor:
-        """Candidate starts, shuffled: the mean first, then prior samples and public images.
-
-        Args:
-            public: images ``[n, *shape]``; at most ``samples`` of them are taken.
-            samples: number of prior samples.
-            rng: of the samples, the choice and the order.
-
-        Returns:
-            ``[m, k]``, m at most ``2 * samples + 1``.
-        """
-        drawn = torch.randn(samples, self.size, generator=rng, device=rng.device)
+        """The mean, then prior samples and public images, shuffled; see the base class."""
+        drawn = self.draw(samples, rng)
         order = torch.randperm(len(public), generator=rng, device=rng.device)[:samples]
         z = torch.cat([drawn, self.encode(public[order])])
         z = z[torch.randperm(len(z), generator=rng, device=rng.device)]
         return torch.cat([torch.zeros_like(self.basis.flatten(1)[:, :1]).T, z])
+
+
+@dataclass(frozen=True)
+class GanLatent(Latent):
+    """A generative adversarial network.
+
+    Attributes:
+        generator: unconditional, frozen, in evaluation mode: each image depends on its own latent
+            only.
+    """
+
+    generator: Generator
+
+    @classmethod
+    def of(cls, knowledge: Knowledge, device: str) -> GanLatent:
+        """The generator of a fitted :class:`attacks.priors.GanPrior`.
+
+        Raises:
+            UserError: the knowledge holds no ``generator.*``, or its images are of another shape.
+        """
+        generator = load_generator(knowledge.prior).to(device)
+        require(
+            generator.shape == tuple(knowledge.card.shape),
+            f"The prior's images have shape {list(generator.shape)}, data set "
+            f"'{knowledge.card.name}' has {list(knowledge.card.shape)}: fit the prior on its "
+            "public split.",
+        )
+        return cls(generator)
+
+    @property
+    def size(self) -> int:
+        """Dimensions k of the latent."""
+        return self.generator.latent
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images ``[n, *shape]`` in [0, 1] of latents ``[n, k]``."""
+        out: Tensor = self.generator(z)
+        return out
+
+    def bank(self, public: Tensor, samples: int, rng: torch.Generator) -> Tensor:
+        """The centre and prior samples; a GAN has no encoder for public images."""
+        extra = min(samples, len(public))
+        z = self.draw(samples + extra, rng)
+        return torch.cat([z.new_zeros(1, self.size), z])
 
 
 def within(z: Tensor, radius: float) -> Tensor:

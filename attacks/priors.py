@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contract import Knowledge, Prior, require
+from attacks.gan import Critic, Generator, initialised, tensors, train_wgan
+from bench.contract import Knowledge, Prior, generator, require
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,93 @@ class PcaPrior(Prior):
             "mean": mean.view(shape).float().cpu(),
             "basis": basis.view(-1, *shape).float().cpu(),
         }
+
+
+@dataclass(frozen=True)
+class GanPrior(Prior):
+    """A Wasserstein GAN with gradient penalty on public images (GMI's prior).
+
+    Zhang et al., CVPR 2020, section 3.2, train one for 300 epochs with a latent of 100, batches
+    of 64, 5 steps of the critic, Adam at 2e-4 (0.5, 0.999) and 512 to 64 channels (``width`` 64).
+    The defaults are far smaller, for one CPU core; and, as public sets may hold only hundreds of
+    images, both players see augmented images (DiffAugment, Zhao et al., NeurIPS 2020) and the
+    average of the generator's weights is kept.
+
+    Attributes:
+        latent: size of the latent.
+        width: channels of the outermost hidden maps.
+        steps: updates of the generator.
+        batch_size: images per update.
+        critic_steps: updates of the critic per update of the generator.
+        lr: of Adam, falling to 0 over the second half.
+        betas: of Adam.
+        penalty_every: updates of the critic per (as much heavier) gradient penalty.
+        average: decay of the average of the generator's weights, in [0, 1).
+        flip: mirror half of the images.
+        shift: largest random shift, a share of each side.
+        colour: largest random change of brightness and contrast.
+    """
+
+    latent: int = 64
+    width: int = 16
+    steps: int = 1000
+    batch_size: int = 32
+    critic_steps: int = 2
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.5, 0.9)
+    penalty_every: int = 4
+    average: float = 0.99
+    flip: bool = True
+    shift: float = 0.0625
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "width", "steps", "batch_size", "critic_steps", "penalty_every"):
+            value = getattr(self, name)
+            require(value >= 1, f"GanPrior.{name} is {value}; give a whole number of at least 1.")
+        require(self.lr > 0, f"GanPrior.lr is {self.lr}; give a number above 0.")
+        for name in ("average", "shift", "colour"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"GanPrior.{name} is {value}; give a number in [0, 1).")
+        require(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            f"GanPrior.betas is {list(self.betas)}; give two numbers in [0, 1).",
+        )
+
+    def fit(self, knowledge: Knowledge, seed: int, device: str) -> dict[str, Tensor]:
+        """``generator.*`` (averaged weights) and ``critic.*``, on the CPU.
+
+        Raises:
+            UserError: fewer than two public records, or no images.
+            DivergedError: the training became NaN or Inf.
+        """
+        card, public = knowledge.card, knowledge.public.x
+        require(
+            len(card.shape) == 3 and min(card.shape[1:]) >= 8,
+            f"GanPrior needs images of at least 8 x 8 pixels, the records of data set "
+            f"'{card.name}' have shape {list(card.shape)}.",
+        )
+        require(
+            len(public) >= 2,
+            f"GanPrior needs at least 2 public records, data set '{card.name}' has {len(public)}.",
+        )
+        with initialised(seed):
+            maker = Generator(card.shape, self.latent, self.width).to(device)
+            critic = Critic(card.shape, self.width).to(device)
+        averaged = train_wgan(
+            maker,
+            critic,
+            public.to(device),
+            generator(seed, device),
+            steps=self.steps,
+            batch_size=self.batch_size,
+            critic_steps=self.critic_steps,
+            lr=self.lr,
+            betas=tuple(self.betas),
+            penalty_every=self.penalty_every,
+            decay=self.average,
+            flip=self.flip,
+            shift=self.shift,
+            colour=self.colour,
+        )
+        return tensors(averaged, "generator.") | tensors(critic, "critic.")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.latent import Latent, within
+from attacks.latent import LinearLatent, within
 from attacks.priors import PcaPrior
 from bench.contract import Knowledge, Split, UserError
 from tests.attacks.images import RANK, SHAPE, card, knowledge
@@ -14,7 +14,7 @@ def test_public_latents_are_whitened() -> None:
     tensors = PcaPrior(8).fit(held, 0, "cpu")
     assert tensors["mean"].shape == SHAPE
     assert tensors["basis"].shape == (8, *SHAPE)
-    latent = Latent(tensors["mean"], tensors["basis"])
+    latent = LinearLatent(tensors["mean"], tensors["basis"])
     z = latent.encode(held.public.x)
     assert torch.allclose(z.mean(0), torch.zeros(8), atol=1e-4)
     assert torch.allclose(torch.cov(z.T), torch.eye(8), atol=1e-3)
@@ -23,7 +23,7 @@ def test_public_latents_are_whitened() -> None:
 def test_decoding_undoes_encoding_and_stays_an_image() -> None:
     held = knowledge()
     tensors = PcaPrior(60).fit(held, 0, "cpu")
-    latent = Latent(tensors["mean"], tensors["basis"])
+    latent = LinearLatent(tensors["mean"], tensors["basis"])
     assert torch.allclose(latent.decode(latent.encode(held.public.x)), held.public.x, atol=2e-3)
     far = latent.decode(50 * torch.ones(2, latent.size))
     assert far.min() >= 0 and far.max() <= 1
