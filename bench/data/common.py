@@ -160,6 +160,26 @@ def stratified(name: str, strata: Ints, train: float, public: float, seed: int) 
     return of_train, of_test, of_public
 
 
+def without_copies(x: Tensor, *parts: Ints) -> tuple[list[Ints], int]:
+    """Drop from each part the records that an earlier part holds too, bit for bit.
+
+    Args:
+        x: records ``[n, *shape]``.
+        *parts: row numbers; the first part stays whole.
+
+    Returns:
+        The parts that are left, in the same order, and how many rows were dropped.
+    """
+    values = x.contiguous().numpy()
+    seen: set[bytes] = set()
+    kept = []
+    for part in parts:
+        keys = [hashlib.sha256(values[row]).digest() for row in part]
+        kept.append(part[[key not in seen for key in keys]] if seen else part)
+        seen.update(keys)
+    return kept, sum(map(len, parts)) - sum(map(len, kept))
+
+
 # ---------------------------------------------------------------- tables
 def encode(
     name: str,

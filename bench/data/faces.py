@@ -45,7 +45,11 @@ class Faces(Dataset):
 
     sector: ClassVar[str] = "face"
     modality: ClassVar[Modality] = "image"
-    goals: ClassVar[tuple[Goal, ...]] = ("class_representative",)
+    goals: ClassVar[tuple[Goal, ...]] = (
+        "class_representative",
+        "output_reconstruction",
+        "gradient_reconstruction",
+    )
     utility_metric: ClassVar[str] = "accuracy"
     embedded: ClassVar[bool] = True
 
