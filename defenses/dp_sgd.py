@@ -74,7 +74,7 @@ class DpSgd(TrainingDefense):
 
     # A trusted curator clips and adds noise: what single clients share with it is not protected.
     covers = frozenset({"labels", "scores", "weights"})
-    adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
+    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
     paper = "Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang, CCS 2016, algorithm 1"
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": None, "noise_multiplier": None}
 

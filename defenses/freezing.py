@@ -33,7 +33,7 @@ class Freezing(TrainingDefense):
     batch_size: int = 32
     lr: float = 1e-3
 
-    adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
+    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
     paper = "Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024 (arXiv 2405.05588)"
     needs = frozenset({"blocks"})
     zero: ClassVar[Mapping[str, Any]] = {"layers": None}

@@ -26,7 +26,7 @@ class Rounding(ReleaseDefense):
 
     decimals: int | None = 1
 
-    adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
+    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015, section 6"
     zero: ClassVar[Mapping[str, Any]] = {"decimals": None}
 

@@ -19,7 +19,7 @@ class WeightDecay(TrainingDefense):
 
     strength: float = 0.01
 
-    adaptive_attacks = ("prior_inversion", "miface", "attribute_map", "basket_decoder")
+    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
     paper = "Krogh & Hertz, NIPS 1991"
     zero: ClassVar[Mapping[str, Any]] = {"strength": 0.0}
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.contract.record import SCHEMA_VERSION, STATUSES, TrialRecord
 from bench.report.frame import CELL, unique
-from bench.report.text import number, words
+from bench.report.text import interval, number, words
 
 _EXAMPLES = 3
 
@@ -55,6 +55,19 @@ def failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
         for (status, error), rows in failed.groupby(["status", "error"])
     ]  # fmt: skip
     return sorted(table, key=lambda row: (-row["n"], row["status"], row["error"]))
+
+
+def controls(checks: pd.DataFrame) -> list[dict[str, Any]]:
+    """The checks, one line each, scenario by scenario."""
+    return [
+        {
+            "scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])}",
+            "code": row["code"], "claim": row["claim"], "of": row["of"],
+            "value": number(row["value"], 3), "interval": interval(row["lo"], row["hi"], 3),
+            "bar": row["bar"], "state": row["state"],
+        }
+        for row in checks.to_dict("records")
+    ]  # fmt: skip
 
 
 def provenance(records: Sequence[TrialRecord], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,26 +14,22 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from bench.contract.exposure import ACCESS_ORDER
 from bench.contract.record import TrialRecord
-from bench.report import stats
-from bench.report.frame import BASELINE
+from bench.report import controls, stats
+from bench.report.closure import BOARD, RANK, ROW, close, listed
+from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 from bench.report.frame import build as build_frame
 
-SCENARIO = ["sector", "dataset", "model", "goal"]
-BOARD = [*SCENARIO, "access"]
-ROW = [*BOARD, "defense"]
 DEPLOYED = ["dataset", "model", "defense"]
-REFERENCE = "none"
-"""The undefended row every defense is compared with."""
 
 RANKED_SEEDS = 10
 STRAW_MAN = 0.02
 WEAK = 0.5
 _BOUNDED = ("accuracy", "balanced_accuracy", "auroc")
-_RANK = {access: rank for rank, access in enumerate(ACCESS_ORDER)}
 
 FLAGS = {
+    "void": "A control failed that this board rests on: its numbers mean nothing until it is "
+    "mended.",
     "provisional": "Fewer than 10 seeds: the row may still change places.",
     "no_effect": "The defense does not act at this access: an attacker who has it meets the "
     "undefended model, so the row repeats 'none'.",
@@ -63,6 +59,7 @@ _ROW_COLUMNS = [
 _ATTACK_COLUMNS = [
     *ROW, "attack", "attack_access", "L", "L_lo", "L_hi", "L_n", "L_sd", "M", "M_lo", "M_hi",
     "score", "score_n", "s_base", "s_ceil", "queries", "attack_s", "n_done", "n_planned",
+    "adaptive",
 ]  # fmt: skip
 _BASELINE_COLUMNS = [*SCENARIO, "attack", "score"]
 
@@ -80,14 +77,16 @@ class Boards:
             told apart. ``M`` is the worst attack's, ``trial_id`` its lowest finished seed,
             ``flags`` are joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
-            it cost and how many of its trials finished.
+            it cost, how many of its trials finished and whether it adapts to the defense.
         baselines: one row per (scenario, attack without the model) with its mean ``score``.
+        controls: the checks of :func:`bench.report.controls.judge`.
         notes: what must be known about a board as a whole, ``(kind, sentence)`` by board key.
     """
 
     rows: pd.DataFrame
     attacks: pd.DataFrame
     baselines: pd.DataFrame
+    controls: pd.DataFrame
     notes: dict[BoardKey, list[tuple[str, str]]]
 
     def __iter__(self) -> Iterator[tuple[BoardKey, pd.DataFrame]]:
@@ -115,60 +114,39 @@ def summary(records: Sequence[TrialRecord], suite: str) -> dict[str, float]:
 
 def build(frame: pd.DataFrame) -> Boards:
     """The boards of a table of :func:`bench.report.frame.build`; none if nothing was attacked."""
-    closed = _closure(frame)
+    checks = controls.judge(frame)
+    frame = frame[frame["control"] == ""]
+    closed = _adapted(close(frame))
     if closed.empty:
         rows, attacks = (pd.DataFrame(columns=names) for names in (_ROW_COLUMNS, _ATTACK_COLUMNS))
-        return Boards(rows, attacks, _baselines(frame), notes={})
+        return Boards(rows, attacks, _baselines(frame), checks, notes={})
     attacks = _attacks(closed)
     rows = _worst(closed, attacks)
     rows = rows.merge(_differences(closed, rows), on=ROW, how="left")
     rows = rows.merge(_utilities(frame), on=DEPLOYED, how="left")
-    rows = _judge(frame, closed, rows)
-    notes = _notes(attacks, rows)
+    rows = _judge(frame, closed, rows, checks)
+    notes = _notes(attacks, rows, checks)
     return Boards(
         rows=rows[_ROW_COLUMNS],
         attacks=attacks[_ATTACK_COLUMNS],
         baselines=_baselines(frame),
+        controls=checks,
         notes=notes,
     )
 
 
-def _closure(frame: pd.DataFrame) -> pd.DataFrame:
-    """Trials of every board: ``access`` becomes the board's, ``attack_access`` the attack's own.
+def _adapted(closed: pd.DataFrame) -> pd.DataFrame:
+    """With ``adapts``: whether the attack adapts to the defense.
 
-    Where a defense does not act at the board's access the attacker meets the undefended model
-    and can run every weaker attack on that too: the row takes the trials of ``none`` as they are.
+    An attack says so itself. A defense may also name an option; then all its variants count,
+    unless some of them say that they adapt and the others therefore do not.
     """
-    real = frame[frame["access"] != BASELINE]
-    levels = real[BOARD].drop_duplicates()
-    closed = real.rename(columns={"access": "attack_access"}).merge(levels, on=SCENARIO)
-    rank, own = closed["access"].map(_RANK), closed["attack_access"].map(_RANK)
-    closed = closed[own <= rank].assign(done=lambda t: t["status"] == "done")
-
-    at_level = closed["access"] == closed["attack_access"]
-    flagged = at_level & closed["flags"].str.contains("no_effect", regex=False)
-    uncovered = (closed["covers"] != "") & ~_listed(closed["access"], closed["covers"])
-    idle = (flagged | uncovered) & (closed["defense"] != REFERENCE)
-    idle_rows = closed.loc[idle, ROW].drop_duplicates()
-    undefended = closed[closed["defense"] == REFERENCE].drop(columns="defense")
-    copied = idle_rows.merge(undefended, on=BOARD)
-
-    mark = closed[ROW].merge(idle_rows, how="left", indicator=True)["_merge"] == "both"
-    closed = closed.assign(no_effect=mark.to_numpy())
-    replaced = closed[ROW].merge(copied[ROW].drop_duplicates(), how="left", indicator=True)
-    kept = closed[(replaced["_merge"] != "both").to_numpy()]
-    return pd.concat([kept, copied.assign(no_effect=True)], ignore_index=True)
-
-
-def _listed(names: pd.Series[str], lists: pd.Series[str]) -> pd.Series[bool]:
-    """Whether each name stands in its ``;``-joined list (worked out once per distinct pair)."""
-    pairs = pd.DataFrame({"name": names, "list": lists})
-    unique = pairs.drop_duplicates()
-    found = [
-        name in text.split(";") for name, text in zip(unique["name"], unique["list"], strict=True)
-    ]
-    merged = pairs.merge(unique.assign(found=found), on=["name", "list"], how="left")
-    return pd.Series(merged["found"].to_numpy(dtype=bool), index=pairs.index)
+    option = closed["attack"].str.split("[", n=1).str[0]
+    defended = closed["defense"].str.split("[", n=1).str[0]
+    said = listed(defended, closed["adaptive_to"])
+    pairs = pd.Series(list(zip(option, defended, strict=True)), index=closed.index)
+    named = listed(option, closed["adaptive_attacks"]) & ~pairs.isin(set(pairs[said]))
+    return closed.assign(adapts=said | named)
 
 
 def _attacks(closed: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +154,9 @@ def _attacks(closed: pd.DataFrame) -> pd.DataFrame:
     done = closed[closed["done"]]
     summary = stats.summarise(done, by, ["L", "M", "score", "s_base", "s_ceil"])
     effort = done.groupby(by)[["queries", "attack_s"]].mean().astype("float64")
-    counts = closed.groupby(by).agg(n_done=("done", "sum"), n_planned=("done", "size"))
+    counts = closed.groupby(by).agg(
+        n_done=("done", "sum"), n_planned=("done", "size"), adaptive=("adapts", "any")
+    )
     table = counts.reset_index().merge(summary, on=by, how="left")
     return _in_order(table.merge(effort.reset_index(), on=by, how="left"), ["defense", "attack"])
 
@@ -203,14 +183,14 @@ def _differences(closed: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Paired difference of L to ``none`` (each by its own worst attack), Holm p and tie ranks."""
     picked = rows[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
     seeds = closed[closed["done"]].merge(picked, on=[*ROW, "attack"])[[*ROW, "seed", "L"]]
-    reference = seeds[seeds["defense"] == REFERENCE].drop(columns="defense")
+    reference = seeds[seeds["defense"] == UNDEFENDED].drop(columns="defense")
     pairs = seeds.merge(reference, on=[*BOARD, "seed"], suffixes=("", "_ref"))
     pairs = pairs.assign(dL=pairs["L"] - pairs["L_ref"]).dropna(subset="dL")
     out = stats.summarise(pairs, ROW, ["dL"])
 
     p = stats.paired_p(out["dL"], out["dL_sd"], out["dL_n"])
     idle = rows.loc[rows["no_effect"], ROW].merge(out[ROW], on=ROW, how="right", indicator=True)
-    tested = (out["defense"] != REFERENCE) & (idle["_merge"] == "right_only").to_numpy()
+    tested = (out["defense"] != UNDEFENDED) & (idle["_merge"] == "right_only").to_numpy()
     out["dL_p"] = pd.Series(p, index=out.index).where(tested)
     out["dL_p"] = out.groupby(BOARD)["dL_p"].transform(stats.holm)
 
@@ -238,7 +218,7 @@ def _utilities(frame: pd.DataFrame) -> pd.DataFrame:
     """Utility of each deployment over seeds, and its paired difference to ``none``."""
     done = frame[(frame["status"] == "done") & frame["utility"].notna()]
     seeds = done.groupby([*DEPLOYED, "seed"], as_index=False)[["utility", "epsilon"]].mean()
-    reference = seeds[seeds["defense"] == REFERENCE].drop(columns=["defense", "epsilon"])
+    reference = seeds[seeds["defense"] == UNDEFENDED].drop(columns=["defense", "epsilon"])
     pairs = seeds.merge(reference, on=["dataset", "model", "seed"], suffixes=("", "_ref"))
     pairs = pairs.assign(dU=pairs["utility"] - pairs["utility_ref"])
     table = stats.summarise(seeds, DEPLOYED, ["utility"])
@@ -252,9 +232,11 @@ def _utilities(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _judge(frame: pd.DataFrame, closed: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def _judge(
+    frame: pd.DataFrame, closed: pd.DataFrame, rows: pd.DataFrame, checks: pd.DataFrame
+) -> pd.DataFrame:
     """Flags, verdicts, clipping and order."""
-    undefended = frame[(frame["defense"] == REFERENCE) & (frame["status"] == "done")]
+    undefended = frame[(frame["defense"] == UNDEFENDED) & (frame["status"] == "done")]
     shortfall = (
         undefended.assign(gap=undefended["utility"] - undefended["reference"])
         .groupby(["dataset", "model", "seed"])["gap"].mean()
@@ -263,36 +245,36 @@ def _judge(frame: pd.DataFrame, closed: pd.DataFrame, rows: pd.DataFrame) -> pd.
     seeds = frame.groupby(["dataset", "model"])["seed"].nunique().rename("seeds").reset_index()
     rows = rows.merge(shortfall, on=["dataset", "model"], how="left")
     rows = rows.merge(seeds, on=["dataset", "model"])
-    reference = rows.loc[rows["defense"] == REFERENCE, [*BOARD, "L", "L_lo"]]
+    reference = rows.loc[rows["defense"] == UNDEFENDED, [*BOARD, "L", "L_lo"]]
     names = {"L": "L_none", "L_lo": "L_lo_none"}
     rows = rows.merge(reference.rename(columns=names), on=BOARD, how="left")
     recognised = rows["goal"] == "class_representative"
     weak = np.where(recognised, rows["L_none"] < WEAK, ~(rows["L_lo_none"] > 0))
 
     done = closed[closed["done"]]
-    option = done["attack"].str.split("[", n=1).str[0]
-    defended = done["defense"].str.split("[", n=1).str[0]
-    adapts = _listed(option, done["adaptive_attacks"]) | _listed(defended, done["adaptive_to"])
     facts = (
-        done.assign(adapts=adapts, dirty=done["flags"].str.contains("dirty", regex=False))
+        done.assign(dirty=done["flags"].str.contains("dirty", regex=False))
         .groupby(ROW)[["adapts", "dirty"]].any().reset_index()
     )  # fmt: skip
     widths = closed.groupby(ROW)["attack"].nunique().rename("n_attacks").reset_index()
     rows = rows.merge(facts, on=ROW, how="left").merge(widths, on=ROW)
     adapted, dirty = (rows[name].eq(True) for name in ("adapts", "dirty"))
 
+    failed = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
+    void = rows[SCENARIO].merge(failed[SCENARIO].drop_duplicates(), how="left", indicator=True)
     raised = {
+        "void": (void["_merge"] == "both").to_numpy(),
         "provisional": rows["n_seeds"] < RANKED_SEEDS,
         "no_effect": rows["no_effect"],
         "no_headroom": (rows["L_n"] < rows["score_n"]),
         "straw_man": rows["gap"] < -STRAW_MAN,
         "weak_attack": rows["L_none"].notna() & weak,
-        "non_adaptive": (rows["defense"] != REFERENCE) & ~adapted & ~rows["no_effect"],
+        "non_adaptive": (rows["defense"] != UNDEFENDED) & ~adapted & ~rows["no_effect"],
         "missing": rows["all_done"] < rows["n_attacks"] * rows["seeds"],
         "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0),
         "dirty": dirty,
     }
-    table = np.column_stack([raised[name].to_numpy(dtype=bool) for name in FLAGS])
+    table = np.column_stack([np.asarray(raised[name], dtype=bool) for name in FLAGS])
     flags = np.array(list(FLAGS))
     rows["flags"] = [";".join(flags[row]) for row in table]
 
@@ -306,7 +288,9 @@ def _judge(frame: pd.DataFrame, closed: pd.DataFrame, rows: pd.DataFrame) -> pd.
     return _in_order(rows, ["L_raw", "defense"])
 
 
-def _notes(attacks: pd.DataFrame, rows: pd.DataFrame) -> dict[BoardKey, list[tuple[str, str]]]:
+def _notes(
+    attacks: pd.DataFrame, rows: pd.DataFrame, checks: pd.DataFrame
+) -> dict[BoardKey, list[tuple[str, str]]]:
     own = attacks["attack_access"] == attacks["access"]
     levels = [
         attacks[mask].groupby(ROW)["L"].max().rename(name)
@@ -322,9 +306,9 @@ def _notes(attacks: pd.DataFrame, rows: pd.DataFrame) -> dict[BoardKey, list[tup
     notes: dict[BoardKey, list[tuple[str, str]]] = {}
     for key, board in rows.groupby(BOARD, sort=False):
         access, flags = cast(BoardKey, key)[-1], board["flags"].str.split(";")
-        found: list[tuple[str, str]] = []
+        found = _failed(checks, cast(BoardKey, key))
         if flags.map(lambda f: "weak_attack" in f).any():
-            best = board.loc[board["defense"] == REFERENCE, "L_raw"].iloc[0]
+            best = board.loc[board["defense"] == UNDEFENDED, "L_raw"].iloc[0]
             bar = (
                 "below 0.50"
                 if board["goal"].iloc[0] == "class_representative"
@@ -336,7 +320,7 @@ def _notes(attacks: pd.DataFrame, rows: pd.DataFrame) -> dict[BoardKey, list[tup
         for flag in ("no_headroom", "straw_man"):
             if flags.map(lambda f, flag=flag: flag in f).any():
                 found.append((flag, FLAGS[flag]))
-        if REFERENCE not in set(board["defense"]):
+        if UNDEFENDED not in set(board["defense"]):
             found.append(("no_reference", "The undefended target was not attacked: there is "
                           "nothing to compare with."))  # fmt: skip
         if not finished.get(key, 0):
@@ -361,6 +345,20 @@ def _notes(attacks: pd.DataFrame, rows: pd.DataFrame) -> dict[BoardKey, list[tup
     return notes
 
 
+def _failed(checks: pd.DataFrame, key: BoardKey) -> list[tuple[str, str]]:
+    """A banner for every check that failed in a board's scenario."""
+    mine = checks[(checks[SCENARIO] == list(key[:4])).all(axis=1)]
+    return [
+        (
+            "void" if row["check"] in controls.VOIDING else "control",
+            ("Void: " if row["check"] in controls.VOIDING else "")
+            + f"control {row['code']} failed. {row['claim']}: {row['value']:.3g} ({row['of']}), "
+            f"where {row['bar']} is asked.",
+        )
+        for row in mine[mine["state"] == controls.FAIL].to_dict("records")
+    ]
+
+
 def _baselines(frame: pd.DataFrame) -> pd.DataFrame:
     done = frame[(frame["access"] == BASELINE) & (frame["status"] == "done")]
     seeds = done.groupby([*SCENARIO, "attack", "seed"], as_index=False)["score"].mean()
@@ -371,6 +369,6 @@ def _baselines(frame: pd.DataFrame) -> pd.DataFrame:
 def _in_order(table: pd.DataFrame, last: list[str]) -> pd.DataFrame:
     """Sorted by board (accesses from least to most), then by ``last``."""
     keys = [*SCENARIO, "_level", *last]
-    table = table.assign(_level=table["access"].map(_RANK))
+    table = table.assign(_level=table["access"].map(RANK))
     ordered: pd.DataFrame = table.sort_values(keys, kind="stable", ignore_index=True)
     return ordered.drop(columns="_level")

@@ -19,7 +19,7 @@ from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.report.boards import REFERENCE
+from bench.report.frame import UNDEFENDED
 from bench.report.text import estimate, words
 
 _ROLES = {"ink": "#010101", "muted": "#020202", "accent": "#030303", "leak": "#040404",
@@ -86,7 +86,7 @@ def _draw(figure: Any, rows: pd.DataFrame) -> None:
         draw((y if across else x)[seen], ends[0][seen], ends[1][seen],
              color=_ROLES["muted"], linewidth=0.9, alpha=0.6, zorder=3)  # fmt: skip
     for i, row in enumerate(rows.to_dict("records")):
-        reference = row["defense"] == REFERENCE
+        reference = row["defense"] == UNDEFENDED
         colour = _ROLES["ink"] if reference else _ROLES["accent"]
         axes.plot(
             [x[i]], [y[i]], marker="D" if reference else "o", markersize=6.5, color=colour,
@@ -96,7 +96,7 @@ def _draw(figure: Any, rows: pd.DataFrame) -> None:
     if len(rows) > _LABELS:
         named[:] = False
         named[front] = True
-        named |= (rows["defense"] == REFERENCE).to_numpy()
+        named |= (rows["defense"] == UNDEFENDED).to_numpy()
     whiskers = rows[["utility_lo", "L", "utility_hi", "L", "utility", "L_lo", "utility", "L_hi"]]
     lines = whiskers.dropna().to_numpy().reshape(-1, 2, 2)
     _label(axes, x, y, lines, list(rows["defense"]), named)

@@ -20,6 +20,9 @@ STABLE = (
 
 ORDER = ("sector", "dataset", "model", "goal", "access", "defense", "attack", "seed")
 CELL = ("dataset", "model", "defense", "attack", "seed")
+SCENARIO = ["sector", "dataset", "model", "goal"]
+UNDEFENDED = "none"
+"""The row every defense is compared with."""
 BASELINE = "none"
 """Access of an attack that sees no model."""
 
@@ -43,6 +46,8 @@ _TEXT: dict[str, _Get] = {
     "covers": lambda r: ";".join(sorted(r.defense.covers)),
     "adaptive_attacks": lambda r: ";".join(sorted(r.defense.adaptive_attacks)),
     "adaptive_to": lambda r: ";".join(sorted(r.attack.adaptive_to)),
+    "control": lambda r: r.control,
+    "values_sha": lambda r: r.attack.sha256,
     "target": lambda r: r.nodes.get("target", r.trial_id),
     "outcome": lambda r: r.nodes.get("attack", r.trial_id),
 }
@@ -59,6 +64,10 @@ _NUMBERS: dict[str, _Get] = {
     "queries": lambda r: r.budget.queries,
     "train_s": lambda r: r.times.train_s,
     "attack_s": lambda r: r.times.attack_s,
+    "permuted": lambda r: r.score.extra.get("permuted") if r.score else None,
+    "chance": lambda r: r.score.extra.get("chance") if r.score else None,
+    "heldout": lambda r: r.evaluator.get("committee_ceiling"),
+    "oracle": lambda r: r.evaluator.get("committee_oracle"),
 }
 
 
@@ -77,7 +86,9 @@ def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
-    ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities).
+    ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities), and
+    what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``permuted``,
+    ``chance``, ``heldout`` and ``oracle`` (of the judges).
 
     Args:
         records: trials in any order; the same record twice counts once.

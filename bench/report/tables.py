@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.boards import BOARD, Boards
+from bench.report.boards import Boards
+from bench.report.closure import BOARD
 from bench.report.frame import STABLE
 from bench.report.text import WHAT, estimate, headline, number, words
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.boards import REFERENCE
+from bench.report.frame import UNDEFENDED
 
 ABSENT = "\N{EN DASH}"
 KEEPS = 0.02
@@ -62,14 +62,14 @@ def headline(rows: pd.DataFrame) -> str:
         return "Nothing was measured here."
     metric = words(str(rows["utility_metric"].dropna().iloc[0])) if _known(rows) else "utility"
     said = []
-    undefended = rows[(rows["defense"] == REFERENCE) & rows["L"].notna()]
+    undefended = rows[(rows["defense"] == UNDEFENDED) & rows["L"].notna()]
     for row in undefended.to_dict("records"):
         said.append(
             f"Undefended, the strongest attack reaches L = {estimate(row, 'L')} "
             f"at {metric} {number(row['utility'], 3)}."
         )
     idle = rows["flags"].str.split(";").map(lambda flags: "no_effect" in flags)
-    acting = rows[(rows["defense"] != REFERENCE) & ~idle & rows["L"].notna()]
+    acting = rows[(rows["defense"] != UNDEFENDED) & ~idle & rows["L"].notna()]
     if acting.empty:
         said.append("No defense was measured that acts at this access.")
         return " ".join(said)

@@ -14,7 +14,9 @@ from bench.contract.errors import require
 from bench.contract.exposure import ACCESS_ORDER
 from bench.contract.record import TrialRecord
 from bench.report import account, figures
-from bench.report.boards import BOARD, FLAGS, REFERENCE, SCENARIO, BoardKey, Boards
+from bench.report.boards import FLAGS, BoardKey, Boards
+from bench.report.closure import BOARD
+from bench.report.frame import SCENARIO, UNDEFENDED
 from bench.report.text import ABSENT, WHAT, estimate, headline, interval, natural, number, words
 
 _MOST_DETAILS = 300  # rows of the per-attack table of one board; trials.csv has them all
@@ -46,6 +48,7 @@ def page(
         "flags": {name: text for name, text in FLAGS.items() if name in raised},
         "overview": _overview(boards, ids),
         "scenarios": _scenarios(shown, records),
+        "controls": account.controls(boards.controls),
         "failures": account.failures(frame),
         "skipped": account.skipped(provenance),
         "provenance": account.provenance(records, provenance),
@@ -74,7 +77,9 @@ def _overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
         goals[-1]["levels"].append({"access": access, "key": key, "id": ids[key], "weak": weak})
     for group in groups:
         group["span"] = 1 + sum(len(goal["levels"]) for goal in group["goals"])
-    defenses = sorted({defense for _, defense in cells}, key=lambda d: (d != REFERENCE, natural(d)))
+    defenses = sorted(
+        {defense for _, defense in cells}, key=lambda d: (d != UNDEFENDED, natural(d))
+    )
     lines = [
         {
             "defense": defense,
@@ -129,7 +134,7 @@ def _board(
     reference = next((line for line in table if line["reference"]), None)
     gallery = [
         {"defense": row["defense"], "attack": row["worst_attack"], "L": number(row["L"])} | picture
-        for row in rows.sort_values("defense", key=lambda d: d != REFERENCE).to_dict("records")
+        for row in rows.sort_values("defense", key=lambda d: d != UNDEFENDED).to_dict("records")
         if "no_effect" not in row["flags"]
         for picture in [
             pictures.get((key[1], key[2], row["defense"], row["worst_attack"]))
@@ -150,6 +155,7 @@ def _board(
         "figure": figures.tradeoff(rows, identifier),
         "heat": _heat(rows, attacks),
         "gallery": gallery,
+        "pairs": _pairs(rows, attacks),
         "attacks": _details(rows, attacks),
         "cut": len(attacks) > _MOST_DETAILS,
         "baselines": [
@@ -170,7 +176,7 @@ def _line(row: Mapping[Any, Any], low: float, high: float) -> Row:
         return round(100 * value, 1) if math.isfinite(value) else None
 
     return {
-        "reference": row["defense"] == REFERENCE,
+        "reference": row["defense"] == UNDEFENDED,
         "defense": row["defense"],
         "rank": number(row["rank"], 0) + ("=" if row["tied"] and row["rank"] > 0 else ""),
         "n_seeds": row["n_seeds"],
@@ -214,7 +220,7 @@ def _heat(rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
     columns = attacks.assign(rank=rank).sort_values(["rank", "attack"])
     heads = columns[["attack", "attack_access"]].drop_duplicates().to_dict("records")
     cells = {(row["defense"], row["attack"]): row for row in attacks.to_dict("records")}
-    order = rows.assign(last=rows["defense"] != REFERENCE).sort_values("last", kind="stable")
+    order = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values("last", kind="stable")
     lines = []
     for row in order.to_dict("records"):
         line: list[Row | None] = []
@@ -240,6 +246,31 @@ def _heat(rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
         for head in heads
     ]
     return {"attacks": short, "spans": spans, "lines": lines}
+
+
+def _pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
+    """Per defense, its leakage under attacks that ignore it and under those that adapt to it.
+
+    Attacks at the board's own access only; rows without both kinds are left out.
+    """
+    own = attacks[(attacks["attack_access"] == attacks["access"]) & attacks["L"].notna()]
+    idle = set(rows.loc[rows["flags"].str.contains("no_effect", regex=False), "defense"])
+    out: list[Row] = []
+    for defense, mine in own[~own["defense"].isin({UNDEFENDED, *idle})].groupby("defense"):
+        kinds = [mine[~mine["adaptive"]], mine[mine["adaptive"]]]
+        if any(kind.empty for kind in kinds):
+            continue
+        best = [kind.loc[kind["L"].idxmax()] for kind in kinds]
+        out.append({
+            "defense": defense,
+            **{
+                name: {"attack": row["attack"], "L": estimate(row, "L"),
+                       "cell": _cell(row["L"], str(row["attack"]))}
+                for name, row in zip(("standard", "adaptive"), best, strict=True)
+            },
+            "gain": number(best[1]["L"] - best[0]["L"], signed=True),
+        })  # fmt: skip
+    return sorted(out, key=lambda row: natural(row["defense"]))
 
 
 def _details(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:

@@ -90,6 +90,6 @@ def test_trials_of_different_protocols_are_refused() -> None:
 
 
 def test_an_unknown_access_is_refused() -> None:
-    record = fake.trial("faces", "mlp", "none", "brep", 0, access="gradients")
-    with pytest.raises(UserError, match="access 'gradients'; allowed: none, labels"):
+    record = fake.trial("faces", "mlp", "none", "brep", 0, access="telepathy")
+    with pytest.raises(UserError, match="access 'telepathy'; allowed: none, labels"):
         frame.build([record], "smoke")

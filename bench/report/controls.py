@@ -1,0 +1,233 @@
+"""Controls: do the boards rest on anything? See PROTOCOL 3.6.
+
+Every check is a pure function of the frame and gives one row: what was measured, what it should
+have been, and whether it held. A failing check of :data:`VOIDING` voids the scenario's boards.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.report import stats
+from bench.report.frame import BASELINE, SCENARIO
+
+CONVERGED = 0.02
+"""Most that doubling an attack's steps may add to its success (C7)."""
+HELDOUT, ORACLE = 0.95, 0.85
+"""Least the committee must reach on held-out pictures and on class means (C5)."""
+SHORTFALL = 0.02
+"""Most that an undefended target may lack to scikit-learn (C10)."""
+
+VOIDING = frozenset({"untrained", "random_labels", "permuted", "baselines", "evaluators",
+                     "temperature", "zero", "repeat"})  # fmt: skip
+"""Checks whose failure leaves a board without meaning; the others weaken it."""
+
+CHECKS = {
+    "untrained": ("C1", "Attacks find nothing in a target that was never trained"),
+    "random_labels": ("C1", "Attacks find nothing in a target trained on shuffled labels"),
+    "permuted": ("C1", "Judged against another class, reconstructions are at chance"),
+    "baselines": ("C4", "Attackers without the model are at chance"),
+    "evaluators": ("C5", "The judges know real pictures of the private people"),
+    "doubled": ("C7", "Twice the steps would not find more"),
+    "canary": ("C8", "Attacks are as strong on the frozen canary as when it was stored"),
+    "utility": ("C10", "The undefended target is as useful as a plain scikit-learn model"),
+    "repeat": ("C11", "Trained and attacked again, the result is the same bit for bit"),
+    "zero": ("D0", "A defense of no strength changes nothing, bit for bit"),
+    "temperature": ("O4", "Flattened scores do not make the target safer"),
+}
+"""Checks in the order they are shown: the protocol's number and what must hold."""
+
+COLUMNS = [*SCENARIO, "check", "code", "claim", "of", "value", "lo", "hi", "bar", "state"]
+PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
+
+Finding = dict[str, Any]
+
+
+def judge(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every check of every scenario, one row each, in a fixed order.
+
+    ``of`` names the attack or defense with the worst ``value``; ``state`` is ``pass``, ``fail`` or
+    ``unknown`` (too few seeds, or a control that did not finish). Checks that were not asked for
+    are absent.
+    """
+    found: list[Finding] = []
+    for key, rows in frame.groupby(SCENARIO, sort=True):
+        place = dict(zip(SCENARIO, key, strict=True))
+        for finding in _scenario(rows):
+            code, claim = CHECKS[finding["check"]]
+            found.append({**place, "code": code, "claim": claim, **finding})
+    if not found:
+        return pd.DataFrame(columns=COLUMNS)
+    table = pd.DataFrame(found)
+    order = {name: place for place, name in enumerate(CHECKS)}
+    table = table.assign(place=table["check"].map(order))
+    return table.sort_values([*SCENARIO, "place"], kind="stable", ignore_index=True)[COLUMNS]
+
+
+def _scenario(rows: pd.DataFrame) -> Iterator[Finding]:
+    done = rows[rows["status"] == "done"]
+    board, real = done[done["control"] == ""], done["access"] != BASELINE
+    undefended = board[(board["defense"] == "none") & real]
+    for name in ("untrained", "random_labels"):
+        mine = rows[rows["control"] == name]
+        if len(mine):
+            yield _nothing(name, done[done["control"] == name], "L", planned=len(mine))
+    if undefended["permuted"].notna().any():
+        above = undefended.assign(over=undefended["permuted"] - undefended["chance"])
+        yield _nothing("permuted", above, "over")
+    blind = board[(board["access"] == BASELINE) & board["chance"].notna()]
+    if len(blind):
+        yield _nothing("baselines", blind.assign(over=blind["score"] - blind["chance"]), "over")
+    if board["heldout"].notna().any():
+        yield _evaluators(board)
+    if board["reference"].notna().any() and (board["defense"] == "none").any():
+        yield _utility(board[board["defense"] == "none"])
+    for name, check in (
+        ("doubled", _doubled), ("repeat", _repeat), ("zero", _zero),
+        ("temperature", _temperature), ("canary", _canary),
+    ):  # fmt: skip
+        mine = rows[rows["control"] == name]
+        if len(mine):
+            yield check(done[done["control"] == name], undefended, len(mine))
+
+
+def _finding(
+    check: str, state: str, of: str, value: float, bar: str, lo: float = math.nan,
+    hi: float = math.nan,
+) -> Finding:  # fmt: skip
+    return {"check": check, "of": of, "value": value, "lo": lo, "hi": hi, "bar": bar,
+            "state": state}  # fmt: skip
+
+
+def _worst(table: pd.DataFrame, column: str) -> pd.Series[Any]:
+    return table.iloc[int(table[column].argmax())]
+
+
+def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) -> Finding:
+    """Fails if some attack is above 0 by more than the margin and by Holm's p over attacks."""
+    bar = f"at most {stats.MARGIN:.2f}, or an interval that reaches 0"
+    trials = trials.dropna(subset=column)
+    if trials.empty or len(trials) < planned:
+        return _finding(check, UNKNOWN, "not finished", math.nan, bar)
+    table = stats.summarise(trials, ["attack"], [column])
+    p = pd.Series(stats.paired_p(table[column], table[f"{column}_sd"], table[f"{column}_n"]))
+    sure = (stats.holm(p) < stats.ALPHA) & (table[column] > stats.MARGIN)
+    worst = _worst(table[sure] if sure.any() else table, column)
+    state = FAIL if sure.any() else PASS if (table[f"{column}_n"] >= 2).all() else UNKNOWN
+    return _finding(
+        check, state, str(worst["attack"]), worst[column], bar, worst[f"{column}_lo"],
+        worst[f"{column}_hi"],
+    )  # fmt: skip
+
+
+def _evaluators(board: pd.DataFrame) -> Finding:
+    seeds = board.groupby("seed")[["heldout", "oracle"]].first().mean()
+    good = seeds["heldout"] >= HELDOUT and seeds["oracle"] >= ORACLE
+    bar = f"committee at least {HELDOUT} on held-out pictures, {ORACLE} on class means"
+    of = f"class means {seeds['oracle']:.2f}"
+    return _finding("evaluators", PASS if good else FAIL, of, float(seeds["heldout"]), bar)
+
+
+def _utility(undefended: pd.DataFrame) -> Finding:
+    seeds = undefended.groupby("seed")[["utility", "reference"]].first().dropna()
+    gap = float((seeds["utility"] - seeds["reference"]).mean())
+    bar = f"at least {-SHORTFALL:.2f}"
+    return _finding("utility", PASS if gap >= -SHORTFALL else FAIL, "none", gap, bar)
+
+
+def _inner(name: str) -> str:
+    """What a control is a control of: ``miface`` for ``doubled[miface]``."""
+    return name.partition("[")[2].removesuffix("]")
+
+
+def _doubled(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+    bar = f"at most {CONVERGED:.2f} more success, or an interval that reaches 0"
+    pairs = mine.assign(attack=mine["attack"].map(_inner)).merge(
+        undefended, on=["attack", "seed"], suffixes=("", "_once")
+    )
+    if len(pairs) < planned:
+        return _finding("doubled", UNKNOWN, "not finished", math.nan, bar)
+    pairs = pairs.assign(gain=pairs["score"] - pairs["score_once"])
+    table = stats.summarise(pairs, ["attack"], ["gain"])
+    short = (table["gain"] > CONVERGED) & ((table["gain_lo"] > 0) | table["gain_lo"].isna())
+    worst = _worst(table[short] if short.any() else table, "gain")
+    return _finding("doubled", FAIL if short.any() else PASS, str(worst["attack"]), worst["gain"],
+                    bar, worst["gain_lo"], worst["gain_hi"])  # fmt: skip
+
+
+def _same(check: str, pairs: pd.DataFrame, name: str, planned: int) -> Finding:
+    """Bit for bit: the same reconstruction and the same utility."""
+    if len(pairs) < planned:
+        return _finding(check, UNKNOWN, "not finished", math.nan, "0 differ")
+    differs = (pairs["values_sha"] != pairs["values_sha_ref"]) | (
+        pairs["utility"] != pairs["utility_ref"]
+    )
+    of = ", ".join(sorted(pairs.loc[differs, name].map(_inner).unique()))
+    state = FAIL if differs.any() else PASS
+    return _finding(check, state, of or f"{len(pairs)} compared", float(differs.sum()), "0 differ")
+
+
+def _repeat(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+    pairs = mine.assign(first=mine["attack"].map(_inner)).merge(
+        undefended, left_on=["first", "seed"], right_on=["attack", "seed"], suffixes=("", "_ref")
+    )
+    return _same("repeat", pairs, "attack", planned)
+
+
+def _zero(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+    pairs = mine.merge(undefended, on=["attack", "seed"], suffixes=("", "_ref"))
+    return _same("zero", pairs, "defense", planned)
+
+
+def _temperature(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+    bar = f"the strongest attack of each access loses at most {stats.MARGIN:.2f}"
+    levels = []
+    for access, flat in mine.groupby("access"):
+        plain = undefended[undefended["access"] == access]
+        best = [t.groupby("attack")["L"].mean() for t in (flat, plain)]
+        if any(b.dropna().empty for b in best):
+            continue
+        seeds = [
+            t[t["attack"] == b.idxmax()].set_index("seed")["L"]
+            for t, b in zip((flat, plain), best, strict=True)
+        ]
+        loss = (seeds[1] - seeds[0]).dropna().rename("loss").reset_index()
+        levels.append(stats.summarise(loss.assign(access=access), ["access"], ["loss"]))
+    if not levels or len(mine) < planned:
+        return _finding("temperature", UNKNOWN, "not finished", math.nan, bar)
+    table = pd.concat(levels, ignore_index=True)
+    weaker = (table["loss"] > stats.MARGIN) & (table["loss_lo"] > 0)
+    worst = _worst(table[weaker] if weaker.any() else table, "loss")
+    return _finding("temperature", FAIL if weaker.any() else PASS, str(worst["access"]),
+                    worst["loss"], bar, worst["loss_lo"], worst["loss_hi"])  # fmt: skip
+
+
+@cache
+def stored() -> Mapping[str, Mapping[str, float]]:
+    """Success on the canary as it was stored: attack to ``success`` and standard error ``se``."""
+    path = Path(__file__).with_name("canary.json")
+    table: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+    return table
+
+
+def _canary(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+    bar = "within 3 standard errors of the stored success"
+    known = mine[mine["attack"].isin(list(stored()))]
+    if known.empty:
+        return _finding("canary", UNKNOWN, "no attack has a stored success", math.nan, bar)
+    off = [
+        abs(row["score"] - stored()[row["attack"]]["success"])
+        / max(stored()[row["attack"]]["se"], 1e-9)
+        for row in known.to_dict("records")
+    ]
+    table = known.assign(off=off)
+    worst = _worst(table, "off")
+    state = FAIL if worst["off"] > 3 else PASS if len(mine) == planned else UNKNOWN
+    return _finding("canary", state, str(worst["attack"]), float(worst["off"]), bar)
