@@ -54,6 +54,7 @@ class Generator(nn.Module):
         latent: size k of the standard normal latent.
         width: channels of the last hidden map; they double towards the latent, up to 8 times.
         conditional: number of classes of a conditional generator; None: unconditional.
+        skip: add a linear map of the latent to the image before the sigmoid; see :meth:`begin`.
     """
 
     layout: Tensor
@@ -64,9 +65,11 @@ class Generator(nn.Module):
         latent: int = 64,
         width: int = 32,
         conditional: int | None = None,
+        skip: bool = False,
     ) -> None:
         super().__init__()
-        self.register_buffer("layout", torch.tensor([0, *shape, latent, width, conditional or 0]))
+        layout = [0, *shape, latent, width, conditional or 0, int(skip)]
+        self.register_buffer("layout", torch.tensor(layout))
         self.shape, self.latent, self.conditional = tuple(shape), latent, conditional
         depth = halvings(shape)
         self.start = tuple(-(-side // 2**depth) for side in shape[1:])
@@ -79,6 +82,29 @@ class Generator(nn.Module):
         )
         for layer in (self.stem, *self.ups):
             nn.init.normal_(layer.weight, 0.0, (2 / layer.weight[0].numel()) ** 0.5)
+        self.skip = nn.Linear(latent, math.prod(shape)) if skip else None
+
+    @torch.no_grad()
+    def begin(self, images: Tensor) -> None:
+        """Set the skip to the principal components of images, and quiet the convolutions.
+
+        The generator starts as eigenfaces and learns what they lack, which a CPU has time for;
+        from noise it would not get as far as a face.
+
+        Args:
+            images: public images ``[n, *shape]`` in [0, 1].
+        """
+        if self.skip is None:
+            return
+        x = images.flatten(1).clamp(0.02, 0.98).logit().double()
+        mean = x.mean(0)
+        _, sigma, rows = torch.linalg.svd(x - mean, full_matrices=False)
+        keep = min(self.latent, len(sigma))
+        scaled = rows[:keep] * (sigma[:keep] / (len(x) - 1) ** 0.5).unsqueeze(1)
+        self.skip.weight.zero_()
+        self.skip.weight[:, :keep] = scaled.T.to(self.skip.weight)
+        self.skip.bias.copy_(mean)
+        self.ups[-1].weight.mul_(0.01)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``[n, *shape]`` in (0, 1).
@@ -93,6 +119,8 @@ class Generator(nn.Module):
         top = (x.shape[2] - self.shape[1]) // 2
         left = (x.shape[3] - self.shape[2]) // 2
         cropped = x[:, :, top : top + self.shape[1], left : left + self.shape[2]]
+        if self.skip is not None:
+            cropped = cropped + self.skip(z).view(cropped.shape)
         return torch.sigmoid(cropped)
 
 
@@ -119,7 +147,7 @@ class Critic(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("layout", torch.tensor([1, *shape, width, classes, conditional or 0]))
-        self.shape, self.conditional = tuple(shape), conditional
+        self.shape, self.width, self.conditional = tuple(shape), width, conditional
         depth = halvings(shape)
         maps = [width * 2 ** min(level, 3) for level in range(depth)]
         self.downs = nn.ModuleList(
@@ -187,8 +215,11 @@ def load(stored: Mapping[str, Tensor], prefix: str) -> Generator | Critic:
         "prior: {_target_: attacks.priors.GanPrior}.",
     )
     kind, c, h, w, *rest = state["layout"].tolist()
-    build = Generator if kind == 0 else Critic
-    module: Generator | Critic = build((c, h, w), rest[0], rest[1], rest[2] or None)
+    module: Generator | Critic
+    if kind == 0:
+        module = Generator((c, h, w), rest[0], rest[1], rest[2] or None, bool(rest[3]))
+    else:
+        module = Critic((c, h, w), rest[0], rest[1], rest[2] or None)
     module.load_state_dict(state, strict=True)
     return module.requires_grad_(False).eval()
 

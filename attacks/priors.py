@@ -65,7 +65,7 @@ class GanPrior(Prior):
     of 64, 5 steps of the critic, Adam at 2e-4 (0.5, 0.999) and 512 to 64 channels (``width`` 64).
     The defaults are far smaller, for one CPU core; and, as public sets may hold only hundreds of
     images, both players see augmented images (DiffAugment, Zhao et al., NeurIPS 2020) and the
-    average of the generator's weights is kept.
+    average of the generator's weights is kept; and the generator starts as eigenfaces.
 
     Attributes:
         latent: size of the latent.
@@ -80,20 +80,22 @@ class GanPrior(Prior):
         flip: mirror half of the images.
         shift: largest random shift, a share of each side.
         colour: largest random change of brightness and contrast.
+        skip: start as principal components (:meth:`attacks.gan.Generator.begin`); false: DCGAN.
     """
 
     latent: int = 64
     width: int = 16
-    steps: int = 1000
+    steps: int = 1500
     batch_size: int = 32
-    critic_steps: int = 2
+    critic_steps: int = 1
     lr: float = 1e-3
-    betas: tuple[float, float] = (0.5, 0.9)
-    penalty_every: int = 4
+    betas: tuple[float, float] = (0.0, 0.9)
+    penalty_every: int = 2
     average: float = 0.99
     flip: bool = True
     shift: float = 0.0625
     colour: float = 0.0
+    skip: bool = True
 
     def __post_init__(self) -> None:
         for name in ("latent", "width", "steps", "batch_size", "critic_steps", "penalty_every"):
@@ -126,8 +128,9 @@ class GanPrior(Prior):
             f"GanPrior needs at least 2 public records, data set '{card.name}' has {len(public)}.",
         )
         with initialised(seed):
-            maker = Generator(card.shape, self.latent, self.width).to(device)
+            maker = Generator(card.shape, self.latent, self.width, skip=self.skip).to(device)
             critic = Critic(card.shape, self.width).to(device)
+        maker.begin(public)
         averaged = train_wgan(
             maker,
             critic,
