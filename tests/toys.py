@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -128,6 +128,7 @@ class ToyRelease(ReleaseDefense):
 
     paper = "none"
     adaptive_attacks = ("toy",)
+    zero: ClassVar[dict[str, float]] = {"weight": 1.0}
 
     def release(self, scores: Tensor) -> Tensor:
         return self.weight * scores + (1 - self.weight) / scores.shape[1]
@@ -189,6 +190,9 @@ class ToyAttack(Attack):
             scores = exposure.scores(candidates.reshape(n * v, d))
         picked = scores.reshape(n, v, -1).gather(2, partial.y.view(n, 1, 1).expand(n, v, 1))
         return Reconstruction(picked.squeeze(2), {"stop_reason": "finished"})
+
+    def doubled(self) -> ToyAttack | None:
+        return replace(self, number=2 * self.number) if self.number else None
 
     def _first(self) -> bool:
         return Path(self.mark).read_text().count("\n") == 1
