@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report import stats
-from bench.report.frame import BASELINE, SCENARIO
+from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 
 CONVERGED = 0.02
 """Most that doubling an attack's steps may add to its success (C7)."""
@@ -73,8 +73,8 @@ def judge(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _scenario(rows: pd.DataFrame) -> Iterator[Finding]:
     done = rows[rows["status"] == "done"]
-    board, real = done[done["control"] == ""], done["access"] != BASELINE
-    undefended = board[(board["defense"] == "none") & real]
+    board = done[done["control"] == ""]
+    undefended = board[(board["defense"] == UNDEFENDED) & (board["access"] != BASELINE)]
     for name in ("untrained", "random_labels"):
         mine = rows[rows["control"] == name]
         if len(mine):
@@ -87,8 +87,8 @@ def _scenario(rows: pd.DataFrame) -> Iterator[Finding]:
         yield _nothing("baselines", blind.assign(over=blind["score"] - blind["chance"]), "over")
     if board["heldout"].notna().any():
         yield _evaluators(board)
-    if board["reference"].notna().any() and (board["defense"] == "none").any():
-        yield _utility(board[board["defense"] == "none"])
+    if board["reference"].notna().any() and (board["defense"] == UNDEFENDED).any():
+        yield _utility(board[board["defense"] == UNDEFENDED])
     for name, check in (
         ("doubled", _doubled), ("repeat", _repeat), ("zero", _zero),
         ("temperature", _temperature), ("canary", _canary),
@@ -117,8 +117,10 @@ def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) ->
     if trials.empty or len(trials) < planned:
         return _finding(check, UNKNOWN, "not finished", math.nan, bar)
     table = stats.summarise(trials, ["attack"], [column])
-    p = pd.Series(stats.paired_p(table[column], table[f"{column}_sd"], table[f"{column}_n"]))
-    sure = (stats.holm(p) < stats.ALPHA) & (table[column] > stats.MARGIN)
+    mean, sd, n = (table[f"{column}{end}"] for end in ("", "_sd", "_n"))
+    # Seeds that all give the same wrong answer are no luck, however few.
+    p = pd.Series(stats.paired_p(mean, sd, n)).mask((sd == 0) & (mean > 0), 0.0)
+    sure = (stats.holm(p) < stats.ALPHA) & (mean > stats.MARGIN)
     worst = _worst(table[sure] if sure.any() else table, column)
     state = FAIL if sure.any() else PASS if (table[f"{column}_n"] >= 2).all() else UNKNOWN
     return _finding(
@@ -139,7 +141,7 @@ def _utility(undefended: pd.DataFrame) -> Finding:
     seeds = undefended.groupby("seed")[["utility", "reference"]].first().dropna()
     gap = float((seeds["utility"] - seeds["reference"]).mean())
     bar = f"at least {-SHORTFALL:.2f}"
-    return _finding("utility", PASS if gap >= -SHORTFALL else FAIL, "none", gap, bar)
+    return _finding("utility", PASS if gap >= -SHORTFALL else FAIL, UNDEFENDED, gap, bar)
 
 
 def _inner(name: str) -> str:

@@ -260,7 +260,7 @@ def _pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
         kinds = [mine[~mine["adaptive"]], mine[mine["adaptive"]]]
         if any(kind.empty for kind in kinds):
             continue
-        best = [kind.loc[kind["L"].idxmax()] for kind in kinds]
+        best = [kind.iloc[int(kind["L"].argmax())] for kind in kinds]
         out.append({
             "defense": defense,
             **{
