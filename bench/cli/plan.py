@@ -45,10 +45,10 @@ def command(words: tuple[str, ...], config_dir: Path | None, trials: bool, confi
         for (what, reason), count in sorted(plan.skipped.items()):
             click.echo(f"  {count:5} {what}: {reason}")
     if work.todo:
-        seconds, unknown = expected([plan.nodes[k] for k in work.todo], history(store))
+        seconds, guessed = expected([plan.nodes[k] for k in work.todo], history(store))
         click.echo(
             f"\nTime: {duration(seconds)} of work on one CPU by earlier records"
-            + (f", and {unknown} nodes of which none are recorded yet." if unknown else ".")
+            + (f"; {guessed} nodes of kinds not recorded yet are guessed." if guessed else ".")
         )
     else:
         click.echo("\nNothing to run: everything is recorded.")

@@ -66,6 +66,18 @@ class Resources(_Strict):
     num_gpus: float = Field(0.0, ge=0)
 
 
+class Reported(_Strict):
+    """A figure that a paper reports, and where the report finds ours to put beside it."""
+
+    what: str
+    value: str
+    source: str
+    measured: Literal["utility", "error", "score", "L", "steps", "queries", "attack_s"]
+    model: str = "*"
+    defense: str = "none"
+    attack: str = "*"
+
+
 class Settings(_Strict):
     """Every setting besides the grid's components."""
 
@@ -81,6 +93,7 @@ class Settings(_Strict):
     store: Path
     report_dir: Path
     plugins: list[str]
+    reported: list[Reported]
     progress: Literal["auto", "bar", "plain", "none"]
     retries: int = Field(ge=0)
     timeout_s: dict[str, float]

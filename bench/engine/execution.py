@@ -25,6 +25,9 @@ from bench.engine.store import Store
 from bench.engine.tracking import BackgroundSink
 
 _HEARTBEAT_S = 5.0
+_TYPICAL_S = {
+    "data": 0.5, "evaluator": 6.0, "prior": 10.0, "target": 2.0, "utility": 0.1, "attack": 6.0,
+}  # fmt: skip
 _HISTORY = 2000
 
 
@@ -60,30 +63,34 @@ def prepare(overrides: Sequence[str], config_dir: Path | None) -> tuple[Grid, Pl
 
 
 def history(store: Store) -> dict[str, float]:
-    """Mean seconds of a node, by kind and by kind and label head, from earlier records."""
+    """Mean seconds of a node from earlier records: by kind, by component, and by label."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for kind in KINDS:
         for key in sorted(store.ids(kind))[:_HISTORY]:
             record = store.record(kind, key)
-            seconds[kind].append(record["seconds"])
-            seconds[_likeness(kind, record["label"])].append(record["seconds"])
+            for name in (kind, *_likenesses(kind, record["label"])):
+                seconds[name].append(record["seconds"])
     return {name: sum(values) / len(values) for name, values in seconds.items()}
 
 
-def _likeness(kind: str, label: str) -> str:
-    return f"{kind} {label.rpartition('/')[0]}"
+def _likenesses(kind: str, label: str) -> list[str]:
+    """What nodes of one duration share, the closest first: all but the seed; the component."""
+    head = label.rpartition("/")[0]
+    return [f"{kind} {head}", f"{kind} {head.rpartition('/')[2]}"]
 
 
 def expected(nodes: Sequence[Node], known: Mapping[str, float]) -> tuple[float, int]:
-    """Seconds that nodes should take by earlier records, and how many have no record to go by."""
-    total, unknown = 0.0, 0
+    """Seconds that nodes should take by earlier records, and how many had to be guessed.
+
+    A kind of which nothing is recorded is guessed by what it took on two cores at 32x32 pixels.
+    """
+    total, guessed = 0.0, 0
     for node in nodes:
-        guess = known.get(_likeness(node.kind, node.label), known.get(node.kind))
-        if guess is None:
-            unknown += 1
-        else:
-            total += guess
-    return total, unknown
+        names = (*_likenesses(node.kind, node.label), node.kind)
+        found = next((known[name] for name in names if name in known), None)
+        guessed += found is None
+        total += _TYPICAL_S[node.kind] if found is None else found
+    return total, guessed
 
 
 class _Heartbeat:
@@ -209,6 +216,7 @@ def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dic
             {"what": what, "reason": reason, "count": count}
             for (what, reason), count in sorted(plan.skipped.items())
         ],
+        "reported": [r.model_dump() for r in grid.settings.reported],
         "git": git_state(),
     }
 
@@ -225,6 +233,7 @@ def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "command": manifest["command"],
         "planned": len(manifest["trials"]),
         "skipped": manifest["skipped"],
+        "reported": manifest.get("reported", []),
         "git_commit": manifest["git"].get("commit", ""),
         "git_dirty": manifest["git"].get("dirty", False),
     }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pandas as pd
 
 from bench.contract.record import SCHEMA_VERSION, STATUSES, TrialRecord
+from bench.report import stats
 from bench.report.frame import CELL, unique
-from bench.report.text import interval, number, words
+from bench.report.text import estimate, interval, number, words
 
 _EXAMPLES = 3
 
@@ -70,6 +72,27 @@ def controls(checks: pd.DataFrame) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def reported(frame: pd.DataFrame, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A paper's figures beside ours: the mean and t interval over seeds of the named trials."""
+    board = frame[(frame["control"] == "") & (frame["status"] == "done")]
+    board = board.assign(error=1 - board["utility"], all="")
+    out = []
+    for entry in given.get("reported", ()):
+        kept = pd.Series(True, index=board.index)
+        for axis in ("model", "defense", "attack"):
+            kept &= board[axis].map(lambda name, p=entry[axis]: fnmatchcase(name, p))
+        column = entry["measured"]
+        seeds = board[kept].astype({column: "float64"})
+        seeds = seeds.groupby(["all", "seed"], as_index=False)[column].mean()
+        digits = 1 if column in ("steps", "queries", "attack_s") else 3
+        row = stats.summarise(seeds, ["all"], [column]).to_dict("records")
+        out.append({
+            **{key: entry[key] for key in ("what", "value", "source")},
+            "ours": estimate(row[0], column, digits) if row else "not run",
+        })  # fmt: skip
+    return out
+
+
 def provenance(records: Sequence[TrialRecord], given: Mapping[str, Any]) -> dict[str, Any]:
     """Versions, data, judges and the command: what it takes to check or repeat the run."""
     ordered = unique(records)
@@ -88,7 +111,7 @@ def provenance(records: Sequence[TrialRecord], given: Mapping[str, Any]) -> dict
     facts |= {
         words(str(name)): _plain(value)
         for name, value in sorted(given.items())
-        if name not in ("skipped", "command")
+        if name not in ("skipped", "command", "reported")
     }
     data: dict[str, dict[str, Any]] = {}
     judges: dict[str, dict[tuple[int, str], float]] = {}

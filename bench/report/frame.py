@@ -64,11 +64,20 @@ _NUMBERS: dict[str, _Get] = {
     "queries": lambda r: r.budget.queries,
     "train_s": lambda r: r.times.train_s,
     "attack_s": lambda r: r.times.attack_s,
+    "steps": lambda r: _mean(r.attack.info.get("steps")),
     "permuted": lambda r: r.score.extra.get("permuted") if r.score else None,
     "chance": lambda r: r.score.extra.get("chance") if r.score else None,
     "heldout": lambda r: r.evaluator.get("committee_ceiling"),
     "oracle": lambda r: r.evaluator.get("committee_oracle"),
 }
+
+
+def _mean(value: Any) -> float | None:
+    """A number, or the mean of a list of them."""
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or not all(isinstance(v, int | float) for v in numbers):
+        return None
+    return float(sum(numbers) / len(numbers))
 
 
 def _sentence(error: Failure | None) -> str:
@@ -87,8 +96,8 @@ def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
     ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities), and
-    what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``permuted``,
-    ``chance``, ``heldout`` and ``oracle`` (of the judges).
+    what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``steps``,
+    ``permuted``, ``chance``, ``heldout`` and ``oracle`` (of the judges).
 
     Args:
         records: trials in any order; the same record twice counts once.

@@ -48,6 +48,7 @@ def page(
         "flags": {name: text for name, text in FLAGS.items() if name in raised},
         "overview": _overview(boards, ids),
         "scenarios": _scenarios(shown, records),
+        "reported": account.reported(frame, provenance),
         "controls": account.controls(boards.controls),
         "failures": account.failures(frame),
         "skipped": account.skipped(provenance),
