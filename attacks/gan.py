@@ -92,11 +92,11 @@ class Generator(nn.Module):
         from noise it would not get as far as a face.
 
         Args:
-            images: public images ``[n, *shape]`` in [0, 1].
+            images: public images ``[n, *shape]`` in [0, 1]; a thousand of them will do.
         """
         if self.skip is None:
             return
-        x = images.flatten(1).clamp(0.02, 0.98).logit().double()
+        x = images[:: -(-len(images) // 1000)].flatten(1).clamp(0.02, 0.98).logit().double()
         mean = x.mean(0)
         _, sigma, rows = torch.linalg.svd(x - mean, full_matrices=False)
         keep = min(self.latent, len(sigma))
@@ -105,6 +105,7 @@ class Generator(nn.Module):
         self.skip.weight[:, :keep] = scaled.T.to(self.skip.weight)
         self.skip.bias.copy_(mean)
         self.ups[-1].weight.mul_(0.01)
+        self.ups[-1].bias.zero_()
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``[n, *shape]`` in (0, 1).
@@ -297,7 +298,7 @@ class Average:
         torch._foreach_lerp_(own, new, 1 - decay)
 
     @torch.no_grad()
-    def finish(self, rng: torch.Generator, batches: int = 16, size: int = 128) -> Generator:
+    def finish(self, rng: torch.Generator, batches: int = 10, size: int = 64) -> Generator:
         """The averaged generator, its batch statistics measured anew, frozen, for evaluation."""
         norms = [m for m in self.module.modules() if isinstance(m, nn.BatchNorm2d)]
         for norm in norms:

@@ -60,6 +60,22 @@ class Identity:
         return values.gather(1, own.unsqueeze(1)).squeeze(1) / self.spread
 
 
+def per_class(
+    classes: Tensor, n_classes: int, runs: int, size: int, rng: torch.Generator
+) -> Tensor:
+    """Normal numbers ``[runs * t, size]``, run by run, a class's own whichever others are attacked.
+
+    Args:
+        classes: int64 ``[t]``.
+        n_classes: of the target.
+        runs: per class.
+        size: numbers per run.
+        rng: of the numbers.
+    """
+    drawn = torch.randn(runs, n_classes, size, generator=rng, device=rng.device)
+    return drawn[:, classes].flatten(0, 1)
+
+
 def slope(value: Callable[[Tensor, slice], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
     """Each row's value ``[n]`` and gradient ``[n, k]``, ``ROWS`` rows at a time.
 

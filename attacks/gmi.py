@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.gan import augment, load_critic
-from attacks.gan_search import TRAINING_DEFENSES, Identity, check_options, slope
+from attacks.gan_search import TRAINING_DEFENSES, Identity, check_options, per_class, slope
 from attacks.latent import GanLatent, best_restart, last_fifth, require_classes
 from bench.contract import (
     Attack,
@@ -99,14 +99,16 @@ class Gmi(Attack):
         critic = load_critic(knowledge.prior).to(device)
         rng = generator(seed, device)
         identity = Identity.of(exposure.network(), latent, classes, self.loss, rng)
-        z, trace = self._descend(identity, latent, critic, classes.repeat(self.restarts), rng)
+        own = classes.repeat(self.restarts)
+        start = per_class(classes, knowledge.card.n_classes, self.restarts, latent.size, rng)
+        z, trace = self._descend(identity, latent, critic, own, start, rng)
         if not bool(torch.isfinite(z).all()):
             raise DivergedError(
                 f"The search produced NaN or Inf; lower learning_rate ({self.learning_rate})."
             )
         with torch.no_grad():
             x = latent.decode(z)
-            quality = -identity(x, classes.repeat(self.restarts))
+            quality = -identity(x, own)
             rows = best_restart(quality, self.restarts)
             real = critic(x[rows])
         return Reconstruction(
@@ -127,10 +129,10 @@ class Gmi(Attack):
         latent: GanLatent,
         critic: nn.Module,
         own: Tensor,
+        z: Tensor,
         rng: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Latents ``[n, k]`` after the descent, and minus the mean objective of each step."""
-        z = latent.draw(len(own), rng)
+        """Latents ``[n, k]`` after a descent from ``z``, minus the mean objective of each step."""
         velocity = torch.zeros_like(z)
         trace = []
 

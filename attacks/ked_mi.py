@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from attacks.gan import Critic, Generator, augment, initialised, load_critic, load_generator
 from attacks.gan_inversion import train_inversion_gan, unreal
-from attacks.gan_search import TRAINING_DEFENSES, Identity, check_options, slope
+from attacks.gan_search import TRAINING_DEFENSES, Identity, check_options, per_class, slope
 from attacks.latent import GanLatent, best_restart, last_fifth, require_classes
 from bench.contract import (
     Attack,
@@ -132,10 +133,14 @@ class KedMi(Attack):
         latent = GanLatent(averaged)
         identity = Identity.of(network, latent, classes, self.loss, rng)
         own = classes.repeat(self.restarts)
-        mean, log_variance, trace = self._recover(identity, latent, critic, own, rng)
+
+        def noise(runs: int) -> Tensor:
+            return per_class(classes, knowledge.card.n_classes, runs, latent.size, rng)
+
+        mean, log_variance, trace = self._recover(identity, latent, critic, own, noise, rng)
         deviation = (log_variance / 2).exp()
-        noise = torch.randn(self.samples, *mean.shape, generator=rng, device=rng.device)
-        z = (mean + deviation * noise).clamp(-self.clip, self.clip).flatten(0, 1)
+        many = noise(self.samples * self.restarts).view(self.samples, *mean.shape)
+        z = (mean + deviation * many).clamp(-self.clip, self.clip).flatten(0, 1)
         if not bool(torch.isfinite(z).all()):
             raise DivergedError(
                 f"The search produced NaN or Inf; lower learning_rate ({self.learning_rate})."
@@ -177,10 +182,11 @@ class KedMi(Attack):
         latent: GanLatent,
         critic: Critic,
         own: Tensor,
+        noise: Callable[[int], Tensor],
         rng: torch.Generator,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Means and log variances ``[n, k]``, and minus the mean objective of each step."""
-        mean = latent.draw(len(own), rng)
+        mean = noise(self.restarts)
         mean[: len(own) // self.restarts] = 0.0
         log_variance = torch.ones_like(mean)
         optimiser = torch.optim.Adam([mean, log_variance], self.learning_rate)
@@ -192,8 +198,7 @@ class KedMi(Attack):
             return unreal(critic.logits(x)) + self.weight * identity(seen, own[rows])
 
         for _ in range(self.steps):
-            noise = torch.randn(mean.shape, generator=rng, device=rng.device)
-            shift = (log_variance / 2).exp() * noise
+            shift = (log_variance / 2).exp() * noise(self.restarts)
             z = mean + shift
             value, gradient = slope(objective, z.clamp(-self.clip, self.clip))
             # The gradient of a clipped coordinate is kept where it points back inside.
