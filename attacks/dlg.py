@@ -1,0 +1,148 @@
+"""Deep leakage from gradients: dummy records whose gradient is the shared one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attacks.federated import Federated, Observed, matching, squared
+from attacks.latent import best_restart, last_fifth
+from attacks.lbfgs import Minimum, minimise
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
+from bench.contract.exposure import Access
+
+
+@dataclass(frozen=True)
+class Dlg(Federated, Attack):
+    """DLG (Zhu, Liu, Han, NeurIPS 2019, algorithm 1) and iDLG (Zhao, Mopuri, Bilen 2020).
+
+    Dummy records and dummy labels from a standard normal are moved by L-BFGS until the squared
+    distance between their gradient and the shared one vanishes. All clients and restarts run in
+    one batch, each with an L-BFGS of its own; a client's restart with the smallest distance is
+    kept. The papers use a twice differentiable network (sigmoid); with ReLU the distance is not
+    smooth and max pooling hides pixels, which the reconstruction shows.
+
+    The squared distance is relative to the shared update's squared norm, which changes the scale
+    of the objective, not its minimisers.
+
+    Attributes:
+        access: ``gradients``.
+        labels: ``joint``: dummy labels are optimised with the records (DLG); ``inferred``: they
+            are read off the head's gradient first (iDLG, there for one record; counted here for
+            larger batches).
+        steps: evaluations of the gradient, line search included; the papers take 300 iterations
+            of L-BFGS with up to 20 inner steps each.
+        history: pairs L-BFGS keeps.
+        restarts: independent starts per client.
+        rounds: rounds of the same clients averaged, against a defense's noise.
+        mask: compare only the coordinates that are not zero in the shared update, against pruning.
+    """
+
+    access: Access = "gradients"
+    labels: Literal["joint", "inferred"] = "joint"
+    steps: int = 300
+    history: int = 50
+    restarts: int = 1
+    rounds: int = 1
+    mask: bool = False
+
+    goal = "gradient_reconstruction"
+    modalities = frozenset({"image"})
+    accesses = ("gradients",)
+    knowledge = frozenset({"K2", "K4"})
+    paper = "Zhu, Liu, Han, NeurIPS 2019, algorithm 1; Zhao, Mopuri, Bilen 2020, arXiv 2001.02610"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.access == "gradients",
+            f"Dlg.access is '{self.access}'; it reads shared updates: set access=gradients.",
+        )
+        require(
+            self.labels in ("joint", "inferred"),
+            f"Dlg.labels is '{self.labels}'; allowed: joint, inferred.",
+        )
+        for name in ("steps", "history", "restarts", "rounds"):
+            value = getattr(self, name)
+            require(value >= 1, f"Dlg.{name} is {value}; give a whole number of at least 1.")
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Pruning, where it matches the survivors; noise, where it averages rounds."""
+        noise = ("clip_noise",) if self.rounds > 1 else ()
+        return noise + (("gradient_pruning",) if self.mask else ())
+
+    def doubled(self) -> Dlg:
+        """Twice the steps."""
+        return replace(self, steps=2 * self.steps)
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """One image per victim ``[n, *shape]`` in [0, 1], client by client.
+
+        ``info``: per client the distance, the steps and why it stopped (``tolerance``,
+        ``stalled`` or ``steps``) of the chosen restart; ``failed`` records that were not finite
+        and are the public mean; the convergence figure.
+        """
+        observed = Observed.of(exposure, knowledge, device, self.rounds)
+        clients, batch, k = (
+            observed.federation.clients, observed.federation.batch_size, observed.n_classes,
+        )  # fmt: skip
+        rng = generator(seed, device)
+        size = self.restarts, clients, batch
+        x = torch.randn(*size, *observed.shape, generator=rng, device=device)
+        dummy = torch.randn(*size, k, generator=rng, device=device)
+        known = observed.labels() if self.labels == "inferred" else None
+        target = observed.target
+        found: list[tuple[Minimum, Tensor]] = []
+        for part in observed.parts(self.restarts):
+            rows = target[part].repeat(self.restarts, 1)
+            start = x[:, part].flatten(0, 1)
+            width = start[0].numel()
+            loss_to = matching(squared, rows, self.mask)
+            z = start.flatten(1)
+            fixed = None
+            if known is None:
+                z = torch.cat([z, dummy[:, part].flatten(0, 1).flatten(1)], 1)
+            else:
+                fixed = F.one_hot(known[part], k).float().repeat(self.restarts, 1, 1)
+
+            def objective(
+                z: Tensor, fixed: Tensor | None = fixed, loss_to=loss_to, width: int = width
+            ) -> Tensor:
+                images = z[:, :width].view(-1, batch, *observed.shape)
+                labels = z[:, width:].view(-1, batch, k).softmax(2) if fixed is None else fixed
+                return loss_to(observed.gradients(images, labels))
+
+            end = minimise(objective, z, self.steps, self.history, tolerance=1e-14)
+            found.append((end, best_restart(-end.loss, self.restarts)))
+
+        z = torch.cat([end.z[rows] for end, rows in found])
+        labels = known
+        if labels is None:
+            labels = z[:, width:].view(clients, batch, k).argmax(2)
+        records, failed = observed.records(z[:, :width].view(clients, batch, *observed.shape))
+        loss, steps, stalled = (
+            torch.cat([getattr(end, key)[rows] for end, rows in found])
+            for key in ("loss", "steps", "stalled")
+        )
+        reasons = [
+            "tolerance" if value <= 1e-14 else "stalled" if stuck else "steps"
+            for value, stuck in zip(loss.tolist(), stalled.tolist(), strict=True)
+        ]
+        return Reconstruction(
+            records,
+            {
+                "stop_reasons": reasons,
+                "steps": steps.tolist(),
+                "distance": loss.tolist(),
+                "failed": failed,
+                "improvement_last_fifth": last_fifth(found[0][0].trace),
+            },
+            labels.flatten(),
+        )

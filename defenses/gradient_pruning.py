@@ -1,0 +1,48 @@
+"""Prune what clients share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.contract import TrainingDefense, require
+
+
+@dataclass(frozen=True)
+class GradientPruning(TrainingDefense):
+    """Set the smallest coordinates of a client's update to zero (Zhu et al. 2019, section 5).
+
+    By magnitude over the whole update. Lin et al. (ICLR 2018) also keep what was cut for later
+    rounds; a client of one round has no later one, and the target is trained without it.
+
+    Attributes:
+        removed: share of the coordinates set to zero, in [0, 1); 0 is no defense.
+    """
+
+    removed: float = 0.9
+
+    adaptive_attacks = (
+        "masked_matching", "prior_inversion", "miface", "attribute_map", "basket_decoder",
+    )  # fmt: skip
+    paper = "Zhu, Liu, Han, NeurIPS 2019, section 5; Lin, Han, Mao, Wang, Dally, ICLR 2018"
+    zero: ClassVar[Mapping[str, Any]] = {"removed": 0.0}
+
+    def __post_init__(self) -> None:
+        require(
+            0.0 <= self.removed < 1.0,
+            f"GradientPruning.removed is {self.removed}; give at least 0 and less than 1.",
+        )
+
+    def share(self, update: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
+        """The update with its smallest coordinates at zero."""
+        size = sum(v.numel() for v in update.values())
+        cut = round(self.removed * size)
+        if cut == 0:
+            return update
+        magnitude = torch.cat([v.abs().flatten() for v in update.values()])
+        least = magnitude.kthvalue(min(cut, size - 1)).values
+        return {k: torch.where(v.abs() > least, v, 0.0) for k, v in update.items()}
