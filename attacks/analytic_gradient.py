@@ -98,15 +98,18 @@ def _first_layer(observed: Observed) -> tuple[str, str]:
 def _one(weight: Tensor, bias: Tensor) -> Tensor:
     """``x`` ``[clients, d]`` from ``dW`` ``[clients, j, d]`` and ``db`` ``[clients, j]``.
 
-    A pruned coordinate says nothing and is left out of its pixel's fit; a pixel of which nothing
-    survived is 0, the likeliest value of the smallest products.
+    A pruned coordinate is left out of its pixel's fit. A pixel of which nothing survived has
+    products below the smallest that did: it lies between 0 and that over the largest ``db_j``, and
+    is taken in the middle.
     """
     survived = (weight != 0).to(weight.dtype)
     above = torch.einsum("cj,cjd->cd", bias, weight)
     below = torch.einsum("cj,cjd->cd", bias.square(), survived)
-    x = torch.where(below > 0, above / below, 0.0)
-    silent = (bias == 0).all(1, keepdim=True)
-    return torch.where(silent, torch.nan, x)
+    least = torch.where(weight != 0, weight.abs(), torch.inf).flatten(1).amin(1)
+    bound = least / bias.abs().amax(1)
+    silent = (bias == 0).all(1) | torch.isinf(least)
+    x = torch.where(below > 0, above / below, bound.unsqueeze(1) / 2)
+    return torch.where(silent.unsqueeze(1), torch.nan, x)
 
 
 def _many(weight: Tensor, bias: Tensor, batch: int) -> Tensor:

@@ -26,7 +26,7 @@ class InvertingGradients(Federated, Attack):
     on the sign of the gradient, clipped to [0, 1] after every step; the step size falls to a tenth
     after 3/8, 5/8 and 7/8 of the steps. Labels are read off the head's gradient first. Several
     local steps are simulated (section 6). All clients and restarts run in one batch; a client's
-    restart with the smallest matching distance is kept, at its best step.
+    restart with the smallest loss is kept, at its best step.
 
     Where the option file names a prior, the search runs in its latent instead: images that the
     public records make plausible are the strongest answer to clipping with noise.
@@ -123,11 +123,11 @@ class InvertingGradients(Federated, Attack):
         target, hot = observed.target, F.one_hot(labels, observed.n_classes).float()
         records, distances, traces = [], [], []
         for part in observed.parts(self.restarts):
-            found, distance, trace = self._search(
+            found, loss, distance, trace = self._search(
                 observed, latent, start[:, part].flatten(0, 1),
                 target[part].repeat(self.restarts, 1), hot[part].repeat(self.restarts, 1, 1),
             )  # fmt: skip
-            rows = best_restart(-distance, self.restarts)
+            rows = best_restart(-loss, self.restarts)
             records.append(found[rows])
             distances.append(distance[rows])
             traces.append(trace)
@@ -146,8 +146,8 @@ class InvertingGradients(Federated, Attack):
 
     def _search(
         self, observed: Observed, latent: Latent | None, start: Tensor, target: Tensor, hot: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Best images of every row, their matching distances, and the trace of the mean one."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Best images of every row, their losses and distances, and the trace of the mean loss."""
         match = matching(DISTANCES[self.distance], target, self.mask)
         z = start.clone().requires_grad_()
         # Rows are independent under Adam: it works coordinate by coordinate.
@@ -156,6 +156,7 @@ class InvertingGradients(Federated, Attack):
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
         best = z.detach().clone()
         lowest = torch.full_like(target[:, 0], torch.inf)
+        closest = torch.ones_like(lowest)
         trace = []
 
         def images() -> Tensor:
@@ -170,9 +171,9 @@ class InvertingGradients(Federated, Attack):
             if latent is not None and self.penalty:
                 loss = loss + self.penalty * z.square().flatten(1).mean(1)
             (slope,) = torch.autograd.grad(loss.sum(), z)
-            seen = distance.detach()
-            better = seen < lowest
-            lowest = torch.where(better, seen, lowest)
+            better = loss.detach() < lowest
+            lowest = torch.where(better, loss.detach(), lowest)
+            closest = torch.where(better, distance.detach(), closest)
             with torch.no_grad():
                 best[better] = z[better]
                 z.grad = slope.nan_to_num(0.0).sign() if self.signed else slope.nan_to_num(0.0)
@@ -183,4 +184,4 @@ class InvertingGradients(Federated, Attack):
             trace.append(lowest.nan_to_num(1.0, posinf=1.0).mean())
         with torch.no_grad():
             z.copy_(best)
-            return images().detach(), lowest, torch.stack(trace)
+            return images().detach(), lowest, closest, torch.stack(trace)
