@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,12 @@ class Found:
     radius: Tensor
 
 
+def nothing(bank: Tensor, rows: int) -> Found:
+    """The latent's centre for every row: the budget pays for no query."""
+    zero = bank.new_zeros(rows)
+    return Found(bank.new_zeros(rows, bank.shape[1]), zero, ["budget"] * rows, zero[:1], zero)
+
+
 def directions(n: int, count: int, size: int, rng: torch.Generator) -> Tensor:
     """Unit vectors ``[n, count, size]``, orthogonal within a row where ``count <= size``.
 
@@ -40,6 +47,56 @@ def directions(n: int, count: int, size: int, rng: torch.Generator) -> Tensor:
     if count <= size:
         return torch.linalg.qr(u).Q.transpose(1, 2)
     return (u / u.norm(dim=1, keepdim=True)).transpose(1, 2)
+
+
+def repeated(interface: Callable[[Tensor], Tensor], repeats: int) -> Callable[[Tensor], Tensor]:
+    """``exposure.scores`` or ``.labels`` asked ``repeats`` times: the mean, or labels' mode.
+
+    What a randomised release hides in one answer, it gives away in many (PROTOCOL 3.5). Every
+    answer is a query.
+    """
+    if repeats == 1:
+        return interface
+
+    def answer(x: Tensor) -> Tensor:
+        answers = torch.stack([interface(x) for _ in range(repeats)])
+        return answers.mean(0) if answers.is_floating_point() else answers.mode(0).values
+
+    return answer
+
+
+def released_margin(seen: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
+    """The margin of log scores as a signal, and its largest possible value.
+
+    A score that was cut or rounded to 0 counts as half the smallest positive score in ``seen``
+    ``[m, n_classes]``. The signal maps scores ``[n, n_classes]`` to ``[n, n_classes]``.
+    """
+    positive = seen[seen > 0]
+    floor = min(max(float(positive.min()) / 2, 1e-12), 0.05) if len(positive) else 0.05
+    return lambda scores: -objective(scores.clamp(min=floor).log(), "margin"), -math.log(floor)
+
+
+def best_starts(bank: Tensor, start: Tensor, restarts: int) -> tuple[Tensor, Tensor]:
+    """The best candidates of every class, restart by restart.
+
+    Args:
+        bank: candidates ``[m, k]``.
+        start: their signal for each class ``[m, t]``.
+        restarts: starts per class; where m is smaller, candidates serve again.
+
+    Returns:
+        Latents ``[restarts * t, k]`` and their signal ``[restarts * t]``.
+    """
+    best = start.topk(min(restarts, len(start)), dim=0).indices
+    best = best[torch.arange(restarts, device=best.device) % len(best)]
+    return bank[best].flatten(0, 1).clone(), start.gather(0, best).flatten()
+
+
+def afforded(exposure: Exposure, bank: Tensor, repeats: int) -> Tensor:
+    """As many first rows of ``bank`` as the budget pays for, asked ``repeats`` times each."""
+    if affordable(exposure, repeats * len(bank)):
+        return bank
+    return bank[: max(0, (exposure.budget or 0) - exposure.meter.queries) // repeats]
 
 
 def climb_scores(
@@ -55,15 +112,15 @@ def climb_scores(
     prior_weight: float,
     expansion: float,
     expand_at: float,
+    repeats: int,
     rng: torch.Generator,
 ) -> Found:
     """Climb the smoothed log-score margin by two-sided differences with large steps.
 
-    The margin ``log p_c - max log p_other`` equals the logit margin where scores are complete. A
-    score that was cut or rounded to 0 counts as half the smallest positive score seen. Probes
-    stand ``radius`` away, far enough to cross the plateaus that rounding and truncation leave;
-    where most of them sit at the signal's ceiling, the radius grows, which is boundary repulsion:
-    one-hot scores are attacked as labels are.
+    The margin ``log p_c - max log p_other`` equals the logit margin where scores are complete
+    (:func:`released_margin`). Probes stand ``radius`` away, far enough to cross the plateaus that
+    rounding and truncation leave; where most of them sit at the signal's ceiling, the radius
+    grows, which is boundary repulsion: one-hot scores are attacked as labels are.
 
     Args:
         exposure: offers scores.
@@ -78,6 +135,7 @@ def climb_scores(
         prior_weight: weight of ``|z|^2 / 2`` relative to the signal's spread over ``bank``.
         expansion: factor of a growing radius.
         expand_at: share of probes at the ceiling above which the radius grows.
+        repeats: answers averaged for every point.
         rng: of the directions.
 
     Returns:
@@ -85,35 +143,29 @@ def climb_scores(
         any step differed from its opposite.
     """
     rows, k = classes.repeat(restarts), latent.size
-    if not affordable(exposure, len(bank)):
-        bank = bank[: max(1, (exposure.budget or 0) - exposure.meter.queries)]
-    seen = ask(exposure.scores, latent, bank)
-    positive = seen[seen > 0]
-    floor = min(max(float(positive.min()) / 2, 1e-12), 0.05) if len(positive) else 0.05
-
-    def signal(scores: Tensor) -> Tensor:
-        return -objective(scores.clamp(min=floor).log(), "margin")
-
+    interface = repeated(exposure.scores, repeats)
+    bank = afforded(exposure, bank, repeats)
+    if len(bank) == 0:
+        return nothing(bank, len(rows))
+    seen = ask(interface, latent, bank)
+    signal, ceiling = released_margin(seen)
     start = signal(seen)[:, classes]
     spread = start.std(0).mean().clamp_min(1e-6) if len(start) > 1 else start.new_ones(())
-    best = start.topk(min(restarts, len(start)), dim=0).indices
-    best = best[torch.arange(restarts, device=best.device) % len(best)]
-    z = bank[best].flatten(0, 1).clone()
+    z, quality = best_starts(bank, start, restarts)
 
-    n, ceiling = len(z), -math.log(floor) - 1e-4
+    n = len(z)
     reach = torch.full((n, 1, 1), float(radius), device=z.device)
     first, second = torch.zeros_like(z), torch.zeros(n, 1, device=z.device)
     flat = torch.ones(n, dtype=torch.bool, device=z.device)
-    quality = start.gather(0, best).flatten()
     trace = [quality.mean()]
     reason = "steps"
     for step in range(steps):
-        if not affordable(exposure, 2 * pairs * n):
+        if not affordable(exposure, 2 * pairs * n * repeats):
             reason = "budget"
             break
         u = directions(n, pairs, k, rng)
         probes = torch.stack([z.unsqueeze(1) + reach * u, z.unsqueeze(1) - reach * u], 2)
-        answers = signal(ask(exposure.scores, latent, probes.flatten(0, 2))).view(n, pairs, 2, -1)
+        answers = signal(ask(interface, latent, probes.flatten(0, 2))).view(n, pairs, 2, -1)
         s = answers.gather(3, rows.view(n, 1, 1, 1).expand(-1, pairs, 2, -1)).squeeze(3)
         difference = s[:, :, 0] - s[:, :, 1]
         flat &= (difference == 0).all(1)
@@ -127,7 +179,7 @@ def climb_scores(
         size = (second / (1 - 0.99 ** (step + 1))).sqrt().clamp_min(1e-12)
         rate = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
         z = within(z + rate * unbiased / size, math.sqrt(k))
-        full = (s >= ceiling).float().mean((1, 2)) > expand_at
+        full = (s >= ceiling - 1e-4).float().mean((1, 2)) > expand_at
         reach = torch.where(full.view(n, 1, 1), reach * expansion, reach)
     still = flat.tolist() if len(trace) > 1 else [False] * n
     reasons = ["flat" if dead else reason for dead in still]
@@ -142,28 +194,31 @@ def _starts(
     restarts: int,
     clamp: float,
     rounds: int,
+    repeats: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Latents ``[restarts * t, k]`` that the deployment labels as their class, and which exist.
 
     Prior samples and public images first; then ever wider samples while a class is missing.
     """
+    interface = repeated(exposure.labels, repeats)
     pool, names = bank[:0], classes[:0]
     for attempt in range(rounds + 1):
         if attempt > 0:
             drawn = torch.randn(bank.shape, generator=rng, device=rng.device)
             bank = drawn * (1 + 0.5 * attempt)
-        bank = bank.clamp(-clamp, clamp)
-        if not affordable(exposure, len(bank)):
-            bank = bank[: max(0, (exposure.budget or 0) - exposure.meter.queries)]
+        bank = afforded(exposure, bank.clamp(-clamp, clamp), repeats)
         if len(bank) == 0:
             break
         pool, names = (
             torch.cat([pool, bank]),
-            torch.cat([names, ask(exposure.labels, latent, bank)]),
+            torch.cat([names, ask(interface, latent, bank)]),
         )
         if bool(torch.isin(classes, names).all()):
             break
+    if len(pool) == 0:
+        rows = restarts * len(classes)
+        return pool.new_zeros(rows, latent.size), names.new_zeros(rows, dtype=torch.bool)
     inside = names.unsqueeze(1) == classes
     count = inside.sum(0)
     order = torch.argsort(inside.int(), dim=0, descending=True, stable=True)
@@ -187,6 +242,7 @@ def repel_boundary(
     clamp: float,
     normalise: bool,
     rounds: int,
+    repeats: int,
     rng: torch.Generator,
 ) -> Found:
     """Boundary repulsion, BREP-MI (Kahla et al., CVPR 2022).
@@ -214,6 +270,7 @@ def repel_boundary(
             itself, short where few probes leave, and needs several times the queries for the same
             radius.
         rounds: further rounds of ever wider samples for classes that had no start.
+        repeats: answers asked for every point; their mode counts.
         rng: of starts and directions.
 
     Returns:
@@ -222,18 +279,21 @@ def repel_boundary(
         held.
     """
     rows = classes.repeat(restarts)
-    z, started = _starts(exposure, latent, bank, classes, restarts, clamp, rounds, rng)
+    z, started = _starts(exposure, latent, bank, classes, restarts, clamp, rounds, repeats, rng)
+    interface = repeated(exposure.labels, repeats)
     kept, n = z.clone(), len(z)
     reach = torch.full((n,), float(radius), device=z.device)
     held = torch.zeros(n, device=z.device)
     waited = torch.zeros(n, dtype=torch.int64, device=z.device)
     reasons = ["steps" if ok else "no_start" for ok in started.tolist()]
     active = torch.nonzero(started).flatten()
+    if not bool(started.any()) and not affordable(exposure, repeats):
+        reasons = ["budget"] * n
     trace = [held.mean()]
     for _ in range(steps):
         if len(active) == 0:
             break
-        if not affordable(exposure, (points + 1) * len(active)):
+        if not affordable(exposure, (points + 1) * len(active) * repeats):
             for row in active.tolist():
                 reasons[row] = "budget"
             break
@@ -241,7 +301,7 @@ def repel_boundary(
         u = torch.randn(len(active), points, latent.size, generator=rng, device=rng.device)
         u = u / u.norm(dim=2, keepdim=True)
         probes = here.unsqueeze(1) + far.unsqueeze(2) * u
-        named = ask(exposure.labels, latent, probes.flatten(0, 1)).view(-1, points)
+        named = ask(interface, latent, probes.flatten(0, 1)).view(-1, points)
         outside = (named != rows[active].unsqueeze(1)).to(u.dtype)
         grown = 1 - outside.mean(1) > expand_at
         kept[active[grown]], held[active[grown]] = here[grown], reach[active[grown]]
@@ -250,7 +310,7 @@ def repel_boundary(
             away = away / away.norm(dim=1, keepdim=True).clamp_min(1e-12)
         move = away * (far / 3).clamp(max=3)
         moved = (here + move).clamp(-clamp, clamp)
-        stays = ask(exposure.labels, latent, moved) == rows[active]
+        stays = ask(interface, latent, moved) == rows[active]
         z[active] = torch.where(stays.unsqueeze(1), moved, here)
         reach[active[grown]] *= expansion
         waited[active] = torch.where(grown, 0, waited[active] + 1)

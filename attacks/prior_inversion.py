@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -67,6 +67,8 @@ class PriorInversion(Attack):
         normalise: labels: move by a unit vector; false: by the mean direction itself, as the
             authors' code does.
         rounds: labels: further rounds of samples for classes without a start.
+        repeats: scores and labels: answers asked for every point, averaged or put to the vote;
+            raise it where the release is randomised (EOT, PROTOCOL 3.5).
     """
 
     access: Access = "weights"
@@ -86,6 +88,7 @@ class PriorInversion(Attack):
     clamp: float = 1.5
     normalise: bool = True
     rounds: int = 4
+    repeats: int = 1
 
     goal = "class_representative"
     modalities = frozenset({"image"})
@@ -106,7 +109,17 @@ class PriorInversion(Attack):
             self.loss in LOSSES,
             f"PriorInversion.loss is '{self.loss}'; allowed: {', '.join(LOSSES)}.",
         )
-        for name in ("restarts", "steps", "probes", "patience", "samples", "rounds", "jitter"):
+        whole = (
+            "restarts",
+            "steps",
+            "probes",
+            "patience",
+            "repeats",
+            "samples",
+            "rounds",
+            "jitter",
+        )
+        for name in whole:
             value, least = getattr(self, name), 0 if name in ("samples", "rounds", "jitter") else 1
             require(
                 value is None or value >= least,
@@ -141,6 +154,10 @@ class PriorInversion(Attack):
         }
         object.__setattr__(self, "adaptive_to", adapts[self.access])
 
+    def doubled(self) -> PriorInversion:
+        """The same attack with twice the steps."""
+        return replace(self, steps=2 * (self.steps or STEPS[self.access]))
+
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
@@ -166,13 +183,13 @@ class PriorInversion(Attack):
         elif self.access == "scores":
             found = climb_scores(
                 exposure, latent, bank, classes, self.restarts, steps, self.probes // 2, radius,
-                rate, self.prior_weight, self.expansion, self.expand_at, rng,
+                rate, self.prior_weight, self.expansion, self.expand_at, self.repeats, rng,
             )  # fmt: skip
         else:
             found = repel_boundary(
                 exposure, latent, bank, classes, self.restarts, steps, self.probes, radius,
                 self.expansion, self.expand_at, self.patience, self.clamp, self.normalise,
-                self.rounds, rng,
+                self.rounds, self.repeats, rng,
             )  # fmt: skip
         if not bool(torch.isfinite(found.z).all()):
             raise DivergedError(

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from attacks.latent import Latent, last_fifth, objective
-from attacks.latent_search import directions
-from attacks.prior_inversion import PriorInversion, shifted
+from attacks.latent_search import directions, repeated
+from attacks.prior_inversion import STEPS, PriorInversion, shifted
 from attacks.priors import PcaPrior
-from bench.contract import BudgetError, DivergedError, Knowledge, UserError, generator
+from bench.contract import BudgetError, DivergedError, Exposure, Knowledge, UserError, generator
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
 PRIVATE = photographs(PEOPLE, 4, seed=1)
@@ -116,7 +116,7 @@ def test_a_shrunk_logit_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("access", ["scores", "labels"])
-@pytest.mark.parametrize("budget", [10, 700, 3000])
+@pytest.mark.parametrize("budget", [0, 10, 700, 3000])
 def test_a_budget_is_kept(access: Any, budget: int) -> None:
     exposure = exposed(target(PRIVATE), access, budget=budget)
     try:
@@ -126,6 +126,44 @@ def test_a_budget_is_kept(access: Any, budget: int) -> None:
     assert exposure.meter.queries <= budget
     assert set(out.info["stop_reasons"]) <= {"budget", "no_start"}
     assert torch.isfinite(out.values).all()
+
+
+@pytest.mark.parametrize("access", ["scores", "labels"])
+def test_repeats_see_through_noise(access: Any) -> None:
+    """EOT: the mean of noisy scores, the vote of noisy labels."""
+
+    def separation(repeats: int) -> float:
+        rng, network = generator(5), target(PRIVATE)
+
+        def release(x: Tensor) -> Tensor:
+            logits = network(x)
+            return logits + 4 * torch.randn(logits.shape, generator=rng)
+
+        exposure = Exposure(access, lambda x: release(x).softmax(1), lambda x: release(x).argmax(1))
+        attack = PriorInversion(
+            access=access, steps=20, samples=100, repeats=repeats, expand_at=0.6
+        )
+        out = attack.run(exposure, held(), 0, "cpu")
+        probes = 32 if access == "scores" else 33
+        assert exposure.meter.queries == repeats * (191 + 20 * probes * PEOPLE)
+        with torch.no_grad():
+            logits = network(out.values)
+        return float((logits.diagonal() - logits.mean(1)).mean())
+
+    assert separation(9) > separation(1)
+
+
+def test_answers_are_averaged_or_put_to_the_vote() -> None:
+    answers = iter([[1, 2], [3, 2], [1, 0]])
+    vote = repeated(lambda x: torch.tensor(next(answers)), 3)(torch.zeros(2))
+    assert vote.tolist() == [1, 2]
+    scores = iter([[0.0, 1.0], [1.0, 0.0]])
+    assert repeated(lambda x: torch.tensor(next(scores)), 2)(torch.zeros(2)).tolist() == [0.5, 0.5]
+
+
+def test_doubled() -> None:
+    assert PriorInversion(access="scores").doubled().steps == 2 * STEPS["scores"]
+    assert PriorInversion(steps=7).doubled().steps == 14
 
 
 def test_a_label_never_seen_is_said() -> None:
@@ -207,6 +245,7 @@ def test_latents_come_from_the_prior() -> None:
         ({"expansion": 1.0}, "expansion is 1.0"),
         ({"expand_at": 1.0}, "expand_at is 1.0"),
         ({"samples": -1}, "samples is -1"),
+        ({"repeats": 0}, "repeats is 0"),
     ],
 )
 def test_refusals(wrong: dict[str, Any], message: str) -> None:

@@ -1,0 +1,239 @@
+"""Class inversion by evolution in the latent of a public prior: released scores, no gradients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from attacks.latent import (
+    Latent,
+    affordable,
+    ask,
+    best_restart,
+    last_fifth,
+    require_classes,
+    within,
+)
+from attacks.latent_search import (
+    Found,
+    afforded,
+    best_starts,
+    nothing,
+    released_margin,
+    repeated,
+)
+from bench.contract import (
+    Access,
+    Attack,
+    DivergedError,
+    Exposure,
+    Knowledge,
+    Reconstruction,
+    generator,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class LatentEvolution(Attack):
+    """Separable CMA-ES on the released scores, one population per class, all classes in a batch.
+
+    The evolution strategy is that of Ros and Hansen (PPSN 2008): weighted recombination,
+    cumulative step-size adaptation and a diagonal covariance, with their default constants. What
+    it climbs is the margin of the log scores, less a small penalty for leaving the prior; it uses
+    only the order of that signal within a population, so no monotone change of the scores
+    touches it. Where a score is cut or rounded away, individuals tie and the penalty orders them.
+
+    It stands where the black-box variant of MIRROR (An et al., NDSS 2022) searches a StyleGAN's
+    latent genetically; it is not that algorithm.
+
+    Attributes:
+        access: ``scores``.
+        restarts: runs per class from different starts; the one with the best signal is returned.
+        steps: generations.
+        population: individuals of a run; each costs a query a generation.
+        sigma: first step size, in standard deviations of the prior.
+        prior_weight: weight of ``|z|^2 / 2`` relative to the signal's spread over the starts.
+        samples: prior samples tried as starts, beside as many public images (queries count).
+        repeats: answers averaged for every individual (EOT, PROTOCOL 3.5).
+    """
+
+    access: Access = "scores"
+    restarts: int = 1
+    steps: int = 60
+    population: int = 32
+    sigma: float = 0.5
+    prior_weight: float = 0.003
+    samples: int = 500
+    repeats: int = 1
+
+    goal = "class_representative"
+    modalities = frozenset({"image"})
+    accesses = ("scores",)
+    knowledge = frozenset({"K1", "K4"})
+    paper = "Ros and Hansen, PPSN 2008 (sep-CMA-ES); threat model of An et al., NDSS 2022"
+    adaptive_to = ("top_k", "rounding")
+
+    def __post_init__(self) -> None:
+        require(
+            self.access == "scores",
+            f"LatentEvolution.access is '{self.access}'; it ranks by scores: set access=scores, or "
+            "use prior_inversion for other access.",
+        )
+        least = {"restarts": 1, "steps": 1, "population": 4, "samples": 0, "repeats": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            require(
+                value >= low,
+                f"LatentEvolution.{name} is {value}; give a whole number of at least {low}.",
+            )
+        require(self.sigma > 0, f"LatentEvolution.sigma is {self.sigma}; give a number above 0.")
+        require(
+            self.prior_weight >= 0,
+            f"LatentEvolution.prior_weight is {self.prior_weight}; give 0 or more.",
+        )
+
+    def doubled(self) -> LatentEvolution:
+        """The same attack with twice the generations."""
+        return replace(self, steps=2 * self.steps)
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """One image per class ``[t, *shape]`` in [0, 1]: the mean of the last population.
+
+        ``info``, for the chosen restart of each class: ``stop_reasons`` (``steps``, ``budget``, or
+        ``flat`` where all individuals always tied), ``signal`` (the last population's mean
+        margin), ``norm`` of the latent, ``sigma`` at the end; and ``steps`` and
+        ``improvement_last_fifth`` (PROTOCOL 3.6, C7) for all.
+
+        Raises:
+            UserError: the knowledge lacks the prior or the classes.
+            DivergedError: the search produced NaN or Inf.
+        """
+        classes = require_classes(knowledge, device)
+        latent = Latent.of(knowledge, device)
+        rng = generator(seed, device)
+        bank = latent.bank(knowledge.public.x.to(device), self.samples, rng)
+        found = self._evolve(exposure, latent, bank, classes, rng)
+        if not bool(torch.isfinite(found.z).all() & torch.isfinite(found.quality).all()):
+            raise DivergedError("The search produced NaN or Inf: the target answers NaN.")
+        rows = best_restart(found.quality, self.restarts)
+        return Reconstruction(
+            latent.decode(found.z[rows]),
+            {
+                "stop_reasons": [found.reasons[row] for row in rows.tolist()],
+                "steps": len(found.trace) - 1,
+                "signal": found.quality[rows].tolist(),
+                "norm": found.z[rows].norm(dim=1).tolist(),
+                "sigma": found.radius[rows].tolist(),
+                "improvement_last_fifth": last_fifth(found.trace),
+            },
+        )
+
+    def _evolve(
+        self,
+        exposure: Exposure,
+        latent: Latent,
+        bank: Tensor,
+        classes: Tensor,
+        rng: torch.Generator,
+    ) -> Found:
+        """Rows restart by restart; individuals outside the ball of radius ``sqrt(k)`` are pulled
+        back to it.
+        """
+        interface = repeated(exposure.scores, self.repeats)
+        own = classes.repeat(self.restarts).view(-1, 1, 1)
+        bank = afforded(exposure, bank, self.repeats)
+        if len(bank) == 0:
+            return nothing(bank, len(own))
+        seen = ask(interface, latent, bank)
+        signal, _ = released_margin(seen)
+        start = signal(seen)[:, classes]
+        spread = start.std(0).mean().clamp_min(1e-6) if len(start) > 1 else start.new_ones(())
+        mean, quality = best_starts(bank, start, self.restarts)
+
+        n, k, size = len(mean), latent.size, self.population
+        law = _Constants.of(k, size)
+        weights = torch.tensor(law.weights, device=mean.device).unsqueeze(1)
+        sigma = mean.new_full((n, 1), self.sigma)
+        spreads, drift, path = torch.ones_like(mean), torch.zeros_like(mean), torch.zeros_like(mean)
+        flat = torch.ones(n, dtype=torch.bool, device=mean.device)
+        trace, reason = [quality.mean()], "steps"
+        for step in range(1, self.steps + 1):
+            if not affordable(exposure, n * size * self.repeats):
+                reason = "budget"
+                break
+            noise = torch.randn(n, size, k, generator=rng, device=mean.device)
+            z = mean.unsqueeze(1) + (sigma * spreads.sqrt()).unsqueeze(1) * noise
+            z = within(z.flatten(0, 1), math.sqrt(k)).view(n, size, k)
+            margins = signal(ask(interface, latent, z.flatten(0, 1))).view(n, size, -1)
+            margin = margins.gather(2, own.expand(-1, size, 1)).squeeze(2)
+            flat &= margin.amax(1) == margin.amin(1)
+            quality = margin.mean(1)
+            trace.append(quality.mean())
+            fitness = margin / spread - self.prior_weight * z.square().sum(2) / 2
+            best = fitness.topk(len(law.weights), dim=1).indices
+            chosen = z.gather(1, best.unsqueeze(2).expand(-1, -1, k))
+            moves = (chosen - mean.unsqueeze(1)) / sigma.unsqueeze(1)
+            move = (weights * moves).sum(1)
+            mean = mean + sigma * move
+            path = (1 - law.c_sigma) * path + law.path_gain * move / spreads.sqrt()
+            length = path.norm(dim=1, keepdim=True)
+            unbiased = length / math.sqrt(1 - (1 - law.c_sigma) ** (2 * step))
+            steady = (unbiased < (1.4 + 2 / (k + 1)) * law.expected).to(mean)
+            drift = (1 - law.c_c) * drift + steady * law.drift_gain * move
+            rank_one = drift.square() + (1 - steady) * law.c_c * (2 - law.c_c) * spreads
+            rank_mu = (weights * moves.square()).sum(1)
+            kept = 1 - law.c_1 - law.c_mu
+            spreads = kept * spreads + law.c_1 * rank_one + law.c_mu * rank_mu
+            growth = (law.c_sigma / law.damping * (length / law.expected - 1)).exp()
+            # At the edge of the ball a larger step is pulled back, which reads as progress.
+            sigma = (sigma * growth).clamp(max=max(1.0, self.sigma))
+        dead = flat.tolist() if len(trace) > 1 else [False] * n
+        reasons = ["flat" if row else reason for row in dead]
+        return Found(mean, quality, reasons, torch.stack(trace), sigma.squeeze(1))
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """Default constants of sep-CMA-ES for dimension k and population size.
+
+    Those of CMA-ES with weighted rank-mu updates, the learning rates of the covariance multiplied
+    by (k + 2) / 3 (Ros and Hansen, 2008).
+    """
+
+    weights: tuple[float, ...]
+    c_sigma: float
+    damping: float
+    c_c: float
+    c_1: float
+    c_mu: float
+    path_gain: float
+    drift_gain: float
+    expected: float
+
+    @classmethod
+    def of(cls, k: int, size: int) -> _Constants:
+        raw = [math.log((size + 1) / 2) - math.log(i) for i in range(1, size // 2 + 1)]
+        weights = tuple(w / sum(raw) for w in raw)
+        mass = 1 / sum(w * w for w in weights)
+        c_sigma = (mass + 2) / (k + mass + 5)
+        c_c = (4 + mass / k) / (k + 4 + 2 * mass / k)
+        faster = (k + 2) / 3
+        c_1 = min(1.0, faster * 2 / ((k + 1.3) ** 2 + mass))
+        c_mu = faster * 2 * (mass - 2 + 1 / mass) / ((k + 2) ** 2 + mass)
+        return cls(
+            weights,
+            c_sigma,
+            1 + 2 * max(0.0, math.sqrt((mass - 1) / (k + 1)) - 1) + c_sigma,
+            c_c,
+            c_1,
+            min(1 - c_1, c_mu),
+            math.sqrt(c_sigma * (2 - c_sigma) * mass),
+            math.sqrt(c_c * (2 - c_c) * mass),
+            math.sqrt(k) * (1 - 1 / (4 * k) + 1 / (21 * k * k)),
+        )
