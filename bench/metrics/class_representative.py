@@ -27,7 +27,8 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     """Judge one reconstruction per target class.
 
     A class counts as revealed if at least two of three evaluators name it, rank 1 among all
-    private people. The template matcher's gallery is held-out images; ``members`` and
+    private and public people: what is more like a public person, or like nobody, reveals no one.
+    The template matcher's gallery is held-out images; ``members`` and
     ``nonmembers`` repeat the vote with equal numbers per person of member and of held-out images,
     so that their difference says whether the reconstruction is nearer to training pictures than
     to other pictures of the same people.
@@ -37,11 +38,17 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         truth: ``classes`` ``[t]`` and the fitted ``evaluator``.
 
     Returns:
-        ``extra``: ``top1_*`` of each evaluator, ``top5_cnn``, ``strict`` (all three agree),
+        ``extra``: ``top1_*`` of each evaluator, ``strict`` (all three agree), ``closed_set`` (the
+        committee without public people, among whom nobody is rejected), ``top5_cnn`` and ``rank``
+        (mean rank of the class, 1 is first) in the network's order of private people,
+        ``permuted`` (success judged against ``class + 1``: must be at ``chance`` or below),
+        ``chance`` (1 / number of classes), ``stranger`` (share of images in which at least two
+        evaluators see nobody private),
         ``feature_gap`` (distance in the network's features to the nearest private image of the
         class minus to the nearest public image; lower leaks more), ``template_gap`` (correlation
         with the class's nearest member image minus with its nearest held-out image), ``ssim`` and
-        ``psnr`` to the nearest member image of the class. ``outcomes``: the same per class.
+        ``psnr`` to the nearest member image of the class. ``outcomes``: per class; a
+        ``vote_*`` of ``n_classes`` is nobody private.
 
     Raises:
         DivergedError: the reconstruction holds NaN or Inf.
@@ -63,46 +70,54 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     x = x.clamp(0.0, 1.0)
     train, test, n_classes = splits.train, splits.test, splits.card.n_classes
 
-    scores = evaluators.judge(tensors, x, test)
-    named = {name: scores[name].argmax(1) == classes for name in evaluators.COMMITTEE}
-    votes = torch.stack(list(named.values())).sum(0)
-    success = votes >= 2
+    scores = evaluators.judge(tensors, x, test, splits.public)
+    who = {name: evaluators.named(scores[name]) for name in evaluators.COMMITTEE}
+    votes = torch.stack([vote == classes for vote in who.values()]).sum(0)
     own = classes.unsqueeze(1)
     sides = []
     for gallery in evaluators.matched_galleries(train, test):
-        ncc = evaluators.match(x, gallery, tensors["ncc.mean"], n_classes)
+        ncc = evaluators.template_scores(tensors, x, gallery, splits.public)
         revealed = evaluators.committee({**scores, "ncc": ncc}, classes)
         sides.append((revealed, ncc.gather(1, own).squeeze(1)))
     (member, near_member), (other, near_other) = sides
 
-    features = evaluators.network(tensors).body(x)
+    features = evaluators.features(tensors, x)
     private = torch.cdist(features, tensors["features.train"])
     private = private.masked_fill(train.y.unsqueeze(0) != own, torch.inf).amin(1)
     public = torch.cdist(features, tensors["features.public"]).amin(1)
-    rank = (scores["cnn"] > scores["cnn"].gather(1, own)).sum(1)
+    line_up = scores["cnn"][:, :-1]
+    rank = 1 + (line_up > line_up.gather(1, own)).sum(1)
     likeness, psnr = _likeness(x, classes, train.x, train.y)
 
     outcomes = {
         "target": classes,
-        "success": success,
+        "success": votes >= 2,
         "member_success": member,
         "nonmember_success": other,
         "votes": votes,
-        **{f"vote_{name}": scores[name].argmax(1) for name in evaluators.COMMITTEE},
+        **{f"vote_{name}": vote for name, vote in who.items()},
+        "closed_set": evaluators.committee(evaluators.closed(scores), classes),
+        "rank": rank,
         "feature_gap": private - public,
         "template_gap": near_member - near_other,
         "ssim": likeness,
         "psnr": psnr,
     }
-    means = {k: outcomes[k] for k in ("feature_gap", "template_gap", "ssim", "psnr")}
-    means |= {f"top1_{name}": hit for name, hit in named.items()}
-    means |= {"top5_cnn": rank < 5, "strict": votes == len(evaluators.COMMITTEE)}
+    nobody = torch.stack([vote == n_classes for vote in who.values()]).sum(0)
+    columns = ("closed_set", "rank", "feature_gap", "template_gap", "ssim", "psnr")
+    means = {k: outcomes[k] for k in columns} | {
+        **{f"top1_{name}": vote == classes for name, vote in who.items()},
+        "top5_cnn": rank <= 5,
+        "strict": votes == len(evaluators.COMMITTEE),
+        "stranger": nobody >= 2,
+        "permuted": evaluators.committee(scores, (classes + 1) % n_classes),
+    }
     return Score(
         metric=METRIC,
-        value=float(success.float().mean()),
+        value=float(outcomes["success"].float().mean()),
         members=float(member.float().mean()),
         nonmembers=float(other.float().mean()),
         ceiling=float(tensors["ceiling"]),
-        extra={k: float(v.float().mean()) for k, v in means.items()},
+        extra={k: float(v.float().mean()) for k, v in means.items()} | {"chance": 1 / n_classes},
         outcomes=outcomes,
     )

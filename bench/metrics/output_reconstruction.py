@@ -196,7 +196,7 @@ def _judge_images(values: Tensor, truth: Truth, victims: Victims) -> Score:
         "psnr": psnr,
         "ssim": ssim,
     }
-    if splits.card.privacy_unit == "person" and "lda.weight" in truth.evaluator:
+    if splits.card.privacy_unit == "person" and truth.evaluator:
         named = _identified(values, y, member, truth)
         outcomes["success"] = torch.stack(list(named.values())).sum(0) >= 2
         extra["identity"] = float(outcomes["success"][member].float().mean())
@@ -216,8 +216,7 @@ def _judge_images(values: Tensor, truth: Truth, victims: Victims) -> Score:
 def _identified(x: Tensor, y: Tensor, member: Tensor, truth: Truth) -> dict[str, Tensor]:
     """Whether each evaluator names the person ``y``, rank 1 among all: bool ``[n]`` by name."""
     splits, tensors = truth.splits, truth.evaluator
-    scores = evaluators.judge(tensors, x, splits.test)
-    mean, n_classes = tensors["ncc.mean"], splits.card.n_classes
-    near = evaluators.match(x, splits.train, mean, n_classes)
+    scores = evaluators.judge(tensors, x, splits.test, splits.public)
+    near = evaluators.template_scores(tensors, x, splits.train, splits.public)
     scores["ncc"] = torch.where(member.unsqueeze(1), scores["ncc"], near)
-    return {name: scores[name].argmax(1) == y for name in evaluators.COMMITTEE}
+    return {name: evaluators.named(scores[name]) == y for name in evaluators.COMMITTEE}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bench.contract import DivergedError, Reconstruction, Score, UserError, generator
+from bench.metrics import evaluators
 from bench.metrics.class_representative import METRIC, score
 from tests.metrics.faces import PEOPLE, SHAPE, judged
 
@@ -57,6 +58,27 @@ def test_a_generator_that_ignores_the_target_scores_chance() -> None:
         out = given(image.expand(PEOPLE, *SHAPE))
         assert out.value <= 1 / PEOPLE + 1e-6
         assert max(out.extra[f"top1_{k}"] for k in ("cnn", "lda", "ncc")) <= 1 / PEOPLE + 1e-6
+
+
+def test_the_controls_are_beside_the_headline() -> None:
+    out = given(members())
+    assert out.extra["permuted"] == 0.0 and out.extra["chance"] == 1 / PEOPLE
+    assert out.extra["rank"] == 1.0 and out.extra["stranger"] == 0.0
+    assert out.extra["closed_set"] == 1.0
+    wrong = given(members().roll(-1, 0))
+    assert wrong.value == 0.0 and wrong.extra["permuted"] == 1.0 and wrong.extra["rank"] > 1
+
+
+def test_the_public_picture_that_is_most_like_each_person_reveals_nobody() -> None:
+    """The hole of a closed line-up: another person's picture, chosen by the judge itself."""
+    truth = judged()[0]
+    splits = truth.splits
+    scores = evaluators.judge(truth.evaluator, splits.public.x, splits.test, splits.public)
+    for name in evaluators.COMMITTEE:
+        out = given(splits.public.x[scores[name][:, :PEOPLE].argmax(0)])
+        assert out.value == out.members == out.nonmembers == 0.0
+        assert out.extra["stranger"] > 0.8
+    assert out.extra["closed_set"] > 0.2
 
 
 def test_outcomes_are_per_target_and_agree_with_the_headline() -> None:
