@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.latent import best_restart, last_fifth, require_classes
+from attacks.latent import affordable, best_restart, last_fifth, require_classes
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
 from bench.contract.exposure import Access
 
@@ -54,6 +55,46 @@ def cost_and_gradient(network: nn.Module, x: Tensor, classes: Tensor) -> tuple[T
     return cost, slope * weight.view(-1, *[1] * (x.dim() - 1))
 
 
+PROBES = 512
+"""Queries per call of a numeric gradient: a batch that stays in the processor's cache."""
+
+
+def numeric_cost_and_gradient(
+    scores: Callable[[Tensor], Tensor], x: Tensor, classes: Tensor, difference: float
+) -> tuple[Tensor, Tensor]:
+    """The cost ``1 - p_c(x)`` ``[n]`` and its gradient ``[n, *shape]`` by central differences.
+
+    Every pixel of every image is moved by ``difference`` each way, within [0, 1]: ``2 d + 1``
+    queries an image of d pixels, in batches that run across images.
+
+    Args:
+        scores: released scores ``[m, n_classes]`` of images ``[m, *shape]``.
+        x: images ``[n, *shape]`` in [0, 1].
+        classes: int64 ``[n]``.
+        difference: how far a pixel is moved.
+    """
+    flat = x.flatten(1)
+    n, d = flat.shape
+    high, low = (flat + difference).clamp(max=1.0), (flat - difference).clamp(min=0.0)
+    moved = torch.stack([high, low], 2).flatten()
+    p = torch.empty_like(moved)
+    batch = flat.new_empty(PROBES, d)
+    line = torch.arange(PROBES, device=x.device)
+    for start in range(0, len(moved), PROBES):
+        rows = line[: len(moved) - start]
+        probe = start + rows
+        owner, pixel = probe // (2 * d), probe // 2 % d
+        part = batch[: len(rows)]
+        torch.index_select(flat, 0, owner, out=part)
+        part[rows, pixel] = moved[probe]
+        answers = scores(part.view(-1, *x.shape[1:]))
+        p[probe] = answers[rows, classes[owner]]
+    up, down = p.view(n, d, 2).unbind(2)
+    here = torch.cat([scores(part) for part in x.split(PROBES)])
+    slope = (down - up) / (high - low)
+    return 1 - here.gather(1, classes.unsqueeze(1)).squeeze(1), slope.view_as(x)
+
+
 @dataclass(frozen=True)
 class MIFace(Attack):
     """Algorithm 1 of Fredrikson et al. 2015, for all classes and starts at once.
@@ -62,8 +103,12 @@ class MIFace(Attack):
     the best image seen. A run stops when its cost reaches ``gamma``, when the cost is no smaller
     than the largest of its last ``beta`` costs, or after ``alpha`` steps.
 
+    By scores the gradient is numeric, as in the paper's black-box attack: two queries a pixel and
+    step. Rounded scores hide a small ``difference``; a run whose gradient vanishes altogether ends
+    as ``flat``, for it would not move again.
+
     Attributes:
-        access: ``weights``.
+        access: ``weights`` or ``scores``.
         alpha: most steps.
         beta: length of the window of costs.
         gamma: cost ``1 - p_c`` at which a run is finished.
@@ -72,6 +117,7 @@ class MIFace(Attack):
         starts: grey level of the first image of each run, 0 (the paper's: black) to 1. The run
             with the lowest cost is returned: from black the gradient of some networks vanishes,
             from grey that of others.
+        difference: scores: how far a pixel is moved each way, in grey levels of [0, 1].
     """
 
     access: Access = "weights"
@@ -81,18 +127,19 @@ class MIFace(Attack):
     step_size: float = 0.1
     process: tuple[str, ...] = ()
     starts: tuple[float, ...] = (0.0,)
+    difference: float = 0.05
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights",)
+    accesses = ("weights", "scores")
     knowledge = frozenset({"K0", "K4"})
-    paper = "Fredrikson, Jha, Ristenpart, CCS 2015, Algorithm 1"
+    paper = "Fredrikson, Jha, Ristenpart, CCS 2015, Algorithm 1; section 5: numeric gradients"
 
     def __post_init__(self) -> None:
         require(
-            self.access == "weights",
-            f"MIFace.access is '{self.access}'; it needs gradients: set access=weights, or use "
-            "prior_inversion for other access.",
+            self.access in self.accesses,
+            f"MIFace.access is '{self.access}'; it needs gradients: set access=weights or scores, "
+            "or use prior_inversion for labels.",
         )
         for name in ("alpha", "beta"):
             value = getattr(self, name)
@@ -107,24 +154,37 @@ class MIFace(Attack):
             all(name in FILTERS for name in self.process),
             f"MIFace.process is {list(self.process)}; allowed: {', '.join(FILTERS)}, or [].",
         )
+        require(
+            0 < self.difference <= 1,
+            f"MIFace.difference is {self.difference}; give a number in (0, 1].",
+        )
+
+    def doubled(self) -> MIFace:
+        """The same attack with twice the steps."""
+        return replace(self, alpha=2 * self.alpha)
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
         """One image per class ``[t, *shape]`` in [0, 1].
 
-        ``info``: per class the stop reason (``gamma``, ``window`` or ``alpha``), steps and lowest
-        cost of the chosen run, and the convergence figure: the share of the mean cost's
-        whole decrease that fell in the last fifth of the steps.
+        ``info``: per class the stop reason (``gamma``, ``window``, ``alpha``; by scores also
+        ``flat`` and ``budget``), steps and lowest cost of the chosen run, and the convergence
+        figure: the share of the mean cost's whole decrease that fell in the last fifth of the
+        steps.
         """
         targets = require_classes(knowledge, device)
-        network = exposure.network()
         classes = targets.repeat(len(self.starts))
         grey = torch.tensor(self.starts, device=device).repeat_interleave(len(targets))
         shape = knowledge.card.shape
         x = grey.view(-1, *[1] * len(shape)).repeat(1, *shape)
         n = len(x)
-        cost, gradient = cost_and_gradient(network, x, classes)
+        look = self._gradients(exposure)
+        price = 2 * math.prod(shape) + 1 if self.access == "scores" else 0
+        if not affordable(exposure, price * n):
+            info = {"stop_reasons": ["budget"] * len(targets), "steps": [0] * len(targets)}
+            return Reconstruction(x[: len(targets)], info)
+        cost, gradient = look(x, classes)
         best, best_cost = x.clone(), cost.clone()
         window = torch.full((n, self.beta), torch.inf, device=device)
         window[:, 0] = cost
@@ -133,10 +193,22 @@ class MIFace(Attack):
         active = torch.arange(n, device=device)
         trace = [best_cost.mean()]
         for step in range(1, self.alpha + 1):
+            if not affordable(exposure, price * len(active)):
+                for row in active.tolist():
+                    reasons[row] = "budget"
+                break
             now = (x[active] - self.step_size * gradient).clamp(0.0, 1.0)
             for name in self.process:
                 now = FILTERS[name](now)
-            cost, gradient = cost_and_gradient(network, now, classes[active])
+            if price and not self.process:
+                stuck = (gradient == 0).flatten(1).all(1)
+                if bool(stuck.any()):
+                    for row in active[stuck].tolist():
+                        reasons[row] = "flat"
+                    active, now = active[~stuck], now[~stuck]
+                    if len(active) == 0:
+                        break
+            cost, gradient = look(now, classes[active])
             x[active] = now
             steps[active] = step
             better = cost < best_cost[active]
@@ -163,3 +235,10 @@ class MIFace(Attack):
                 "improvement_last_fifth": last_fifth(torch.stack(trace)),
             },
         )
+
+    def _gradients(self, exposure: Exposure) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Cost and gradient of images and classes, at the attack's access."""
+        if self.access == "weights":
+            network = exposure.network()
+            return lambda x, c: cost_and_gradient(network, x, c)
+        return lambda x, c: numeric_cost_and_gradient(exposure.scores, x, c, self.difference)

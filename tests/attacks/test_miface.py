@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.miface import FILTERS, MIFace, cost_and_gradient
+from attacks.miface import FILTERS, MIFace, cost_and_gradient, numeric_cost_and_gradient
 from bench.contract import Exposure, Knowledge, UserError
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
@@ -112,6 +112,67 @@ def test_a_flat_target_ends_by_the_window() -> None:
     assert out.info["steps"] == [7] * PEOPLE
 
 
+def test_numeric_gradients_are_the_gradients() -> None:
+    network, exposure, _ = world()
+    x = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
+    classes = torch.tensor([0, 5, 2, 2])
+    cost, gradient = cost_and_gradient(network, x, classes)
+    numeric = numeric_cost_and_gradient(exposure.scores, x, classes, 0.01)
+    assert torch.allclose(numeric[0], cost, atol=1e-6)
+    assert torch.allclose(numeric[1], gradient, atol=0.02 * float(gradient.abs().max()))
+    assert exposure.meter.queries == 4 * (2 * 144 + 1)
+
+
+def test_probes_stay_images() -> None:
+    asked: list[torch.Tensor] = []
+
+    def scores(x: torch.Tensor) -> torch.Tensor:
+        asked.append(x.clone())
+        return torch.full((len(x), 2), 0.5)
+
+    black = torch.zeros(1, *SHAPE)
+    _, gradient = numeric_cost_and_gradient(scores, black, torch.tensor([1]), 0.3)
+    seen = torch.cat(asked)
+    assert float(seen.min()) == 0 and float(seen.max()) == pytest.approx(0.3)
+    assert torch.equal(gradient, black)
+
+
+def test_scores_reach_the_class() -> None:
+    network = target(photographs(PEOPLE, 4, seed=1), 10.0)
+    options: dict[str, Any] = {"step_size": 2.0, "alpha": 40, "gamma": 0.02}
+    exposure = exposed(network, "scores")
+    out = MIFace(access="scores", **options).run(exposure, knowledge(), 0, "cpu")
+    white = MIFace(**options).run(exposed(network, "weights"), knowledge(), 0, "cpu")
+    assert confidence(network, out.values).min() >= 0.9
+    assert torch.allclose(out.values, white.values, atol=0.05)
+    price = 2 * 144 + 1
+    # A run that has stopped asks no more: all runs' first looks, then one a step.
+    assert exposure.meter.queries == price * (PEOPLE + sum(out.info["steps"]))
+
+
+@pytest.mark.parametrize(("difference", "reasons"), [(0.001, {"flat"}), (1.0, {"alpha"})])
+def test_rounding_hides_small_differences_only(difference: float, reasons: set[str]) -> None:
+    network = target(photographs(PEOPLE, 4, seed=1), 10.0)
+    exposure = exposed(network, "scores", lambda s: torch.round(s, decimals=2))
+    attack = MIFace(access="scores", alpha=3, starts=(0.5,), difference=difference)
+    out = attack.run(exposure, knowledge(), 0, "cpu")
+    assert reasons & set(out.info["stop_reasons"])
+
+
+@pytest.mark.parametrize("budget", [0, 5, 2000, 5000])
+def test_a_budget_is_kept(budget: int) -> None:
+    network = target(photographs(PEOPLE, 4, seed=1), 10.0)
+    exposure = exposed(network, "scores", budget=budget)
+    out = MIFace(access="scores", step_size=0.1).run(exposure, knowledge(), 0, "cpu")
+    assert exposure.meter.queries <= budget
+    assert out.info["stop_reasons"] == ["budget"] * PEOPLE
+    assert out.values.shape == (PEOPLE, *SHAPE)
+
+
+def test_doubled() -> None:
+    assert MIFace(alpha=7).doubled().alpha == 14
+
+
 def test_filters() -> None:
     speck = torch.zeros(1, *SHAPE)
     speck[..., 5, 5] = 1.0
@@ -124,7 +185,8 @@ def test_filters() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"access": "scores"}, "MIFace.access is 'scores'"),
+        ({"access": "labels"}, "MIFace.access is 'labels'"),
+        ({"difference": 0.0}, "MIFace.difference is 0.0"),
         ({"alpha": 0}, "MIFace.alpha is 0"),
         ({"beta": 0}, "MIFace.beta is 0"),
         ({"gamma": 0.0}, "MIFace.gamma is 0.0"),
