@@ -100,13 +100,14 @@ def _one(weight: Tensor, bias: Tensor) -> Tensor:
 
     A pruned coordinate is left out of its pixel's fit. A pixel of which nothing survived has
     products below the smallest that did: it lies between 0 and that over the largest ``db_j``, and
-    is taken in the middle.
+    is taken in the middle. Without pruning a column of zeros is a pixel of 0.
     """
     survived = (weight != 0).to(weight.dtype)
     above = torch.einsum("cj,cjd->cd", bias, weight)
     below = torch.einsum("cj,cjd->cd", bias.square(), survived)
     least = torch.where(weight != 0, weight.abs(), torch.inf).flatten(1).amin(1)
-    bound = least / bias.abs().amax(1)
+    partly = (weight == 0) & (bias != 0).unsqueeze(2) & (below > 0).unsqueeze(1)
+    bound = least / bias.abs().amax(1) * partly.flatten(1).any(1)
     silent = (bias == 0).all(1) | torch.isinf(least)
     x = torch.where(below > 0, above / below, bound.unsqueeze(1) / 2)
     return torch.where(silent.unsqueeze(1), torch.nan, x)
