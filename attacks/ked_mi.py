@@ -39,7 +39,7 @@ class KedMi(Attack):
     Published: 120 epochs of batches of 64, 5 steps of the discriminator a step, Adam at 2e-4
     (0.5, 0.999), latent 100; then Adam at 0.02, 2400 steps, weight 100, cross-entropy. The
     defaults are for a CPU: the GAN starts from the shared GAN prior and is trained for a few
-    hundred steps.
+    hundred steps, and the recovery takes fewer, larger steps.
 
     Attributes:
         access: ``weights``.
@@ -68,7 +68,7 @@ class KedMi(Attack):
     loss: Literal["cross_entropy", "logit", "margin"] = "cross_entropy"
     weight: float = 100.0
     steps: int = 400
-    learning_rate: float = 0.02
+    learning_rate: float = 0.06
     clip: float = 1.0
     restarts: int = 1
     samples: int = 5

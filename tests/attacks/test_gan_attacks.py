@@ -277,3 +277,13 @@ def test_a_prior_is_needed_unless_ked_mi_starts_from_noise() -> None:
             run(attack, knowledge())
     cold = replace(KED, warm_start=False, latent=4, width=4)
     assert run(cold, knowledge())[0].values.shape == (PEOPLE, *SHAPE)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("attack", [*BOTH, replace(KED, warm_start=False, jitter=0.1)])
+def test_they_run_where_the_target_is(attack: Any) -> None:
+    prior = GanPrior(latent=8, width=4, steps=2, batch_size=16).fit(knowledge(), 0, "cuda")
+    exposure = exposed(target(PRIVATE).to("cuda"), "weights")
+    out = attack.run(exposure, knowledge(prior=prior), 0, "cuda")
+    assert out.values.is_cuda and bool(torch.isfinite(out.values).all())
