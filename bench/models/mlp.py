@@ -13,20 +13,27 @@ from bench.contract import Network, require
 from bench.models.recipe import Trained
 from bench.models.seeded import seeded
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
 
 
 @dataclass(frozen=True)
 class Mlp(Trained):
     """Fully connected network, one block per hidden layer.
 
+    One hidden layer of 3000 sigmoid units is the target of Fredrikson, Jha and Ristenpart (CCS
+    2015, section 5.1): ``model=mlp3000``.
+
     Attributes:
         hidden: sizes of the hidden layers, at least one.
-        activation: ``relu`` or ``tanh``.
+        activation: ``relu``, ``tanh`` or ``sigmoid``.
     """
 
     hidden: tuple[int, ...] = (256,)
-    activation: Literal["relu", "tanh"] = "relu"
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
 
     modalities = frozenset({"image", "table", "basket"})
     offers = frozenset({"blocks"})

@@ -20,7 +20,7 @@ class Softmax(Trained):
     It has no hidden block, so it offers none to a defense.
     """
 
-    lr: float = 3e-2
+    lr: float = 1e-2
     optimizer: Literal["adam", "sgd"] = "sgd"
 
     modalities = frozenset({"image", "table", "basket"})

@@ -1,0 +1,131 @@
+"""Residual network with group normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import gcd
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.contract import Network, require
+from bench.models.recipe import Trained
+from bench.models.seeded import seeded
+
+_SMALL = 64
+"""Pictures up to this many pixels keep their resolution in the stem."""
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut (He, Zhang, Ren and Sun, CVPR 2016, figure 2).
+
+    Args:
+        before: channels that come in.
+        after: channels that go out.
+        stride: of the first convolution and of the shortcut.
+        groups: of the normalisation.
+    """
+
+    def __init__(self, before: int, after: int, stride: int, groups: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _convolution(before, after, 3, stride),
+            _norm(after, groups),
+            nn.ReLU(),
+            _convolution(after, after, 3, 1),
+            _norm(after, groups),
+        )
+        self.shortcut = (
+            nn.Identity()
+            if before == after and stride == 1
+            else nn.Sequential(_convolution(before, after, 1, stride), _norm(after, groups))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[n, before, h, w]`` to ``[n, after, h / stride, w / stride]``."""
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+def _convolution(before: int, after: int, size: int, stride: int) -> nn.Conv2d:
+    conv = nn.Conv2d(before, after, size, stride, padding=size // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+def _norm(channels: int, groups: int) -> nn.GroupNorm:
+    return nn.GroupNorm(gcd(groups, channels), channels)
+
+
+@dataclass(frozen=True)
+class ResNet(Trained):
+    """Stem, stages of basic blocks, global average pooling: ResNet-18 by default.
+
+    The network of He, Zhang, Ren and Sun (CVPR 2016, table 1), with group normalisation (Wu and
+    He, ECCV 2018) in the place of batch normalisation: a batch statistic mixes records, which
+    DP-SGD forbids, and the undefended network must be the one that DP-SGD trains. Pictures with a
+    side of up to 64 pixels meet a 3x3 stem of stride 1, larger ones the paper's 7x7 stem of
+    stride 2 and its pooling.
+
+    ``Network.blocks`` are the stem, each stage, and the pooling: 6 for ResNet-18.
+
+    Attributes:
+        stages: basic blocks in each stage; ``[2, 2, 2, 2]`` is ResNet-18, ``[3, 4, 6, 3]``
+            ResNet-34. Each stage but the first halves height and width and doubles channels.
+        width: channels of the first stage; the paper's is 64.
+        groups: groups of the normalisation; where they do not divide the channels, their greatest
+            common divisor with them.
+    """
+
+    epochs: int = 30
+    lr: float = 1e-3
+    schedule: Literal["constant", "cosine"] = "cosine"
+    stages: tuple[int, ...] = (2, 2, 2, 2)
+    width: int = 64
+    groups: int = 32
+
+    modalities = frozenset({"image"})
+    offers = frozenset({"blocks"})
+    reference = "mlp"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            len(self.stages) > 0 and min(self.stages) >= 1,
+            f"ResNet.stages is {list(self.stages)}; give at least one stage of at least 1 block.",
+        )
+        require(self.width >= 1, f"ResNet.width is {self.width}; give at least 1.")
+        require(self.groups >= 1, f"ResNet.groups is {self.groups}; give at least 1.")
+
+    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+        """A freshly initialised network; the same seed gives the same weights.
+
+        Raises:
+            UserError: the records are not images.
+        """
+        require(
+            len(shape) == 3,
+            f"ResNet needs images [channels, height, width], the records have shape "
+            f"{list(shape)}; use model=mlp.",
+        )
+        colours, height, width = shape
+        small = min(height, width) <= _SMALL
+        channels = [self.width * 2**i for i in range(len(self.stages))]
+        with seeded(seed):
+            stem = nn.Sequential(
+                _convolution(colours, self.width, 3 if small else 7, 1 if small else 2),
+                _norm(self.width, self.groups),
+                nn.ReLU(),
+            )
+            if not small:
+                stem.append(nn.MaxPool2d(3, stride=2, padding=1))
+            blocks = [stem]
+            for i, (before, after) in enumerate(pairwise([self.width, *channels])):
+                first = BasicBlock(before, after, 2 if i else 1, self.groups)
+                others = [
+                    BasicBlock(after, after, 1, self.groups) for _ in range(self.stages[i] - 1)
+                ]
+                blocks.append(nn.Sequential(first, *others))
+            blocks.append(nn.Sequential(nn.AdaptiveAvgPool2d(1)))
+            return Network(nn.Sequential(*blocks), nn.Linear(channels[-1], n_classes))
