@@ -44,6 +44,10 @@ def directions(n: int, count: int, size: int, rng: torch.Generator) -> Tensor:
     Orthogonal probes never measure the same direction twice (Choromanski et al., ICML 2018).
     """
     u = torch.randn(n, size, count, generator=rng, device=rng.device)
+    if 2 * count <= size:
+        # Few Gaussian vectors are well conditioned: Gram and Cholesky instead of Householder.
+        root = torch.linalg.cholesky(u.transpose(1, 2) @ u)
+        return torch.linalg.solve_triangular(root, u.transpose(1, 2), upper=False)
     if count <= size:
         return torch.linalg.qr(u).Q.transpose(1, 2)
     return (u / u.norm(dim=1, keepdim=True)).transpose(1, 2)

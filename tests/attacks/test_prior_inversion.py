@@ -204,8 +204,10 @@ def test_objectives_by_hand() -> None:
 
 
 def test_helpers() -> None:
-    u = directions(3, 5, 8, generator(0))
-    assert torch.allclose(u @ u.transpose(1, 2), torch.eye(5).expand(3, 5, 5), atol=1e-5)
+    for count, size in ((5, 8), (16, 80), (40, 80), (8, 8)):
+        u = directions(3, count, size, generator(0))
+        assert u.shape == (3, count, size)
+        assert torch.allclose(u @ u.transpose(1, 2), torch.eye(count).expand(3, -1, -1), atol=1e-4)
     assert torch.allclose(directions(2, 9, 4, generator(0)).norm(dim=2), torch.ones(2, 9))
     assert last_fifth(torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0, 1.0])) == 0.0
     assert last_fifth(torch.linspace(0, 1, 11)) == pytest.approx(0.2)
