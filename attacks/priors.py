@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.gan import Critic, Generator, initialised, tensors, train_wgan
+from attacks.gan import Critic, Generator, initialised, tensors
+from attacks.gan_wasserstein import train_wgan
 from bench.contract import Knowledge, Prior, generator, require
 
 

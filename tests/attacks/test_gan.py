@@ -16,10 +16,9 @@ from attacks.gan import (
     initialised,
     load,
     load_critic,
-    penalty,
     tensors,
-    train_wgan,
 )
+from attacks.gan_wasserstein import penalty, train_wgan
 from attacks.latent import GanLatent, Latent, LinearLatent
 from attacks.prior_inversion import PriorInversion
 from attacks.priors import GanPrior, PcaPrior
