@@ -196,7 +196,9 @@ def _prior(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     splits = _splits(parents["data"])
     goal = payload["goal"]
     federation = Federation()
-    victims = _victims(splits, goal, payload["victims"], federation)
+    victims = None
+    if goal != "gradient_reconstruction":  # clients are whatever protocol the attack is about
+        victims = _victims(splits, goal, payload["victims"], federation)
     knowledge = _knowledge(splits, goal, victims, {}, (), None, federation, site.device)
     prior = build(payload["prior"], "prior", site.packages)
     tensors = prior.fit(knowledge, payload["seed"], site.device)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from torch import nn
 
 from bench.contract import Network, require
+from bench.models.activations import ACTIVATIONS
 from bench.models.recipe import Trained
 from bench.models.seeded import seeded
 
 
 @dataclass(frozen=True)
 class Cnn(Trained):
-    """Blocks of 3x3 convolution, group normalisation, ReLU and 2x2 max pooling.
+    """Blocks of 3x3 convolution, group normalisation, activation and halving.
 
     Group, not batch normalisation: a batch statistic mixes records, which DP-SGD forbids, and the
     undefended network must be the one that DP-SGD trains.
@@ -22,12 +24,18 @@ class Cnn(Trained):
     Attributes:
         channels: output channels of each block, multiples of ``groups``.
         groups: groups of the normalisation.
+        activation: ``relu``, ``tanh`` or ``sigmoid``.
+        halving: ``pool`` (2x2 maximum) or ``stride`` (of the convolution). With ``stride`` and a
+            smooth activation the network is twice differentiable, as LeNet in the literature on
+            gradient leakage (Zhu et al., NeurIPS 2019, section 4).
     """
 
     epochs: int = 20
     lr: float = 2e-3
     channels: tuple[int, ...] = (8, 16, 32)
     groups: int = 8
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
+    halving: Literal["pool", "stride"] = "pool"
 
     modalities = frozenset({"image"})
     offers = frozenset({"blocks"})
@@ -35,6 +43,14 @@ class Cnn(Trained):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            self.activation in ACTIVATIONS,
+            f"Cnn.activation is '{self.activation}'; allowed: {', '.join(ACTIVATIONS)}.",
+        )
+        require(
+            self.halving in ("pool", "stride"),
+            f"Cnn.halving is '{self.halving}'; allowed: pool, stride.",
+        )
         require(self.groups >= 1, f"Cnn.groups is {self.groups}; give at least 1.")
         require(
             len(self.channels) > 0 and all(c >= 1 and c % self.groups == 0 for c in self.channels),
@@ -62,14 +78,21 @@ class Cnn(Trained):
         )
         sizes = (colours, *self.channels)
         with seeded(seed):
-            blocks = [
-                nn.Sequential(
-                    nn.Conv2d(before, after, kernel_size=3, padding=1),
-                    nn.GroupNorm(self.groups, after),
-                    nn.ReLU(),
-                    nn.MaxPool2d(2),
-                )
-                for before, after in pairwise(sizes)
-            ]
-            pixels = (height >> halvings) * (width >> halvings)
+            blocks = [self._block(before, after) for before, after in pairwise(sizes)]
+            for _ in self.channels:
+                height, width = self._halved(height), self._halved(width)
+            pixels = height * width
             return Network(nn.Sequential(*blocks), nn.Linear(sizes[-1] * pixels, n_classes))
+
+    def _block(self, before: int, after: int) -> nn.Sequential:
+        stride = 2 if self.halving == "stride" else 1
+        block = nn.Sequential(
+            nn.Conv2d(before, after, kernel_size=3, padding=1, stride=stride),
+            nn.GroupNorm(self.groups, after),
+            ACTIVATIONS[self.activation](),
+        )
+        return block if self.halving == "stride" else block.append(nn.MaxPool2d(2))
+
+    def _halved(self, side: int) -> int:
+        """A padded stride of 2 rounds up, pooling rounds down."""
+        return (side + 1) // 2 if self.halving == "stride" else side // 2

@@ -10,14 +10,9 @@ from typing import Literal
 from torch import nn
 
 from bench.contract import Network, require
+from bench.models.activations import ACTIVATIONS
 from bench.models.recipe import Trained
 from bench.models.seeded import seeded
-
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
 
 
 @dataclass(frozen=True)
@@ -47,8 +42,8 @@ class Mlp(Trained):
             "(model=softmax has no hidden layer).",
         )
         require(
-            self.activation in _ACTIVATIONS,
-            f"Mlp.activation is '{self.activation}'; allowed: {', '.join(_ACTIVATIONS)}.",
+            self.activation in ACTIVATIONS,
+            f"Mlp.activation is '{self.activation}'; allowed: {', '.join(ACTIVATIONS)}.",
         )
 
     def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
@@ -56,7 +51,7 @@ class Mlp(Trained):
         sizes = (prod(shape), *self.hidden)
         with seeded(seed):
             blocks = [
-                nn.Sequential(nn.Linear(before, after), _ACTIVATIONS[self.activation]())
+                nn.Sequential(nn.Linear(before, after), ACTIVATIONS[self.activation]())
                 for before, after in pairwise(sizes)
             ]
             blocks[0].insert(0, nn.Flatten())
