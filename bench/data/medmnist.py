@@ -206,7 +206,7 @@ class MedMnist(Dataset):
             with np.load(path, allow_pickle=False) as archive:
                 for part in ("train", "val", "test"):
                     images, labels = archive[f"{part}_images"], archive[f"{part}_labels"]
-                    out[part] = images, labels.squeeze(1) if labels.ndim == 2 else labels
+                    out[part] = images, labels[:, 0] if labels.shape[1:] == (1,) else labels
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{where} cannot be read ({error}); {advice}") from error
         for part, (images, labels) in out.items():

@@ -81,4 +81,4 @@ class Olivetti(FortyPeople):
         if look.size != (SIDE, SIDE):
             size, box = look.size[::-1], Image.Resampling.BOX
             faces = np.stack([np.asarray(Image.fromarray(f).resize(size, box)) for f in faces])
-        return torch.from_numpy(faces).unsqueeze(1), sha256
+        return torch.from_numpy(np.ascontiguousarray(faces)).unsqueeze(1), sha256

@@ -207,3 +207,11 @@ def test_a_constant_label_is_refused() -> None:
     records.y[:] = 1
     with pytest.raises(UserError, match="one class only"):
         common.finish(card, records, rows, sha256="", split_protocol="")
+
+
+def test_copies_are_dropped_from_later_parts_only() -> None:
+    x = torch.tensor([[0.0], [1.0], [1.0], [2.0], [0.0], [3.0]])
+    parts = (np.array([0, 3]), np.array([1, 2]), np.array([4, 5]))
+    kept, dropped = common.without_copies(x, *parts)
+    assert [part.tolist() for part in kept] == [[0, 3], [1, 2], [5]]
+    assert dropped == 1
