@@ -34,9 +34,9 @@ FILTERS: dict[str, Callable[[Tensor], Tensor]] = {"denoise": denoise, "sharpen":
 def cost_and_gradient(network: nn.Module, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """The cost ``1 - p_c(x)`` ``[n]`` and its gradient ``[n, *shape]``, exact when saturated.
 
-    With ``a = logsumexp of the other logits - logit_c`` the cost is ``sigmoid(a)``, which keeps
-    its digits where ``1 - softmax`` rounds to 0, and the gradient is ``p_c (1 - p_c) grad a`` with
-    both factors computed without cancellation. It does vanish where p_c does: that is the
+    The cost is the sum of the other classes' probabilities, which keeps its digits where
+    ``1 - p_c`` rounds to 0; its gradient by their logits is ``p_c p_j``, by the class's own
+    ``-p_c (1 - p_c)``, again without cancellation. It does vanish where p_c does: that is the
     algorithm's own weakness.
 
     Args:
@@ -46,13 +46,13 @@ def cost_and_gradient(network: nn.Module, x: Tensor, classes: Tensor) -> tuple[T
     """
     x = x.detach().requires_grad_()
     logits = network(x)
-    own = classes.unsqueeze(1)
-    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
-    a = others - logits.gather(1, own).squeeze(1)
-    (slope,) = torch.autograd.grad(a.sum(), x)
-    cost = torch.sigmoid(a.detach())
-    weight = cost * torch.sigmoid(-a.detach())
-    return cost, slope * weight.view(-1, *[1] * (x.dim() - 1))
+    with torch.no_grad():
+        own, p = classes.unsqueeze(1), logits.softmax(1)
+        p_own, others = p.gather(1, own), p.scatter(1, own, 0.0)
+        cost = others.sum(1, keepdim=True)
+        slope = others.scatter_(1, own, -cost).mul_(p_own)
+    (gradient,) = torch.autograd.grad(logits, x, slope)
+    return cost.squeeze(1), gradient
 
 
 PROBES = 512
@@ -93,6 +93,73 @@ def numeric_cost_and_gradient(
     here = torch.cat([scores(part) for part in x.split(PROBES)])
     slope = (down - up) / (high - low)
     return 1 - here.gather(1, classes.unsqueeze(1)).squeeze(1), slope.view_as(x)
+
+
+class _Runs:
+    """Descents as one batch; those that have ended are kept aside, so no step selects rows.
+
+    Args:
+        x: first images ``[n, *shape]``, overwritten as the runs go on.
+        classes: int64 ``[n]``.
+        cost: ``[n]``, at ``x``.
+        gradient: of the cost, ``[n, *shape]``.
+        beta: length of the window of costs.
+    """
+
+    def __init__(
+        self, x: Tensor, classes: Tensor, cost: Tensor, gradient: Tensor, beta: int
+    ) -> None:
+        n = len(x)
+        # Of all runs.
+        self.final, self.final_cost = x.clone(), cost.clone()
+        self.steps = torch.zeros(n, dtype=torch.int64, device=x.device)
+        self.reasons = [""] * n
+        self.trace = [cost.mean()]
+        # Of those that go on.
+        self.row = torch.arange(n, device=x.device)
+        self.x, self.classes, self.gradient = x, classes, gradient
+        self.best, self.cost = x.clone(), cost
+        self.other = self.best  # The best images are here or are the present ones.
+        self.window = torch.full((n, beta), torch.inf, device=x.device)
+        self.window[:, 0] = cost
+
+    def move(self, step_size: float) -> None:
+        """A step of descent within [0, 1]; an image that is the best so far is left in peace."""
+        out, self.other = (self.other, self.x) if self.best is self.x else (self.x, self.other)
+        torch.add(self.x, self.gradient, alpha=-step_size, out=out).clamp_(0.0, 1.0)
+        self.x = out
+        del self.gradient  # Its memory is warm: the next one takes it.
+
+    def see(self, cost: Tensor, gradient: Tensor, step: int) -> Tensor:
+        """Take note of a step; which runs (bool) the window of costs stops."""
+        better = cost < self.cost
+        self.cost = torch.where(better, cost, self.cost)
+        if bool(better.all()):
+            self.best = self.x
+        else:
+            torch.where(
+                better.view(-1, *[1] * (self.x.dim() - 1)), self.x, self.best, out=self.best
+            )
+        self.gradient = gradient
+        self.final_cost[self.row] = self.cost
+        self.trace.append(self.final_cost.mean())
+        stalled = cost >= self.window.amax(1)
+        self.window[:, step % self.window.shape[1]] = cost
+        return stalled
+
+    def end(self, ended: Tensor, reasons: list[str], step: int) -> None:
+        """Put the runs at ``ended`` (bool) aside, each with its reason, after ``step`` steps."""
+        rows, go = self.row[ended], ~ended
+        self.final[rows], self.steps[rows] = self.best[ended], step
+        for row, reason in zip(rows.tolist(), reasons, strict=True):
+            self.reasons[row] = reason
+        for name in ("row", "x", "classes", "gradient", "best", "cost", "window"):
+            setattr(self, name, getattr(self, name)[go])
+        self.other = self.best
+
+    def end_all(self, reason: str, step: int) -> None:
+        """Put the others aside as well."""
+        self.end(self.row >= 0, [reason] * len(self.row), step)
 
 
 @dataclass(frozen=True)
@@ -178,61 +245,39 @@ class MIFace(Attack):
         grey = torch.tensor(self.starts, device=device).repeat_interleave(len(targets))
         shape = knowledge.card.shape
         x = grey.view(-1, *[1] * len(shape)).repeat(1, *shape)
-        n = len(x)
         look = self._gradients(exposure)
         price = 2 * math.prod(shape) + 1 if self.access == "scores" else 0
-        if not affordable(exposure, price * n):
+        if not affordable(exposure, price * len(x)):
             info = {"stop_reasons": ["budget"] * len(targets), "steps": [0] * len(targets)}
             return Reconstruction(x[: len(targets)], info)
-        cost, gradient = look(x, classes)
-        best, best_cost = x.clone(), cost.clone()
-        window = torch.full((n, self.beta), torch.inf, device=device)
-        window[:, 0] = cost
-        steps = torch.zeros(n, dtype=torch.int64, device=device)
-        reasons = ["alpha"] * n
-        active = torch.arange(n, device=device)
-        trace = [best_cost.mean()]
+        runs = _Runs(x, classes, *look(x, classes), self.beta)
         for step in range(1, self.alpha + 1):
-            if not affordable(exposure, price * len(active)):
-                for row in active.tolist():
-                    reasons[row] = "budget"
-                break
-            now = (x[active] - self.step_size * gradient).clamp(0.0, 1.0)
-            for name in self.process:
-                now = FILTERS[name](now)
-            if price and not self.process:
-                stuck = (gradient == 0).flatten(1).all(1)
+            if not affordable(exposure, price * len(runs.row)):
+                runs.end_all("budget", step - 1)
+            elif price and not self.process:
+                stuck = (runs.gradient == 0).flatten(1).all(1)
                 if bool(stuck.any()):
-                    for row in active[stuck].tolist():
-                        reasons[row] = "flat"
-                    active, now = active[~stuck], now[~stuck]
-                    if len(active) == 0:
-                        break
-            cost, gradient = look(now, classes[active])
-            x[active] = now
-            steps[active] = step
-            better = cost < best_cost[active]
-            best[active[better]] = now[better]
-            best_cost[active[better]] = cost[better]
-            trace.append(best_cost.mean())
-            stalled = cost >= window[active].amax(1)
-            solved = cost <= self.gamma
-            window[active, step % self.beta] = cost
+                    runs.end(stuck, ["flat"] * int(stuck.sum()), step - 1)
+            if len(runs.row) == 0:
+                break
+            runs.move(self.step_size)
+            for name in self.process:
+                runs.x = FILTERS[name](runs.x)
+            stalled = runs.see(*look(runs.x, runs.classes), step)
+            solved = runs.cost <= self.gamma
             stop = stalled | solved
             if bool(stop.any()):
-                for row, done in zip(active[stop].tolist(), solved[stop].tolist(), strict=True):
-                    reasons[row] = "gamma" if done else "window"
-                active, gradient = active[~stop], gradient[~stop]
-                if len(active) == 0:
-                    break
-        rows = best_restart(-best_cost, len(self.starts))
+                why = ["gamma" if done else "window" for done in solved[stop].tolist()]
+                runs.end(stop, why, step)
+        runs.end_all("alpha", self.alpha)
+        rows = best_restart(-runs.final_cost, len(self.starts))
         return Reconstruction(
-            best[rows],
+            runs.final[rows],
             {
-                "stop_reasons": [reasons[row] for row in rows.tolist()],
-                "steps": steps[rows].tolist(),
-                "cost": best_cost[rows].tolist(),
-                "improvement_last_fifth": last_fifth(torch.stack(trace)),
+                "stop_reasons": [runs.reasons[row] for row in rows.tolist()],
+                "steps": runs.steps[rows].tolist(),
+                "cost": runs.final_cost[rows].tolist(),
+                "improvement_last_fifth": last_fifth(torch.stack(runs.trace)),
             },
         )
 
