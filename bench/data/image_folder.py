@@ -52,7 +52,7 @@ class ImageFolder(Dataset):
     size: int | tuple[int, int] | None = 64
     crop: float = 1.0
     colour: bool = True
-    source: str = "a folder of this user's own"
+    source: str = "the user's own collection"
     terms: str = "not stated"
     publishable: bool = False
     sha256: str | None = None

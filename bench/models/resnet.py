@@ -78,8 +78,9 @@ class ResNet(Trained):
             common divisor with them.
     """
 
-    epochs: int = 30
-    lr: float = 1e-3
+    epochs: int = 60
+    lr: float = 5e-2
+    optimizer: Literal["adam", "sgd"] = "sgd"
     schedule: Literal["constant", "cosine"] = "cosine"
     stages: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 64
