@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -16,98 +16,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from bench.contract import UserError, nearest, require
+from bench.engine.settings import Settings
 
 GROUPS = ("dataset", "model", "defense", "attack", "baseline")
 """Config groups whose options are the axes of a grid; ``baseline`` draws from ``attack``."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Control = Literal[
-    "untrained", "random_labels", "temperature", "zero", "repeat", "doubled", "canary"
-]
-
-
-class RayBackend(_Strict):
-    """Options of ``backend=ray``."""
-
-    name: Literal["ray"]
-    address: str = "local"
-    num_cpus: int | None = Field(None, ge=1)
-    num_gpus: int | None = Field(None, ge=0)
-    shared_store: bool | Literal["auto"] = "auto"
-
-
-class LocalBackend(_Strict):
-    """Options of ``backend=local``."""
-
-    name: Literal["local"]
-    isolate: bool = False
-    num_cpus: int = Field(1, ge=1)
-    num_gpus: int = Field(0, ge=0)
-
-
-class Tracking(_Strict):
-    """Options of ``tracking``."""
-
-    name: Literal["mlflow", "none"]
-    uri: str
-
-
-class Resources(_Strict):
-    """What a node asks of the cluster."""
-
-    num_cpus: int = Field(1, ge=1)
-    num_gpus: float = Field(0.0, ge=0)
-
-
-class Reported(_Strict):
-    """A figure that a paper reports, and where the report finds ours to put beside it."""
-
-    what: str
-    value: str
-    source: str
-    measured: Literal["utility", "error", "score", "L", "steps", "queries", "attack_s"]
-    model: str = "*"
-    defense: str = "none"
-    attack: str = "*"
-
-
-class Settings(_Strict):
-    """Every setting besides the grid's components."""
-
-    suite: str = Field(pattern=r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)*$")
-    seeds: int = Field(ge=1)
-    base_seed: int = Field(ge=0)
-    victims: int = Field(ge=1)
-    controls: list[Control]
-    control_seeds: int = Field(ge=1)
-    exclude: list[dict[Literal["dataset", "model", "defense", "attack"], str]]
-    rerun: Literal["failed", "all", "never"]
-    data_root: Path | None
-    store: Path
-    report_dir: Path
-    plugins: list[str]
-    reported: list[Reported]
-    progress: Literal["auto", "bar", "plain", "none"]
-    retries: int = Field(ge=0)
-    timeout_s: dict[str, float]
-    resources: dict[str, Resources]
-    backend: RayBackend | LocalBackend = Field(discriminator="name")
-    tracking: Tracking
-
-    def timeout(self, kind: str) -> float:
-        """Seconds a node of ``kind`` may run."""
-        return self.timeout_s.get(kind, self.timeout_s["default"])
-
-    def resource(self, kind: str) -> Resources:
-        """What a node of ``kind`` asks for."""
-        return self.resources.get(kind, self.resources["default"])
 
 
 @dataclass(frozen=True)
@@ -168,7 +83,7 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
     # composed too, or an override of one of their keys would find nothing to override.
     choices = [o for o in overrides if "." not in o.partition("=")[0]]
     base = _plain(_compose(choices, extra_dir))
-    listed = {group: list(base.get(group) or {}) for group in GROUPS}
+    listed = {group: _listed(group, base.get(group) or {}, extra_dir) for group in GROUPS}
     stacked = _stacked(base["defense"] or {}, listed["defense"], choices, extra_dir)
     words = [_addable(o, {**listed, "defense": [*listed["defense"], *stacked]}) for o in overrides]
     if stacked:
@@ -188,6 +103,23 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
     for group in GROUPS:
         require(bool(options[group]), f"'{group}' lists no option; name at least one.")
     return Grid(_settings(plain), options, tuple(overrides))
+
+
+def _listed(group: str, options: Mapping[str, Any], extra_dir: Path | None) -> list[str]:
+    """Names the grid lists; a suite may also adjust options that an override then left out.
+
+    What is left of such an option is the adjustment, without the file's ``_target_``.
+    """
+    folder = "attack" if group == "baseline" else group
+
+    def left_out(name: str, option: Any) -> bool:
+        if not isinstance(option, Mapping) or {"_target_", "stack"} & set(option):
+            return False
+        files = (r / folder / f"{name}.yaml" for r in (config_dir(), extra_dir) if r is not None)
+        texts = (path.read_text(encoding="utf-8") for path in files if path.is_file())
+        return any(re.search(r"^  (_target_|stack):", text, re.MULTILINE) for text in texts)
+
+    return [name for name, option in options.items() if not left_out(name, option)]
 
 
 def _addable(word: str, names: Mapping[str, list[str]]) -> str:

@@ -14,9 +14,9 @@ from bench.contract import UserError
 from bench.contract.record import Failure, Status, TrialRecord
 from bench.engine.backends import Backend, lost
 from bench.engine.components import CORE_PACKAGES
-from bench.engine.config import Settings
 from bench.engine.graph import KINDS, Node, Plan, Trial
 from bench.engine.join import join, unfinished
+from bench.engine.settings import Settings
 from bench.engine.store import Store
 from bench.engine.worker import Done, Task
 

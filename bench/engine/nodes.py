@@ -10,8 +10,8 @@ from bench.contract import ReleaseDefense, TrainingDefense
 from bench.contract.identity import PROTOCOL_VERSION, node_id, sources
 from bench.contract.seeding import seed
 from bench.engine.components import TARGET
-from bench.engine.config import Settings
 from bench.engine.graph import Kind, Node, Row
+from bench.engine.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Axes = dict[str, str | int]

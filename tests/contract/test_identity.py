@@ -14,7 +14,8 @@ from bench.contract.identity import (
     node_id,
     source_digest,
 )
-from bench.engine.config import GROUPS, Settings, compose_grid
+from bench.engine.config import GROUPS, compose_grid
+from bench.engine.settings import Settings
 
 
 def test_golden_ids() -> None:

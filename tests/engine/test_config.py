@@ -86,3 +86,10 @@ def test_every_suite_composes(suite: str) -> None:
 @pytest.mark.parametrize("group", ["dataset", "model", "defense", "attack", "suite"])
 def test_every_option_says_what_it_is(group: str) -> None:
     assert all(list_options(group).values()), list_options(group)
+
+
+def test_what_a_suite_adjusts_may_be_left_out_of_it() -> None:
+    grid = compose_grid(["suite=smoke", "attack=[csmia]"])
+    assert [row.name for row in grid.options["attack"]] == ["csmia"]
+    full = compose_grid(["suite=smoke"])
+    assert "miface[access=weights]" in [row.name for row in full.options["attack"]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.engine.config import RayBackend, Resources, Settings
+from bench.engine.settings import RayBackend, Resources, Settings
 from bench.engine.worker import Done, Task
 
 

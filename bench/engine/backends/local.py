@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine.backends import Capacity, lost
-from bench.engine.config import LocalBackend, Resources
+from bench.engine.settings import LocalBackend, Resources
 from bench.engine.worker import Done, Task, execute
 
 _PRELOADED = [

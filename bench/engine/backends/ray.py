@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.contract import UserError
 from bench.engine.backends import Capacity, lost
-from bench.engine.config import RayBackend, Resources
+from bench.engine.settings import RayBackend, Resources
 from bench.engine.worker import Done, Task, execute
 
 _KEPT_REFS = 64

@@ -1,0 +1,94 @@
+"""Every setting of a run besides the components of its grid, typed and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Control = Literal[
+    "untrained", "random_labels", "temperature", "zero", "repeat", "doubled", "canary"
+]
+
+
+class RayBackend(_Strict):
+    """Options of ``backend=ray``."""
+
+    name: Literal["ray"]
+    address: str = "local"
+    num_cpus: int | None = Field(None, ge=1)
+    num_gpus: int | None = Field(None, ge=0)
+    shared_store: bool | Literal["auto"] = "auto"
+
+
+class LocalBackend(_Strict):
+    """Options of ``backend=local``."""
+
+    name: Literal["local"]
+    isolate: bool = False
+    num_cpus: int = Field(1, ge=1)
+    num_gpus: int = Field(0, ge=0)
+
+
+class Tracking(_Strict):
+    """Options of ``tracking``."""
+
+    name: Literal["mlflow", "none"]
+    uri: str
+
+
+class Resources(_Strict):
+    """What a node asks of the cluster."""
+
+    num_cpus: int = Field(1, ge=1)
+    num_gpus: float = Field(0.0, ge=0)
+
+
+class Reported(_Strict):
+    """A figure that a paper reports, and where the report finds ours to put beside it."""
+
+    what: str
+    value: str
+    source: str
+    measured: Literal["utility", "error", "score", "L", "steps", "queries", "attack_s"]
+    model: str = "*"
+    defense: str = "none"
+    attack: str = "*"
+
+
+class Settings(_Strict):
+    """Every setting besides the grid's components."""
+
+    suite: str = Field(pattern=r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)*$")
+    seeds: int = Field(ge=1)
+    base_seed: int = Field(ge=0)
+    victims: int = Field(ge=1)
+    controls: list[Control]
+    control_seeds: int = Field(ge=1)
+    exclude: list[dict[Literal["dataset", "model", "defense", "attack"], str]]
+    rerun: Literal["failed", "all", "never"]
+    data_root: Path | None
+    store: Path
+    report_dir: Path
+    plugins: list[str]
+    reported: list[Reported]
+    progress: Literal["auto", "bar", "plain", "none"]
+    retries: int = Field(ge=0)
+    timeout_s: dict[str, float]
+    resources: dict[str, Resources]
+    backend: RayBackend | LocalBackend = Field(discriminator="name")
+    tracking: Tracking
+
+    def timeout(self, kind: str) -> float:
+        """Seconds a node of ``kind`` may run."""
+        return self.timeout_s.get(kind, self.timeout_s["default"])
+
+    def resource(self, kind: str) -> Resources:
+        """What a node of ``kind`` asks for."""
+        return self.resources.get(kind, self.resources["default"])
