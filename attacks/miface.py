@@ -114,7 +114,8 @@ class _Runs:
         self.final, self.final_cost = x.clone(), cost.clone()
         self.steps = torch.zeros(n, dtype=torch.int64, device=x.device)
         self.reasons = [""] * n
-        self.trace = [cost.mean()]
+        self.ended = cost.new_zeros(())
+        self.trace = [cost.sum()]
         # Of those that go on.
         self.row = torch.arange(n, device=x.device)
         self.x, self.classes, self.gradient = x, classes, gradient
@@ -133,16 +134,15 @@ class _Runs:
     def see(self, cost: Tensor, gradient: Tensor, step: int) -> Tensor:
         """Take note of a step; which runs (bool) the window of costs stops."""
         better = cost < self.cost
-        self.cost = torch.where(better, cost, self.cost)
         if bool(better.all()):
-            self.best = self.x
+            self.best, self.cost = self.x, cost
         else:
+            self.cost = torch.where(better, cost, self.cost)
             torch.where(
                 better.view(-1, *[1] * (self.x.dim() - 1)), self.x, self.best, out=self.best
             )
         self.gradient = gradient
-        self.final_cost[self.row] = self.cost
-        self.trace.append(self.final_cost.mean())
+        self.trace.append(self.ended + self.cost.sum())
         stalled = cost >= self.window.amax(1)
         self.window[:, step % self.window.shape[1]] = cost
         return stalled
@@ -151,6 +151,8 @@ class _Runs:
         """Put the runs at ``ended`` (bool) aside, each with its reason, after ``step`` steps."""
         rows, go = self.row[ended], ~ended
         self.final[rows], self.steps[rows] = self.best[ended], step
+        self.final_cost[rows] = self.cost[ended]
+        self.ended = self.ended + self.cost[ended].sum()
         for row, reason in zip(rows.tolist(), reasons, strict=True):
             self.reasons[row] = reason
         for name in ("row", "x", "classes", "gradient", "best", "cost", "window"):
