@@ -7,11 +7,12 @@ never shown to an attack or a defense, never select anything, and are kept as te
 The line-up is open: a picture is a private person's only if it is more like that person than like
 any other private person *and* any public person. Among private people alone somebody is always
 named, and an attack that returns the public picture the deployment is surest of, another person's,
-was taken for a leak in half of the cases or more. Public people are therefore people like the
+was taken for a leak in .4 to .8 of the cases. Public people are therefore people like the
 others to the network and to the discriminant, and fillers in the gallery of the template matcher.
-A threshold on the score instead (beat 95 % or 99 % of the public pictures) let a fifth to a half of
+A threshold on the score instead (beat 95 % or 99 % of the public pictures) let a tenth to a half of
 those look-alikes pass; one strict enough to stop them all rejected smooth reconstructions, which
-are as right as they are unlike photographs.
+are as right as they are unlike photographs. The line-up stops public pictures because their owners
+stand in it; the look-alike who does not is stopped less often (``public_far_*``, ``public_named_*``).
 """
 
 from __future__ import annotations
