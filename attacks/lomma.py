@@ -31,10 +31,10 @@ class Lomma(Attack):
 
     The paper adds this to GMI (a point z, momentum of 0.9 at rate 0.02, 1500 steps, 5 restarts)
     and to KED-MI (a Gaussian over z, Adam at 0.02, 2400 steps), with the identity weighing 100
-    times the critic. Here either is optimised by Adam; the identity loss is divided by the spread
-    of the class's logit over public images before the priors are added, so that a defense that
-    only shrinks logits does not change their balance; latents stay in the ball of radius
-    ``sqrt(k)``.
+    times the critic. Here either is optimised by Adam, and every part is in units of its spread
+    over public images (each network's logit, the features, the critic), so that a defense that
+    only shrinks logits or features does not change their balance; latents stay in the ball of
+    radius ``sqrt(k)``, where a standard normal has its mass.
 
     Attributes:
         access: ``weights``.
@@ -53,7 +53,7 @@ class Lomma(Attack):
         students: networks distilled; 0: the logit loss alone.
         epochs: of the distillation.
         samples: prior samples the students are distilled on, beside the public images.
-        temperature: of the distillation.
+        temperature: of the distillation, in standard deviations of the target's logits.
     """
 
     access: Access = "weights"
@@ -67,8 +67,8 @@ class Lomma(Attack):
     critic_weight: float = 0.01
     crop: tuple[float, float] = (0.9, 1.0)
     students: int = 3
-    epochs: int = 20
-    samples: int = 300
+    epochs: int = 15
+    samples: int = 600
     temperature: float = 1.0
 
     goal = "class_representative"
@@ -141,13 +141,15 @@ class Lomma(Attack):
         )  # fmt: skip
 
         own = classes.repeat(self.restarts)
+        models = [network, *students]
         with torch.no_grad():
-            logits, seen = _answers(network, features, public)
-            spread = identity_loss(
-                logits.repeat(len(classes), 1), classes.repeat_interleave(len(public)), self.loss
-            ).view(len(classes), -1).std(1).mean().clamp_min(1e-6)  # fmt: skip
+            spreads = [self._spread(model, public, classes) for model in models]
+            seen = torch.cat(
+                [(network(part), features.value.flatten(1))[1] for part in public.split(CHUNK)]
+            )
             noise = torch.randn(len(own), seen.shape[1], generator=rng, device=rng.device)
             usual = seen.mean(0) + seen.std(0) * noise
+            width = seen.var(0).mean().clamp_min(1e-12)
         critic, scale = self._critic(knowledge, public, device)
 
         def total(rows: Tensor, place: slice) -> Tensor:
@@ -157,14 +159,15 @@ class Lomma(Attack):
                 z = z + (rows[:, 1] / 2).exp() * noise
             made = latent.decode(z)
             x = views(made, rng)
-            loss = identity_loss(network(x), own[place], self.loss)
-            drift = (features.value.flatten(1) - usual[place]).square().mean(1)
-            for student in students:
-                loss = loss + identity_loss(student(x), own[place], self.loss)
-            loss = loss / (1 + len(students))
+            losses = [
+                identity_loss(model(x), own[place], self.loss) / spread
+                for model, spread in zip(models, spreads, strict=True)
+            ]
+            loss = torch.stack(losses).mean(0)
             if self.loss == "logit":
-                loss = loss + self.feature_weight * drift
-            loss = loss / spread + self.prior_weight * z.square().sum(1) / 2
+                drift = (features.value.flatten(1) - usual[place]).square().mean(1)
+                loss = loss + self.feature_weight * drift / width
+            loss = loss + self.prior_weight * z.square().sum(1) / 2
             return loss if critic is None else loss - self.critic_weight * critic(made) / scale
 
         start = latent.draw(len(own), rng)
@@ -195,6 +198,13 @@ class Lomma(Attack):
             },
         )
 
+    def _spread(self, network: nn.Module, public: Tensor, classes: Tensor) -> Tensor:
+        """Standard deviation of the identity loss over public images, averaged over classes."""
+        logits = torch.cat([network(part) for part in public.split(CHUNK)])
+        rows, own = logits.repeat(len(classes), 1), classes.repeat_interleave(len(public))
+        losses = identity_loss(rows, own, self.loss).view(len(classes), -1)
+        return losses.std(1).mean().clamp_min(1e-6)
+
     def _critic(
         self, knowledge: Knowledge, public: Tensor, device: str
     ) -> tuple[nn.Module | None, Tensor]:
@@ -211,9 +221,3 @@ class Lomma(Attack):
 def _decoded(latent: Latent, z: Tensor) -> Tensor:
     """Images ``[n, *shape]`` of latents ``[n, k]``."""
     return torch.cat([latent.decode(part) for part in z.split(CHUNK)])
-
-
-def _answers(network: nn.Module, features: Features, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits ``[n, n_classes]`` and penultimate features ``[n, d]`` of images ``[n, *shape]``."""
-    parts = [(network(part), features.value.flatten(1)) for part in x.split(CHUNK)]
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])

@@ -84,6 +84,10 @@ class Ppa(Attack):
             f"Ppa.learning_rate is {self.learning_rate}; give a number above 0.",
         )
         require(
+            self.truncation > 0,
+            f"Ppa.truncation is {self.truncation}; give a factor above 0, 1 for none.",
+        )
+        require(
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             f"Ppa.betas is {list(self.betas)}; give two numbers in [0, 1).",
         )

@@ -42,15 +42,16 @@ def distill(
     epochs: int,
     rng: torch.Generator,
     *,
-    batch_size: int = 64,
-    lr: float = 1e-3,
+    batch_size: int = 32,
+    lr: float = 5e-3,
     temperature: float = 1.0,
     views: Views | None = None,
 ) -> tuple[list[nn.Module], list[float]]:
     """Students that answer as the teacher does (Hinton et al., 2015; LOMMA, section 4.2).
 
     They learn together, on the same views, with the divergence of the teacher's softened scores
-    from theirs. Rates fall to 0 by a half cosine.
+    from theirs. The temperature is relative to the teacher's own logits, so that neither flat nor
+    saturated scores hide what it knows. Rates fall to 0 by a half cosine.
 
     Args:
         teacher: returns logits ``[n, n_classes]``.
@@ -61,7 +62,8 @@ def distill(
         rng: of initial weights, order and views, on the images' device.
         batch_size: images per step.
         lr: of Adam.
-        temperature: of the softened scores.
+        temperature: of the softened scores, in standard deviations of the teacher's logits over
+            ``images`` (averaged over classes); the students' own logits are in that unit.
         views: random views the teacher is asked about; null: the images as they are.
 
     Returns:
@@ -83,6 +85,9 @@ def distill(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learners = [build(shape, n_classes, widths).to(device) for widths in WIDTHS[:students]]
+    with torch.no_grad():
+        logits = torch.cat([teacher(part) for part in images.split(CHUNK)])
+    scale = temperature * logits.std(0).mean().clamp_min(1e-6)
     optimiser = torch.optim.Adam([p for m in learners for p in m.parameters()], lr)
     steps = epochs * -(-len(images) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -91,8 +96,8 @@ def distill(
         for rows in order.split(batch_size):
             x = images[rows] if views is None else views(images[rows], rng)
             with torch.no_grad():
-                soft = (teacher(x) / temperature).log_softmax(1)
-            answers = [(m(x) / temperature).log_softmax(1) for m in learners]
+                soft = (teacher(x) / scale).log_softmax(1)
+            answers = [m(x).log_softmax(1) for m in learners]
             loss = sum(
                 F.kl_div(own, soft, reduction="batchmean", log_target=True) for own in answers
             )
@@ -104,7 +109,7 @@ def distill(
     if not bool(torch.isfinite(loss)):
         raise DivergedError(f"A student's distillation diverged; lower its learning rate ({lr}).")
     frozen: list[nn.Module] = [m.requires_grad_(False).eval() for m in learners]
-    named = labels(teacher, images)
+    named = logits.argmax(1)
     return frozen, [float((labels(m, images) == named).float().mean()) for m in frozen]
 
 
