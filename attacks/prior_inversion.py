@@ -24,7 +24,7 @@ from bench.contract import (
 from bench.contract.exposure import Access
 
 LOSSES = ("cross_entropy", "logit", "margin")
-STEPS = {"weights": 150, "scores": 40, "labels": 120}
+STEPS = {"weights": 150, "scores": 80, "labels": 120}
 RATES = {"weights": 0.1, "scores": 0.3, "labels": 0.0}
 RADII = {"weights": 0.0, "scores": 4.0, "labels": 2.0}
 TRAINING_DEFENSES = ("freezing", "dropout", "weight_decay", "dp_sgd")
@@ -48,7 +48,7 @@ class PriorInversion(Attack):
         loss: ``cross_entropy``, ``logit`` (with LOMMA's penalty on features) or ``margin``; by
             weights only, the others use what they see: the margin of log scores, or the label.
         restarts: runs per class; the one with the best attacker-visible signal is returned.
-        steps: null: 150 by weights, 40 by scores, 120 by labels.
+        steps: null: 150 by weights, 80 by scores, 120 by labels.
         learning_rate: of Adam, decayed to 0 by a half cosine; null: 0.1 by weights, 0.3 by
             scores. Boundary repulsion has its own step.
         prior_weight: weight of ``|z|^2 / 2``, against a loss of unit spread.

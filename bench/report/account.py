@@ -20,6 +20,7 @@ _EXAMPLES = 3
 def counts(frame: pd.DataFrame, given: Mapping[str, Any]) -> dict[str, Any]:
     """How much was run, how it ended and what it cost."""
     status = frame["status"].value_counts().to_dict()
+    board = frame[frame["control"] == ""]
     # Nodes are shared: a target serves all its attacks, an outcome several rows.
     parts = (("target", "train_s"), ("outcome", "attack_s"))
     seconds = sum(float(frame.groupby(node)[time].max().sum()) for node, time in parts)
@@ -28,10 +29,10 @@ def counts(frame: pd.DataFrame, given: Mapping[str, Any]) -> dict[str, Any]:
         "planned": given.get("planned"),
         "other": [{"name": s, "n": status[s]} for s in STATUSES if s != "done" and s in status],
         "skipped": sum(int(entry.get("count", 1)) for entry in given.get("skipped", ())),
-        "datasets": frame["dataset"].nunique(),
-        "defenses": frame["defense"].nunique(),
-        "attacks": frame["attack"].nunique(),
-        "seeds": frame["seed"].nunique(),
+        "datasets": board["dataset"].nunique(),
+        "defenses": board["defense"].nunique(),
+        "attacks": board["attack"].nunique(),
+        "seeds": board["seed"].nunique(),
         "hours": f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min",
     }
 

@@ -85,7 +85,7 @@ def _scenario(rows: pd.DataFrame) -> Iterator[Finding]:
     blind = board[(board["access"] == BASELINE) & board["chance"].notna()]
     if len(blind):
         yield _nothing("baselines", blind.assign(over=blind["score"] - blind["chance"]), "over")
-    if board["heldout"].notna().any():
+    if (board["goal"] == "class_representative").any() and board["heldout"].notna().any():
         yield _evaluators(board)
     if board["reference"].notna().any() and (board["defense"] == UNDEFENDED).any():
         yield _utility(board[board["defense"] == UNDEFENDED])
