@@ -59,7 +59,7 @@ class Lomma(Attack):
     access: Access = "weights"
     loss: Literal["logit", "cross_entropy"] = "logit"
     base: Literal["gmi", "ked"] = "gmi"
-    restarts: int = 3
+    restarts: int = 1
     steps: int = 150
     learning_rate: float = 0.1
     feature_weight: float = 1.0

@@ -62,16 +62,16 @@ class PlgMi(Attack):
     alpha: float = 0.2
     latent: int = 64
     width: int = 16
-    gan_steps: int = 300
+    gan_steps: int = 100
     gan_lr: float = 5e-4
-    batch_size: int = 64
+    batch_size: int = 32
     critic_steps: int = 1
-    restarts: int = 3
+    restarts: int = 1
     steps: int = 150
     learning_rate: float = 0.1
-    crop: tuple[float, float] = (0.8, 1.0)
-    flip: float = 0.5
-    colour: float = 0.2
+    crop: tuple[float, float] = (0.9, 1.0)
+    flip: float = 0.0
+    colour: float = 0.0
 
     goal = "class_representative"
     modalities = frozenset({"image"})
@@ -157,6 +157,8 @@ class PlgMi(Attack):
 
         radius = math.sqrt(self.latent)
         start = per_class(classes, n_classes, self.restarts, self.latent, rng)
+        # The first run starts near the centre, the others at random images of the GAN.
+        start[: len(classes)] *= 0.1
         z, trace = descend(
             total, start, self.steps, self.learning_rate, (0.9, 0.999),
             lambda moved: within(moved, radius),
