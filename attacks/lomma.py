@@ -28,6 +28,7 @@ class Lomma(Attack):
     (section 4.1). The students are distilled from the target on what the attacker holds (section
     4.2): the paper's are EfficientNet-B0 to B2 on tens of thousands of public faces, these are
     small convolutional networks of different width and depth, for a CPU and a few hundred faces.
+    Such students may mislead more than they help: give both ``students: 0`` and ``students: 3``.
 
     The paper adds this to GMI (a point z, momentum of 0.9 at rate 0.02, 1500 steps, 5 restarts)
     and to KED-MI (a Gaussian over z, Adam at 0.02, 2400 steps), with the identity weighing 100
