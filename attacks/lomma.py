@@ -184,7 +184,7 @@ class Lomma(Attack):
 
         rows, trace = descend(total, rows, self.steps, self.learning_rate, (0.9, 0.999), hold)
         z = rows[:, 0]
-        sure = confidences(network, latent, z, Views((0.5, 0.9), (0.8, 1.2)), 50, rng)
+        sure = confidences(network, latent, z, Views((0.8, 1.0), (0.8, 1.2)), 50, rng)
         quality = sure.gather(1, own.unsqueeze(1)).squeeze(1)
         chosen = best_restart(quality, self.restarts)
         return Reconstruction(
