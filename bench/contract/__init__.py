@@ -3,26 +3,21 @@
 from bench.contract.components import (
     Attack,
     Defense,
-    FitReport,
     Knowledge,
-    Model,
-    Network,
     Prior,
-    PrivacyLedger,
-    Recipe,
     Reconstruction,
     ReleaseDefense,
     Score,
-    Trainer,
-    TrainingContext,
     TrainingDefense,
     Truth,
 )
 from bench.contract.data import (
     Card,
+    Column,
     Dataset,
     Goal,
     Modality,
+    Outcome,
     Sensitive,
     Split,
     Splits,
@@ -40,14 +35,26 @@ from bench.contract.errors import (
 )
 from bench.contract.exposure import ACCESS_ORDER, Access, Exposure, Federation, Meter, at_least
 from bench.contract.seeding import generator, seed
+from bench.contract.task import TASKS, Task, common_task
+from bench.contract.training import (
+    FitReport,
+    Model,
+    Network,
+    PrivacyLedger,
+    Recipe,
+    Trainer,
+    TrainingContext,
+)
 
 __all__ = [
     "ACCESS_ORDER",
+    "TASKS",
     "Access",
     "AccessError",
     "Attack",
     "BudgetError",
     "Card",
+    "Column",
     "Dataset",
     "Defense",
     "DivergedError",
@@ -60,6 +67,7 @@ __all__ = [
     "Modality",
     "Model",
     "Network",
+    "Outcome",
     "Prior",
     "PrivacyLedger",
     "Recipe",
@@ -69,6 +77,7 @@ __all__ = [
     "Sensitive",
     "Split",
     "Splits",
+    "Task",
     "Trainer",
     "TrainingContext",
     "TrainingDefense",
@@ -77,6 +86,7 @@ __all__ = [
     "Victims",
     "at_least",
     "check_splits",
+    "common_task",
     "duplicates_across",
     "generator",
     "nearest",

@@ -1,4 +1,4 @@
-"""Interfaces of models, defenses, priors and attacks.
+"""Interfaces of defenses, priors and attacks; those of models stand in :mod:`.training`.
 
 Every component is a frozen dataclass: its fields are its options, exactly the keys of its YAML
 file, checked in ``__post_init__`` with :func:`bench.contract.errors.require`. Its class attributes
@@ -10,174 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.contract.data import Card, Goal, Modality, Split, Splits, Victims
 from bench.contract.exposure import Access, Exposure, Federation, at_least
-
-
-# ---------------------------------------------------------------- models and training
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    Attributes:
-        epochs: passes over the training records.
-        batch_size: records per step.
-        lr: learning rate.
-        optimizer: ``adam`` or ``sgd`` (momentum 0.9).
-        weight_decay: L2 coefficient: ``weight_decay * w`` is added to the gradient of each w.
-        schedule: ``constant`` or ``cosine``.
-    """
-
-    epochs: int
-    batch_size: int
-    lr: float
-    optimizer: str = "adam"
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-
-
-class Network(nn.Module):
-    """Hidden blocks and a linear head; ``forward`` returns logits ``[n, n_classes]``.
-
-    Defenses act on this shape: dropout goes after each block, freezing fixes the first blocks.
-    A softmax regression has no block.
-    """
-
-    def __init__(self, blocks: nn.Sequential, head: nn.Linear) -> None:
-        super().__init__()
-        self.blocks = blocks
-        self.head = head
-
-    def features(self, x: Tensor) -> Tensor:
-        """Input of the head, ``[n, head.in_features]``."""
-        return torch.flatten(self.blocks(x), 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[n, n_classes]`` of records ``[n, *shape]``."""
-        out: Tensor = self.head(self.features(x))
-        return out
-
-
-class Model(ABC):
-    """An architecture with its training recipe."""
-
-    modalities: ClassVar[frozenset[Modality]]
-    offers: ClassVar[frozenset[str]] = frozenset()
-    """``blocks`` if it has hidden blocks."""
-    reference: ClassVar[str]
-    """Name of the scikit-learn baseline its undefended utility must come within 2 points of."""
-
-    @property
-    @abstractmethod
-    def recipe(self) -> Recipe:
-        """The undefended training recipe."""
-
-    @abstractmethod
-    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
-        """A freshly initialised network; the same seed gives the same weights."""
-
-
-@dataclass(frozen=True)
-class PrivacyLedger:
-    """What a differentially private training spent (PROTOCOL 4.1).
-
-    Attributes:
-        epsilon: the reported budget, by ``accountant``.
-        delta: at most 1 / (10 n).
-        accountant: ``prv``; ``epsilon_rdp`` is the same run by Renyi accounting.
-        epsilon_rdp: the same run's budget by the RDP accountant.
-        unit: ``record``.
-        neighbour_relation: ``add_remove``.
-        sampling: the scheme actually executed: ``poisson``.
-        sample_rate: from the engine's own history, not from the configuration.
-        steps: noisy steps counted for the released weights, empty batches included.
-        noise_multiplier: sigma.
-        clip_norm: C.
-        expected_batch: sample_rate times n.
-        empty_batches: Poisson batches without a record (noise-only steps).
-        epsilon_total_basis: how tuning was accounted.
-        rng: ``seeded (not for release)``.
-        libraries: library name to version.
-    """
-
-    epsilon: float
-    delta: float
-    accountant: str
-    epsilon_rdp: float
-    unit: str
-    neighbour_relation: str
-    sampling: str
-    sample_rate: float
-    steps: int
-    noise_multiplier: float
-    clip_norm: float
-    expected_batch: float
-    empty_batches: int
-    epsilon_total_basis: str
-    rng: str
-    libraries: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """What training did.
-
-    Attributes:
-        epochs: passes over the data.
-        steps: optimiser steps.
-        final_loss: mean cross-entropy of the last epoch.
-        train_accuracy: on the training records, after training, evaluation mode.
-        public_records: public records used by the defense.
-        privacy: the ledger of a differentially private training.
-    """
-
-    epochs: int
-    steps: int
-    final_loss: float
-    train_accuracy: float
-    public_records: int = 0
-    privacy: PrivacyLedger | None = None
-
-
-class Trainer(Protocol):
-    """The one training loop, as a defense sees it."""
-
-    def build(self, n_classes: int, seed: int) -> Network:
-        """A fresh network of the target's architecture with ``n_classes`` outputs."""
-
-    def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
-        """Train the parameters of ``network`` that require gradients, in place.
-
-        ``seed`` decides the order of batches only (its own generator), so two defenses with the
-        same seed see the same batches.
-
-        Raises:
-            DivergedError: the loss became NaN or Inf.
-        """
-
-
-@dataclass(frozen=True)
-class TrainingContext:
-    """What a training-time defense may use. There is no test split in it, by design.
-
-    Attributes:
-        card: the public description of the data.
-        public: the public split.
-        trainer: the shared training loop and architecture.
-        seed: of training; the same for every defense in a repeat.
-        device: torch device name.
-    """
-
-    card: Card
-    public: Split
-    trainer: Trainer
-    seed: int
-    device: str
+from bench.contract.task import TASKS, Task
+from bench.contract.training import FitReport, Network, Recipe, TrainingContext
 
 
 # ---------------------------------------------------------------- defenses
@@ -189,7 +30,8 @@ class Defense(ABC):
             not cover ``weights``: there the board prints "no effect".
         adaptive_attacks: names of attack options that adapt to it (option, not class).
         paper: citation.
-        needs: what the model must offer (``blocks``).
+        needs: what the model must offer (``descent``, ``blocks``).
+        tasks: what the target may predict.
         zero: options at which it must equal no defense bit for bit; None where it has no strength.
         probe: options that differ from ``zero``, for ``invbench check``; empty: the defaults.
     """
@@ -198,6 +40,7 @@ class Defense(ABC):
     adaptive_attacks: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
+    tasks: ClassVar[tuple[Task, ...]] = TASKS
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "table", "basket"})
     zero: ClassVar[Mapping[str, Any] | None] = None
     probe: ClassVar[Mapping[str, Any]] = {}
@@ -243,6 +86,7 @@ class ReleaseDefense(Defense):
     """A defense that changes what is answered; it shares the undefended target."""
 
     covers = frozenset({"scores"})
+    tasks = ("classification",)
 
     def offered(self, access: Access) -> Access:
         """The access left where the deployment offered ``access``; label-only lowers scores."""
@@ -254,10 +98,20 @@ class ReleaseDefense(Defense):
 
     @abstractmethod
     def release(self, scores: Tensor) -> Tensor:
-        """Map scores ``[n, n_classes]`` (rows sum to 1) to what is answered.
+        """Map scores ``[n, width]`` to what is answered.
 
-        Row by row and batch-size invariant. The argmax of each row is kept.
+        Row by row and batch-size invariant. Scores of classes sum to 1 and their argmax is kept;
+        a recommender's are any numbers, a regression's are its outcome ``[n, 1]``.
         """
+
+    def recommend(self, scores: Tensor, x: Tensor) -> Tensor | None:
+        """The list a recommender shows, int64 ``[n, k]``, best first; None: as without it.
+
+        Args:
+            scores: ``[n, n_items]``.
+            x: the baskets they are about, ``[n, n_items]``.
+        """
+        return None
 
 
 # ---------------------------------------------------------------- what the attacker holds
@@ -274,9 +128,10 @@ class Knowledge:
         partial: attribute goal: the victims' records with the sensitive columns zeroed and
             ``s=None``; true labels ``y`` included.
         observed: output-reconstruction goal: what the deployment answered for the victims,
-            scores ``[n, n_classes]`` or labels int64 ``[n]``.
+            scores ``[n, width]``, or labels int64 ``[n]``, or lists of items int64 ``[n, k]``.
         victim_labels: output-reconstruction goal: the victims' published labels int64 ``[n]``,
-            for the label-aware baseline.
+            for the label-aware baseline; None where the target predicts no label.
+        task: what the target predicts.
         federation: gradient-reconstruction goal: the protocol the clients follow.
         prior: tensors of the attack's fitted prior.
     """
@@ -290,6 +145,7 @@ class Knowledge:
     observed: Tensor | None = None
     victim_labels: Tensor | None = None
     federation: Federation | None = None
+    task: Task = "classification"
     prior: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -312,9 +168,11 @@ class Reconstruction:
 
     Attributes:
         values: per goal: ``class_representative`` one record per target class ``[t, *shape]``;
-            ``attribute`` a score per candidate value ``[n, n_values]``, larger is likelier;
+            ``attribute`` a score per candidate value ``[n, n_values]``, larger is likelier (of a
+            numeric attribute, rows that sum to 1 are read as distributions);
+            ``training_instance`` records it takes for training records ``[m, *shape]``;
             ``output_reconstruction`` a score per item ``[n, n_items]``, larger is likelier, or
-            one image per victim ``[n, *shape]``; ``gradient_reconstruction`` one image per victim
+            one image per victim ``[n, *shape]``; ``gradient_reconstruction`` one record per victim
             ``[n, *shape]``, client by client, in any order within a client.
         labels: ``gradient_reconstruction``: the inferred label of every row, int64 ``[n]``.
         info: plain JSON values worth keeping: why it stopped, steps, the attacker-visible
@@ -334,6 +192,9 @@ class Attack(ABC):
     Attributes:
         goal: what it returns.
         modalities: data it works on.
+        tasks: what the target may predict.
+        needs: what the model must offer: a gradient of its output (``descent``), ``blocks`` of
+            neurons, ``leaves`` of trees.
         accesses: access levels it can run at; ``access`` is one of them.
         knowledge: the codes it uses.
         paper: citation with section or equation.
@@ -342,6 +203,8 @@ class Attack(ABC):
 
     goal: ClassVar[Goal]
     modalities: ClassVar[frozenset[Modality]]
+    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
+    needs: ClassVar[frozenset[str]] = frozenset()
     accesses: ClassVar[tuple[Access, ...]]
     knowledge: ClassVar[frozenset[str]]
     paper: ClassVar[str]

@@ -14,10 +14,15 @@ import torch
 from torch import Tensor
 
 from bench.contract.errors import require
+from bench.contract.task import Task
 
 Modality = Literal["image", "table", "basket"]
 Goal = Literal[
-    "class_representative", "output_reconstruction", "attribute", "gradient_reconstruction"
+    "class_representative",
+    "output_reconstruction",
+    "attribute",
+    "gradient_reconstruction",
+    "training_instance",
 ]
 
 
@@ -29,9 +34,11 @@ class Split:
         x: float32 ``[n, *shape]``. Images are ``[n, channels, height, width]`` in [0, 1]; tables
             are encoded (numeric columns standardised with public statistics, categories
             one-hot); baskets are 0/1.
-        y: int64 ``[n]`` class labels in ``[0, n_classes)``.
+        y: int64 ``[n]`` class labels in ``[0, n_classes)``; where the target predicts a number,
+            float32 ``[n]`` outcomes, standardised with public statistics.
         person: int64 ``[n]``, the privacy unit each record belongs to.
-        s: int64 ``[n]`` value of the sensitive attribute, tables only.
+        s: int64 ``[n]`` value of the sensitive attribute, tables only; of a number the nearest
+            candidate.
     """
 
     x: Tensor
@@ -60,20 +67,64 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of a table as it was before it was encoded.
+
+    Attributes:
+        name: the column.
+        kind: ``category``: one-hot; ``number``: one standardised value.
+        columns: ``(start, stop)`` of the encoded columns that hold it.
+        values: names of a category's values, in the order of its encoded columns.
+    """
+
+    name: str
+    kind: Literal["category", "number"]
+    columns: tuple[int, int]
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A number that the target predicts.
+
+    Attributes:
+        name: what it is.
+        unit: its unit.
+        mean: of the public records, on the scale the model learns.
+        scale: standard deviation there.
+        power: a value in ``unit`` is ``(y * scale + mean) ** power``; 2 where the model learns
+            the square root.
+    """
+
+    name: str
+    unit: str
+    mean: float
+    scale: float
+    power: float = 1.0
+
+    def natural(self, y: Tensor) -> Tensor:
+        """Standardised outcomes in ``unit``, float64."""
+        plain = y.double() * self.scale + self.mean
+        return plain if self.power == 1.0 else plain.clamp_min(0.0) ** self.power
+
+
+@dataclass(frozen=True)
 class Sensitive:
     """The sensitive attribute of a table.
 
     Attributes:
         name: the attribute.
-        values: names of its values.
+        values: names of its values; of a number, a grid of candidates.
         columns: ``(start, stop)`` of the encoded columns that hold it.
         codes: one row per value: what those columns hold for it, ``len(values) x (stop - start)``.
+        numeric: whether it is a number, held in one column.
     """
 
     name: str
     values: tuple[str, ...]
     columns: tuple[int, int]
     codes: tuple[tuple[float, ...], ...]
+    numeric: bool = False
 
     def hide(self, x: Tensor) -> Tensor:
         """A copy of ``x`` ``[n, d]`` with the sensitive columns set to 0."""
@@ -98,13 +149,16 @@ class Card:
         sector: ``medical``, ``retail``, ``face`` or ``credit``.
         modality: ``image``, ``table`` or ``basket``.
         shape: shape of one record.
-        class_names: names of the classes, in label order.
+        class_names: names of the classes, in label order; none where a number is predicted.
         privacy_unit: ``record`` or ``person``: what one row of harm is.
         source: where the data comes from, with the credit its terms ask for.
         terms: licence or terms stated at the source.
         publishable: whether a published report may show records.
         sensitive: the sensitive attribute (tables).
         columns: encoded column names (tables) or item names (baskets).
+        fields: the columns before they were encoded (tables).
+        tasks: what a target may learn from it.
+        outcome: the number to predict (regression).
         sensitive_items: indices of items whose recovery weighs most (baskets).
         shared_classes: whether labels of the public split mean the same classes; other people's
             faces have labels of their own.
@@ -121,13 +175,30 @@ class Card:
     publishable: bool
     sensitive: Sensitive | None = None
     columns: tuple[str, ...] = ()
+    fields: tuple[Column, ...] = ()
+    tasks: tuple[Task, ...] = ("classification",)
+    outcome: Outcome | None = None
     sensitive_items: tuple[int, ...] = ()
     shared_classes: bool = True
 
     @property
     def n_classes(self) -> int:
-        """Number of classes."""
+        """Number of classes; 0 where a number is predicted."""
         return len(self.class_names)
+
+    def width(self, task: Task) -> int:
+        """Number of outputs of a model that does ``task``."""
+        return {
+            "classification": self.n_classes,
+            "regression": 1,
+            "recommendation": self.shape[0],
+        }[task]
+
+    def known_label(self, y: Tensor) -> Tensor:
+        """A label as features, float32: one-hot ``[n, n_classes]`` or the outcome ``[n, 1]``."""
+        if self.outcome is not None:
+            return y.float().unsqueeze(1)
+        return torch.nn.functional.one_hot(y, self.n_classes).float()
 
 
 @dataclass(frozen=True)
@@ -173,8 +244,10 @@ class Dataset(ABC):
     sector: ClassVar[str]
     modality: ClassVar[Modality]
     goals: ClassVar[tuple[Goal, ...]]
+    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     utility_metric: ClassVar[str]
-    """``accuracy`` or ``balanced_accuracy``: the headline utility, available at every access."""
+    """``accuracy`` or ``balanced_accuracy``: the headline utility of a classifier, available at
+    every access."""
     embedded: ClassVar[bool]
     """Whether it needs no files."""
 
@@ -234,13 +307,21 @@ def check_splits(splits: Splits) -> None:
             require(split.s is not None, f"{where} lacks the sensitive attribute.")
     for name in ("train", "test"):
         y = getattr(splits, name).y
+        if card.outcome is not None:
+            require(
+                y.is_floating_point() and bool(torch.isfinite(y).all()),
+                f"Data set '{card.name}', split '{name}' has outcomes that are no finite numbers; "
+                "drop those records in the loader.",
+            )
+            continue
         require(
             int(y.min()) >= 0 and int(y.max()) < card.n_classes,
             f"Data set '{card.name}', split '{name}' has labels outside [0, {card.n_classes}).",
         )
     require(
         len(torch.unique(splits.train.y)) > 1,
-        f"Data set '{card.name}' has one class only in 'train' (label entropy 0): "
+        f"Data set '{card.name}' has one {'outcome' if card.outcome else 'class'} only in 'train' "
+        "(label entropy 0): "
         "the file is corrupt or the target column is wrong.",
     )
     for name in ("train", "test"):

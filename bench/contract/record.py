@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.contract.components import PrivacyLedger
+from bench.contract.training import PrivacyLedger
 
 SCHEMA_VERSION = "1.1.0"
 """Version of this schema; readers refuse a newer major version."""
@@ -22,7 +22,8 @@ STATUSES: tuple[Status, ...] = (
 
 
 CONTROLS = (
-    "untrained", "random_labels", "temperature", "zero", "repeat", "doubled", "canary",
+    "untrained", "random_labels", "temperature", "zero", "repeat", "doubled", "overfit",
+    "early_stopped", "canary",
 )  # fmt: skip
 """Control trials (PROTOCOL 3.6). A name in brackets says what it is a control of: the cell of
 ``doubled`` has the attack ``doubled[miface]``."""

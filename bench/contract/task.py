@@ -1,0 +1,79 @@
+"""What a target predicts, and what follows from it: its loss, its answer, its list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from bench.contract.data import Split
+
+Task = Literal["classification", "regression", "recommendation"]
+"""``classification``: one of the classes. ``regression``: a number. ``recommendation``: from what a
+customer has bought, a score for everything the shop sells."""
+
+TASKS: tuple[Task, ...] = ("classification", "regression", "recommendation")
+LIST_LENGTH = 20
+"""Items a recommender shows where no defense says otherwise."""
+
+
+def common_task(offered: Iterable[Task], wanted: Iterable[Task]) -> Task | None:
+    """The task that a data set offers and a model does, the first of :data:`TASKS` if several."""
+    both = set(offered) & set(wanted)
+    return next((task for task in TASKS if task in both), None)
+
+
+def targets(task: Task, split: Split) -> Tensor:
+    """What a model of ``task`` learns to say of each record.
+
+    Returns:
+        Class labels int64 ``[n]``, outcomes float32 ``[n]``, or the records themselves.
+    """
+    return split.x.flatten(1) if task == "recommendation" else split.y
+
+
+def loss(task: Task, outputs: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """The training loss of raw network outputs.
+
+    Cross-entropy of classes; squared error of an outcome; of baskets the multinomial negative
+    log-likelihood of Liang et al. (WWW 2018, eq. 2), divided by the basket's size.
+
+    Args:
+        task: what the network predicts.
+        outputs: ``[n, width]``.
+        target: as :func:`targets` gives it.
+        reduction: ``mean`` or ``none``.
+    """
+    if task == "regression":
+        return F.mse_loss(outputs.squeeze(1), target, reduction=reduction)
+    if task == "recommendation":
+        target = target / target.sum(1, keepdim=True).clamp_min(1.0)
+    return F.cross_entropy(outputs, target, reduction=reduction)
+
+
+def answers(task: Task, outputs: Tensor) -> Tensor:
+    """What a deployment without a defense answers, ``[n, width]``.
+
+    Probabilities of classes; the outcome as it is, ``[n, 1]``; a score per item as it is.
+    """
+    return torch.softmax(outputs, dim=1) if task == "classification" else outputs
+
+
+def top_list(scores: Tensor, x: Tensor, length: int = LIST_LENGTH, hide: bool = True) -> Tensor:
+    """The best-scored items, best first: int64 ``[n, length]``.
+
+    Args:
+        scores: ``[n, n_items]``.
+        x: the baskets the scores are about, 0/1 ``[n, n_items]``.
+        length: items shown.
+        hide: leave out what the customer has bought. Where fewer items than ``length`` are left,
+            the list ends in -1.
+    """
+    if hide:
+        scores = scores.masked_fill(x.flatten(1) > 0, -torch.inf)
+    best = scores.topk(min(length, scores.shape[1]), dim=1)
+    return best.indices.masked_fill(best.values == -torch.inf, -1)

@@ -1,0 +1,203 @@
+"""Interfaces of what is trained: models, their recipe, and the one training loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bench.contract.data import Card, Modality, Split
+from bench.contract.task import Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training records.
+        batch_size: records per step.
+        lr: learning rate.
+        optimizer: ``adam`` or ``sgd`` (momentum 0.9).
+        weight_decay: L2 coefficient: ``weight_decay * w`` is added to the gradient of each w.
+        schedule: ``constant`` or ``cosine``.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+
+
+class Network(nn.Module):
+    """Hidden blocks and a linear head; ``forward`` returns raw outputs ``[n, width]``.
+
+    They are the logits of classes, the outcome of a regression, a recommender's item scores.
+    Defenses act on this shape: dropout goes after each block, freezing fixes the first blocks.
+    A softmax regression has no block; the block of a tree says which leaf a record falls into, and
+    its head holds the leaves' values.
+    """
+
+    def __init__(self, blocks: nn.Sequential, head: nn.Linear) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.head = head
+
+    def features(self, x: Tensor) -> Tensor:
+        """Input of the head, ``[n, head.in_features]``."""
+        return torch.flatten(self.blocks(x), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw outputs ``[n, width]`` of records ``[n, *shape]``."""
+        out: Tensor = self.head(self.features(x))
+        return out
+
+
+class Model(ABC):
+    """An architecture with its training recipe."""
+
+    modalities: ClassVar[frozenset[Modality]]
+    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
+    offers: ClassVar[frozenset[str]] = frozenset({"descent"})
+    """``descent`` if it is differentiable and can be trained by gradient steps, ``blocks`` if it
+    has hidden blocks of neurons, ``leaves`` if it is made of trees."""
+    reference: ClassVar[str]
+    """Name of the plain baseline its undefended utility must come within 2 points of."""
+
+    @property
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """The undefended training recipe."""
+
+    @abstractmethod
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
+        """A freshly initialised network; the same seed gives the same weights.
+
+        Args:
+            shape: of a record.
+            width: number of outputs, :meth:`bench.contract.Card.width`.
+            seed: of the initial weights.
+        """
+
+    def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
+        """Fit ``network`` in place without gradient steps: in closed form, or by scikit-learn.
+
+        A model that overrides it is trained by it wherever no defense brings its own loop. What it
+        leaves in the state dictionary may have other shapes than :meth:`build` gave.
+
+        Args:
+            network: from :meth:`build`.
+            x: records ``[n, *shape]``.
+            target: :func:`bench.contract.task.targets`.
+            recipe: of which ``weight_decay`` may have been raised by a defense.
+            seed: of what is random.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PrivacyLedger:
+    """What a differentially private training spent (PROTOCOL 4.1).
+
+    Attributes:
+        epsilon: the reported budget, by ``accountant``.
+        delta: at most 1 / (10 n).
+        accountant: ``prv``; ``epsilon_rdp`` is the same run by Renyi accounting.
+        epsilon_rdp: the same run's budget by the RDP accountant.
+        unit: ``record``.
+        neighbour_relation: ``add_remove``.
+        sampling: the scheme actually executed: ``poisson``.
+        sample_rate: from the engine's own history, not from the configuration.
+        steps: noisy steps counted for the released weights, empty batches included.
+        noise_multiplier: sigma.
+        clip_norm: C.
+        expected_batch: sample_rate times n.
+        empty_batches: Poisson batches without a record (noise-only steps).
+        epsilon_total_basis: how tuning was accounted.
+        rng: ``seeded (not for release)``.
+        libraries: library name to version.
+    """
+
+    epsilon: float
+    delta: float
+    accountant: str
+    epsilon_rdp: float
+    unit: str
+    neighbour_relation: str
+    sampling: str
+    sample_rate: float
+    steps: int
+    noise_multiplier: float
+    clip_norm: float
+    expected_batch: float
+    empty_batches: int
+    epsilon_total_basis: str
+    rng: str
+    libraries: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What training did.
+
+    Attributes:
+        epochs: passes over the data.
+        steps: optimiser steps.
+        final_loss: mean loss of the last epoch.
+        train_accuracy: on the training records, after training, evaluation mode: share of right
+            labels, share of the outcome's variance explained, or share of bought items among
+            the best-scored ones.
+        public_records: public records used by the defense.
+        privacy: the ledger of a differentially private training.
+    """
+
+    epochs: int
+    steps: int
+    final_loss: float
+    train_accuracy: float
+    public_records: int = 0
+    privacy: PrivacyLedger | None = None
+
+
+class Trainer(Protocol):
+    """The one training loop, as a defense sees it."""
+
+    def build(self, width: int, seed: int) -> Network:
+        """A fresh network of the target's architecture with ``width`` outputs."""
+
+    def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
+        """Train the parameters of ``network`` that require gradients, in place.
+
+        ``seed`` decides the order of batches only (its own generator), so two defenses with the
+        same seed see the same batches.
+
+        Raises:
+            DivergedError: the loss became NaN or Inf.
+        """
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What a training-time defense may use. There is no test split in it, by design.
+
+    Attributes:
+        card: the public description of the data.
+        task: what the target predicts.
+        public: the public split.
+        trainer: the shared training loop and architecture.
+        seed: of training; the same for every defense in a repeat.
+        device: torch device name.
+    """
+
+    card: Card
+    task: Task
+    public: Split
+    trainer: Trainer
+    seed: int
+    device: str
