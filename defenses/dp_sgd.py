@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from bench.contract import (
@@ -21,6 +22,7 @@ from bench.contract import (
     PrivacyLedger,
     Recipe,
     Split,
+    Task,
     TrainingContext,
     TrainingDefense,
     UserError,
@@ -28,6 +30,7 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
+from bench.contract.task import agreement, loss, targets
 
 _MOST_EPSILON = 100.0
 """Beyond it a budget promises nothing and the PRV accountant's grid no longer fits in memory."""
@@ -74,6 +77,7 @@ class DpSgd(TrainingDefense):
 
     # A trusted curator clips and adds noise: what single clients share with it is not protected.
     covers = frozenset({"labels", "scores", "weights"})
+    needs = frozenset({"descent"})
     adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
     paper = "Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang, CCS 2016, algorithm 1"
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": None, "noise_multiplier": None}
@@ -180,7 +184,7 @@ class DpSgd(TrainingDefense):
 
         _refuse_mixing(network)
         device, seed = context.device, context.seed
-        x, y = train.x.to(device), train.y.to(device)
+        x, y = train.x.to(device), targets(context.task, train).to(device)
         plain_loader = DataLoader(
             TensorDataset(torch.arange(len(x))),
             batch_size=self.batch_size,
@@ -199,7 +203,7 @@ class DpSgd(TrainingDefense):
             noise_multiplier=sigma,
             max_grad_norm=self.clip_norm,
             grad_sample_mode="ghost",
-            criterion=torch.nn.CrossEntropyLoss(),
+            criterion=_Criterion(context.task),
             noise_generator=generator(derive(seed, part="noise"), device),
         )
         cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
@@ -211,9 +215,9 @@ class DpSgd(TrainingDefense):
                 for (batch,) in loader:
                     optimizer.zero_grad()
                     if len(batch):
-                        loss = criterion(module(x[batch]), y[batch])
-                        loss.backward()
-                        loss_sum += loss.detach() * len(batch)
+                        error = criterion(module(x[batch]), y[batch])
+                        error.backward()
+                        loss_sum += error.detach() * len(batch)
                         seen += len(batch)
                     else:
                         # Skipping would reveal the emptiness and escape the accountant: step on
@@ -232,13 +236,13 @@ class DpSgd(TrainingDefense):
         optimizer.zero_grad(set_to_none=True)
         network.eval()
         with torch.no_grad():
-            hits = torch.cat([network(part).argmax(1) for part in torch.split(x, 1024)]) == y
+            outputs = torch.cat([network(part) for part in torch.split(x, 1024)])
         ledger = self._ledger(engine.accountant.history, delta, len(x), empty)
         return FitReport(
             epochs=self.epochs,
             steps=sum(steps for _, _, steps in engine.accountant.history),
             final_loss=final_loss,
-            train_accuracy=hits.float().mean().item(),
+            train_accuracy=agreement(context.task, outputs, y),
             privacy=ledger,
         )
 
@@ -269,6 +273,19 @@ class DpSgd(TrainingDefense):
             rng="seeded (not for release)",
             libraries={"opacus": opacus.__version__, "torch": torch.__version__},
         )
+
+
+class _Criterion(torch.nn.Module):
+    """The task's loss; Opacus asks for it record by record by setting ``reduction``."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.reduction = "mean"
+
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The mean, or one number a record."""
+        return loss(self.task, outputs, target, self.reduction)
 
 
 @contextmanager

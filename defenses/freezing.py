@@ -36,6 +36,7 @@ class Freezing(TrainingDefense):
     adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
     paper = "Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024 (arXiv 2405.05588)"
     needs = frozenset({"blocks"})
+    tasks = ("classification",)
     zero: ClassVar[Mapping[str, Any]] = {"layers": None}
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ class WeightDecay(TrainingDefense):
 
     strength: float = 0.01
 
+    needs = frozenset({"descent"})
     adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
     paper = "Krogh & Hertz, NIPS 1991"
     zero: ClassVar[Mapping[str, Any]] = {"strength": 0.0}

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.training import PrivacyLedger
 
-SCHEMA_VERSION = "1.1.0"
+SCHEMA_VERSION = "1.2.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal["done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled"]
@@ -149,6 +149,8 @@ class Scored(_Frozen):
     members: float
     nonmembers: float
     extra: dict[str, float] = {}
+    group_gain: dict[str, float] = {}
+    """Attributes: gain over the baseline among the members of each subgroup, ``column=value``."""
 
 
 class Utility(_Frozen):
@@ -159,7 +161,9 @@ class Utility(_Frozen):
     reference: float | None = None
     """The same metric of a plain scikit-learn baseline on the same split."""
     all: dict[str, float | None] = {}
-    """accuracy, balanced_accuracy, auroc, log_loss, ece15, brier; None: not available."""
+    """accuracy, balanced_accuracy, auroc, log_loss, ece15, brier, ks, rate_shift; of a number
+    within_20pct, mae, rmse, r2; of lists recall_at_20, ndcg_at_20, coverage_at_20; None: not
+    available."""
 
 
 class Times(_Frozen):

@@ -77,3 +77,25 @@ def top_list(scores: Tensor, x: Tensor, length: int = LIST_LENGTH, hide: bool = 
         scores = scores.masked_fill(x.flatten(1) > 0, -torch.inf)
     best = scores.topk(min(length, scores.shape[1]), dim=1)
     return best.indices.masked_fill(best.values == -torch.inf, -1)
+
+
+def agreement(task: Task, outputs: Tensor, target: Tensor) -> float:
+    """How well raw outputs say what they were trained to say.
+
+    Share of right labels; share of the outcome's variance explained; share of bought items among
+    the basket's size of best-scored ones.
+
+    Args:
+        task: what the network predicts.
+        outputs: ``[n, width]``.
+        target: as :func:`targets` gives it.
+    """
+    if task == "classification":
+        return float((outputs.argmax(1) == target).float().mean())
+    if task == "regression":
+        spread = (target - target.mean()).square().mean().clamp_min(1e-12)
+        return float(1 - F.mse_loss(outputs.squeeze(1), target) / spread)
+    size = target.sum(1, keepdim=True)
+    rank = outputs.argsort(1, descending=True).argsort(1)
+    hits = ((rank < size) * target).sum(1) / size.squeeze(1).clamp_min(1)
+    return float(hits.mean())

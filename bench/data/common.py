@@ -1,26 +1,20 @@
-"""What every loader does: hash, split, encode with public statistics, count, refuse."""
+"""What every loader does: hash, split, count, refuse."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
-from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 
 from bench.contract import (
     Card,
-    Sensitive,
     Split,
     Splits,
     UserError,
@@ -180,93 +174,6 @@ def without_copies(x: Tensor, *parts: Ints) -> tuple[list[Ints], int]:
     return kept, sum(map(len, parts)) - sum(map(len, kept))
 
 
-# ---------------------------------------------------------------- tables
-def encode(
-    name: str,
-    frame: pd.DataFrame,
-    *,
-    numeric: Sequence[str],
-    categories: Mapping[str, Sequence[Any]],
-    sensitive: str,
-    public: Ints,
-) -> tuple[Tensor, tuple[str, ...], tuple[int, int]]:
-    """Standardise numeric columns with public statistics and one-hot the others.
-
-    The statistics come from the public rows alone, so the encoding spends none of the members'
-    privacy; the categories are the documented ones, so the width does not depend on the split.
-
-    Args:
-        name: the data set, for error messages.
-        frame: one row per record.
-        numeric: columns to standardise.
-        categories: column to its documented values, to one-hot.
-        sensitive: the one of them whose encoded columns are wanted; it comes first.
-        public: rows whose mean and standard deviation are used.
-
-    Returns:
-        float32 ``[n, d]``, the d column names, and ``(start, stop)`` of the sensitive columns.
-
-    Raises:
-        UserError: NaN, Inf or a value that is not documented.
-    """
-    names = [sensitive, *(c for c in categories if c != sensitive)]
-    for column in names:
-        unknown = set(frame[column].dropna()) - set(categories[column])
-        require(
-            not unknown and not frame[column].isna().any(),
-            f"Data set '{name}', column '{column}' holds {sorted(map(str, unknown)) or 'gaps'}; "
-            f"allowed: {list(categories[column])}. The file is corrupt or another version.",
-        )
-    values = frame[list(numeric)].to_numpy(np.float64)
-    require(
-        bool(np.isfinite(values).all()),
-        f"Data set '{name}' holds NaN or Inf in "
-        f"{[c for c, ok in zip(numeric, np.isfinite(values).all(0), strict=True) if not ok]}; "
-        "the file is corrupt: get it again.",
-    )
-    encoder = ColumnTransformer(
-        [
-            ("one_hot", OneHotEncoder(
-                categories=[list(categories[c]) for c in names], sparse_output=False
-            ), names),
-            ("standardise", StandardScaler(), list(numeric)),
-        ],
-        verbose_feature_names_out=False,
-    )  # fmt: skip
-    encoder.fit(frame.iloc[public])
-    x = torch.from_numpy(np.asarray(encoder.transform(frame), dtype=np.float32))
-    return x, tuple(encoder.get_feature_names_out()), (0, len(categories[sensitive]))
-
-
-def one_hot_sensitive(name: str, values: Sequence[str], columns: tuple[int, int]) -> Sensitive:
-    """The description of a one-hot encoded sensitive attribute."""
-    codes = tuple(tuple(map(float, row)) for row in np.eye(len(values)))
-    return Sensitive(name, tuple(values), columns, codes)
-
-
-def imputer_auc(splits: Splits) -> float:
-    """How well the sensitive attribute is guessed without the model (PROTOCOL 2.3, headroom).
-
-    A logistic regression fitted on the public split predicts the members' sensitive value from
-    the other columns and the true label. More than two values: one-vs-rest, macro average.
-
-    Returns:
-        AUC on ``train``, in [0, 1]; an attribute above .85 leaves no headroom.
-    """
-    sensitive, card = splits.card.sensitive, splits.card
-    assert sensitive is not None and splits.train.s is not None and splits.public.s is not None
-
-    def features(split: Split) -> npt.NDArray[np.float32]:
-        label = torch.nn.functional.one_hot(split.y, card.n_classes)
-        return torch.cat([sensitive.hide(split.x), label], 1).numpy()
-
-    model = LogisticRegression(max_iter=2000).fit(features(splits.public), splits.public.s.numpy())
-    scores, truth = model.predict_proba(features(splits.train)), splits.train.s.numpy()
-    if len(sensitive.values) == 2:
-        return float(roc_auc_score(truth, scores[:, 1]))
-    return float(roc_auc_score(truth, scores, multi_class="ovr"))
-
-
 # ---------------------------------------------------------------- the end of every loader
 def finish(
     card: Card,
@@ -279,6 +186,9 @@ def finish(
     **more: Any,
 ) -> Splits:
     """Take the splits, check them and count what PROTOCOL C9 asks for.
+
+    ``class_counts`` and ``label_entropy`` (bits) are of the labels; where a number is predicted
+    there are no classes, and ``outcome_std`` (in its unit) says that it is no constant.
 
     Args:
         card: the public description.
@@ -303,22 +213,21 @@ def finish(
         f"Data set '{card.name}' has {shared} records in more than one split; "
         "drop the duplicates from its source.",
     )
-    y = torch.cat([train.y, test.y])
-    share = torch.bincount(train.y, minlength=card.n_classes).double() / len(train)
     facts: dict[str, Any] = {
         "sha256": sha256,
         "n_rows": len(records),
         "n_train": len(train),
         "n_test": len(test),
         "n_public": len(public),
-        "class_counts": torch.bincount(y, minlength=card.n_classes).tolist(),
         "duplicates_across_splits": shared,
         "split_protocol": split_protocol,
-        "label_entropy": float(torch.special.entr(share).sum() / np.log(2)),
     }
-    if card.sensitive is not None and train.s is not None:
-        values = card.sensitive.values
-        counts = torch.bincount(train.s, minlength=len(values)).double() / len(train)
-        facts["sensitive_prevalence"] = dict(zip(values, counts.tolist(), strict=True))
-        facts["sensitive_imputer_auc"] = imputer_auc(splits)
+    if card.outcome is None:
+        y = torch.cat([train.y, test.y])
+        share = torch.bincount(train.y, minlength=card.n_classes).double() / len(train)
+        facts["class_counts"] = torch.bincount(y, minlength=card.n_classes).tolist()
+        facts["label_entropy"] = float(torch.special.entr(share).sum() / np.log(2))
+    else:
+        facts["class_counts"] = []  # A number has none.
+        facts["outcome_std"] = float(card.outcome.natural(train.y).std())
     return Splits(card, train, test, public, facts | more)

@@ -18,11 +18,14 @@ from bench.contract import (
     Network,
     ReleaseDefense,
     Splits,
+    Task,
     TrainingDefense,
     Victims,
+    common_task,
     generator,
 )
 from bench.contract import seed as derive
+from bench.contract.task import answers, top_list
 from bench.engine.components import build
 from bench.models import federated, training
 
@@ -66,17 +69,37 @@ class Deployment:
         released = [build(r, "defense", packages) for r in release]
         return cls(splits, model, layers, released, config["seed"], network, device)
 
+    @property
+    def task(self) -> Task:
+        """What the target predicts."""
+        task = common_task(self.splits.card.tasks, self.model.tasks)
+        assert task is not None
+        return task
+
     def scores(self, x: Tensor) -> Tensor:
-        """Released scores ``[n, n_classes]``."""
-        out = torch.softmax(self.network(x), dim=1)
+        """Released scores ``[n, width]``."""
+        out = answers(self.task, self._outputs(x))
         for layer in self.release:
             out = layer.release(out)
         return out
 
     def labels(self, x: Tensor) -> Tensor:
-        """Released labels int64 ``[n]``: of the model's own scores, which every defense keeps."""
-        logits: Tensor = self.network(x)
-        return logits.argmax(dim=1)
+        """Released labels int64 ``[n]``: of the model's own scores, which every defense keeps.
+
+        A recommender shows a list of items int64 ``[n, k]`` instead, best first.
+        """
+        outputs = self._outputs(x)
+        if self.task != "recommendation":
+            return outputs.argmax(dim=1)
+        for layer in reversed(self.release):
+            shown = layer.recommend(outputs, x)
+            if shown is not None:
+                return shown
+        return top_list(outputs, x)
+
+    def _outputs(self, x: Tensor, rows: int = 65536) -> Tensor:
+        """Raw outputs ``[n, width]``, in parts that fit in memory."""
+        return torch.cat([self.network(part) for part in torch.split(x, rows)])
 
     def offered(self, access: Access) -> Access:
         """What is left of ``access`` behind the release part."""
@@ -101,5 +124,5 @@ class Deployment:
         records = victims.records.to(self.device)
         rng = generator(derive(seed, part="clients"), self.device)
         return network, lambda: federated.updates(
-            network, self.layers, records.x, records.y, federation, rng, self.device
+            network, self.layers, records.x, records.y, federation, self.task, rng, self.device
         )

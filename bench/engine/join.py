@@ -143,8 +143,21 @@ def _scored(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> Scored:
         M=member_gap(cast(Goal, trial.goal), score, base),
         members=score.members,
         nonmembers=score.nonmembers,
-        extra={k: v for k, v in score.extra.items() if v is not None},
+        extra={k: v for k, v in score.extra.items() if v is not None and not k.startswith(_GROUP)},
+        group_gain=_group_gain(score, base),
     )
+
+
+_GROUP = "auc["
+
+
+def _group_gain(score: Score, base: Score) -> dict[str, float]:
+    """How much better than the baseline the attack is in every subgroup."""
+    return {
+        k[len(_GROUP) : -1]: v - base.extra[k]
+        for k, v in score.extra.items()
+        if k.startswith(_GROUP) and k in base.extra
+    }
 
 
 def _utility(trial: Trial, out: Mapping[str, Any]) -> Utility:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from typing import Any, TypeVar, cast
 
-from bench.contract import ReleaseDefense, TrainingDefense
+from bench.contract import ReleaseDefense, Task, TrainingDefense
 from bench.contract.identity import PROTOCOL_VERSION, node_id, sources
 from bench.contract.seeding import seed
 from bench.engine.components import TARGET
@@ -169,9 +169,15 @@ class Nodes:
 
     @_once
     def attack(
-        self, dataset: Row, model: Row | None, defense: Row | None, attack: Row, repeat: int
+        self,
+        dataset: Row,
+        model: Row | None,
+        defense: Row | None,
+        attack: Row,
+        repeat: int,
+        task: Task,
     ) -> str:
-        """Attack a deployment; a baseline has none (``model`` and ``defense`` None)."""
+        """Attack a deployment that does ``task``; a baseline has none (the two are None)."""
         parents = {
             "data": self.data(dataset, repeat),
             "evaluator": self.evaluator(dataset, repeat),
@@ -196,6 +202,7 @@ class Nodes:
         payload = {
             "attack": attack.layers[0],
             "goal": attack.first.goal,
+            "task": task,
             # Only the layers in effect: where a release defense does not cover this access, its
             # trial shares the undefended attack.
             "release": release,

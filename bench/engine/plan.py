@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.contract import (
@@ -12,8 +12,10 @@ from bench.contract import (
     Defense,
     Model,
     ReleaseDefense,
+    Task,
     TrainingDefense,
     UserError,
+    common_task,
     require,
 )
 from bench.contract.identity import node_id
@@ -129,12 +131,31 @@ class Planner:
                 f"without one; add one to 'attack@baseline=[...]'."
             )
         for model in self.rows["model"]:
+            reason, task = None, common_task(dataset.first.tasks, model.first.tasks)
             if modality not in model.first.modalities:
-                self._skip(f"{dataset.name} x {model.name}", f"it does not take {modality} data")
+                reason = f"it does not take {modality} data"
+            elif task is None:
+                reason = f"it does {' or '.join(model.first.tasks)}, the data set does not"
+            if reason or task is None:
+                self._skip(f"{dataset.name} x {model.name}", reason or "")
                 continue
+            able = [a for a in attacks if not self._unable(dataset, model, a, task)]
+            ours = [b for b in baselines if task in b.first.tasks]
             for defense in self.rows["defense"]:
-                yield from self._deployment(dataset, model, defense, attacks, baselines)
-            yield from controls.trials(self, dataset, model, attacks, baselines)
+                yield from self._deployment(dataset, model, defense, able, ours, task)
+            yield from controls.trials(self, dataset, model, able, ours)
+
+    def _unable(self, dataset: Row, model: Row, attack: Row, task: Task) -> bool:
+        """Whether the attack cannot work on such a target; says so."""
+        part, what = attack.first, f"{dataset.name} x {model.name} x {attack.name}"
+        needs = set(part.needs - model.first.offers)
+        if part.access == "gradients" and "descent" not in model.first.offers:
+            needs.add("descent")
+        if task not in part.tasks:
+            self._skip(what, f"it does not attack {task}")
+        elif needs:
+            self._skip(what, f"it needs {_and(needs)}, which '{model.name}' lacks")
+        return bool(needs) or task not in part.tasks
 
     def _deployment(
         self,
@@ -143,12 +164,16 @@ class Planner:
         defense: Row,
         attacks: Sequence[Row],
         baselines: Sequence[Row],
+        task: Task,
     ) -> Iterator[Trial]:
         what = f"{dataset.name} x {model.name} x {defense.name}"
         for part in defense.parts:
-            needs = sorted(part.needs - model.first.offers)
+            needs = part.needs - model.first.offers
             if needs:
-                self._skip(what, f"it needs {' and '.join(needs)}, which '{model.name}' lacks")
+                self._skip(what, f"it needs {_and(needs)}, which '{model.name}' lacks")
+                return
+            if task not in part.tasks:
+                self._skip(what, f"it does not protect {task}")
                 return
             if dataset.first.modality not in part.modalities:
                 self._skip(what, f"it does not work on {dataset.first.modality} data")
@@ -192,16 +217,18 @@ class Planner:
         """One cell and the nodes its record is joined from."""
         access = attack.first.access
         blind = access == "none"
+        task = common_task(dataset.first.tasks, model.first.tasks)
+        assert task is not None
         nodes = {
             "data": self.nodes.data(dataset, repeat),
             "evaluator": self.nodes.evaluator(dataset, repeat),
             "target": self.nodes.target(dataset, model, defense, repeat),
             "utility": self.nodes.utility(dataset, model, defense, repeat),
             "attack": self.nodes.attack(
-                dataset, None if blind else model, None if blind else defense, attack, repeat
+                dataset, None if blind else model, None if blind else defense, attack, repeat, task
             ),
         }
-        bases = {b.name: self.nodes.attack(dataset, None, None, b, repeat) for b in baselines}
+        bases = {b.name: self.nodes.attack(dataset, None, None, b, repeat, task) for b in baselines}
         cell = Cell(
             dataset=dataset.name,
             model=model.name,
@@ -243,6 +270,10 @@ class Planner:
                 "adaptive_to": list(attack.first.adaptive_to),
             },
         }
+
+
+def _and(words: Iterable[str]) -> str:
+    return " and ".join(sorted(words))
 
 
 def _refused(defense: Row, attack: Row) -> str | None:

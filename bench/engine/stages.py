@@ -16,25 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from bench.contract import (
     AccessError,
     Attack,
-    Card,
     DivergedError,
     Exposure,
     Federation,
     Knowledge,
     Reconstruction,
-    Sensitive,
     Split,
     Splits,
+    Task,
     Truth,
     Victims,
     check_splits,
     require,
 )
+from bench.contract.data import Card
 from bench.engine.components import CORE_PACKAGES, build
 
 if TYPE_CHECKING:
@@ -92,25 +93,16 @@ def _data(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     return Result({"card": dataclasses.asdict(splits.card), "facts": dict(splits.facts)}, tensors)
 
 
-def _splits(data: Result) -> Splits:
-    card = dict(data.output["card"])
-    sensitive = card.pop("sensitive")
-    for key in ("shape", "class_names", "columns", "sensitive_items"):
-        card[key] = tuple(card[key])
-    if sensitive is not None:
-        sensitive = Sensitive(
-            sensitive["name"],
-            tuple(sensitive["values"]),
-            (sensitive["columns"][0], sensitive["columns"][1]),
-            tuple(tuple(row) for row in sensitive["codes"]),
-        )
+_CARD: TypeAdapter[Card] = TypeAdapter(Card)
 
+
+def _splits(data: Result) -> Splits:
     def split(name: str) -> Split:
         keys = {k.partition(".")[2]: v for k, v in data.tensors.items() if k.startswith(name + ".")}
         return Split(**keys)
 
     return Splits(
-        Card(**card, sensitive=sensitive),
+        _CARD.validate_python(data.output["card"]),
         split("train"),
         split("test"),
         split("public"),
@@ -136,7 +128,7 @@ def _victims(
 ) -> Victims | None:
     from bench.data.victims import draw
 
-    if goal == "class_representative":
+    if goal in ("class_representative", "training_instance"):
         return None
     if goal != "gradient_reconstruction":
         return draw(splits, payload["seed"], payload["limit"])
@@ -158,12 +150,17 @@ def _knowledge(
     defense: Sequence[Mapping[str, Any]],
     observe: Callable[[Tensor], Tensor] | None,
     federation: Federation,
+    task: Task,
     device: str,
 ) -> Knowledge:
-    """What the attacker is told, and nothing else."""
+    """What the attacker is told, and nothing else.
+
+    ``observe`` is what the deployment answered for the victims' own, complete records; None where
+    the attacker has not seen that.
+    """
     held = {"K2", "K4"} if defense else {"K2"}
     classes = partial = observed = labels = protocol = None
-    if goal == "class_representative":
+    if goal in ("class_representative", "training_instance"):
         classes = torch.arange(splits.card.n_classes, device=device)
     elif victims is not None and goal == "attribute":
         held.add("K3")
@@ -173,11 +170,11 @@ def _knowledge(
         partial = dataclasses.replace(records, x=sensitive.hide(records.x), s=None)
     elif goal == "gradient_reconstruction":
         protocol = federation
-    elif victims is not None:
+    elif victims is not None and task == "classification":
         labels = victims.records.y.to(device)
-        if observe is not None:
-            with torch.no_grad():
-                observed = observe(victims.records.x.to(device))
+    if observe is not None and victims is not None:
+        with torch.no_grad():
+            observed = observe(victims.records.x.to(device))
     return Knowledge(
         frozenset(held),
         splits.card,
@@ -188,6 +185,7 @@ def _knowledge(
         observed,
         labels,
         protocol,
+        task,
         {k: v.to(device) for k, v in prior.items()},
     )
 
@@ -199,7 +197,9 @@ def _prior(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     victims = None
     if goal != "gradient_reconstruction":  # clients are whatever protocol the attack is about
         victims = _victims(splits, goal, payload["victims"], federation)
-    knowledge = _knowledge(splits, goal, victims, {}, (), None, federation, site.device)
+    knowledge = _knowledge(
+        splits, goal, victims, {}, (), None, federation, splits.card.tasks[0], site.device
+    )
     prior = build(payload["prior"], "prior", site.packages)
     tensors = prior.fit(knowledge, payload["seed"], site.device)
     return Result({}, {k: v.cpu().contiguous() for k, v in tensors.items()})
@@ -248,15 +248,20 @@ def _deployment(splits: Splits, target: Result, release: Any, site: Site) -> Dep
 
 
 def _utility(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
-    from bench.metrics.utility import utility
+    from bench.metrics.utility import UTILITY, measure
 
     splits = _splits(parents["data"])
     deployed = _deployment(splits, parents["target"], payload["release"], site)
-    test = splits.test.to(site.device)
     with torch.no_grad():
-        visible = deployed.scores(test.x) if deployed.offered("scores") == "scores" else None
-        metrics = utility(deployed.labels(test.x), visible, test.y, splits.card.n_classes)
-    return Result({"metric": payload["metric"], "utility": metrics})
+        metrics = measure(
+            deployed.task,
+            splits.test.to(site.device),
+            splits.card,
+            deployed.labels,
+            deployed.scores if deployed.offered("scores") == "scores" else None,
+        )
+    metric = UTILITY.get(deployed.task, payload["metric"])
+    return Result({"metric": metric, "utility": metrics})
 
 
 # ---------------------------------------------------------------- attack
@@ -267,14 +272,15 @@ def _attack(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     federation = attack.federation
     victims = _victims(splits, goal, payload["victims"], federation)
     exposure = Exposure("none", _refuse, _refuse)
-    observe = None
+    observe, task = None, payload["task"]
     if "target" in parents:
         deployed = _deployment(splits, parents["target"], payload["release"], site)
         exposure = deployed.expose(attack, victims, payload["seed"])
-        observe = deployed.labels if attack.access == "labels" else deployed.scores
+        if goal == "output_reconstruction" or "K6" in attack.knowledge:
+            observe = deployed.labels if attack.access == "labels" else deployed.scores
     prior = parents["prior"].tensors if "prior" in parents else {}
     knowledge = _knowledge(
-        splits, goal, victims, prior, payload["defense"], observe, federation, site.device
+        splits, goal, victims, prior, payload["defense"], observe, federation, task, site.device
     )
     started = time.perf_counter()
     found = attack.run(exposure, knowledge, payload["seed"], site.device)
@@ -322,7 +328,7 @@ def _true_pictures(
     splits: Splits, classes: Tensor | None, victims: Victims | None, most: int = 10
 ) -> Tensor:
     """What the first reconstructions should look like: a class's picture, or the victim's own."""
-    if classes is not None:
+    if classes is not None:  # class representatives
         train = splits.train
         return torch.stack([train.x[(train.y == c).nonzero()[0, 0]] for c in classes[:most]])
     assert victims is not None

@@ -2,14 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from scipy.stats import rankdata
+from sklearn.metrics import roc_curve
 from torch import Tensor
 from torch.nn.functional import one_hot
+
+from bench.contract import Card, Outcome, Split, Task
+from bench.metrics import recommendation
+
+Answer = Callable[[Tensor], Tensor]
+
+UTILITY: Mapping[Task, str] = {"regression": "within_20pct", "recommendation": "ndcg_at_20"}
+"""Headline utility, in [0, 1]; a classifier's is named by its data set."""
 
 _BINS = 15
 _FLOOR = 1e-7
 """Smallest probability the log loss sees: a truncated score of 0 costs 16.1 nats, not Inf."""
+
+
+def measure(
+    task: Task, test: Split, card: Card, labels: Answer, scores: Answer | None
+) -> dict[str, float | None]:
+    """Score a deployment on the test split.
+
+    Args:
+        task: what it predicts.
+        test: held-out records.
+        card: of the data.
+        labels: what it answers with ``labels``: labels int64 ``[n]``, or lists of items.
+        scores: what it answers with ``scores``; None where it answers labels only.
+    """
+    if task == "recommendation":
+        return recommendation.utility(labels, test.x)
+    if task == "regression":
+        assert scores is not None and card.outcome is not None
+        return regression(scores(test.x).squeeze(1), test.y, card.outcome)
+    visible = None if scores is None else scores(test.x)
+    return utility(labels(test.x), visible, test.y, card.n_classes)
+
+
+def regression(found: Tensor, y: Tensor, outcome: Outcome) -> dict[str, float | None]:
+    """Score predicted outcomes, both standardised ``[n]``.
+
+    Returns:
+        ``within_20pct``: share of predictions within 20 % of the true value (the International
+        Warfarin Pharmacogenetics Consortium, NEJM 2009); ``mae`` and ``rmse`` in the outcome's
+        unit; ``r2``, share of the variance explained in that unit.
+    """
+    said, true = outcome.natural(found), outcome.natural(y)
+    error = said - true
+    spread = float((true - true.mean()).square().mean())
+    return {
+        "within_20pct": float((error.abs() <= 0.2 * true.abs()).double().mean()),
+        "mae": float(error.abs().mean()),
+        "rmse": float(error.square().mean().sqrt()),
+        "r2": 1 - float(error.square().mean()) / spread if spread else None,
+    }
 
 
 def probabilities(scores: Tensor) -> Tensor:
@@ -62,7 +113,9 @@ def utility(
     Returns:
         ``accuracy``; ``balanced_accuracy``, the mean recall of the classes present in ``y``;
         ``auroc``, macro one-vs-rest on the released scores; ``log_loss`` in nats; ``ece15``;
-        ``brier``, the mean over records of the squared error summed over classes, in [0, 2].
+        ``brier``, the mean over records of the squared error summed over classes, in [0, 2]. Of
+        two classes also ``ks``, the Kolmogorov-Smirnov distance between the scores of the classes,
+        and ``rate_shift``, the share answered the second class minus the share that is.
         Metrics of scores are None without scores. Every number is finite.
     """
     correct = labels == y
@@ -77,11 +130,17 @@ def utility(
         "ece15": None,
         "brier": None,
     }
+    if n_classes == 2:
+        out |= {"rate_shift": float((labels == 1).double().mean() - (y == 1).double().mean())}
+        out["ks"] = None
     if scores is None:
         return out
     p = probabilities(scores)
     truth = p.gather(1, y.unsqueeze(1)).clamp(min=_FLOOR)
     out["auroc"] = auroc(scores, y)
+    if n_classes == 2 and bool(present.all()):
+        false, true, _ = roc_curve(y.cpu().numpy(), p[:, 1].cpu().numpy())
+        out["ks"] = float((true - false).max())
     out["log_loss"] = float(-truth.log().mean())
     out["ece15"] = expected_calibration_error(p, correct)
     out["brier"] = float((p - one_hot(y, n_classes)).square().sum(1).mean())

@@ -38,7 +38,7 @@ class Cnn(Trained):
     halving: Literal["pool", "stride"] = "pool"
 
     modalities = frozenset({"image"})
-    offers = frozenset({"blocks"})
+    offers = frozenset({"descent", "blocks"})
     reference = "mlp"
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Cnn(Trained):
             f"groups={self.groups}.",
         )
 
-    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A freshly initialised network; the same seed gives the same weights.
 
         Raises:
@@ -82,7 +82,7 @@ class Cnn(Trained):
             for _ in self.channels:
                 height, width = self._halved(height), self._halved(width)
             pixels = height * width
-            return Network(nn.Sequential(*blocks), nn.Linear(sizes[-1] * pixels, n_classes))
+            return Network(nn.Sequential(*blocks), nn.Linear(sizes[-1] * pixels, width))
 
     def _block(self, before: int, after: int) -> nn.Sequential:
         stride = 2 if self.halving == "stride" else 1

@@ -26,6 +26,7 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
+from bench.contract.task import agreement, targets
 from bench.models.seeded import seeded
 
 CANARY = Path(__file__).with_name("canary.safetensors")
@@ -43,8 +44,9 @@ class Untrained(TrainingDefense):
     ) -> FitReport:
         """Leave ``network`` as it is."""
         with torch.no_grad():
-            hits = network.eval()(train.x.to(context.device)).argmax(1).cpu() == train.y.cpu()
-        return FitReport(0, 0, 0.0, float(hits.float().mean()))
+            outputs = network.eval()(train.x.to(context.device)).cpu()
+        found = agreement(context.task, outputs, targets(context.task, train).cpu())
+        return FitReport(0, 0, 0.0, found)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Canary(Model):
         """Of how its weights were made; it is never trained again."""
         return Recipe(epochs=60, batch_size=32, lr=0.03, optimizer="sgd")
 
-    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """The frozen network, whatever the seed.
 
         Raises:
@@ -113,9 +115,8 @@ class Canary(Model):
         state = {name: value.float() for name, value in load_file(CANARY).items()}
         made = tuple(state["head.weight"].shape)
         require(
-            made == (n_classes, torch.Size(shape).numel()),
-            f"The canary takes {made[1]} pixels of {made[0]} people, not {list(shape)} of "
-            f"{n_classes}.",
+            made == (width, torch.Size(shape).numel()),
+            f"The canary takes {made[1]} pixels of {made[0]} people, not {list(shape)} of {width}.",
         )
         with seeded(seed):
             network = Network(nn.Sequential(), nn.Linear(made[1], made[0]))

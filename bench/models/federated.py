@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy
 
-from bench.contract import Federation, Network, TrainingDefense, generator
+from bench.contract import Federation, Network, Task, TrainingDefense, generator
+from bench.contract.task import loss as task_loss
 from bench.models.seeded import seeded
 
 
@@ -19,12 +19,13 @@ def updates(
     x: Tensor,
     y: Tensor,
     federation: Federation,
+    task: Task,
     rng: torch.Generator,
     device: str,
 ) -> dict[str, Tensor]:
     """One round: every client trains from the same weights and shares its defended update.
 
-    A client takes ``local_steps`` steps of plain SGD on the mean cross-entropy of its whole batch,
+    A client takes ``local_steps`` steps of plain SGD on the mean loss of its whole batch,
     in training mode. Its update is ``(before - after) / local_lr``, the sum of its steps'
     gradients. The layers' ``share`` hooks then act on each client's update in order.
 
@@ -33,8 +34,9 @@ def updates(
             it is.
         layers: training-time defenses of the target.
         x: victims' records ``[n, *shape]``, client by client.
-        y: int64 ``[n]``.
+        y: ``[n]``, labels or outcomes.
         federation: ``n`` is its ``clients * batch_size``.
+        task: what the network predicts.
         rng: of this round: stochastic layers of the network and the defenses' noise.
         device: torch device name; the network is on it.
 
@@ -49,7 +51,7 @@ def updates(
     trained = {k: p.detach() for k, p in network.named_parameters() if p.requires_grad}
 
     def loss(weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(functional_call(network, dict(weights), (x,)), y)
+        return task_loss(task, functional_call(network, dict(weights), (x,)), y)
 
     was_training = network.training
     network.train()

@@ -31,7 +31,8 @@ class Mlp(Trained):
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
 
     modalities = frozenset({"image", "table", "basket"})
-    offers = frozenset({"blocks"})
+    tasks = ("classification", "regression")
+    offers = frozenset({"descent", "blocks"})
     reference = "mlp"
 
     def __post_init__(self) -> None:
@@ -46,7 +47,7 @@ class Mlp(Trained):
             f"Mlp.activation is '{self.activation}'; allowed: {', '.join(ACTIVATIONS)}.",
         )
 
-    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A freshly initialised network; the same seed gives the same weights."""
         sizes = (prod(shape), *self.hidden)
         with seeded(seed):
@@ -55,4 +56,4 @@ class Mlp(Trained):
                 for before, after in pairwise(sizes)
             ]
             blocks[0].insert(0, nn.Flatten())
-            return Network(nn.Sequential(*blocks), nn.Linear(sizes[-1], n_classes))
+            return Network(nn.Sequential(*blocks), nn.Linear(sizes[-1], width))

@@ -87,7 +87,7 @@ class ResNet(Trained):
     groups: int = 32
 
     modalities = frozenset({"image"})
-    offers = frozenset({"blocks"})
+    offers = frozenset({"descent", "blocks"})
     reference = "mlp"
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class ResNet(Trained):
         require(self.width >= 1, f"ResNet.width is {self.width}; give at least 1.")
         require(self.groups >= 1, f"ResNet.groups is {self.groups}; give at least 1.")
 
-    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A freshly initialised network; the same seed gives the same weights.
 
         Raises:
@@ -129,4 +129,4 @@ class ResNet(Trained):
                 ]
                 blocks.append(nn.Sequential(first, *others))
             blocks.append(nn.Sequential(nn.AdaptiveAvgPool2d(1)))
-            return Network(nn.Sequential(*blocks), nn.Linear(channels[-1], n_classes))
+            return Network(nn.Sequential(*blocks), nn.Linear(channels[-1], width))

@@ -26,7 +26,7 @@ class Softmax(Trained):
     modalities = frozenset({"image", "table", "basket"})
     reference = "logistic"
 
-    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A freshly initialised network; the same seed gives the same weights."""
         with seeded(seed):
-            return Network(nn.Sequential(), nn.Linear(prod(shape), n_classes))
+            return Network(nn.Sequential(), nn.Linear(prod(shape), width))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from bench.contract import (
     Card,
@@ -19,18 +18,21 @@ from bench.contract import (
     Recipe,
     Split,
     Splits,
+    Task,
     TrainingContext,
     TrainingDefense,
+    common_task,
     generator,
     require,
 )
 from bench.contract import seed as derive
+from bench.contract.task import agreement, loss, targets
 from bench.models.seeded import seeded
 
 
 @torch.no_grad()
 def predict(network: Network, x: Tensor, batch_size: int = 1024) -> Tensor:
-    """Logits ``[n, n_classes]`` of records ``[n, *shape]`` in evaluation mode."""
+    """Raw outputs ``[n, width]`` of records ``[n, *shape]`` in evaluation mode."""
     network.eval()
     return torch.cat([network(part) for part in torch.split(x, batch_size)])
 
@@ -60,11 +62,12 @@ def _share(network: Network, layers: Sequence[TrainingDefense], rng: torch.Gener
 
 @dataclass
 class Loop:
-    """Mini-batch cross-entropy training; implements :class:`bench.contract.Trainer`.
+    """Mini-batch training, or the model's own ``solve``: a :class:`bench.contract.Trainer`.
 
     Attributes:
         model: the architecture.
         card: the data's public description; gives the shape of a record.
+        task: what the target predicts.
         device: torch device name.
         records: records trained on so far, each fit counted once.
         sharing: defenses whose ``share`` hook acts on the gradient of every step, in order.
@@ -72,13 +75,14 @@ class Loop:
 
     model: Model
     card: Card
+    task: Task
     device: str
     records: int = 0
     sharing: Sequence[TrainingDefense] = ()
 
-    def build(self, n_classes: int, seed: int) -> Network:
-        """A fresh network of the target's architecture with ``n_classes`` outputs."""
-        return self.model.build(self.card.shape, n_classes, seed).to(self.device)
+    def build(self, width: int, seed: int) -> Network:
+        """A fresh network of the target's architecture with ``width`` outputs."""
+        return self.model.build(self.card.shape, width, seed).to(self.device)
 
     def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
         """Train the parameters of ``network`` that require gradients, in place.
@@ -90,7 +94,10 @@ class Loop:
             DivergedError: the loss became NaN or Inf.
         """
         self.records += len(split)
-        x, y = split.x.to(self.device), split.y.to(self.device)
+        x, y = split.x.to(self.device), targets(self.task, split).to(self.device)
+        if type(self.model).solve is not Model.solve:
+            self.model.solve(network, x, y, recipe, seed)
+            return self._report(network, x, y, recipe, 0)
         optimizer = _optimizer(network, recipe)
         order = generator(derive(seed, part="batches"))
         noise = generator(derive(seed, part="share"), self.device)
@@ -107,24 +114,30 @@ class Loop:
                 loss_sum.zero_()
                 for batch in torch.split(shuffled, recipe.batch_size):
                     optimizer.zero_grad()
-                    loss = cross_entropy(network(x[batch]), y[batch])
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    error = loss(self.task, network(x[batch]), y[batch])
+                    error.backward()  # type: ignore[no-untyped-call]
                     if self.sharing:
                         _share(network, self.sharing, noise)
                     optimizer.step()
-                    loss_sum += loss.detach() * len(batch)
+                    loss_sum += error.detach() * len(batch)
                     steps += 1
                 if not math.isfinite(loss_sum.item()):
                     raise DivergedError(
                         f"The training loss became {loss_sum.item()} in epoch {epoch + 1} of "
                         f"{recipe.epochs}; lower the learning rate ({recipe.lr})."
                     )
-        hits = predict(network, x).argmax(1) == y
+        report = self._report(network, x, y, recipe, steps)
+        return replace(report, final_loss=loss_sum.item() / len(x))
+
+    def _report(
+        self, network: Network, x: Tensor, y: Tensor, recipe: Recipe, steps: int
+    ) -> FitReport:
+        outputs = predict(network, x)
         return FitReport(
-            epochs=recipe.epochs,
+            epochs=recipe.epochs if steps else 1,
             steps=steps,
-            final_loss=loss_sum.item() / len(x),
-            train_accuracy=hits.float().mean().item(),
+            final_loss=float(loss(self.task, outputs, y)),
+            train_accuracy=agreement(self.task, outputs, y),
         )
 
 
@@ -154,7 +167,7 @@ def train(
 
     Raises:
         UserError: two layers replace the training loop, or one does and another changes what is
-            shared, or one needs what the model lacks.
+            shared, or one needs what the model lacks, or the model cannot learn from such data.
         DivergedError: the loss became NaN or Inf.
     """
     loops = [layer for layer in layers if type(layer).fit is not TrainingDefense.fit]
@@ -176,8 +189,8 @@ def train(
             "offer; choose another model.",
         )
 
-    loop = Loop(model, splits.card, device)
-    context = TrainingContext(splits.card, splits.public, loop, seed, device)
+    loop = Loop(model, splits.card, _task(model, splits.card), device)
+    context = TrainingContext(splits.card, loop.task, splits.public, loop, seed, device)
     data, recipe = splits.train, model.recipe
     for layer in layers:
         data = layer.sanitize(data, context)
@@ -193,13 +206,25 @@ def train(
     return network, replace(report, public_records=report.public_records + public_records)
 
 
+def _task(model: Model, card: Card) -> Task:
+    task = common_task(card.tasks, model.tasks)
+    require(
+        task is not None,
+        f"{type(model).__name__} does {' or '.join(model.tasks)}, data set '{card.name}' offers "
+        f"{' or '.join(card.tasks)}; choose another model.",
+    )
+    assert task is not None
+    return task
+
+
 def _names(layers: Sequence[TrainingDefense]) -> str:
     return " and ".join(type(layer).__name__ for layer in layers)
 
 
 def _adapted(layers: Sequence[TrainingDefense], context: TrainingContext) -> Network:
     """The network as the ``adapt`` hooks leave it, before any private record."""
-    network = context.trainer.build(context.card.n_classes, derive(context.seed, part="init"))
+    width = context.card.width(context.task)
+    network = context.trainer.build(width, derive(context.seed, part="init"))
     for layer in layers:
         network = layer.adapt(network, context)
     return network
@@ -218,8 +243,8 @@ def initial(
         seed: as in :func:`train`.
         device: torch device name.
     """
-    loop = Loop(model, splits.card, device)
-    context = TrainingContext(splits.card, splits.public, loop, seed, device)
+    loop = Loop(model, splits.card, _task(model, splits.card), device)
+    context = TrainingContext(splits.card, loop.task, splits.public, loop, seed, device)
     return _adapted(layers, context).to(device).eval()
 
 
@@ -254,8 +279,8 @@ def restore(
     Raises:
         RuntimeError: the weights do not fit, name by name and shape by shape.
     """
-    loop = _Untrained(model, splits.card, device)
-    context = TrainingContext(splits.card, splits.public, loop, seed, device)
+    loop = _Untrained(model, splits.card, _task(model, splits.card), device)
+    context = TrainingContext(splits.card, loop.task, splits.public, loop, seed, device)
     network = _adapted(layers, context)
     network.load_state_dict(dict(weights), strict=True)
     return network.to(device).eval()

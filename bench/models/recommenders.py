@@ -1,0 +1,152 @@
+"""Recommenders: from what a customer bought to a score for everything the shop sells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.contract import Model, Network, Recipe, Task, require
+from bench.models.recipe import Trained
+from bench.models.seeded import seeded
+
+
+@dataclass(frozen=True)
+class Ease(Model):
+    """EASE, the linear item-to-item model in closed form (Steck, WWW 2019, section 3).
+
+    Attributes:
+        penalty: lambda, the L2 penalty on the weights, above 0, in customers.
+    """
+
+    penalty: float = 100.0
+
+    modalities = frozenset({"basket"})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+    offers: ClassVar[frozenset[str]] = frozenset()
+    reference = "item_knn"
+
+    def __post_init__(self) -> None:
+        require(self.penalty > 0, f"Ease.penalty is {self.penalty}; give a number above 0.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """It has none: one solve."""
+        return Recipe(epochs=1, batch_size=1, lr=1.0)
+
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
+        """A model that recommends nothing, whatever the seed."""
+        network = Network(nn.Sequential(), nn.Linear(prod(shape), width, bias=False))
+        nn.init.zeros_(network.head.weight)
+        return network
+
+    def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
+        """``B = I - P diag(1 / diag P)`` with ``P = (X'X + lambda I)^-1`` (eq. 8), in float64."""
+        bought = x.flatten(1).double()
+        eye = torch.eye(bought.shape[1], dtype=bought.dtype, device=bought.device)
+        p = torch.linalg.inv(bought.T @ bought + self.penalty * eye)
+        weight = eye - p / p.diagonal()
+        weight.fill_diagonal_(0.0)
+        with torch.no_grad():
+            network.head.weight.copy_(weight.T)
+
+
+@dataclass(frozen=True)
+class PureSvd(Model):
+    """PureSVD, a factorisation that serves new customers too (Cremonesi et al., RecSys 2010).
+
+    ``scores = x V V'`` with the leading right singular vectors of the members' baskets.
+
+    Attributes:
+        factors: number of singular vectors, at least 1.
+    """
+
+    factors: int = 32
+
+    modalities = frozenset({"basket"})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+    offers: ClassVar[frozenset[str]] = frozenset()
+    reference = "item_knn"
+
+    def __post_init__(self) -> None:
+        require(self.factors >= 1, f"PureSvd.factors is {self.factors}; give at least 1.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """It has none: one decomposition."""
+        return Recipe(epochs=1, batch_size=1, lr=1.0)
+
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
+        """A model that recommends nothing, whatever the seed."""
+        factors = min(self.factors, prod(shape))
+        into = nn.Linear(prod(shape), factors, bias=False)
+        network = Network(nn.Sequential(into), nn.Linear(factors, width, bias=False))
+        for parameter in network.parameters():
+            nn.init.zeros_(parameter)
+        return network
+
+    def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
+        """Eigenvectors of ``X'X`` in float64, largest first; each is signed by its largest item."""
+        bought = x.flatten(1).double()
+        vectors = torch.linalg.eigh(bought.T @ bought).eigenvectors.flip(1)
+        into, head = network.blocks[0], network.head
+        assert isinstance(into, nn.Linear)
+        v = vectors[:, : into.out_features]
+        v = v * v.gather(0, v.abs().argmax(0, keepdim=True)).sign()
+        with torch.no_grad():
+            into.weight.copy_(v.T)
+            head.weight.copy_(v)
+
+
+class _Scaled(nn.Module):
+    """A basket scaled to unit length."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x.flatten(1), dim=1)
+
+
+@dataclass(frozen=True)
+class AutoEncoder(Trained):
+    """Mult-DAE, the denoising auto-encoder of Liang et al. (WWW 2018, section 2.3).
+
+    One hidden layer of ``tanh`` units over baskets of unit length, half of whose items are
+    dropped in training, and a multinomial likelihood over all items.
+
+    Attributes:
+        hidden: units, at least 1 (200 in the paper, for catalogues of 20,000 films).
+        corruption: share of the basket dropped in training, in [0, 1); part of the model, since
+            an auto-encoder without it learns to repeat what was bought.
+    """
+
+    epochs: int = 60
+    batch_size: int = 100
+    hidden: int = 128
+    corruption: float = 0.5
+
+    modalities = frozenset({"basket"})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+    offers: ClassVar[frozenset[str]] = frozenset({"descent", "blocks"})
+    reference = "item_knn"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.hidden >= 1, f"AutoEncoder.hidden is {self.hidden}; give at least 1.")
+        require(
+            0 <= self.corruption < 1,
+            f"AutoEncoder.corruption is {self.corruption}; give at least 0 and less than 1.",
+        )
+
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
+        """A freshly initialised network; the same seed gives the same weights."""
+        with seeded(seed):
+            encoder = nn.Sequential(
+                _Scaled(),
+                nn.Dropout(self.corruption),
+                nn.Linear(prod(shape), self.hidden),
+                nn.Tanh(),
+            )
+            return Network(nn.Sequential(encoder), nn.Linear(self.hidden, width))

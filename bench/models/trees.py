@@ -1,0 +1,253 @@
+"""Decision trees and boosted trees of scikit-learn, as networks of leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.tree import DecisionTreeClassifier
+from torch import Tensor, nn
+
+from bench.contract import Model, Network, Recipe, require
+
+_NEVER = -110.0
+"""Logit of a class that a leaf holds nobody of: a softmax in float32 makes it exactly 0."""
+
+_BUFFERS = ("feature", "threshold", "left", "right", "counts", "leaf")
+
+
+class Leaves(nn.Module):
+    """Which leaf of every tree a record falls into.
+
+    Buffers, each ``[trees, nodes]`` and padded: ``feature``, ``threshold``, ``left``, ``right``
+    (-1 at a leaf; go left where ``x[feature] <= threshold``), ``counts`` (training records that
+    reached the node) and ``leaf`` (row of a leaf in the head, -1 elsewhere).
+    """
+
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    counts: Tensor
+    leaf: Tensor
+
+    def __init__(self, trees: int = 1, nodes: int = 1) -> None:
+        super().__init__()
+        nothing = torch.full((trees, nodes), -1)
+        for name in _BUFFERS:
+            empty = torch.zeros(trees, nodes) if name == "threshold" else nothing.clone()
+            self.register_buffer(name, empty)
+        self.leaf[:, 0] = torch.arange(trees)
+        self.counts.zero_()
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Rows of the head int64 ``[n, trees]``."""
+        trees = torch.arange(len(self.feature), device=x.device)
+        at = torch.zeros(len(x), len(trees), dtype=torch.long, device=x.device)
+        while True:
+            left = self.left[trees, at]
+            inner = left >= 0
+            if not bool(inner.any()):
+                return self.leaf[trees, at]
+            value = x.gather(1, self.feature[trees, at].clamp_min(0))
+            below = value <= self.threshold[trees, at]
+            at = torch.where(inner, torch.where(below, left, self.right[trees, at]), at)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Indicator of the leaves ``[n, n_leaves]``."""
+        rows = self.rows(x.flatten(1))
+        out = x.new_zeros(len(x), int(self.leaf.max()) + 1)
+        return out.scatter_(1, rows, 1.0)
+
+
+class TreeNetwork(Network):
+    """Trees in the shape of a network: the block names the leaves, the head holds their values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[n, n_classes]``: the sum of the leaves' values, by look-up."""
+        leaves = self.blocks[0]
+        assert isinstance(leaves, Leaves)
+        rows = leaves.rows(x.flatten(1))
+        out: Tensor = self.head.weight.T[rows].sum(1) + self.head.bias
+        return out
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take the shape of the trees from the state, then load it strictly."""
+        made = self.head.weight.device
+        trees, nodes = state_dict["blocks.0.feature"].shape
+        width, leaves = state_dict["head.weight"].shape
+        self.blocks[0] = Leaves(trees, nodes).to(made)
+        self.head = nn.Linear(leaves, width).to(made)
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+def plant(
+    network: Network, trees: Sequence[Any], values: Sequence[npt.NDArray[np.float64]], bias: Tensor
+) -> None:
+    """Put scikit-learn trees into ``network``.
+
+    Args:
+        network: a :class:`TreeNetwork`; its state is replaced.
+        trees: ``sklearn`` ``Tree`` structures.
+        values: of each tree, what its nodes add to the logits ``[nodes, width]``.
+        bias: ``[width]``.
+    """
+    nodes = max(tree.node_count for tree in trees)
+    state = {f"blocks.0.{k}": v.clone() for k, v in Leaves(len(trees), nodes).state_dict().items()}
+    state["blocks.0.leaf"].fill_(-1)
+    rows: list[Tensor] = []
+    first = 0
+    for i, (tree, value) in enumerate(zip(trees, values, strict=True)):
+        n, is_leaf = tree.node_count, tree.children_left < 0
+        # The greatest float32 that is not above the threshold: x, a float32, falls as it did.
+        threshold = tree.threshold.astype(np.float32)
+        above = threshold > tree.threshold
+        threshold[above] = np.nextafter(threshold[above], np.float32(-np.inf))
+        index = np.where(is_leaf, first + np.cumsum(is_leaf) - 1, -1)
+        for name, column in {
+            "feature": np.maximum(tree.feature, -1),
+            "threshold": threshold,
+            "left": tree.children_left,
+            "right": tree.children_right,
+            "counts": tree.n_node_samples,
+            "leaf": index,
+        }.items():
+            state[f"blocks.0.{name}"][i, :n] = torch.from_numpy(np.ascontiguousarray(column))
+        rows.append(torch.from_numpy(value[is_leaf]).float())
+        first += int(is_leaf.sum())
+    state["head.weight"] = torch.cat(rows).T.contiguous()
+    state["head.bias"] = bias.float()
+    network.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class _Trees(Model):
+    """What the tree models share: no gradient, no neurons, leaves that count their records."""
+
+    modalities = frozenset({"table", "basket"})
+    offers = frozenset({"leaves"})
+
+    @property
+    def recipe(self) -> Recipe:
+        """Trees have none: one pass."""
+        return Recipe(epochs=1, batch_size=1, lr=1.0)
+
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
+        """A single leaf that says nothing, whatever the seed."""
+        network = TreeNetwork(nn.Sequential(Leaves()), nn.Linear(1, width))
+        nn.init.zeros_(network.head.weight)
+        nn.init.zeros_(network.head.bias)
+        return network
+
+
+def _arrays(x: Tensor, target: Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    return x.reshape(len(x), prod(x.shape[1:])).cpu().numpy(), target.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class DecisionTree(_Trees):
+    """A classification tree (CART, Breiman et al. 1984), by scikit-learn.
+
+    Fully grown by default: it remembers its records, as an undefended tree does.
+
+    Attributes:
+        max_depth: levels below the root; None: as many as it takes.
+        min_samples_leaf: least records in a leaf.
+        max_leaf_nodes: most leaves; None: no limit.
+    """
+
+    max_depth: int | None = None
+    min_samples_leaf: int = 1
+    max_leaf_nodes: int | None = None
+
+    reference = "tree"
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_depth", 1), ("min_samples_leaf", 1), ("max_leaf_nodes", 2)):
+            value = getattr(self, name)
+            require(
+                value is None or value >= least,
+                f"DecisionTree.{name} is {value}; give a whole number of at least {least}.",
+            )
+
+    def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
+        """Grow the tree; ``seed`` breaks ties between splits."""
+        tree = DecisionTreeClassifier(
+            max_depth=self.max_depth,
+            min_samples_leaf=self.min_samples_leaf,
+            max_leaf_nodes=self.max_leaf_nodes,
+            random_state=seed % 2**32,
+        )
+        tree.fit(*_arrays(x, target))
+        width = network.head.out_features
+        shares = np.zeros((tree.tree_.node_count, width))
+        # Classes absent from train keep a share of 0.
+        shares[:, tree.classes_] = tree.tree_.value[:, 0, :]
+        shares /= shares.sum(1, keepdims=True)
+        logits = np.where(shares > 0, np.log(np.maximum(shares, 1e-45)), _NEVER)
+        plant(network, [tree.tree_], [logits], torch.zeros(width))
+
+
+@dataclass(frozen=True)
+class Boosting(_Trees):
+    """Gradient-boosted trees (Friedman 2001), by scikit-learn.
+
+    Attributes:
+        trees: boosting rounds; each grows one tree, or one for every class beyond two.
+        max_depth: levels of a tree.
+        lr: shrinkage of every tree's vote, in (0, 1].
+        min_samples_leaf: least records in a leaf.
+    """
+
+    trees: int = 100
+    max_depth: int = 3
+    lr: float = 0.1
+    min_samples_leaf: int = 1
+
+    reference = "boosting"
+
+    def __post_init__(self) -> None:
+        for name in ("trees", "max_depth", "min_samples_leaf"):
+            value = getattr(self, name)
+            require(value >= 1, f"Boosting.{name} is {value}; give a whole number of at least 1.")
+        require(0 < self.lr <= 1, f"Boosting.lr is {self.lr}; give more than 0 and at most 1.")
+
+    def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
+        """Boost; ``seed`` breaks ties between splits."""
+        model = GradientBoostingClassifier(
+            n_estimators=self.trees,
+            max_depth=self.max_depth,
+            learning_rate=self.lr,
+            min_samples_leaf=self.min_samples_leaf,
+            random_state=seed % 2**32,
+        )
+        values, labels = _arrays(x, target)
+        model.fit(values, labels)
+        width, seen = network.head.out_features, model.classes_
+        trees, votes = [], []
+        for round_ in model.estimators_:
+            for k, regressor in enumerate(round_):
+                tree = regressor.tree_
+                vote = np.zeros((tree.node_count, width))
+                # Two classes are one problem: the raw score is the second one's log odds.
+                vote[:, seen[1] if len(seen) == 2 else seen[k]] = self.lr * tree.value[:, 0, 0]
+                trees.append(tree)
+                votes.append(vote)
+        bias = torch.full((width,), _NEVER)
+        bias[torch.from_numpy(seen)] = 0.0
+        plant(network, trees, votes, bias)
+        with torch.no_grad():
+            # What every tree's vote is added to: the classes' shares, as scikit-learn has them.
+            start = model.decision_function(values[:1])[0]
+            ours = network(torch.from_numpy(values[:1]))[0, torch.from_numpy(seen)]
+            wanted = np.array([0.0, start]) if len(seen) == 2 else np.asarray(start)
+            offset = torch.from_numpy(wanted).float() - ours
+            network.head.bias[torch.from_numpy(seen)] += offset
