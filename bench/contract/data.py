@@ -146,7 +146,7 @@ class Card:
 
     Attributes:
         name: the data set.
-        sector: ``medical``, ``retail``, ``face`` or ``credit``.
+        sector: ``medical``, ``retail``, ``face``, ``credit`` or ``survey``.
         modality: ``image``, ``table`` or ``basket``.
         shape: shape of one record.
         class_names: names of the classes, in label order; none where a number is predicted.

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from sklearn.datasets import load_diabetes
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, require
-from bench.data import common
+from bench.contract import Card, Dataset, Goal, Modality, Splits, nearest, require
+from bench.data import common, tables
 
 SHA256 = "43a28c7d3cf1c4cbb9cb67486e89ac06e370b76abd43210371b235e2ee2bc3b9"
 NUMERIC = ("age", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 SEX = ("sex 1", "sex 2")
 """The study codes sex as 1 and 2 and its documentation does not say which is which."""
+SENSITIVE = ("sex", "bmi", "bp")
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,18 @@ class Diabetes(Dataset):
     The target is progression as a class, so that defenses which release labels or scores apply.
     The bands are cut at quantiles of the *public* split: a cut at the members' own median would
     be one more statistic released about them. Sex is the sensitive attribute, the shape of
-    Fredrikson et al. 2014 on an open data set (PROTOCOL 1.3, S3).
+    Fredrikson et al. 2014 on an open data set (PROTOCOL 1.3, S3); body-mass index and blood
+    pressure are sensitive numbers.
 
     Attributes:
+        sensitive: ``sex``, ``bmi`` (kg/m^2) or ``bp`` (mean arterial pressure).
         bands: number of progression classes, 2 to 10; 2 is below/above the public median.
         train: share of the records that are members.
         public: share of the records the attacker holds; the rest is ``test``.
         sha256: expected content hash of scikit-learn's arrays; None accepts any.
     """
 
+    sensitive: str = "sex"
     bands: int = 2
     train: float = 0.4
     public: float = 0.3
@@ -47,6 +51,11 @@ class Diabetes(Dataset):
     embedded: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        require(
+            self.sensitive in SENSITIVE,
+            f"dataset.diabetes.sensitive is '{self.sensitive}'."
+            + nearest(str(self.sensitive), SENSITIVE),
+        )
         require(
             2 <= self.bands <= 10,
             f"dataset.diabetes.bands is {self.bands}; allowed: 2 to 10 progression classes.",
@@ -71,13 +80,13 @@ class Diabetes(Dataset):
         rows = common.stratified("diabetes", sex * 4 + quartile, self.train, self.public, seed)
 
         frame = frame.assign(sex=np.asarray(SEX)[sex])
-        x, names, columns = common.encode(
+        encoded = tables.encode(
             "diabetes",
             frame,
+            sensitive=self.sensitive,
+            public=rows[2],
             numeric=NUMERIC,
             categories={"sex": SEX},
-            sensitive="sex",
-            public=rows[2],
         )
         cuts = np.quantile(progression[rows[2]], np.arange(1, self.bands) / self.bands)
         y = np.digitize(progression, cuts, right=True)
@@ -85,7 +94,7 @@ class Diabetes(Dataset):
             name="diabetes",
             sector=self.sector,
             modality=self.modality,
-            shape=(x.shape[1],),
+            shape=(),
             class_names=tuple(
                 f"progression band {i + 1} of {self.bands}" for i in range(self.bands)
             ),
@@ -94,13 +103,12 @@ class Diabetes(Dataset):
             "as embedded in scikit-learn (load_diabetes)",
             terms="distributed with scikit-learn (BSD-3-Clause)",
             publishable=False,
-            sensitive=common.one_hot_sensitive("sex", SEX, columns),
-            columns=names,
         )
-        person = torch.arange(len(x))
-        return common.finish(
+        return tables.finish(
             card,
-            Split(x, torch.as_tensor(y), person, torch.as_tensor(sex)),
+            encoded,
+            torch.as_tensor(y),
+            torch.arange(len(frame)),
             rows,
             sha256=sha256,
             split_protocol=f"records, stratified by sex and progression quartile: "

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, nearest, require
-from bench.data import common
+from bench.contract import Card, Dataset, Goal, Modality, Splits, nearest, require
+from bench.data import common, tables
 
 SHA256 = "ec12a88b9fc14d74ba646ea0410cf7ff4533bec2eb61652f8ad76796bbfec017"
 SOURCE = (
@@ -136,31 +136,31 @@ class German(Dataset):
         s = frame[column].map(values.index).to_numpy(np.int64, copy=True)
         strata = bad * len(values) + s
         rows = common.stratified("german", strata, self.train, self.public, seed)
-        x, columns, at = common.encode(
+        encoded = tables.encode(
             "german",
             frame,
+            sensitive=column,
+            called=self.sensitive,
+            public=rows[2],
             numeric=NUMERIC,
             categories=categories,
-            sensitive=column,
-            public=rows[2],
         )
         card = Card(
             name="german",
             sector=self.sector,
             modality=self.modality,
-            shape=(x.shape[1],),
+            shape=(),
             class_names=("good credit", "bad credit"),
             privacy_unit="record",
             source=f"Statlog German credit, Hans Hofmann, Hamburg, 1994; {SOURCE}",
             terms="none stated in the file; see the UCI repository",
             publishable=False,
-            sensitive=common.one_hot_sensitive(self.sensitive, values, at),
-            columns=columns,
         )
-        person = torch.as_tensor(frame.index.to_numpy(np.int64, copy=True))
-        return common.finish(
+        return tables.finish(
             card,
-            Split(x, torch.as_tensor(bad), person, torch.as_tensor(s)),
+            encoded,
+            torch.as_tensor(bad),
+            torch.as_tensor(frame.index.to_numpy(np.int64, copy=True)),
             rows,
             sha256=sha256,
             split_protocol=f"records, stratified by credit and {self.sensitive}: "

@@ -1,0 +1,120 @@
+"""Tables before they are encoded: read as text, checked, drawn and split."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from bench.contract import UserError, nearest, require
+from bench.data import common
+from bench.data.common import Indices, Ints
+
+
+# ---------------------------------------------------------------- reading
+def read(name: str, source: Path | IO[bytes], **options: Any) -> pd.DataFrame:
+    """A table of text, gaps as NaN.
+
+    Args:
+        name: the data set, for the error message.
+        source: file of values separated by commas.
+        **options: of :func:`pandas.read_csv`, such as ``na_values`` and ``usecols``.
+
+    Raises:
+        UserError: the file is no such table.
+    """
+    try:
+        return pd.read_csv(source, dtype=str, keep_default_na=False, **options)
+    except (ValueError, UnicodeDecodeError, OSError) as error:
+        raise UserError(
+            f"Data set '{name}': '{getattr(source, 'name', source)}' is no table that can be read "
+            f"({error}); it must hold values separated by commas: get the file again."
+        ) from error
+
+
+def require_columns(name: str, frame: pd.DataFrame, columns: Collection[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Raises:
+        UserError: the first column that is not there, and the nearest that is.
+    """
+    for column in columns:
+        require(
+            column in frame.columns,
+            f"Data set '{name}': the table has no column '{column}'; it is another file, or the "
+            "name is spelled differently." + nearest(column, map(str, frame.columns)),
+        )
+
+
+def numbers(name: str, frame: pd.DataFrame, columns: Collection[str]) -> pd.DataFrame:
+    """``frame`` with the named columns as float64, gaps as NaN.
+
+    Raises:
+        UserError: a text or an infinite number, with its column and row.
+    """
+    frame = frame.copy()
+    for column in columns:
+        values = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+        bad = (values.isna() & frame[column].notna()) | np.isinf(values)
+        row = int(bad.argmax())
+        require(
+            not bool(bad.any()),
+            f"Data set '{name}', column '{column}', record {row + 1} holds "
+            f"'{frame[column].iloc[row] if len(frame) else ''}'; allowed: finite numbers or "
+            "nothing. Mend the file, or make the column a category.",
+        )
+        frame[column] = values
+    return frame
+
+
+# ---------------------------------------------------------------- splitting
+def draw(strata: Ints, records: int | None, seed: int) -> Ints:
+    """Rows of ``records`` records with equal shares of every stratum, in the table's order."""
+    rows = np.arange(len(strata))
+    if records is None or records >= len(rows):
+        return rows
+    kept, _ = train_test_split(rows, train_size=records, stratify=strata, random_state=seed)
+    return np.sort(kept)
+
+
+def stratified_people(
+    name: str, strata: Ints, person: Ints, train: float, public: float, seed: int
+) -> Indices:
+    """Split rows so that all records of a person stand in the same split.
+
+    Args:
+        name: the data set, for the error message.
+        strata: int64 ``[n]``; a person is in the stratum of their first record.
+        person: int64 ``[n]``, numbered 0, 1, ... in the order of their first records.
+        train: share of the people, in (0, 1).
+        public: share of the people, in (0, 1).
+        seed: decides who goes where.
+
+    Returns:
+        Rows of train, test, public; where everybody has one record, those of
+        :func:`bench.data.common.stratified`.
+    """
+    _, first = np.unique(person, return_index=True)
+    train_people, test_people, public_people = common.stratified(
+        name, strata[first], train, public, seed
+    )
+    if len(first) == len(person):
+        return train_people, test_people, public_people
+    return (
+        np.flatnonzero(np.isin(person, train_people)),
+        np.flatnonzero(np.isin(person, test_people)),
+        np.flatnonzero(np.isin(person, public_people)),
+    )
+
+
+def halves(rows: Ints, strata: Ints, seed: int) -> tuple[Ints, Ints]:
+    """``rows`` cut in two by ``seed``, with equal shares of every stratum that has two rows."""
+    values, counts = np.unique(strata[rows], return_counts=True)
+    lonely = np.isin(strata[rows], values[counts < 2])
+    grouped = np.where(lonely, values[counts.argmax()], strata[rows])
+    one, two = train_test_split(rows, test_size=0.5, stratify=grouped, random_state=seed)
+    return one, two
