@@ -1,21 +1,20 @@
-"""Basket recovery from what a classifier answered: an inverse network and simpler decoders."""
+"""Basket recovery from what a classifier or a recommender answered."""
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from attacks import item_decoders as decoders
+from attacks.item_decoders import Encoder, Guess, Pairs, basket_size, mean_f1
 from attacks.segments import popularity
 from bench.contract import (
     Access,
     Attack,
-    Card,
     Exposure,
     Knowledge,
     Reconstruction,
@@ -24,12 +23,6 @@ from bench.contract import (
 )
 from bench.contract.seeding import seed as derive
 
-MAX_SHIFT = 50.0
-"""Yang et al.'s c: log scores below -c are cut."""
-
-Guess = Callable[[Tensor, Tensor], Tensor]
-"""A fitted decoder: features ``[n, f]`` and labels ``[n]`` to item scores ``[n, n_items]``."""
-
 
 @dataclass(frozen=True)
 class BasketDecoder(Attack):
@@ -37,14 +30,20 @@ class BasketDecoder(Attack):
 
     Yang, Zhang, Chang and Liang (CCS 2019, sections 3.2 and 4): the deployment is asked about the
     auxiliary records, an inverse network is trained from answers back to records on exactly the
-    truncated, rounded or label-only answers that this deployment gives, and is applied to the
-    victims' answers. Its input is ``max(log p + c, 0)``, its loss binary cross-entropy per item.
-    The queries are ordinary baskets, one each.
+    truncated, rounded, label-only or listed answers that this deployment gives, and is applied to
+    the victims' answers. Its loss is binary cross-entropy per item. The queries are ordinary
+    baskets, one each.
 
-    Baskets are few and sparse, so ridge regression and the published label's popularity are
-    fitted beside the network. The decoder with the best F1 on a held-out part of the attacker's
-    own baskets attacks: popularity, ridge, network, or the mean of the last two. Every decoder
-    reads the published label, which the label-aware baseline holds too.
+    A classifier's scores enter as ``max(log p + c, 0)``, with the published label beside them,
+    which the label-aware baseline holds too. A recommender's scores enter standardised, and its
+    list as which items it shows and how far up. Where a list hides what was bought (Calandrino et
+    al., IEEE S&P 2011, infer purchases from such lists over time), the absence of an item that
+    such a list would show speaks for it; and where no listed item was ever in a public basket, no
+    victim's is guessed.
+
+    Baskets are few and sparse, so ridge regression and popularity are fitted beside the network.
+    The decoder with the best F1 on a held-out part of the attacker's own baskets attacks:
+    popularity, ridge with one of its penalties, network, or the mean of network and best ridge.
 
     Attributes:
         access: ``scores`` or ``labels``.
@@ -53,7 +52,7 @@ class BasketDecoder(Attack):
         patience: passes without a better validation loss before it stops.
         lr: Adam's learning rate.
         weight_decay: decoupled L2 coefficient of the network.
-        ridge: L2 coefficient of the ridge regression, in records.
+        ridge: L2 coefficients of the ridge regressions, in records.
         holdout: share of the public baskets that stops the network and chooses the decoder.
     """
 
@@ -63,17 +62,19 @@ class BasketDecoder(Attack):
     patience: int = 4
     lr: float = 3e-3
     weight_decay: float = 1e-2
-    ridge: float = 30.0
+    ridge: tuple[float, ...] = (1e-4, 0.1, 3.0, 30.0, 100.0)
     holdout: float = 0.25
 
     goal = "output_reconstruction"
     modalities = frozenset({"basket"})
+    tasks = ("classification", "recommendation")
     accesses = ("scores", "labels")
     knowledge = frozenset({"K2", "K4"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3.2 and 4 (arXiv 1902.08552)"
-    adaptive_to = ("rounding", "top_k", "label_only")
+    adaptive_to = ("rounding", "top_k", "label_only", "top_n")
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ridge", tuple(self.ridge))
         require(
             self.access in self.accesses,
             f"basket_decoder: access is '{self.access}'; allowed: scores, labels.",
@@ -81,9 +82,11 @@ class BasketDecoder(Attack):
         for key in ("hidden", "epochs", "patience"):
             value = getattr(self, key)
             require(value >= 1, f"basket_decoder: {key} is {value}; allowed: 1 or more.")
-        for key in ("lr", "ridge"):
-            value = getattr(self, key)
-            require(value > 0, f"basket_decoder: {key} is {value}; allowed: above 0.")
+        require(self.lr > 0, f"basket_decoder: lr is {self.lr}; allowed: above 0.")
+        require(
+            len(self.ridge) > 0 and min(self.ridge) > 0,
+            f"basket_decoder: ridge is {list(self.ridge)}; allowed: a list of numbers above 0.",
+        )
         require(
             self.weight_decay >= 0,
             f"basket_decoder: weight_decay is {self.weight_decay}; allowed: 0 or more.",
@@ -98,105 +101,90 @@ class BasketDecoder(Attack):
     ) -> Reconstruction:
         """A score per item ``[n, n_items]``; see the base class.
 
-        ``info``: the decoder chosen, each one's F1 on the held-out baskets, the network's epochs.
+        ``info``: the decoder chosen, each one's F1 on the held-out baskets, the network's epochs,
+        and whether listed items were ruled out.
         """
-        card, public = knowledge.card, knowledge.public
-        observed, labels = knowledge.observed, knowledge.victim_labels
+        public, observed = knowledge.public, knowledge.observed
         require(
-            observed is not None and labels is not None and len(public) >= 4,
-            "basket_decoder: it needs the victims' answers, their published labels and at least "
-            f"4 public baskets ({len(public)} given).",
+            observed is not None and len(public) >= 4,
+            "basket_decoder: it needs the victims' answers and at least 4 public baskets "
+            f"({len(public)} given).",
         )
-        assert observed is not None and labels is not None
+        assert observed is not None
         answers = (
             exposure.scores(public.x) if self.access == "scores" else exposure.labels(public.x)
         )
-        encode = _encoder(answers, card.n_classes)
-        ours = _Baskets(encode(answers), public.y, public.x, card)
+        encode, popular, victims = _reader(knowledge, answers, observed)
+        ours = Pairs(encode(answers, public.y), public.x)
 
         order = torch.randperm(len(public), generator=generator(derive(seed, step="holdout")))
         cut = max(1, round(self.holdout * len(public)))
         held, rest = ours.take(order[:cut]), ours.take(order[cut:])
-        network, epochs = self._network(rest, held, derive(seed, step="network"), self.epochs)
         k = basket_size(public.x)
-        trial = _decoders(_popularity(rest), self._ridge(rest), network)
-        f1 = {name: mean_f1(guess(held.z, held.y), held.x, k) for name, guess in trial.items()}
-        best = max(f1, key=lambda name: f1[name])
 
-        again, _ = self._network(ours, None, derive(seed, step="network"), epochs)
-        decoders = _decoders(_popularity(ours), self._ridge(ours), again)
-        values = decoders[best](encode(observed), labels)
-        return Reconstruction(values, {"decoder": best, "epochs": epochs, "holdout_f1": f1})
+        def f1(guess: Guess) -> float:
+            return mean_f1(guess(held.z), held.x, k)
 
-    def _ridge(self, ours: _Baskets) -> Guess:
-        """Least squares with an L2 penalty from features, label and 1 to every item."""
-        one, n_classes = _with_label, ours.card.n_classes
-        a = F.pad(one(ours.z, ours.y, n_classes), (0, 1), value=1.0).double()
-        penalty = self.ridge * torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
-        weight = torch.linalg.solve(a.T @ a + penalty, a.T @ ours.x.double()).float()
-        return lambda z, y: F.pad(one(z, y, n_classes), (0, 1), value=1.0) @ weight
+        net_seed = derive(seed, step="network")
+        options = self.hidden, self.epochs, self.patience, self.lr, self.weight_decay
+        net, epochs = decoders.network(rest, held, *options, net_seed)
+        ridges = {penalty: f1(decoders.ridge(rest, penalty)) for penalty in self.ridge}
+        penalty = max(ridges, key=lambda p: ridges[p])
+        trial = _decoders(popular(rest), decoders.ridge(rest, penalty), net)
+        quality = {name: f1(guess) for name, guess in trial.items()}
+        best = max(quality, key=lambda name: quality[name])
 
-    def _network(
-        self, ours: _Baskets, held: _Baskets | None, seed: int, epochs: int
-    ) -> tuple[Guess, int]:
-        """The inverse network, and how many passes it was trained.
-
-        With ``held`` it stops at the best validation loss; without, after ``epochs``.
-        """
-        n_classes = ours.card.n_classes
-        a = _with_label(ours.z, ours.y, n_classes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            hidden = nn.Linear(a.shape[1], self.hidden)
-            items = nn.Linear(self.hidden, ours.x.shape[1])
-        net = nn.Sequential(hidden, nn.ReLU(), items).to(a.device)
-        with torch.no_grad():
-            items.bias.copy_(torch.logit(ours.x.mean(0), eps=1e-3))
-        adam = torch.optim.AdamW(net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        order = generator(seed)
-        best, best_epoch, weights = math.inf, 0, copy.deepcopy(net.state_dict())
-        epoch = 0
-        while epoch < epochs and epoch - best_epoch < self.patience:
-            epoch += 1
-            for rows in torch.randperm(len(a), generator=order).to(a.device).split(128):
-                adam.zero_grad(set_to_none=True)
-                F.binary_cross_entropy_with_logits(net(a[rows]), ours.x[rows]).backward()
-                adam.step()
-            if held is None:
-                best_epoch = epoch
-                continue
-            with torch.no_grad():
-                logits = net(_with_label(held.z, held.y, n_classes))
-                loss = float(F.binary_cross_entropy_with_logits(logits, held.x))
-            if loss < best:
-                best, best_epoch, weights = loss, epoch, copy.deepcopy(net.state_dict())
-        if held is not None:
-            net.load_state_dict(weights)
-
-        def guess(z: Tensor, y: Tensor) -> Tensor:
-            with torch.no_grad():
-                return torch.sigmoid(net(_with_label(z, y, n_classes)))
-
-        return guess, max(1, best_epoch)
+        again, _ = decoders.network(
+            ours, None, self.hidden, epochs, self.patience, self.lr, self.weight_decay, net_seed
+        )
+        final = _decoders(popular(ours), decoders.ridge(ours, penalty), again)
+        values = final[best](victims)
+        hidden = _never_bought(answers, public.x)
+        if hidden:
+            values = values - (values.max() - values.min() + 1) * _listed(observed, values)
+        return Reconstruction(
+            values,
+            {
+                "decoder": best, "ridge": penalty, "epochs": epochs, "holdout_f1": quality,
+                "listed_ruled_out": hidden,
+            },
+        )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Baskets:
-    """Features of answers ``z``, published labels ``y`` and the baskets ``x`` they belong to."""
+def _reader(
+    knowledge: Knowledge, answers: Tensor, observed: Tensor
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Pairs], Guess], Tensor]:
+    """How answers become features, the popularity decoder, and the victims' features."""
+    card = knowledge.card
+    if knowledge.task == "recommendation":
+        n_items = card.shape[0]
+        raw: Encoder = (
+            decoders.standardised(lambda scores: scores, answers)
+            if answers.is_floating_point()
+            else decoders.shown(n_items)
+        )
 
-    z: Tensor
-    y: Tensor
-    x: Tensor
-    card: Card
+        def everyone(pairs: Pairs) -> Guess:
+            share = pairs.x.mean(0)
+            return lambda z: share.expand(len(z), -1).contiguous()
 
-    def take(self, index: Tensor) -> _Baskets:
-        index = index.to(self.x.device)
-        return _Baskets(self.z[index], self.y[index], self.x[index], self.card)
+        return (lambda answers, _: raw(answers)), everyone, raw(observed)
 
+    labels = knowledge.victim_labels
+    require(labels is not None, "basket_decoder: it needs the victims' published labels.")
+    assert labels is not None
+    scores, n_classes = decoders.probabilities(answers, card.n_classes), card.n_classes
 
-def _popularity(ours: _Baskets) -> Guess:
-    table = popularity(ours.x, ours.y, ours.card.n_classes)
-    return lambda z, y: table[y]
+    def encode(answers: Tensor, y: Tensor) -> Tensor:
+        z = scores(answers)
+        return torch.cat([z, F.one_hot(y, n_classes).to(z)], 1)
+
+    def segment(pairs: Pairs) -> Guess:
+        y = pairs.z[:, -n_classes:].argmax(1)
+        table = popularity(pairs.x, y, n_classes)
+        return lambda z: table[z[:, -n_classes:].argmax(1)]
+
+    return encode, segment, encode(observed, labels)
 
 
 def _decoders(popular: Guess, ridge: Guess, network: Guess) -> dict[str, Guess]:
@@ -204,39 +192,18 @@ def _decoders(popular: Guess, ridge: Guess, network: Guess) -> dict[str, Guess]:
         "popularity": popular,
         "ridge": ridge,
         "network": network,
-        "mean": lambda z, y: (ridge(z, y) + network(z, y)) / 2,
+        "mean": lambda z: (ridge(z) + network(z)) / 2,
     }
 
 
-def _with_label(z: Tensor, y: Tensor, n_classes: int) -> Tensor:
-    return torch.cat([z, F.one_hot(y, n_classes).to(z)], 1)
+def _listed(lists: Tensor, like: Tensor) -> Tensor:
+    """1 where an item stands in its row's list int64 ``[n, k]``, else 0, shaped as ``like``."""
+    n_items = like.shape[1]
+    return decoders.shown(n_items)(lists)[:, :n_items].to(like)
 
 
-def _encoder(answers: Tensor, n_classes: int) -> Callable[[Tensor], Tensor]:
-    """Features of answers: one-hot labels, or shifted log scores standardised like ``answers``.
-
-    The shift puts a withheld score (0) one unit of log below the least score ever answered, so
-    that it stands apart without drowning the differences among the others.
-    """
-    if not answers.is_floating_point():
-        return lambda labels: F.one_hot(labels, n_classes).float()
-    answered = answers[answers > 0]
-    shift = MAX_SHIFT if len(answered) == 0 else 1.0 - math.log(float(answered.min()))
-    shift = min(MAX_SHIFT, shift)
-
-    def raw(scores: Tensor) -> Tensor:
-        return (scores.clamp_min(1e-30).log() + shift).clamp_min(0.0)
-
-    mean, deviation = raw(answers).mean(0), raw(answers).std(0).clamp_min(1e-3)
-    return lambda scores: (raw(scores) - mean) / deviation
-
-
-def basket_size(x: Tensor) -> int:
-    """The number of items to guess: the rounded mean size of baskets ``[n, n_items]``."""
-    return min(x.shape[1], max(1, round(float(x.sum(1).mean()))))
-
-
-def mean_f1(scores: Tensor, x: Tensor, k: int) -> float:
-    """Mean F1 of the ``k`` best-scored items against baskets ``x``, both ``[n, n_items]``."""
-    hits = x.gather(1, scores.topk(k, 1).indices).sum(1)
-    return float((2 * hits / (x.sum(1) + k)).mean())
+def _never_bought(answers: Tensor, x: Tensor) -> bool:
+    """Whether the answers are lists of which no item was ever in the basket they are about."""
+    if answers.is_floating_point() or answers.dim() != 2:
+        return False
+    return not bool((_listed(answers, x) * x).any())

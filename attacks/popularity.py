@@ -13,7 +13,8 @@ class Popularity(Attack):
     """The most bought items of the public baskets, overall or within the published label.
 
     The label is released on purpose, so what it says of a basket is no leak of the scores: the
-    label-aware variant is the bar for them (PROTOCOL 2.0 and 2.4).
+    label-aware variant is the bar for them (PROTOCOL 2.0 and 2.4). A recommender publishes no
+    label: there both variants are the popularity overall.
 
     Attributes:
         access: ``none``.
@@ -25,6 +26,7 @@ class Popularity(Attack):
 
     goal = "output_reconstruction"
     modalities = frozenset({"basket"})
+    tasks = ("classification", "recommendation")
     accesses = ("none",)
     knowledge = frozenset({"K2"})
     paper = "baseline (PROTOCOL 2.4)"
@@ -35,12 +37,15 @@ class Popularity(Attack):
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
-        """Popularity ``[n, n_items]`` in [0, 1]."""
+        """Popularity ``[n, n_items]`` in [0, 1], or one row for all victims where none was told.
+
+        ``info``: whether the label was used.
+        """
         public, labels = knowledge.public, knowledge.victim_labels
-        require(labels is not None, "popularity: it needs the victims' published labels.")
-        assert labels is not None
-        if self.given_label:
-            values = popularity(public.x, public.y, knowledge.card.n_classes)[labels]
-        else:
-            values = public.x.mean(0).expand(len(labels), -1)
-        return Reconstruction(values.contiguous())
+        used = self.given_label and labels is not None
+        values = (
+            popularity(public.x, public.y, knowledge.card.n_classes)[labels]
+            if used
+            else public.x.mean(0).expand(1 if labels is None else len(labels), -1)
+        )
+        return Reconstruction(values.contiguous(), {"used_label": used})

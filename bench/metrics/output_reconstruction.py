@@ -21,7 +21,8 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     """Judge one reconstruction per victim, by the data's modality.
 
     Args:
-        reconstruction: ``values`` ``[n, *shape]``, one row per victim.
+        reconstruction: ``values`` ``[n, *shape]``, one row per victim, or one row that is said of
+            every victim.
         truth: with ``victims``.
 
     Raises:
@@ -32,16 +33,19 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     metric = IMAGES if image else BASKETS
     require(truth.victims is not None, f"The metric '{metric}' needs victims.")
     assert truth.victims is not None
-    found, wanted = tuple(reconstruction.values.shape), tuple(truth.victims.records.x.shape)
+    values = reconstruction.values.detach().cpu()
+    if len(values) == 1:
+        values = values.expand(len(truth.victims.records), *values.shape[1:]).contiguous()
+    found, wanted = tuple(values.shape), tuple(truth.victims.records.x.shape)
     require(
         found == wanted,
         f"The attack returned values of shape {found}; the metric '{metric}' needs one "
         f"{'image' if image else 'score per item'} per victim, {wanted}.",
     )
-    if not bool(torch.isfinite(reconstruction.values).all()):
+    if not bool(torch.isfinite(values).all()):
         raise DivergedError("The attack's reconstruction holds NaN or Inf.")
     judge = _judge_images if image else _judge_baskets
-    return judge(reconstruction.values.detach().cpu(), truth, truth.victims)
+    return judge(values, truth, truth.victims)
 
 
 # ---------------------------------------------------------------- baskets
@@ -79,6 +83,24 @@ def item_auc(scores: Tensor, x: Tensor) -> Tensor:
     return above / (bought * (x.shape[1] - bought))
 
 
+def sensitive_auc(scores: Tensor, x: Tensor) -> float | None:
+    """How well the score of an item tells its buyers from the other victims.
+
+    Unlike the AUC of a basket's items it compares people, not items: what makes an item popular
+    with everyone counts for nothing.
+
+    Args:
+        scores: ``[n, items]`` of the sensitive items.
+        x: which of them were bought, 0/1, the same shape.
+
+    Returns:
+        The mean AUC over items with buyers and others; None where there is no such item.
+    """
+    auc = item_auc(scores.T, x.T)
+    judged = auc[torch.isfinite(auc)]
+    return float(judged.mean()) if len(judged) else None
+
+
 def _judge_baskets(values: Tensor, truth: Truth, victims: Victims) -> Score:
     """Judge a score per item for every victim.
 
@@ -96,8 +118,9 @@ def _judge_baskets(values: Tensor, truth: Truth, victims: Victims) -> Score:
     Returns:
         ``members`` and ``nonmembers``: mean F1 of each side; ``value`` is ``members``.
         ``extra``: of members: ``precision_at_k``, ``recall_at_k``, ``jaccard``, ``item_auc``,
-        ``f1_sensitive`` (pooled over members, sensitive items only, if the card lists any), and
-        ``k``. ``outcomes``: per victim ``member``, ``size``, ``f1``, ``item_auc``.
+        if the card lists sensitive items ``f1_sensitive`` (those only, pooled over members) and
+        ``auc_sensitive`` (:func:`sensitive_auc`), with ``auc_sensitive_nonmembers``; and ``k``.
+        ``outcomes``: per victim ``member``, ``size``, ``f1``, ``item_auc``.
     """
     x, member = victims.records.x.double().cpu(), victims.member.cpu()
     values = values.double()
@@ -124,6 +147,10 @@ def _judge_baskets(values: Tensor, truth: Truth, victims: Victims) -> Score:
         found, bought = guess[member][:, items], x[member][:, items]
         pooled = float(found.sum() + bought.sum())
         extra["f1_sensitive"] = 2 * float((found * bought).sum()) / pooled if pooled else 0.0
+        for name, side in (("auc_sensitive", member), ("auc_sensitive_nonmembers", ~member)):
+            told = sensitive_auc(values[side][:, items], x[side][:, items])
+            if told is not None:
+                extra[name] = told
     return Score(
         metric=BASKETS,
         value=float(f1[member].mean()),

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.basket_decoder import BasketDecoder, _encoder, mean_f1
+from attacks.basket_decoder import BasketDecoder
+from attacks.item_decoders import mean_f1, probabilities
 from attacks.popularity import Popularity
 from attacks.segments import popularity
 from bench.contract import Access, Card, Exposure, Knowledge, Split, UserError, generator
@@ -141,7 +142,7 @@ def test_victims_do_not_enter_the_training() -> None:
 
 def test_withheld_scores_stand_one_unit_below_the_least_answer() -> None:
     answers = torch.tensor([[0.9, 0.1, 0.0], [0.5, 0.0, 0.5], [0.0, 0.2, 0.8]])
-    z = _encoder(answers, 3)(answers)
+    z = probabilities(answers, 3)(answers)
     assert bool(torch.isfinite(z).all())
     assert bool((z.mean(0).abs() < 1e-5).all())
     assert float(z[0, 2]) < float(z[1, 2]) < float(z[2, 2])
@@ -157,7 +158,7 @@ def test_popularity_of_a_class_without_baskets_is_the_global_one() -> None:
     "bad",
     [
         {"access": "weights"}, {"hidden": 0}, {"epochs": 0}, {"patience": 0}, {"lr": 0.0},
-        {"ridge": 0.0}, {"weight_decay": -1.0}, {"holdout": 1.0},
+        {"ridge": [0.0]}, {"ridge": []}, {"weight_decay": -1.0}, {"holdout": 1.0},
     ],
 )  # fmt: skip
 def test_wrong_options_are_refused(bad: dict[str, Any]) -> None:

@@ -125,3 +125,27 @@ def test_what_cannot_be_scored_is_refused() -> None:
         score(Reconstruction(x[:, :5]), truth(x))
     with pytest.raises(DivergedError):
         score(Reconstruction(x * torch.nan), truth(x))
+
+
+def test_sensitive_auc_compares_people_not_items() -> None:
+    x = baskets(200)
+    values = torch.rand(200, 30, generator=generator(4))
+    x[:, 7] = 0.0  # bought by nobody: no AUC
+    judged = truth(x, sensitive=(2, 5, 7))
+    out = score(Reconstruction(values), judged).extra
+    expected = [roc_auc_score(x[::2, i], values[::2, i]) for i in (2, 5)]
+    assert out["auc_sensitive"] == pytest.approx(sum(expected) / 2)
+    others = [roc_auc_score(x[1::2, i], values[1::2, i]) for i in (2, 5)]
+    assert out["auc_sensitive_nonmembers"] == pytest.approx(sum(others) / 2)
+    popular = x.mean(0).expand_as(x).contiguous()
+    assert score(Reconstruction(popular), judged).extra["auc_sensitive"] == 0.5
+    assert score(Reconstruction(x), judged).extra["auc_sensitive"] == 1.0
+    nobody = score(Reconstruction(values), truth(x, sensitive=(7,))).extra
+    assert "auc_sensitive" not in nobody
+
+
+def test_one_row_is_said_of_every_victim() -> None:
+    x = baskets()
+    row = torch.rand(1, 30, generator=generator(1))
+    short, full = (score(Reconstruction(v), truth(x)) for v in (row, row.repeat(60, 1)))
+    assert short.value == full.value and len(short.outcomes["f1"]) == 60

@@ -1,0 +1,109 @@
+"""Baskets from the scores of a recommender whose weights are known and linear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+
+_AFFINE = 1e-3
+"""Largest root mean square error of the affine model, relative to the scores' deviation."""
+
+
+@dataclass(frozen=True)
+class LinearRecommender(Attack):
+    """Solve ``x B + b = scores`` for the basket x.
+
+    A linear recommender (EASE, Steck, WWW 2019, eq. 1; a factorisation by fold-in) maps a basket
+    to its scores by a matrix that whoever holds the weights reads off by asking for every item
+    alone. Where the matrix has full rank the scores are the basket in another basis. Where it has
+    not, least squares leaves undetermined what the scores do not say, and the public popularity
+    decides that. The purchases are kept in [0, 1] by accelerated projected gradient steps (Beck
+    and Teboulle, SIAM J. Imaging Sciences 2009, section 4, with a projection as proximal step).
+
+    There is nothing to solve where the network is not affine, or where the victims' answers are
+    lists: the attack says so and returns the popularity.
+
+    Attributes:
+        access: ``weights``.
+        steps: of the projected gradient.
+    """
+
+    access: Access = "weights"
+    steps: int = 200
+
+    goal = "output_reconstruction"
+    modalities = frozenset({"basket"})
+    tasks = ("recommendation",)
+    accesses = ("weights",)
+    knowledge = frozenset({"K2", "K4"})
+    paper = "least squares on the linear recommender of Steck, WWW 2019, eq. 1 (ours)"
+
+    def __post_init__(self) -> None:
+        require(
+            self.access == "weights",
+            f"linear_recommender: access is '{self.access}'; allowed: weights.",
+        )
+        require(self.steps >= 0, f"linear_recommender: steps is {self.steps}; allowed: 0 or more.")
+
+    @torch.no_grad()
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """How much of each item was bought ``[n, n_items]`` in [0, 1].
+
+        ``info``: ``stop_reason`` is ``solved`` or why not; how far from affine the network is,
+        the matrix' rank, and the root mean square error of the solution.
+        """
+        observed, public = knowledge.observed, knowledge.public.x.to(device)
+        require(observed is not None, "linear_recommender: it needs the victims' answers.")
+        assert observed is not None
+        popular = public.double().mean(0)
+
+        def give_up(reason: str) -> Reconstruction:
+            values = popular.float().expand(len(observed), -1).contiguous()
+            return Reconstruction(values, {"stop_reason": reason})
+
+        if not observed.is_floating_point():
+            return give_up("the answers are lists")
+        network, n_items = exposure.network(), public.shape[1]
+        alone = torch.cat([public.new_zeros(1, n_items), torch.eye(n_items, device=device)])
+        offset, *rest = network(alone).double().split([1, n_items])
+        matrix = rest[0] - offset
+        sample = public[:256]
+        scores = network(sample).double()
+        error = scores - (sample.double() @ matrix + offset)
+        spread = float((scores - scores.mean(0)).square().mean().sqrt())
+        curved = float(error.square().mean().sqrt()) / max(spread, 1e-12)
+        if spread == 0 or curved > _AFFINE:
+            return give_up("the network is constant" if spread == 0 else "the network is no matrix")
+
+        left = observed.double() - offset - popular @ matrix
+        start = (popular + left @ torch.linalg.pinv(matrix, rtol=1e-6)).clamp(0.0, 1.0)
+        x = _boxed(matrix, observed.double() - offset, start, self.steps)
+        fit = (x @ matrix + offset - observed.double()).square().mean().sqrt()
+        return Reconstruction(
+            x.float(),
+            {
+                "stop_reason": "solved",
+                "nonlinearity": curved,
+                "rank": int(torch.linalg.matrix_rank(matrix, rtol=1e-6)),
+                "rmse": float(fit),
+            },
+        )
+
+
+def _boxed(matrix: Tensor, target: Tensor, x: Tensor, steps: int) -> Tensor:
+    """Least squares ``x @ matrix = target`` in the unit box, from ``x`` ``[n, d]`` on."""
+    gram, pull = matrix @ matrix.T, target @ matrix.T
+    rate = 1 / torch.linalg.eigvalsh(gram)[-1].clamp_min(1e-12)
+    ahead, momentum = x, 1.0
+    for _ in range(steps):
+        new = (ahead - rate * (ahead @ gram - pull)).clamp(0.0, 1.0)
+        after = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = new + (momentum - 1) / after * (new - x)
+        x, momentum = new, after
+    return x
