@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.candidates import ask_labels, ask_scores, attacked, likelihood
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from attacks.candidates import ask_labels, ask_scores, attacked, break_ties, imputed, likelihood
+from attacks.error_models import confusion, deviation, log_gaussian, public_errors, residual
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class AttributeMap(Attack):
     labels, ``L(v) = C[y, yhat(x_v)]``, the target's confusion matrix (FJRMIA: Fredrikson 2014;
     Mehnaz et al., USENIX Security 2022, section 3.1), estimated by querying the public records.
 
+    Of a predicted number, ``L(v) = (exp(-e_v^2 / 2 sigma^2) + smoothing) / (1 + smoothing)`` with
+    the error ``e_v = y - f(x_v)``: the Gaussian error model of Fredrikson et al. 2014 (section
+    4.1), whose standard deviation is that of the target's errors on the public records.
+
     The weight is the learning rate of a generalised posterior. It cannot be calibrated on public
     records: on these, which the target has not seen, the best weight is near 0, because the
     imputer already knows ``y``; members are answered differently, which is the leak.
@@ -34,7 +39,7 @@ class AttributeMap(Attack):
     confidence of 1 that says nothing must not be taken at its word.
 
     Attributes:
-        access: ``scores`` or ``labels``.
+        access: ``scores`` or ``labels`` (classes only).
         weight: exponent of the likelihood; 0 is imputation, 1 is MAP.
         smoothing: of the score likelihood; above 0, so no candidate is ever excluded by one
             answer. Labels: pseudo-count of every column of the confusion matrix.
@@ -54,6 +59,11 @@ class AttributeMap(Attack):
     )
     adaptive_to = ("rounding", "top_k", "label_only")
 
+    @property
+    def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
+        """Labels exist for classes only."""
+        return ("classification", "regression") if self.access == "scores" else ("classification",)
+
     def __post_init__(self) -> None:
         require(
             self.access in self.accesses,
@@ -72,25 +82,31 @@ class AttributeMap(Attack):
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
         """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
-        _, partial = attacked(knowledge)
-        imputed = knowledge.prior["probabilities"].to(partial.x.device)
-        if self.access == "scores":
-            scores = ask_scores(exposure, knowledge)
-            hard = bool(((scores == 0) | (scores == 1)).all())
-            labels = scores.argmax(2) if hard else None
-        else:
-            labels = ask_labels(exposure, knowledge)
-        if labels is None:
-            p = likelihood(scores, partial.y)
-            told = (p + self.smoothing) / (1.0 + self.smoothing * knowledge.card.n_classes)
-        else:
-            told = self._confusion(exposure, knowledge)[partial.y.unsqueeze(1), labels]
-        log_posterior = imputed.double().log() + self.weight * told.log()
+        told = self._told(exposure, knowledge)
+        log_posterior = imputed(knowledge).log() + self.weight * told.log()
         decided = float((told.amax(1) > told.amin(1)).double().mean())
         return Reconstruction(
-            torch.softmax(log_posterior, 1),
+            break_ties(torch.softmax(log_posterior, 1), seed),
             {"answers_that_differ": decided},
         )
+
+    def _told(self, exposure: Exposure, knowledge: Knowledge) -> Tensor:
+        """``L(v)``, positive, float64 ``[n, n_values]``."""
+        _, partial = attacked(knowledge)
+        if knowledge.task == "regression":
+            error = residual(ask_scores(exposure, knowledge), partial.y)
+            scale = deviation(public_errors(exposure, knowledge))
+            likely = log_gaussian(error, scale).exp()
+            return (likely + self.smoothing) / (1.0 + self.smoothing)
+        if self.access == "scores":
+            scores = ask_scores(exposure, knowledge)
+            if not bool(((scores == 0) | (scores == 1)).all()):
+                p = likelihood(scores, partial.y)
+                return (p + self.smoothing) / (1.0 + self.smoothing * knowledge.card.n_classes)
+            labels = scores.argmax(2)
+        else:
+            labels = ask_labels(exposure, knowledge)
+        return self._confusion(exposure, knowledge)[partial.y.unsqueeze(1), labels]
 
     def _confusion(self, exposure: Exposure, knowledge: Knowledge) -> Tensor:
         """``C[y, yhat]``: how likely the true label is, given the predicted one.
@@ -98,8 +114,7 @@ class AttributeMap(Attack):
         A prediction that is never or rarely made is taken to say little: it leaves the label's
         share among the public records.
         """
-        n, public = knowledge.card.n_classes, knowledge.public
-        cells = public.y * n + exposure.labels(public.x)
-        counts = torch.bincount(cells, minlength=n * n).view(n, n).double()
-        counts = counts + self.smoothing * (counts.sum(1, keepdim=True) + 1) / (len(public) + n)
+        n, counts = knowledge.card.n_classes, confusion(exposure, knowledge)
+        share = (counts.sum(1, keepdim=True) + 1) / (counts.sum() + n)
+        counts = counts + self.smoothing * share
         return counts / counts.sum(0, keepdim=True)

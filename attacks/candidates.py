@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from bench.contract import Exposure, Knowledge, Sensitive, Split, require
+from bench.contract import Exposure, Knowledge, Sensitive, Split, generator, require
+
+CELLS = 2**28
+"""Numbers that one batch of completed records may hold: 1 GiB."""
 
 
 def attacked(knowledge: Knowledge) -> tuple[Sensitive, Split]:
@@ -25,17 +30,72 @@ def attacked(knowledge: Knowledge) -> tuple[Sensitive, Split]:
 
 
 def ask_scores(exposure: Exposure, knowledge: Knowledge) -> Tensor:
-    """Released scores ``[n, n_values, n_classes]``; one query per victim and value."""
-    sensitive, partial = attacked(knowledge)
-    completed = sensitive.candidates(partial.x)
-    return exposure.scores(completed.flatten(0, 1)).view(*completed.shape[:2], -1)
+    """Released scores ``[n, n_values, width]``; one query per victim and value."""
+    return ask_each(exposure.scores, knowledge)
 
 
 def ask_labels(exposure: Exposure, knowledge: Knowledge) -> Tensor:
     """Released labels int64 ``[n, n_values]``; one query per victim and value."""
+    return ask_each(exposure.labels, knowledge)
+
+
+def ask_each(ask: Callable[[Tensor], Tensor], knowledge: Knowledge) -> Tensor:
+    """What ``ask`` says of every victim completed with every value, ``[n, n_values, ...]``.
+
+    One call, unless the completed records would not fit in memory.
+
+    Args:
+        ask: maps records ``[m, d]`` to ``[m, ...]``.
+        knowledge: with the victims' partial records.
+    """
     sensitive, partial = attacked(knowledge)
-    completed = sensitive.candidates(partial.x)
-    return exposure.labels(completed.flatten(0, 1)).view(completed.shape[:2])
+    m, width = len(sensitive.values), partial.x.shape[1]
+    said = [
+        ask(sensitive.candidates(part).flatten(0, 1))
+        for part in partial.x.split(max(1, CELLS // (m * width)))
+    ]
+    out = torch.cat(said)
+    return out.view(len(partial), m, *out.shape[1:])
+
+
+def value_prior(knowledge: Knowledge) -> Tensor:
+    """Share of every value among the public records, plus one each: float64 ``[n_values]``."""
+    sensitive, partial = attacked(knowledge)
+    s = knowledge.public.s
+    require(
+        s is not None,
+        f"The public records of '{knowledge.card.name}' lack the sensitive attribute, so its "
+        "prior is unknown; keep 's' in the public split.",
+    )
+    assert s is not None
+    count = torch.bincount(s, minlength=len(sensitive.values)).double().to(partial.x.device) + 1
+    return count / count.sum()
+
+
+def imputed(knowledge: Knowledge) -> Tensor:
+    """The imputer's probabilities, float64 ``[n, n_values]``.
+
+    Raises:
+        UserError: the attack's options name no imputer.
+    """
+    _, partial = attacked(knowledge)
+    require(
+        "probabilities" in knowledge.prior,
+        "The attack needs an imputer; add 'prior: {_target_: attacks.imputers.Imputer}'.",
+    )
+    return knowledge.prior["probabilities"].to(partial.x.device, torch.float64)
+
+
+def break_ties(values: Tensor, seed: int) -> Tensor:
+    """``values`` ``[n, n_values]`` in which no row has two best ones.
+
+    Which of equal values wins follows from ``seed`` alone; rows without a tie are left as they
+    are. What is added, at most 1e-9, is below the resolution of a float32 answer.
+    """
+    best = values == values.amax(1, keepdim=True)
+    tied = best & (best.sum(1, keepdim=True) > 1)
+    draw = torch.rand(values.shape, generator=generator(seed), dtype=torch.float64)
+    return values + 1e-9 * draw.to(values.device) * tied
 
 
 def likelihood(scores: Tensor, y: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, 
 class Imputation(Attack):
     """What the imputer says without asking the model (IP of Jayaraman and Evans, CCS 2022).
 
+    How much the attacker knows of the population is ``prior.n_aux``, public records to learn from:
+    50, 500 and 5,000 in the paper, ``imputation_sizes`` here.
+
     It holds the same records and the same prior as the attacks it is the bar for.
 
     Attributes:
@@ -22,6 +25,7 @@ class Imputation(Attack):
     goal = "attribute"
     modalities = frozenset({"table"})
     accesses = ("none",)
+    tasks = ("classification", "regression")
     knowledge = frozenset({"K2", "K3"})
     paper = "Jayaraman and Evans, CCS 2022, section 3"
 

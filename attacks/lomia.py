@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from sklearn.ensemble import RandomForestClassifier
 
-from attacks.candidates import ask_labels, attacked, cases
-from attacks.imputers import known_features
+from attacks.candidates import ask_labels, attacked, break_ties, cases
+from attacks.learners import known_features, some
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
 
 
@@ -24,10 +24,12 @@ class LOMIA(Attack):
     Attributes:
         access: ``labels``.
         trees: of the attack model, a random forest.
+        most: most given-away victims it is fitted on; None: all. The paper sets no limit.
     """
 
     access: Access = "labels"
     trees: int = 100
+    most: int | None = 5000
 
     goal = "attribute"
     modalities = frozenset({"table"})
@@ -42,6 +44,10 @@ class LOMIA(Attack):
             f"lomia: access is '{self.access}'; allowed: labels. For scores use csmia.",
         )
         require(self.trees >= 1, f"lomia: trees is {self.trees}; allowed: 1 or more.")
+        require(
+            self.most is None or self.most >= 1,
+            f"lomia: most is {self.most}; allowed: 1 or more victims, or null for all.",
+        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
@@ -57,12 +63,14 @@ class LOMIA(Attack):
         values = torch.full(right.shape, 1.0 / n_values, dtype=torch.float64)
         if bool(given_away.any()):
             x = known_features(knowledge.card, partial).cpu()
-            model = RandomForestClassifier(self.trees, n_jobs=1, random_state=seed)
-            model.fit(x[given_away].numpy(), right[given_away].int().argmax(1).numpy())
+            rows = given_away.nonzero().squeeze(1)
+            rows = rows[some(len(rows), self.most, seed)]
+            model = RandomForestClassifier(self.trees, n_jobs=1, random_state=seed % 2**32)
+            model.fit(x[rows].numpy(), right[rows].int().argmax(1).numpy())
             learned = torch.zeros_like(values)
             learned[:, torch.from_numpy(model.classes_)] = torch.from_numpy(
                 model.predict_proba(x.numpy())
             )
             # Add-one over the trees: a value no leaf has seen is unlikely, not impossible.
             values = (self.trees * learned + values) / (self.trees + 1)
-        return Reconstruction(values, cases(right))
+        return Reconstruction(break_ties(values, seed), cases(right))

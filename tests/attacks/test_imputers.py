@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.imputers import WINNERS, Imputer, macro_auc
+from attacks.imputers import Imputer
+from attacks.learners import WINNERS, known_features, macro_auc
 from bench.contract import Split, UserError
 from tests.attacks.tables import table, table_card, told
 
@@ -19,7 +20,7 @@ def test_it_learns_what_the_known_columns_say(n_values: int) -> None:
     assert float(p.min()) > 0
     assert victims.s is not None
     assert macro_auc(victims.s.numpy(), p.numpy()) > 0.75
-    assert int(out["winner"]) == int(out["cv_auc"].argmax())
+    assert int(out["winner"]) == int(out["cv"].argmax())
 
 
 def test_nothing_to_learn_is_chance() -> None:
@@ -97,7 +98,7 @@ def test_values_too_rare_to_fold_still_give_an_answer() -> None:
     assert WINNERS[int(out["winner"])] == "logistic"
 
 
-@pytest.mark.parametrize("bad", [{"n_aux": 1}, {"folds": 1}, {"trees": 0}])
+@pytest.mark.parametrize("bad", [{"n_aux": 1}, {"folds": 1}, {"trees": 0}, {"most": 1}])
 def test_wrong_options_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(UserError, match=next(iter(bad))):
         Imputer(**bad)

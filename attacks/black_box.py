@@ -1,0 +1,47 @@
+"""Confidence of the true label as a score of a sensitive value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attacks.candidates import ask_scores, attacked, break_ties, likelihood
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+
+
+@dataclass(frozen=True)
+class BlackBox(Attack):
+    """BB: how sure the target is of the true label, ``p(y | x_v)``, for every candidate value.
+
+    Jayaraman and Evans (CCS 2022, section 4.1). No auxiliary data. Their BB.IP multiplies it with
+    the imputer's probability: that is :class:`attacks.attribute_map.AttributeMap` by scores with
+    weight 1 and a smoothing towards 0, so it does not stand here again.
+
+    Of a numeric attribute, whose rows are read as distributions, rows are divided by their sum.
+
+    Attributes:
+        access: ``scores``.
+    """
+
+    access: Access = "scores"
+
+    goal = "attribute"
+    modalities = frozenset({"table"})
+    accesses = ("scores",)
+    knowledge = frozenset({"K3"})
+    paper = "Jayaraman and Evans, CCS 2022, section 4.1 (BB)"
+
+    def __post_init__(self) -> None:
+        require(
+            self.access in self.accesses,
+            f"black_box: access is '{self.access}'; allowed: scores.",
+        )
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """Confidence ``[n, n_values]`` in [0, 1]; see the base class."""
+        sensitive, partial = attacked(knowledge)
+        p = likelihood(ask_scores(exposure, knowledge), partial.y)
+        if sensitive.numeric:
+            p = (p + 1e-12) / (p + 1e-12).sum(1, keepdim=True)
+        return Reconstruction(break_ties(p, seed))

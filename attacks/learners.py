@@ -1,0 +1,201 @@
+"""Learning a sensitive attribute from public records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, clone
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from torch import Tensor
+
+from bench.contract import Card, Sensitive, Split, generator
+
+WINNERS = ("random_forest", "logistic", "gradient_boosting", "marginal")
+"""What :attr:`Learned.winner` counts into; of a number, ``logistic`` is ridge regression."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def known_features(card: Card, split: Split) -> Tensor:
+    """What is known of a record: all but the sensitive columns, and the true label (K3).
+
+    Args:
+        card: of a table.
+        split: ``n`` records; what their sensitive columns hold is not read.
+
+    Returns:
+        float32 ``[n, d - width of the sensitive columns + width of the label]``.
+    """
+    assert card.sensitive is not None
+    start, stop = card.sensitive.columns
+    label = card.known_label(split.y).to(split.x)
+    return torch.cat([split.x[:, :start], split.x[:, stop:], label], 1)
+
+
+def macro_auc(truth: npt.NDArray[np.int64], scores: Floats) -> float:
+    """AUC of a column per value, one-vs-rest, averaged; for two values that is the AUC."""
+    present = np.unique(truth)
+    return float(np.mean([roc_auc_score(truth == v, scores[:, v]) for v in present]))
+
+
+def some(n: int, most: int | None, seed: int) -> Tensor:
+    """At most ``most`` of ``n`` rows, drawn at random; None: all."""
+    return torch.randperm(n, generator=generator(seed))[:most]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was learned.
+
+    Attributes:
+        probabilities: float64 ``[n, n_values]``, positive, rows sum to 1.
+        winner: index into :data:`WINNERS`.
+        cv: float64 ``[3]``, cross-validated AUC of each learner, of a number the share of its
+            variance explained; NaN where the records cannot be folded.
+    """
+
+    probabilities: Tensor
+    winner: int
+    cv: Floats
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The best of three: a forest of trees, a linear model, boosted trees.
+
+    Attributes:
+        folds: of the cross-validation that chooses.
+        trees: in the forest, and boosting rounds.
+    """
+
+    folds: int = 3
+    trees: int = 100
+
+    def learn(
+        self, sensitive: Sensitive, x: Tensor, public: Split, apply: Tensor, seed: int
+    ) -> Learned:
+        """Learn the attribute of ``public`` from ``x`` and say what ``apply`` has.
+
+        Args:
+            sensitive: the attribute.
+            x: features ``[n, d]``.
+            public: the ``n`` records, with ``s``; of a number, the sensitive column is read too.
+            apply: features ``[m, d]``.
+            seed: decides the folds and the trees.
+        """
+        assert public.s is not None
+        s, n_values = public.s.cpu().numpy(), len(sensitive.values)
+        count = np.bincount(s, minlength=n_values).astype(np.float64)
+        prior = (count + 1) / (count + 1).sum()
+        features, wanted = x.cpu().numpy(), apply.cpu().numpy()
+        if len(np.unique(s)) < 2:
+            winner, cv, guess = 3, np.full(3, np.nan), np.tile(prior, (len(wanted), 1))
+        elif sensitive.numeric:
+            truth = public.x[:, sensitive.columns[0]].double().cpu().numpy()
+            winner, cv, guess = self._number(sensitive, features, truth, wanted, seed)
+        else:
+            winner, cv, guess = self._category(n_values, features, s, wanted, seed)
+        if winner < 3:
+            # A value that this sample never pairs with such a record is unlikely, not impossible.
+            guess = (len(s) * guess + prior) / (len(s) + 1)
+        return Learned(torch.from_numpy(guess), winner, cv)
+
+    def _choose(
+        self,
+        models: Sequence[BaseEstimator],
+        fold: Callable[[BaseEstimator], Floats],
+        score: Callable[[Floats], float],
+    ) -> tuple[int, Floats, Floats]:
+        """The best model, everyone's score, and the best one's held-out predictions."""
+        held_out = [fold(model) for model in models]
+        cv = np.array([score(out) for out in held_out])
+        best = int(cv.argmax())
+        return best, cv, held_out[best]
+
+    def _category(
+        self, n_values: int, x: Floats, s: npt.NDArray[np.int64], apply: Floats, seed: int
+    ) -> tuple[int, Floats, Floats]:
+        present, codes = np.unique(s, return_inverse=True)
+        models = _classifiers(self.trees, seed)
+        winner, cv = WINNERS.index("logistic"), np.full(3, np.nan)
+        if np.bincount(codes).min() >= self.folds:
+            split = StratifiedKFold(self.folds, shuffle=True, random_state=seed % 2**32)
+            winner, cv, _ = self._choose(
+                models,
+                lambda m: cross_val_predict(m, x, codes, cv=split, method="predict_proba"),
+                lambda out: macro_auc(codes, out),
+            )
+        guess = np.zeros((len(apply), n_values))
+        guess[:, present] = clone(models[winner]).fit(x, s).predict_proba(apply)
+        return winner, cv, guess
+
+    def _number(
+        self, sensitive: Sensitive, x: Floats, truth: Floats, apply: Floats, seed: int
+    ) -> tuple[int, Floats, Floats]:
+        """A normal distribution around a regression, over the cells around the grid's values."""
+        models = _regressors(self.trees, seed)
+        winner, cv, spread = WINNERS.index("logistic"), np.full(3, np.nan), truth.std()
+        if len(truth) >= 2 * self.folds:
+            split = KFold(self.folds, shuffle=True, random_state=seed % 2**32)
+            winner, cv, held_out = self._choose(
+                models,
+                lambda m: cross_val_predict(m, x, truth, cv=split),
+                lambda out: r2_score(truth, out),
+            )
+            spread = np.sqrt(np.mean((truth - held_out) ** 2))
+        mean = clone(models[winner]).fit(x, truth).predict(apply)
+        grid = np.array([code[0] for code in sensitive.codes])
+        order = grid.argsort()
+        middle = (grid[order][1:] + grid[order][:-1]) / 2
+        below = norm.cdf(middle[None], mean[:, None], max(spread, 1e-6))
+        edges = np.pad(below, ((0, 0), (1, 1)), constant_values=(0.0, 1.0))
+        guess = np.empty((len(apply), len(grid)))
+        guess[:, order] = np.diff(edges, axis=1)
+        return winner, cv, guess
+
+
+def _classifiers(trees: int, seed: int) -> tuple[Any, ...]:
+    state = seed % 2**32
+    return (
+        RandomForestClassifier(trees, min_samples_leaf=3, n_jobs=1, random_state=state),
+        LogisticRegression(C=0.1, max_iter=2000),
+        HistGradientBoostingClassifier(**_boosting(trees, state)),
+    )
+
+
+def _regressors(trees: int, seed: int) -> tuple[Any, ...]:
+    state = seed % 2**32
+    return (
+        RandomForestRegressor(
+            trees, min_samples_leaf=3, max_features="sqrt", n_jobs=1, random_state=state
+        ),
+        Ridge(alpha=10.0),
+        HistGradientBoostingRegressor(**_boosting(trees, state)),
+    )
+
+
+def _boosting(trees: int, state: int) -> dict[str, Any]:
+    return {
+        "max_iter": trees,
+        "learning_rate": 0.05,
+        "max_depth": 3,
+        "min_samples_leaf": 10,
+        "l2_regularization": 1.0,
+        "max_features": 0.2,
+        "early_stopping": False,
+        "random_state": state,
+    }

@@ -1,0 +1,40 @@
+"""The prior as a baseline of attribute inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attacks.candidates import attacked, break_ties, value_prior
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+
+
+@dataclass(frozen=True)
+class Majority(Attack):
+    """Every victim has the commonest value of the public records; nothing else is read.
+
+    The majority-class baseline of Jayaraman and Evans (CCS 2022, section 5) and of Mehnaz et al.
+    (USENIX Security 2022, section 6): right as often as that value is common, with an AUC of 1/2.
+
+    Attributes:
+        access: ``none``.
+    """
+
+    access: Access = "none"
+
+    goal = "attribute"
+    modalities = frozenset({"table"})
+    tasks = ("classification", "regression")
+    accesses = ("none",)
+    knowledge = frozenset({"K2"})
+    paper = "Jayaraman and Evans, CCS 2022, section 5 (majority class)"
+
+    def __post_init__(self) -> None:
+        require(self.access == "none", f"majority: access is '{self.access}'; allowed: none.")
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """The shares of the values, the same row ``[n, n_values]`` for everyone."""
+        _, partial = attacked(knowledge)
+        shares = break_ties(value_prior(knowledge).unsqueeze(0), seed)
+        return Reconstruction(shares.repeat(len(partial), 1))

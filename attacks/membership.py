@@ -1,0 +1,150 @@
+"""Attribute inference by membership inference."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from torch import Tensor
+
+from attacks.candidates import (
+    ask_each,
+    ask_scores,
+    attacked,
+    break_ties,
+    imputed,
+    likelihood,
+    value_prior,
+)
+from attacks.error_models import log_loss, public_errors
+from attacks.learners import some
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract.seeding import seed as derive
+
+SURE = 1e-6
+"""Nearest a probability may come to 0 or 1 before its logit is taken."""
+
+REFERENCES = {
+    "logistic": lambda seed: LogisticRegression(max_iter=2000),
+    "forest": lambda seed: RandomForestClassifier(
+        100, min_samples_leaf=3, n_jobs=1, random_state=seed
+    ),
+    "mlp": lambda seed: MLPClassifier(random_state=seed),
+}
+"""Models the attacker can train on public records, by name."""
+
+
+@dataclass(frozen=True)
+class Membership(Attack):
+    """The value with which a victim's record looks most like a training record.
+
+    Yeom et al. (CSF 2018, section 5.1) turn any membership adversary into one for attributes: ask
+    it about the record completed with every value. Two membership signals:
+
+    - ``threshold``: a record is a member if its loss is at most a threshold (Yeom et al., section
+      3; they use the mean training loss, which the attacker does not know: here it is the mean
+      loss of public records). Among the values so accepted the likeliest by the prior is
+      answered; if none or all are, the prior decides alone.
+    - ``calibrated``: ``logit p(y | x_v)`` of the target minus that of a reference model the
+      attacker trains on public records: the likelihood of membership calibrated by the
+      record's difficulty (Watson et al., ICLR 2022, section 4; the logit is that of Carlini et al.,
+      S&P 2022, section 4). The score is ``prior(v) * exp`` of it. A value that suits the
+      label anyway gains nothing; one that the target alone is sure of does.
+
+    The prior is the marginal of public records (``threshold``), none (``calibrated``), or
+    with ``impute`` the imputer.
+
+    Attributes:
+        access: ``scores``.
+        signal: ``threshold`` or ``calibrated``.
+        impute: take the imputer's probabilities for the prior.
+        reference: of ``calibrated``: ``logistic``, ``forest`` or ``mlp``.
+        most: most public records the reference is trained on; None: all.
+    """
+
+    access: Access = "scores"
+    signal: Literal["threshold", "calibrated"] = "calibrated"
+    impute: bool = False
+    reference: Literal["logistic", "forest", "mlp"] = "logistic"
+    most: int | None = 5000
+
+    goal = "attribute"
+    modalities = frozenset({"table"})
+    accesses = ("scores",)
+    knowledge = frozenset({"K2", "K3", "K5"})
+    paper = (
+        "Yeom et al., CSF 2018, section 5.1; Watson et al., ICLR 2022, section 4; "
+        "Carlini et al., S&P 2022, section 4"
+    )
+
+    def __post_init__(self) -> None:
+        require(
+            self.access in self.accesses,
+            f"membership: access is '{self.access}'; allowed: scores.",
+        )
+        require(
+            self.signal in ("threshold", "calibrated"),
+            f"membership: signal is '{self.signal}'; allowed: threshold, calibrated.",
+        )
+        require(
+            self.reference in REFERENCES,
+            f"membership: reference is '{self.reference}'; allowed: {', '.join(REFERENCES)}.",
+        )
+        require(
+            self.most is None or self.most >= 2,
+            f"membership: most is {self.most}; allowed: 2 or more public records, or null.",
+        )
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
+        _, partial = attacked(knowledge)
+        prior = imputed(knowledge) if self.impute else value_prior(knowledge)
+        answers = ask_scores(exposure, knowledge)
+        if self.signal == "threshold":
+            limit = float(public_errors(exposure, knowledge).mean())
+            member = log_loss(answers, partial.y) <= limit
+            kept = torch.where(member.any(1, keepdim=True), member.double(), 1.0)
+            # Those that are not accepted keep an order among themselves, below all others.
+            values = (kept + 1e-6) * prior
+            info = {"threshold": limit, "accepted": float(member.double().mean())}
+        else:
+            gain = _logit(likelihood(answers, partial.y)) - self._reference(knowledge, seed)
+            values = torch.softmax(gain + (prior.log() if self.impute else 0.0), 1)
+            info = {"mean_gain": float(gain.mean())}
+        return Reconstruction(break_ties(values / values.sum(1, keepdim=True), seed), info)
+
+    def _reference(self, knowledge: Knowledge, seed: int) -> Tensor:
+        """Logit of the true label by the reference, float64 ``[n, n_values]``; costs no query."""
+        _, partial = attacked(knowledge)
+        public, n_classes = knowledge.public, knowledge.card.n_classes
+        rows = some(len(public), self.most, derive(seed, membership="rows"))
+        public = public.take(rows.to(public.x.device))
+        present = public.y.unique().cpu()
+        if len(present) < 2:
+            return torch.zeros(len(partial), len(value_prior(knowledge)), dtype=torch.float64)
+        model = REFERENCES[self.reference](derive(seed, membership="reference") % 2**32)
+        with warnings.catch_warnings():
+            # A reference that has not quite converged is still one.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(public.x.cpu().numpy(), public.y.cpu().numpy())
+
+        def sure(x: Tensor) -> Tensor:
+            p = torch.zeros(len(x), n_classes, dtype=torch.float64)
+            p[:, present] = torch.from_numpy(model.predict_proba(x.cpu().numpy())).double()
+            return p.to(x.device)
+
+        return _logit(ask_each(sure, knowledge).gather(
+            2, partial.y.view(-1, 1, 1).expand(-1, len(value_prior(knowledge)), 1)
+        ).squeeze(2))  # fmt: skip
+
+
+def _logit(p: Tensor) -> Tensor:
+    return torch.logit(p.clamp(SURE, 1.0 - SURE))

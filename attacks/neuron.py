@@ -1,0 +1,141 @@
+"""White-box attribute inference from neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from sklearn.preprocessing import QuantileTransformer
+from torch import Tensor, nn
+
+from attacks.candidates import attacked, break_ties, imputed
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
+
+ROWS = 16384
+"""Records a forward pass takes at once: all their activations are held."""
+
+
+@dataclass(frozen=True)
+class Neuron(Attack):
+    """WB and WB.IP: read the value off the neurons that go with it on auxiliary records.
+
+    Jayaraman and Evans (CCS 2022, section 4.2), in the form of their published code. For every
+    candidate value ``v``: set it in all records; over the public ones, correlate the output of
+    every neuron (hidden layers and logits) with whether the record's true value is ``v``; take the
+    ``neurons`` with the highest correlation; map each to [0, 1] by its quantile among the public
+    records; their mean, weighted by the correlations, is the score of ``v``. WB.IP multiplies it
+    with the imputer's probability of ``v``.
+
+    A neuron without a positive correlation gets no weight; the paper leaves open what happens when
+    there are fewer than ``neurons`` others. The same value is set in all records when the neurons
+    are chosen, and the true label is not used: the attack reads what the network has learned of
+    the population from the known attributes, not what it remembers of a member, which is why
+    the paper calls its risk distribution inference (section 7).
+
+    Attributes:
+        access: ``weights``.
+        neurons: most of them in the score, k; 1, 10 and 100 in the paper.
+        impute: multiply with the imputer (WB.IP).
+    """
+
+    access: Access = "weights"
+    neurons: int = 10
+    impute: bool = True
+
+    goal = "attribute"
+    modalities = frozenset({"table"})
+    tasks = ("classification", "regression")
+    needs = frozenset({"blocks"})
+    accesses = ("weights",)
+    knowledge = frozenset({"K2", "K3"})
+    paper = "Jayaraman and Evans, CCS 2022, section 4.2 (WB, WB.IP)"
+
+    def __post_init__(self) -> None:
+        require(
+            self.access in self.accesses,
+            f"neuron: access is '{self.access}'; allowed: weights.",
+        )
+        require(self.neurons >= 1, f"neuron: neurons is {self.neurons}; allowed: 1 or more.")
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """Score ``[n, n_values]`` in [0, 1]; see the base class."""
+        sensitive, partial = attacked(knowledge)
+        public = knowledge.public
+        require(public.s is not None, "neuron: the public records lack the sensitive attribute.")
+        assert public.s is not None
+        network = exposure.network()
+        values, strongest = [], []
+        with torch.no_grad(), _listening(network) as heard:
+            for v in range(len(sensitive.values)):
+                aux = _activations(network, heard, _set(sensitive, public.x, v))
+                weight = correlation(aux, public.s == v)
+                weight, chosen = weight.topk(min(self.neurons, len(weight)))
+                strongest.append(float(weight[0]))
+                chosen, weight = chosen[weight > 0], weight[weight > 0]
+                victims = _set(sensitive, partial.x, v)
+                if len(chosen) == 0:
+                    values.append(torch.full((len(victims),), 0.5, dtype=torch.float64))
+                    continue
+                said = _activations(network, heard, victims, chosen)
+                values.append(_quantiles(aux[:, chosen], said) @ (weight / weight.sum()).cpu())
+        scores = torch.stack(values, 1).to(partial.x.device)
+        if self.impute:
+            scores = scores * imputed(knowledge)
+        if sensitive.numeric:
+            scores = (scores + 1e-12) / (scores + 1e-12).sum(1, keepdim=True)
+        return Reconstruction(break_ties(scores, seed), {"strongest_correlation": strongest})
+
+
+def correlation(activations: Tensor, positive: Tensor) -> Tensor:
+    """Pearson's, of every column ``[n, k]`` with a truth ``[n]``: ``[k]``; 0 of a constant."""
+    a = activations.double() - activations.double().mean(0)
+    b = positive.double() - positive.double().mean()
+    scale = a.square().sum(0).sqrt() * b.square().sum().sqrt()
+    alive = a.abs().amax(0) > 1e-6 * activations.abs().amax(0)
+    return torch.where(alive & (scale > 0), (a * b.unsqueeze(1)).sum(0) / scale, 0.0)
+
+
+def _set(sensitive: Sensitive, x: Tensor, v: int) -> Tensor:
+    """``x`` with the value ``v`` in every record."""
+    out = x.clone()
+    out[:, sensitive.columns[0] : sensitive.columns[1]] = out.new_tensor(sensitive.codes[v])
+    return out
+
+
+@contextmanager
+def _listening(network: nn.Module) -> Iterator[list[Tensor]]:
+    """What every block says in a forward pass, added to a list the caller empties."""
+    heard: list[Tensor] = []
+    blocks = network.network.blocks
+    hooks = [
+        block.register_forward_hook(lambda _, __, out: heard.append(out.flatten(1)))
+        for block in blocks
+    ]
+    try:
+        yield heard
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _activations(
+    network: nn.Module, heard: list[Tensor], x: Tensor, chosen: Tensor | None = None
+) -> Tensor:
+    """Outputs of all neurons and the logits ``[n, k]``, or those at ``chosen``."""
+    parts = []
+    for part in x.split(ROWS):
+        heard.clear()
+        out = torch.cat([network(part), *heard], 1)
+        parts.append(out if chosen is None else out[:, chosen])
+    return torch.cat(parts)
+
+
+def _quantiles(aux: Tensor, x: Tensor) -> Tensor:
+    """Every column of ``x`` ``[n, k]`` as its quantile among ``aux`` ``[m, k]``, in [0, 1]."""
+    scale = QuantileTransformer(n_quantiles=min(1000, len(aux)), subsample=None)
+    scale.fit(aux.double().cpu().numpy())
+    return torch.from_numpy(scale.transform(x.double().cpu().numpy()))

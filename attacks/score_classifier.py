@@ -1,0 +1,101 @@
+"""Learned attribute inference from what a deployment answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.candidates import attacked, break_ties
+from attacks.learners import WINNERS, Learner, known_features, some
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
+from bench.contract.seeding import seed as derive
+
+
+@dataclass(frozen=True)
+class ScoreClassifier(Attack):
+    """Learn the attribute from the known ones and the target's answer, and apply it to the victims.
+
+    The black-box attribute inference of the Adversarial Robustness Toolbox, in the setting of Zhao
+    et al. (EuroS&P 2021, section 4): the attacker has seen what the target answered for the
+    victims' complete records (K6). An attack model is fitted on public records, from their known
+    attributes, true label and the answer they get to the attribute, and applied to the victims.
+    Theirs is a neural network; here the best of a forest, a linear model and boosted trees
+    by cross-validated AUC, the imputer's learners, so that imputation is this attack without the
+    answer. At ``labels`` the answer is the predicted class, as it is in the toolbox.
+
+    Attributes:
+        access: ``scores`` or ``labels`` (of classes).
+        folds: of the cross-validation.
+        trees: in the forest, and boosting rounds.
+        most: most public records it asks about and learns from; None: all.
+    """
+
+    access: Access = "scores"
+    folds: int = 3
+    trees: int = 100
+    most: int | None = 5000
+
+    goal = "attribute"
+    modalities = frozenset({"table"})
+    accesses = ("scores", "labels")
+    knowledge = frozenset({"K2", "K3", "K6"})
+    paper = (
+        "Nicolae et al., arXiv 1807.01069 (Adversarial Robustness Toolbox, black-box attribute "
+        "inference); Zhao et al., EuroS&P 2021, section 4"
+    )
+    adaptive_to = ("rounding", "top_k", "label_only", "score_noise")
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
+        """Labels exist for classes only."""
+        return ("classification", "regression") if self.access == "scores" else ("classification",)
+
+    def __post_init__(self) -> None:
+        require(
+            self.access in self.accesses,
+            f"score_classifier: access is '{self.access}'; allowed: scores, labels.",
+        )
+        require(self.folds >= 2, f"score_classifier: folds is {self.folds}; allowed: 2 or more.")
+        require(self.trees >= 1, f"score_classifier: trees is {self.trees}; allowed: 1 or more.")
+        require(
+            self.most is None or self.most >= 2,
+            f"score_classifier: most is {self.most}; allowed: 2 or more public records, or null.",
+        )
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """Probability ``[n, n_values]`` of every value; see the base class.
+
+        Raises:
+            UserError: the attacker was not told the answers for the victims.
+        """
+        sensitive, partial = attacked(knowledge)
+        card, public, observed = knowledge.card, knowledge.public, knowledge.observed
+        require(
+            observed is not None and public.s is not None,
+            "score_classifier: it needs the answers for the victims' complete records (K6) and "
+            "public records with the sensitive attribute.",
+        )
+        assert observed is not None
+        rows = some(len(public), self.most, derive(seed, score_classifier="rows"))
+        public = public.take(rows.to(public.x.device))
+        ask = exposure.scores if self.access == "scores" else exposure.labels
+
+        def features(known: Tensor, answer: Tensor) -> Tensor:
+            if self.access == "labels":
+                answer = torch.nn.functional.one_hot(answer, card.n_classes)
+            return torch.cat([known, torch.nan_to_num(answer.to(known))], 1)
+
+        learned = Learner(self.folds, self.trees).learn(
+            sensitive,
+            features(known_features(card, public), ask(public.x)),
+            public,
+            features(known_features(card, partial), observed),
+            derive(seed, score_classifier="models"),
+        )
+        return Reconstruction(
+            break_ties(learned.probabilities, seed), {"winner": WINNERS[learned.winner]}
+        )

@@ -1,0 +1,71 @@
+"""Attribute inference from the distribution of the target's loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from attacks.candidates import ask_scores, attacked, break_ties, value_prior
+from attacks.error_models import (
+    LEAST,
+    deviation,
+    log_gaussian,
+    log_loss,
+    public_errors,
+    residual,
+)
+from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+
+
+@dataclass(frozen=True)
+class Yeom(Attack):
+    """The value whose loss is likeliest: ``argmax_v prior(v) * f_A(error(x_v, y))``.
+
+    Yeom et al. (CSF 2018, section 4), the general attribute inference adversary, which holds a
+    guess ``f_A`` of the density of the target's error. As in their analysis ``f_A`` is a centred
+    Gaussian. The error of a predicted number is ``y - f(x_v)`` with the standard deviation of the
+    errors; that of a class is the log loss, whose scale is the mean loss, as Jayaraman and Evans
+    (CCS 2022, section 3) apply the attack to classifiers.
+
+    This is the variant that knows the error's distribution from the population: it is estimated by
+    asking about the public records. Set ``scale`` for the variant that knows the error on the
+    training records, which the paper takes as published with the model; it is smaller, and the
+    attack stronger on members. (The adversary of section 5, which asks a membership oracle, is
+    :class:`attacks.membership.Membership`.)
+
+    Attributes:
+        access: ``scores``.
+        scale: of the error; None: as on the public records.
+    """
+
+    access: Access = "scores"
+    scale: float | None = None
+
+    goal = "attribute"
+    modalities = frozenset({"table"})
+    tasks = ("classification", "regression")
+    accesses = ("scores",)
+    knowledge = frozenset({"K2", "K3"})
+    paper = "Yeom et al., CSF 2018, section 4 (general adversary)"
+
+    def __post_init__(self) -> None:
+        require(self.access in self.accesses, f"yeom: access is '{self.access}'; allowed: scores.")
+        require(
+            self.scale is None or self.scale > 0,
+            f"yeom: scale is {self.scale}; allowed: above 0, or null for that of public records.",
+        )
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
+        _, partial = attacked(knowledge)
+        number, scale = knowledge.task == "regression", self.scale
+        if scale is None:
+            errors = public_errors(exposure, knowledge)
+            scale = deviation(errors) if number else max(float(errors.mean()), LEAST)
+        answers = ask_scores(exposure, knowledge)
+        error = (residual if number else log_loss)(answers, partial.y)
+        posterior = torch.softmax(value_prior(knowledge).log() + log_gaussian(error, scale), 1)
+        return Reconstruction(break_ties(posterior, seed), {"scale": scale})
