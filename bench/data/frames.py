@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,7 +71,44 @@ def numbers(name: str, frame: pd.DataFrame, columns: Collection[str]) -> pd.Data
     return frame
 
 
+def recode(
+    name: str, frame: pd.DataFrame, column: str, names: Mapping[str, str]
+) -> tuple[pd.DataFrame, tuple[str, ...], Ints]:
+    """A category with its codes replaced.
+
+    Args:
+        name: the data set, for the error message.
+        frame: the table; it is not changed.
+        column: its category.
+        names: code to what it becomes.
+
+    Returns:
+        The table with the new values, those values in order, and each record's, int64 ``[n]``.
+
+    Raises:
+        UserError: a gap or an unknown code.
+    """
+    unknown = sorted(map(str, set(frame[column]) - set(names)))
+    require(
+        not unknown,
+        f"Data set '{name}', column '{column}' holds {unknown[:5]}; allowed: {sorted(names)}. The "
+        "file is corrupt or another version.",
+    )
+    values = tuple(dict.fromkeys(names.values()))
+    told = frame[column].map(names)
+    codes = told.map({value: code for code, value in enumerate(values)})
+    return frame.assign(**{column: told}), values, codes.to_numpy(np.int64, copy=True)
+
+
 # ---------------------------------------------------------------- splitting
+def check_records(name: str, records: int | None) -> None:
+    """Refuse a number of records that leaves splits too small to say anything."""
+    require(
+        records is None or records >= 100,
+        f"dataset.{name}.records is {records}; allowed: at least 100, or null for all.",
+    )
+
+
 def draw(strata: Ints, records: int | None, seed: int) -> Ints:
     """Rows of ``records`` records with equal shares of every stratum, in the table's order."""
     rows = np.arange(len(strata))

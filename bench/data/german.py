@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from bench.contract import Card, Dataset, Goal, Modality, Splits, nearest, require
-from bench.data import common, tables
+from bench.data import common, frames, tables
 
 SHA256 = "ec12a88b9fc14d74ba646ea0410cf7ff4533bec2eb61652f8ad76796bbfec017"
 SOURCE = (
@@ -121,14 +121,7 @@ class German(Dataset):
         n_rows = len(frame)
 
         column, names = SENSITIVE[self.sensitive]
-        values = tuple(dict.fromkeys(names.values()))
-        require(
-            set(frame[column]) <= set(names),
-            f"Data set 'german', column '{column}' holds "
-            f"{sorted(map(str, set(frame[column]) - set(names)))}; allowed: {sorted(names)}. "
-            "The file is corrupt or another version.",
-        )
-        frame[column] = frame[column].map(names)
+        frame, values, _ = frames.recode("german", frame, column, names)
         # Two equal applicants could stand on both sides of a split.
         frame = frame.drop_duplicates([c for c in COLUMNS if c != "risk"])
         categories: dict[str, Any] = {**CATEGORIES, column: values}

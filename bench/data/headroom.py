@@ -35,11 +35,11 @@ def headroom(splits: Splits) -> dict[str, Any]:
         facts["sensitive_imputer_r2"] = imputer_r2(splits)
     else:
         facts["sensitive_imputer_auc"] = auc = imputer_auc(splits)
-        counts = torch.bincount(splits.train.s, minlength=len(sensitive.values)) / members
-        shares = dict(zip(sensitive.values, counts.double().tolist(), strict=True))
+        counts = torch.bincount(splits.train.s, minlength=len(sensitive.values)).double()
+        shares = dict(zip(sensitive.values, (counts / members).tolist(), strict=True))
         facts["sensitive_prevalence"] = shares
         if auc > MOST_KNOWN:
-            why.append(f"its AUC without the model is {auc:.2f}, above {MOST_KNOWN}")
+            why.append(f"its AUC without the model is {auc:.3f}, above {MOST_KNOWN}")
         why += [
             f"{share:.1%} of the members have '{value}', outside 5 % to 95 %"
             for value, share in shares.items()
