@@ -8,12 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.preprocessing import normalize
 from torch import Tensor
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, require
+from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, Task, require
 from bench.data import common
+from bench.data.segments import segment, segment_names
 
 SHA256 = "ff1be892fd6b9b57d1a7bc50de067798963dda607619645988b21789bf23ae3b"
 SOURCE = "https://github.com/stedy/Machine-Learning-with-R-datasets (groceries.csv)"
@@ -30,10 +29,8 @@ about 1 % of the baskets or fewer."""
 class Groceries(Dataset):
     """9,835 till receipts over 169 kinds of goods, as 0/1 vectors; class = purchase segment.
 
-    The receipts have no labels. As Shokri et al. 2017 made Purchase-100's classes, segments are
-    the clusters of a k-means, here fitted on the *public* split alone and on rows of unit length,
-    so that what is bought decides and not how much. Small baskets repeat in a real shop, members'
-    among the public ones too; such duplicates are counted, not dropped.
+    The receipts have no labels; :mod:`bench.data.segments` finds some. Small baskets repeat in a
+    real shop, members' among the public ones too; such duplicates are counted, not dropped.
 
     Attributes:
         segments: number of classes, 2 to 100.
@@ -55,6 +52,8 @@ class Groceries(Dataset):
     sector: ClassVar[str] = "retail"
     modality: ClassVar[Modality] = "basket"
     goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction",)
+    tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
+    terms: ClassVar[str] = "in the public domain, as stated at the source"
     utility_metric: ClassVar[str] = "accuracy"
     embedded: ClassVar[bool] = False
 
@@ -89,18 +88,19 @@ class Groceries(Dataset):
 
         strata = np.zeros(len(x), dtype=np.int64)
         rows = common.stratified("groceries", strata, self.train, self.public, seed)
-        y = self._segment(x, rows[2], seed)
+        y = segment("groceries", x, rows[2], self.segments, seed)
         card = Card(
             name="groceries",
             sector=self.sector,
             modality=self.modality,
             shape=(len(items),),
-            class_names=tuple(f"segment {i + 1}" for i in range(self.segments)),
+            class_names=segment_names(self.segments),
             privacy_unit="record",
             source=f"Groceries of R's arules, Hahsler, Hornik, Reutterer 2006; {SOURCE}",
-            terms="in the public domain, as stated at the source",
+            terms=self.terms,
             publishable=False,
             columns=items,
+            tasks=self.tasks,
             sensitive_items=tuple(i for i, item in enumerate(items) if item in SENSITIVE),
         )
         return common.finish(
@@ -114,18 +114,6 @@ class Groceries(Dataset):
             n_receipts=n_rows,
             mean_basket=float(x.sum(1).mean()),
         )
-
-    def _segment(self, x: Tensor, public: common.Ints, seed: int) -> Tensor:
-        """The nearest cluster of each receipt, int64 ``[n]``."""
-        unit = normalize(x.numpy())
-        distinct = len(np.unique(unit[public], axis=0))
-        require(
-            distinct >= self.segments,
-            f"Data set 'groceries' has {distinct} different public receipts, too few for "
-            f"segments={self.segments}; lower dataset.groceries.segments or min_size.",
-        )
-        clusters = KMeans(self.segments, n_init=4, random_state=seed).fit(unit[public])
-        return torch.as_tensor(clusters.predict(unit).astype(np.int64))
 
 
 def _read(path: Path) -> tuple[Tensor, tuple[str, ...]]:

@@ -1,0 +1,217 @@
+"""Data sets that can be fetched: their addresses, their hashes, and a download that is all or
+nothing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pooch
+
+from bench.contract import UserError, require
+from bench.data import german, groceries, lock, movielens, shokri
+
+MIRROR = "INVBENCH_DATA_MIRROR"
+"""Environment variable: fetch ``$INVBENCH_DATA_MIRROR/FILE`` instead of the published addresses;
+the hashes stay."""
+TIMEOUT_S = 30.0
+_RAW = "https://github.com/{}/raw/master/{}"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that can be fetched.
+
+    Attributes:
+        file: path below the data root.
+        url: where it is published.
+        digest: what it must hash to: ``sha256:...``, or ``md5:...`` where the publisher gives that
+            only; None: no hash is published, the first fetch is trusted and noted beside the file.
+    """
+
+    file: str
+    url: str
+    digest: str | None
+
+    @property
+    def address(self) -> str:
+        """The published address, or the one below ``MIRROR``."""
+        mirror = os.environ.get(MIRROR)
+        return f"{mirror.rstrip('/')}/{self.file}" if mirror else self.url
+
+
+REGISTRY: Mapping[str, tuple[Remote, ...]] = {
+    "breastmnist": (
+        Remote(
+            "medmnist/breastmnist.npz",
+            "https://zenodo.org/records/10519652/files/breastmnist.npz",
+            "md5:750601b1f35ba3300ea97c75c52ff8f6",
+        ),
+    ),
+    "german": (
+        Remote(
+            "german/german.csv",
+            "https://raw.githubusercontent.com/jbrownlee/Datasets/master/german.csv",
+            f"sha256:{german.SHA256}",
+        ),
+    ),
+    "groceries": (
+        Remote(
+            "groceries/groceries.csv",
+            "https://raw.githubusercontent.com/stedy/Machine-Learning-with-R-datasets/master/"
+            "groceries.csv",
+            f"sha256:{groceries.SHA256}",
+        ),
+    ),
+    "location30": (
+        Remote(
+            shokri.Location30.file,
+            _RAW.format("privacytrustlab/datasets", "dataset_location.tgz"),
+            f"sha256:{shokri.LOCATION30_SHA256}",
+        ),
+    ),
+    "movielens": (
+        Remote(movielens.MovieLens.file, movielens.SOURCE, f"sha256:{movielens.SHA256}"),
+    ),
+    "purchase100": (
+        Remote(
+            shokri.Purchase100.file,
+            _RAW.format("privacytrustlab/datasets", "dataset_purchase.tgz"),
+            None,
+        ),
+    ),
+    "texas100": (
+        Remote(
+            shokri.Texas100.file,
+            _RAW.format("privacytrustlab/datasets", "dataset_texas.tgz"),
+            None,
+        ),
+    ),
+}
+"""Dataset option to its files. More archives are public that ask for a form or must be unpacked;
+their loaders say where."""
+
+
+class Progress(Protocol):
+    """What pooch tells about a download (a subset of tqdm's interface)."""
+
+    total: int
+
+    def update(self, n: int) -> Any:
+        """``n`` more bytes have come."""
+
+    def reset(self) -> Any:
+        """Count from 0 again."""
+
+    def close(self) -> Any:
+        """The download is over."""
+
+
+def fetch(
+    name: str, remote: Remote, data_root: Path, progress: Progress | None = None
+) -> tuple[bool, str]:
+    """Download a file, unless it is there already.
+
+    The file gets its name only when it is whole and its hash is right; whatever goes wrong before
+    leaves nothing.
+
+    Args:
+        name: the data set, for messages.
+        remote: the file.
+        data_root: folder of data sets; made if it is missing.
+        progress: told how far the download is.
+
+    Returns:
+        Whether it was downloaded, and one sentence.
+
+    Raises:
+        UserError: no connection, an HTTP error, a download cut off, another hash than expected, or
+            another file of that name.
+    """
+    path = data_root / remote.file
+    expected = remote.digest or _digest_of(lock.noted(path))
+    if path.exists():
+        _compare(name, path, expected, "move it away to fetch the published one")
+        return False, f"'{path}' is there{', hash as expected' if expected else ''}."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            part = Path(folder) / path.name
+            _download(name, remote, part, progress)
+            _compare(
+                name, part, expected, f"nothing is kept of what {remote.address} serves now",
+            )  # fmt: skip
+            sha256 = pooch.file_hash(str(part), alg="sha256")
+            if expected is None:
+                _require_whole(name, part, remote)
+                lock.note(path, sha256)
+            part.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"Data set '{name}': '{path}' cannot be written ({error.strerror}); nothing is kept. "
+            "Make room or name another folder with data_root=FOLDER."
+        ) from error
+    how = (
+        "as expected"
+        if expected
+        else f"trusted on first use (none is published) and noted in '{lock.lock_of(path).name}'"
+    )
+    return True, f"'{path}' fetched from {remote.address}, sha256 {sha256}, {how}."
+
+
+def _digest_of(sha256: str | None) -> str | None:
+    return None if sha256 is None else f"sha256:{sha256}"
+
+
+def _compare(name: str, path: Path, expected: str | None, advice: str) -> None:
+    if expected is None:
+        return
+    kind, _, value = expected.partition(":")
+    found = pooch.file_hash(str(path), alg=kind)
+    require(
+        found == value,
+        f"Data set '{name}': '{path.name}' has {kind} {found}, expected {value}; {advice}.",
+    )
+
+
+def _download(name: str, remote: Remote, part: Path, progress: Progress | None) -> None:
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(progressbar=progress or False, timeout=TIMEOUT_S)
+    try:
+        pooch.retrieve(
+            remote.address, None, fname=part.name, path=part.parent, downloader=downloader
+        )
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk, not the network
+            raise
+        answer = getattr(error, "response", None)
+        why = (
+            f"the server answers {answer.status_code} {answer.reason}; if the address has changed, "
+            f"get the file from its source, keep it as '{remote.file}'"
+            if answer is not None
+            else f"the connection failed or broke off ({type(error).__name__}); check the network "
+            "and run the command again"
+        )
+        raise UserError(
+            f"Data set '{name}': {remote.address} cannot be fetched: {why}. Nothing is kept."
+        ) from error
+
+
+def _require_whole(name: str, part: Path, remote: Remote) -> None:
+    """Without a hash to compare with, at least refuse a page or half an archive."""
+    try:
+        with gzip.open(part) as file:
+            while file.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"Data set '{name}': what {remote.address} serves is no whole .tgz archive ({error}); "
+            "nothing is kept. Run the command again."
+        ) from error
