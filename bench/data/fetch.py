@@ -22,7 +22,12 @@ MIRROR = "INVBENCH_DATA_MIRROR"
 """Environment variable: fetch ``$INVBENCH_DATA_MIRROR/FILE`` instead of the published addresses;
 the hashes stay."""
 TIMEOUT_S = 30.0
+_UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
 _RAW = "https://github.com/{}/raw/master/{}"
+_MEHNAZ = (
+    "https://raw.githubusercontent.com/smehnaz/Black-box-Model-Inversion-Attribute-Inference/"
+    "c403d3c2e42d7570fa842f66daeff2a4782eeb6b/data"
+)
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,16 @@ class Remote:
     Attributes:
         file: path below the data root.
         url: where it is published.
-        digest: what it must hash to: ``sha256:...``, or ``md5:...`` where the publisher gives that
-            only; None: no hash is published, the first fetch is trusted and noted beside the file.
+        digest: what the file must hash to: ``sha256:...``, or ``md5:...`` where the publisher
+            gives that only; None: no hash is published, the first fetch is trusted and noted
+            beside the file.
+        skip: leading lines that are no data and are left out.
     """
 
     file: str
     url: str
     digest: str | None
+    skip: int = 0
 
     @property
     def address(self) -> str:
@@ -47,12 +55,43 @@ class Remote:
         return f"{mirror.rstrip('/')}/{self.file}" if mirror else self.url
 
 
+def _mehnaz(**digests: str) -> tuple[Remote, ...]:
+    return tuple(
+        Remote(f"mehnaz_attr_inference/{name}.csv", f"{_MEHNAZ}/{name}.csv", f"sha256:{digest}")
+        for name, digest in digests.items()
+    )
+
+
 REGISTRY: Mapping[str, tuple[Remote, ...]] = {
+    "adult": (
+        Remote(
+            "adult/adult.data",
+            f"{_UCI}/adult/adult.data",
+            "sha256:5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
+        ),
+        Remote(
+            "adult/adult-test.csv",
+            f"{_UCI}/adult/adult.test",
+            "sha256:72567b94f5c1a6f8501377dd80f93892c3848ff071cf91ba47e00b0785a28074",
+            skip=1,
+        ),
+    ),
+    "adult_mehnaz": _mehnaz(
+        Adult_35222="b5349f41ebe480f5273661d5ea36fc596c0654747a3406dffc3e3d1c025b6a2b",
+        Adult_10000="26763cde1cb4e23fe51725019c74a9dcb0cd92632cfade254e8f7d2c43ae15e0",
+    ),
     "breastmnist": (
         Remote(
             "medmnist/breastmnist.npz",
             "https://zenodo.org/records/10519652/files/breastmnist.npz",
             "md5:750601b1f35ba3300ea97c75c52ff8f6",
+        ),
+    ),
+    "diabetes130": (
+        Remote(
+            "diabetes130/dataset_diabetes.zip",
+            f"{_UCI}/00296/dataset_diabetes.zip",
+            "sha256:2cc570fc34b09ba1169d94b68c27ce3802dce7dc4ab6082bed833a6c195507a5",
         ),
     ),
     "german": (
@@ -70,6 +109,10 @@ REGISTRY: Mapping[str, tuple[Remote, ...]] = {
             f"sha256:{groceries.SHA256}",
         ),
     ),
+    "gss": _mehnaz(
+        GSS_15235="49b1f7755cd9c072645809c239865e9dc4b42a811950e214f43587a3e5e526ef",
+        GSS_5079="857d1d93e6c55f21bab34a27bf359921421a590e656a18d2e6b7ebc1e25ad90a",
+    ),
     "location30": (
         Remote(
             shokri.Location30.file,
@@ -86,6 +129,10 @@ REGISTRY: Mapping[str, tuple[Remote, ...]] = {
             _RAW.format("privacytrustlab/datasets", "dataset_purchase.tgz"),
             None,
         ),
+    ),
+    "steak": _mehnaz(
+        fte_full="1e3900a0310f41410c9c56d5b2b4390cefd8cd5df9dc8e5073bf351765f5cf03",
+        fte_322="9b3d27a8d953e88397ebfd6ef19b9e61e2d509094c70f35505f6a20b42c4afd5",
     ),
     "texas100": (
         Remote(
@@ -145,6 +192,9 @@ def fetch(
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             part = Path(folder) / path.name
             _download(name, remote, part, progress)
+            if remote.skip:
+                lines = part.read_bytes().splitlines(keepends=True)
+                part.write_bytes(b"".join(lines[remote.skip :]))
             _compare(
                 name, part, expected, f"nothing is kept of what {remote.address} serves now",
             )  # fmt: skip
@@ -208,6 +258,8 @@ def _require_whole(name: str, part: Path, remote: Remote) -> None:
     """Without a hash to compare with, at least refuse a page or half an archive."""
     try:
         with gzip.open(part) as file:
+            if not file.read(1):
+                raise EOFError("it is empty")
             while file.read(1 << 20):
                 pass
     except (OSError, EOFError, zlib.error) as error:
