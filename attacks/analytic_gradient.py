@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attacks.federated import Federated, Observed
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract.columns import Layout
 from bench.contract.exposure import Access
 
 _KEEPS_THE_INPUT = (nn.Flatten, nn.Dropout, nn.Identity)
@@ -28,7 +30,7 @@ class AnalyticGradient(Federated, Attack):
     local steps change nothing. More records: ``dW_j / db_j`` is a mixture, and a record itself
     where the neuron answers to one record only (ReLU; Boenisch et al., EuroS&P 2023, section 4).
     Candidates that neurons agree on come first, then those with the largest bias gradient whose
-    ratio is an image.
+    ratio is a legal record: an image, or a row of a table.
 
     There is nothing to read where the first layer is a convolution, is fixed, or has no bias: the
     attack says so and returns the public mean.
@@ -42,7 +44,8 @@ class AnalyticGradient(Federated, Attack):
     rounds: int = 1
 
     goal = "gradient_reconstruction"
-    modalities = frozenset({"image"})
+    modalities = frozenset({"image", "table"})
+    needs = frozenset({"descent"})
     accesses = ("gradients",)
     knowledge = frozenset({"K2", "K4"})
     paper = "Geiping, Bauermeister, Droge, Moeller, NeurIPS 2020, proposition 3.1"
@@ -60,22 +63,28 @@ class AnalyticGradient(Federated, Attack):
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
-        """One image per victim ``[n, *shape]`` in [0, 1], client by client.
+        """One record per victim ``[n, *shape]``, client by client: images in [0, 1], valid rows.
 
         ``info``: ``stop_reason`` is ``solved`` or why there is nothing to solve, ``layer`` the
         parameter read, ``failed`` the records that are the public mean.
         """
         observed = Observed.of(exposure, knowledge, device, self.rounds)
+        table = knowledge.card.modality == "table"
+        layout = Layout.of(knowledge.card, observed.public) if table else None
         labels = observed.labels().flatten()
         layer, reason = _first_layer(observed)
         count = observed.federation.clients, observed.federation.batch_size
         if not layer:
             x = observed.public.mean(0).expand(*count, *observed.shape)
-            records, _ = observed.records(x)
+            records, _ = observed.records(x, layout)
             return Reconstruction(records, {"stop_reason": reason, "failed": len(records)}, labels)
         weight, bias = observed.update[f"{layer}.weight"], observed.update[f"{layer}.bias"]
-        flat = _one(weight, bias).unsqueeze(1) if count[1] == 1 else _many(weight, bias, count[1])
-        records, failed = observed.records(flat.view(*count, *observed.shape))
+        if count[1] == 1:
+            popular = observed.public.mean(0) if table else None
+            flat = _one(weight, bias, popular).unsqueeze(1)
+        else:
+            flat = _many(weight, bias, count[1], layout)
+        records, failed = observed.records(flat.view(*count, *observed.shape), layout)
         return Reconstruction(
             records, {"stop_reason": "solved", "layer": layer, "failed": failed}, labels
         )
@@ -95,12 +104,14 @@ def _first_layer(observed: Observed) -> tuple[str, str]:
     return "", "the network has no layer"
 
 
-def _one(weight: Tensor, bias: Tensor) -> Tensor:
+def _one(weight: Tensor, bias: Tensor, popular: Tensor | None) -> Tensor:
     """``x`` ``[clients, d]`` from ``dW`` ``[clients, j, d]`` and ``db`` ``[clients, j]``.
 
     A pruned coordinate is left out of its pixel's fit. A pixel of which nothing survived has
     products below the smallest that did: it lies between 0 and that over the largest ``db_j``, and
-    is taken in the middle. Without pruning a column of zeros is a pixel of 0.
+    is taken in the middle. Without pruning a column of zeros is a pixel of 0. In a table whose
+    public mean is ``popular``, a column of which nothing survived is 0 as well, and the largest of
+    a category's columns if none of them did and it is the most frequent.
     """
     survived = (weight != 0).to(weight.dtype)
     above = torch.einsum("cj,cjd->cd", bias, weight)
@@ -108,19 +119,37 @@ def _one(weight: Tensor, bias: Tensor) -> Tensor:
     least = torch.where(weight != 0, weight.abs(), torch.inf).flatten(1).amin(1)
     partly = (weight == 0) & (bias != 0).unsqueeze(2) & (below > 0).unsqueeze(1)
     bound = least / bias.abs().amax(1) * partly.flatten(1).any(1)
-    silent = (bias == 0).all(1) | torch.isinf(least)
-    x = torch.where(below > 0, above / below, bound.unsqueeze(1) / 2)
+    broken = ~(torch.isfinite(weight).flatten(1).all(1) & torch.isfinite(bias).all(1))
+    silent = (bias == 0).all(1) | torch.isinf(least) | broken
+    unknown = bound.unsqueeze(1) / 2 if popular is None else 1e-6 * popular
+    x = torch.where(below > 0, above / below, unknown)
     return torch.where(silent.unsqueeze(1), torch.nan, x)
 
 
-def _many(weight: Tensor, bias: Tensor, batch: int) -> Tensor:
-    """``[clients, batch, d]``: per neuron ratios, those that agree or look like images first."""
+def _legal(ratio: Tensor, layout: Layout | None) -> Tensor:
+    """Share ``[rows]`` of the values of ``ratio`` ``[rows, d]`` that a record could have.
+
+    A pixel lies in [0, 1]; a category has a 1 and otherwise 0; a number is at most a public range
+    outside of the public range.
+    """
+    if layout is None:
+        return ((ratio > -0.05) & (ratio < 1.05)).float().mean(1)
+    valid = (ratio - layout.project(ratio)).abs() < 0.05
+    groups = F.pad(valid, (0, 1), value=True)[:, layout.index].all(-1)
+    span = layout.high - layout.low
+    numbers = ratio[:, layout.numbers]
+    inside = (numbers > layout.low - span - 0.05) & (numbers < layout.high + span + 0.05)
+    return torch.cat([groups, valid[:, layout.flags], inside], 1).float().mean(1)
+
+
+def _many(weight: Tensor, bias: Tensor, batch: int, layout: Layout | None) -> Tensor:
+    """``[clients, batch, d]``: per neuron ratios, those that agree or look legal first."""
     found = []
     for dw, db in zip(weight, bias, strict=True):
         order = db.abs().argsort(descending=True)[:_MOST]
         order = order[db[order] != 0]
         ratio = dw[order] / db[order].unsqueeze(1)
-        inside = ((ratio > -0.05) & (ratio < 1.05)).float().mean(1)
+        inside = _legal(ratio, layout)
         apart = torch.cdist(ratio, ratio) / ratio.shape[1] ** 0.5
         agreed = (apart < _SAME).sum(1)
         # A lone neuron has only itself: an exact image is more credible than a mixture that is not.

@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from bench.contract import Exposure, Federation, Knowledge, require
+from bench.contract.columns import Layout
 
 _NUMBERS = 2**25
 """Most numbers of dummy gradients held at once: 128 MiB a copy, and backward keeps a few."""
@@ -164,16 +165,19 @@ class Observed:
             left = left - F.one_hot(found[-1], self.n_classes)
         return torch.stack(found, 1).sort(1).values
 
-    def records(self, x: Tensor) -> tuple[Tensor, int]:
-        """Records ``[n, *shape]`` in [0, 1] of ``[clients, batch_size, *shape]``.
+    def records(self, x: Tensor, layout: Layout | None = None) -> tuple[Tensor, int]:
+        """Records ``[n, *shape]`` of ``[clients, batch_size, *shape]``.
 
-        A failed row keeps its place: it is the public mean. Also returns how many failed.
+        Pictures are clipped to [0, 1]; rows of a table, whose ``layout`` is given, become the
+        nearest valid ones. A failed row keeps its place: it is the public mean. Also returns how
+        many failed.
         """
         x = x.reshape(-1, *self.shape)
         failed = ~torch.isfinite(x).flatten(1).all(1)
         mean = self.public.mean(0)
         keep = ~failed.view(-1, *[1] * len(self.shape))
-        return torch.where(keep, x, mean).clamp(0.0, 1.0), int(failed.sum())
+        x = torch.where(keep, x, mean)
+        return x.clamp(0.0, 1.0) if layout is None else layout.project(x), int(failed.sum())
 
 
 def _rows(tensors: Mapping[str, Tensor]) -> Tensor:

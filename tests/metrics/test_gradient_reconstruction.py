@@ -9,6 +9,7 @@ import torch
 
 from bench.contract import (
     Card,
+    Column,
     DivergedError,
     Federation,
     Reconstruction,
@@ -110,3 +111,57 @@ def test_what_is_refused() -> None:
         score(Reconstruction(x * torch.nan), truth())
     with pytest.raises(UserError, match="needs victims"):
         score(Reconstruction(x), dataclasses.replace(truth(), federation=None))
+
+
+# ---------------------------------------------------------------- tables
+def table(batch: int = 1) -> Truth:
+    known = table_truth(Federation(batch, records=8))
+    assert known.victims is not None
+    return known
+
+
+def table_truth(federation: Federation) -> Truth:
+    fields = (
+        Column("c", "category", (0, 3), ("x", "y", "z")),
+        Column("n", "number", (3, 4)),
+        Column("m", "number", (4, 5)),
+    )
+    card = Card("t", "credit", "table", (5,), ("a", "b"), "record", "s", "t", True, fields=fields)
+    g = generator(0)
+    codes = torch.nn.functional.one_hot(torch.randint(3, (60,), generator=g), 3).float()
+    x = torch.cat([codes, 3 * torch.randn(60, 2, generator=g)], 1)
+    full = Split(x, torch.arange(60) % 2, torch.arange(60))
+    parts = [full.take(torch.arange(i, i + 20)) for i in (0, 20, 40)]
+    victims = Victims(full.take(torch.arange(16, 24)), torch.arange(8) < 4)
+    return Truth(Splits(card, *parts), victims, None, {}, federation)
+
+
+def test_columns_of_a_table_are_counted() -> None:
+    known = table()
+    assert known.victims is not None
+    x = known.victims.records.x
+    scale = known.splits.public.x[:, 3].std(correction=0)
+    guess = x.clone()
+    guess[:, 3] += 0.31 * scale  # within the tolerance
+    guess[:, 4] += 10.0  # far off
+    guess[:4, :3] = guess[:4, :3].roll(1, 1)  # members: the wrong category
+    found = score(Reconstruction(guess), known)
+    assert (found.metric, found.ceiling) == ("columns_recovered", 1.0)
+    assert found.members == pytest.approx(1 / 3) and found.nonmembers == pytest.approx(2 / 3)
+    assert found.extra["categorical"] == pytest.approx(0.5)
+    assert found.extra["numeric"] == pytest.approx(0.5) and found.extra["exact"] == 0.0
+    guess[:, 3] += 0.02 * scale
+    assert score(Reconstruction(guess), known).extra["numeric"] == 0.0
+
+
+def test_a_batch_of_rows_is_matched_within_its_client() -> None:
+    known = table(batch=4)
+    assert known.victims is not None
+    x, y = known.victims.records.x, known.victims.records.y
+    within = torch.tensor([2, 0, 3, 1, 5, 4, 7, 6])
+    found = score(Reconstruction(x[within], labels=y[within]), known)
+    assert found.value == found.extra["exact"] == found.extra["label_matched"] == 1.0
+    swapped = torch.arange(8).roll(4)
+    assert score(Reconstruction(x[swapped]), known).value < 0.8
+    with pytest.raises(UserError, match="one record per victim"):
+        score(Reconstruction(x[:4]), known)
