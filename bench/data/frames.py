@@ -28,12 +28,13 @@ def read(name: str, source: Path | IO[bytes], **options: Any) -> pd.DataFrame:
         UserError: the file is no such table.
     """
     try:
-        return pd.read_csv(source, dtype=str, keep_default_na=False, **options)
+        frame: pd.DataFrame = pd.read_csv(source, dtype=str, keep_default_na=False, **options)
     except (ValueError, UnicodeDecodeError, OSError) as error:
         raise UserError(
             f"Data set '{name}': '{getattr(source, 'name', source)}' is no table that can be read "
             f"({error}); it must hold values separated by commas: get the file again."
         ) from error
+    return frame
 
 
 def require_columns(name: str, frame: pd.DataFrame, columns: Collection[str]) -> None:
@@ -97,7 +98,7 @@ def recode(
     values = tuple(dict.fromkeys(names.values()))
     told = frame[column].map(names)
     codes = told.map({value: code for code, value in enumerate(values)})
-    return frame.assign(**{column: told}), values, codes.to_numpy(np.int64, copy=True)
+    return frame.assign(**{column: told}), values, np.array(codes, np.int64)
 
 
 # ---------------------------------------------------------------- splitting

@@ -88,7 +88,8 @@ def encode(
         UserError: a gap, Inf or a value that is not documented, or a number without any public
             value.
     """
-    frame, facts = frame.copy(), {}
+    frame = frame.copy()
+    facts: dict[str, Any] = {}
     values: dict[str, tuple[str, ...]] = {}
     for column, documented in (categories or {}).items():
         may = gaps and column != sensitive
