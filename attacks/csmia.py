@@ -47,7 +47,8 @@ class CSMIA(Attack):
     ) -> Reconstruction:
         """Signed confidence ``[n, n_values]`` in [-1, 1]; see the base class."""
         _, partial = attacked(knowledge)
-        confidence, predicted = ask_scores(exposure, knowledge).double().max(2)
+        scores = torch.nan_to_num(ask_scores(exposure, knowledge).double())
+        confidence, predicted = scores.max(2)
         right = predicted == partial.y.unsqueeze(1)
         signed = torch.where(right, confidence, -confidence)
         # Below the resolution of a float32 answer: it decides between equal candidates only.

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from attacks.imputers import Imputer
 from attacks.learners import WINNERS, known_features, macro_auc
 from bench.contract import Split, UserError
-from tests.attacks.tables import table, table_card, told
+from bench.engine.config import compose_grid
+from tests.attacks.tables import grid_card, measured, table, table_card, told
 
 
 @pytest.mark.parametrize("n_values", [2, 4])
@@ -102,3 +105,70 @@ def test_values_too_rare_to_fold_still_give_an_answer() -> None:
 def test_wrong_options_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(UserError, match=next(iter(bad))):
         Imputer(**bad)
+
+
+@pytest.mark.parametrize("n_values", [3, 10])
+def test_a_number_is_imputed_over_its_grid(n_values: int) -> None:
+    card = grid_card(n_values)
+    public, victims = measured(card, 300, 0, signal=3.0), measured(card, 200, 1, signal=3.0)
+    out = Imputer(trees=30).fit(told(card, public, victims), 0, "cpu")
+    p = out["probabilities"]
+    assert torch.allclose(p.sum(1), torch.ones(200, dtype=p.dtype))
+    assert float(p.min()) > 0
+    assert card.sensitive is not None
+    grid = torch.tensor(card.sensitive.codes, dtype=torch.float64)[:, 0]
+    # Noise of 1 on three times the number: the posterior's mean is within a third or so of it.
+    error = ((p @ grid) - victims.x[:, 0]).square().mean().sqrt()
+    assert float(error) < 0.45
+    guess = p.argmax(1)
+    assert victims.s is not None
+    assert float((guess - victims.s).abs().double().mean()) < 0.15 * n_values
+    assert out["cv"].max() > 0.8
+
+
+def test_a_number_without_a_trace_is_left_at_its_spread() -> None:
+    card = grid_card(5)
+    knowledge = told(card, measured(card, 300, 0), measured(card, 50, 1))
+    victims = replace(knowledge.partial, y=torch.arange(50) % 2)  # type: ignore[type-var]
+    p = Imputer(trees=30).fit(replace(knowledge, partial=victims), 0, "cpu")["probabilities"]
+    assert float(p.mean(0).min()) > 0.05 and float(p.mean(0).max()) < 0.4
+
+
+def test_the_cells_of_a_grid_in_any_order() -> None:
+    card = grid_card(4)
+    assert card.sensitive is not None
+    order = [2, 0, 3, 1]
+    shuffled = replace(
+        card,
+        sensitive=replace(card.sensitive, codes=tuple(card.sensitive.codes[i] for i in order)),
+    )
+    public, victims = measured(card, 100, 0), measured(card, 20, 1)
+    a = Imputer(trees=10).fit(told(card, public, victims), 0, "cpu")["probabilities"]
+    assert public.s is not None
+    where = torch.tensor(order).argsort()
+    moved = replace(public, s=where[public.s])
+    b = Imputer(trees=10).fit(told(shuffled, moved, victims), 0, "cpu")["probabilities"]
+    assert torch.allclose(a[:, order], b)
+
+
+def test_the_outcome_of_a_regression_is_known() -> None:
+    card = grid_card(2, outcome=True)
+    public, victims = measured(card, 200, 0, noise=0.1), measured(card, 100, 1, noise=0.1)
+    assert known_features(card, victims).shape == (100, 3 + 1)
+    p = Imputer(trees=30).fit(told(card, public, victims), 0, "cpu")["probabilities"]
+    assert float((p.argmax(1) == victims.s).double().mean()) > 0.9
+
+
+def test_most_caps_what_is_learnt_from() -> None:
+    card = table_card()
+    knowledge = told(card, table(card, 200, 0), table(card, 20, 1))
+    capped = Imputer(most=50, trees=10).fit(knowledge, 5, "cpu")
+    few = Imputer(n_aux=50, trees=10).fit(knowledge, 5, "cpu")
+    assert torch.equal(capped["probabilities"], few["probabilities"])
+    count = capped["value_prior"] * 52
+    assert torch.allclose(count, count.round())
+
+
+def test_sizes_of_what_the_attacker_holds_can_be_swept() -> None:
+    rows = compose_grid(["attack=[imputation_sizes]"]).options["attack"]
+    assert [row.layers[0]["prior"]["n_aux"] for row in rows] == [50, 500, 5000]
