@@ -172,10 +172,11 @@ def _row(name: str, data: Any, data_root: Path | None) -> tuple[str, str, str, s
 
 def _size(name: str, data: Any, data_root: Path | None) -> str:
     """Bytes on disk of what the data set's options name."""
-    names = [getattr(data, key, None) for key in ("file", "_file", "folder")]
     assert data_root is not None
-    paths = [data_root / part for part in names if isinstance(part, str)]
-    files: Iterator[Path] = (f for p in paths[:1] for f in ([p] if p.is_file() else p.rglob("*")))
+    named = (getattr(data, key, None) for key in ("file", "_file", "folder"))
+    base = data_root / next((part for part in named if isinstance(part, str)), "")
+    paths = [base / part for part in getattr(data, "files", ())] or [base]
+    files: Iterator[Path] = (f for p in paths for f in ([p] if p.is_file() else p.rglob("*")))
     size = float(sum(f.stat().st_size for f in files if f.is_file()))
     for unit in ("B", "kB", "MB"):
         if size < 1000:

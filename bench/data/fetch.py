@@ -19,8 +19,8 @@ from bench.contract import UserError, require
 from bench.data import german, groceries, lock, movielens, shokri
 
 MIRROR = "INVBENCH_DATA_MIRROR"
-"""Environment variable: fetch ``$INVBENCH_DATA_MIRROR/FILE`` instead of the published addresses;
-the hashes stay."""
+"""Environment variable: fetch ``$INVBENCH_DATA_MIRROR/FILE`` instead of the published addresses,
+such as a data root that a colleague serves; the hashes stay."""
 TIMEOUT_S = 30.0
 _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
 _RAW = "https://github.com/{}/raw/master/{}"
@@ -40,7 +40,7 @@ class Remote:
         digest: what the file must hash to: ``sha256:...``, or ``md5:...`` where the publisher
             gives that only; None: no hash is published, the first fetch is trusted and noted
             beside the file.
-        skip: leading lines that are no data and are left out.
+        skip: leading lines of what is published that are left out; a mirror has the file without.
     """
 
     file: str
@@ -192,7 +192,7 @@ def fetch(
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             part = Path(folder) / path.name
             _download(name, remote, part, progress)
-            if remote.skip:
+            if remote.skip and remote.address == remote.url:
                 lines = part.read_bytes().splitlines(keepends=True)
                 part.write_bytes(b"".join(lines[remote.skip :]))
             _compare(

@@ -23,6 +23,8 @@ Call = Callable[..., tuple[int, str, str]]
 def invbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Run ``invbench data``; its exit code, output and errors."""
 
+    monkeypatch.delenv("INVBENCH_DATA_ROOT", raising=False)
+
     def call(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["invbench", "data", *words])
         try:

@@ -5,7 +5,6 @@ import hashlib
 import importlib
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -173,11 +172,19 @@ def test_what_is_no_archive_is_not_trusted(body: bytes, server: Server, tmp_path
     assert files(tmp_path) == []
 
 
-def test_leading_lines_are_left_out(server: Server, tmp_path: Path) -> None:
-    server.body = b"|title\n1,2\n3,4\n"
-    kept = hashlib.sha256(b"1,2\n3,4\n").hexdigest()
-    fetch("some", replace(KNOWN, digest=f"sha256:{kept}", skip=1), tmp_path)
-    assert (tmp_path / FILE).read_bytes() == b"1,2\n3,4\n"
+def test_leading_lines_are_left_out(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"1,2\n3,4\n"
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    remote = Remote(FILE, f"{server.url}/published", digest, skip=1)
+    server.body = data
+    fetch("some", remote, tmp_path / "mirrored")
+    monkeypatch.delenv(MIRROR)
+    server.body = b"|title\n" + data
+    fetch("some", remote, tmp_path / "published")
+    assert server.asked == [f"/{FILE}", "/published"]
+    assert all((tmp_path / at / FILE).read_bytes() == data for at in ("mirrored", "published"))
 
 
 def test_the_published_address_stands_without_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
