@@ -72,7 +72,8 @@ class Layout:
             numbers.to(device),
             known.amin(0).to(device),
             known.amax(0).to(device),
-            known.std(0, correction=0).clamp_min(1e-6).to(device),
+            # Not std(): it warns where there are no numbers.
+            (known - known.mean(0)).square().mean(0).sqrt().clamp_min(1e-6).to(device),
         )
 
     @property
@@ -125,12 +126,16 @@ class Layout:
         The mean over values: whether categories differ, and the numbers' difference over the
         public range (Gower 1971, section 2), at most 1.
         """
-        a, b = self.values(x), self.values(pool)
-        codes = self.discrete
-        differ = torch.cdist(a[:, :codes], b[:, :codes], p=0.0)
-        span = (self.high - self.low).clamp_min(1e-6).to(a)
-        for i in range(len(self.numbers)):
-            column = codes + i
-            apart = (a[:, column, None] - b[None, :, column]).abs() / span[i]
-            differ = differ + apart.clamp_max(1.0)
-        return differ / self.size
+        x, pool = self.project(x), self.project(pool)
+        # Products of 0/1 columns count exactly, and faster than comparisons.
+        one = self.index.flatten()
+        one = one[one < self.width]
+        same = x[:, one] @ pool[:, one].T
+        a, b = x[:, self.flags], pool[:, self.flags]
+        flips = a.sum(1, keepdim=True) + b.sum(1) - 2 * a @ b.T
+        apart = len(self.index) - same + flips
+        span = (self.high - self.low).clamp_min(1e-6).to(x)
+        for place, reach in zip(self.numbers.tolist(), span, strict=True):
+            far = (x[:, place, None] - pool[None, :, place]).abs() / reach
+            apart = apart + far.clamp_max(1.0)
+        return apart / self.size

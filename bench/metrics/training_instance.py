@@ -1,0 +1,104 @@
+"""Are reconstructed records training records, or only what the population looks like (G4)?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.contract import DivergedError, Reconstruction, Score, Truth, generator, require
+from bench.contract.columns import Layout
+
+METRIC = "nearer_member"
+
+DRAWS = 16
+"""Subsets of the larger side that are compared, so that no single one decides."""
+_SAME = 1e-6
+"""Gower's distance below which two records are the same."""
+
+
+@torch.no_grad()
+def score(reconstruction: Reconstruction, truth: Truth) -> Score:
+    """Share of the reconstructions that are nearer to a member than to any held-out record.
+
+    The distance is Gower's (1971): the share of columns that differ, numbers in units of their
+    public range. Members and held-out records are compared at matched counts (PROTOCOL 1.1, G4):
+    of the larger side 16 fixed subsets of the smaller side's size are drawn, and the results
+    averaged, since the nearest of more is nearer by itself. A tie counts half.
+
+    Args:
+        reconstruction: ``values`` ``[m, d]``; of a category the largest of its columns counts.
+        truth: the splits.
+
+    Returns:
+        ``value`` and ``members``: that share; ``nonmembers``: the share nearer to a held-out
+        record, so .5 is no leak and the two add up to 1. The ceiling is 1. ``extra``: how many
+        equal a member (``exact_members``) or a held-out record (``exact_heldout``), the mean
+        distances to the nearest of each (``distance_members``, ``distance_heldout``,
+        ``distance_public``), and ``distinct``, the share of different reconstructions.
+        ``outcomes``: per reconstruction ``success`` (0, .5, 1, or the mean over subsets) and the
+        three distances.
+
+    Raises:
+        DivergedError: the reconstruction holds NaN or Inf.
+        UserError: no records, records of another shape, or pictures.
+    """
+    splits = truth.splits
+    values = reconstruction.values.detach().float().cpu()
+    require(
+        len(values) > 0 and tuple(values.shape[1:]) == splits.card.shape,
+        f"The attack returned values of shape {tuple(values.shape)}; the metric '{METRIC}' needs "
+        f"at least one record of shape {splits.card.shape}.",
+    )
+    if not bool(torch.isfinite(values).all()):
+        raise DivergedError("The attack's reconstruction holds NaN or Inf.")
+    public = splits.public.x.float().cpu()
+    layout = Layout.of(splits.card, public)
+    train, test = splits.train.x.float().cpu(), splits.test.x.float().cpu()
+    subsets = matched(len(train), len(test))
+    subsets_drawn = max(map(len, subsets))
+
+    parts = []
+    for part in torch.split(values, 256):
+        near = [layout.gower(part, pool) for pool in (train, test)]
+        sides = [
+            torch.stack([d[:, rows].amin(1) for rows in side])
+            for d, side in zip(near, subsets, strict=True)
+        ]
+        parts.append(torch.stack([side.expand(subsets_drawn, -1) for side in sides]))
+    member, heldout = torch.cat(parts, 2)  # each [draws, m]
+    won = (member < heldout - _SAME).double() + (member > heldout + _SAME).double().neg()
+    success = ((1 + won) / 2).mean(0)
+    known = torch.cat([layout.gower(part, public).amin(1) for part in torch.split(values, 256)])
+    outcomes = {
+        "success": success,
+        "distance_members": member.mean(0),
+        "distance_heldout": heldout.mean(0),
+        "distance_public": known,
+    }
+    extra = {k: float(v.mean()) for k, v in outcomes.items() if k != "success"}
+    extra["exact_members"] = float((member < _SAME).double().mean())
+    extra["exact_heldout"] = float((heldout < _SAME).double().mean())
+    extra["distinct"] = len(torch.unique(layout.project(values), dim=0)) / len(values)
+    value = float(success.mean())
+    return Score(
+        metric=METRIC,
+        value=value,
+        members=value,
+        nonmembers=1.0 - value,
+        ceiling=1.0,
+        extra=extra,
+        outcomes=outcomes,
+    )
+
+
+def matched(members: int, heldout: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Row numbers of each side, as many as the smaller side has; one subset where they are equal.
+
+    The larger side's subsets are fixed: they depend on the two counts alone.
+    """
+    n, most = min(members, heldout), max(members, heldout)
+    rng = generator(0)
+    draws = 1 if members == heldout else DRAWS
+    larger = [torch.randperm(most, generator=rng)[:n] for _ in range(draws)]
+    whole = [torch.arange(n)]
+    return (larger, whole) if members >= heldout else (whole, larger)
