@@ -165,17 +165,19 @@ def _row(name: str, data: Any, data_root: Path | None) -> tuple[str, str, str, s
         return "embedded", "-", terms, "-"
     missing = data.missing(data_root)
     if missing is None:
-        return "present", _size(name, data, data_root), terms, "-"
+        return "present", _size(data, data_root), terms, "-"
     fetch = f"invbench data fetch {name} data_root=FOLDER"
     return "missing", "-", terms, fetch if name in REGISTRY else missing
 
 
-def _size(name: str, data: Any, data_root: Path | None) -> str:
+def _size(data: Any, data_root: Path | None) -> str:
     """Bytes on disk of what the data set's options name."""
-    assert data_root is not None
     named = (getattr(data, key, None) for key in ("file", "_file", "folder"))
-    base = data_root / next((part for part in named if isinstance(part, str)), "")
-    paths = [base / part for part in getattr(data, "files", ())] or [base]
+    part = next((part for part in named if isinstance(part, str)), None)
+    if part is None or data_root is None:
+        return "-"
+    base = data_root / part
+    paths = [base / file for file in getattr(data, "files", ())] or [base]
     files: Iterator[Path] = (f for p in paths for f in ([p] if p.is_file() else p.rglob("*")))
     size = float(sum(f.stat().st_size for f in files if f.is_file()))
     for unit in ("B", "kB", "MB"):

@@ -74,7 +74,7 @@ class BinaryRecords(Dataset):
     modality: ClassVar[Modality] = "basket"
     goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction",)
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
-    terms: ClassVar[str] = "none stated at the source; offered for research on membership inference"
+    terms: ClassVar[str] = "none stated at the source"
     utility_metric: ClassVar[str] = "accuracy"
     embedded: ClassVar[bool] = False
 
@@ -218,7 +218,7 @@ class Purchase100(BinaryRecords):
     sector: ClassVar[str] = "retail"
     name: ClassVar[str] = "purchase100"
     about: ClassVar[str] = "Acquire Valued Shoppers Challenge, Kaggle 2014"
-    terms: ClassVar[str] = "none stated at the source; Kaggle's rules of the challenge"
+    terms: ClassVar[str] = "none stated at the source; made from a Kaggle challenge's data"
     classes: ClassVar[int] = 100
     width: ClassVar[int] = 600
     member: ClassVar[str] = "dataset_purchase"
@@ -241,9 +241,7 @@ class Texas100(BinaryRecords):
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     name: ClassVar[str] = "texas100"
     about: ClassVar[str] = "Hospital Discharge Data, Texas Department of State Health Services"
-    terms: ClassVar[str] = (
-        "none stated at the source; the department forbids attempts to identify a patient"
-    )
+    terms: ClassVar[str] = "none stated at the source; made from the state's public use file"
     classes: ClassVar[int] = 100
     width: ClassVar[int] = 6169
     member: ClassVar[str] = "texas/100/feats"
