@@ -55,9 +55,28 @@ def test_more_bands() -> None:
     assert torch.bincount(splits.public.y).tolist() == [34, 33, 33, 33]
 
 
-@pytest.mark.parametrize("options", [{"bands": 1}, {"bands": 11}, {"train": 0.9}, {"sha256": "x"}])
+@pytest.mark.parametrize("name", ["bmi", "bp"])
+def test_a_number_may_be_sensitive(name: str, splits: Splits) -> None:
+    numeric = Diabetes(sensitive=name).load(0, None)
+    sensitive = numeric.card.sensitive
+    assert sensitive is not None and sensitive.numeric and numeric.train.s is not None
+    assert torch.equal(numeric.train.person, splits.train.person), "the split is the same"
+    raw = load_diabetes(scaled=False)
+    value = raw.data[numeric.train.person.numpy(), raw.feature_names.index(name)]
+    grid = np.array(list(map(float, sensitive.values)))
+    assert len(grid) == 15
+    nearest = np.abs(value[:, None] - grid).min(1)
+    chosen = np.abs(value - grid[numeric.train.s.numpy()])
+    assert np.allclose(chosen, nearest, atol=1e-3)
+    assert numeric.facts["sensitive_imputer_r2"] < 0.5
+    assert "sensitive_prevalence" not in numeric.facts
+
+
+@pytest.mark.parametrize(
+    "options", [{"sensitive": "s1"}, {"bands": 1}, {"bands": 11}, {"train": 0.9}, {"sha256": "x"}]
+)
 def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=r"allowed|must be"):
+    with pytest.raises(UserError, match=r"allowed|must be|Valid"):
         Diabetes(**options)  # type: ignore[arg-type]
 
 
