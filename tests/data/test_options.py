@@ -24,7 +24,7 @@ def test_an_option_file_builds_its_data_set(path: Path) -> None:
     assert issubclass(cls, Dataset)
     assert set(options) <= {field.name for field in fields(cls)}
     dataset = cls(**options)
-    assert dataset.n_classes >= 2
+    assert dataset.n_classes >= 2 or dataset.tasks == ("regression",)
     assert (dataset.missing(None) is None) == dataset.embedded
     if dataset.embedded:
         splits = dataset.load(0, None)
