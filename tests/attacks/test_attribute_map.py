@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,16 @@ from attacks.attribute_map import AttributeMap
 from attacks.candidates import likelihood
 from attacks.imputation import Imputation
 from bench.contract import Exposure, Knowledge, Split, UserError
-from tests.attacks.tables import exposed, remembering, table, table_card, told
+from tests.attacks.tables import (
+    exposed,
+    grid_card,
+    measured,
+    remembering,
+    table,
+    table_card,
+    told,
+    uniform,
+)
 
 
 def world(n_values: int = 2, n_classes: int = 2, n: int = 60) -> tuple[Split, Knowledge]:
@@ -157,3 +167,25 @@ def test_what_a_truncated_answer_leaves_is_shared() -> None:
 def test_wrong_options_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"attribute_map: {next(iter(bad))}"):
         AttributeMap(**bad)
+
+
+def test_a_predicted_number_is_the_gaussian_formula() -> None:
+    card = grid_card(3, outcome=True)
+    victims, public = measured(card, 20, 1, noise=0.3), measured(card, 100, 0, noise=0.3)
+    knowledge = told(
+        card, public, victims, prior={"probabilities": uniform(20, 3)}, task="regression"
+    )
+
+    def model(x: Tensor) -> Tensor:
+        return x[:, :2].sum(1, keepdim=True)
+
+    sigma = float((public.y - model(public.x).squeeze(1)).square().mean().sqrt())
+    out = AttributeMap(weight=2.0, smoothing=0.1).run(exposed(model), knowledge, 0, "cpu").values
+    assert card.sensitive is not None
+    for x, y, row in zip(victims.x, victims.y, out, strict=True):
+        likely = [
+            (math.exp(-((float(y) - code[0] - float(x[1])) ** 2) / (2 * sigma**2)) + 0.1) ** 2
+            for code in card.sensitive.codes
+        ]
+        expected = torch.tensor(likely, dtype=row.dtype) / sum(likely)
+        assert torch.allclose(row, expected, atol=1e-4)
