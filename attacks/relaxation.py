@@ -78,14 +78,15 @@ def log_prior(layout: Layout, public: Tensor, x: Tensor) -> Tensor:
 def likeliest(layout: Layout, public: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     """The record ``[d]`` that gets most values right of a random public one.
 
-    The most frequent value of each category; of a number the middle of the interval of
-    ``tolerance`` to each side that holds most public records.
+    The most frequent value of each category; of a number the middle of the values that an
+    interval of ``tolerance`` to each side holds, where it holds most public records.
     """
     x = public.mean(0)
     for place, scale in zip(layout.numbers.tolist(), layout.scale.tolist(), strict=True):
         values = public[:, place].sort().values
         width = 2 * tolerance * scale
-        held = torch.searchsorted(values, values + width, right=True)
-        held = held - torch.arange(len(values), device=values.device)
-        x[place] = values[held.argmax()] + width / 2
+        stop = torch.searchsorted(values, values + width, right=True)
+        first = (stop - torch.arange(len(values), device=values.device)).argmax()
+        # Between those held, not at the edge of the tolerance where few values are far apart.
+        x[place] = (values[first] + values[stop[first] - 1]) / 2
     return layout.project(x)

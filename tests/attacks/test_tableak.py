@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from attacks.analytic_gradient import AnalyticGradient
 from attacks.public_marginals import PublicMarginals
+from attacks.relaxation import likeliest
 from attacks.tableak import TabLeak, _aligned, _entropy
 from bench.contract import Federation, UserError
+from bench.contract.columns import Layout
 from bench.metrics.gradient_reconstruction import score
 from tests.attacks.clients import prune
-from tests.attacks.rows import layout, mlp, rows, world
+from tests.attacks.rows import card, layout, mlp, rows, world
 
 QUICK = TabLeak(steps=120, restarts=4, records=8)
 
@@ -158,6 +160,12 @@ def test_the_likeliest_row_has_every_columns_mode() -> None:
     mean = ((public[:, 4] - public[:, 4].mean()).abs() <= 0.319 * layout().scale[0]).sum()
     assert int(near) >= int(mean)
     assert exposure.meter.updates == 0
+
+
+def test_of_a_number_with_few_values_the_most_frequent_is_guessed() -> None:
+    x = rows(60, 2)
+    x[:, 4] = torch.tensor([1.0, 2.0, 3.0]).repeat_interleave(torch.tensor([15, 35, 10]))
+    assert float(likeliest(Layout.of(card(), x), x)[4]) == 2.0
 
 
 def test_sampled_rows_follow_the_marginals() -> None:
