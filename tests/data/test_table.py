@@ -77,6 +77,7 @@ def test_a_table_is_what_its_card_says(tmp_path: Path) -> None:
     row = frame.iloc[splits.train.person.numpy()]
     assert splits.train.y.tolist() == [CARD["classes"].index(v) for v in row["repaid"]]
     assert card.sensitive is not None and splits.train.s is not None
+    assert card.sensitive.values == ("ill", "well"), "learned from all, so nothing is '(other)'"
     assert [card.sensitive.values[s] for s in splits.train.s] == row["illness"].tolist()
     again, other = dataset.load(0, None), dataset.load(1, None)
     assert torch.equal(again.train.x, splits.train.x)
