@@ -123,13 +123,14 @@ class Membership(Attack):
 
     def _reference(self, knowledge: Knowledge, seed: int) -> Tensor:
         """Logit of the true label by the reference, float64 ``[n, n_values]``; costs no query."""
-        _, partial = attacked(knowledge)
+        sensitive, partial = attacked(knowledge)
         public, n_classes = knowledge.public, knowledge.card.n_classes
+        n_values = len(sensitive.values)
         rows = some(len(public), self.most, derive(seed, membership="rows"))
         public = public.take(rows.to(public.x.device))
         present = public.y.unique().cpu()
         if len(present) < 2:
-            return torch.zeros(len(partial), len(value_prior(knowledge)), dtype=torch.float64)
+            return partial.x.new_zeros(len(partial), n_values, dtype=torch.float64)
         model = REFERENCES[self.reference](derive(seed, membership="reference") % 2**32)
         with warnings.catch_warnings():
             # A reference that has not quite converged is still one.
@@ -141,9 +142,8 @@ class Membership(Attack):
             p[:, present] = torch.from_numpy(model.predict_proba(x.cpu().numpy())).double()
             return p.to(x.device)
 
-        return _logit(ask_each(sure, knowledge).gather(
-            2, partial.y.view(-1, 1, 1).expand(-1, len(value_prior(knowledge)), 1)
-        ).squeeze(2))  # fmt: skip
+        own = partial.y.view(-1, 1, 1).expand(-1, n_values, 1)
+        return _logit(ask_each(sure, knowledge).gather(2, own).squeeze(2))
 
 
 def _logit(p: Tensor) -> Tensor:

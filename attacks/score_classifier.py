@@ -23,7 +23,14 @@ class ScoreClassifier(Attack):
     attributes, true label and the answer they get to the attribute, and applied to the victims.
     Theirs is a neural network; here the best of a forest, a linear model and boosted trees
     by cross-validated AUC, the imputer's learners, so that imputation is this attack without the
-    answer. At ``labels`` the answer is the predicted class, as it is in the toolbox.
+    answer.
+
+    The answer for the complete record is more than the other attacks know: it tells the value of
+    whoever is asked about, member or not, wherever the target uses the attribute (exactly, where
+    it is a linear regression). What it gains over imputation is a leak of the question, which
+    no training-time defense is meant to stop; compare it with its own gain on non-members.
+
+    At ``labels`` the answer is the predicted class, as it is in the toolbox.
 
     Attributes:
         access: ``scores`` or ``labels`` (of classes).
@@ -45,7 +52,7 @@ class ScoreClassifier(Attack):
         "Nicolae et al., arXiv 1807.01069 (Adversarial Robustness Toolbox, black-box attribute "
         "inference); Zhao et al., EuroS&P 2021, section 4"
     )
-    adaptive_to = ("rounding", "top_k", "label_only", "score_noise")
+    adaptive_to = ("rounding", "top_k", "label_only")
 
     @property
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]

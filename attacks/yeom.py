@@ -31,8 +31,9 @@ class Yeom(Attack):
     This is the variant that knows the error's distribution from the population: it is estimated by
     asking about the public records. Set ``scale`` for the variant that knows the error on the
     training records, which the paper takes as published with the model; it is smaller, and the
-    attack stronger on members. (The adversary of section 5, which asks a membership oracle, is
-    :class:`attacks.membership.Membership`.)
+    attack stronger on members. Of a predicted number, with the public scale, the attack is
+    :class:`attacks.fjrmia.Fjrmia` to the digit: the paper starts from it. (The adversary of
+    section 5, which asks a membership oracle, is :class:`attacks.membership.Membership`.)
 
     Attributes:
         access: ``scores``.

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attacks import candidates, neuron, tree_counts
 from attacks.attribute_map import AttributeMap
 from attacks.black_box import BlackBox
 from attacks.candidates import break_ties
@@ -146,6 +147,24 @@ def test_ties_follow_from_the_seed_and_favour_no_value(attack: Any) -> None:
     assert bool((torch.bincount(guesses[0], minlength=3) > 150).all())
 
 
+@pytest.mark.parametrize("attack", ALL, ids=name)
+def test_parts_that_fit_in_memory_give_the_same_values(
+    attack: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victims, knowledge = world(3)
+    scores = remembering(victims, 2)
+    seen = scores(victims.x)
+    knowledge = replace(knowledge, observed=seen.argmax(1) if attack.access == "labels" else seen)
+    exposure = exposure_of(attack, scores, 6, 2)
+    whole = attack.run(exposure, knowledge, 7, "cpu").values
+    asked = exposure.meter.queries
+    monkeypatch.setattr(candidates, "CELLS", 6 * 3 * 7)
+    monkeypatch.setattr(tree_counts, "CELLS", 5)
+    monkeypatch.setattr(neuron, "ROWS", 11)
+    assert torch.allclose(attack.run(exposure, knowledge, 7, "cpu").values, whole, atol=1e-6)
+    assert exposure.meter.queries == 2 * asked
+
+
 def test_only_ties_are_broken() -> None:
     values = torch.tensor([[0.2, 0.8, 0.8], [0.5, 0.3, 0.2]], dtype=torch.float64)
     out = break_ties(values, 0)
@@ -159,7 +178,8 @@ def test_only_ties_are_broken() -> None:
     [
         (Majority, {"access": "scores"}), (Fjrmia, {"access": "weights"}),
         (Yeom, {"access": "labels"}), (Yeom, {"scale": 0.0}), (BlackBox, {"access": "labels"}),
-        (Neuron, {"access": "scores"}), (Neuron, {"neurons": 0}), (TreeCounts, {"access": "none"}),
+        (Neuron, {"access": "scores"}), (Neuron, {"neurons": 0}), (Neuron, {"n_aux": 1}),
+        (TreeCounts, {"access": "none"}),
         (ScoreClassifier, {"access": "none"}), (ScoreClassifier, {"folds": 1}),
         (ScoreClassifier, {"trees": 0}), (ScoreClassifier, {"most": 1}),
         (Membership, {"access": "labels"}), (Membership, {"signal": "x"}),

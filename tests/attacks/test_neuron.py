@@ -73,3 +73,15 @@ def test_correlation_is_pearsons_and_0_of_a_dead_neuron() -> None:
         theirs = torch.corrcoef(torch.stack([x[:, k], y.float()]))[0, 1]
         assert float(ours[k]) == pytest.approx(float(theirs), abs=1e-5)
     assert bool((correlation(x, torch.ones(50, dtype=torch.bool)) == 0).all())
+
+
+def test_n_aux_limits_what_the_neurons_are_chosen_on() -> None:
+    card = table_card()
+    victims = table(card, 30, 1)
+    knowledge = told(card, table(card, 100, 0), victims, prior={"probabilities": uniform(30, 2)})
+    network = sighted(card, column=2)
+    exposure = Exposure("weights", network, network, network)
+    few = Neuron(n_aux=20).run(exposure, knowledge, 0, "cpu").values
+    assert exposure.meter.forward_passes <= 2 * (20 + 30)
+    assert not torch.equal(few, Neuron().run(exposure, knowledge, 0, "cpu").values)
+    assert torch.equal(few, Neuron(n_aux=20).run(exposure, knowledge, 0, "cpu").values)
