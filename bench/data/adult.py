@@ -54,6 +54,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
         "El-Salvador", "Trinadad&Tobago", "Peru", "Hong", "Holand-Netherlands",
     ),
 }  # fmt: skip
+GAPS = ("workclass", "occupation", "native_country")
 INCOME = ("<=50K", ">50K")
 
 MARRIED = ("Married-civ-spouse", "Married-spouse-absent", "Married-AF-spouse")
@@ -158,7 +159,7 @@ class Adult(Dataset):
             public=rows[2],
             numeric=NUMERIC,
             categories=categories,
-            gaps=True,
+            gaps=GAPS,
         )
         card = Card(
             name="adult",

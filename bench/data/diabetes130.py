@@ -40,7 +40,12 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "discharge_disposition_id": ("home", "elsewhere", "unknown"),
     "admission_source_id": ("referral", "emergency room", "transfer", "other"),
     "medical_specialty": (
-        "internal medicine", "emergency", "family practice", "cardiology", "surgery", "other",
+        "internal medicine",
+        "emergency",
+        "family practice",
+        "cardiology",
+        "surgery",
+        "other",
     ),
     **dict.fromkeys(DIAGNOSES, CHAPTERS),
     "max_glu_serum": ("None", "Norm", ">200", ">300"),
@@ -49,6 +54,8 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "change": ("No", "Ch"),
     "diabetesMed": ("No", "Yes"),
 }  # fmt: skip
+GAPS = ("race", "medical_specialty", *DIAGNOSES)
+
 GROUPS: dict[str, tuple[dict[str, str], str]] = {
     "admission_type_id": ({"1": "emergency", "2": "urgent", "3": "elective"}, "other"),
     "discharge_disposition_id": ({"1": "home", "18": "unknown", "25": "unknown", "26": "unknown"},
@@ -194,7 +201,7 @@ class Diabetes130(Dataset):
             public=rows[2],
             numeric=NUMERIC,
             categories=categories,
-            gaps=True,
+            gaps=GAPS,
         )
         card = Card(
             name="diabetes130",
@@ -243,14 +250,14 @@ def _read(path: Path) -> pd.DataFrame:
             f"Data set 'diabetes130': '{path}' is no zip archive ({error}); get it again."
         ) from error
     frames.require_columns("diabetes130", frame, sorted(wanted))
-    return frames.numbers("diabetes130", frame, ("encounter_id", "patient_nbr", *NUMERIC))
+    return frames.numbers("diabetes130", frame, ("encounter_id", "patient_nbr"))
 
 
 def _patients(frame: pd.DataFrame) -> pd.DataFrame:
     """The first encounter of everybody who may come back; the index numbers the patients."""
     first = frame.sort_values("encounter_id", kind="stable").drop_duplicates("patient_nbr")
     alive = first[~first["discharge_disposition_id"].isin(DEAD_OR_DYING)]
-    return alive.reset_index(drop=True)
+    return frames.numbers("diabetes130", alive.reset_index(drop=True), NUMERIC)
 
 
 def _grouped(frame: pd.DataFrame) -> pd.DataFrame:

@@ -68,11 +68,10 @@ class Iwpc(Dataset):
     would be no truth to score an attack by. CYP2C9 genotypes with *2/*2, *2/*3, *3/*3 and
     rarer alleles are one value. Of patients whose inputs are equal one is kept.
 
-    Fredrikson et al. (USENIX Security 2014) inverted linear models on these data. They, too,
-    keep patients with complete genotypes, and cut 75 % for training and 25 % for validation.
-    Here is a third, public part for the attacker, which they take from the distributions of the
-    data; gaps in age, height and weight are filled with public medians and marked instead of
-    dropped; and CYP2C9 has fewer values.
+    Fredrikson et al. (USENIX Security 2014) inverted linear models on these data, with 75 % of
+    the patients for training and 25 % for validation. Here a third, public part is the
+    attacker's, where theirs knows marginal distributions; gaps in age, height and weight are
+    filled with public medians and marked; and rare CYP2C9 genotypes share a value.
 
     Attributes:
         sensitive: ``vkorc1`` (about a third each), ``cyp2c9`` (76 % are *1/*1; 3 % "other" leave

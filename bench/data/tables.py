@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -61,16 +61,15 @@ def encode(
     numeric: Sequence[str] = (),
     categories: Mapping[str, Sequence[str] | None] | None = None,
     called: str | None = None,
-    gaps: bool = False,
+    gaps: bool | Collection[str] = False,
     rare: int = 1,
 ) -> Encoded:
     """Standardise numbers with public statistics and one-hot categories.
 
     Mean, standard deviation, median, candidates of a sensitive number and values of undocumented
     categories come from the public rows alone, so the encoding spends none of the members'
-    privacy. Which columns have gaps is the file's own structure: such a number gets a column
-    ``NAME given`` (present or missing) and is filled with the public median; such a category
-    gets the value ``(missing)``.
+    privacy. A number with gaps gets a column ``NAME given`` (present or missing) and is filled
+    with the public median; a category with gaps gets the value ``(missing)``.
 
     Args:
         name: the data set, for error messages.
@@ -81,7 +80,9 @@ def encode(
         categories: column to its documented values, or None: those that ``rare`` public rows
             hold, and ``(other)`` for every other, whether or not one occurs.
         called: name of the sensitive attribute, where it is not the column's.
-        gaps: whether other columns than the sensitive one may have gaps.
+        gaps: columns that may have gaps, marked whether or not one occurs, so that the width
+            does not depend on which records were drawn; True: those of ``frame`` that do. The
+            sensitive column may not.
         rare: public rows that an undocumented value needs for a column of its own.
 
     Raises:
@@ -89,19 +90,19 @@ def encode(
             value.
     """
     frame = frame.copy()
+    gappy = _gappy(frame, gaps) - {sensitive}
     facts: dict[str, Any] = {}
     values: dict[str, tuple[str, ...]] = {}
     for column, documented in (categories or {}).items():
-        may = gaps and column != sensitive
         frame[column], values[column], unseen = _category(
-            name, frame[column], documented, public, may, rare
+            name, frame[column], documented, public, column in gappy, rare
         )
         if unseen:
             facts.setdefault("values_unseen_in_public", {})[column] = unseen
-    _require_numbers(name, frame, numeric, sensitive, public, gaps)
+    _require_numbers(name, frame, numeric, public, gappy)
     for column in numeric:
         holes = frame[column].isna()
-        if holes.any():
+        if column in gappy:
             flag = f"{column} given"
             frame[flag], values[flag] = np.where(holes, GIVEN[1], GIVEN[0]), GIVEN
             facts.setdefault("gaps_filled", {})[column] = int(holes.sum())
@@ -139,6 +140,13 @@ def encode(
     return Encoded(x, s, attribute, tuple(fields), tuple(encoder.get_feature_names_out()), facts)
 
 
+def _gappy(frame: pd.DataFrame, gaps: bool | Collection[str]) -> set[str]:
+    """Columns whose gaps are marked."""
+    if isinstance(gaps, bool):
+        return {c for c in frame.columns if frame[c].isna().any()} if gaps else set()
+    return set(gaps)
+
+
 def _one_hot(values: Sequence[Sequence[str]]) -> OneHotEncoder:
     return OneHotEncoder(categories=[list(v) for v in values], sparse_output=False)
 
@@ -148,14 +156,14 @@ def _category(
     column: pd.Series[Any],
     documented: Sequence[str] | None,
     public: Ints,
-    gaps: bool,
+    gappy: bool,
     rare: int,
 ) -> tuple[pd.Series[Any], tuple[str, ...], int]:
     """A category with gaps and unknown values named, its values, and how many were unknown."""
     holes = column.isna()
     column = column.astype(object)
     require(
-        gaps or not bool(holes.any()),
+        gappy or not bool(holes.any()),
         f"Data set '{name}', column '{column.name}' holds gaps or '{np.nan}'; allowed: "
         f"{'a value' if documented is None else list(documented)}. The file is corrupt or "
         "another version.",
@@ -175,7 +183,7 @@ def _category(
             f"allowed: {list(documented)}. The file is corrupt or another version.",
         )
         values = tuple(documented)
-    if not holes.any():
+    if not gappy:
         return column, values, unseen
     return column.mask(holes, MISSING), (*values, MISSING), unseen
 
@@ -184,15 +192,14 @@ def _require_numbers(
     name: str,
     frame: pd.DataFrame,
     numeric: Sequence[str],
-    sensitive: str,
     public: Ints,
-    gaps: bool,
+    gappy: Collection[str],
 ) -> None:
     """Refuse Inf, gaps where there may be none, and columns without a public number."""
     table = frame[list(numeric)].to_numpy(np.float64)
     bad = np.isinf(table)
     holes = np.isnan(table)
-    holes[:, [gaps and c != sensitive for c in numeric]] = False
+    holes[:, [c in gappy for c in numeric]] = False
     wrong = [c for c, is_bad in zip(numeric, (bad | holes).any(0), strict=True) if is_bad]
     require(
         not wrong,

@@ -124,6 +124,18 @@ def test_a_missing_number_is_the_public_median_and_marked() -> None:
     assert not any(f.name == "age given" for f in encode(frame(), gaps=True).fields)
 
 
+def test_named_gaps_are_marked_whether_or_not_one_occurs() -> None:
+    table = frame()
+    whole = encode(table, gaps=["age", "job"])
+    table.loc[0, "age"], table.loc[1, "job"] = np.nan, None
+    holed = encode(table, gaps=["age", "job"])
+    assert whole.fields == holed.fields
+    assert whole.fields[1].values == ("a", "b", "c", tables.MISSING)
+    assert torch.equal(whole.x[2:], holed.x[2:])
+    with pytest.raises(UserError, match="gaps"):
+        encode(table, gaps=["age"])
+
+
 def test_categories_are_one_hot_whatever_the_split_holds() -> None:
     table = frame()
     table["job"] = "a"
