@@ -28,7 +28,7 @@ class Fjrmia(Attack):
     - Classes, by labels (as generalised by Mehnaz et al., USENIX Security 2022, section 3.1):
       ``pi(y, y') = C[y, y']``, how often the target answers ``y'`` to records of class ``y``.
     - A number, by scores: ``pi`` is Gaussian, ``N(y - f(x_v); 0, sigma^2)``, with the standard
-      deviation of the target's error, as in their warfarin model (section 4.1).
+      deviation of the target's error, as for their warfarin model.
 
     Matrix and deviation are estimated by asking about the public records; the papers take them as
     published with the model.

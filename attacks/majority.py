@@ -12,8 +12,8 @@ from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, 
 class Majority(Attack):
     """Every victim has the commonest value of the public records; nothing else is read.
 
-    The majority-class baseline of Jayaraman and Evans (CCS 2022, section 5) and of Mehnaz et al.
-    (USENIX Security 2022, section 6): right as often as that value is common, with an AUC of 1/2.
+    The majority-class baseline beside which Jayaraman and Evans (CCS 2022) and Mehnaz et al.
+    (USENIX Security 2022) show their attacks: right as often as that value is common, with an AUC of 1/2.
 
     Attributes:
         access: ``none``.
@@ -26,7 +26,7 @@ class Majority(Attack):
     tasks = ("classification", "regression")
     accesses = ("none",)
     knowledge = frozenset({"K2"})
-    paper = "Jayaraman and Evans, CCS 2022, section 5 (majority class)"
+    paper = "Jayaraman and Evans, CCS 2022 (majority class)"
 
     def __post_init__(self) -> None:
         require(self.access == "none", f"majority: access is '{self.access}'; allowed: none.")

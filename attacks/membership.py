@@ -44,7 +44,7 @@ REFERENCES = {
 class Membership(Attack):
     """The value with which a victim's record looks most like a training record.
 
-    Yeom et al. (CSF 2018, section 5.1) turn any membership adversary into one for attributes: ask
+    Yeom et al. (CSF 2018, section 5) turn any membership adversary into one for attributes: ask
     it about the record completed with every value. Two membership signals:
 
     - ``threshold``: a record is a member if its loss is at most a threshold (Yeom et al., section
@@ -53,8 +53,7 @@ class Membership(Attack):
       answered; if none or all are, the prior decides alone.
     - ``calibrated``: ``logit p(y | x_v)`` of the target minus that of a reference model the
       attacker trains on public records: the likelihood of membership calibrated by the
-      record's difficulty (Watson et al., ICLR 2022, section 4; the logit is that of Carlini et al.,
-      S&P 2022, section 4). The score is ``prior(v) * exp`` of it. A value that suits the
+      record's difficulty (Watson et al., ICLR 2022; the logit is that of LiRA, Carlini et al., S&P 2022). The score is ``prior(v) * exp`` of it. A value that suits the
       label anyway gains nothing; one that the target alone is sure of does.
 
     The prior is the marginal of public records (``threshold``), none (``calibrated``), or
@@ -79,8 +78,8 @@ class Membership(Attack):
     accesses = ("scores",)
     knowledge = frozenset({"K2", "K3", "K5"})
     paper = (
-        "Yeom et al., CSF 2018, section 5.1; Watson et al., ICLR 2022, section 4; "
-        "Carlini et al., S&P 2022, section 4"
+        "Yeom et al., CSF 2018, section 5; Watson et al., ICLR 2022 (difficulty calibration); "
+        "Carlini et al., S&P 2022 (LiRA)"
     )
 
     def __post_init__(self) -> None:

@@ -34,7 +34,7 @@ class Neuron(Attack):
     there are fewer than ``neurons`` others. The same value is set in all records when the neurons
     are chosen, and the true label is not used: the attack reads what the network has learned of
     the population from the known attributes, not what it remembers of a member, which is why
-    the paper calls its risk distribution inference (section 7). With few public records the
+    the paper calls its risk distribution inference. With few public records the
     choice among hundreds of neurons is mostly chance, and WB.IP is below imputation alone.
 
     Attributes:

@@ -18,7 +18,7 @@ class ScoreClassifier(Attack):
     """Learn the attribute from the known ones and the target's answer, and apply it to the victims.
 
     The black-box attribute inference of the Adversarial Robustness Toolbox, in the setting of Zhao
-    et al. (EuroS&P 2021, section 4): the attacker has seen what the target answered for the
+    et al. (EuroS&P 2021): the attacker has seen what the target answered for the
     victims' complete records (K6). An attack model is fitted on public records, from their known
     attributes, true label and the answer they get to the attribute, and applied to the victims.
     Theirs is a neural network; here the best of a forest, a linear model and boosted trees
@@ -50,7 +50,7 @@ class ScoreClassifier(Attack):
     knowledge = frozenset({"K2", "K3", "K6"})
     paper = (
         "Nicolae et al., arXiv 1807.01069 (Adversarial Robustness Toolbox, black-box attribute "
-        "inference); Zhao et al., EuroS&P 2021, section 4"
+        "inference); Zhao et al., EuroS&P 2021"
     )
     adaptive_to = ("rounding", "top_k", "label_only")
 
