@@ -27,7 +27,8 @@ class AttributeMap(Attack):
     Mehnaz et al., USENIX Security 2022, section 3.1), estimated by querying the public records.
 
     Of a predicted number, ``L(v) = (exp(-e_v^2 / 2 sigma^2) + smoothing) / (1 + smoothing)`` with
-    the error ``e_v = y - f(x_v)``: the Gaussian error model of Fredrikson et al. 2014, whose standard deviation is that of the target's errors on the public records.
+    the error ``e_v = y - f(x_v)``: the Gaussian error model of Fredrikson et al. 2014, whose
+    standard deviation is that of the target's errors on the public records.
 
     The weight is the learning rate of a generalised posterior. It cannot be calibrated on public
     records: on these, which the target has not seen, the best weight is near 0, because the

@@ -13,7 +13,8 @@ class Majority(Attack):
     """Every victim has the commonest value of the public records; nothing else is read.
 
     The majority-class baseline beside which Jayaraman and Evans (CCS 2022) and Mehnaz et al.
-    (USENIX Security 2022) show their attacks: right as often as that value is common, with an AUC of 1/2.
+    (USENIX Security 2022) show their attacks: right as often as that value is common, with an AUC
+    of 1/2.
 
     Attributes:
         access: ``none``.

@@ -52,9 +52,10 @@ class Membership(Attack):
       loss of public records). Among the values so accepted the likeliest by the prior is
       answered; if none or all are, the prior decides alone.
     - ``calibrated``: ``logit p(y | x_v)`` of the target minus that of a reference model the
-      attacker trains on public records: the likelihood of membership calibrated by the
-      record's difficulty (Watson et al., ICLR 2022; the logit is that of LiRA, Carlini et al., S&P 2022). The score is ``prior(v) * exp`` of it. A value that suits the
-      label anyway gains nothing; one that the target alone is sure of does.
+      attacker trains on public records: the likelihood of membership calibrated by the record's
+      difficulty (Watson et al., ICLR 2022; the logit is that of LiRA, Carlini et al., S&P 2022).
+      The score is ``prior(v) * exp`` of it. A value that suits the label anyway gains nothing; one
+      that the target alone is sure of does.
 
     The prior is the marginal of public records (``threshold``), none (``calibrated``), or
     with ``impute`` the imputer.
