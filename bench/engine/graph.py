@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bench.contract import Access, Defense, ReleaseDefense, TrainingDefense
 from bench.contract.record import Cell
 from bench.engine.config import Option
 
-Kind = Literal["data", "evaluator", "prior", "target", "utility", "attack"]
-KINDS: tuple[Kind, ...] = ("data", "evaluator", "prior", "target", "utility", "attack")
+Kind = Literal["data", "evaluator", "reference", "prior", "target", "utility", "attack"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Trial:
         cell: its coordinates.
         goal: the attack's goal.
         access: the attack's access.
-        nodes: ``data``, ``evaluator``, ``target``, ``utility``, ``attack`` to identities.
+        nodes: ``data``, ``evaluator``, ``reference``, ``target``, ``utility``, ``attack`` to
+            identities.
         baselines: name to attack node of every no-model attacker with the same goal.
         info: what the record says of the components; no part of any identity.
         flags: known before anything has run: ``no_effect``.

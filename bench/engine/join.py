@@ -162,10 +162,9 @@ def _group_gain(score: Score, base: Score) -> dict[str, float]:
 
 def _utility(trial: Trial, out: Mapping[str, Any]) -> Utility:
     metric = out["utility"]["metric"]
-    reference = out["evaluator"]["reference"].get(trial.info["reference"], {})
     return Utility(
         metric=metric,
         value=out["utility"]["utility"][metric],
-        reference=reference.get(metric),
+        reference=out["reference"]["reference"].get(metric),
         all=out["utility"]["utility"],
     )

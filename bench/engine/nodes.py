@@ -18,7 +18,8 @@ _Axes = dict[str, str | int]
 
 _STAGE_MODULES: Mapping[Kind, tuple[str, ...]] = {
     "data": (),
-    "evaluator": ("bench.metrics.evaluators", "bench.metrics.reference"),
+    "evaluator": ("bench.metrics.evaluators",),
+    "reference": ("bench.metrics.reference",),
     "prior": ("bench.data.victims",),
     "target": ("bench.models.training",),
     "utility": ("bench.metrics.utility",),
@@ -97,12 +98,24 @@ class Nodes:
 
     @_once
     def evaluator(self, dataset: Row, repeat: int) -> str:
-        """Fit the judges, and scikit-learn's baselines."""
+        """Fit the judges."""
         axes: _Axes = {"dataset": dataset.name, "repeat": repeat, "role": "evaluator"}
         return self._node(
             "evaluator",
             f"{dataset.name}/evaluator/{repeat}",
             {"seed": self._seed(**axes)},
+            {"data": self.data(dataset, repeat)},
+            (),
+        )
+
+    @_once
+    def reference(self, dataset: Row, name: str, task: Task, repeat: int) -> str:
+        """Fit the plain baseline that a model must keep up with."""
+        axes: _Axes = {"dataset": dataset.name, "repeat": repeat, "role": "reference"}
+        return self._node(
+            "reference",
+            f"{dataset.name}/{name}/{repeat}",
+            {"reference": name, "task": task, "seed": self._seed(**axes)},
             {"data": self.data(dataset, repeat)},
             (),
         )

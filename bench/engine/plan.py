@@ -222,6 +222,7 @@ class Planner:
         nodes = {
             "data": self.nodes.data(dataset, repeat),
             "evaluator": self.nodes.evaluator(dataset, repeat),
+            "reference": self.nodes.reference(dataset, model.first.reference, task, repeat),
             "target": self.nodes.target(dataset, model, defense, repeat),
             "utility": self.nodes.utility(dataset, model, defense, repeat),
             "attack": self.nodes.attack(
@@ -253,7 +254,6 @@ class Planner:
             "sector": dataset.first.sector,
             "modality": dataset.first.modality,
             "model": model.layers[0],
-            "reference": model.first.reference,
             "defense": {
                 "layers": [
                     *defense.layers_of(TrainingDefense),

@@ -112,14 +112,20 @@ def _splits(data: Result) -> Splits:
 
 # ---------------------------------------------------------------- evaluator
 def _evaluator(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
-    from bench.metrics import evaluators, reference
+    from bench.metrics import evaluators
 
     splits = _splits(parents["data"])
     tensors, facts = evaluators.fit(splits, payload["seed"], site.device)
-    return Result(
-        {"facts": facts, "reference": reference.fit(splits, payload["seed"])},
-        {k: v.cpu().contiguous() for k, v in tensors.items()},
-    )
+    return Result({"facts": facts}, {k: v.cpu().contiguous() for k, v in tensors.items()})
+
+
+# ---------------------------------------------------------------- plain baseline of utility
+def _reference(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    from bench.metrics import reference
+
+    splits = _splits(parents["data"])
+    found = reference.fit(splits, payload["task"], payload["reference"], payload["seed"])
+    return Result({"reference": found})
 
 
 # ---------------------------------------------------------------- what an attacker holds
@@ -342,6 +348,7 @@ def _refuse(_: Tensor) -> Tensor:
 _STAGES: Mapping[str, Callable[[Mapping[str, Any], Parents, Site], Result]] = {
     "data": _data,
     "evaluator": _evaluator,
+    "reference": _reference,
     "prior": _prior,
     "target": _target,
     "utility": _utility,

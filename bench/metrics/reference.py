@@ -32,71 +32,51 @@ _REGRESSORS: Mapping[str, Callable[[int], Any]] = {
 }
 
 
-def fit(splits: Splits, seed: int) -> dict[str, dict[str, float]]:
-    """Fit the baselines on ``train`` and score them on ``test``.
+def fit(splits: Splits, task: Task, name: str, seed: int) -> dict[str, float]:
+    """Fit a baseline on ``train`` and score it on ``test``.
 
     Args:
         splits: the data of this repeat.
-        seed: of the baselines' own randomness.
+        task: what is predicted.
+        name: a model of scikit-learn at its defaults: ``logistic``, ``mlp``, ``tree``,
+            ``boosting`` or, where a number is predicted, ``least_squares``, ``mlp``; where items
+            are recommended ``item_knn``: cosine similarity of items, summed over what was bought.
+        seed: of the baseline's own randomness.
 
     Returns:
-        Name to :func:`bench.metrics.utility.measure` of scikit-learn's models at their defaults
-        (trees on tables and baskets only) and, where items are recommended, of ``item_knn``:
-        cosine similarity of items, summed over what was bought. A metric that is not defined on
-        the test split is left out.
+        :func:`bench.metrics.utility.measure`; a metric that is not defined on the test split is
+        left out. Empty for a name that is no baseline of this task.
     """
-    found: dict[str, dict[str, float | None]] = {}
-    for task in splits.card.tasks:
-        found |= {"classification": _classifiers, "regression": _regressors,
-                  "recommendation": _neighbours}[task](splits, seed)  # fmt: skip
-    return {
-        name: {key: value for key, value in metrics.items() if value is not None}
-        for name, metrics in found.items()
-    }
+    if task == "recommendation":
+        found = _neighbours(splits) if name == "item_knn" else {}
+    else:
+        make = (_CLASSIFIERS if task == "classification" else _REGRESSORS).get(name)
+        found = _scored(splits, task, make(seed)) if make else {}
+    return {key: value for key, value in found.items() if value is not None}
 
 
-def _fitted(model: Any, splits: Splits) -> Any:
+def _scored(splits: Splits, task: Task, model: Any) -> dict[str, float | None]:
+    """Fit a model of scikit-learn and score what it says of the test split."""
     x, y = splits.train.x.flatten(1).cpu().numpy(), splits.train.y.cpu().numpy()
     with warnings.catch_warnings():
         # The default 200 epochs are the baseline; a loss still falling then is no fault.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(x, y)
+        model.fit(x, y)
+    held = splits.test.x.flatten(1).cpu().numpy()
+    if task == "regression":
+        scores = torch.from_numpy(model.predict(held)).unsqueeze(1)
+    else:
+        known = np.zeros((len(held), splits.card.n_classes))
+        known[:, model.classes_] = model.predict_proba(held)  # a class may be absent from train
+        scores = torch.from_numpy(known)
+    return measure(task, splits.test, splits.card, lambda _: scores.argmax(1), lambda _: scores)
 
 
-def _scored(splits: Splits, task: Task, scores: Tensor) -> dict[str, float | None]:
-    return measure(
-        task, splits.test, splits.card, lambda _: scores.argmax(1), lambda _: scores
-    )  # fmt: skip
-
-
-def _classifiers(splits: Splits, seed: int) -> dict[str, dict[str, float | None]]:
-    out = {}
-    image = splits.card.modality == "image"
-    for name, make in _CLASSIFIERS.items():
-        if image and name in ("tree", "boosting"):
-            continue
-        model = _fitted(make(seed), splits)
-        known = model.predict_proba(splits.test.x.flatten(1).cpu().numpy())
-        scores = np.zeros((len(known), splits.card.n_classes))
-        scores[:, model.classes_] = known  # a class may be absent from train
-        out[name] = _scored(splits, "classification", torch.from_numpy(scores))
-    return out
-
-
-def _regressors(splits: Splits, seed: int) -> dict[str, dict[str, float | None]]:
-    out = {}
-    for name, make in _REGRESSORS.items():
-        model = _fitted(make(seed), splits)
-        found = torch.from_numpy(model.predict(splits.test.x.flatten(1).cpu().numpy()))
-        out[name] = _scored(splits, "regression", found.unsqueeze(1))
-    return out
-
-
-def _neighbours(splits: Splits, seed: int) -> dict[str, dict[str, float | None]]:
+def _neighbours(splits: Splits) -> dict[str, float | None]:
     unit = torch.from_numpy(normalize(splits.train.x.flatten(1).cpu().double().numpy(), axis=0))
     near = (unit.T @ unit).fill_diagonal_(0.0)
 
     def recommend(x: Tensor) -> Tensor:
         return top_list(x.double() @ near, x)
 
-    return {"item_knn": measure("recommendation", splits.test, splits.card, recommend, None)}
+    return measure("recommendation", splits.test, splits.card, recommend, None)

@@ -69,19 +69,19 @@ class Cnn(Trained):
             f"Cnn needs images [channels, height, width], the records have shape {list(shape)}; "
             "use model=mlp.",
         )
-        colours, height, width = shape
+        colours, height, across = shape
         halvings = len(self.channels)
         require(
-            min(height, width) >> halvings >= 1,
-            f"Cnn.channels has {halvings} blocks, too many for {height}x{width} images: each "
+            min(height, across) >> halvings >= 1,
+            f"Cnn.channels has {halvings} blocks, too many for {height}x{across} images: each "
             "halves them; use fewer.",
         )
         sizes = (colours, *self.channels)
         with seeded(seed):
             blocks = [self._block(before, after) for before, after in pairwise(sizes)]
             for _ in self.channels:
-                height, width = self._halved(height), self._halved(width)
-            pixels = height * width
+                height, across = self._halved(height), self._halved(across)
+            pixels = height * across
             return Network(nn.Sequential(*blocks), nn.Linear(sizes[-1] * pixels, width))
 
     def _block(self, before: int, after: int) -> nn.Sequential:

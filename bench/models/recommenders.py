@@ -65,7 +65,7 @@ class PureSvd(Model):
         factors: number of singular vectors, at least 1.
     """
 
-    factors: int = 32
+    factors: int = 10
 
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
@@ -122,9 +122,9 @@ class AutoEncoder(Trained):
             an auto-encoder without it learns to repeat what was bought.
     """
 
-    epochs: int = 60
+    epochs: int = 30
     batch_size: int = 100
-    hidden: int = 128
+    hidden: int = 64
     corruption: float = 0.5
 
     modalities = frozenset({"basket"})

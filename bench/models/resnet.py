@@ -110,8 +110,8 @@ class ResNet(Trained):
             f"ResNet needs images [channels, height, width], the records have shape "
             f"{list(shape)}; use model=mlp.",
         )
-        colours, height, width = shape
-        small = min(height, width) <= _SMALL
+        colours, *sides = shape
+        small = min(sides) <= _SMALL
         channels = [self.width * 2**i for i in range(len(self.stages))]
         with seeded(seed):
             stem = nn.Sequential(

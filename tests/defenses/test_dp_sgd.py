@@ -180,11 +180,11 @@ def test_what_only_the_data_can_tell_is_refused_too() -> None:
 @pytest.mark.parametrize("frozen", [False, True])
 def test_batch_normalisation_is_refused_even_frozen(frozen: bool) -> None:
     splits = table()
-    loop = Loop(MODEL, splits.card, "cpu")
+    loop = Loop(MODEL, splits.card, "classification", "cpu")
     network = loop.build(2, 0)
     norm = nn.BatchNorm1d(8)
     norm.requires_grad_(not frozen)
     network.blocks.append(norm)
-    context = TrainingContext(splits.card, splits.public, loop, 0, "cpu")
+    context = TrainingContext(splits.card, "classification", splits.public, loop, 0, "cpu")
     with pytest.raises(UserError, match="cannot train BatchNorm1d"):
         DpSgd().fit(network, splits.train, MODEL.recipe, context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.contract import Card, Split, Splits, generator
+from bench.contract import Card, Outcome, Split, Splits, generator
 
 
 def table(seed: int = 0, n: int = 96) -> Splits:
@@ -13,6 +13,20 @@ def table(seed: int = 0, n: int = 96) -> Splits:
     x = torch.randn(3 * n, 6, generator=rng)
     y = (x[:, 0] + x[:, 1] + 0.7 * torch.randn(3 * n, generator=rng) > 0).long()
     card = Card("table", "credit", "table", (6,), ("no", "yes"), "record", "made up", "none", True)
+    full = Split(x, y, torch.arange(3 * n))
+    return Splits(card, *(full.take(torch.arange(i * n, (i + 1) * n)) for i in range(3)))
+
+
+def numbers(seed: int = 0, n: int = 96) -> Splits:
+    """A dose that follows from six numbers; ``n`` records a split."""
+    rng = generator(seed)
+    x = torch.randn(3 * n, 6, generator=rng)
+    y = (x[:, 0] - x[:, 1] + 0.2 * torch.randn(3 * n, generator=rng)) / 1.4
+    outcome = Outcome("dose", "mg", mean=35.0, scale=10.0)
+    card = Card(
+        "numbers", "medical", "table", (6,), (), "record", "made up", "none", True,
+        tasks=("regression",), outcome=outcome,
+    )  # fmt: skip
     full = Split(x, y, torch.arange(3 * n))
     return Splits(card, *(full.take(torch.arange(i * n, (i + 1) * n)) for i in range(3)))
 

@@ -43,7 +43,7 @@ def network() -> Network:
 
 
 def run(net: Network, federation: Federation, *layers: TrainingDefense, seed: int = 0):
-    return updates(net, layers, X, Y, federation, generator(seed), "cpu")
+    return updates(net, layers, X, Y, federation, "classification", generator(seed), "cpu")
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -105,7 +105,9 @@ def test_dropout_acts_on_every_record_and_follows_the_seed() -> None:
     label = Y[:1].expand(8)
 
     def shared(seed: int) -> Tensor:
-        found = updates(net, [], same, label, Federation(records=8), generator(seed), "cpu")
+        found = updates(
+            net, [], same, label, Federation(records=8), "classification", generator(seed), "cpu"
+        )
         return found["blocks.0.1.bias"]
 
     dropped = shared(0) == 0

@@ -171,7 +171,7 @@ def test_public_records_are_counted_and_private_ones_are_not() -> None:
 
 def test_only_parameters_that_require_gradients_move() -> None:
     splits = table()
-    loop = Loop(MLP, splits.card, "cpu")
+    loop = Loop(MLP, splits.card, "classification", "cpu")
     network = loop.build(2, seed(0, part="init"))
     fixed = [p.clone() for p in network.blocks.parameters()]
     free = network.head.weight.clone()
