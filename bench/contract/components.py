@@ -127,7 +127,7 @@ class Knowledge:
         classes: class-representative goal: int64 ``[t]`` target classes.
         partial: attribute goal: the victims' records with the sensitive columns zeroed and
             ``s=None``; true labels ``y`` included.
-        observed: output-reconstruction goal: what the deployment answered for the victims,
+        observed: output-reconstruction goal, or ``K6``: what the deployment answered for them,
             scores ``[n, width]``, or labels int64 ``[n]``, or lists of items int64 ``[n, k]``.
         victim_labels: output-reconstruction goal: the victims' published labels int64 ``[n]``,
             for the label-aware baseline; None where the target predicts no label.
@@ -196,7 +196,8 @@ class Attack(ABC):
         needs: what the model must offer: a gradient of its output (``descent``), ``blocks`` of
             neurons, ``leaves`` of trees.
         accesses: access levels it can run at; ``access`` is one of them.
-        knowledge: the codes it uses.
+        knowledge: the codes it uses (PROTOCOL 1.1); ``K6`` asks for ``Knowledge.observed`` where
+            the goal alone does not give it.
         paper: citation with section or equation.
         adaptive_to: names of defenses it adapts to.
     """
@@ -216,6 +217,12 @@ class Attack(ABC):
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
         """Attack; everything that is random follows from ``seed``."""
+
+    @property
+    def threat(self) -> Goal:
+        """The goal its boards are named after: who has seen the answer for the record is apart."""
+        observed = self.goal == "attribute" and "K6" in self.knowledge
+        return "attribute_observed" if observed else self.goal
 
     @property
     def federation(self) -> Federation:

@@ -21,9 +21,13 @@ Goal = Literal[
     "class_representative",
     "output_reconstruction",
     "attribute",
+    "attribute_observed",
     "gradient_reconstruction",
     "training_instance",
 ]
+"""``attribute_observed`` is ``attribute`` by an attacker who has also seen what the deployment
+answered for the victims' own, complete records (K6): more than asking it allows, so it has boards
+of its own."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class AttackInfo(_Frozen):
     params: dict[str, Any] = {}
     paper: str = ""
     knowledge: list[str] = []
-    """Knowledge codes, K0..K5."""
+    """Knowledge codes, K0..K6."""
     adaptive_to: list[str] = []
     info: dict[str, Any] = {}
     """What the attack reports: stop reasons, steps, convergence."""

@@ -105,7 +105,11 @@ class Adult(Dataset):
 
     sector: ClassVar[str] = "credit"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = ("attribute",)
+    goals: ClassVar[tuple[Goal, ...]] = (
+        "attribute",
+        "gradient_reconstruction",
+        "training_instance",
+    )
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 

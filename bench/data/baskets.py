@@ -60,7 +60,7 @@ class Baskets(Dataset):
 
     sector: ClassVar[str] = "retail"
     modality: ClassVar[Modality] = "basket"
-    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction",)
+    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction", "training_instance")
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
     terms: ClassVar[str] = "synthetic, no person behind it"
     utility_metric: ClassVar[str] = "accuracy"

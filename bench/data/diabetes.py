@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_diabetes
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, nearest, require
+from bench.contract import Card, Dataset, Goal, Modality, Splits, Task, nearest, require
 from bench.data import common, tables
 
 SHA256 = "43a28c7d3cf1c4cbb9cb67486e89ac06e370b76abd43210371b235e2ee2bc3b9"
@@ -32,21 +32,26 @@ class Diabetes(Dataset):
 
     Attributes:
         sensitive: ``sex``, ``bmi`` (kg/m^2) or ``bp`` (mean arterial pressure).
-        bands: number of progression classes, 2 to 10; 2 is below/above the public median.
+        bands: number of progression classes, 2 to 10; 2 is below/above the public median. None:
+            the target predicts progression itself, a number.
         train: share of the records that are members.
         public: share of the records the attacker holds; the rest is ``test``.
         sha256: expected content hash of scikit-learn's arrays; None accepts any.
     """
 
     sensitive: str = "sex"
-    bands: int = 2
+    bands: int | None = 2
     train: float = 0.4
     public: float = 0.3
     sha256: str | None = SHA256
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = ("attribute",)
+    goals: ClassVar[tuple[Goal, ...]] = (
+        "attribute",
+        "gradient_reconstruction",
+        "training_instance",
+    )
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = True
 
@@ -57,16 +62,22 @@ class Diabetes(Dataset):
             + nearest(str(self.sensitive), SENSITIVE),
         )
         require(
-            2 <= self.bands <= 10,
-            f"dataset.diabetes.bands is {self.bands}; allowed: 2 to 10 progression classes.",
+            self.bands is None or 2 <= self.bands <= 10,
+            f"dataset.diabetes.bands is {self.bands}; allowed: 2 to 10 progression classes, or "
+            "null to predict the number.",
         )
         common.check_fractions("diabetes", self.train, self.public)
         common.check_sha256_option("diabetes", self.sha256)
 
     @property
     def n_classes(self) -> int:
-        """``bands``."""
-        return self.bands
+        """``bands``; 0 where a number is predicted."""
+        return self.bands or 0
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
+        """Regression without bands."""
+        return ("classification",) if self.bands else ("regression",)
 
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Split by ``seed``, stratified by sex and quartile of progression; see the base class."""
@@ -88,26 +99,31 @@ class Diabetes(Dataset):
             numeric=NUMERIC,
             categories={"sex": SEX},
         )
-        cuts = np.quantile(progression[rows[2]], np.arange(1, self.bands) / self.bands)
-        y = np.digitize(progression, cuts, right=True)
+        bands, told = self.bands or 1, None
+        cuts = np.quantile(progression[rows[2]], np.arange(1, bands) / bands)
+        y = torch.as_tensor(np.digitize(progression, cuts, right=True))
+        if self.bands is None:
+            y, told = tables.outcome("diabetes", "progression", "points", progression, rows[2])
         card = Card(
             name="diabetes",
             sector=self.sector,
             modality=self.modality,
             shape=(),
             class_names=tuple(
-                f"progression band {i + 1} of {self.bands}" for i in range(self.bands)
+                f"progression band {i + 1} of {bands}" for i in range(self.n_classes)
             ),
             privacy_unit="record",
             source="Efron, Hastie, Johnstone, Tibshirani, Least Angle Regression, 2004, "
             "as embedded in scikit-learn (load_diabetes)",
             terms="distributed with scikit-learn (BSD-3-Clause)",
             publishable=False,
+            tasks=self.tasks,
+            outcome=told,
         )
         return tables.finish(
             card,
             encoded,
-            torch.as_tensor(y),
+            y,
             torch.arange(len(frame)),
             rows,
             sha256=sha256,

@@ -146,7 +146,11 @@ class Diabetes130(Dataset):
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = ("attribute",)
+    goals: ClassVar[tuple[Goal, ...]] = (
+        "attribute",
+        "gradient_reconstruction",
+        "training_instance",
+    )
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 

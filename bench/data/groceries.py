@@ -51,7 +51,7 @@ class Groceries(Dataset):
 
     sector: ClassVar[str] = "retail"
     modality: ClassVar[Modality] = "basket"
-    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction",)
+    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction", "training_instance")
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
     terms: ClassVar[str] = "in the public domain, as stated at the source"
     utility_metric: ClassVar[str] = "accuracy"

@@ -49,7 +49,11 @@ class MehnazTable(Dataset):
     sha256: str | None = None
 
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = ("attribute",)
+    goals: ClassVar[tuple[Goal, ...]] = (
+        "attribute",
+        "gradient_reconstruction",
+        "training_instance",
+    )
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 

@@ -68,7 +68,7 @@ class MovieLens(Dataset):
 
     sector: ClassVar[str] = "retail"
     modality: ClassVar[Modality] = "basket"
-    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction",)
+    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction", "training_instance")
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
     terms: ClassVar[str] = (
         "GroupLens: research use with acknowledgement, not commercial, passed on under the same "

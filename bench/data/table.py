@@ -62,7 +62,11 @@ class Table(Dataset):
     sha256: str | None = None
 
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = ("attribute",)
+    goals: ClassVar[tuple[Goal, ...]] = (
+        "attribute",
+        "gradient_reconstruction",
+        "training_instance",
+    )
     embedded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -17,10 +17,13 @@ from bench.contract import (
     Model,
     ReleaseDefense,
     Splits,
+    Task,
     TrainingDefense,
     UserError,
     check_splits,
+    common_task,
 )
+from bench.contract.task import TASKS, top_list
 from bench.engine.components import CORE_PACKAGES, build
 from bench.engine.config import Grid, Option, compose_grid, list_options
 from bench.engine.plan import make_plan
@@ -67,23 +70,35 @@ def _build(layer: Mapping[str, Any], where: str, packages: tuple[str, ...]) -> A
     return build({k: v for k, v in layer.items() if k != "prior"}, where, packages)
 
 
-def _embedded(modalities: Any, goal: str | None = None) -> tuple[str, Dataset]:
-    """The quickest embedded data set of a modality."""
+def _embedded(
+    modalities: Any, goal: str | None = None, tasks: Sequence[Task] = TASKS
+) -> tuple[str, Dataset]:
+    """The quickest embedded data set of a modality, a goal and a task."""
     grid = compose_grid([f"dataset=[{','.join(list_options('dataset'))}]"])
     rows = {o.name: build(o.layers[0], o.where) for o in grid.options["dataset"]}
     for wanted in ("table", "basket", "image"):
         for name, data in rows.items():
             fits = data.embedded and data.modality == wanted and wanted in modalities
-            if fits and (goal is None or goal in data.goals):
+            if fits and (goal is None or goal in data.goals) and common_task(data.tasks, tasks):
                 return name, data
-    raise UserError(f"No embedded data set has modality {sorted(modalities)} and goal {goal}.")
+    raise UserError(
+        f"No embedded data set has modality {sorted(modalities)}, goal {goal} and task "
+        f"{' or '.join(tasks)}; try it with 'invbench run' on one of yours."
+    )
 
 
-def _small_model() -> Model:
-    grid = compose_grid(["model=[mlp]"])
-    model = build(grid.options["model"][0].layers[0], "model 'mlp'")
-    small: Model = dataclasses.replace(model, epochs=_SHORT)
-    return small
+def _model_for(data: Dataset, tasks: Sequence[Task], needs: frozenset[str]) -> tuple[str, Model]:
+    """A quick model that an attack or a defense can work on."""
+    names = ["mlp", *(n for n in list_options("model") if n != "mlp")]
+    grid = compose_grid([f"model=[{','.join(names)}]"])
+    for option in grid.options["model"]:
+        model: Model = build(option.layers[0], option.where)
+        task = common_task(data.tasks, model.tasks)
+        if task in tasks and needs <= model.offers and data.modality in model.modalities:
+            if hasattr(model, "epochs"):
+                model = dataclasses.replace(model, epochs=_SHORT)  # type: ignore[type-var]
+            return option.name, model
+    raise UserError(f"No model offers {' and '.join(sorted(needs))} for {' or '.join(tasks)}.")
 
 
 def _paper(option: Option, part: Any) -> Finding:
@@ -114,6 +129,9 @@ def _defense(option: Option, part: Defense, grid: Grid, folder: Path | None) -> 
 
 def _release(option: Option, part: ReleaseDefense) -> Iterator[Finding]:
     rng = torch.Generator().manual_seed(0)
+    if part.tasks == ("recommendation",):
+        yield from _list(option, part, rng)
+        return
     scores = torch.softmax(3 * torch.randn(64, 20, generator=rng), dim=1)
     out = part.release(scores.clone())
     yield f"{option.name}: keeps the shape", out.shape == scores.shape, f"got {tuple(out.shape)}"
@@ -140,10 +158,27 @@ def _release(option: Option, part: ReleaseDefense) -> Iterator[Finding]:
         )
 
 
+def _list(option: Option, part: ReleaseDefense, rng: torch.Generator) -> Iterator[Finding]:
+    x = (torch.rand(64, 60, generator=rng) < 0.2).float()
+    scores = torch.randn(64, 60, generator=rng)
+    shown, usual = part.recommend(scores, x), top_list(scores, x)
+    changed = not torch.equal(part.release(scores), scores)
+    if shown is not None:
+        changed |= shown.shape != usual.shape or not torch.equal(shown, usual)
+        rows = [part.recommend(scores[i : i + 1], x[i : i + 1]) for i in range(len(x))]
+        yield (
+            f"{option.name}: answers row by row",
+            all(row is not None and torch.equal(row[0], shown[i]) for i, row in enumerate(rows)),
+            "a batch is answered differently from its rows one by one",
+        )
+    lowered = part.offered("scores") != "scores"
+    yield f"{option.name}: is active", changed or lowered, "it changed nothing"
+
+
 def _training(option: Option, part: TrainingDefense) -> Iterator[Finding]:
-    name, data = _embedded(part.modalities)
+    name, data = _embedded(part.modalities, tasks=part.tasks)
     splits = data.load(0, None)
-    model = _small_model()
+    _, model = _model_for(data, part.tasks, part.needs)
     plain = _weights(model, [], splits)
     probe = dataclasses.replace(part, **part.probe) if part.probe else part  # type: ignore[type-var]
     first = _weights(model, [probe], splits)
@@ -185,12 +220,14 @@ def _attack(option: Option, part: Attack, grid: Grid, folder: Path | None) -> It
         part.access in part.accesses,
         f"'{part.access}' is not among {list(part.accesses)}",
     )
-    name, _ = _embedded(part.modalities, part.goal)
+    name, data = _embedded(part.modalities, part.goal, part.tasks)
+    needs = part.needs | ({"descent"} if part.access == "gradients" else set())
+    model, _ = _model_for(data, part.tasks, needs)
     only = dataclasses.replace(
         grid,
         options={
             **grid.options,
-            **compose_grid([f"dataset=[{name}]", "model=[mlp]", "defense=[none]"]).options,
+            **compose_grid([f"dataset=[{name}]", f"model=[{model}]", "defense=[none]"]).options,
             "attack": (option,),
         },
         settings=grid.settings.model_copy(update={"seeds": 1, "exclude": []}),
@@ -259,19 +296,22 @@ def _dataset(option: Option, part: Dataset, grid: Grid, folder: Path | None) -> 
 
 
 def _model(option: Option, part: Model, grid: Grid, folder: Path | None) -> Iterator[Finding]:
-    name, data = _embedded(part.modalities)
+    name, data = _embedded(part.modalities, tasks=part.tasks)
     splits = data.load(0, None)
-    shape, classes = splits.card.shape, splits.card.n_classes
+    task = common_task(data.tasks, part.tasks)
+    assert task is not None
+    shape, classes = splits.card.shape, splits.card.width(task)
     one, two = (part.build(shape, classes, 0).state_dict() for _ in range(2))
     other = part.build(shape, classes, 1).state_dict()
+    solved = type(part).solve is not Model.solve
     yield (
         f"{option.name}: its initial weights follow from its seed",
-        _equal(one, two) and not _equal(one, other),
+        _equal(one, two) and (solved or not _equal(one, other)),
         "the same seed must give the same weights, another seed others",
     )
     logits = part.build(shape, classes, 0)(splits.test.x[:5])
     yield (
-        f"{option.name}: gives logits on {name}",
+        f"{option.name}: gives outputs on {name}",
         tuple(logits.shape) == (5, classes),
         f"5 records gave {tuple(logits.shape)}, not (5, {classes})",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -275,10 +275,28 @@ def _expand(group: str, name: str, options: Mapping[str, Any]) -> list[Option]:
         return [Option(name, name, layers, where)]
     rows: list[Option] = []
     for variant in _variants(config.get("sweep"), where):
-        label = ",".join(f"{k}={_value(v)}" for k, v in variant.items())
+        label = ",".join(f"{k}={_value(v)}" for k, v in _flat(variant))
         row = f"{name}[{label}]" if variant else name
-        rows.append(Option(row, name, ({**body, **variant},), f"{group} '{row}'"))
+        rows.append(Option(row, name, (_merged(body, variant),), f"{group} '{row}'"))
     return rows
+
+
+def _flat(variant: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``{prior: {n_aux: 50}}`` as ``prior.n_aux``, 50."""
+    for key, value in variant.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _merged(body: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
+    """``body`` with the variant's values; what both hold as mappings is merged in turn."""
+    out = dict(body)
+    for key, value in variant.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = _merged(out[key], value) if both else value
+    return out
 
 
 def _layers(

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Attack
+from bench.contract import Attack, Model
 from bench.contract.record import CONTROLS
 from bench.engine.components import TARGET
 from bench.engine.config import Option
@@ -25,6 +25,8 @@ _DEPLOYED = {
     "untrained": "bench.models.controls.Untrained",
     "random_labels": "bench.models.controls.RandomLabels",
     "temperature": "bench.models.controls.Temperature",
+    "overfit": "bench.models.controls.Overfit",
+    "early_stopped": "bench.models.controls.EarlyStopped",
 }
 """Controls that stand where a defense would."""
 
@@ -32,8 +34,15 @@ _GOALS = {
     "untrained": ("class_representative", "attribute"),
     "random_labels": ("class_representative",),
     "temperature": ("class_representative",),
+    "overfit": ("attribute",),
+    "early_stopped": ("attribute",),
 }
-"""Goals whose attacks must find nothing (or, for ``temperature``, as much as ever)."""
+"""Goals whose attacks must find nothing (or, for ``temperature``, as much as ever; for
+``overfit``, more about members than for ``early_stopped``). An attacker who has seen the answer for
+a complete record learns of it from any network, trained or not."""
+
+_EPOCHS = ("overfit", "early_stopped")
+"""Controls that need a model trained for a number of epochs."""
 
 _CANARY: dict[str, dict[str, Any]] = {
     "dataset": {TARGET: "bench.data.faces.Faces", "people_private": 40, "people_public": 60},
@@ -57,6 +66,8 @@ def trials(
     ]
     for control in CONTROLS:
         if control not in wanted or control == "canary":
+            continue
+        if control in _EPOCHS and not _by_epochs(model.first):
             continue
         for defense, attack, repeats in _rows(planner, control, undefended, kept):
             own = [b for b in baselines if b.first.goal == attack.first.goal]
@@ -109,7 +120,7 @@ def _rows(
     if control in _DEPLOYED:
         defense = planner.row(_option("defense", control, {TARGET: _DEPLOYED[control]}))
         for attack in attacks:
-            if attack.first.goal in _GOALS[control]:
+            if attack.first.threat in _GOALS[control]:
                 yield defense, attack, repeats
     elif undefended is None:
         return
@@ -129,6 +140,10 @@ def _rows(
         for defense, covers in _at_zero(planner):
             for attack in _first_of_goals([a for a in attacks if a.first.access in covers]):
                 yield defense, attack, 1
+
+
+def _by_epochs(model: Model) -> bool:
+    return "descent" in model.offers and type(model).solve is Model.solve
 
 
 def _at_zero(planner: Planner) -> Iterator[tuple[Row, frozenset[str]]]:

@@ -243,7 +243,7 @@ class Planner:
         # Names are no part of any node, but two rows must not share a record.
         document = {"cell": cell.key(), "nodes": nodes, "baselines": bases}
         return Trial(
-            node_id(document), cell, attack.first.goal, access, nodes, bases, info, tuple(flags),
+            node_id(document), cell, attack.first.threat, access, nodes, bases, info, tuple(flags),
             control,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from bench.contract import Goal, Score
 MIN_HEADROOM = 0.10
 """Below this distance between baseline and ceiling, leakage would divide by noise."""
 
-_GAIN_GOALS: frozenset[Goal] = frozenset({"attribute"})
+_GAIN_GOALS: frozenset[Goal] = frozenset({"attribute", "attribute_observed"})
 """Goals whose member gap is a gap of gains over the baseline (PROTOCOL 2.3)."""
 
 

@@ -6,7 +6,7 @@ They stand where a defense would, so that every attack meets them exactly as it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,6 +60,51 @@ class RandomLabels(TrainingDefense):
         rng = generator(derive(context.seed, part="shuffled labels"))
         order = torch.randperm(len(train), generator=rng).to(train.y.device)
         return Split(train.x, train.y[order], train.person, train.s)
+
+
+@dataclass(frozen=True)
+class Overfit(TrainingDefense):
+    """The undefended target trained on and on: what leaks about members must show here (C3).
+
+    Attributes:
+        factor: times the model's epochs, above 1.
+    """
+
+    factor: float = 3.0
+
+    needs = frozenset({"descent"})
+    paper: ClassVar[str] = "control (PROTOCOL 3.6, C3)"
+
+    def __post_init__(self) -> None:
+        require(self.factor > 1, f"Overfit.factor is {self.factor}; give a number above 1.")
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The same recipe with more epochs."""
+        return replace(recipe, epochs=round(recipe.epochs * self.factor))
+
+
+@dataclass(frozen=True)
+class EarlyStopped(TrainingDefense):
+    """The undefended target stopped long before it remembers anybody (C3).
+
+    Attributes:
+        fraction: of the model's epochs, above 0 and below 1; at least one epoch is left.
+    """
+
+    fraction: float = 0.1
+
+    needs = frozenset({"descent"})
+    paper: ClassVar[str] = "control (PROTOCOL 3.6, C3)"
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.fraction < 1,
+            f"EarlyStopped.fraction is {self.fraction}; give a number between 0 and 1.",
+        )
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The same recipe with fewer epochs."""
+        return replace(recipe, epochs=max(1, round(recipe.epochs * self.fraction)))
 
 
 @dataclass(frozen=True)

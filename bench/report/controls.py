@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ VOIDING = frozenset({"untrained", "random_labels", "permuted", "baselines", "eva
 CHECKS = {
     "untrained": ("C1", "Attacks find nothing in a target that was never trained"),
     "random_labels": ("C1", "Attacks find nothing in a target trained on shuffled labels"),
+    "overfit": ("C3", "What is said of members shows more the longer the target is trained"),
     "permuted": ("C1", "Judged against another class, reconstructions are at chance"),
     "baselines": ("C4", "Attackers without the model are at chance"),
     "evaluators": ("C5", "The judges know real pictures of the private people"),
@@ -91,7 +92,7 @@ def _scenario(rows: pd.DataFrame) -> Iterator[Finding]:
         yield _utility(board[board["defense"] == UNDEFENDED])
     for name, check in (
         ("doubled", _doubled), ("repeat", _repeat), ("zero", _zero),
-        ("temperature", _temperature), ("canary", _canary),
+        ("temperature", _temperature), ("canary", _canary), ("overfit", _overfit(done)),
     ):  # fmt: skip
         mine = rows[rows["control"] == name]
         if len(mine):
@@ -209,6 +210,26 @@ def _temperature(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> 
     worst = _worst(table[weaker] if weaker.any() else table, "loss")
     return _finding("temperature", FAIL if weaker.any() else PASS, str(worst["access"]),
                     worst["loss"], bar, worst["loss_lo"], worst["loss_hi"])  # fmt: skip
+
+
+def _overfit(done: pd.DataFrame) -> Callable[[pd.DataFrame, pd.DataFrame, int], Finding]:
+    """Against the same attacks on targets that were stopped early."""
+
+    def judge(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+        bar = "some attack's M above 0 by its interval, and above the early-stopped target's"
+        early = done[done["control"] == "early_stopped"]
+        pairs = mine.merge(early, on=["attack", "seed"], suffixes=("", "_early"))
+        pairs = pairs.dropna(subset=["M", "M_early"])
+        if len(pairs) < planned or pairs["seed"].nunique() < 2:
+            return _finding("overfit", UNKNOWN, "not finished", math.nan, bar)
+        pairs = pairs.assign(more=pairs["M"] - pairs["M_early"])
+        table = stats.summarise(pairs, ["attack"], ["M", "more"])
+        shown = table[(table["M_lo"] > 0) & (table["more"] > 0)]
+        best = _worst(shown if len(shown) else table, "M")
+        return _finding("overfit", PASS if len(shown) else FAIL, str(best["attack"]), best["M"],
+                        bar, best["M_lo"], best["M_hi"])  # fmt: skip
+
+    return judge
 
 
 @cache
