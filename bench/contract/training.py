@@ -66,7 +66,8 @@ class Model(ABC):
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     offers: ClassVar[frozenset[str]] = frozenset({"descent"})
     """``descent`` if it is differentiable and can be trained by gradient steps, ``blocks`` if it
-    has hidden blocks of neurons, ``leaves`` if it is made of trees."""
+    has hidden blocks of neurons, ``leaves`` if it is made of trees, ``least_squares`` if it is a
+    linear regression, its squared error a polynomial of the weights."""
     reference: ClassVar[str]
     """Name of the plain baseline its undefended utility must come within 2 points of."""
 
@@ -107,16 +108,16 @@ class PrivacyLedger:
 
     Attributes:
         epsilon: the reported budget, by ``accountant``.
-        delta: at most 1 / (10 n).
-        accountant: ``prv``; ``epsilon_rdp`` is the same run by Renyi accounting.
-        epsilon_rdp: the same run's budget by the RDP accountant.
+        delta: at most 1 / (10 n); 0 of a pure guarantee.
+        accountant: ``prv``, or ``functional_mechanism``, whose Laplace noise needs none.
+        epsilon_rdp: the same run's budget by the RDP accountant; of a pure guarantee ``epsilon``.
         unit: ``record``.
-        neighbour_relation: ``add_remove``.
-        sampling: the scheme actually executed: ``poisson``.
+        neighbour_relation: ``add_remove``, or ``replace_one``: one record has another value.
+        sampling: the scheme actually executed: ``poisson`` or ``full_batch``.
         sample_rate: from the engine's own history, not from the configuration.
         steps: noisy steps counted for the released weights, empty batches included.
-        noise_multiplier: sigma.
-        clip_norm: C.
+        noise_multiplier: sigma, or the scale of Laplace noise, in units of ``clip_norm``.
+        clip_norm: C, the L2 sensitivity; of Laplace noise the L1 sensitivity.
         expected_batch: sample_rate times n.
         empty_batches: Poisson batches without a record (noise-only steps).
         epsilon_total_basis: how tuning was accounted.

@@ -26,6 +26,7 @@ class Ridge(Model):
 
     modalities = frozenset({"table"})
     tasks = ("regression",)
+    offers = frozenset({"descent", "least_squares"})
     reference = "least_squares"
 
     def __post_init__(self) -> None:
