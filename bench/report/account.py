@@ -74,23 +74,26 @@ def controls(checks: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def reported(frame: pd.DataFrame, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A paper's figures beside ours: the mean and t interval over seeds of the named trials."""
+    """A paper's figures beside ours: the mean and t interval over seeds of the named trials.
+
+    ``measured`` names a column of :func:`bench.report.frame.build`: ``score``, one of its
+    ``EXTRA``, ``utility_mae``; or ``error``, 1 minus the utility.
+    """
     board = frame[(frame["control"] == "") & (frame["status"] == "done")]
     board = board.assign(error=1 - board["utility"], all="")
     out = []
     for entry in given.get("reported", ()):
         kept = pd.Series(True, index=board.index)
-        for axis in ("model", "defense", "attack"):
-            kept &= board[axis].map(lambda name, p=entry[axis]: fnmatchcase(name, p))
+        for axis in ("dataset", "model", "defense", "attack"):
+            pattern = entry.get(axis, "*")
+            kept &= board[axis].map(lambda name, p=pattern: fnmatchcase(name, p))
         column = entry["measured"]
         seeds = board[kept].astype({column: "float64"})
         seeds = seeds.groupby(["all", "seed"], as_index=False)[column].mean()
         digits = 1 if column in ("steps", "queries", "attack_s") else 3
-        row = stats.summarise(seeds, ["all"], [column]).to_dict("records")
-        out.append({
-            **{key: entry[key] for key in ("what", "value", "source")},
-            "ours": estimate(row[0], column, digits) if row else "not run",
-        })  # fmt: skip
+        row = stats.summarise(seeds.dropna(), ["all"], [column]).to_dict("records")
+        ours = estimate(row[0], column, digits) if row else "not run"
+        out.append({**{key: entry[key] for key in ("what", "value", "source")}, "ours": ours})
     return out
 
 

@@ -71,6 +71,11 @@ _NUMBERS: dict[str, _Get] = {
     "oracle": lambda r: r.evaluator.get("committee_oracle"),
 }
 
+EXTRA = ("accuracy", "precision", "recall", "f1", "mcc", "g_mean", "ppv_top_100")
+"""Further metrics of an attack that papers report."""
+UTILITY = ("mae", "rmse", "r2", "auroc")
+"""Further metrics of usefulness that papers report; a column is named ``utility_`` and one."""
+
 
 def _mean(value: Any) -> float | None:
     """A number, or the mean of a list of them."""
@@ -97,7 +102,8 @@ def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
     (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
     ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities), and
     what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``steps``,
-    ``permuted``, ``chance``, ``heldout`` and ``oracle`` (of the judges).
+    ``permuted``, ``chance``, ``heldout`` and ``oracle`` (of the judges), and for a paper's figures
+    the metrics of ``EXTRA`` and ``UTILITY``.
 
     Args:
         records: trials in any order; the same record twice counts once.
@@ -125,6 +131,12 @@ def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
     for name, get in _NUMBERS.items():
         values = [get(r) if r.status == "done" else None for r in records]
         table[name] = pd.Series(values, dtype="float64") + 0.0  # turns -0.0 into 0.0
+    for name in EXTRA:
+        found = [r.score.extra.get(name) if r.score else None for r in records]
+        table[name] = pd.Series(found, dtype="float64")
+    for name in UTILITY:
+        found = [r.utility.all.get(name) if r.utility else None for r in records]
+        table[f"utility_{name}"] = pd.Series(found, dtype="float64")
     table["queries"] = table["queries"].astype("Int64")  # a count is never printed as 1e+06
 
     unknown = sorted(set(table["access"]) - set(ACCESS_ORDER))

@@ -29,6 +29,34 @@ def test_a_papers_figure_stands_beside_ours() -> None:
     )
 
 
+def test_a_papers_figure_may_be_of_any_metric_and_one_data_set() -> None:
+    def record(dataset: str, seed: int, extra: dict[str, float], **useful: float | None) -> Any:
+        name = {"faces": "mirror", "diabetes": "map[access=scores]"}[dataset]
+        made = fake.trial(dataset, "mlp", "none", name, seed)
+        assert made.score is not None and made.utility is not None
+        score = made.score.model_copy(update={"extra": extra})
+        utility = made.utility.model_copy(update={"all": useful})
+        return made.model_copy(update={"score": score, "utility": utility})
+
+    records = [
+        record("diabetes", 0, {"mcc": 0.25}, mae=8.0),
+        record("diabetes", 1, {"mcc": 0.75}, mae=None),
+        record("faces", 0, {"accuracy": 0.5}, mae=2.0),
+    ]
+    table = frame.build(records, "fake")
+
+    def ours(**changes: Any) -> str:
+        (row,) = account.reported(table, {"reported": [_entry(**changes)]})
+        return row["ours"]
+
+    assert ours(measured="mcc").startswith("0.500 [")
+    assert ours(measured="mcc", dataset="diab*").startswith("0.500 [")
+    assert ours(measured="mcc", dataset="faces") == "not run"
+    assert ours(measured="utility_mae", dataset="diabetes") == "8.000"
+    assert ours(measured="utility_mae") == "5.000"
+    assert ours(measured="ppv_top_100") == "not run"
+
+
 def test_a_figure_without_trials_says_so() -> None:
     assert _ours(model="forest") == "not run"
     assert account.reported(frame.build(fake.build(), "fake"), {}) == []
