@@ -105,7 +105,7 @@ class Diabetes(Dataset):
         if self.bands is None:
             y, told = tables.outcome("diabetes", "progression", "points", progression, rows[2])
         card = Card(
-            name="diabetes",
+            name="diabetes" if self.bands else "diabetes_progression",
             sector=self.sector,
             modality=self.modality,
             shape=(),

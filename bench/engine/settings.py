@@ -13,7 +13,15 @@ class _Strict(BaseModel):
 
 
 Control = Literal[
-    "untrained", "random_labels", "temperature", "zero", "repeat", "doubled", "canary"
+    "untrained",
+    "random_labels",
+    "temperature",
+    "zero",
+    "repeat",
+    "doubled",
+    "overfit",
+    "early_stopped",
+    "canary",
 ]
 
 

@@ -44,7 +44,7 @@ def test_a_record_holds_together(go) -> None:
     assert one.budget.queries > 0
     assert one.times.train_s is not None
     assert one.data.facts["n_rows"] == 120
-    assert set(one.nodes) == {"data", "evaluator", "target", "utility", "attack"}
+    assert set(one.nodes) == {"data", "evaluator", "reference", "target", "utility", "attack"}
     # A release defense joins the undefended attack to its own utility.
     release = records["toy/toy/toy_release/toy_labels/0"]
     assert release.flags[0] == "no_effect"
