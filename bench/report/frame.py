@@ -71,7 +71,10 @@ _NUMBERS: dict[str, _Get] = {
     "oracle": lambda r: r.evaluator.get("committee_oracle"),
 }
 
-EXTRA = ("accuracy", "precision", "recall", "f1", "mcc", "g_mean", "ppv_top_100")
+EXTRA = (
+    "accuracy", "majority_rate", "precision", "recall", "f1", "mcc", "g_mean", "ppv_top_10",
+    "ppv_top_100", "ppv_top_10pct",
+)  # fmt: skip
 """Further metrics of an attack that papers report."""
 UTILITY = ("mae", "rmse", "r2", "auroc")
 """Further metrics of usefulness that papers report; a column is named ``utility_`` and one."""

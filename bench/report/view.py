@@ -13,7 +13,7 @@ import pandas as pd
 from bench.contract.errors import require
 from bench.contract.exposure import ACCESS_ORDER
 from bench.contract.record import TrialRecord
-from bench.report import account, figures
+from bench.report import account, attributes, figures
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
 from bench.report.frame import SCENARIO, UNDEFENDED
@@ -39,6 +39,9 @@ def page(
     ids = _ids([key for key, _ in boards])
     per_attack = {key: rows for key, rows in boards.attacks.groupby(BOARD, sort=False)}
     shown = [_board(key, rows, per_attack[key], boards, ids[key], pictures) for key, rows in boards]
+    gains = attributes.group_gains(records)
+    for board, (_, rows) in zip(shown, boards, strict=True):
+        board["told"] = attributes.told(rows, frame, gains)
     raised = {flag for text in boards.rows["flags"] for flag in text.split(";")}
     return {
         "suite": suite,

@@ -155,3 +155,22 @@ def test_the_stored_canary_is_sane() -> None:
 def test_no_control_is_no_check() -> None:
     table = controls.judge(frame.build(_plain(), "fake"))
     assert set(table["check"]) == {"utility"}
+
+
+def _trained(control: str, gaps: list[float]) -> list[TrialRecord]:
+    return [
+        _record(seed=s, control=control, name=(control, ATTACK), M=gap)
+        for s, gap in enumerate(gaps)
+    ]
+
+
+def test_an_overfit_target_must_say_more_of_its_members() -> None:
+    overfit, early = [0.2, 0.25, 0.22, 0.21], [0.01, 0.0, 0.02, -0.01]
+    found = _check(
+        _plain() + _trained("overfit", overfit) + _trained("early_stopped", early), "overfit"
+    )
+    assert (found["state"], found["of"], found["code"]) == ("pass", ATTACK, "C3")
+    for gaps, base in ((early, [-0.1] * 4), (overfit, [0.4] * 4)):
+        records = _plain() + _trained("overfit", gaps) + _trained("early_stopped", base)
+        assert _check(records, "overfit")["state"] == "fail"
+    assert _check(_plain() + _trained("overfit", overfit), "overfit")["state"] == "unknown"
