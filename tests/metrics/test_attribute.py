@@ -20,7 +20,7 @@ from bench.contract import (
     Victims,
     generator,
 )
-from bench.metrics.attribute import _ppv, contrast, score
+from bench.metrics.attribute import _ppv, contrast, estimate, score
 
 
 def truth(s: Tensor, member: Tensor, n_values: int = 2) -> Truth:
@@ -136,3 +136,63 @@ def test_what_cannot_be_scored_is_refused() -> None:
         score(Reconstruction(torch.full((40, 2), torch.nan)), truth(s, member))
     with pytest.raises(UserError, match="same sensitive value"):
         score(Reconstruction(torch.zeros(40, 2)), truth(torch.zeros_like(s), member))
+
+
+def _numbers(n: int = 200) -> tuple[Truth, Tensor]:
+    """A numeric secret in column 0, candidates at -1, 0, 1."""
+    x = torch.empty(n, 2).normal_(generator=generator(4))
+    grid = ((-1.0,), (0.0,), (1.0,))
+    secret = Sensitive("age", ("-1", "0", "1"), (0, 1), grid, numeric=True)
+    card = Card("toy", "credit", "table", (2,), ("a", "b"), "record", "", "", True, secret)
+    s = (x[:, :1] - torch.tensor(grid).T).abs().argmin(1)
+    records = Split(x, torch.zeros(n, dtype=torch.long), torch.arange(n), s)
+    victims = Victims(records, torch.arange(n) % 2 == 0)
+    return Truth(Splits(card, records, records, records), victims, None, {}), x[:, 0]
+
+
+def test_a_number_is_judged_by_the_error_of_its_estimate() -> None:
+    made, true = _numbers()
+    nearest = torch.eye(3)[made.victims.records.s]  # type: ignore[union-attr,index]
+    out = score(Reconstruction(nearest), made)
+    member = made.victims.member  # type: ignore[union-attr]
+    error = (true.clamp(-1, 1).round() - true).square()[member].mean()
+    spread = (true.mean() - true).square()[member].mean()
+    assert out.metric == "mse_skill"
+    assert out.value == pytest.approx(1 - float(error / spread), abs=1e-6)
+    nothing = score(Reconstruction(torch.full((len(true), 3), 1 / 3)), made)
+    assert nothing.value == pytest.approx(0.0, abs=0.05)
+    worst = score(Reconstruction(torch.eye(3)[(true < 0).long() * 2]), made)
+    assert worst.value == 0.0 and worst.extra["skill_members"] < -1
+
+
+def test_a_distribution_is_read_by_its_mean_and_a_score_by_its_best() -> None:
+    made, _ = _numbers()
+    sensitive = made.splits.card.sensitive
+    assert sensitive is not None
+    rows = torch.tensor([[0.5, 0.0, 0.5], [0.1, 0.1, 0.8], [-1.0, 3.0, 2.0]], dtype=torch.float64)
+    assert estimate(rows, sensitive).tolist() == pytest.approx([0.0, 0.7, 0.0])
+
+
+def test_subgroups_of_fifty_are_scored_apart() -> None:
+    s, member = world(400)
+    made = truth(s, member)
+    y = (torch.arange(400) >= 380).long()
+    records = Split(torch.zeros(400, 2), y, torch.arange(400), s)
+    card = made.splits.card
+    made = Truth(Splits(card, records, records, records), Victims(records, member), None, {})
+    perfect = torch.eye(2)[s].double()
+    perfect[y == 1] *= -1
+    out = score(Reconstruction(perfect), made)
+    assert out.extra["auc[class=a]"] == 1.0
+    assert "auc[class=b]" not in out.extra  # ten members
+
+
+def test_precision_and_recall_of_the_last_value() -> None:
+    s = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0]).repeat(20)
+    member = torch.ones(160, dtype=torch.bool)
+    member[80:] = False
+    said = torch.tensor([1, 1, 0, 0, 1, 0, 0, 0]).repeat(20)
+    out = score(Reconstruction(torch.eye(2)[said]), truth(s, member))
+    assert out.extra["precision"] == pytest.approx(2 / 3)
+    assert out.extra["recall"] == pytest.approx(1 / 2)
+    assert out.extra["f1"] == pytest.approx(4 / 7)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
-from bench.contract import generator
-from bench.metrics.utility import utility
+from bench.contract import Outcome, generator
+from bench.metrics.utility import regression, utility
 
 KEYS = {"accuracy", "balanced_accuracy", "auroc", "log_loss", "ece15", "brier"}
 
@@ -90,3 +90,27 @@ def test_absent_classes_are_left_out() -> None:
     assert got["auroc"] is not None
     one = utility(torch.zeros(3).long(), scores[:3], torch.zeros(3).long(), 4)
     assert one["auroc"] is None and one["accuracy"] == 1.0
+
+
+def test_two_classes_have_a_distance_and_a_shift() -> None:
+    scores, y = answers(k=2)
+    got = utility(scores.argmax(1), scores, y, 2)
+    assert set(got) == KEYS | {"ks", "rate_shift"}
+    p = scores[:, 1].double().numpy()
+    cuts = np.unique(p)
+    rates = [[(p[y.numpy() == c] >= cut).mean() for cut in cuts] for c in (0, 1)]
+    assert got["ks"] == pytest.approx(float(np.max(np.subtract(rates[1], rates[0]))))
+    assert got["rate_shift"] == pytest.approx(
+        float((scores.argmax(1) == 1).double().mean() - y.double().mean())
+    )
+    assert utility(scores.argmax(1), None, y, 2)["ks"] is None
+
+
+def test_a_dose_is_scored_in_its_unit() -> None:
+    outcome = Outcome("dose", "mg", mean=6.0, scale=1.0, power=2.0)
+    y = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    found = torch.tensor([0.0, 0.5, 1.0, 1.0])  # 36, 42.25, 49, 49 for 36, 36, 36, 49
+    got = regression(found, y, outcome)
+    assert got["within_20pct"] == 0.75
+    assert got["mae"] == pytest.approx((6.25 + 13) / 4)
+    assert got["rmse"] == pytest.approx(((6.25**2 + 13**2) / 4) ** 0.5)
