@@ -59,12 +59,20 @@ class Resources(_Strict):
 
 
 class Reported(_Strict):
-    """A figure that a paper reports, and where the report finds ours to put beside it."""
+    """A figure that a paper reports, and where the report finds ours to put beside it.
+
+    ``measured`` is a column of :func:`bench.report.frame.build`, or ``error``, 1 minus the utility.
+    """
 
     what: str
     value: str
     source: str
-    measured: Literal["utility", "error", "score", "L", "steps", "queries", "attack_s"]
+    measured: Literal[
+        "utility", "utility_mae", "utility_rmse", "utility_r2", "utility_auroc", "error", "score",
+        "L", "M", "accuracy", "precision", "recall", "f1", "mcc", "g_mean", "ppv_top_100", "steps",
+        "queries", "attack_s",
+    ]  # fmt: skip
+    dataset: str = "*"
     model: str = "*"
     defense: str = "none"
     attack: str = "*"

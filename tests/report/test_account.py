@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
+import fnmatch
+from typing import Any, get_args
 
+import pytest
+
+from bench.engine.config import compose_grid
+from bench.engine.settings import Reported
 from bench.report import account, frame
 from tests.report import fake_records as fake
 
@@ -55,6 +60,25 @@ def test_a_papers_figure_may_be_of_any_metric_and_one_data_set() -> None:
     assert ours(measured="utility_mae", dataset="diabetes") == "8.000"
     assert ours(measured="utility_mae") == "5.000"
     assert ours(measured="ppv_top_100") == "not run"
+
+
+def test_what_may_be_measured_is_in_the_table() -> None:
+    names = {*get_args(Reported.model_fields["measured"].annotation)} - {"error"}
+    assert names <= {*frame.build(fake.build(), "fake").columns}
+
+
+PAPERS = ["fredrikson14_warfarin", "fredrikson15_faces", "jayaraman22", "mehnaz22"]
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_papers_figures_are_of_options_in_its_suite(paper: str) -> None:
+    grid = compose_grid([f"suite=paper/{paper}"])
+    assert grid.settings.reported
+    for entry in grid.settings.reported:
+        for axis in ("dataset", "model", "defense", "attack"):
+            names = [o.name for o in grid.options[axis]]
+            names += [o.name for o in grid.options["baseline"]] if axis == "attack" else []
+            assert fnmatch.filter(names, getattr(entry, axis)), (entry.what, axis)
 
 
 def test_a_figure_without_trials_says_so() -> None:
