@@ -40,6 +40,8 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
     flags = list(trial.flags)
     if scored.L is None:
         flags.append("no_headroom")
+    elif _little_headroom(trial, scored, out["data"]["facts"]):
+        flags.append("little_headroom")
     env = dict(part["attack"]["env"])
     git = env.get("git", {})
     if git.get("dirty"):
@@ -79,6 +81,16 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
         env=env,
         created_utc=max(node["created_utc"] for node in part.values()),
     )
+
+
+_MOST_IMPUTED = 0.85
+"""AUC of the imputer above which a sensitive attribute is as good as known (PROTOCOL 2.3)."""
+
+
+def _little_headroom(trial: Trial, scored: Scored, facts: Mapping[str, Any]) -> bool:
+    if not trial.goal.startswith("attribute"):
+        return False
+    return "no_headroom" in facts or (scored.metric == "auc" and scored.s_base > _MOST_IMPUTED)
 
 
 def unfinished(

@@ -35,6 +35,9 @@ FLAGS = {
     "undefended model, so the row repeats 'none'.",
     "no_headroom": "An attacker without the model already comes within 0.10 of the ceiling: "
     "leakage cannot be measured here.",
+    "little_headroom": "Not worth inferring by the rule: without the model the attribute is guessed "
+    "with an AUC above 0.85, or hardly anybody (or nearly everybody) has it, or there are fewer "
+    "than 100 members.",
     "straw_man": "The undefended target is more than 0.02 below a plain scikit-learn baseline: "
     "its utility is no fair reference.",
     "weak_attack": "The attacks are too weak here to tell good defenses from bad ones: on the "
@@ -255,8 +258,12 @@ def _judge(
 
     done = closed[closed["done"]]
     facts = (
-        done.assign(dirty=done["flags"].str.contains("dirty", regex=False))
-        .groupby(ROW)[["adapts", "dirty"]].any().reset_index()
+        done.assign(
+            dirty=done["flags"].str.contains("dirty", regex=False),
+            little=done["flags"].str.contains("little_headroom", regex=False),
+        )
+        .groupby(ROW).agg(adapts=("adapts", "any"), dirty=("dirty", "any"), little=("little", "mean"))
+        .reset_index()
     )  # fmt: skip
     widths = closed.groupby(ROW)["attack"].nunique().rename("n_attacks").reset_index()
     rows = rows.merge(facts, on=ROW, how="left").merge(widths, on=ROW)
@@ -269,6 +276,7 @@ def _judge(
         "provisional": rows["n_seeds"] < RANKED_SEEDS,
         "no_effect": rows["no_effect"],
         "no_headroom": (rows["L_n"] < rows["score_n"]),
+        "little_headroom": rows["little"] > 0.5,
         "straw_man": rows["gap"] < -STRAW_MAN,
         "weak_attack": rows["L_none"].notna() & weak,
         "non_adaptive": (rows["defense"] != UNDEFENDED) & ~adapted & ~rows["no_effect"],
@@ -319,7 +327,7 @@ def _notes(
             found.append(("weak_attack", "Attack too weak here: the strongest attack reaches only "
                           f"L = {best:.2f} on the undefended target, {bar}. Low leakage on "
                           "this board is no evidence for a defense."))  # fmt: skip
-        for flag in ("no_headroom", "straw_man"):
+        for flag in ("no_headroom", "little_headroom", "straw_man"):
             if flags.map(lambda f, flag=flag: flag in f).any():
                 found.append((flag, FLAGS[flag]))
         if UNDEFENDED not in set(board["defense"]):

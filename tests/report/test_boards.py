@@ -12,6 +12,7 @@ from bench.contract.record import TrialRecord
 from bench.report import boards, frame
 
 FACES = ("face", "faces", "mlp", "class_representative")
+DIABETES = ("medical", "diabetes", "mlp", "attribute")
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +184,18 @@ def test_no_headroom_leaves_leakage_empty_and_names_the_strongest_by_score() -> 
     assert only["worst_attack"] == "yang"  # the larger score of the two
     assert "no_headroom" in only["flags"] and "weak_attack" not in only["flags"]
     assert [kind for kind, _ in found.notes[(*FACES, "scores")]] == ["no_headroom"]
+
+
+def test_an_attribute_that_is_mostly_known_is_flagged() -> None:
+    def flagged(seeds: int) -> str:
+        records = [
+            r.model_copy(update={"flags": ["little_headroom"]}) if r.cell.seed < seeds else r
+            for r in fake.build(3, ("diabetes",))
+        ]
+        return str(row(built(records), "none", "labels", DIABETES)["flags"])
+
+    assert "little_headroom" in flagged(2)
+    assert "little_headroom" not in flagged(1)
 
 
 def test_flags_of_the_suite(suite: boards.Boards) -> None:
