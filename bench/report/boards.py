@@ -35,9 +35,9 @@ FLAGS = {
     "undefended model, so the row repeats 'none'.",
     "no_headroom": "An attacker without the model already comes within 0.10 of the ceiling: "
     "leakage cannot be measured here.",
-    "little_headroom": "Not worth inferring by the rule: without the model the attribute is guessed "
-    "with an AUC above 0.85, or hardly anybody (or nearly everybody) has it, or there are fewer "
-    "than 100 members.",
+    "little_headroom": "Not worth inferring by the rule: without the model the attribute is "
+    "guessed with an AUC above 0.85, or hardly anybody (or nearly everybody) has it, or there are "
+    "fewer than 100 members.",
     "straw_man": "The undefended target is more than 0.02 below a plain scikit-learn baseline: "
     "its utility is no fair reference.",
     "weak_attack": "The attacks are too weak here to tell good defenses from bad ones: on the "
@@ -262,7 +262,8 @@ def _judge(
             dirty=done["flags"].str.contains("dirty", regex=False),
             little=done["flags"].str.contains("little_headroom", regex=False),
         )
-        .groupby(ROW).agg(adapts=("adapts", "any"), dirty=("dirty", "any"), little=("little", "mean"))
+        .groupby(ROW)
+        .agg(adapts=("adapts", "any"), dirty=("dirty", "any"), little=("little", "mean"))
         .reset_index()
     )  # fmt: skip
     widths = closed.groupby(ROW)["attack"].nunique().rename("n_attacks").reset_index()
