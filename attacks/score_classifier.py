@@ -52,7 +52,11 @@ class ScoreClassifier(Attack):
         "Nicolae et al., arXiv 1807.01069 (Adversarial Robustness Toolbox, black-box attribute "
         "inference); Zhao et al., EuroS&P 2021"
     )
-    adaptive_to = ("rounding", "top_k", "label_only")
+    adaptive_to = (
+        "rounding", "top_k", "label_only", "dp_sgd", "dropout", "weight_decay", "freezing",
+        "functional_mechanism",
+    )  # fmt: skip
+    """Its learner is trained on what this very deployment answers, whatever stands before it."""
 
     @property
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]

@@ -31,7 +31,7 @@ class ClipNoise(TrainingDefense):
     clip_norm: float | None = 1.0
     noise_multiplier: float = 0.01
 
-    needs = frozenset({"descent"})
+    needs = frozenset({"steps"})
     adaptive_attacks = (
         "prior_matching", "prior_inversion", "miface", "attribute_map", "basket_decoder",
     )  # fmt: skip

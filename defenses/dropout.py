@@ -23,7 +23,7 @@ class Dropout(TrainingDefense):
 
     rate: float = 0.3
 
-    needs = frozenset({"descent"})
+    needs = frozenset({"steps"})
     adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
     paper = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 2014"
     zero: ClassVar[Mapping[str, Any]] = {"rate": 0.0}

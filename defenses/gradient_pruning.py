@@ -25,7 +25,7 @@ class GradientPruning(TrainingDefense):
 
     removed: float = 0.9
 
-    needs = frozenset({"descent"})
+    needs = frozenset({"steps"})
     adaptive_attacks = (
         "masked_matching", "prior_inversion", "miface", "attribute_map", "basket_decoder",
     )  # fmt: skip

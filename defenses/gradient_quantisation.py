@@ -30,7 +30,7 @@ class GradientQuantisation(TrainingDefense):
     bits: int | None = 1
     stochastic: bool = False
 
-    needs = frozenset({"descent"})
+    needs = frozenset({"steps"})
     adaptive_attacks = (
         "sign_matching", "prior_inversion", "miface", "attribute_map", "basket_decoder",
     )  # fmt: skip

@@ -30,7 +30,7 @@ class Defense(ABC):
             not cover ``weights``: there the board prints "no effect".
         adaptive_attacks: names of attack options that adapt to it (option, not class).
         paper: citation.
-        needs: what the model must offer (``descent``, ``blocks``).
+        needs: what the model must offer (``descent``, ``steps``, ``blocks``).
         tasks: what the target may predict.
         zero: options at which it must equal no defense bit for bit; None where it has no strength.
         probe: options that differ from ``zero``, for ``invbench check``; empty: the defaults.

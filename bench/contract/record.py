@@ -202,7 +202,8 @@ class TrialRecord(_Frozen):
     score: Scored | None = None
     utility: Utility | None = None
     flags: list[str] = []
-    """``no_effect``, ``no_headroom``, ``dirty``: what one trial can tell; boards add their own."""
+    """``no_effect``, ``no_headroom``, ``little_headroom``, ``dirty``: what one trial can tell;
+    boards add their own."""
     times: Times = Times()
     nodes: dict[str, str] = {}
     """Node kind to node identity: where every part of this record comes from."""

@@ -64,10 +64,11 @@ class Model(ABC):
 
     modalities: ClassVar[frozenset[Modality]]
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
-    offers: ClassVar[frozenset[str]] = frozenset({"descent"})
-    """``descent`` if it is differentiable and can be trained by gradient steps, ``blocks`` if it
-    has hidden blocks of neurons, ``leaves`` if it is made of trees, ``least_squares`` if it is a
-    linear regression, its squared error a polynomial of the weights."""
+    offers: ClassVar[frozenset[str]] = frozenset({"descent", "steps"})
+    """``descent`` if it is differentiable and could be trained by gradient steps, ``steps`` if the
+    shared loop trains it by them, ``blocks`` if it has hidden blocks of neurons, ``leaves`` if it
+    is made of trees, ``least_squares`` if it is a linear regression, its squared error a polynomial
+    of the weights."""
     reference: ClassVar[str]
     """Name of the plain baseline its undefended utility must come within 2 points of."""
 

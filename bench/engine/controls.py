@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import Attack, Model
+from bench.contract import Attack
 from bench.contract.record import CONTROLS
 from bench.engine.components import TARGET
 from bench.engine.config import Option
@@ -67,7 +67,7 @@ def trials(
     for control in CONTROLS:
         if control not in wanted or control == "canary":
             continue
-        if control in _EPOCHS and not _by_epochs(model.first):
+        if control in _EPOCHS and "steps" not in model.first.offers:
             continue
         for defense, attack, repeats in _rows(planner, control, undefended, kept):
             own = [b for b in baselines if b.first.goal == attack.first.goal]
@@ -140,10 +140,6 @@ def _rows(
         for defense, covers in _at_zero(planner):
             for attack in _first_of_goals([a for a in attacks if a.first.access in covers]):
                 yield defense, attack, 1
-
-
-def _by_epochs(model: Model) -> bool:
-    return "descent" in model.offers and type(model).solve is Model.solve
 
 
 def _at_zero(planner: Planner) -> Iterator[tuple[Row, frozenset[str]]]:

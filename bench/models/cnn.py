@@ -38,7 +38,7 @@ class Cnn(Trained):
     halving: Literal["pool", "stride"] = "pool"
 
     modalities = frozenset({"image"})
-    offers = frozenset({"descent", "blocks"})
+    offers = frozenset({"descent", "steps", "blocks"})
     reference = "mlp"
 
     def __post_init__(self) -> None:

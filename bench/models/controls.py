@@ -72,7 +72,7 @@ class Overfit(TrainingDefense):
 
     factor: float = 3.0
 
-    needs = frozenset({"descent"})
+    needs = frozenset({"steps"})
     paper: ClassVar[str] = "control (PROTOCOL 3.6, C3)"
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class EarlyStopped(TrainingDefense):
 
     fraction: float = 0.1
 
-    needs = frozenset({"descent"})
+    needs = frozenset({"steps"})
     paper: ClassVar[str] = "control (PROTOCOL 3.6, C3)"
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ class Mlp(Trained):
 
     modalities = frozenset({"image", "table", "basket"})
     tasks = ("classification", "regression")
-    offers = frozenset({"descent", "blocks"})
+    offers = frozenset({"descent", "steps", "blocks"})
     reference = "mlp"
 
     def __post_init__(self) -> None:

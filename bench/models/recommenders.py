@@ -129,7 +129,7 @@ class AutoEncoder(Trained):
 
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
-    offers: ClassVar[frozenset[str]] = frozenset({"descent", "blocks"})
+    offers: ClassVar[frozenset[str]] = frozenset({"descent", "steps", "blocks"})
     reference = "item_knn"
 
     def __post_init__(self) -> None:

@@ -53,7 +53,7 @@ def test_a_session(invbench, tmp_path: Path) -> None:
     code, out, _ = invbench("run")
     assert code == 0
     line = out.splitlines()[-1]
-    assert line.startswith("toy: 14 of 14 trials done, 0 failed, 0 skipped; 28 nodes computed")
+    assert line.startswith("toy: 14 of 14 trials done, 0 failed, 0 skipped; 30 nodes computed")
     page = tmp_path / "report" / "toy" / "index.html"
     assert line.endswith(f"report {page}")
     assert page.exists()

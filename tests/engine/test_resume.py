@@ -18,8 +18,12 @@ SLOW = ("attack.toy.does=slow", "attack.toy_labels.does=slow")
 
 
 def _recorded(store: Path) -> dict[Path, float]:
+    """What is recorded; what was being written when the driver died lies in a hidden folder."""
     return {
-        p: p.stat().st_mtime for k in (*KINDS, "trial") for p in store.glob(f"{k}/*/record.json")
+        p: p.stat().st_mtime
+        for k in (*KINDS, "trial")
+        for p in store.glob(f"{k}/*/record.json")
+        if not p.parent.name.startswith(".")
     }
 
 
