@@ -38,7 +38,7 @@ CHECKS = {
     "evaluators": ("C5", "The judges know real pictures of the private people"),
     "doubled": ("C7", "Twice the steps would not find more"),
     "canary": ("C8", "Attacks are as strong on the frozen canary as when it was stored"),
-    "utility": ("C10", "The undefended target is as useful as a plain scikit-learn model"),
+    "utility": ("C10", "The undefended target is as useful as a plain baseline"),
     "repeat": ("C11", "Trained and attacked again, the result is the same bit for bit"),
     "zero": ("D0", "A defense of no strength changes nothing, bit for bit"),
     "temperature": ("O4", "Flattened scores do not make the target safer"),
