@@ -61,7 +61,7 @@ def test_a_session(invbench, tmp_path: Path) -> None:
         assert (page.parent / name).exists()
 
     code, out, _ = invbench("run")
-    assert "0 nodes computed, 26 cached" in out.splitlines()[-1]
+    assert "0 nodes computed, 28 cached" in out.splitlines()[-1]
     code, out, _ = invbench("plan")
     assert "Nothing to run" in out
     code, out, _ = invbench("status")

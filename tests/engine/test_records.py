@@ -77,8 +77,8 @@ def test_every_task_ends_in_records(tmp_path: Path) -> None:
         "dataset=[diabetes,diabetes_progression,baskets]",
         "dataset.baskets.train=300", "dataset.baskets.test=150", "dataset.baskets.public=300",
         "model=[mlp,boosting,ridge,ease]", "model.mlp.epochs=10", "defense=[none,top_n]",
-        "attack=[attribute_map,tree_counts,membership,fjrmia,score_classifier,basket_decoder,"
-        "record_search]",
+        "attack=[attribute_map,tree_counts,membership,fjrmia,score_classifier,basket_decoder]",
+        "attack.basket_decoder.epochs=5",
     ]  # fmt: skip
     grid = compose_grid(words)
     records = execute(grid, make_plan(grid)).outcome.records
@@ -87,7 +87,6 @@ def test_every_task_ends_in_records(tmp_path: Path) -> None:
     metrics = {(r.goal, r.score.metric) for r in records if r.score}
     assert metrics == {
         ("attribute", "auc"), ("attribute_observed", "auc"), ("output_reconstruction", "f1_at_k"),
-        ("training_instance", "nearer_member"),
     }  # fmt: skip
     for record in records:
         assert record.utility is not None and record.utility.reference is not None
