@@ -236,6 +236,11 @@ class Attack(ABC):
         """
         return None
 
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the model must offer: ``needs``, and gradients where they are attacked."""
+        return self.needs | (frozenset({"descent"}) if self.access == "gradients" else frozenset())
+
     def usable_at(self, offered: Access) -> bool:
         """Whether a deployment offering ``offered`` exposes enough."""
         return at_least(offered, self.access)

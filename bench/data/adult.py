@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, nearest, require
+from bench.contract import Card, Dataset, Goal, Modality, Splits, require
 from bench.data import common, frames, tables
 
 SHA256 = "ca4df26312a5f31310ce10db316acc31018a469630dab90797a9ebc2f97dfcfe"
@@ -105,20 +105,12 @@ class Adult(Dataset):
 
     sector: ClassVar[str] = "credit"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = (
-        "attribute",
-        "gradient_reconstruction",
-        "training_instance",
-    )
+    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        require(
-            self.sensitive in SENSITIVE,
-            f"dataset.adult.sensitive is '{self.sensitive}'."
-            + nearest(str(self.sensitive), SENSITIVE),
-        )
+        tables.check_sensitive("adult", self.sensitive, SENSITIVE)
         frames.check_records("adult", self.records)
         common.check_fractions("adult", self.train, self.public)
         common.check_sha256_option("adult", self.sha256)

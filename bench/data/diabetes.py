@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_diabetes
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, Task, nearest, require
+from bench.contract import Card, Dataset, Goal, Modality, Splits, Task, require
 from bench.data import common, tables
 
 SHA256 = "43a28c7d3cf1c4cbb9cb67486e89ac06e370b76abd43210371b235e2ee2bc3b9"
@@ -47,20 +47,12 @@ class Diabetes(Dataset):
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = (
-        "attribute",
-        "gradient_reconstruction",
-        "training_instance",
-    )
+    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        require(
-            self.sensitive in SENSITIVE,
-            f"dataset.diabetes.sensitive is '{self.sensitive}'."
-            + nearest(str(self.sensitive), SENSITIVE),
-        )
+        tables.check_sensitive("diabetes", self.sensitive, SENSITIVE)
         require(
             self.bands is None or 2 <= self.bands <= 10,
             f"dataset.diabetes.bands is {self.bands}; allowed: 2 to 10 progression classes, or "

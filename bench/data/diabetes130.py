@@ -146,11 +146,7 @@ class Diabetes130(Dataset):
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = (
-        "attribute",
-        "gradient_reconstruction",
-        "training_instance",
-    )
+    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, nearest, require
+from bench.contract import Card, Dataset, Goal, Modality, Splits, require
 from bench.data import common, frames, tables
 
 SHA256 = "ec12a88b9fc14d74ba646ea0410cf7ff4533bec2eb61652f8ad76796bbfec017"
@@ -90,20 +90,12 @@ class German(Dataset):
 
     sector: ClassVar[str] = "credit"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = (
-        "attribute",
-        "gradient_reconstruction",
-        "training_instance",
-    )
+    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        require(
-            self.sensitive in SENSITIVE,
-            f"dataset.german.sensitive is '{self.sensitive}'."
-            + nearest(str(self.sensitive), SENSITIVE),
-        )
+        tables.check_sensitive("german", self.sensitive, SENSITIVE)
         common.check_fractions("german", self.train, self.public)
         common.check_sha256_option("german", self.sha256)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, Task, nearest, require
+from bench.contract import Card, Dataset, Goal, Modality, Splits, Task, require
 from bench.data import common, frames, tables
 
 SHA256 = "6e6296143a32de451afc1d885b97e9c694bfe703c7214c359d6f5a52ee9bf31d"
@@ -97,11 +97,7 @@ class Iwpc(Dataset):
     embedded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        require(
-            self.sensitive in SENSITIVE,
-            f"dataset.iwpc.sensitive is '{self.sensitive}'."
-            + nearest(str(self.sensitive), SENSITIVE),
-        )
+        tables.check_sensitive("iwpc", self.sensitive, SENSITIVE)
         common.check_fractions("iwpc", self.train, self.public)
         common.check_sha256_option("iwpc", self.sha256)
 

@@ -49,11 +49,7 @@ class MehnazTable(Dataset):
     sha256: str | None = None
 
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = (
-        "attribute",
-        "gradient_reconstruction",
-        "training_instance",
-    )
+    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 
@@ -78,11 +74,7 @@ class MehnazTable(Dataset):
 
     def __post_init__(self) -> None:
         where = f"dataset.{self.label}"
-        require(
-            self.sensitive in self.sensitives,
-            f"{where}.sensitive is '{self.sensitive}'."
-            + nearest(str(self.sensitive), self.sensitives),
-        )
+        tables.check_sensitive(self.label, self.sensitive, self.sensitives)
         require(
             self.split in SPLITS,
             f"{where}.split is '{self.split}'." + nearest(str(self.split), SPLITS),

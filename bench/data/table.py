@@ -62,11 +62,7 @@ class Table(Dataset):
     sha256: str | None = None
 
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = (
-        "attribute",
-        "gradient_reconstruction",
-        "training_instance",
-    )
+    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
     embedded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -16,10 +16,32 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 
-from bench.contract import Card, Column, Outcome, Sensitive, Split, Splits, require
+from bench.contract import (
+    Card,
+    Column,
+    Goal,
+    Outcome,
+    Sensitive,
+    Split,
+    Splits,
+    nearest,
+    require,
+)
 from bench.data import common
 from bench.data.common import Indices, Ints
 from bench.data.headroom import headroom
+
+GOALS: tuple[Goal, ...] = ("attribute", "gradient_reconstruction", "training_instance")
+"""What an attacker of a table wants whose target predicts a class."""
+
+
+def check_sensitive(name: str, value: str, options: Collection[str]) -> None:
+    """Refuse a ``sensitive`` option that names no attribute of the data set ``name``."""
+    require(
+        value in options,
+        f"dataset.{name}.sensitive is '{value}'." + nearest(str(value), options),
+    )
+
 
 MISSING = "(missing)"
 """The value of a category that is not given."""

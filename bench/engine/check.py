@@ -221,8 +221,7 @@ def _attack(option: Option, part: Attack, grid: Grid, folder: Path | None) -> It
         f"'{part.access}' is not among {list(part.accesses)}",
     )
     name, data = _embedded(part.modalities, part.goal, part.tasks)
-    needs = part.needs | ({"descent"} if part.access == "gradients" else set())
-    model, _ = _model_for(data, part.tasks, needs)
+    model, _ = _model_for(data, part.tasks, part.requires)
     only = dataclasses.replace(
         grid,
         options={

@@ -21,7 +21,6 @@ from bench.contract import (
     Task,
     TrainingDefense,
     Victims,
-    common_task,
     generator,
 )
 from bench.contract import seed as derive
@@ -72,9 +71,7 @@ class Deployment:
     @property
     def task(self) -> Task:
         """What the target predicts."""
-        task = common_task(self.splits.card.tasks, self.model.tasks)
-        assert task is not None
-        return task
+        return training.task_of(self.model, self.splits.card)
 
     def scores(self, x: Tensor) -> Tensor:
         """Released scores ``[n, width]``."""

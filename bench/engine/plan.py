@@ -148,9 +148,7 @@ class Planner:
     def _unable(self, dataset: Row, model: Row, attack: Row, task: Task) -> bool:
         """Whether the attack cannot work on such a target; says so."""
         part, what = attack.first, f"{dataset.name} x {model.name} x {attack.name}"
-        needs = set(part.needs - model.first.offers)
-        if part.access == "gradients" and "descent" not in model.first.offers:
-            needs.add("descent")
+        needs = part.requires - model.first.offers
         if task not in part.tasks:
             self._skip(what, f"it does not attack {task}")
         elif needs:

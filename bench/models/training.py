@@ -189,7 +189,7 @@ def train(
             "offer; choose another model.",
         )
 
-    loop = Loop(model, splits.card, _task(model, splits.card), device)
+    loop = Loop(model, splits.card, task_of(model, splits.card), device)
     context = TrainingContext(splits.card, loop.task, splits.public, loop, seed, device)
     data, recipe = splits.train, model.recipe
     for layer in layers:
@@ -206,7 +206,12 @@ def train(
     return network, replace(report, public_records=report.public_records + public_records)
 
 
-def _task(model: Model, card: Card) -> Task:
+def task_of(model: Model, card: Card) -> Task:
+    """What a model learns from such data.
+
+    Raises:
+        UserError: it can learn nothing from it.
+    """
     task = common_task(card.tasks, model.tasks)
     require(
         task is not None,
@@ -243,7 +248,7 @@ def initial(
         seed: as in :func:`train`.
         device: torch device name.
     """
-    loop = Loop(model, splits.card, _task(model, splits.card), device)
+    loop = Loop(model, splits.card, task_of(model, splits.card), device)
     context = TrainingContext(splits.card, loop.task, splits.public, loop, seed, device)
     return _adapted(layers, context).to(device).eval()
 
@@ -279,7 +284,7 @@ def restore(
     Raises:
         RuntimeError: the weights do not fit, name by name and shape by shape.
     """
-    loop = _Untrained(model, splits.card, _task(model, splits.card), device)
+    loop = _Untrained(model, splits.card, task_of(model, splits.card), device)
     context = TrainingContext(splits.card, loop.task, splits.public, loop, seed, device)
     network = _adapted(layers, context)
     network.load_state_dict(dict(weights), strict=True)

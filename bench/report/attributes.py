@@ -56,14 +56,12 @@ def told(rows: pd.DataFrame, frame: pd.DataFrame, gains: pd.DataFrame) -> list[R
     order = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values("last", kind="stable")
     out: list[Row] = []
     for row in order.to_dict("records"):
-        if not row["worst_attack"]:
+        # Where a defense does not act, its row would repeat the undefended one.
+        if not row["worst_attack"] or "no_effect" in row["flags"].split(";"):
             continue
-        # Where a defense does not act, its row repeats the undefended one's trials.
-        idle = "no_effect" in row["flags"].split(";")
-        place = {**row, "defense": UNDEFENDED if idle else row["defense"],
-                 "attack": row["worst_attack"]}  # fmt: skip
+        place = {**row, "attack": row["worst_attack"]}
         trials = _at(done, place)
-        if trials.empty or idle:
+        if trials.empty:
             continue
         mean = {
             name: float(value) if pd.notna(value) else math.nan
