@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def publish(done: Execution) -> Path | None:
 
 
 def write(
-    records: Sequence[TrialRecord],
+    records: Iterable[TrialRecord],
     shown: Mapping[str, bytes],
     manifest: Mapping[str, Any],
     report_dir: Path,
@@ -53,7 +53,7 @@ def write(
     return page, summary(records, suite)
 
 
-def pictures(store: Store, records: Sequence[TrialRecord]) -> dict[str, bytes]:
+def pictures(store: Store, records: Iterable[TrialRecord]) -> dict[str, bytes]:
     """Pictures that may be shown, by trial."""
     found = {r.trial_id: picture(store, r) for r in records}
     return {key: data for key, data in found.items() if data is not None}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 import pandas as pd
 
-from bench.contract.record import SCHEMA_VERSION, STATUSES, TrialRecord
+from bench.contract.record import STATUSES
 from bench.report import stats
-from bench.report.frame import CELL, unique
+from bench.report.facts import ENVIRONMENT, Facts
+from bench.report.frame import CELL
 from bench.report.text import estimate, interval, number, words
 
 _EXAMPLES = 3
@@ -97,50 +98,34 @@ def reported(frame: pd.DataFrame, given: Mapping[str, Any]) -> list[dict[str, An
     return out
 
 
-def provenance(records: Sequence[TrialRecord], given: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(facts: Facts, given: Mapping[str, Any]) -> dict[str, Any]:
     """Versions, data, judges and the command: what it takes to check or repeat the run."""
-    ordered = unique(records)
-    stamps = sorted(record.created_utc for record in records)
-    facts = {
-        "benchmark version": _distinct(r.benchmark_version for r in ordered),
-        "protocol version": ordered[0].protocol_version,
-        "record schema": SCHEMA_VERSION,
-        "trials recorded": f"{stamps[0]} to {stamps[-1]}",
+    seen = {name: ", ".join(values) for name, values in facts.environments.items()}
+    told = {
+        "benchmark version": seen.get("benchmark version", ""),
+        "protocol version": facts.protocol,
+        "record schema": seen.get("record schema", ""),
+        "trials recorded": f"{facts.first} to {facts.last}",
+        **{name: seen[name] for name in ENVIRONMENT if name in seen},
     }
-    for name in ("device", "threads", "machine", "python", "torch", "numpy"):
-        seen = _distinct(r.env[name] for r in ordered if name in r.env)
-        facts |= {name: seen} if seen else {}
-    commits = _distinct(r.env["git"]["commit"] for r in ordered if "commit" in r.env.get("git", {}))
-    facts |= {"git commit of the trials": commits} if commits else {}
-    facts |= {
+    if "git commit" in seen:
+        told["git commit of the trials"] = seen["git commit"]
+    told |= {
         words(str(name)): _plain(value)
         for name, value in sorted(given.items())
         if name not in ("skipped", "command", "reported")
     }
-    data: dict[str, dict[str, Any]] = {}
-    judges: dict[str, dict[tuple[int, str], float]] = {}
-    for record in sorted(ordered, key=lambda r: r.status != "done"):  # a failure may lack facts
-        name = record.cell.dataset
-        if name not in data:
-            facts_of = {words(k): _plain(v) for k, v in sorted(record.data.facts.items())}
-            data[name] = {
-                "name": name, "source": record.data.source, "terms": record.data.terms,
-                "facts": facts_of, "evaluators": {},
-            }  # fmt: skip
-        for metric, value in record.evaluator.items():
-            judges.setdefault(name, {})[record.cell.seed, metric] = value
-    for name, values in judges.items():
-        metrics = pd.Series(values).groupby(level=1).mean()
-        data[name]["evaluators"] = {words(str(k)): number(v, 3) for k, v in metrics.items()}
-    return {
-        "command": given.get("command", ""),
-        "facts": facts,
-        "data": [data[name] for name in sorted(data)],
-    }
-
-
-def _distinct(values: Any) -> str:
-    return ", ".join(sorted({str(value) for value in values}))
+    data = [
+        {
+            "name": name, "source": card.source, "terms": card.terms,
+            "facts": {words(k): _plain(v) for k, v in sorted(card.facts.items())},
+            "evaluators": {
+                words(k): number(v, 3) for k, v in facts.judges.get(name, {}).items()
+            },
+        }
+        for name, card in facts.cards.items()
+    ]  # fmt: skip
+    return {"command": given.get("command", ""), "facts": told, "data": data}
 
 
 def _plain(value: Any) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from bench.contract.record import TrialRecord
-from bench.report import stats
 from bench.report.frame import UNDEFENDED
 from bench.report.text import ABSENT, estimate, number
 
@@ -19,32 +17,13 @@ _CELL = ["dataset", "model", "defense", "attack"]
 Row = dict[str, Any]
 
 
-def group_gains(records: Sequence[TrialRecord]) -> pd.DataFrame:
-    """Gain over the baseline in every subgroup, averaged over seeds.
-
-    Returns:
-        A row for each ``dataset``, ``model``, ``defense``, ``attack`` and ``group``: ``gain`` with
-        the ends of its interval.
-    """
-    found = [
-        (*(getattr(r.cell, name) for name in _CELL), r.cell.seed, group, gain)
-        for r in records
-        if r.status == "done" and not r.control and r.score is not None
-        for group, gain in r.score.group_gain.items()
-    ]
-    table = pd.DataFrame(found, columns=[*_CELL, "seed", "group", "gain"])
-    if table.empty:
-        return table.assign(gain_lo=0.0, gain_hi=0.0, gain_n=0)
-    return stats.summarise(table, [*_CELL, "group"], ["gain"])
-
-
 def told(rows: pd.DataFrame, frame: pd.DataFrame, gains: pd.DataFrame) -> list[Row]:
     """For each defense of a board, its worst attack in the field's own metrics.
 
     Args:
         rows: of one board.
         frame: trials.
-        gains: as :func:`group_gains` gives them.
+        gains: as :class:`bench.report.facts.Facts` holds them.
 
     Returns:
         Undefended first; empty for other goals. The worst subgroup is the one with the greatest

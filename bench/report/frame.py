@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from bench.contract.errors import require
 from bench.contract.exposure import ACCESS_ORDER
 from bench.contract.record import Failure, TrialRecord
 from bench.contract.serving import Stream
+from bench.report.facts import Facts, Gatherer
 
 STABLE = (
     "trial_id", "suite", "sector", "dataset", "model", "defense", "attack", "goal", "access",
@@ -62,6 +64,9 @@ _TEXT: dict[str, _Get] = {
     "attack_family": lambda r: r.attack.family or r.cell.attack.split("[", 1)[0],
     "attack_settings": lambda r: r.attack.settings,
     "stream": lambda r: _stream(r.attack.params.get("stream")),
+    "data_sha": lambda r: str(r.data.facts.get("sha256", "")),
+    "target_sha": lambda r: r.target.sha256,
+    "created": lambda r: r.created_utc,
 }
 
 _NUMBERS: dict[str, _Get] = {
@@ -92,6 +97,9 @@ _NUMBERS: dict[str, _Get] = {
     "answered_before": lambda r: r.audit.answered_before if r.audit else None,
     "blocked": lambda r: r.audit.blocked if r.audit else None,
     "customers": lambda r: r.audit.customers if r.audit else None,
+    "n_params": lambda r: r.target.n_params,
+    "public_records": lambda r: r.target.public_records,
+    "epsilon_lower": lambda r: r.privacy_audit.epsilon_lower if r.privacy_audit else None,
 }
 
 EXTRA = (
@@ -101,6 +109,21 @@ EXTRA = (
 """Further metrics of an attack that papers report."""
 UTILITY = ("mae", "rmse", "r2", "auroc")
 """Further metrics of usefulness that papers report; a column is named ``utility_`` and one."""
+
+
+def _extra(name: str) -> _Get:
+    return lambda r: r.score.extra.get(name) if r.score else None
+
+
+def _useful(name: str) -> _Get:
+    return lambda r: r.utility.all.get(name) if r.utility else None
+
+
+_ALL_NUMBERS: dict[str, _Get] = {
+    **_NUMBERS,
+    **{name: _extra(name) for name in EXTRA},
+    **{f"utility_{name}": _useful(name) for name in UTILITY},
+}
 
 
 def bare_name(attack: str) -> str:
@@ -127,14 +150,16 @@ def _sentence(error: Failure | None) -> str:
     return " ".join(f"{error.type}: {error.message}".split()) if error else ""
 
 
-def unique(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The records in a fixed order, each trial once: its latest record."""
-    latest = {(r.cell.key(), r.trial_id): r for r in sorted(records, key=lambda r: r.created_utc)}
-    return [latest[key] for key in sorted(latest)]
+def build(records: Iterable[TrialRecord], suite: str) -> pd.DataFrame:
+    """The table of :func:`read` alone."""
+    return read(records, suite)[0]
 
 
-def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
-    """One row per trial, sorted by ``ORDER``; numbers of trials that did not end are NaN.
+def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Facts]:
+    """One row per trial, sorted by ``ORDER``, and what else the records say, in one pass.
+
+    Numbers of trials that did not end are NaN. No record is kept: a hundred thousand of them may
+    come from a file.
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
@@ -142,45 +167,63 @@ def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
     what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``steps``,
     ``permuted``, ``chance``, ``heldout`` and ``oracle`` (of the judges), for a paper's figures the
     metrics of ``EXTRA`` and ``UTILITY``, for tuning ``family``, ``settings``, ``attack_family``
-    and ``attack_settings`` (the option a row is a setting of, and how many the suite has), and of
+    and ``attack_settings`` (the option a row is a setting of, and how many the suite has), of
     watched deployments ``stream`` (how queries were sent, empty: as usual), ``refused``,
     ``accounts``, ``cover``, ``answered_before``, ``blocked``, ``customers`` and, as 0 or 1,
-    ``detected`` and ``stopped`` (NaN where nobody watches).
+    ``detected`` and ``stopped`` (NaN where nobody watches), and for decisions ``n_params``,
+    ``public_records``, ``excess`` and ``epsilon_lower`` (of the audit by canaries), ``data_sha``,
+    ``target_sha`` (of the weights) and ``created``.
 
     Args:
-        records: trials in any order; the same record twice counts once.
+        records: trials in any order; of one trial recorded twice the latest record counts.
         suite: name of the suite they belong to.
 
     Raises:
         UserError: there is no record, a record's access is unknown, the records follow different
             protocols, or one cell of the grid has two different records.
     """
+    columns: dict[str, list[Any]] = {name: [] for name in (*_TEXT, *_ALL_NUMBERS)}
+    seeds: list[int] = []
+    versions: set[str] = set()
+    gatherer = Gatherer()
+    for record in records:
+        gatherer.add(record)
+        versions.add(record.protocol_version)
+        seeds.append(record.cell.seed)
+        for name, get in _TEXT.items():
+            value = get(record)
+            columns[name].append(sys.intern(value) if isinstance(value, str) else value)
+        done = record.status == "done"
+        for name, get in _ALL_NUMBERS.items():
+            columns[name].append(get(record) if done else None)
     require(
-        len(records) > 0,
+        len(seeds) > 0,
         f"Suite '{suite}' has no trial records to report; "
         f"run it first with 'invbench run suite={suite}'.",
     )
-    records = unique(records)
-    versions = sorted({record.protocol_version for record in records})
     require(
         len(versions) == 1,
-        f"The records of suite '{suite}' follow protocols {', '.join(versions)}; a board compares "
-        "trials of one protocol only: report each on its own or re-run the older ones.",
+        f"The records of suite '{suite}' follow protocols {', '.join(sorted(versions))}; a board "
+        "compares trials of one protocol only: report each on its own or re-run the older ones.",
     )
-    table = pd.DataFrame({name: [get(r) for r in records] for name, get in _TEXT.items()})
-    table["suite"] = suite
-    table["seed"] = [r.cell.seed for r in records]
-    for name, get in _NUMBERS.items():
-        values = [get(r) if r.status == "done" else None for r in records]
-        table[name] = pd.Series(values, dtype="float64") + 0.0  # turns -0.0 into 0.0
-    for name in EXTRA:
-        found = [r.score.extra.get(name) if r.score else None for r in records]
-        table[name] = pd.Series(found, dtype="float64")
-    for name in UTILITY:
-        found = [r.utility.all.get(name) if r.utility else None for r in records]
-        table[f"utility_{name}"] = pd.Series(found, dtype="float64")
+    table = pd.DataFrame(
+        {name: columns[name] for name in _TEXT}
+        | {
+            name: pd.Series(columns[name], dtype="float64") + 0.0  # turns -0.0 into 0.0
+            for name in _ALL_NUMBERS
+        }
+    )
+    table["suite"], table["seed"] = suite, seeds
     table["queries"] = table["queries"].astype("Int64")  # a count is never printed as 1e+06
+    table = table.sort_values("created", kind="stable")
+    table = table.drop_duplicates(["trial_id", *CELL], keep="last")
+    _check(table, suite)
+    table = table.sort_values(list(ORDER), ignore_index=True)
+    rest = [name for name in ("flags", "error", *table.columns) if name not in STABLE]
+    return table[[*STABLE, *dict.fromkeys(rest)]], gatherer.facts()
 
+
+def _check(table: pd.DataFrame, suite: str) -> None:
     unknown = sorted(set(table["access"]) - set(ACCESS_ORDER))
     require(
         not unknown,
@@ -196,6 +239,3 @@ def build(records: Sequence[TrialRecord], suite: str) -> pd.DataFrame:
             f"Suite '{suite}' has two different records of the trial {cell}; "
             "a board counts each trial once: report one execution of the suite.",
         )
-    table = table.sort_values(list(ORDER), ignore_index=True)
-    rest = [name for name in ("flags", "error", *table.columns) if name not in STABLE]
-    return table[[*STABLE, *dict.fromkeys(rest)]]

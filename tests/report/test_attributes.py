@@ -4,6 +4,7 @@ import pytest
 
 from bench.contract.record import TrialRecord
 from bench.report import attributes, boards, frame
+from bench.report.facts import gather
 from tests.report import fake_records as fake
 
 
@@ -24,7 +25,7 @@ def test_the_worst_subgroup_is_worst_on_average() -> None:
     records = _records()
     table = frame.build(records, "fake")
     made = boards.build(table)
-    gains = attributes.group_gains(records)
+    gains = gather(records).gains
     rows = next(r for k, r in made if k[-1] == "scores")
     told = attributes.told(rows, table, gains)
     assert told[0]["defense"] == "none"
@@ -37,7 +38,7 @@ def test_the_worst_subgroup_is_worst_on_average() -> None:
 def test_rows_that_repeat_the_undefended_one_are_left_out() -> None:
     records = _records()
     table = frame.build(records, "fake")
-    gains = attributes.group_gains(records)
+    gains = gather(records).gains
     (rows,) = (r for k, r in boards.build(table) if k[-1] == "weights")
     assert "top_k[k=3]" not in {row["defense"] for row in attributes.told(rows, table, gains)}
 
@@ -47,4 +48,4 @@ def test_other_goals_have_no_such_table(dataset: str) -> None:
     records = fake.build(2, (dataset,))
     table = frame.build(records, "fake")
     _, rows = next(iter(boards.build(table)))
-    assert attributes.told(rows, table, attributes.group_gains(records)) == []
+    assert attributes.told(rows, table, gather(records).gains) == []
