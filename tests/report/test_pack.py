@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import lzma
+import zipfile
+from pathlib import Path
+
+import fake_records as fake
+import pytest
+
+from bench.contract.errors import UserError
+from bench.report import frame, pack
+from bench.report.pack import Pack
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40)
+
+
+def made(**changes: object) -> Pack:
+    records = fake.build(2, ("baskets",))
+    given = {
+        "suite": "tiny",
+        "records": records,
+        "manifest": {"suite": "tiny", "command": "invbench run suite=tiny", "trials": {}},
+        "pictures": {records[0].trial_id: PICTURE},
+        "notes": {"submitter": "someone"},
+    }
+    return Pack(**(given | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["folder", "one.zip"])
+def test_what_is_read_is_what_was_written(tmp_path: Path, name: str) -> None:
+    ours = made()
+    digest = pack.write(ours, tmp_path / name, {"leaderboard.csv": b"a,b\n"})
+    theirs = pack.read(tmp_path / name)
+    key = lambda r: r.trial_id  # noqa: E731
+    assert sorted(theirs.records, key=key) == sorted(ours.records, key=key)
+    assert list(theirs.records) == list(theirs.records), "records may be iterated again"
+    assert (theirs.suite, theirs.manifest, theirs.pictures, theirs.notes) == (
+        ours.suite, ours.manifest, ours.pictures, ours.notes,
+    )  # fmt: skip
+    assert theirs.digest == digest
+    assert pack.files(tmp_path / name)["leaderboard.csv"] == b"a,b\n"
+
+
+def test_equal_packs_are_equal_bytes_and_notes_do_not_change_the_digest(tmp_path: Path) -> None:
+    records = list(made().records)
+    first = pack.write(made(), tmp_path / "a.zip")
+    again = pack.write(made(records=records[::-1]), tmp_path / "b.zip")
+    assert first == again
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    noted = pack.write(made(notes={"verification": "yes"}), tmp_path / "c.zip")
+    assert noted == first
+    assert pack.write(made(records=records[1:]), tmp_path / "d.zip") != first
+
+
+def test_boards_of_a_pack_are_boards_of_its_records(tmp_path: Path) -> None:
+    pack.write(made(), tmp_path / "p")
+    assert frame.build(pack.read(tmp_path / "p").records, "tiny").equals(
+        frame.build(made().records, "tiny")
+    )
+
+
+def test_a_changed_part_is_named(tmp_path: Path) -> None:
+    pack.write(made(), tmp_path / "p", {"leaderboard.csv": b"L\n0.10\n"})
+    (tmp_path / "p" / "leaderboard.csv").write_bytes(b"L\n0.00\n")
+    with pytest.raises(UserError, match=r"'leaderboard.csv' .* is not what the pack was made with"):
+        pack.read(tmp_path / "p")
+    (tmp_path / "p" / "leaderboard.csv").unlink()
+    with pytest.raises(UserError, match="lacks its part"):
+        pack.read(tmp_path / "p")
+
+
+def test_a_damaged_record_is_placed(tmp_path: Path) -> None:
+    index = json.loads(_written(tmp_path / "p")[pack.INDEX])
+    assert index["trials"] == len(list(made().records))
+    bad = pack.Records(b"no xz", "here")
+    with pytest.raises(UserError, match="'here' is damaged"):
+        list(bad)
+
+    with pytest.raises(UserError, match=r"here, line 1 is no trial record of schema .*: "):
+        list(pack.Records(lzma.compress(b'{"cell": 1}\n'), "here"))
+
+
+def _written(path: Path) -> dict[str, bytes]:
+    pack.write(made(), path)
+    return pack.files(path)
+
+
+def test_parts_of_an_earlier_pack_do_not_stay(tmp_path: Path) -> None:
+    pack.write(made(), tmp_path / "p", {"old.csv": b"x"})
+    (tmp_path / "p" / "README.md").write_text("mine", encoding="utf-8")
+    pack.write(made(), tmp_path / "p", {"tables/new.csv": b"x"})
+    names = {str(p.relative_to(tmp_path / "p")) for p in (tmp_path / "p").rglob("*") if p.is_file()}
+    assert "old.csv" not in names
+    assert {"tables/new.csv", "README.md", pack.INDEX, pack.RECORDS} <= names
+
+
+def test_only_packs_are_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no pack"):
+        pack.read(tmp_path)
+    (tmp_path / "pack.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot be read as a pack"):
+        pack.read(tmp_path)
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
+        file.writestr("a.txt", "b")
+    with pytest.raises(UserError, match="cannot be read as a pack"):
+        pack.read(tmp_path / "other.zip")
+
+
+def test_a_newer_pack_and_parts_outside_are_refused(tmp_path: Path) -> None:
+    pack.write(made(), tmp_path / "p")
+    path = tmp_path / "p" / pack.INDEX
+    index = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(index | {"pack_version": 99}), encoding="utf-8")
+    with pytest.raises(UserError, match="pack version 99"):
+        pack.read(tmp_path / "p")
+    outside = index | {"sha256": index["sha256"] | {"../secret": "0" * 64}}
+    path.write_text(json.dumps(outside), encoding="utf-8")
+    with pytest.raises(UserError, match="outside of the pack"):
+        pack.read(tmp_path / "p")
+
+
+def test_an_empty_suite_is_not_packed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no records to pack"):
+        pack.write(made(records=[]), tmp_path / "p")
