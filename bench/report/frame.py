@@ -31,6 +31,7 @@ UNDEFENDED = "none"
 BASELINE = "none"
 """Access of an attack that sees no model."""
 
+_USUAL = asdict(Stream())
 _STREAMED = re.compile(r"(?<=\[)(?:stream\.\w+=[^,\]]*,?)+|,stream\.\w+=[^,\]]*")
 """What a name says of the stream, which has a column of its own."""
 
@@ -141,8 +142,7 @@ def _mean(value: Any) -> float | None:
 
 def _stream(given: Mapping[str, Any] | None) -> str:
     """How the queries are sent, as far as it is not the usual way."""
-    usual = asdict(Stream())
-    told = {key: value for key, value in (given or {}).items() if value != usual.get(key)}
+    told = {key: value for key, value in (given or {}).items() if value != _USUAL.get(key)}
     return ", ".join(f"{key}={value}" for key, value in told.items())
 
 

@@ -7,6 +7,7 @@ gives the same bytes; every part has its digest in ``pack.json``, and reading ch
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -59,9 +60,10 @@ class Records:
 
     def __iter__(self) -> Iterator[TrialRecord]:
         try:
-            for at, line in enumerate(lzma.decompress(self._data).splitlines(), 1):
-                yield _record(line, f"{self._source}, line {at}")
-        except lzma.LZMAError as error:
+            with lzma.open(io.BytesIO(self._data)) as lines:
+                for at, line in enumerate(lines, 1):
+                    yield _record(line, f"{self._source}, line {at}")
+        except (lzma.LZMAError, EOFError) as error:
             raise UserError(
                 f"'{self._source}' is damaged ({error}); get the pack again."
             ) from error
