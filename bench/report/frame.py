@@ -14,6 +14,7 @@ from bench.contract.errors import require
 from bench.contract.exposure import ACCESS_ORDER
 from bench.contract.record import Failure, TrialRecord
 from bench.contract.serving import Stream
+from bench.report import comparable
 from bench.report.facts import Facts, Gatherer
 
 STABLE = (
@@ -179,16 +180,16 @@ def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Fact
         suite: name of the suite they belong to.
 
     Raises:
-        UserError: there is no record, a record's access is unknown, the records follow different
-            protocols, or one cell of the grid has two different records.
+        UserError: there is no record, a record's access is unknown, the records differ in what they
+            must share to stand on one board (:mod:`bench.report.comparable`), or one cell of the
+            grid has two different records.
     """
     columns: dict[str, list[Any]] = {name: [] for name in (*_TEXT, *_ALL_NUMBERS)}
     seeds: list[int] = []
-    versions: set[str] = set()
-    gatherer = Gatherer()
+    gatherer, guard = Gatherer(), comparable.Facts()
     for record in records:
         gatherer.add(record)
-        versions.add(record.protocol_version)
+        guard.add(record)
         seeds.append(record.cell.seed)
         for name, get in _TEXT.items():
             value = get(record)
@@ -201,11 +202,7 @@ def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Fact
         f"Suite '{suite}' has no trial records to report; "
         f"run it first with 'invbench run suite={suite}'.",
     )
-    require(
-        len(versions) == 1,
-        f"The records of suite '{suite}' follow protocols {', '.join(sorted(versions))}; a board "
-        "compares trials of one protocol only: report each on its own or re-run the older ones.",
-    )
+    guard.check(suite)
     table = pd.DataFrame(
         {name: columns[name] for name in _TEXT}
         | {

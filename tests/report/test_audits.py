@@ -116,4 +116,5 @@ def test_failures_controls_and_attacks_without_the_model_are_no_campaigns() -> N
     broken = campaign(1, **fake.broken("oom", "MemoryError", "Out of memory."))
     control = campaign(2).model_copy(update={"control": "zero"})
     blind = campaign(3, access="none")
+    blind = blind.model_copy(update={"cell": blind.cell.model_copy(update={"attack": "guess"})})
     assert row(campaign(0), broken, control, blind)["campaigns"] == 1
