@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,6 +20,7 @@ def command(name: str, words: tuple[str, ...], config_dir: Path | None) -> None:
     from bench.cli import find
     from bench.engine.config import compose_grid
     from bench.engine.execution import prepare
+    from bench.engine.rerun import changes
     from bench.engine.store import Store
 
     store = Store(compose_grid(words, config_dir).settings.store)
@@ -39,36 +38,6 @@ def command(name: str, words: tuple[str, ...], config_dir: Path | None) -> None:
         click.echo(f"{cell} is up to date: trial {now.id[:12]}, status {record.status}.")
         return
     click.echo(f"{cell} would be a new trial: {record.trial_id[:12]} -> {now.id[:12]}.")
-    lines = list(_changes(store, plan, record.nodes, now.nodes))
+    lines = list(changes(store, plan, record.nodes, now.nodes))
     for line in lines or ["a baseline of its goal changed"]:
         click.echo(f"  {line}")
-
-
-def _changes(store: Any, plan: Any, old: dict[str, str], new: Any) -> Iterator[str]:
-    """Differences of the identities, causes only: a parent's change is said once, at the parent."""
-    from bench.contract.identity import difference
-
-    seen: set[tuple[str, str]] = set()
-
-    def walk(kind: str, before: str, after: str) -> Iterator[str]:
-        if before == after or (before, after) in seen:
-            return
-        seen.add((before, after))
-        if not store.has(kind, before):
-            yield f"{kind}: its earlier record is gone from the store"
-            return
-        was = store.record(kind, before)["identity"]
-        now = plan.nodes[after].identity
-        for role in sorted({*was["parents"], *now["parents"]}):
-            b, a = was["parents"].get(role), now["parents"].get(role)
-            if b and a:
-                yield from walk(role, b, a)
-        same = {k: v for k, v in now.items() if k != "parents"}
-        for line in difference({k: v for k, v in was.items() if k != "parents"}, same):
-            part, _, rest = line.partition(".")
-            module, _, change = rest.partition(": ")
-            changed = f"source of {module} changed ({change})" if part == "source" else line
-            yield f"{kind}: {changed}"
-
-    for kind, before in old.items():
-        yield from walk(kind, before, new[kind])

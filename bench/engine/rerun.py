@@ -1,0 +1,262 @@
+"""Run recorded trials again, from what their suite's manifest says, and compare what comes out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.contract import UserError
+from bench.contract.identity import difference
+from bench.contract.record import TrialRecord
+from bench.engine.config import Grid
+from bench.engine.execution import execute, prepare
+from bench.engine.graph import Plan, Trial
+from bench.engine.store import Store
+
+TOLERANCE = 0.01
+"""Most by which leakage may differ on another device (PROTOCOL 3.6, C11)."""
+
+_WHERE = frozenset(
+    {
+        "store", "report_dir", "backend", "tracking", "progress", "rerun", "resources", "data_root",
+    }
+)  # fmt: skip
+"""Settings of the machine a suite ran on; they never change what a trial gives."""
+
+_ENVIRONMENT = ("device", "machine", "threads", "torch", "numpy", "python")
+
+Outcome = Literal["identical", "close", "different"]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How a trial that was run again compares with its record.
+
+    Attributes:
+        outcome: ``identical`` bit for bit; ``close``: leakage within ``TOLERANCE``, and something
+            differs that may explain it (environment, source or settings); else ``different``.
+        facts: what was compared, each with whether it is equal bit for bit.
+        gap: difference of leakage (of the score where leakage has no headroom); None where one of
+            the two did not end well.
+        environment: what differs of the machines and libraries, one ``name: old -> new`` each.
+        said: the outcome in one sentence.
+    """
+
+    outcome: Outcome
+    facts: Mapping[str, bool]
+    gap: float | None
+    environment: tuple[str, ...]
+    said: str
+
+
+def plan_again(
+    manifest: Mapping[str, Any],
+    store: Path,
+    data_root: Path | None = None,
+    more: Sequence[str] = (),
+    config_dir: Path | None = None,
+) -> tuple[Grid, Plan]:
+    """Compose and plan a recorded suite on this machine.
+
+    Args:
+        manifest: of the execution; its ``overrides`` are used but for those that say where it ran.
+        store: where to run it.
+        data_root: folder of real data here.
+        more: further overrides; they win.
+        config_dir: a user's own options; by default the manifest's folder, if it is here.
+
+    Raises:
+        UserError: the suite cannot be composed here any more.
+    """
+    words = [*identity_words(manifest), f"store={_value(store)}", "backend=local", "tracking=none"]
+    if data_root is not None:
+        words.append(f"data_root={_value(data_root)}")
+    said = manifest.get("config_dir")
+    folder = config_dir or (Path(said) if said and Path(said).is_dir() else None)
+    return prepare([*words, *more], folder)
+
+
+def identity_words(manifest: Mapping[str, Any]) -> list[str]:
+    """The overrides of a suite that say what it is, without those that say where it ran."""
+    words = list(manifest["overrides"])
+    return [word for word in words if _key(word).split(".")[0] not in _WHERE]
+
+
+def match(plan: Plan, record: TrialRecord) -> Trial | None:
+    """The planned trial of a recorded cell; None if the grid has it no more."""
+    cell = record.cell.key()
+    return next(
+        (t for t in plan.trials if t.control == record.control and t.cell.key() == cell), None
+    )
+
+
+def rerun(grid: Grid, plan: Plan, trials: Iterable[Trial]) -> dict[str, TrialRecord]:
+    """Run these trials, with everything they need, in the grid's store.
+
+    Returns:
+        Records by the trial's identity.
+
+    Raises:
+        UserError: the store or the back end cannot be used.
+        KeyboardInterrupt: it was stopped.
+    """
+    wanted = tuple(trials)
+    keys = [n for t in wanted for n in (*t.nodes.values(), *t.baselines.values())]
+    needed: set[str] = set()
+    while keys:
+        key = keys.pop()
+        if key not in needed:
+            needed.add(key)
+            keys += plan.nodes[key].parents.values()
+    nodes = {key: node for key, node in plan.nodes.items() if key in needed}
+    outcome = execute(grid, Plan(nodes, wanted, {})).outcome
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    return {record.trial_id: record for record in outcome.records}
+
+
+def compare(old: TrialRecord, new: TrialRecord) -> Likeness:
+    """How a trial run again compares with its record."""
+    environment = tuple(
+        f"{name}: {old.env.get(name, 'unknown')} -> {new.env.get(name, 'unknown')}"
+        for name in _ENVIRONMENT
+        if old.env and new.env and old.env.get(name) != new.env.get(name)
+    )
+    if old.status != "done" or new.status != "done":
+        same = old.status == new.status
+        said = f"it ended as '{new.status}', the record says '{old.status}'"
+        outcome: Outcome = "identical" if same else "different"
+        return Likeness(outcome, {"status": same}, None, environment, said)
+    facts = {
+        "weights of the target": old.target.sha256 == new.target.sha256,
+        "reconstruction": old.attack.sha256 == new.attack.sha256,
+        "score": old.score == new.score,
+        "utility": old.utility == new.utility,
+    }
+    gap = _gap(old, new)
+    if all(facts.values()):
+        return Likeness("identical", facts, gap, environment, "the same bit for bit")
+    unequal = ", ".join(name for name, same in facts.items() if not same)
+    sizes = f"L differs by {gap:.4g}" if _leakage(old) is not None else f"s differs by {gap:.4g}"
+    excused = bool(environment) or old.trial_id != new.trial_id
+    if gap <= TOLERANCE and excused:
+        said = f"not the same bits ({unequal}), but {sizes}, within {TOLERANCE}"
+        return Likeness("close", facts, gap, environment, said)
+    why = (
+        f"more than {TOLERANCE}"
+        if gap > TOLERANCE
+        else "though machine, libraries and source are the same"
+    )
+    said = f"not the same ({unequal}): {sizes}, {why}"
+    return Likeness("different", facts, gap, environment, said)
+
+
+def _leakage(record: TrialRecord) -> float | None:
+    return record.score.L if record.score else None
+
+
+def _gap(old: TrialRecord, new: TrialRecord) -> float:
+    before, after = _leakage(old), _leakage(new)
+    if before is None or after is None:
+        assert old.score is not None
+        assert new.score is not None
+        before, after = old.score.value, new.score.value
+    return abs(after - before)
+
+
+def changes(
+    store: Store | None, plan: Plan, old: Mapping[str, str], new: Mapping[str, str]
+) -> Iterator[str]:
+    """Differences of the identities, causes only: a parent's change is said once, at the parent.
+
+    Args:
+        store: where the earlier nodes' documents are; None, or one that lacks them: only the kind
+            of node is said.
+        plan: holds the documents of the new nodes.
+        old: kind to node identity, as a record names them.
+        new: the same of a planned trial.
+    """
+    seen: set[tuple[str, str]] = set()
+
+    def walk(kind: str, before: str, after: str) -> Iterator[str]:
+        if before == after or (before, after) in seen:
+            return
+        seen.add((before, after))
+        now = plan.nodes[after].identity
+        known = store is not None and store.has(kind, before)
+        was = store.record(kind, before)["identity"] if store and known else None
+        parents = was["parents"] if was else {r: old[r] for r in now["parents"] if r in old}
+        causes = []
+        for role in sorted({*parents, *now["parents"]}):
+            b, a = parents.get(role), now["parents"].get(role)
+            if b and a:
+                causes.append(b != a)
+                yield from walk(role, b, a)
+        if was is None:
+            if not any(causes):
+                yield (
+                    f"{kind}: it was {before[:12]}, now {after[:12]}; its earlier record, which "
+                    "says what changed, is not in the store"
+                )
+            return
+        same = {k: v for k, v in now.items() if k != "parents"}
+        for line in difference({k: v for k, v in was.items() if k != "parents"}, same):
+            part, _, rest = line.partition(".")
+            module, _, change = rest.partition(": ")
+            changed = f"source of {module} changed ({change})" if part == "source" else line
+            yield f"{kind}: {changed}"
+
+    for kind, before in old.items():
+        if kind in new:
+            yield from walk(kind, before, new[kind])
+
+
+def by_hand(
+    record: TrialRecord, manifest: Mapping[str, Any], data_root: Path | None = None
+) -> list[str]:
+    """Commands that run one trial, and little else, without ``reproduce``."""
+    cell = record.cell
+    words = [w for w in identity_words(manifest) if _key(w) not in ("seeds", "controls")]
+    if record.control != "canary":  # it brings a data set and a model of its own
+        words += [f"dataset=[{cell.dataset}]", f"model=[{cell.model}]"]
+    if record.control:
+        words.append(f"controls=[{record.control}]")
+    else:
+        # The family is the option; all its settings run, for the suite sets them together.
+        words.append(f"defense=[{record.defense.family or cell.defense}]")
+        if record.access != "none":
+            words.append(f"attack=[{record.attack.family or cell.attack}]")
+        words.append("controls=[]")
+    words += [f"seeds={cell.seed + 1}", "store=again", "backend=local", "tracking=none"]
+    if data_root is not None:
+        words.append(f"data_root={_value(data_root)}")
+    if manifest.get("config_dir"):
+        words.append("--config-dir DIR_OF_YOUR_OPTIONS")
+    commit = record.env.get("git", {}).get("commit") or manifest.get("git", {}).get("commit")
+    run = " ".join(w if w.startswith("--") else shlex.quote(w) for w in words)
+    return [
+        *([f"git checkout {commit}"] if commit else []),
+        f"invbench run {run}",
+        f"invbench show {shlex.quote(cell.key())} --json store=again",
+    ]
+
+
+def data_of(words: Sequence[str]) -> Path | None:
+    """The data folder that overrides name, if it is here."""
+    named = [w.partition("=")[2].strip("'\"") for w in words if _key(w) == "data_root"]
+    return Path(named[-1]) if named and Path(named[-1]).is_dir() else None
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def _value(path: Path) -> str:
+    """A path as a value of Hydra's grammar."""
+    text = str(path)
+    if "'" in text:
+        raise UserError(f"The path {text} has a quote in it; name one without.")
+    return f"'{text}'"
