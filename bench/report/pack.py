@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import lzma
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,40 @@ class Records:
             raise UserError(
                 f"'{self._source}' is damaged ({error}); get the pack again."
             ) from error
+
+
+class _Chained:
+    def __init__(self, packs: Sequence[Pack]) -> None:
+        self._packs = packs
+
+    def __iter__(self) -> Iterator[TrialRecord]:
+        return itertools.chain.from_iterable(pack.records for pack in self._packs)
+
+
+def together(packs: Sequence[Pack], suite: str) -> Pack:
+    """Several suites as one, for one site of all their boards.
+
+    Args:
+        packs: at least one.
+        suite: what to call them together.
+    """
+    manifests = [pack.manifest for pack in packs]
+    gits = [dict(manifest.get("git", {})) for manifest in manifests]
+    return Pack(
+        suite=suite,
+        records=_Chained(packs),
+        manifest={
+            "suite": suite,
+            "overrides": [],
+            "command": "\n".join(dict.fromkeys(m.get("command", "") for m in manifests)),
+            "trials": {k: v for m in manifests for k, v in m.get("trials", {}).items()},
+            "skipped": [entry for m in manifests for entry in m.get("skipped", ())],
+            "reported": [entry for m in manifests for entry in m.get("reported", ())],
+            "git": gits[0] if all(git == gits[0] for git in gits) else {},
+        },
+        pictures={k: v for pack in packs for k, v in pack.pictures.items()},
+        notes={pack.suite: dict(pack.notes) for pack in packs},
+    )
 
 
 def is_pack(path: Path) -> bool:

@@ -123,3 +123,12 @@ def test_a_newer_pack_and_parts_outside_are_refused(tmp_path: Path) -> None:
 def test_an_empty_suite_is_not_packed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no records to pack"):
         pack.write(made(records=[]), tmp_path / "p")
+
+
+def test_several_suites_are_one_site() -> None:
+    one = made()
+    two = made(suite="other", records=fake.build(2, ("diabetes",)), pictures={})
+    both = pack.together([one, two], "all")
+    assert set(frame.build(both.records, "all")["dataset"]) == {"baskets", "diabetes"}
+    assert both.manifest["command"] == "invbench run suite=tiny", "said once"
+    assert both.pictures == one.pictures
