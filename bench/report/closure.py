@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from bench.contract.exposure import ACCESS_ORDER
+from bench.report import stats
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 
+BoardKey = tuple[str, str, str, str, str]
 BOARD = [*SCENARIO, "access"]
 ROW = [*BOARD, "defense"]
 RANK = {access: rank for rank, access in enumerate(ACCESS_ORDER)}
@@ -17,6 +21,9 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
 
     Where a defense does not act at the board's access the attacker meets the undefended model
     and can run every weaker attack on that too: the row takes the trials of ``none`` as they are.
+    ``selects`` and ``reports`` say whether a trial's seed chooses the worst attack and whether
+    figures rest on it. A board has one split for all its rows, so that they stay paired; with too
+    few seeds all do both (:func:`bench.report.stats.selection`).
     """
     real = frame[frame["access"] != BASELINE]
     levels = real[BOARD].drop_duplicates()
@@ -36,7 +43,44 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
     closed = closed.assign(no_effect=mark.to_numpy())
     replaced = closed[ROW].merge(copied[ROW].drop_duplicates(), how="left", indicator=True)
     kept = closed[(replaced["_merge"] != "both").to_numpy()]
-    return pd.concat([kept, copied.assign(no_effect=True)], ignore_index=True)
+    closed = pd.concat([kept, copied.assign(no_effect=True)], ignore_index=True)
+    return closed.merge(_split(closed), on=[*BOARD, "seed"], how="left")
+
+
+def _split(closed: pd.DataFrame) -> pd.DataFrame:
+    seeds = closed[[*BOARD, "seed"]].drop_duplicates()
+    groups = seeds.groupby(BOARD)["seed"]
+    first = groups.transform(lambda found: found.isin(list(stats.selection(found)))).astype(bool)
+    halved = first.groupby([seeds[name] for name in BOARD]).transform("any").astype(bool)
+    return seeds.assign(selects=first | ~halved, reports=~first)
+
+
+def split_named(closed: pd.DataFrame) -> pd.DataFrame:
+    """``selected_on`` and ``reported_on`` of every board, in words; empty where all do both.
+
+    Args:
+        closed: trials, as :func:`close` gives them.
+    """
+    seeds = closed[[*BOARD, "seed", "selects", "reports"]].drop_duplicates()
+    return pd.DataFrame([
+        {
+            **dict(zip(BOARD, key, strict=True)),
+            "selected_on": spans(board["seed"][board["selects"] & ~board["reports"]]),
+            "reported_on": spans(board["seed"][board["reports"] & ~board["selects"]]),
+        }
+        for key, board in seeds.groupby(BOARD)
+    ])  # fmt: skip
+
+
+def spans(seeds: Iterable[int]) -> str:
+    """Seeds as people write them: ``0-2, 5``."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def listed(names: pd.Series[str], lists: pd.Series[str]) -> pd.Series[bool]:

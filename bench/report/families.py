@@ -1,30 +1,35 @@
 """Defenses as families of settings: the curve over them, and the setting a tuner would pick.
 
 The least of several noisy worst cases is too good to be true. A tuned row is therefore chosen on
-some seeds, its setting and its worst attack both, and reported on the others (PROTOCOL 3.4, 3.7).
+some seeds, its setting and its worst attack both, and reported on the others (PROTOCOL 3.4, 3.7):
+the same seeds as for the rows of a board. Below five seeds all of them do both, and a row says so.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from bench.report import stats
 from bench.report.boards import Boards, per_seed
-from bench.report.closure import BOARD, ROW, close, in_order
+from bench.report.closure import BOARD, ROW, close, in_order, split_named
 from bench.report.frame import UNDEFENDED, bare_name
 
 BUDGET = 0.03
 """Utility a tuner may spend."""
-FEWEST_SEEDS = 3
+TAU = 0.20
+"""Leakage up to which the most useful setting is sought."""
+FEWEST_SEEDS = 2
 _EXACT = 1e-9  # 0.80 - 0.77 is no more than 0.03
 _OF = [*BOARD, "family"]
 
 FLAGS = {
+    "unsplit": "Too few seeds to split: the setting and its worst attack are chosen on the seeds "
+    "they are reported on, so the least leakage looks lower than it is.",
     "over_budget": "No setting keeps the utility within the budget on the selection seeds; this "
     "one loses least.",
+    "loss_unproven": "On the seeds reported, the interval of the utility loss reaches beyond the "
+    "budget: it is not shown to be kept.",
     "unequal_tuning": "Fewer settings of this defense were tried than of the most tuned one on "
     "the board, or fewer attacks ran against it than against others.",
     "missing": "Some planned trials of this setting did not finish: the worst case may be among "
@@ -36,6 +41,11 @@ COLUMNS = [
     *_OF, "defense", "attack", "settings", "attacks", "budget", "selected_on", "reported_on",
     "n_seeds", "loss", "utility", "utility_lo", "utility_hi", "dU", "dU_lo", "dU_hi", "L", "L_lo",
     "L_hi", "L_raw", "flags",
+]  # fmt: skip
+
+SUMMARIES = [
+    *_OF, "L_at_loss", "L_at_loss_lo", "L_at_loss_hi", "L_at_loss_defense", "U_at_L", "U_at_L_lo",
+    "U_at_L_hi", "U_at_L_L", "U_at_L_defense", "hypervolume", "hypervolume_lo", "hypervolume_hi",
 ]  # fmt: skip
 
 
@@ -52,9 +62,11 @@ def curves(boards: Boards, frame: pd.DataFrame) -> pd.DataFrame:
 def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     """The tuned setting of every family on every board with enough seeds.
 
-    On the selection seeds (the first third, rounded up) each setting has its utility loss against
-    ``none`` and its worst attack in the closed set. Picked is the least worst case among the
-    settings that lose at most ``budget``; where there is none, the setting that loses least.
+    On the selection seeds (:func:`bench.report.stats.selection`) each setting has its utility loss
+    against ``none`` and its worst attack in the closed set. Picked is the least worst case among
+    the settings that lose at most ``budget`` on average; where there is none, the setting that
+    loses least. Whether the loss is shown to be within the budget, by its interval, is judged on
+    the seeds reported (``loss_unproven``): the few that select could hardly show it.
 
     Args:
         frame: as :func:`bench.report.frame.build` gives it.
@@ -67,43 +79,119 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
         the selection seeds. All else is of the other seeds: ``n_seeds`` of them with a finished
         trial, means and t intervals of ``utility``, ``dU`` (paired difference to ``none``) and
         ``L``, clipped to [0, 1] after averaging; ``L_raw`` is not. ``flags`` are joined with
-        ``;``. Empty where fewer than three seeds, or no ``none``, leave nothing to choose by.
+        ``;``. Empty where fewer than two seeds, or no ``none``, leave nothing to choose by.
     """
     frame = frame[frame["control"] == ""]
     closed = close(frame)
+    closed = closed[closed.groupby(BOARD)["seed"].transform("nunique") >= FEWEST_SEEDS]
+    seeds = closed[[*BOARD, "seed", "selects", "reports"]].drop_duplicates()
     closed = closed[~closed["no_effect"].astype(bool)]
-    seeds = _split(closed)
-    closed = closed.merge(seeds, on=[*BOARD, "seed"])
     finished = closed[closed["done"] & closed["L"].notna()]
     useful = per_seed(frame)[1].merge(seeds, on=["dataset", "model", "seed"])
     chosen = _choose(finished[finished["selects"]], useful[useful["selects"]], budget)
     if chosen.empty:
         return pd.DataFrame(columns=COLUMNS)
 
-    rest = finished[~finished["selects"]].merge(chosen[[*ROW, "attack"]], on=[*ROW, "attack"])
+    rest = finished[finished["reports"]].merge(chosen[[*ROW, "attack"]], on=[*ROW, "attack"])
     table = chosen.merge(stats.summarise(rest, ROW, ["L"]), on=ROW, how="left")
-    spent = stats.summarise(useful[~useful["selects"]], ROW, ["utility", "dU"])
+    spent = stats.summarise(useful[useful["reports"]], ROW, ["utility", "dU"])
     table = table.merge(spent, on=ROW, how="left").merge(_counts(closed), on=_OF)
-    table = table.merge(_run(closed), on=ROW).merge(_named(seeds), on=BOARD)
+    table = table.merge(_run(closed), on=ROW).merge(split_named(seeds), on=BOARD)
     dust = table[["loss", "dU", "dU_lo", "dU_hi"]]
     table[dust.columns] = dust.mask(dust.abs() < _EXACT, 0.0)
     table["n_seeds"] = table["L_n"].fillna(0).astype(int)
     table["L_raw"] = table["L"]
     table[["L", "L_lo", "L_hi"]] = table[["L", "L_lo", "L_hi"]].clip(0, 1)
-    table["budget"], table["flags"] = budget, _flags(table)
+    table["budget"] = budget
+    table["flags"] = _flags(table)
     table["defended"] = table["family"] != UNDEFENDED
     return in_order(table, ["defended", "L_raw", "family"])[COLUMNS]
 
 
-def spans(seeds: Iterable[int]) -> str:
-    """Seeds as people write them: ``0-2, 5``."""
-    runs: list[list[int]] = []
-    for seed in sorted(seeds):
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+def summaries(
+    boards: Boards, frame: pd.DataFrame, tuned: pd.DataFrame, tau: float = TAU
+) -> pd.DataFrame:
+    """Every family of every board in three numbers (PROTOCOL 3.7).
+
+    Args:
+        boards: of the suite.
+        frame: its trials.
+        tuned: as :func:`tuned` gives it: its rows within the budget are ``L_at_loss``.
+        tau: leakage that ``U_at_L`` may have.
+
+    Returns:
+        ``SUMMARIES``, a row per (board, family) that acts there, in order of the board.
+        ``L_at_loss``: the least leakage at a utility loss within the budget of ``tuned``, with
+        ``L_at_loss_defense``. ``U_at_L``: the utility of the setting that is most useful among
+        those that leak at most ``tau``, both on the selection seeds; utility and its leakage
+        there, ``U_at_L_L``, are reported on the others. Both are NaN, and the setting empty, where
+        no setting qualifies. ``hypervolume``: area of the union of the rectangles between the
+        settings and the reference point, per reporting seed, then mean and t interval. The axes
+        run from the board's least mean utility to its greatest (what a majority vote would reach
+        is not recorded) and from 0 to the mean leakage of ``none``; the reference point is the
+        least utility at the leakage of ``none`` in that seed, so that ``none`` has 0. It grows
+        with the number of settings and also counts useless regions: a secondary figure.
+    """
+    known = boards.rows.assign(family=_families(boards.rows["defense"], frame))
+    known = known[~known["flags"].str.split(";").map(lambda flags: "no_effect" in flags)]
+    picked = known[[*_OF, "defense", "worst_attack", "selected_on"]]
+    seeds = boards.seeds.rename(columns={"attack": "worst_attack"})
+    seeds = picked.merge(seeds, on=[*ROW, "worst_attack"]).dropna(subset=["L", "utility"])
+    reported = seeds[seeds["reported"].astype(bool)]
+    least = tuned[~tuned["flags"].str.split(";").map(lambda flags: "over_budget" in flags)]
+    names = {"defense": "L_at_loss_defense", "L": "L_at_loss", "L_lo": "L_at_loss_lo",
+             "L_hi": "L_at_loss_hi"}  # fmt: skip
+    table = (
+        known[_OF]
+        .drop_duplicates()
+        .merge(least[[*_OF, *names]].rename(columns=names), on=_OF, how="left")
+    )
+    for more in (_most_useful(seeds, reported, tau), _hypervolume(reported)):
+        table = table.merge(more, on=_OF, how="left")
+    for name in ("L_at_loss_defense", "U_at_L_defense"):
+        table[name] = table[name].astype(object).where(table[name].notna(), "")
+    return table[SUMMARIES]
+
+
+def _most_useful(seeds: pd.DataFrame, reported: pd.DataFrame, tau: float) -> pd.DataFrame:
+    selects = ~seeds["reported"].astype(bool) | (seeds["selected_on"] == "")
+    means = seeds[selects].groupby([*_OF, "defense"])[["L", "utility"]].mean().reset_index()
+    fit = means[means["L"] <= tau + _EXACT].sort_values(
+        ["utility", "L", "defense"], ascending=[False, True, True], kind="stable"
+    )
+    best = fit.drop_duplicates(_OF)[[*_OF, "defense"]]
+    found = stats.summarise(reported.merge(best, on=[*_OF, "defense"]), _OF, ["utility", "L"])
+    names = {"defense": "U_at_L_defense", "utility": "U_at_L", "utility_lo": "U_at_L_lo",
+             "utility_hi": "U_at_L_hi", "L": "U_at_L_L"}  # fmt: skip
+    table = best.merge(found, on=_OF, how="left").rename(columns=names)
+    table["U_at_L_L"] = table["U_at_L_L"].clip(0, 1)
+    return table[[*_OF, *names.values()]]
+
+
+def _hypervolume(reported: pd.DataFrame) -> pd.DataFrame:
+    means = (
+        reported.groupby([*BOARD, "defense"])["utility"].mean().groupby(BOARD).agg(["min", "max"])
+    )
+    none = reported[reported["defense"] == UNDEFENDED]
+    corner = none[[*BOARD, "seed", "L"]].rename(columns={"L": "L_ref"})
+    points = reported.merge(corner, on=[*BOARD, "seed"]).merge(means.reset_index(), on=BOARD)
+    scale = none.groupby(BOARD)["L"].mean().rename("scale").reset_index()
+    points = points.merge(scale, on=BOARD)
+    points = points[(points["max"] - points["min"] > _EXACT) & (points["scale"] > _EXACT)]
+    # A seed that lacks a setting has a smaller union for no merit or fault of the family.
+    settings = points.groupby(_OF)["defense"].transform("nunique")
+    points = points[points.groupby([*_OF, "seed"])["defense"].transform("nunique") == settings]
+    points = points.assign(
+        across=((points["utility"] - points["min"]) / (points["max"] - points["min"])).clip(
+            lower=0
+        ),
+        low=points["L"].clip(lower=0).clip(upper=points["L_ref"].clip(lower=0)),
+    ).sort_values([*_OF, "seed", "low"], kind="stable")
+    groups = points.groupby([*_OF, "seed"])
+    top = groups["low"].shift(-1).fillna(points["L_ref"].clip(lower=0))
+    area = groups["across"].cummax() * (top - points["low"]) / points["scale"]
+    seeds = area.groupby([points[name] for name in [*_OF, "seed"]]).sum()
+    return stats.summarise(seeds.rename("hypervolume").reset_index(), _OF, ["hypervolume"])
 
 
 def why(tuned: pd.DataFrame) -> str:
@@ -114,6 +202,13 @@ def why(tuned: pd.DataFrame) -> str:
             "choose on and others to report on, and an undefended target to compare with."
         )
     first = tuned.iloc[0]
+    if not first["selected_on"]:
+        return (
+            "Too few seeds to split: setting and worst attack are chosen (least worst-case leakage "
+            f"that costs at most {first['budget']:.2f} of utility) and reported on the same seeds, "
+            "so the least leakage looks lower than it is. Settings and attacks: how many were "
+            "tried."
+        )
     return (
         f"Setting and worst attack chosen on seeds {first['selected_on']} (least worst-case "
         f"leakage that costs at most {first['budget']:.2f} of utility there); all figures "
@@ -124,15 +219,6 @@ def why(tuned: pd.DataFrame) -> str:
 def _families(defenses: pd.Series[str], frame: pd.DataFrame) -> pd.Series[str]:
     named = frame.drop_duplicates("defense").set_index("defense")["family"]
     return defenses.map(named)
-
-
-def _split(closed: pd.DataFrame) -> pd.DataFrame:
-    """Seeds of each board that has enough of them, and whether one ``selects``."""
-    seeds = closed[[*BOARD, "seed"]].drop_duplicates().sort_values([*BOARD, "seed"])
-    groups = seeds.groupby(BOARD)["seed"]
-    size = groups.transform("size")
-    seeds = seeds.assign(selects=groups.cumcount() < (size + 2) // 3)
-    return seeds[size >= FEWEST_SEEDS]
 
 
 def _choose(selection: pd.DataFrame, useful: pd.DataFrame, budget: float) -> pd.DataFrame:
@@ -163,20 +249,18 @@ def _run(closed: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([attacks, lost.rename("lost")], axis=1).dropna().reset_index()
 
 
-def _named(seeds: pd.DataFrame) -> pd.DataFrame:
-    parts = [
-        seeds[mask].groupby(BOARD)["seed"].agg(spans).rename(name)
-        for name, mask in (("selected_on", seeds["selects"]), ("reported_on", ~seeds["selects"]))
-    ]
-    return pd.concat(parts, axis=1).reset_index()
-
-
 def _flags(table: pd.DataFrame) -> list[str]:
     real = table["family"] != UNDEFENDED
     groups = table.assign(settings=table["settings"].where(real)).groupby(BOARD)
     fewer = (table["settings"] < groups["settings"].transform("max")) & real
     fewer |= (table["attacks"] < groups["attacks"].transform("max")) & real
-    raised = {"over_budget": table["over"], "unequal_tuning": fewer, "missing": table["lost"] > 0}
+    raised = {
+        "unsplit": (table["selected_on"] == "") & real,
+        "over_budget": table["over"],
+        "loss_unproven": ~(table["dU_lo"] >= -table["budget"] - _EXACT) & real & ~table["over"],
+        "unequal_tuning": fewer,
+        "missing": table["lost"] > 0,
+    }
     marks = np.column_stack([np.asarray(raised[name], dtype=bool) for name in FLAGS])
     names = np.array(list(FLAGS))
     return [";".join(names[row]) for row in marks]

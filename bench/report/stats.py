@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,28 @@ ALPHA = 0.05
 MARGIN = 0.05
 """Smallest difference that matters in practice (PROTOCOL 3.3)."""
 
+SPLIT_SEEDS = 5
+"""Fewest seeds of which some only choose the worst attack."""
+WIDTH = 0.05
+"""Half width of an interval that boards aim at."""
+EXACT_SEEDS = 15
+"""Most seeds whose sign flips are enumerated."""
+
 Floats = NDArray[np.float64]
 _ZERO_SPREAD = 1e-12  # floating-point dust of equal values
+_DRAWS = 4000  # a probability's standard error is at most .008
+_CHUNK = 1 << 20  # numbers of one array
+_DIGITS = 9  # equal rows stay equal in spite of rounding
+
+
+def selection(seeds: Iterable[int]) -> frozenset[int]:
+    """The seeds that choose the worst attack: the first third, rounded up (PROTOCOL 3.4).
+
+    Figures are reported on the others, because the largest of several noisy means is too large.
+    Empty below ``SPLIT_SEEDS`` seeds: there all of them choose and report.
+    """
+    ordered = sorted(set(seeds))
+    return frozenset(ordered[: math.ceil(len(ordered) / 3)] if len(ordered) >= SPLIT_SEEDS else ())
 
 
 def half_width(sd: ArrayLike, n: ArrayLike) -> Floats:
@@ -74,6 +95,35 @@ def paired_p(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> Floats:
     return np.where(flat, exact, p)
 
 
+def flip_p(gaps: ArrayLike) -> Floats:
+    """Two-sided p of the exact sign-flip permutation test of each row of paired differences.
+
+    All ``2**n`` ways to swap the sides of ``n`` pairs are enumerated; the p is the share whose sum
+    is at least as far from 0. It cannot be less than ``2 / 2**n``.
+
+    Args:
+        gaps: differences ``[rows, seeds]``; NaN where a row lacks a seed.
+
+    Returns:
+        p ``[rows]``; NaN for fewer than two or more than ``EXACT_SEEDS`` pairs.
+    """
+    gaps = np.asarray(gaps, dtype=float)
+    counts = (~np.isnan(gaps)).sum(axis=1)
+    out = np.full(len(gaps), np.nan)
+    for n in np.unique(counts[(counts >= 2) & (counts <= EXACT_SEEDS)]):
+        rows = np.flatnonzero(counts == n)
+        pairs = gaps[rows]
+        pairs = pairs[~np.isnan(pairs)].reshape(len(rows), n)
+        # The other half of all flips are these with the opposite sign: the same distance from 0.
+        flips = 1.0 - 2.0 * (np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1)
+        step = max(1, _CHUNK // len(flips))
+        for start in range(0, len(rows), step):
+            part = pairs[start : start + step]
+            far = np.abs(part.sum(axis=1)) - _ZERO_SPREAD
+            out[rows[start : start + step]] = (np.abs(part @ flips.T) >= far[:, None]).mean(axis=1)
+    return out
+
+
 def holm(p: ArrayLike) -> Floats:
     """Holm's step-down adjusted p values of one family; NaN is no member of it."""
     p = np.asarray(p, dtype=float)
@@ -99,19 +149,99 @@ def tie_ranks(by_seed: Floats) -> Floats:
         Ranks ``[rows]`` from 1; NaN for a row with fewer than two seeds in common with its leader.
     """
     ranks = np.full(len(by_seed), np.nan)
-    leader = None
-    for row, values in enumerate(by_seed):
-        if np.sum(~np.isnan(values)) < 2:
-            continue
-        if leader is None:
-            leader, ranks[row] = row, row + 1
-            continue
-        gap = values - by_seed[leader]
-        gap = gap[~np.isnan(gap)]
-        if len(gap) < 2:
-            continue
-        mean, width = gap.mean(), half_width(gap.std(ddof=1), len(gap))
-        if mean >= MARGIN and mean - width > 0:
-            leader = row
-        ranks[row] = leader + 1
+    first = np.flatnonzero((~np.isnan(by_seed)).sum(axis=1) >= 2)
+    leader = int(first[0]) if len(first) else len(by_seed)
+    while leader < len(by_seed):
+        gaps = pd.DataFrame((by_seed[leader:] - by_seed[leader]).T)
+        n, mean, sd = gaps.count().to_numpy(), gaps.mean().to_numpy(), gaps.std().to_numpy()
+        apart = (mean >= MARGIN) & (mean - half_width(sd, n) > 0)
+        size = int(apart.argmax()) if apart.any() else len(apart)
+        ranks[leader : leader + size] = np.where(n[:size] >= 2, leader + 1, np.nan)
+        leader += size
     return ranks
+
+
+def seeds_for(sd: ArrayLike, width: float = WIDTH) -> Floats:
+    """Fewest seeds whose 95% t interval has a half width of at most ``width``.
+
+    Args:
+        sd: standard deviations over seeds, taken for the true ones. An estimate from few seeds
+            makes this a rough guide.
+        width: half width wanted, above 0.
+
+    Returns:
+        The least ``n >= 2`` with ``n >= (t_{n-1} sd / width)**2``; NaN where ``sd`` is 0 (which is
+        no certainty) or NaN.
+    """
+    ratio = np.asarray(sd, dtype=float) / width
+    known = ratio > _ZERO_SPREAD
+    most = np.max(ratio, where=known, initial=1.0)
+    n = np.arange(2, math.ceil((2 * most) ** 2) + 20)
+    reached = half_width(1.0, n)  # falls with n
+    enough = n[np.searchsorted(-reached, -1 / np.where(known, ratio, 1.0))]
+    return np.where(known, enough, np.nan)
+
+
+def seeds_to_run(reported: ArrayLike) -> Floats:
+    """Seeds to run so that ``reported`` of them are left to report on (see :func:`selection`)."""
+    n = np.asarray(reported, dtype=float)
+    return np.where(n < SPLIT_SEEDS, n, np.ceil(1.5 * n))
+
+
+def front_probability(
+    utility: ArrayLike, leakage: ArrayLike, draws: int = _DRAWS, seed: int = 0
+) -> Floats:
+    """Probability that each row is on the Pareto front of true mean utility and leakage.
+
+    Mean vectors are drawn from the multivariate t distribution around the observed means, with the
+    covariance over seeds: what two rows share in a seed moves both. A row leaves the front of a
+    draw where another is at least as useful and leaks no more, and is better in one of the two.
+
+    Args:
+        utility: ``[rows, seeds]``, more is better; NaN where a row lacks a seed.
+        leakage: the same for leakage, less is better.
+        draws: how many mean vectors.
+        seed: of the draws.
+
+    Returns:
+        Shares of draws ``[rows]``; NaN for rows with fewer than two seeds of either, which do not
+        compete.
+    """
+    both = np.stack([np.asarray(utility, dtype=float), np.asarray(leakage, dtype=float)])
+    n = (~np.isnan(both)).sum(axis=2)
+    able = (n >= 2).all(axis=0)
+    out = np.full(both.shape[1], np.nan)
+    if not able.any():
+        return out
+    both, n = both[:, able], n[:, able]
+    mean = np.nanmean(both, axis=2, keepdims=True)
+    centred = np.nan_to_num(both - mean) / np.sqrt(n * (n - 1))[:, :, None]
+    rng = np.random.default_rng(seed)
+    kept = np.zeros(able.sum())
+    step = max(1, _CHUNK // able.sum())
+    for start in range(0, draws, step):
+        size = min(step, draws - start)
+        noise, level = rng.standard_normal((size, both.shape[2])), rng.random(size)
+        # One level for all rows; with equal seeds this is one chi-square for the whole vector.
+        tails = {k: np.sqrt((k - 1) / stats.chi2.ppf(level, k - 1)) for k in np.unique(n)}
+        spread = np.stack([[tails[k] for k in of] for of in n]).transpose(0, 2, 1)
+        drawn = mean.transpose(0, 2, 1) + noise @ centred.transpose(0, 2, 1) * spread
+        kept += _undominated(*np.round(drawn, _DIGITS)).sum(axis=0)
+    out[able] = kept / draws
+    return out
+
+
+def _undominated(utility: Floats, leakage: Floats) -> NDArray[np.bool_]:
+    """Which points ``[draws, rows]`` no other point of the draw dominates."""
+    order = np.lexsort((leakage, -utility), axis=1)
+    u, low = (np.take_along_axis(values, order, axis=1) for values in (utility, leakage))
+    # Points of equal utility stand together, the one that leaks least first.
+    opens = np.diff(u, axis=1, prepend=np.inf) != 0
+    first = np.maximum.accumulate(np.where(opens, np.arange(u.shape[1]), 0), axis=1)
+    least = np.minimum.accumulate(low, axis=1)
+    before = np.take_along_axis(least, np.maximum(first - 1, 0), axis=1)
+    before = np.where(first > 0, before, np.inf)
+    stays = (low < before) & (low <= np.take_along_axis(low, first, axis=1))
+    out = np.empty_like(stays)
+    np.put_along_axis(out, order, stays, axis=1)
+    return out

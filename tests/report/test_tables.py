@@ -84,7 +84,7 @@ def test_a_suite_without_boards_has_files_with_headers_only() -> None:
 def test_leaderboard_md_has_the_tuned_rows_where_a_defense_has_several_settings(table) -> None:  # type: ignore[no-untyped-def]
     text = tables.leaderboard_md(boards.build(table), families.tuned(table), "smoke")
     assert text.count("### Tuned") == 8  # dp_sgd acts on every board; one has a single seed
-    assert "chosen on seeds 0 (least" in text and "reported on seeds 1-2." in text
+    assert "chosen (least worst-case leakage" in text and "on the same seeds" in text
     place = "output reconstruction with access to labels"
     board = next(part for part in text.split("\n## ") if place in part)
     tuned = board.split("### Tuned")[1]

@@ -1,0 +1,184 @@
+"""What must be said of the rows of a board: flags, verdicts, and notes on boards as a whole."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+from bench.report import controls, stats
+from bench.report.closure import BOARD, ROW, BoardKey, in_order
+from bench.report.frame import SCENARIO, UNDEFENDED
+
+RANKED_SEEDS = 10
+STRAW_MAN = 0.02
+WEAK = 0.5
+
+FLAGS = {
+    "void": "A control failed that this board rests on: its numbers mean nothing until it is "
+    "mended.",
+    "broken_privacy": "Canaries show that training gives more away than the epsilon it claims, on "
+    "most seeds: the implementation or its accounting is wrong.",
+    "provisional": "Fewer than 10 seeds: the row may still change places. Under 5, the worst "
+    "attack is also chosen on the seeds it is reported on, which makes it look stronger than it "
+    "is.",
+    "no_effect": "The defense does not act at this access: an attacker who has it meets the "
+    "undefended model, so the row repeats 'none'.",
+    "no_headroom": "An attacker without the model already comes within 0.10 of the ceiling: "
+    "leakage cannot be measured here.",
+    "little_headroom": "Not worth inferring by the rule: without the model the attribute is "
+    "guessed with an AUC above 0.85, or hardly anybody (or nearly everybody) has it, or there are "
+    "fewer than 100 members.",
+    "straw_man": "The undefended target is more than 0.02 below a plain scikit-learn baseline: "
+    "its utility is no fair reference.",
+    "weak_attack": "The attacks are too weak here to tell good defenses from bad ones: on the "
+    "undefended target none reaches L = 0.5 (class representatives), or none is shown to beat the "
+    "attacker without the model (other goals).",
+    "non_adaptive": "No attack that adapts to this defense ran against it: its leakage is only a "
+    "lower bound.",
+    "missing": "Some planned trials did not finish: the worst case may be among them.",
+    "no_spread": "All seeds gave the same leakage: the interval has no width, which is not "
+    "certainty.",
+    "dirty": "Some trials ran from a modified working copy: no commit reproduces them.",
+}
+"""Row flags in the order they are shown, with what they mean."""
+
+
+def judge(
+    frame: pd.DataFrame, closed: pd.DataFrame, rows: pd.DataFrame, checks: pd.DataFrame
+) -> pd.DataFrame:
+    """Flags, verdicts, clipping and order."""
+    undefended = frame[(frame["defense"] == UNDEFENDED) & (frame["status"] == "done")]
+    shortfall = (
+        undefended.assign(gap=undefended["utility"] - undefended["reference"])
+        .groupby(["dataset", "model", "seed"])["gap"].mean()
+        .groupby(["dataset", "model"]).mean().rename("gap").reset_index()
+    )  # fmt: skip
+    seeds = frame.groupby(["dataset", "model"])["seed"].nunique().rename("seeds").reset_index()
+    rows = rows.merge(shortfall, on=["dataset", "model"], how="left")
+    rows = rows.merge(seeds, on=["dataset", "model"])
+    reference = rows.loc[rows["defense"] == UNDEFENDED, [*BOARD, "L", "L_lo"]]
+    names = {"L": "L_none", "L_lo": "L_lo_none"}
+    rows = rows.merge(reference.rename(columns=names), on=BOARD, how="left")
+    recognised = rows["goal"] == "class_representative"
+    weak = np.where(recognised, rows["L_none"] < WEAK, ~(rows["L_lo_none"] > 0))
+
+    done = closed[closed["done"]]
+    facts = (
+        done.assign(
+            dirty=done["flags"].str.contains("dirty", regex=False),
+            little=done["flags"].str.contains("little_headroom", regex=False),
+            broken=(done["excess"] > 0).astype(float),
+        )
+        .groupby(ROW)
+        .agg(
+            adapts=("adapts", "any"), dirty=("dirty", "any"), little=("little", "mean"),
+            broken=("broken", "mean"),
+        )
+        .reset_index()
+    )  # fmt: skip
+    widths = closed.groupby(ROW)["attack"].nunique().rename("n_attacks").reset_index()
+    rows = rows.merge(facts, on=ROW, how="left").merge(widths, on=ROW)
+    adapted, dirty = (rows[name].eq(True) for name in ("adapts", "dirty"))
+
+    failed = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
+    void = rows[SCENARIO].merge(failed[SCENARIO].drop_duplicates(), how="left", indicator=True)
+    raised = {
+        "void": (void["_merge"] == "both").to_numpy(),
+        "broken_privacy": rows["broken"] > 0.5,
+        "provisional": rows["n_seeds"] < RANKED_SEEDS,
+        "no_effect": rows["no_effect"],
+        "no_headroom": rows["no_headroom"],
+        "little_headroom": rows["little"] > 0.5,
+        "straw_man": rows["gap"] < -STRAW_MAN,
+        "weak_attack": rows["L_none"].notna() & weak,
+        "non_adaptive": (rows["defense"] != UNDEFENDED) & ~adapted & ~rows["no_effect"],
+        "missing": rows["all_done"] < rows["n_attacks"] * rows["seeds"],
+        "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0),
+        "dirty": dirty,
+    }
+    table = np.column_stack([np.asarray(raised[name], dtype=bool) for name in FLAGS])
+    flags = np.array(list(FLAGS))
+    rows["flags"] = [";".join(flags[row]) for row in table]
+
+    less, more = rows["dL_hi"] < 0, rows["dL_lo"] > 0
+    sure = (rows["dL_p"] < stats.ALPHA) & (rows["dL"].abs() >= stats.MARGIN)
+    rows["verdict"] = np.select(
+        [rows["dL_p"].isna(), sure & less, sure & more], ["", "less", "more"], "unclear"
+    )
+    rows["L_raw"] = rows["L"]
+    rows[["L", "L_lo", "L_hi"]] = rows[["L", "L_lo", "L_hi"]].clip(0, 1)
+    return in_order(rows, ["L_raw", "defense"])
+
+
+def notes(
+    attacks: pd.DataFrame, rows: pd.DataFrame, checks: pd.DataFrame
+) -> dict[BoardKey, list[tuple[str, str]]]:
+    """What must be known about each board as a whole: ``(kind, sentence)`` by board key."""
+    own = attacks["attack_access"] == attacks["access"]
+    levels = [
+        attacks[mask].groupby(ROW)["L"].max().rename(name)
+        for name, mask in (("own", own), ("weaker", ~own))
+    ]
+    raw = pd.concat(levels, axis=1).dropna().reset_index()
+    raw = raw[raw["weaker"] > raw["own"] + stats.MARGIN]
+    idle = rows.loc[rows["flags"].str.contains("no_effect", regex=False), ROW]
+    raw = raw.merge(idle, on=ROW, how="left", indicator=True)
+    violations = dict(list(raw[raw["_merge"] == "left_only"].groupby(BOARD)))
+    finished = attacks[own].groupby(BOARD)["n_done"].sum().to_dict()
+
+    notes: dict[BoardKey, list[tuple[str, str]]] = {}
+    for key, board in rows.groupby(BOARD, sort=False):
+        access, flags = cast(BoardKey, key)[-1], board["flags"].str.split(";")
+        found = _failed(checks, cast(BoardKey, key))
+        if flags.map(lambda f: "weak_attack" in f).any():
+            best = board.loc[board["defense"] == UNDEFENDED, "L_raw"].iloc[0]
+            bar = (
+                "below 0.50"
+                if board["goal"].iloc[0] == "class_representative"
+                else "not shown to be above 0"
+            )
+            found.append(("weak_attack", "Attack too weak here: the strongest attack reaches only "
+                          f"L = {best:.2f} on the undefended target, {bar}. Low leakage on "
+                          "this board is no evidence for a defense."))  # fmt: skip
+        for flag in ("no_headroom", "little_headroom", "straw_man"):
+            if flags.map(lambda f, flag=flag: flag in f).any():
+                found.append((flag, FLAGS[flag]))
+        if UNDEFENDED not in set(board["defense"]):
+            found.append(("no_reference", "The undefended target was not attacked: there is "
+                          "nothing to compare with."))  # fmt: skip
+        if not finished.get(key, 0):
+            rest = "rests on weaker attacks" if board["L"].notna().any() else "is empty"
+            found.append(
+                ("missing", f"No attack with access to {access} finished: the board {rest}.")
+            )
+        if key in violations:
+            table = violations[key]
+            cases = [
+                f"{name} ({mine:.2f} against {weaker:.2f})"
+                for name, mine, weaker in zip(
+                    table["defense"], table["own"], table["weaker"], strict=True
+                )
+            ]
+            more = f" and {len(cases) - 4} more" if len(cases) > 4 else ""
+            found.append(("monotonicity", f"Before the attack set is closed, attacks with {access} "
+                          "do worse than attacks that see less (check C6) against "
+                          f"{', '.join(cases[:4])}{more}: they are under-tuned, and the worst "
+                          "case carries the better figure over."))  # fmt: skip
+        notes[cast(BoardKey, key)] = found
+    return notes
+
+
+def _failed(checks: pd.DataFrame, key: BoardKey) -> list[tuple[str, str]]:
+    """A banner for every check that failed in a board's scenario."""
+    mine = checks[(checks[SCENARIO] == list(key[:4])).all(axis=1)]
+    return [
+        (
+            "void" if row["check"] in controls.VOIDING else "control",
+            ("Void: " if row["check"] in controls.VOIDING else "")
+            + f"control {row['code']} failed. {row['claim']}: {row['value']:.3g} ({row['of']}), "
+            f"where {row['bar']} is asked.",
+        )
+        for row in mine[mine["state"] == controls.FAIL].to_dict("records")
+    ]

@@ -1,0 +1,171 @@
+"""Leakage over seeds: every attack, the worst of them for each row, and its difference to ``none``.
+
+The worst attack is chosen on some seeds and reported on the others (PROTOCOL 3.4).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bench.report import stats
+from bench.report.closure import BOARD, ROW, in_order, listed, split_named
+from bench.report.frame import UNDEFENDED
+
+DEPLOYED = ["dataset", "model", "defense"]
+SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "reported", "trial_id"]
+_FIGURES = ["L", "M", "score", "s_base", "s_ceil"]
+
+
+def adapted(closed: pd.DataFrame) -> pd.DataFrame:
+    """With ``adapts``: whether the attack adapts to the defense.
+
+    An attack says so itself, of a defense or of a stage at which defenses act. A defense may also
+    name an option; then all its variants with one access count, unless some of them say that they
+    adapt and the others therefore do not. Where all the owner does is to watch who asks, only
+    those count that say so: they hide among customers, or ask what customers ask.
+    """
+    option = closed["attack"].str.split("[", n=1).str[0]
+    defended = closed["defense"].str.split("[", n=1).str[0]
+    said = listed(defended, closed["adaptive_to"])
+    for stage in ("training", "release", "serve"):
+        acts = listed(pd.Series(stage, index=closed.index), closed["stages"])
+        said |= acts & listed(pd.Series(stage, index=closed.index), closed["adaptive_to"])
+    pairs = pd.Series(
+        list(zip(option, closed["attack_access"], defended, strict=True)), index=closed.index
+    )
+    named = listed(option, closed["adaptive_attacks"]) & ~pairs.isin(set(pairs[said]))
+    named &= closed["stages"] != "serve"
+    return closed.assign(adapts=said | named)
+
+
+def attacks(closed: pd.DataFrame) -> pd.DataFrame:
+    """One row per (board, defense, attack): figures of the seeds that report.
+
+    ``L_chosen_by`` and ``score_chosen_by`` are means over the seeds that select; ``n_done``,
+    ``n_planned``, ``L_all`` and ``score_all`` count trials of all seeds.
+    """
+    by = [*ROW, "attack", "attack_access"]
+    done = closed[closed["done"]]
+    reported = stats.summarise(done[done["reports"]], by, _FIGURES)
+    chosen_by = done[done["selects"]].groupby(by)[["L", "score"]].mean().add_suffix("_chosen_by")
+    known = done.groupby(by)[["L", "score"]].count().add_suffix("_all")
+    effort = done.groupby(by)[["queries", "attack_s"]].mean().astype("float64")
+    counts = closed.groupby(by).agg(
+        n_done=("done", "sum"), n_planned=("done", "size"), adaptive=("adapts", "any")
+    )
+    table = counts.join([reported.set_index(by), chosen_by, known, effort]).reset_index()
+    return in_order(table, ["defense", "attack"])
+
+
+def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
+    """The strongest attack of each row: largest mean L, else (no headroom) largest score.
+
+    By the seeds that select; a row without a finished trial on those has to choose by the others.
+    """
+    rank = ["L_chosen_by", "score_chosen_by", "L", "score"]
+    ordered = attacks.sort_values(
+        [*rank, "attack"], ascending=[*[False] * len(rank), True], kind="stable"
+    )
+    rows = ordered.drop_duplicates(ROW)
+    rows = rows.assign(
+        worst_attack=rows["attack"].where(rows["n_done"] > 0, ""),
+        n_seeds=_counted(rows["L_all"], rows["score_all"]),
+        n_reported=_counted(rows["L_n"], rows["score_n"]),
+        no_headroom=rows["L_all"] < rows["score_all"],
+        seeds_needed=stats.seeds_to_run(stats.seeds_for(rows["L_sd"])),
+    ).rename(columns={"attack": "picked"})
+    rows = rows.merge(_without(ordered, rows), on=ROW, how="left")
+    first = closed[closed["done"]].sort_values("seed", kind="stable")
+    first = first.drop_duplicates([*ROW, "attack"])[[*ROW, "attack", "trial_id"]]
+    rows = rows.merge(first.rename(columns={"attack": "picked"}), on=[*ROW, "picked"], how="left")
+    rows["trial_id"] = rows["trial_id"].fillna("")
+    trials = closed.groupby(ROW).agg(no_effect=("no_effect", "any"), all_done=("done", "sum"))
+    rows = rows.merge(trials.reset_index(), on=ROW)
+    return rows.merge(split_named(closed), on=BOARD)
+
+
+def _counted(known: pd.Series[float], scored: pd.Series[float]) -> pd.Series[int]:
+    return known.where(known > 0, scored).fillna(0).astype(int)
+
+
+def _without(ordered: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """``L_without``: leakage by the worst of the other attacks, all settings of the worst left out.
+
+    Args:
+        ordered: attacks, the one to be chosen first.
+        rows: the chosen ones, with ``picked``.
+    """
+    pairs = ordered.merge(rows[[*ROW, "picked"]], on=ROW)
+    names = {name: name.split("[", 1)[0] for name in pairs["attack"].unique()}
+    others = pairs[pairs["attack"].map(names) != pairs["picked"].map(names)]
+    next_worst = others.drop_duplicates(ROW)[[*ROW, "L"]]
+    return next_worst.rename(columns={"L": "L_without"}).assign(
+        L_without=next_worst["L"].clip(0, 1)
+    )
+
+
+def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) -> pd.DataFrame:
+    """What seeds say of the rows of a board against each other, each by its own worst attack.
+
+    Args:
+        closed: trials.
+        rows: as :func:`worst` gives them.
+        useful: utility of each deployment and seed.
+
+    Returns:
+        By row: ``dL``, its paired difference to ``none`` with t interval, ``dL_p`` (Holm's p
+        within the board), ``dL_flip`` (exact sign-flip p of this row alone), ``rank`` and
+        ``front``. Rows without effect repeat the undefended leakage: they are not tested and not
+        on the front.
+    """
+    picked = rows[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
+    seeds = closed[closed["done"] & closed["reports"]].merge(picked, on=[*ROW, "attack"])
+    leak = _wide(rows, seeds, ROW, "L")
+    use = _wide(rows, useful, DEPLOYED, "utility")
+    seen = sorted({*leak.columns, *use.columns})
+    leaks, uses = (table.reindex(columns=seen).to_numpy(dtype=float) for table in (leak, use))
+
+    none = rows[rows["defense"] == UNDEFENDED].reset_index()
+    reference = rows[BOARD].merge(none[[*BOARD, "index"]], on=BOARD, how="left")["index"]
+    gaps = np.full_like(leaks, np.nan)
+    compared = reference.notna().to_numpy()
+    gaps[compared] = leaks[compared] - leaks[reference[compared].astype(int)]
+    row, seed = np.nonzero(~np.isnan(gaps))
+    long = pd.DataFrame({"row": row, "dL": gaps[row, seed]})
+    out = rows[ROW].join(stats.summarise(long, ["row"], ["dL"]).set_index("row"))
+    acts = ~rows["no_effect"].to_numpy(dtype=bool)
+    tested = acts & (rows["defense"] != UNDEFENDED).to_numpy()
+    p = stats.paired_p(out["dL"], out["dL_sd"], out["dL_n"].fillna(0))
+    out["dL_p"] = np.where(tested, p, np.nan)
+    out["dL_p"] = out.groupby(BOARD)["dL_p"].transform(stats.holm)
+    out["dL_flip"] = np.where(tested, stats.flip_p(gaps), np.nan)
+
+    rank, front = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    numbered = rows.assign(at=range(len(rows))).sort_values(["L", "defense"], kind="stable")
+    for _, board in numbered.groupby(BOARD)["at"]:
+        at = board.to_numpy()
+        rank[at] = stats.tie_ranks(leaks[at])
+        at = at[acts[at]]
+        front[at] = stats.front_probability(uses[at], leaks[at])
+    return out.assign(rank=rank, front=front)
+
+
+def _wide(rows: pd.DataFrame, seeds: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """``value`` as ``[rows, seeds]``."""
+    numbered = rows[by].assign(row=range(len(rows))).merge(seeds[[*by, "seed", value]], on=by)
+    wide: pd.DataFrame = numbered.pivot(index="row", columns="seed", values=value)
+    return wide.reindex(range(len(rows)))
+
+
+def per_seed(closed: pd.DataFrame, useful: pd.DataFrame) -> pd.DataFrame:
+    """Every finished trial of a board with the utility of the deployment it met.
+
+    Returns:
+        ``SEED_COLUMNS``.
+    """
+    done = closed[closed["done"]].rename(columns={"reports": "reported"})
+    done = done.drop(columns="utility").merge(
+        useful[[*DEPLOYED, "seed", "utility"]], on=[*DEPLOYED, "seed"], how="left"
+    )
+    return in_order(done, ["defense", "attack", "seed"])[SEED_COLUMNS]
