@@ -1,0 +1,1 @@
+"""From boards to a decision: recommend a defense, gate a model, keep the inventory (PROTOCOL 8)."""

@@ -1,0 +1,151 @@
+"""A decision as a document and as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bench.decide.document import Block, Document, Drawn, Points, Section, Table
+from bench.decide.evidence import Estimate, Measured
+from bench.decide.recommend import Candidate, Decision, told
+
+_SHOWN = 6
+"""Rejected defenses on the page that is to fit on one sheet."""
+
+
+def document(decision: Decision, brief: bool = False) -> Document:
+    """What to say of a decision; ``brief`` shows only the least leaky of the rejected."""
+    q, chosen = decision.question, decision.chosen
+    bars = q.bars
+    what = f"{q.scenario.dataset}, {q.scenario.model}, customers get {q.access}"
+    if chosen is None:
+        verdict, tone = "Nothing qualifies.", "bad"
+        lead = (
+            "No defense is shown to keep all bars; the bars are not relaxed. What to do is below."
+        )
+    else:
+        verdict, tone = f"Use {chosen.defense}.", "good"
+        lead = decision.because
+        if decision.undefended:
+            lead = f"The undefended model is itself admissible: no defense is needed at these " \
+                   f"bars. {lead}"  # fmt: skip
+            verdict = "No defense is needed." if chosen.defense == "none" else (
+                f"No defense is needed; the rule prefers {chosen.defense}.")  # fmt: skip
+    facts = [
+        ("Deployment", what),
+        ("Bars", f"{f'tier {q.tier}: ' if q.tier else ''}L at most {bars.tau:g}, M at most "
+                 f"{bars.mu:g}, utility loss at most {bars.loss:g}"),
+        ("Goals", ", ".join(f"{goal.replace('_', ' ')} with {at}" for goal, at in q.goals)),
+        ("Privacy", f"epsilon {bars.epsilon.rule}" + (
+            f", at most {bars.epsilon.most:g}" if bars.epsilon.most is not None else "")),
+        ("Evidence", f"{', '.join(decision.digests or ())}, {_days(decision.recorded)}"),
+        ("Utility", decision.metric.replace("_", " ")),
+    ]  # fmt: skip
+    if q.query_cap is not None:
+        facts.append(("Query cap", f"{q.query_cap:,}"))
+    sections = list(_sections(decision, brief))
+    hashes = "; ".join(
+        f"{name} sha256 {sha[:16]}" for name, sha in (decision.digests or {}).items()
+    )
+    return Document(
+        f"Default defense for {q.scenario.dataset}", "Inversion Bench recommendation",
+        verdict, tone, lead, facts, sections,
+        "L: leakage, 0 as an attacker without the model, 1 as the truth itself. M: success on "
+        "members minus matched non-members. Brackets are 95 % intervals over independently trained "
+        f"targets; ends are compared with the bars. {hashes}.",
+    )  # fmt: skip
+
+
+def _sections(decision: Decision, brief: bool) -> list[Section]:
+    q, out = decision.question, []
+    if decision.chosen is not None:
+        out.append(Section("Evidence", _evidence(decision, decision.chosen)))
+        others = decision.admissible[1:]
+        said: list[Block] = []
+        if decision.runner_up is not None:
+            r = decision.runner_up
+            said.append(f"{r.defense} also qualifies, but is behind: {decision.why_not}.")
+            said.append(Table(_HEAD, [_row(c, q.bars.tau) for c in others[:_SHOWN]]))
+        else:
+            said.append("None: nothing else keeps all bars.")
+        out.append(Section("Runner-up", said))
+    else:
+        out.append(Section("What to do, in this order", [Points(decision.steps, ordered=True)]))
+    if decision.missing and decision.chosen is not None:
+        out.append(Section("Missing evidence", [Points(decision.missing)]))
+    rejected = decision.rejected[:_SHOWN] if brief else decision.rejected
+    if rejected:
+        rows = [(c.defense, c.reason) for c in rejected]
+        left = len(decision.rejected) - len(rejected)
+        more = [f"And {left} more that leak more; --json lists them."] if left else []
+        out.append(Section("Not admissible, and the one reason that decides",
+                           [Table(("defense", "reason"), rows), *more]))  # fmt: skip
+    out.append(Section("Caveats", [Points(decision.caveats)]))
+    return out
+
+
+_HEAD = ("defense", "goal", "L", "M", "utility", "against none", "epsilon")
+
+
+def _row(c: Candidate, tau: float, m: Measured | None = None) -> tuple[Any, ...]:
+    m = m or c.measured[0]
+    epsilon = "none" if c.guarantee is None else f"{c.guarantee.epsilon:.2f}" + (
+        "" if c.guarantee.formal else ", tuning left out")  # fmt: skip
+    return (
+        c.defense, f"{m.goal.replace('_', ' ')} with {m.access}", drawn(m.L, tau), told(m.M, 3),
+        told(c.use.utility, 3), told(c.use.loss, 3, True), epsilon,
+    )  # fmt: skip
+
+
+def drawn(e: Estimate, bar: float) -> Drawn:
+    """An estimate of L with its interval on [0, 1]."""
+    return Drawn(told(e), e.value, e.lo, e.hi, bar)
+
+
+def _evidence(decision: Decision, c: Candidate) -> list[Block]:
+    bars, said = decision.question.bars, []
+    for m in c.measured:
+        adaptive = f", {len(m.adaptive)} of the attacks adapt to it" if m.adaptive else ""
+        member = f"On members M is {told(m.M, 3)}, bar {bars.mu:g}." if m.M.known else (
+            "M has no figure here.")  # fmt: skip
+        said.append(
+            f"{m.goal.replace('_', ' ').capitalize()} with {m.access}: the strongest attack, "
+            f"{m.attack}, reaches L = {told(m.L)}, bar {bars.tau:g} ({m.n_seeds} targets"
+            f"{adaptive}). {member}"
+        )
+    said.append(
+        f"{c.use.metric.replace('_', ' ').capitalize()} is {told(c.use.utility, 3)}, against the "
+        f"undefended model {told(c.use.loss, 3, True)}; a loss of up to {bars.loss:g} is allowed."
+    )
+    rows = [_row(c, bars.tau, m) for m in c.measured]
+    return [Points(said), Table(_HEAD, rows)]
+
+
+def _days(recorded: tuple[str, str]) -> str:
+    first, last = recorded
+    return f"recorded {first}" if first == last else f"recorded {first} to {last}"
+
+
+def data(decision: Decision) -> dict[str, Any]:
+    """A decision as JSON takes it; figures that are not known are null."""
+    out: dict[str, Any] = _plain(asdict(decision))
+    for candidate in (out["chosen"], out["runner_up"], *out["admissible"], *out["rejected"]):
+        if candidate is not None:
+            candidate["admissible"] = not candidate["rule"]
+    return {"recommend": 1, **out}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "model_dump"):
+        return _plain(value.model_dump())
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    return value
