@@ -74,9 +74,11 @@ def headline(rows: pd.DataFrame) -> str:
         said.append("No defense was measured that acts at this access.")
         return " ".join(said)
     best = acting.iloc[0]
+    tied = int((acting["rank"] == best["rank"]).sum()) - 1
+    others = f", not told apart from {tied} other{'s' * (tied > 1)}" if tied > 0 else ""
     said.append(
         f"Least leakage: {best['defense']}, L = {estimate(best, 'L')} "
-        f"at {metric} {number(best['utility'], 3)}."
+        f"at {metric} {number(best['utility'], 3)}{others}."
     )
     keeping = acting[acting["dU_lo"] >= -KEEPS]
     if not acting["dU_lo"].notna().any():
@@ -93,6 +95,32 @@ def headline(rows: pd.DataFrame) -> str:
             f"{kept['defense']}, L = {estimate(kept, 'L')}{doubt}."
         )
     return " ".join(said)
+
+
+def brief(rows: pd.DataFrame) -> str:
+    """What a board says, in one sentence."""
+    if not rows["L"].notna().any():
+        return "Nothing was measured here."
+    flags = rows["flags"].str.split(";")
+    if flags.map(lambda f: "void" in f).any():
+        return "Void: a control failed."
+    plain = rows[(rows["defense"] == UNDEFENDED) & rows["L"].notna()]
+    start = f"Undefended L = {estimate(plain.iloc[0], 'L')}" if len(plain) else "No reference"
+    if flags.map(lambda f: "weak_attack" in f).any():
+        return f"{start}: the attacks are too weak here to judge defenses."
+    idle = flags.map(lambda f: "no_effect" in f)
+    kept = rows[(rows["defense"] != UNDEFENDED) & ~idle & (rows["dU_lo"] >= -KEEPS)]
+    kept = kept[kept["L"].notna()]
+    metric = words(str(rows["utility_metric"].dropna().iloc[0])) if _known(rows) else "utility"
+    if kept.empty:
+        return f"{start}; no defense is shown to keep {metric} within {KEEPS:.2f}."
+    best = kept.iloc[0]
+    told = {"less": "less than undefended", "more": "more than undefended"}
+    verdict = told.get(best["verdict"], "not shown to differ")
+    return (
+        f"{start}; least among defenses shown to keep {metric} within {KEEPS:.2f}: "
+        f"{best['defense']}, L = {estimate(best, 'L')} ({verdict})."
+    )
 
 
 def _known(rows: pd.DataFrame) -> bool:

@@ -1,62 +1,66 @@
-"""What tuning adds to a board of the page, as plain values."""
+"""What tuning adds to a board, as plain values."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from bench.report import curves, families
-from bench.report.boards import BoardKey, Boards
+from bench.report import families
+from bench.report.boards import BoardKey
 from bench.report.closure import BOARD
 from bench.report.frame import UNDEFENDED
-from bench.report.text import interval, number
+from bench.report.site import cells
+from bench.report.text import ABSENT, estimate, interval, number
 
 Row = dict[str, Any]
 
 
 def tuning(
-    boards: Boards, frame: pd.DataFrame, tuned: pd.DataFrame, ids: Mapping[BoardKey, str]
+    several: Mapping[BoardKey, bool], tuned: pd.DataFrame
 ) -> dict[BoardKey, Row]:
-    """The curve and the tuned rows of every board with a family of several settings.
+    """The tuned rows of every board with a family of several settings.
 
     Args:
-        boards: of the suite.
-        frame: its trials.
+        several: whether a family has several settings that act, by board.
         tuned: as :func:`bench.report.families.tuned` gives it.
-        ids: anchors of the boards.
     """
-    drawn = dict(list(families.curves(boards, frame).groupby(BOARD, sort=False)))
     rows = dict(list(tuned.groupby(BOARD, sort=False)))
     nothing = tuned.iloc[:0]
     return {
         key: {
-            "figure": curves.settings(drawn[key], f"{ids[key]}-settings"),
-            "yardstick": curves.YARDSTICK in set(drawn[key]["family"]),
             "rows": [_line(row) for row in rows.get(key, nothing).to_dict("records")],
             "why": families.why(rows.get(key, nothing)),
         }
-        for key in ids
-        if key in drawn and drawn[key]["family"].duplicated().any()
+        for key, many in several.items()
+        if many
     }
 
 
 def _line(row: Mapping[Any, Any]) -> Row:
-    at, low, high = (
-        round(100 * row[name], 1) if math.isfinite(row[name]) else None
-        for name in ("L", "L_lo", "L_hi")
-    )
     return {
         "reference": row["family"] == UNDEFENDED,
         "family": row["family"], "defense": row["defense"], "attack": row["attack"],
         "settings": row["settings"], "attacks": row["attacks"], "n_seeds": row["n_seeds"],
-        "L": {"text": number(row["L"]), "interval": interval(row["L_lo"], row["L_hi"]),
-              "at": at, "lo": low, "hi": high},
+        "L": cells.leakage(row),
         "U": {"text": number(row["utility"], 3),
               "interval": interval(row["utility_lo"], row["utility_hi"], 3)},
         "dU": {"text": number(row["dU"], 3, signed=True),
                "interval": interval(row["dU_lo"], row["dU_hi"], 3, signed=True)},
         "flags": [flag for flag in row["flags"].split(";") if flag],
     }  # fmt: skip
+
+
+def summaries(table: pd.DataFrame) -> dict[BoardKey, list[Row]]:
+    """What :func:`bench.report.families.summaries` says of every board."""
+    out: dict[BoardKey, list[Row]] = {}
+    for row in table.to_dict("records"):
+        key: BoardKey = tuple(row[name] for name in BOARD)  # type: ignore[assignment]
+        out.setdefault(key, []).append({
+            "family": row["family"],
+            "L": estimate(row, "L_at_loss"), "L_defense": row["L_at_loss_defense"] or ABSENT,
+            "U": estimate(row, "U_at_L", 3), "U_defense": row["U_at_L_defense"] or ABSENT,
+            "volume": estimate(row, "hypervolume"),
+        })  # fmt: skip
+    return out

@@ -1,0 +1,172 @@
+"""A static site of a suite's boards: it opens from disk and needs no network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.contract.errors import require
+from bench.contract.record import TrialRecord
+from bench.report import audits, boards, families, frame, tables
+from bench.report.boards import FLAGS
+from bench.report.closure import BOARD
+from bench.report.facts import Facts
+from bench.report.site import board, components, files, index, methods, names, render
+from bench.report.site.tuning import summaries, tuning
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def write(
+    records: Iterable[TrialRecord],
+    galleries: Mapping[str, bytes],
+    suite: str,
+    out: Path,
+    provenance: Mapping[str, Any],
+    about: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the site and its tables.
+
+    ``index.html``, ``methods.html``, a page per board, defense and attack, what they draw with in
+    ``assets``, and to be downloaded ``leaderboard.csv``, ``.md`` and ``.tex``, ``trials.csv`` and
+    ``.parquet``, ``tuned.csv`` (the setting that a tuner would pick of every defense) and
+    ``audit.csv`` (who was noticed); the last two have their header alone where there is nothing
+    to say. ``site.json`` lists the files: those of an older report that are not among them are
+    removed.
+
+    Equal arguments give equal bytes, whatever the order of the records. Each file is replaced
+    whole or not at all.
+
+    Args:
+        records: trials of one suite, read once.
+        galleries: PNG strips by trial identity, truth above reconstruction; shown only for data
+            whose records say they are publishable.
+        suite: name of the suite.
+        out: folder to write to, made if it is missing.
+        provenance: what to print about the run: ``command``, ``planned``, ``skipped`` (each with
+            ``what``, ``reason``, ``count``), ``git_commit`` and anything else worth knowing.
+        about: a sentence on what it is by ``defenses/NAME`` and ``attacks/NAME``.
+
+    Returns:
+        The path of ``index.html``.
+
+    Raises:
+        UserError: there is nothing to report, the records do not belong on one board, or the
+            folder cannot be written.
+    """
+    table, facts = frame.read(records, suite)
+    found = boards.build(table)
+    tuned, audited = families.tuned(table), audits.build(table)
+    pictures, images = _pictures(facts, table, galleries)
+    whole = _suite(suite, table, facts, found, tuned, pictures, provenance)
+    made: dict[str, str | bytes] = {
+        "assets/plotly.min.js": render.plotly(),
+        "assets/site.js": render.script(),
+        "assets/style.css": render.style(),
+        **images,
+        **_tables(table, found, tuned, audited, suite),
+        **dict(pages(whole, tuned, audited, about or {})),
+    }
+    files.put(out, {
+        name: data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
+        for name, data in made.items()
+    })  # fmt: skip
+    return out / "index.html"
+
+
+def pages(
+    suite: board.Suite, tuned: pd.DataFrame, audited: pd.DataFrame, about: Mapping[str, str]
+) -> Iterable[tuple[str, str]]:
+    """Name and text of every page, the front page last: it leads to pages that are there."""
+    shared = {"suite": suite.name, "meaning": families.FLAGS | FLAGS}
+    attacks = {key: rows for key, rows in suite.boards.attacks.groupby(BOARD, sort=False)}
+    for key, rows in suite.boards:
+        values = board.page(suite, key, rows, attacks[key])
+        yield (
+            f"boards/{suite.ids[key]}.html",
+            render.page("board", {**shared, **values, "root": "../"}),
+        )
+    for kind, known, view in (
+        ("defenses", suite.defenses, components.defense),
+        ("attacks", suite.attacks, components.attack),
+    ):
+        for family, name in known.items():
+            values = view(suite, family, about.get(f"{kind}/{family}", ""))
+            text = render.page(kind, {**shared, **values, "root": "../"})
+            yield f"{kind}/{name}.html", text
+    yield (
+        "methods.html",
+        render.page("methods", {**shared, **methods.page(suite, tuned, audited), "root": ""}),
+    )
+    lists = {kind: components.listed(suite, about, kind) for kind in ("defenses", "attacks")}
+    values = {**shared, **index.page(suite), **lists, "root": ""}
+    yield "index.html", render.page("index", values)
+
+
+def _suite(
+    name: str,
+    table: pd.DataFrame,
+    facts: Facts,
+    found: boards.Boards,
+    tuned: pd.DataFrame,
+    pictures: Mapping[tuple[str, ...], Mapping[str, Any]],
+    given: Mapping[str, Any],
+) -> board.Suite:
+    trials = table[table["control"] == ""]
+    family = dict(zip(trials["defense"], trials["family"], strict=True))
+    attack_family = dict(zip(trials["attack"], trials["attack_family"], strict=True))
+    drawn = families.curves(found, table).groupby(BOARD, sort=False)["family"]
+    several = {key: bool(of.duplicated().any()) for key, of in drawn}
+    return board.Suite(
+        name=name, frame=table, facts=facts, boards=found, given=given,
+        tuning=tuning(several, tuned),  # type: ignore[arg-type]
+        families=summaries(families.summaries(found, table, tuned)),
+        pictures={key: dict(value) for key, value in pictures.items()},
+        ids=names.boards([key for key, _ in found]),
+        defenses=names.families(family.values()),
+        attacks=names.families(attack_family.values()),
+        family=family, attack_family=attack_family,
+    )  # fmt: skip
+
+
+def _tables(
+    table: pd.DataFrame, found: boards.Boards, tuned: pd.DataFrame, audited: pd.DataFrame,
+    suite: str,
+) -> dict[str, str | bytes]:
+    return {
+        "trials.csv": tables.trials_csv(table),
+        "trials.parquet": getattr(tables, "trials_parquet", lambda t: b"")(table),
+        "leaderboard.csv": tables.leaderboard_csv(found, suite),
+        "leaderboard.md": tables.leaderboard_md(found, tuned, suite),
+        "leaderboard.tex": getattr(tables, "leaderboard_tex", lambda *a: "")(found, suite),
+        "tuned.csv": tables.csv(tuned, suite),
+        "audit.csv": tables.csv(audited, suite),
+    }  # fmt: skip
+
+
+def _pictures(
+    facts: Facts, table: pd.DataFrame, galleries: Mapping[str, bytes]
+) -> tuple[dict[tuple[str, ...], dict[str, Any]], dict[str, bytes]]:
+    """The lowest seed's picture of each (data set, model, defense, attack), and its files."""
+    trials = table[table["trial_id"].isin(list(galleries))]
+    trials = trials[trials["dataset"].isin(list(facts.showable))].sort_values("seed")
+    shown: dict[tuple[str, ...], dict[str, Any]] = {}
+    kept: dict[str, bytes] = {}
+    for row in trials.drop_duplicates(["dataset", "model", "defense", "attack"]).to_dict("records"):
+        data = galleries[row["trial_id"]]
+        require(
+            data.startswith(_PNG) and len(data) > 24,
+            f"The picture of trial {row['trial_id']} is no PNG file; re-run the trial.",
+        )
+        name = f"pictures/{hashlib.sha256(data).hexdigest()[:20]}.png"
+        kept[name] = data
+        shown[row["dataset"], row["model"], row["defense"], row["attack"]] = {
+            "file": name, "seed": row["seed"],
+            "width": int.from_bytes(data[16:20], "big"),
+            "height": int.from_bytes(data[20:24], "big"),
+        }  # fmt: skip
+    return shown, dict(sorted(kept.items()))

@@ -1,0 +1,191 @@
+"""What the page of one board shows, as plain values: no HTML here, no arithmetic in templates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.report import account, attributes, families
+from bench.report.boards import FLAGS, BoardKey, Boards
+from bench.report.closure import BOARD
+from bench.report.facts import Facts
+from bench.report.frame import SCENARIO, UNDEFENDED
+from bench.report.site import cells, charts, details, heat
+from bench.report.text import estimate, headline, interval, number, words
+
+HIDDEN = ("provisional", "no_effect", "non_adaptive")
+"""Flags whose rows a reader may hide."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What every page is made from.
+
+    Attributes:
+        name: of the suite.
+        frame: its trials.
+        facts: what else the records say.
+        boards: of the frame.
+        tuning: by board, as :func:`bench.report.site.tuning.tuning` gives it.
+        families: by board, as :func:`bench.report.site.tuning.summaries` gives it.
+        pictures: by (data set, model, defense, attack), what may be shown.
+        given: provenance.
+        ids: file names of boards, without ending.
+        defenses: file names of families of defenses, without ending.
+        attacks: file names of families of attacks, without ending.
+        family: family of each defense by row name.
+        attack_family: family of each attack by row name.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    facts: Facts
+    boards: Boards
+    tuning: Mapping[BoardKey, Row]
+    families: Mapping[BoardKey, list[Row]]
+    pictures: Mapping[tuple[str, ...], Row]
+    given: Mapping[str, Any]
+    ids: Mapping[BoardKey, str]
+    defenses: Mapping[str, str]
+    attacks: Mapping[str, str]
+    family: Mapping[str, str]
+    attack_family: Mapping[str, str]
+
+
+def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
+    """Everything the template of one board needs."""
+    board = dict(zip(BOARD, key, strict=True))
+    boards = suite.boards
+    mine = rows.assign(family=rows["defense"].map(suite.family))
+    stages = suite.facts.defenses
+    same = (boards.baselines[SCENARIO] == pd.Series(board)[SCENARIO]).all(axis=1)
+    checks = boards.controls
+    checks = checks[(checks[SCENARIO] == pd.Series(board)[SCENARIO]).all(axis=1)]
+    shared = _shared(rows) - {kind for kind, _ in boards.notes[key]}
+    lines = _lines(mine, suite, shared)
+    seeds = details.seeds(boards, key, rows)
+    metric = next((words(m) for m in rows["utility_metric"].dropna()), "utility")
+    card = suite.facts.cards[board["dataset"]]
+    return {
+        "id": suite.ids[key],
+        "board": board,
+        "title": f"{board['dataset']}, {board['model']}: {words(board['goal'])}",
+        "about": {"modality": card.modality, "unit": card.privacy_unit,
+                  "source": card.source[:1].upper() + card.source[1:].rstrip(".")},
+        "levels": [
+            {"access": other[4], "id": name, "here": other == key}
+            for other, name in suite.ids.items() if other[:4] == key[:4]
+        ],
+        "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
+        "headline": headline(rows),
+        "shared": [flag for flag in FLAGS if flag in shared],
+        "split": details.split(rows),
+        "metric": metric,
+        "rows": lines,
+        "hide": [f for f in HIDDEN if f not in shared and any(f in r["flags"] for r in lines)],
+        "stages": sorted({s for d in rows["defense"] for s in stages[d].stages}),
+        "family_names": sorted({f for f in mine["family"] if f != UNDEFENDED}),
+        "plane": charts.plane(mine, metric, {d: stages[d].stages for d in rows["defense"]}),
+        "heat": heat.table(rows, attacks),
+        "pairs": heat.pairs(rows, attacks),
+        "families": suite.families.get(key, []),
+        "budgets": {"loss": number(families.BUDGET), "leak": number(families.TAU)},
+        "tuning": suite.tuning.get(key),
+        "strip": charts.strip(seeds, list(rows["defense"])),
+        "seeds": details.by_seed(seeds, rows),
+        "attacks": details.attacks(rows, attacks),
+        "gallery": details.gallery(rows, key, suite.pictures),
+        "told": attributes.told(rows, suite.frame, suite.facts.gains),
+        "controls": account.controls(checks),
+        "baselines": [
+            {"attack": row["attack"], "score": number(row["score"])}
+            for row in boards.baselines[same].to_dict("records")
+        ],
+        "privacy": details.privacy(rows, key, suite.frame, suite.facts),
+        "costs": details.costs(rows, attacks, suite.frame),
+        "commands": details.commands(rows, suite.given),
+    }  # fmt: skip
+
+
+def _shared(rows: pd.DataFrame) -> set[str]:
+    """Flags that every measured row has: they are said once."""
+    measured = rows[rows["n_seeds"] > 0] if rows["n_seeds"].any() else rows
+    return set.intersection(*(set(text.split(";")) for text in measured["flags"])) - {""}
+
+
+def _lines(rows: pd.DataFrame, suite: Suite, shared: set[str]) -> list[Row]:
+    low = float(rows[["utility", "utility_lo"]].min().min())
+    high = float(rows[["utility", "utility_hi"]].max().max())
+    ties = rows["rank"].value_counts().to_dict()
+    lines = [
+        _line(row, suite, shared, (low, high), ties.get(row["rank"], 1))
+        for row in rows.to_dict("records")
+    ]
+    reference = next((line for line in lines if line["reference"]), None)
+    for line in lines:
+        line["marks"] = {
+            name: reference[name]["at"] if reference and line is not reference else None
+            for name in ("L", "U")
+        }
+    # The reference stays on top, whatever the rest is sorted by.
+    return sorted(lines, key=lambda line: not line["reference"])
+
+
+def _line(
+    row: Mapping[Any, Any], suite: Suite, shared: set[str], span: tuple[float, float], tied: int
+) -> Row:
+    ledger = suite.facts.ledgers.get((row["dataset"], row["model"], row["defense"]))
+    front = row.get("front", math.nan)
+    needed = row.get("seeds_needed", math.nan)
+    reported = row.get("n_reported", row["n_seeds"])
+    flags = [flag for flag in row["flags"].split(";") if flag]
+    return {
+        "reference": row["defense"] == UNDEFENDED,
+        "idle": "no_effect" in flags,
+        "defense": row["defense"],
+        "family": row["family"],
+        "page": suite.defenses[row["family"]],
+        "stages": " ".join(suite.facts.defenses[row["defense"]].stages),
+        "rank": places(row["rank"], tied),
+        "group": cells.key(row["rank"]),
+        "n_seeds": row["n_seeds"],
+        "n_reported": reported,
+        "needed": "" if not math.isfinite(needed) else f"{needed:.0f}",
+        "worst_attack": row["worst_attack"],
+        "attack_page": suite.attacks.get(suite.attack_family.get(row["worst_attack"], "")),
+        "L": cells.leakage(row),
+        "U": cells.drawn(row, "utility", 3, *span),
+        "M": {"text": number(row["M"], signed=True),
+              "interval": interval(row["M_lo"], row["M_hi"], signed=True)},
+        "dL": number(row["dL"], signed=True),
+        "dL_interval": interval(row["dL_lo"], row["dL_hi"], signed=True),
+        "dL_p": number(row["dL_p"], 3) if math.isfinite(row["dL_p"]) else "",
+        "dU": estimate(row, "dU", 3, signed=True),
+        "verdict": row["verdict"],
+        "front": f"{front:.0%}" if math.isfinite(front) else "",
+        "epsilon": "" if not math.isfinite(row["epsilon"]) else number(row["epsilon"]),
+        "basis": "" if ledger is None else f"per {ledger.unit}, {ledger.accountant}",
+        "tuned": "" if ledger is None else details.tuning_basis(ledger),
+        "flags": flags,
+        "shown": [flag for flag in flags if flag not in shared],
+        "keys": {
+            "defense": row["defense"], "attack": row["worst_attack"],
+            "L": cells.key(row["L_raw"]), "utility": cells.key(row["utility"]),
+            "M": cells.key(row["M"]), "change": cells.key(row["dL"]),
+            "front": cells.key(front), "epsilon": cells.key(row["epsilon"]),
+            "seeds": cells.key(reported),
+        },
+    }  # fmt: skip
+
+
+def places(rank: float, tied: int) -> str:
+    """The places a group of rows shares: ``4``, or ``4-9`` where they cannot be told apart."""
+    if not math.isfinite(rank):
+        return number(None)
+    return f"{rank:.0f}" if tied < 2 else f"{rank:.0f}\N{EN DASH}{rank + tied - 1:.0f}"

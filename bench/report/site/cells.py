@@ -1,0 +1,60 @@
+"""Cells of tables as plain values: a number, where it lies, and what is drawn of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from bench.report.text import interval, number
+
+Row = dict[str, Any]
+
+
+def heat(value: float) -> Row:
+    """A coloured cell: its place on the ramp in percent (None: no value) and its text."""
+    if not math.isfinite(value):
+        return {"at": None, "text": "n/a"}
+    return {"at": percent(value), "text": number(value)}
+
+
+def percent(value: float) -> int:
+    """``value`` in [0, 1] as a whole percentage; what lies outside is put at the end."""
+    return round(100 * min(1.0, max(0.0, value)))
+
+
+def leakage(row: Mapping[Any, Any]) -> Row:
+    """L of a row with its interval, to be drawn between 0 and 1."""
+    return drawn(row, "L", 2, 0.0, 1.0) | {"heat": heat(row["L"])["at"]}
+
+
+def drawn(row: Mapping[Any, Any], name: str, digits: int, low: float, high: float) -> Row:
+    """A mean and its interval, and where they lie between ``low`` and ``high`` in percent."""
+
+    def place(value: float) -> float | None:
+        if not math.isfinite(value):
+            return None
+        return round(100 * (value - low) / (high - low), 1) if high > low else 50.0
+
+    ends = (row[f"{name}_lo"], row[f"{name}_hi"])
+    return {
+        "text": number(row[name], digits), "interval": interval(*ends, digits),
+        "at": place(row[name]), "lo": place(ends[0]), "hi": place(ends[1]),
+    }  # fmt: skip
+
+
+def key(value: float) -> str:
+    """What a column is sorted by; empty where there is no value."""
+    return f"{value:.6g}" if math.isfinite(value) else ""
+
+
+def count(value: float) -> str:
+    """A whole number with separators; a dash where it is missing."""
+    return f"{value:,.0f}" if math.isfinite(value) else number(None)
+
+
+def seconds(value: float) -> str:
+    """Seconds with as many digits as they deserve."""
+    if not math.isfinite(value):
+        return number(None)
+    return number(value, 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 3)

@@ -1,0 +1,195 @@
+"""Figures as the plain JSON that Plotly draws; colours are names of the page's palette.
+
+A colour such as ``var(--accent)`` is replaced by the page's own when it is drawn, so that the same
+figure is right in the light, in the dark and on paper.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frame import UNDEFENDED
+from bench.report.text import estimate
+
+YARDSTICK = "dp_sgd"
+"""The family every heuristic defense is measured against (Aerni et al. 2024)."""
+MOST_STRIPS = 120
+"""Rows of a strip chart; the table beside it has them all."""
+
+Figure = dict[str, Any]
+
+_SYMBOLS = {"training": "circle", "release": "square", "serve": "triangle-up"}
+_TOPS = (0.25, 0.5)  # of the leakage axis, where all leakage is below
+_NEAR = (0.16, 0.055)  # of the plane, within which two names would cover each other
+
+
+def plane(
+    rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]
+) -> Figure | None:
+    """Utility against leakage: a trace per family through its settings, with intervals.
+
+    Rows without effect are left out: they repeat the undefended leakage.
+
+    Args:
+        rows: of one board, with their ``family``.
+        metric: what utility is.
+        stages: where each defense acts, by row name.
+
+    Returns:
+        ``data`` and ``layout``, or None where there is nothing to draw. The first trace is the
+        front, each other one has a ``meta`` with its family.
+    """
+    idle = rows["flags"].str.split(";").map(lambda flags: "no_effect" in flags)
+    known = rows[rows["L"].notna() & rows["utility"].notna() & ~idle]
+    if known.empty:
+        return None
+    known = known.sort_values(["family", "utility", "L", "defense"], kind="stable")
+    x, y = known["utility"].to_numpy(dtype=float), known["L"].to_numpy(dtype=float)
+    front = frontier(x, y)
+    span = max(0.04, float(x.max() - x.min()))
+    left, right = float(x.min() - 0.12 * span), float(x.max() + 0.12 * span)
+    most = float(known["L_hi"].fillna(known["L"]).max())
+    top = next((top for top in _TOPS if most < 0.9 * top), 1.0)
+    data = [{
+        "type": "scatter", "mode": "lines", "name": "front", "hoverinfo": "skip",
+        "x": x[front].tolist(), "y": y[front].tolist(),
+        "line": {"shape": "vh", "color": "var(--accent)", "width": 1.5}, "opacity": 0.55,
+    }]  # fmt: skip
+    for family, line in known.groupby("family", sort=True):
+        data.append(_trace(str(family), line, stages))
+    labels = _labels(known.iloc[front], (right - left, 1.08 * top))
+    return {
+        "data": data,
+        "layout": {
+            "showlegend": False, "hovermode": "closest", "dragmode": False,
+            "margin": {"l": 56, "r": 16, "t": 12, "b": 48},
+            "xaxis": _axis(f"utility: {metric} \N{RIGHTWARDS ARROW}", [left, right]),
+            "yaxis": _axis("\N{LEFTWARDS ARROW} leakage L", [-0.04 * top, 1.04 * top]),
+            "annotations": labels,
+        },
+    }  # fmt: skip
+
+
+def _axis(title: str, ends: list[float]) -> Figure:
+    return {
+        "title": {"text": html.escape(title)}, "range": ends, "zeroline": False,
+        "gridcolor": "var(--rule)", "color": "var(--muted)", "fixedrange": True,
+    }  # fmt: skip
+
+
+def _trace(family: str, line: pd.DataFrame, stages: Mapping[str, Sequence[str]]) -> Figure:
+    reference, strong = family == UNDEFENDED, family == YARDSTICK
+    colour = f"var(--{'ink' if reference else 'leak' if strong else 'point'})"
+    acts = [next(iter(stages[name]), "training") for name in line["defense"]]
+    return {
+        "type": "scatter", "mode": "lines+markers", "meta": family, "name": html.escape(family),
+        "x": _plain(line["utility"]), "y": _plain(line["L"]),
+        "error_x": _whiskers(line, "utility", colour), "error_y": _whiskers(line, "L", colour),
+        "line": {"color": colour, "width": 2 if strong else 1,
+                 "dash": "solid" if strong or reference else "dot"},
+        "marker": {"color": colour, "size": 11 if reference else 8,
+                   "symbol": "diamond" if reference else [_SYMBOLS.get(a, "circle") for a in acts]},
+        "customdata": list(line["defense"]),
+        "text": [
+            f"<b>{html.escape(row['defense'])}</b><br>L {estimate(row, 'L')}<br>"
+            f"utility {estimate(row, 'utility', 3)}<br>{html.escape(row['worst_attack'])}"
+            for row in line.to_dict("records")
+        ],
+        "hovertemplate": "%{text}<extra></extra>",
+    }  # fmt: skip
+
+
+def _whiskers(line: pd.DataFrame, name: str, colour: str) -> Figure:
+    above = (line[f"{name}_hi"] - line[name]).fillna(0).clip(lower=0)
+    below = (line[name] - line[f"{name}_lo"]).fillna(0).clip(lower=0)
+    return {
+        "type": "data", "symmetric": False, "array": _plain(above), "arrayminus": _plain(below),
+        "color": colour, "thickness": 1, "width": 0,
+    }  # fmt: skip
+
+
+def _labels(front: pd.DataFrame, size: tuple[float, float]) -> list[Figure]:
+    """Names of rows on the front, the least leaking first; one that would cover another waits."""
+    out: list[Figure] = []
+    for row in front.sort_values(["L", "utility"]).to_dict("records"):
+        near = any(
+            abs(row["utility"] - other["x"]) < _NEAR[0] * size[0]
+            and abs(row["L"] - other["y"]) < _NEAR[1] * size[1]
+            for other in out
+        )
+        if not near:
+            out.append({
+                "x": _number(row["utility"]), "y": _number(row["L"]),
+                "text": html.escape(row["defense"]), "showarrow": False, "yshift": 13,
+                "font": {"size": 11, "color": "var(--ink)"},
+            })  # fmt: skip
+    return out
+
+
+def frontier(x: Any, y: Any) -> list[int]:
+    """Indices no other point beats on both axes, by utility."""
+    front: list[int] = []
+    for i in np.lexsort((y, -x)):  # most useful first
+        if not front or y[i] < y[front[-1]]:
+            front.append(int(i))
+    return front[::-1]
+
+
+def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
+    """Leakage of every seed of each row's worst attack, a line of points per defense.
+
+    Args:
+        seeds: rows of one board, as :func:`bench.report.site.details.seeds` gives them.
+        order: defenses from top to bottom.
+    """
+    known = seeds[seeds["L"].notna()]
+    if known.empty:
+        return None
+    shown = [name for name in order if name in set(known["defense"])][:MOST_STRIPS]
+    known = known[known["defense"].isin(shown)]
+    low, high = min(0.0, float(known["L"].min())), max(1.0, float(known["L"].max()))
+    data = [
+        {
+            "type": "scatter", "mode": "markers", "name": name,
+            "x": _plain(part["L"]), "y": [html.escape(d) for d in part["defense"]],
+            "marker": {"color": "var(--accent)", "size": 8, "symbol": symbol, "opacity": 0.75,
+                       "line": {"width": 1}},
+            "text": [
+                f"<b>{html.escape(row['defense'])}</b><br>seed {row['seed']}: L {row['L']:.2f}"
+                f"<br>{html.escape(row['attack'])}<br>{name}"
+                for row in part.to_dict("records")
+            ],
+            "hovertemplate": "%{text}<extra></extra>",
+        }
+        for name, symbol, part in (
+            ("figures rest on it", "circle", known[known["reported"]]),
+            ("chose the worst attack", "circle-open", known[~known["reported"]]),
+        )
+        if len(part)
+    ]  # fmt: skip
+    return {
+        "data": data,
+        "layout": {
+            "showlegend": False, "hovermode": "closest", "dragmode": False,
+            "height": 80 + 22 * len(shown), "margin": {"l": 10, "r": 16, "t": 8, "b": 44},
+            "xaxis": _axis("leakage L, unclipped", [low - 0.03, high + 0.03]),
+            "yaxis": {"categoryorder": "array", "automargin": True, "fixedrange": True,
+                      "categoryarray": [html.escape(d) for d in reversed(shown)],
+                      "gridcolor": "var(--rule)", "color": "var(--ink)"},
+        },
+        "cut": len(shown) < len(order) and len(shown) == MOST_STRIPS,
+    }  # fmt: skip
+
+
+def _plain(values: Any) -> list[float | None]:
+    return [_number(value) for value in values]
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -1,0 +1,219 @@
+"""What the pages of one defense and of one attack show, as plain values."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.contract.exposure import ACCESS_ORDER
+from bench.report.boards import FLAGS, BoardKey
+from bench.report.closure import BOARD
+from bench.report.frame import BASELINE, UNDEFENDED
+from bench.report.site import cells
+from bench.report.site.board import Suite, places
+from bench.report.text import ABSENT, estimate, natural, number, words
+
+KNOWLEDGE = {
+    "K0": "class names and the kind of input", "K1": "public records of other people",
+    "K2": "public records of the same kind", "K3": "the victim's other attributes",
+    "K4": "the defense and its parameters", "K5": "all records but one",
+    "K6": "what the deployment answered for the victim",
+}  # fmt: skip
+
+Row = dict[str, Any]
+
+
+def defense(suite: Suite, family: str, about: str) -> Row:
+    """Everything the template of one defense needs."""
+    names = _members(suite.family, family)
+    infos = [suite.facts.defenses[name] for name in names]
+    rows = suite.boards.rows
+    rows = rows[rows["defense"].isin(names)]
+    train = _cost(suite.frame)
+    plain = {key[:2]: value for key, value in train.items() if key[2] == UNDEFENDED}
+    return {
+        "name": family,
+        "about": about,
+        "paper": _join(info.paper for info in infos),
+        "traits": _traits({
+            "acts in": _each(i.stages for i in infos),
+            "covers": [a for a in ACCESS_ORDER if any(a in i.covers for i in infos)],
+            "attacks that adapt to it": _each(i.adaptive_attacks for i in infos),
+        }),
+        "settings": [
+            {"name": name, "options": _options(suite.facts.defenses[name].layers)}
+            for name in names
+        ],
+        "boards": [
+            {"board": _place(suite, key), "rows": [_row(suite, r, ties) for r in mine]}
+            for key, ties, mine in _by_board(suite, rows)
+        ],
+        "costs": [
+            {
+                "scenario": f"{dataset}, {model}", "defense": name,
+                "train": cells.seconds(value),
+                "ratio": _ratio(value, plain.get((dataset, model), math.nan)),
+            }
+            for (dataset, model, name), value in sorted(
+                train.items(), key=lambda item: (item[0][:2], natural(item[0][2]))
+            )
+            if name in names
+        ],
+        "flags": [f for f in FLAGS if rows["flags"].str.split(";").map(lambda t, f=f: f in t).any()],
+    }  # fmt: skip
+
+
+def attack(suite: Suite, family: str, about: str) -> Row:
+    """Everything the template of one attack needs."""
+    names = _members(suite.attack_family, family)
+    infos = [suite.facts.attacks[name] for name in names]
+    trials = suite.frame[suite.frame["attack"].isin(names) & (suite.frame["control"] == "")]
+    table = suite.boards.attacks
+    own = table[table["attack"].isin(names) & (table["attack_access"] == table["access"])]
+    worst = suite.boards.rows
+    worst = worst[worst["worst_attack"].isin(names)]
+    worst = worst[~worst["flags"].str.contains("no_effect", regex=False)]
+    found = set(trials["access"])
+    return {
+        "name": family,
+        "about": about,
+        "paper": _join(info.paper for info in infos),
+        "traits": _traits({
+            "goal": [words(goal) for goal in sorted(trials["goal"].unique())],
+            "needs access to": [a for a in ACCESS_ORDER if a in found and a != BASELINE],
+            "without the model": ["what leakage is measured from"] if BASELINE in found else [],
+            "knows": [f"{c}: {KNOWLEDGE[c]}" if c in KNOWLEDGE else c
+                      for c in sorted({c for i in infos for c in i.knowledge})],
+            "adapts to": _each(i.adaptive_to for i in infos),
+        }),
+        "settings": [
+            {"name": name, "options": _options([suite.facts.attacks[name].params])}
+            for name in names
+        ],
+        "worst": [
+            {"board": _place(suite, key), "rows": [_row(suite, r, ties) for r in mine]}
+            for key, ties, mine in _by_board(suite, worst)
+        ],
+        "boards": [
+            {"board": _place(suite, key)} | _fares(suite, mine)
+            for key in suite.ids
+            for mine in [own[(own[BOARD] == list(key)).all(axis=1)]]
+            if len(mine)
+        ],
+        "scores": [
+            {"scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])}",
+             "attack": row["attack"], "score": number(row["score"])}
+            for row in suite.boards.baselines.to_dict("records") if row["attack"] in names
+        ],
+    }  # fmt: skip
+
+
+def listed(suite: Suite, abouts: Mapping[str, str], kind: str) -> list[Row]:
+    """All defenses or attacks with their pages, for an index."""
+    pages, member = (
+        (suite.defenses, suite.family) if kind == "defenses" else
+        (suite.attacks, suite.attack_family)
+    )  # fmt: skip
+    return [
+        {"name": family, "page": f"{kind}/{page}.html", "about": abouts.get(f"{kind}/{family}", ""),
+         "settings": len(_members(member, family))}
+        for family, page in sorted(pages.items(), key=lambda i: (i[0] != UNDEFENDED, natural(i[0])))
+    ]  # fmt: skip
+
+
+def _members(families: Mapping[str, str], family: str) -> list[str]:
+    return sorted((name for name, of in families.items() if of == family), key=natural)
+
+
+def _by_board(
+    suite: Suite, rows: pd.DataFrame
+) -> Iterable[tuple[BoardKey, Mapping[float, int], list[Row]]]:
+    mine = {key: part for key, part in rows.groupby(BOARD, sort=False)}
+    for key, whole in suite.boards:
+        if key in mine:
+            ties = whole["rank"].value_counts().to_dict()
+            ordered = sorted(mine[key].to_dict("records"), key=lambda r: natural(r["defense"]))
+            yield key, ties, ordered
+
+
+def _place(suite: Suite, key: BoardKey) -> Row:
+    return {
+        "id": suite.ids[key], "access": key[4],
+        "name": f"{key[1]}, {key[2]}: {words(key[3])} with {key[4]}",
+    }  # fmt: skip
+
+
+def _row(suite: Suite, row: Mapping[Any, Any], ties: Mapping[float, int]) -> Row:
+    flags = [flag for flag in row["flags"].split(";") if flag]
+    return {
+        "defense": row["defense"], "page": suite.defenses[suite.family[row["defense"]]],
+        "idle": "no_effect" in flags, "rank": places(row["rank"], ties.get(row["rank"], 1)),
+        "L": cells.leakage(row), "dL": estimate(row, "dL", signed=True),
+        "verdict": row["verdict"], "utility": estimate(row, "utility", 3),
+        "attack": row["worst_attack"],
+        "attack_page": suite.attacks.get(suite.attack_family.get(row["worst_attack"], "")),
+        "flags": [flag for flag in flags if flag != "provisional"],
+        "n_seeds": row["n_seeds"],
+    }  # fmt: skip
+
+
+def _fares(suite: Suite, mine: pd.DataFrame) -> Row:
+    """One board's leakage under this attack: a line per defense, a column per setting."""
+    columns = sorted(mine["attack"].unique(), key=natural)
+    found = {(row["defense"], row["attack"]): row for row in mine.to_dict("records")}
+    names = sorted(mine["defense"].unique(), key=lambda d: (d != UNDEFENDED, natural(d)))
+    lines = []
+    for name in names:
+        row = [found.get((name, column)) for column in columns]
+        lines.append({
+            "defense": name, "page": suite.defenses[suite.family[name]],
+            "cells": [None if c is None else cells.heat(c["L"]) | {"told": estimate(c, "L")}
+                      for c in row],
+        })  # fmt: skip
+    effort = mine.groupby("attack")[["queries", "attack_s"]].mean()
+    return {
+        "columns": columns,
+        "lines": lines,
+        "queries": [cells.count(effort["queries"][name]) for name in columns],
+        "seconds": [cells.seconds(effort["attack_s"][name]) for name in columns],
+    }
+
+
+def _cost(frame: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    # A target serves all its attacks: it counts once.
+    own = frame[(frame["control"] == "") & frame["train_s"].notna()]
+    own = own.drop_duplicates(["dataset", "model", "defense", "target"])
+    means: dict[Any, float] = own.groupby(["dataset", "model", "defense"])["train_s"].mean().to_dict()
+    return means
+
+
+def _ratio(value: float, plain: float) -> str:
+    return f"{value / plain:.2f}\N{MULTIPLICATION SIGN}" if plain > 0 else ABSENT
+
+
+def _options(layers: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Layers as (what it is, its options)."""
+    return [
+        {
+            "target": str(layer.get("_target_", "")),
+            "values": [(name, value if isinstance(value, str) else json.dumps(value, default=str))
+                       for name, value in sorted(layer.items()) if name != "_target_"],
+        }
+        for layer in layers
+    ]  # fmt: skip
+
+
+def _traits(found: Mapping[str, list[str]]) -> list[tuple[str, str]]:
+    return [(name, ", ".join(values)) for name, values in found.items() if values]
+
+
+def _each(lists: Iterable[Sequence[str]]) -> list[str]:
+    return sorted({value for values in lists for value in values})
+
+
+def _join(papers: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(paper for paper in papers if paper))

@@ -1,0 +1,177 @@
+"""The finer print of a board: seeds, attacks, cost, privacy budgets, pictures, commands."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from bench.contract.training import PrivacyLedger
+from bench.report.boards import BoardKey, Boards
+from bench.report.closure import BOARD
+from bench.report.facts import Facts
+from bench.report.frame import UNDEFENDED
+from bench.report.site import cells
+from bench.report.text import ABSENT, estimate, number, words
+
+MOST = 300
+"""Rows of the per-attack table of one board; trials.parquet has them all."""
+
+Row = dict[str, Any]
+
+
+def seeds(boards: Boards, key: BoardKey, rows: pd.DataFrame) -> pd.DataFrame:
+    """Every seed of each row's worst attack on one board."""
+    table = boards.seeds
+    table = table[(table[BOARD] == list(key)).all(axis=1)]
+    picked = rows[["defense", "worst_attack"]].rename(columns={"worst_attack": "attack"})
+    found: pd.DataFrame = table.merge(picked, on=["defense", "attack"])
+    return found.sort_values(["defense", "seed"], kind="stable")
+
+
+def by_seed(found: pd.DataFrame, rows: pd.DataFrame) -> Row:
+    """A table with a row per defense and a column per seed of its worst attack's leakage."""
+    columns = sorted(found["seed"].unique())
+    values = {(r["defense"], r["seed"]): r for r in found.to_dict("records")}
+    lines = []
+    for defense, attack in zip(rows["defense"], rows["worst_attack"], strict=True):
+        if not attack:
+            continue
+        line = [values.get((defense, seed)) for seed in columns]
+        lines.append({
+            "defense": defense, "attack": attack,
+            "cells": [
+                None if cell is None
+                else {"text": number(cell["L"]), "selects": not cell["reported"]}
+                for cell in line
+            ],
+        })  # fmt: skip
+    return {"seeds": columns, "lines": lines}
+
+
+def split(rows: pd.DataFrame) -> str:
+    """On which seeds the worst attack was chosen, and on which everything was reported."""
+    parts = rows[["selected_on", "reported_on"]].drop_duplicates()
+    told = [
+        f"chosen on seeds {row['selected_on']}, reported on seeds {row['reported_on']}"
+        for row in parts.to_dict("records")
+        if row["selected_on"]
+    ]
+    if not told:
+        return ""
+    kept = "; in some rows ".join(told)
+    return f"Worst attack {kept}."
+
+
+def attacks(rows: pd.DataFrame, table: pd.DataFrame) -> Row:
+    """Every attack of every defense in numbers, the strongest first, as far as there is room."""
+    order = {defense: i for i, defense in enumerate(rows["defense"])}
+    table = table.assign(place=table["defense"].map(order))
+    table = table.sort_values(["place", "L"], ascending=[True, False], kind="stable")
+    cut = len(table) > MOST
+    if cut:
+        table = table.groupby("place", sort=False).head(3).head(MOST)
+    return {
+        "cut": cut,
+        "lines": [
+            {
+                "defense": row["defense"], "attack": row["attack"],
+                "access": row["attack_access"], "L": estimate(row, "L"),
+                "M": number(row["M"], signed=True), "score": number(row["score"]),
+                "s_base": number(row["s_base"]), "s_ceil": number(row["s_ceil"]),
+                "queries": cells.count(row["queries"]),
+                "seconds": cells.seconds(row["attack_s"]),
+                "done": f"{row['n_done']}/{row['n_planned']}",
+            }
+            for row in table.to_dict("records")
+        ],
+    }  # fmt: skip
+
+
+def gallery(
+    rows: pd.DataFrame, key: BoardKey, pictures: Mapping[tuple[str, ...], Row]
+) -> list[Row]:
+    """What the worst attack made of each defense that acts, undefended first."""
+    order = rows.sort_values("defense", key=lambda d: d != UNDEFENDED, kind="stable")
+    return [
+        {"defense": row["defense"], "attack": row["worst_attack"], "L": number(row["L"])} | picture
+        for row in order.to_dict("records")
+        if "no_effect" not in row["flags"].split(";")
+        for picture in [pictures.get((key[1], key[2], row["defense"], row["worst_attack"]))]
+        if picture
+    ]
+
+
+def privacy(rows: pd.DataFrame, key: BoardKey, frame: pd.DataFrame, facts: Facts) -> list[Row]:
+    """Budgets of differentially private rows: of what, by whom counted, tuning included or not."""
+    here = frame[(frame["dataset"] == key[1]) & (frame["model"] == key[2])]
+    audited = here.groupby("defense")["epsilon_lower"].max().to_dict()
+    out = []
+    for row in rows[rows["epsilon"].notna()].sort_values("epsilon").to_dict("records"):
+        ledger = facts.ledgers.get((key[1], key[2], row["defense"]))
+        if ledger is None:
+            continue
+        lower = audited.get(row["defense"], math.nan)
+        out.append({
+            "defense": row["defense"], "epsilon": number(row["epsilon"]),
+            "delta": f"{ledger.delta:.2g}", "unit": ledger.unit,
+            "relation": words(ledger.neighbour_relation),
+            "accountant": ledger.accountant, "rdp": number(ledger.epsilon_rdp),
+            "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
+            "noise": f"{ledger.noise_multiplier:.3g}", "tuning": tuning_basis(ledger),
+            "audited": number(lower) if math.isfinite(lower) else ABSENT,
+            "rng": ledger.rng,
+        })  # fmt: skip
+    return out
+
+
+def tuning_basis(ledger: PrivacyLedger) -> str:
+    """How tuning entered the budget."""
+    basis = words(ledger.epsilon_total_basis)
+    if ledger.epsilon_total is None:
+        return f"tuning: {basis}"
+    return f"tuning: {basis}, \N{GREEK SMALL LETTER EPSILON} {ledger.epsilon_total:.2f} in all"
+
+
+def costs(rows: pd.DataFrame, attacks: pd.DataFrame, frame: pd.DataFrame) -> list[Row]:
+    """What each defense costs its owner in training, and its worst attack the attacker."""
+    here = frame[
+        (frame["dataset"] == rows["dataset"].iloc[0])
+        & (frame["model"] == rows["model"].iloc[0]) & (frame["control"] == "")
+    ]  # fmt: skip
+    # A target serves all its attacks: it counts once.
+    targets = here.dropna(subset="train_s").drop_duplicates(["defense", "target"])
+    means = targets.groupby("defense")["train_s"].mean().to_dict()
+    plain = means.get(UNDEFENDED, math.nan)
+    worst = {(row["defense"], row["attack"]): row for row in attacks.to_dict("records")}
+    order = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values("last", kind="stable")
+    out = []
+    for row in order.to_dict("records"):
+        own = means.get(row["defense"], math.nan)
+        effort = worst.get((row["defense"], row["worst_attack"]), {})
+        out.append({
+            "defense": row["defense"], "train": cells.seconds(own),
+            "ratio": f"{own / plain:.2f}\N{MULTIPLICATION SIGN}" if plain > 0 and own == own
+            else ABSENT,
+            "utility": estimate(row, "dU", 3, signed=True)
+            if row["defense"] != UNDEFENDED else "",
+            "attack": row["worst_attack"] or ABSENT,
+            "queries": cells.count(effort.get("queries", math.nan)),
+            "seconds": cells.seconds(effort.get("attack_s", math.nan)),
+        })  # fmt: skip
+    return out
+
+
+def commands(rows: pd.DataFrame, given: Mapping[str, Any]) -> Row:
+    """How to make the board again, and one trial of each row."""
+    return {
+        "run": given.get("command", ""),
+        "rows": [
+            {"defense": row["defense"], "attack": row["worst_attack"],
+             "command": f"invbench reproduce {shlex.quote(row['trial_id'])}"}
+            for row in rows.to_dict("records") if row["trial_id"]
+        ],
+    }  # fmt: skip

@@ -1,0 +1,81 @@
+"""Tables of leakage by defense and attack."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from bench.contract.exposure import ACCESS_ORDER
+from bench.report.frame import UNDEFENDED
+from bench.report.site import cells
+from bench.report.text import estimate, interval, natural, number
+
+_ACCESS = re.compile(r"(?<=\[)access=\w+,?|,access=\w+")
+
+Row = dict[str, Any]
+
+
+def table(rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
+    """Unclipped leakage of every attack against every defense of a board, undefended first."""
+    rank = attacks["attack_access"].map(ACCESS_ORDER.index)
+    columns = attacks.assign(rank=rank).sort_values(["rank", "attack"])
+    heads = columns[["attack", "attack_access"]].drop_duplicates().to_dict("records")
+    found = {(row["defense"], row["attack"]): row for row in attacks.to_dict("records")}
+    order = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values("last", kind="stable")
+    lines = []
+    for row in order.to_dict("records"):
+        line: list[Row | None] = []
+        for head in heads:
+            cell = found.get((row["defense"], head["attack"]))
+            if cell is None:
+                line.append(None)
+                continue
+            told = interval(cell["L_lo"], cell["L_hi"])
+            worst = head["attack"] == row["worst_attack"]
+            seeds = f"{cell['n_done']} of {cell['n_planned']} seeds"
+            line.append(cells.heat(cell["L"]) | {"worst": worst, "told": f"{told} {seeds}".strip()})
+        idle = "no_effect" in row["flags"].split(";")
+        lines.append({"defense": row["defense"], "idle": idle, "cells": line})
+    spans: list[Row] = []
+    for head in heads:
+        if not spans or spans[-1]["access"] != head["attack_access"]:
+            spans.append({"access": head["attack_access"], "span": 0})
+        spans[-1]["span"] += 1
+    return {
+        # The column group says the access already.
+        "attacks": [{"name": head["attack"], "short": short(head["attack"])} for head in heads],
+        "spans": spans,
+        "lines": lines,
+    }
+
+
+def short(attack: str) -> str:
+    """Name of an attack without its access, where that is said beside it."""
+    return re.sub(r"\[\]", "", _ACCESS.sub("", attack))
+
+
+def pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
+    """Per defense, its leakage under attacks that ignore it and under those that adapt to it.
+
+    Attacks at the board's own access only; rows without both kinds are left out.
+    """
+    own = attacks[(attacks["attack_access"] == attacks["access"]) & attacks["L"].notna()]
+    idle = set(rows.loc[rows["flags"].str.contains("no_effect", regex=False), "defense"])
+    out: list[Row] = []
+    for defense, mine in own[~own["defense"].isin({UNDEFENDED, *idle})].groupby("defense"):
+        kinds = [mine[~mine["adaptive"]], mine[mine["adaptive"]]]
+        if any(kind.empty for kind in kinds):
+            continue
+        best = [kind.iloc[int(kind["L"].argmax())] for kind in kinds]
+        out.append({
+            "defense": defense,
+            **{
+                name: {"attack": row["attack"], "L": estimate(row, "L"),
+                       "cell": cells.heat(row["L"])}
+                for name, row in zip(("standard", "adaptive"), best, strict=True)
+            },
+            "gain": number(best[1]["L"] - best[0]["L"], signed=True),
+        })  # fmt: skip
+    return sorted(out, key=lambda row: natural(row["defense"]))

@@ -1,0 +1,89 @@
+"""What the front page shows, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.report import account
+from bench.report.boards import BoardKey, Boards
+from bench.report.frame import UNDEFENDED
+from bench.report.site import cells
+from bench.report.site.board import Suite
+from bench.report.text import ABSENT, WHAT, brief, natural, number, words
+
+Row = dict[str, Any]
+
+
+def page(suite: Suite) -> Row:
+    """Everything the template of the front page needs."""
+    return {
+        "what": WHAT,
+        "counts": account.counts(suite.frame, suite.given),
+        "scale": [{"at": v, "text": f"{v / 100:.2f}"} for v in (0, 25, 50, 75, 100)],
+        "overview": overview(suite.boards, suite.ids),
+        "scenarios": _scenarios(suite),
+    }
+
+
+def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
+    """Worst-case leakage of every defense on every board."""
+    found: dict[tuple[BoardKey, str], Row] = {}
+    useful: dict[tuple[str, str, str], str] = {}
+    for key, rows in boards:
+        for row in rows.to_dict("records"):
+            found[key, row["defense"]] = cells.heat(row["L"]) | {
+                "told": f"worst attack: {row['worst_attack']}", "flags": row["flags"].split(";"),
+            }  # fmt: skip
+            useful[key[1], key[2], row["defense"]] = number(row["utility"], 2)
+    groups: list[Row] = []
+    for key in ids:
+        _, dataset, model, goal, access = key
+        if not groups or (groups[-1]["dataset"], groups[-1]["model"]) != (dataset, model):
+            groups.append({"dataset": dataset, "model": model, "goals": []})
+        goals = groups[-1]["goals"]
+        if not goals or goals[-1]["name"] != words(goal):
+            goals.append({"name": words(goal), "levels": []})
+        weak = any("weak_attack" in found[k, d]["flags"] for k, d in found if k == key)
+        goals[-1]["levels"].append({"access": access, "key": key, "id": ids[key], "weak": weak})
+    for group in groups:
+        group["span"] = 1 + sum(len(goal["levels"]) for goal in group["goals"])
+    defenses = sorted(
+        {defense for _, defense in found}, key=lambda d: (d != UNDEFENDED, natural(d))
+    )
+    lines = [
+        {
+            "defense": defense,
+            "groups": [
+                {
+                    "utility": useful.get((g["dataset"], g["model"], defense), ABSENT),
+                    "cells": [
+                        found.get((level["key"], defense))
+                        for goal in g["goals"]
+                        for level in goal["levels"]
+                    ],
+                }
+                for g in groups
+            ],
+        }
+        for defense in defenses
+    ]
+    return {"groups": groups, "lines": lines}
+
+
+def _scenarios(suite: Suite) -> list[Row]:
+    out: list[Row] = []
+    for key, rows in suite.boards:
+        sector, dataset, model, goal, access = key
+        if not out or out[-1]["key"] != key[:4]:
+            card = suite.facts.cards[dataset]
+            out.append({
+                "key": key[:4], "sector": sector, "dataset": dataset, "model": model,
+                "goal": words(goal), "unit": card.privacy_unit, "modality": card.modality,
+                "source": card.source[:1].upper() + card.source[1:].rstrip("."), "boards": [],
+            })  # fmt: skip
+        out[-1]["boards"].append({
+            "id": suite.ids[key], "access": access, "brief": brief(rows),
+            "kinds": [words(kind) for kind, _ in suite.boards.notes[key] if kind != "monotonicity"],
+        })  # fmt: skip
+    return out

@@ -1,0 +1,83 @@
+"""How the figures came about, generated from what ran, as plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from bench.contract.exposure import ACCESS_ORDER
+from bench.report import account, audits, closure, families, stats
+from bench.report.boards import FLAGS
+from bench.report.judgement import RANKED_SEEDS
+from bench.report.closure import BOARD
+from bench.report.frame import BASELINE
+from bench.report.site.board import Suite
+from bench.report.text import KEEPS, words
+
+EXPOSED = {
+    "labels": "The deployment answers with a label and nothing else.",
+    "scores": "The deployment answers with the scores of all classes, as released.",
+    "gradients": "The attacker sees the updates that clients share in training.",
+    "weights": "The attacker holds the model.",
+}
+"""What an access level exposes."""
+
+Row = dict[str, Any]
+
+
+def page(suite: Suite, tuned: pd.DataFrame, audited: pd.DataFrame) -> Row:
+    """Everything the template of the methods page needs."""
+    known = families.FLAGS | FLAGS
+    raised = {flag for text in suite.boards.rows["flags"] for flag in text.split(";")}
+    raised |= {flag for text in tuned["flags"] for flag in text.split(";")}
+    return {
+        "scale": [{"at": v, "text": f"{v / 100:.2f}"} for v in (0, 25, 50, 75, 100)],
+        "flags": {name: text for name, text in known.items() if name in raised},
+        "statistics": _statistics(suite),
+        "access": _access(suite.frame),
+        "goals": [words(goal) for goal in sorted(suite.frame["goal"].unique())],
+        "controls": account.controls(suite.boards.controls),
+        "audits": audits.shown(audited),
+        "reported": account.reported(suite.frame, suite.given),
+        "failures": account.failures(suite.frame),
+        "skipped": account.skipped(suite.given),
+        "provenance": account.provenance(suite.facts, suite.given),
+    }
+
+
+def _statistics(suite: Suite) -> list[tuple[str, str]]:
+    rows = suite.boards.rows
+    seeds = sorted(suite.frame.loc[suite.frame["control"] == "", "seed"].unique())
+    tests = rows[rows["dL_p"].notna()].groupby(BOARD).size()
+    splits = rows[["selected_on", "reported_on"]].drop_duplicates().to_dict("records")
+    chosen = [
+        f"chosen on {row['selected_on']}, reported on {row['reported_on']}"
+        for row in splits if row["selected_on"]
+    ]  # fmt: skip
+    return [
+        ("seeds", f"{closure.spans(int(s) for s in seeds)}: each one an independently split and "
+                  "trained target. Targets are never pooled."),
+        ("worst attack", "; ".join(chosen) if chosen else
+         "chosen and reported on the same seeds, too few to split: the largest of several noisy "
+         "means is biased upwards, so leakage errs on the safe side"),
+        ("interval", f"{1 - stats.ALPHA:.0%} Student t over the means of seeds"),
+        ("difference to undefended", "paired by seed, each side by its own worst attack"),
+        ("several comparisons", f"Holm's p within each board ({int(tests.sum()) if len(tests) else 0} "
+                                f"comparisons on {len(tests)} boards), alpha {stats.ALPHA:.2f}"),
+        ("practical margin", f"{stats.MARGIN:.2f}: \N{LEFT DOUBLE QUOTATION MARK}less\N{RIGHT DOUBLE QUOTATION MARK} or \N{LEFT DOUBLE QUOTATION MARK}more\N{RIGHT DOUBLE QUOTATION MARK} needs at least "
+                             "this difference, an interval that excludes 0 and Holm's p below alpha"),
+        ("places", "rows that share places cannot be told apart from the first of them by that "
+                   "interval and margin"),
+        ("provisional", f"fewer than {RANKED_SEEDS} seeds"),
+        ("keeping utility", f"a loss of at most {KEEPS:.2f} by the lower end of the paired interval"),
+        ("tuned rows", f"setting and worst attack chosen on the first third of the seeds (utility "
+                       f"budget {families.BUDGET:.2f}), reported on the others"),
+    ]  # fmt: skip
+
+
+def _access(frame: pd.DataFrame) -> list[Row]:
+    found = set(frame["access"]) - {BASELINE}
+    return [
+        {"name": name, "text": EXPOSED.get(name, "")} for name in ACCESS_ORDER if name in found
+    ]

@@ -1,0 +1,67 @@
+"""Plain values to HTML: every value is escaped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def page(template: str, values: Mapping[str, Any]) -> str:
+    """A page by the name of its template, without ending."""
+    return _environment().get_template(f"{template}.html.j2").render(**values) + "\n"
+
+
+def style() -> str:
+    """The style sheet; a class ``v56`` puts a cell at 56 on the ramp of leakage."""
+    ramp = "\n".join(f".v{at}{{--v:{at}{_ink(at)}}}" for at in range(101))
+    return (TEMPLATES / "style.css").read_text(encoding="utf-8") + ramp + "\n"
+
+
+def script() -> str:
+    """The site's own script."""
+    return (TEMPLATES / "site.js").read_text(encoding="utf-8")
+
+
+def plotly() -> str:
+    """The one library that draws, to be served beside the pages."""
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+    return str(get_plotlyjs())
+
+
+def _ink(at: int) -> str:
+    strong, middle = at >= 78, at >= 50
+    return f";--on:var(--heat-{'hi' if strong else 'mid'}-ink)" if middle or strong else ""
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["soft"] = _soft
+    environment.filters["data"] = _data
+    environment.filters["words"] = lambda name: name.replace("_", " ")
+    return environment
+
+
+def _soft(name: str) -> Markup:
+    """An escaped row name that may break before its options."""
+    return Markup(str(escape(name)).replace("[", "<wbr>[").replace(",", ",<wbr>"))
+
+
+def _data(value: Any) -> Markup:
+    """JSON that may stand in a script element of the page."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)

@@ -1,0 +1,244 @@
+// Sorting, filtering and highlighting of a board, tips on coloured cells, charts.
+// The state of a board is part of its address: #sort=utility:desc&q=dp&hide=no_effect&stage=training&family=dp_sgd
+"use strict";
+(() => {
+  const root = document.body.dataset.root;
+  const said = document.getElementById("said");
+  document.documentElement.classList.add("js");
+
+  // ---------------------------------------------------------------- the board
+  const table = document.getElementById("rows");
+  const tools = document.querySelector(".tools");
+  const names = ["q", "stage", "family"];
+  let charts = [];
+
+  const body = table && table.querySelector("tbody.sorted");
+  const rows = body ? [...body.rows].map((row) => ({
+    row, flags: row.dataset.h.split(" "), stages: row.dataset.s.split(" "),
+    text: `${row.cells[1].dataset.v} ${row.cells[7].dataset.v}`.toLowerCase(),
+    keys: [...row.cells].map((cell) => {
+      const text = cell.dataset.v ?? "";
+      const number = Number(text);
+      return text === "" || Number.isNaN(number) ? text : number;
+    }),
+  })) : [];
+  const all = table ? [...table.tBodies].flatMap((part) => [...part.rows]) : [];
+
+  function read() {
+    const given = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+    const [column = "L", turn = "asc"] = (given.get("sort") || "L:asc").split(":");
+    const state = { column, turn, hide: (given.get("hide") || "").split(",").filter(Boolean) };
+    for (const name of names) state[name] = given.get(name) || "";
+    return state;
+  }
+
+  function address(state) {
+    const kept = new URLSearchParams();
+    if (state.column !== "L" || state.turn !== "asc") kept.set("sort", `${state.column}:${state.turn}`);
+    for (const name of names) if (state[name]) kept.set(name, state[name]);
+    if (state.hide.length) kept.set("hide", state.hide.join(","));
+    const text = kept.toString();
+    history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+  }
+
+  function show(state) {
+    const heads = [...table.tHead.rows[0].cells];
+    let head = heads.find((cell) => cell.querySelector(`button[data-col="${CSS.escape(state.column)}"]`));
+    if (!head) [state.column, state.turn, head] = ["L", "asc", heads[2]];
+    const at = head.cellIndex;
+    const sign = state.turn === "desc" ? -1 : 1;
+    rows.sort(({ keys: { [at]: a } }, { keys: { [at]: b } }) => {
+      if (a === "" || b === "") return (a === "") - (b === "");
+      return sign * (a < b ? -1 : a > b ? 1 : 0);
+    });
+    const wanted = state.q.toLowerCase();
+    let seen = 0;
+    let group = null;
+    for (const { row, flags, stages, text } of rows) {
+      const out = (wanted && !text.includes(wanted)) || (state.stage && !stages.includes(state.stage))
+        || state.hide.some((flag) => flags.includes(flag));
+      row.hidden = out;
+      if (out) continue;
+      // A rule between groups that can be told apart, where the order is that of leakage.
+      row.classList.toggle("tie", state.column === "L" && seen > 0 && row.dataset.g !== group);
+      group = row.dataset.g;
+      seen += 1;
+    }
+    body.append(...rows.map(({ row }) => row));
+    for (const cell of heads) if (cell.ariaSort) cell.ariaSort = "none";
+    head.ariaSort = sign < 0 ? "descending" : "ascending";
+    for (const row of all) row.classList.toggle("lit", state.family !== "" && row.dataset.f === state.family);
+    table.classList.toggle("dim", state.family !== "");
+    const fixed = all.length - rows.length;
+    tools.querySelector("output").textContent = seen === rows.length
+      ? `${all.length} rows` : `${seen + fixed} of ${all.length} rows`;
+    document.querySelector(".none").hidden = seen > 0 || rows.length === 0;
+    for (const name of names) if (tools.elements[name]) tools.elements[name].value = state[name];
+    for (const box of tools.querySelectorAll("[name=hide]")) box.checked = state.hide.includes(box.value);
+    highlight(state.family);
+    return head;
+  }
+
+  function change(update, tell) {
+    const state = { ...read(), ...update };
+    const head = show(state);
+    address(state);
+    said.textContent = tell(head, state);
+  }
+
+  const count = () => `Showing ${tools.querySelector("output").textContent}.`;
+
+  function filter() {
+    const update = { hide: [...tools.querySelectorAll("[name=hide]:checked")].map((box) => box.value) };
+    for (const name of names) if (tools.elements[name]) update[name] = tools.elements[name].value;
+    change(update, count);
+  }
+
+  function light(family) {
+    const now = read().family;
+    change({ family: now === family ? "" : family }, (_, state) =>
+      state.family ? `${state.family} is highlighted.` : "Nothing is highlighted.");
+  }
+
+  if (body) {
+    table.tHead.addEventListener("click", (event) => {
+      const button = event.target.closest("button[data-col]");
+      if (!button) return;
+      const turn = button.closest("th").ariaSort === "ascending" ? "desc" : "asc";
+      change({ column: button.dataset.col, turn }, (head) =>
+        `Sorted by ${button.textContent}, ${head.ariaSort}.`);
+    });
+    tools.addEventListener("input", filter);
+    tools.addEventListener("submit", (event) => event.preventDefault());
+    tools.addEventListener("reset", (event) => {
+      event.preventDefault();
+      change({ q: "", stage: "", family: "", hide: [] }, count);
+    });
+    addEventListener("hashchange", () => show(read()));
+    show(read());
+  }
+
+  // ---------------------------------------------------------------- tips
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
+  tip.setAttribute("aria-hidden", "true");
+  document.body.append(tip);
+
+  function tell(cell) {
+    const owner = cell.closest("table");
+    const heads = owner.tHead.rows[owner.tHead.rows.length - 1].cells;
+    const attack = heads[owner.classList.contains("attacks") ? cell.cellIndex - 1 : cell.cellIndex];
+    const title = attack && (attack.title || attack.textContent.trim());
+    const parts = [["b", cell.parentElement.cells[0].textContent.trim()]];
+    if (owner.classList.contains("attacks")) parts.push(["span", title]);
+    parts.push(["span", `L ${cell.textContent} ${cell.dataset.t}`]);
+    tip.replaceChildren(...parts.map(([tag, text]) => {
+      const part = document.createElement(tag);
+      part.textContent = text;
+      return part;
+    }));
+    tip.hidden = false;
+    const box = cell.getBoundingClientRect();
+    const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
+    const above = box.top - tip.offsetHeight - 6;
+    tip.style.left = `${left + scrollX}px`;
+    tip.style.top = `${(above > 0 ? above : box.bottom + 6) + scrollY}px`;
+  }
+
+  for (const owner of document.querySelectorAll("table.tips")) {
+    owner.addEventListener("pointerover", (event) => {
+      const cell = event.target.closest("td[data-t]");
+      if (cell) tell(cell);
+      else tip.hidden = true;
+    });
+    owner.addEventListener("pointerleave", () => { tip.hidden = true; });
+  }
+
+  // ---------------------------------------------------------------- charts
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  let library = null;
+
+  function plotly() {
+    library ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = `${root}assets/plotly.min.js`;
+      script.onload = () => resolve(window.Plotly);
+      script.onerror = reject;
+      document.head.append(script);
+    });
+    return library;
+  }
+
+  function painted(value, style) {
+    if (typeof value === "string") {
+      const role = /^var\((--[a-z-]+)\)$/.exec(value);
+      return role ? style.getPropertyValue(role[1]).trim() : value;
+    }
+    if (Array.isArray(value)) return value.map((part) => painted(part, style));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, painted(part, style)]));
+    }
+    return value;
+  }
+
+  function draw(chart) {
+    const style = getComputedStyle(document.documentElement);
+    const { data, layout } = painted(chart.figure, style);
+    const ink = style.getPropertyValue("--ink").trim();
+    Object.assign(layout, {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink },
+      hoverlabel: {
+        bgcolor: style.getPropertyValue("--surface").trim(), bordercolor: style.getPropertyValue("--muted").trim(),
+        font: { color: ink, size: 13, family: getComputedStyle(document.body).fontFamily }, align: "left",
+      },
+    });
+    const config = { displayModeBar: false, displaylogo: false, responsive: true, scrollZoom: false, doubleClick: false };
+    return window.Plotly.react(chart.place, data, layout, config);
+  }
+
+  function highlight(family) {
+    for (const { place, figure } of charts) {
+      if (!place.data) continue;
+      const own = figure.data.map((_, i) => i).filter((i) => figure.data[i].meta);
+      if (!own.length) continue;
+      const opacity = own.map((i) => (!family || [family, "none"].includes(figure.data[i].meta) ? 1 : 0.12));
+      window.Plotly.restyle(place, { opacity }, own);
+    }
+  }
+
+  charts = [...document.querySelectorAll("[data-chart]")].map((place) => ({
+    place, figure: JSON.parse(document.getElementById(place.dataset.chart).textContent),
+  }));
+
+  const watch = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      watch.unobserve(target);
+      const chart = charts.find(({ place }) => place === target);
+      plotly().then(() => draw(chart)).then(() => {
+        target.dataset.drawn = "";
+        target.on("plotly_click", ({ points: [point] }) => {
+          const { meta } = chart.figure.data[point.curveNumber];
+          if (meta && body) light(meta);
+        });
+        if (body) highlight(read().family);
+      });
+    }
+  }, { rootMargin: "300px" });
+  for (const { place, figure } of charts) {
+    if (figure.layout.height) place.style.height = `${figure.layout.height}px`;
+    watch.observe(place);
+  }
+
+  function redraw() {
+    for (const chart of charts) if (chart.place.data) draw(chart);
+    if (body) highlight(read().family);
+  }
+  dark.addEventListener("change", redraw);
+  matchMedia("print").addEventListener("change", redraw);
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details.legend")) details.open = true;
+  });
+})();
