@@ -1,0 +1,163 @@
+"""How often what the report says of luck is right: ``python -m tests.report.simulation``.
+
+Seeds follow the two-level model: the success of a seed's target varies with ``sb`` around the true
+mean (Beta distributed, so that it stays a rate), and ``n`` victims of it are found or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.report import stats
+
+Floats = NDArray[np.float64]
+Interval = Callable[[Floats], tuple[Floats, Floats]]
+
+
+def rates(p: float, sb: float, n: int, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Success rates of targets."""
+    size = p * (1 - p) / sb**2 - 1
+    true = rng.beta(p * size, (1 - p) * size, shape)
+    return np.asarray(rng.binomial(n, true) / n, dtype=np.float64)
+
+
+def t_interval(x: Floats) -> tuple[Floats, Floats]:
+    """Of the rows ``[runs, seeds]``, as boards state it."""
+    mean, width = x.mean(1), stats.half_width(x.std(1, ddof=1), x.shape[1])
+    return mean - width, mean + width
+
+
+def bootstrap(x: Floats, resamples: int = 400) -> tuple[Floats, Floats]:
+    """The percentile bootstrap over seeds, which the protocol rejects."""
+    seeds = x.shape[1]
+    weights = np.random.default_rng(1).multinomial(seeds, [1 / seeds] * seeds, resamples) / seeds
+    low, high = np.percentile(x @ weights.T, [2.5, 97.5], axis=1)
+    return low, high
+
+
+def coverage(
+    interval: Interval, seeds: int, p: float = 0.5, sb: float = 0.1, n: int = 20, runs: int = 4000
+) -> float:
+    """How often the interval holds the true mean."""
+    low, high = interval(rates(p, sb, n, (runs, seeds), np.random.default_rng(0)))
+    return float(np.mean((low <= p + 1e-12) & (p - 1e-12 <= high)))
+
+
+def procedure(
+    attacks: int, seeds: int, step: float = 0.0, runs: int = 4000
+) -> dict[str, dict[str, float]]:
+    """Choose the worst attack on a third of the seeds and report on the rest, or both on all.
+
+    Args:
+        attacks: how many, on the same targets; the worst finds .5 (``sb`` .10, 20 victims).
+        seeds: of the board.
+        step: by how much each next attack truly finds less.
+        runs: simulated boards.
+
+    Returns:
+        ``split`` and ``same``: mean error of the reported figure against the chosen attack's true
+        mean (``bias``) and the true worst (``short``), and coverage of either (``chosen``,
+        ``worst``).
+    """
+    rng = np.random.default_rng(0)
+    truth = 0.5 - step * np.arange(attacks)
+    luck = rng.normal(0, 0.1, (runs, 1, seeds))  # shared: the attacks meet the same target
+    found = np.clip(truth[None, :, None] + luck, 0, 1)
+    x = rng.binomial(20, found) / 20
+    mask = np.isin(np.arange(seeds), list(stats.selection(range(seeds))))
+    out = {}
+    for name, selects, reports in (("split", mask, ~mask), ("same", mask | True, mask | True)):
+        pick = x[:, :, selects].mean(2).argmax(1)
+        shown = x[np.arange(runs), pick][:, reports]
+        low, high = t_interval(shown)
+        true = truth[pick]
+        out[name] = {
+            "bias": float((shown.mean(1) - true).mean()),
+            "short": float((shown.mean(1) - truth[0]).mean()),
+            "chosen": float(((low <= true) & (true <= high)).mean()),
+            "worst": float(((low <= truth[0]) & (truth[0] <= high)).mean()),
+        }
+    return out
+
+
+def false_claims(defenses: int, seeds: int, runs: int = 2000) -> dict[str, float]:
+    """Share of boards on which rows that leak the same are told apart.
+
+    Returns:
+        ``unadjusted`` and ``holm``: some defense differs from ``none`` by p < .05; ``ranks``: some
+        row does not share the first rank.
+    """
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0.5, 0.1, (runs, 1, seeds))
+    x = luck + rng.normal(0, 0.1, (runs, defenses + 1, seeds))
+    gaps = x[:, 1:] - x[:, :1]
+    p = stats.paired_p(gaps.mean(2), gaps.std(2, ddof=1), np.full((runs, defenses), seeds))
+    ranked = [stats.tie_ranks(row[np.argsort(row.mean(1))]) for row in x[: runs // 4]]
+    return {
+        "unadjusted": float((p < stats.ALPHA).any(1).mean()),
+        "holm": float(np.mean([(stats.holm(row) < stats.ALPHA).any() for row in p])),
+        "ranks": float(np.mean([(ranks > 1).any() for ranks in ranked])),
+    }
+
+
+def front(gap: float, seeds: int, runs: int = 400) -> tuple[Floats, Floats]:
+    """Two rows whose true means differ by normal draws of spread ``gap`` in either axis.
+
+    Returns:
+        The probability of being on the front stated for the first row, and whether it truly is,
+        per run.
+    """
+    rng = np.random.default_rng(0)
+    said, true = np.empty(runs), np.empty(runs)
+    for run in range(runs):
+        du, dl = rng.normal(0, gap, 2)
+        luck = rng.normal(0, 0.1, (2, 1, seeds))
+        noise = rng.normal(0, 0.05, (2, 2, seeds))
+        means = np.array([[0.8, 0.8 + du], [0.5, 0.5 + dl]])
+        said[run] = stats.front_probability(*(means[:, :, None] + luck + noise), draws=400)[0]
+        true[run] = not (du >= 0 and dl <= 0)
+    return said, true
+
+
+def report() -> list[str]:
+    """The figures as lines."""
+    lines = ["coverage of nominal 95% intervals, t (bootstrap percentile in brackets)"]
+    lines.append("   p   sb  n " + "".join(f"{f'S={s}':>14}" for s in (3, 5, 10, 20)))
+    for p in (0.5, 0.1, 0.9):
+        for sb in (0.05, 0.10, 0.15):
+            for n in (20, 40):
+                cells = [
+                    "{:8.3f} ({:.2f})".format(
+                        *(coverage(kind, s, p, sb, n) for kind in (t_interval, bootstrap))
+                    )
+                    for s in (3, 5, 10, 20)
+                ]
+                lines.append(f"{p:5.1f} {sb:.2f} {n} " + "".join(cells))
+    lines.append("worst of k attacks, found by a third of the seeds (by all of them in brackets)")
+    for step in (0.0, 0.02):
+        for attacks in (3, 6, 10):
+            for seeds in (5, 10, 20):
+                both = procedure(attacks, seeds, step)
+                cells = [
+                    f"{key} {both['split'][key]:+.3f} ({both['same'][key]:+.3f})"
+                    for key in ("bias", "short", "chosen", "worst")
+                ]
+                lines.append(f"  k={attacks:2} S={seeds:2} step {step:.2f}: " + ", ".join(cells))
+    lines.append("boards on which equal rows are told apart, k defenses and none")
+    for defenses in (3, 8, 30):
+        for seeds in (3, 6, 13):
+            claims = ", ".join(f"{k} {v:.3f}" for k, v in false_claims(defenses, seeds).items())
+            lines.append(f"  k={defenses:2} reported seeds {seeds:2}: {claims}")
+    for seeds in (4, 7, 14):
+        said, true = front(0.03, seeds, 2000)
+        bins = np.digitize(said, [0.2, 0.4, 0.6, 0.8])
+        cells = [f"{said[bins == b].mean():.2f}: {true[bins == b].mean():.2f}" for b in range(5)]
+        lines.append(f"front probability, {seeds} seeds, said: true share  " + ", ".join(cells))
+    return lines
+
+
+if __name__ == "__main__":
+    print("\n".join(report()), flush=True)
