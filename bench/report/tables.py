@@ -1,4 +1,4 @@
-"""Boards and trials as CSV and Markdown; the same input gives the same bytes."""
+"""Boards and trials as CSV, Parquet and Markdown; the same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from bench.report.text import WHAT, estimate, headline, number, words
 LEADERBOARD = (
     "suite", "sector", "dataset", "model", "goal", "access", "defense", "n_seeds", "utility",
     "utility_lo", "utility_hi", "worst_attack", "L", "L_lo", "L_hi", "M", "M_lo", "M_hi",
-    "epsilon", "flags",
+    "epsilon", "flags", "rank", "front", "n_reported", "selected_on", "reported_on", "L_without",
+    "dL", "dL_lo", "dL_hi", "dL_p", "dL_flip", "verdict", "dU", "dU_lo", "dU_hi", "seeds_needed",
+    "train_s",
 )  # fmt: skip
 """Columns of ``leaderboard.csv``."""
 
@@ -24,6 +26,12 @@ LEADERBOARD = (
 def trials_csv(frame: pd.DataFrame) -> str:
     """Every trial, raw and unclipped; numbers of trials that did not end are empty."""
     return _written(frame[[*STABLE, "flags", "error"]])
+
+
+def trials_parquet(frame: pd.DataFrame) -> bytes:
+    """The rows of :func:`trials_csv` with their types and full precision."""
+    written: bytes = frame[[*STABLE, "flags", "error"]].to_parquet(engine="pyarrow", index=False)
+    return written
 
 
 def leaderboard_csv(boards: Boards, suite: str) -> str:

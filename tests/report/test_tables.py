@@ -4,6 +4,7 @@ import csv
 import io
 
 import fake_records as fake
+import pandas as pd
 import pytest
 
 from bench.report import audits, boards, families, frame, tables
@@ -27,6 +28,18 @@ def test_trials_csv(table) -> None:  # type: ignore[no-untyped-def]
     assert timeout["L"] == timeout["score"] == timeout["queries"] == timeout["attack_s"] == ""
 
 
+def test_trials_parquet_is_the_csv_with_types(table) -> None:  # type: ignore[no-untyped-def]
+    data = tables.trials_parquet(table)
+    assert data == tables.trials_parquet(table.copy())
+    found = pd.read_parquet(io.BytesIO(data))
+    written = pd.read_csv(io.StringIO(tables.trials_csv(table)), keep_default_na=False)
+    assert list(found.columns) == list(written.columns)
+    assert found["trial_id"].tolist() == written["trial_id"].tolist()
+    assert found["seed"].dtype.kind == "i" and found["L"].dtype == "float64"
+    assert str(found["queries"].dtype) == "Int64"
+    pd.testing.assert_series_equal(found["L"], table["L"])
+
+
 def test_numbers_have_six_digits_and_counts_are_whole() -> None:
     record = fake.trial("faces", "mlp", "none", "brep", 0)
     assert record.score is not None
@@ -46,7 +59,9 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
     assert list(rows[0]) == [
         "suite", "sector", "dataset", "model", "goal", "access", "defense", "n_seeds", "utility",
         "utility_lo", "utility_hi", "worst_attack", "L", "L_lo", "L_hi", "M", "M_lo", "M_hi",
-        "epsilon", "flags",
+        "epsilon", "flags", "rank", "front", "n_reported", "selected_on", "reported_on",
+        "L_without", "dL", "dL_lo", "dL_hi", "dL_p", "dL_flip", "verdict", "dU", "dU_lo", "dU_hi",
+        "seeds_needed", "train_s",
     ]  # fmt: skip
     assert len(rows) == len(found.rows)
     assert all(0 <= float(row["L"]) <= 1 for row in rows)

@@ -1,0 +1,110 @@
+"""Boards as LaTeX tables for papers: plain pdflatex and ``booktabs``; the same bytes each time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from bench.report.boards import FLAGS, BoardKey, Boards
+from bench.report.closure import BOARD
+from bench.report.text import estimate, number, words
+
+ROWS = 45
+"""Rows that fit on a page; longer boards go on in another table."""
+_MARKS = (r"\dagger", r"\ddagger", r"\S", r"\P", r"\|", r"\ast")
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
+    "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--",
+}  # fmt: skip
+_HEAD = (r"\#", "Defense", "$L$", "Utility", "$M$", r"$\varepsilon$", "Worst attack", "Front",
+         "Seeds")  # fmt: skip
+
+
+def leaderboard_tex(boards: Boards, suite: str) -> str:
+    """Every board as a ``table*``, with its flags as marks and what they mean below it.
+
+    A flag that all rows of a board share is said once. Needs the package ``booktabs``.
+    """
+    parts = [f"% Inversion Bench: {_plain(suite)}. Needs the package booktabs."]
+    used: dict[str, int] = {}
+    for key, rows in boards:
+        slug = re.sub(r"[^a-z0-9]+", "-", "-".join(key[1:]).lower()).strip("-") or "board"
+        used[slug] = used.get(slug, 0) + 1
+        label = slug if used[slug] == 1 else f"{slug}-{used[slug]}"
+        parts += _board(key, rows, label)
+    return "\n\n".join(parts) + "\n"
+
+
+def tex(text: object) -> str:
+    """Text that LaTeX sets as it is; characters that pdflatex does not know become ``?``."""
+    return "".join(
+        _SPECIAL.get(c, c if c.isprintable() and ord(c) < 0x180 else "?") for c in _plain(text)
+    )
+
+
+def _plain(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _board(key: BoardKey, rows: pd.DataFrame, label: str) -> list[str]:
+    raised = [set(flags.split(";")) - {""} for flags in rows["flags"]]
+    shared = set.intersection(*raised)
+    seen = [flag for flag in FLAGS if flag in set.union(*raised) - shared]
+    marks = {flag: _MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i, flag in enumerate(seen)}
+    legend = [f"All rows: {tex(FLAGS[flag])}" for flag in FLAGS if flag in shared]
+    legend += [f"${mark}$ {tex(FLAGS[flag])}" for flag, mark in marks.items()]
+    lines = [_row(row, marks) for row in rows.to_dict("records")]
+    chunks = [lines[at : at + ROWS] for at in range(0, len(lines), ROWS)]
+    return [
+        _table(
+            chunk, _caption(key, rows.iloc[0], i), f"tab:{label}" + f"-{i + 1}" * (i > 0), legend
+        )
+        for i, chunk in enumerate(chunks)
+    ]
+
+
+def _table(lines: list[str], caption: str, label: str, legend: list[str]) -> str:
+    return "\n".join([
+        r"\begin{table*}[t]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{caption}}}", rf"\label{{{label}}}",
+        r"\begin{tabular}{@{}rlccclllr@{}}", r"\toprule", " & ".join(_HEAD) + r" \\", r"\midrule",
+        *lines, r"\bottomrule", r"\end{tabular}",
+        *([r"\par\smallskip\raggedright " + " ".join(legend)] if legend else []), r"\end{table*}",
+    ])  # fmt: skip
+
+
+def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) -> str:
+    board = dict(zip(BOARD, key, strict=True))
+    seeds = (
+        f"the worst attack is chosen on seeds {row['selected_on']}, leakage reported on seeds "
+        f"{row['reported_on']}"
+        if row["selected_on"]
+        else "the worst attack is chosen and reported on the same seeds"
+    )
+    return tex(
+        f"{board['dataset']}, {board['model']}: {words(board['goal'])} with access to "
+        f"{board['access']}{' (continued)' if part else ''}. "
+    ) + (
+        "$L$: leakage to the worst attack, 0 (the model taught the attacker nothing) to 1 (as good "
+        "as the records); $M$: the part that is about training members; brackets: 95\\% "
+        f"$t$ intervals over seeds; {tex(seeds)}. Rows of one rank cannot be told apart. Front: "
+        "probability of being on the Pareto front of utility and leakage."
+    )
+
+
+def _row(row: Mapping[Any, Any], marks: Mapping[str, str]) -> str:
+    raised = [marks[flag] for flag in row["flags"].split(";") if flag in marks]
+    told = f"$^{{{','.join(raised)}}}$" if raised else ""
+    cells = (
+        number(row["rank"], 0), row["defense"], estimate(row, "L"), estimate(row, "utility", 3),
+        estimate(row, "M", signed=True), number(row["epsilon"]), row["worst_attack"],
+        number(row["front"]), row["n_seeds"],
+    )  # fmt: skip
+    shown = [tex(cell) for cell in cells]
+    shown[1] += told
+    return " & ".join(shown) + r" \\"
