@@ -85,6 +85,26 @@ def identity_words(manifest: Mapping[str, Any]) -> list[str]:
     return [word for word in words if _key(word).split(".")[0] not in _WHERE]
 
 
+def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest without what is of one machine: paths, process, where it ran.
+
+    Running its command on another machine gives the same trials, data permitting.
+    """
+    words = identity_words(manifest)
+    kept = (
+        "name", "suite", "started_utc", "state", "trials", "skipped", "reported", "git", "merged",
+    )  # fmt: skip
+    out = {key: manifest[key] for key in kept if key in manifest}
+    if "merged" in out:
+        out["merged"] = [portable(part) for part in out["merged"]]
+    folder = manifest.get("config_dir")
+    return out | {
+        "overrides": words,
+        "command": " ".join(["invbench run", *map(shlex.quote, words)]),
+        "config_dir": Path(folder).name if folder else None,
+    }
+
+
 def match(plan: Plan, record: TrialRecord) -> Trial | None:
     """The planned trial of a recorded cell; None if the grid has it no more."""
     cell = record.cell.key()
@@ -219,18 +239,18 @@ def by_hand(
 ) -> list[str]:
     """Commands that run one trial, and little else, without ``reproduce``."""
     cell = record.cell
-    words = [w for w in identity_words(manifest) if _key(w) not in ("seeds", "controls")]
+    own: dict[str, str] = {}
     if record.control != "canary":  # it brings a data set and a model of its own
-        words += [f"dataset=[{cell.dataset}]", f"model=[{cell.model}]"]
-    if record.control:
-        words.append(f"controls=[{record.control}]")
-    else:
+        own |= {"dataset": f"[{cell.dataset}]", "model": f"[{cell.model}]"}
+    if not record.control:
         # The family is the option; all its settings run, for the suite sets them together.
-        words.append(f"defense=[{record.defense.family or cell.defense}]")
+        own["defense"] = f"[{record.defense.family or cell.defense}]"
         if record.access != "none":
-            words.append(f"attack=[{record.attack.family or cell.attack}]")
-        words.append("controls=[]")
-    words += [f"seeds={cell.seed + 1}", "store=again", "backend=local", "tracking=none"]
+            own["attack"] = f"[{record.attack.family or cell.attack}]"
+    own |= {"controls": f"[{record.control}]", "seeds": str(cell.seed + 1)}
+    words = [w for w in identity_words(manifest) if _key(w) not in own]
+    words += [f"{key}={value}" for key, value in own.items()]
+    words += ["store=again", "backend=local", "tracking=none"]
     if data_root is not None:
         words.append(f"data_root={_value(data_root)}")
     if manifest.get("config_dir"):

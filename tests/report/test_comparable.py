@@ -10,7 +10,7 @@ import pytest
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
 from bench.report import comparable
-from tests.report import fake_records as fake
+import fake_records as fake
 
 
 def _records() -> list[TrialRecord]:

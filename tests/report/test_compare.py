@@ -13,7 +13,7 @@ from scipy import stats as scipy_stats
 
 from bench.contract.record import TrialRecord
 from bench.report import compare
-from tests.report import fake_records as fake
+import fake_records as fake
 
 
 def _table(values: np.ndarray, target: str, measure: str = "L", board: int = 0) -> pd.DataFrame:
