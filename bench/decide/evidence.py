@@ -26,8 +26,7 @@ GOALS: Mapping[str, tuple[str, str]] = {
     "attribute": ("G3", "a secret attribute of a known person is inferred"),
     "training_instance": ("G4", "records the model was trained on are rebuilt"),
     "gradient_reconstruction": ("G5", "a client's records are rebuilt from shared updates"),
-    "attribute_observed": ("G3_observed", "a secret attribute is inferred by one who also saw "
-                           "what the model answered for the complete record"),
+    "attribute_observed": ("G3_observed", "the same, having seen answers for complete records"),
 }  # fmt: skip
 """Goals of an adversary: the protocol's code and what happens (PROTOCOL 1.1)."""
 NO_EVIDENCE = ("void", "weak_attack", "no_headroom")
@@ -205,7 +204,7 @@ def measured(
             ]  # fmt: skip
             mine = here[here["defense"] == row["defense"]]
             bare = here[here["defense"] == UNDEFENDED]
-            own = (bare["attack_access"] == at).any() and not (mine["attack_access"] == at).any()
+            own = at in set(bare["attack_access"]) and at not in set(mine["attack_access"])
             found.setdefault(row["defense"], []).append(Measured(
                 goal, at, source.suite, estimate(row, "L"), estimate(row, "M"),
                 str(row["worst_attack"]),
@@ -297,14 +296,13 @@ def _finished(source: Source, of: Scenario) -> pd.DataFrame:
 
 def not_tested(sources: Sequence[Source], of: Scenario, access: Access) -> list[str]:
     """What the evidence says nothing about, in sentences."""
-    out = []
-    have = goals(sources, of)
-    for goal, (code, what) in GOALS.items():
-        if goal not in have:
-            out.append(f"{code}, {goal.replace('_', ' ')}: not attacked ({what}).")
-        elif not level(sources, of, goal, access):
-            out.append(f"{code}, {goal.replace('_', ' ')}: attacked only with less access than "
-                       f"{access}.")  # fmt: skip
+    have, out = goals(sources, of), []
+    never = [f"{code} ({what})" for goal, (code, what) in GOALS.items() if goal not in have]
+    if never:
+        out.append(f"Not attacked at all: {'; '.join(never)}.")
+    less = [GOALS[g][0] for g in have if not level(sources, of, g, access)]
+    if less:
+        out.append(f"Attacked only with less access than {access}: {', '.join(less)}.")
     weak = sorted({
         f"{row.goal} with {row.access}".replace("_", " ")
         for s in sources for row in s.boards.rows.itertuples()

@@ -29,7 +29,7 @@ RULES: Mapping[str, str] = {
     "dp_sign_off_missing": "An epsilon above the preferred one is signed off by the DPO",
     "provisional_seeds": "The evidence has as many seeds as a ranked row asks",
     "subgroup_missing": "Subgroups have been assessed",
-    "dp_reason_missing": "Where differential privacy is expected it is there, or is reasoned away",
+    "dp_expected": "Where differential privacy is expected it is there",
     "not_independently_verified": "Somebody else has re-run the evidence",
     "required_goal_declined": "Every goal the class of data requires is assessed",
 }

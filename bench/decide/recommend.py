@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 from bench.contract.exposure import ACCESS_ORDER, Access
 from bench.decide import evidence, next_steps
@@ -199,9 +198,9 @@ def candidates(
         if not boards[goal]
     ]
     for goal, access in question.goals:
-        rows = [m for found in boards[goal].values() for m in found]
+        everyone = [m for found in boards[goal].values() for m in found]
         for flag in NO_EVIDENCE:
-            if rows and all(flag in m.flags for m in rows):
+            if everyone and all(flag in m.flags for m in everyone):
                 missing.append(
                     f"The board on {goal.replace('_', ' ')} with {access} is no evidence "
                     f"({flag.replace('_', ' ')})."
@@ -215,8 +214,8 @@ def candidates(
             defense, uses.get(defense, Use()), rows, _guarantee(sources, of, defense),
             tuple(infos[0].stages) if infos else (), infos[0].settings if infos else 1,
         )  # fmt: skip
-        against = _reasons(sources, question, candidate, lacking)
-        rule, reason = next(against, ("", ""))
+        found = against(sources, question, candidate, lacking)
+        rule, reason = next(found, ("", ""))
         out.append(replace(candidate, rule=rule, reason=reason))
     return metric, out, missing
 
@@ -227,20 +226,21 @@ def _guarantee(sources: Sequence[Source], of: Scenario, defense: str) -> Guarant
     if not ledgers:
         return None
     spent = [
-        row.epsilon for s, _ in ledgers for row in s.boards.rows.itertuples()
-        if (row.dataset, row.model, row.defense) == place and math.isfinite(row.epsilon)
+        float(row["epsilon"]) for s, _ in ledgers for row in s.boards.rows.to_dict("records")
+        if tuple(row[name] for name in ("dataset", "model", "defense")) == place
+        and math.isfinite(row["epsilon"])
     ]  # fmt: skip
     source, ledger = ledgers[0]
     total = ledger.epsilon if ledger.epsilon_total is None else ledger.epsilon_total
     formal = ledger.epsilon_total_basis != _UNACCOUNTED and math.isfinite(total)
     return Guarantee(
-        max([total, *map(float, spent)]), ledger.delta, ledger.unit, ledger.epsilon_total_basis,
+        max([total, *spent]), ledger.delta, ledger.unit, ledger.epsilon_total_basis,
         ledger.sampling, formal,
         ledger.unit == "person" or source.facts.cards[of.dataset].privacy_unit == ledger.unit,
     )  # fmt: skip
 
 
-def _reasons(
+def against(
     sources: Sequence[Source], question: Question, c: Candidate, lacking: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     """What speaks against a defense, the deciding thing first: what makes evidence, then bars."""
@@ -384,4 +384,4 @@ def _on(m: Measured, words: str) -> str:
 def weaker(access: Access) -> list[Access]:
     """Accesses below, the nearest first."""
     below = ACCESS_ORDER[1 : ACCESS_ORDER.index(access)]
-    return [cast(Access, name) for name in reversed(below)]
+    return list(reversed(below))

@@ -41,7 +41,7 @@ def document(decision: Decision, brief: bool = False) -> Document:
         ("Privacy", f"epsilon {bars.epsilon.rule}" + (
             f", at most {bars.epsilon.most:g}" if bars.epsilon.most is not None else "")),
         ("Evidence", f"{', '.join(decision.digests or ())}, {_days(decision.recorded)}"),
-        ("Utility", decision.metric.replace("_", " ")),
+        ("Utility", _metric(decision.metric)),
     ]  # fmt: skip
     if q.query_cap is not None:
         facts.append(("Query cap", f"{q.query_cap:,}"))
@@ -79,7 +79,7 @@ def _sections(decision: Decision, brief: bool) -> list[Section]:
     if rejected:
         rows = [(c.defense, c.reason) for c in rejected]
         left = len(decision.rejected) - len(rejected)
-        more = [f"And {left} more that leak more; --json lists them."] if left else []
+        more = [f"And {left} more that may leak more: --json lists them all."] if left else []
         out.append(Section("Not admissible, and the one reason that decides",
                            [Table(("defense", "reason"), rows), *more]))  # fmt: skip
     out.append(Section("Caveats", [Points(decision.caveats)]))
@@ -116,11 +116,15 @@ def _evidence(decision: Decision, c: Candidate) -> list[Block]:
             f"{adaptive}). {member}"
         )
     said.append(
-        f"{c.use.metric.replace('_', ' ').capitalize()} is {told(c.use.utility, 3)}, against the "
+        f"Usefulness ({_metric(c.use.metric)}) is {told(c.use.utility, 3)}, against the "
         f"undefended model {told(c.use.loss, 3, True)}; a loss of up to {bars.loss:g} is allowed."
     )
     rows = [_row(c, bars.tau, m) for m in c.measured]
     return [Points(said), Table(_HEAD, rows)]
+
+
+def _metric(name: str) -> str:
+    return "AUROC" if name == "auroc" else name.replace("_", " ")
 
 
 def _days(recorded: tuple[str, str]) -> str:

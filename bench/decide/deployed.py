@@ -1,0 +1,231 @@
+"""A deployed model as its owner describes it: the gate's other input (PROTOCOL 8.3)."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bench.contract.errors import UserError, nearest
+from bench.decide.evidence import GOALS
+from bench.decide.policy import RULES, parse
+
+_HEX = r"^[0-9a-f]{64}$"
+Role = Literal["model owner", "security lead", "dpo"]
+ROLES: tuple[Role, ...] = ("model owner", "security lead", "dpo")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataUsed(_Frozen):
+    """What the model was trained on."""
+
+    sources: list[str] = Field(min_length=1)
+    dataset: str
+    sha256: str | None = Field(None, pattern=_HEX)
+    privacy_unit: Literal["record", "person", "class"]
+    categories: list[str] = Field(min_length=1)
+    sector: str
+
+
+class Exposed(_Frozen):
+    """Who gets what of the model."""
+
+    access: Literal["labels", "scores", "weights"]
+    users: str
+    query_cap: int | None = Field(None, ge=1)
+    weights_shared_with: list[str] = []
+    federated: bool = False
+
+    @property
+    def effective(self) -> Literal["labels", "scores", "weights"]:
+        """Whoever is given the weights has them, whatever the interface offers."""
+        return "weights" if self.weights_shared_with else self.access
+
+
+class Defended(_Frozen):
+    """What guards it."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class Artifact(_Frozen):
+    """The released weights: their digest, or a safetensors file to take it of."""
+
+    sha256: str | None = Field(None, pattern=_HEX)
+    path: Path | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Artifact:
+        if (self.sha256 is None) == (self.path is None):
+            raise ValueError("give either sha256 or path")
+        return self
+
+
+class Claim(_Frozen):
+    """The guarantee of differential privacy that is claimed."""
+
+    epsilon: float = Field(gt=0)
+    delta: float = Field(ge=0, lt=1)
+    unit: Literal["record", "person", "class"]
+    sampling: str
+    """What the accountant assumed: ``poisson`` or ``full_batch``."""
+
+
+class Relevance(_Frozen):
+    """Whether a goal of the threat table matters, and why."""
+
+    relevant: bool
+    reason: str = Field(min_length=1)
+
+
+class SignOff(_Frozen):
+    """Who approved."""
+
+    role: Role
+    name: str = Field(min_length=1)
+    date: date
+
+
+class Waiver(_Frozen):
+    """Who lets a conditional finding pass, why and until when."""
+
+    rule: str
+    name: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    expires: date
+
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, rule: str) -> str:
+        if rule not in RULES:
+            raise ValueError(f"there is no such rule.{nearest(rule, RULES).rstrip('.')}")
+        return rule
+
+
+class Deployed(_Frozen):
+    """A model that is to be released."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$")
+    version: str
+    owner: str
+    purpose: str
+    necessity: str
+    tier: str
+    data: DataUsed
+    exposure: Exposed
+    model: str
+    defense: Defended
+    artifact: Artifact | None = None
+    dp: Claim | None = None
+    evidence: list[str] = Field(min_length=1)
+    goals: dict[str, Relevance] = {}
+    subgroups: str | None = None
+    monitoring: str
+    incident_contact: str
+    sign_offs: list[SignOff] = []
+    waivers: list[Waiver] = []
+
+    @field_validator("goals")
+    @classmethod
+    def _goals(cls, goals: dict[str, Relevance]) -> dict[str, Relevance]:
+        for goal in goals:
+            if goal not in GOALS:
+                raise ValueError(f"there is no goal '{goal}'.{nearest(goal, GOALS).rstrip('.')}")
+        return goals
+
+    @property
+    def signed(self) -> dict[str, SignOff]:
+        """Sign-offs by role."""
+        return {s.role: s for s in self.sign_offs}
+
+
+def load(path: Path) -> Deployed:
+    """The description in a YAML file; a path of weights in it is beside that file.
+
+    Raises:
+        UserError: it cannot be read, or a key is missing, unknown or wrong.
+    """
+    told = parse(Deployed, path)
+    artifact = told.artifact
+    if artifact is None or artifact.path is None:
+        return told
+    return told.model_copy(update={"artifact": artifact.model_copy(
+        update={"path": path.parent / artifact.path})})  # fmt: skip
+
+
+def digest(artifact: Artifact | None) -> str:
+    """The digest of released weights, made as a trial's ``target.sha256`` is; empty: none given.
+
+    Raises:
+        UserError: the file cannot be read as safetensors.
+    """
+    if artifact is None or artifact.path is None:
+        return "" if artifact is None else artifact.sha256 or ""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from bench.engine.stages import _digest
+
+    try:
+        return _digest(load_file(artifact.path))
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"The weights '{artifact.path}' cannot be read ({' '.join(str(error).split())}); name "
+            "a safetensors file, or give artifact.sha256."
+        ) from error
+
+
+TEMPLATE = """\
+# A model that is to be released; `invbench gate default THIS_FILE` judges it.
+name: credit-scoring            # also its name in the registry
+version: "1"
+owner: Credit risk team
+purpose: Rank loan applications for manual review
+necessity: Reviewers cannot read every application; a rule list did worse
+tier: T2                        # of the policy: how harmful the data is
+
+data:
+  sources: [Statlog German credit]
+  dataset: german               # its name in the evidence
+  sha256: {sha}   # of the data, as 'invbench data' prints it
+  privacy_unit: record          # record | person | class
+  categories: [credit history, savings, employment]
+  sector: credit
+
+exposure:
+  access: scores                # labels | scores | weights: what customers get
+  users: two internal applications
+  query_cap: 10000              # a month and account; null: none
+  weights_shared_with: []       # whoever is named has white-box access
+  federated: false              # whether clients share gradients or updates
+
+model: mlp                      # its name in the evidence
+defense:
+  name: freezing                # the row's name on the board, settings included
+  params: {{}}
+artifact:                       # of the released weights; compared with what was evaluated
+  sha256: {sha}   # or path: model.safetensors, beside this file
+# dp:                           # only where differential privacy is claimed
+#   epsilon: 8.0
+#   delta: 1.0e-5
+#   unit: record
+#   sampling: poisson           # what the accountant assumed
+
+evidence: [results/published/credit]   # packs, or names of suites in the store
+
+goals:                          # the threat table; what is left out is as the policy requires
+  class_representative: {{relevant: false, reason: classes are decisions and not people}}
+  attribute: {{relevant: true, reason: an insider could infer savings from a score}}
+subgroups: null                 # how subgroups were assessed and what it showed
+monitoring: volume per account, weekly
+incident_contact: privacy@example.org
+
+sign_offs: []                   # - {{role: dpo, name: A. Person, date: 2026-01-31}} (also: model owner, security lead)
+waivers: []                     # - {{rule: dp_expected, name: A. Person, reason: ..., expires: 2026-06-30}}
+""".format(sha="0" * 64)  # noqa: E501

@@ -1,0 +1,166 @@
+"""MLflow's Model Registry as the inventory: one version a judged model (PROTOCOL 8.4)."""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from bench.decide.evidence import GOALS
+from bench.decide.gate import Outcome
+from bench.engine.tracking import _client, _experiment, _reachable
+
+EXPERIMENT = "inventory"
+_LONGEST = 5000
+_PREFIX = "privacy."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered model: one line of the inventory."""
+
+    name: str
+    version: str
+    tags: Mapping[str, str]
+
+    def get(self, key: str) -> str:
+        """The tag ``privacy.<key>``; empty where there is none."""
+        return self.tags.get(_PREFIX + key, "")
+
+    def expired(self, today: date) -> bool:
+        """Whether its evidence or a waiver has run out; so has what was never dated."""
+        until = self.get("valid_until")
+        return not until or date.fromisoformat(until) < today
+
+
+def tags(o: Outcome) -> dict[str, str]:
+    """The registry's fields, all text."""
+    m, c = o.model, o.candidate
+    told: dict[str, Any] = {
+        "tier": m.tier, "unit": m.data.privacy_unit, "access_exposed": m.exposure.effective,
+        "goals_assessed": ",".join(sorted({GOALS[r.goal][0] for r in c.measured})),
+        "benchmark_release": o.releases, "trial_set_sha256": o.evidence_digest,
+        "model_sha256": o.weights, "defense_id": c.defense,
+        "defense_params": ", ".join(f"{k}={v}" for k, v in m.defense.params.items()),
+        "adaptive": str(all(r.adaptive for r in c.measured)).lower(),
+        "dU": _number(c.use.loss.value), "dU_lower95": _number(c.use.loss.lo),
+        "query_cap": m.exposure.query_cap, "audit_detector": m.monitoring,
+        "pia_id": o.pia_id, "pia_status": o.status, "gate": o.verdict,
+        "approver": ", ".join(f"{s.name} ({s.role})" for s in m.sign_offs),
+        "valid_until": o.valid_until, "known_limits": " ".join(o.untested),
+        "data_sources": "; ".join(m.data.sources), "dataset": m.data.dataset,
+        "data_sha256": m.data.sha256, "sector": m.data.sector, "owner": m.owner,
+        "evidence": "; ".join(m.evidence), "policy": o.policy.name,
+    }  # fmt: skip
+    for r in c.measured:
+        code = GOALS[r.goal][0]
+        told |= {
+            f"Lstar_{code}": _number(r.L.value), f"Lstar_{code}_upper95": _number(r.L.hi),
+            f"M_{code}_upper95": _number(r.M.hi), f"attack_worst_{code}": r.attack,
+        }  # fmt: skip
+    if o.ledger is not None and m.dp is not None:
+        told |= {
+            "dp.eps": m.dp.epsilon, "dp.delta": m.dp.delta, "dp.accountant": o.ledger.accountant,
+            "dp.sampling": o.ledger.sampling, "dp.eps_total_basis": o.ledger.epsilon_total_basis,
+            "dp.audit_lb": o.audit_lower,
+        }  # fmt: skip
+    return {
+        _PREFIX + key: str(value)[:_LONGEST] for key, value in told.items()
+        if value is not None and str(value)
+    }  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else ""
+
+
+def register(uri: str, o: Outcome, files: Mapping[str, str]) -> tuple[str, bool]:
+    """Put a judged model into the registry.
+
+    The same description, evidence, weights and policy are the same version: its tags and files are
+    brought up to date. ``production`` names a version that passed and was approved; ``candidate``
+    the one judged last.
+
+    Args:
+        uri: of MLflow.
+        o: what the gate said.
+        files: names and contents of the assessment.
+
+    Returns:
+        The version, and whether it is new.
+
+    Raises:
+        UserError: the server cannot be reached.
+    """
+    client = _client(uri)
+    with _reachable(uri), tempfile.TemporaryDirectory() as folder:
+        name = o.model.name
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        found = next((v for v in client.search_model_versions(f"name = '{name}'")
+                      if v.tags.get(f"{_PREFIX}pia_id") == o.pia_id), None)  # fmt: skip
+        new = found is None
+        if found is None:
+            experiment = _experiment(client, uri, EXPERIMENT)
+            run = client.create_run(
+                experiment, run_name=f"{name} {o.model.version}", tags={"kind": "assessment"}
+            )
+            client.set_terminated(run.info.run_id)
+            found = client.create_model_version(
+                name, f"{run.info.artifact_uri}/assessment", run.info.run_id,
+                description=f"{o.model.purpose} (version {o.model.version} of its owner)",
+            )  # fmt: skip
+        for file, content in files.items():
+            path = Path(folder) / file
+            path.write_text(content, encoding="utf-8")
+            client.log_artifact(found.run_id, str(path), "assessment")
+        wanted = {**tags(o), f"{_PREFIX}owner_version": o.model.version}
+        for key in set(found.tags) - set(wanted):
+            if key.startswith(_PREFIX):
+                client.delete_model_version_tag(name, found.version, key)
+        for key, value in wanted.items():
+            client.set_model_version_tag(name, found.version, _legal(key), value)
+        _point(client, name, str(found.version), o)
+    return str(found.version), new
+
+
+def _point(client: Any, name: str, version: str, o: Outcome) -> None:
+    aliases = client.get_registered_model(name).aliases
+    client.set_registered_model_alias(name, "candidate", version)
+    if o.verdict == "PASS" and o.status == "approved":
+        client.set_registered_model_alias(name, "production", version)
+    elif str(aliases.get("production")) == version:
+        client.delete_registered_model_alias(name, "production")
+
+
+def _legal(key: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", key)
+
+
+def inventory(uri: str, today: date) -> list[Entry]:
+    """The registered models with an assessment, newest version of each; the expired ones first.
+
+    Raises:
+        UserError: the server cannot be reached.
+    """
+    client = _client(uri)
+    newest: dict[tuple[str, str], Entry] = {}
+    with _reachable(uri):
+        token = None
+        versions = []
+        while True:
+            page = client.search_model_versions(max_results=1000, page_token=token)
+            versions += list(page)
+            token = page.token
+            if not token:
+                break
+    for v in sorted(versions, key=lambda v: int(v.version)):
+        if f"{_PREFIX}pia_id" in v.tags:
+            entry = Entry(v.name, v.tags.get(f"{_PREFIX}owner_version", v.version), v.tags)
+            newest[v.name, entry.version] = entry
+    return sorted(newest.values(), key=lambda e: (not e.expired(today), e.name, e.version))
