@@ -1,32 +1,35 @@
 from __future__ import annotations
 
+import json
 import random
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import fake_records as fake
 import pytest
 
 from bench.contract.errors import UserError
 from bench.contract.record import Audit, TrialRecord
-from bench.report import audits, boards, families, frame, site, view
+from bench.report import boards, frame, site
 
-FILES = ["audit.csv", "index.html", "leaderboard.csv", "leaderboard.md", "trials.csv", "tuned.csv"]
+TABLES = [
+    "audit.csv", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "trials.csv",
+    "trials.parquet", "tuned.csv",
+]  # fmt: skip
+ASSETS = ["assets/plotly.min.js", "assets/site.js", "assets/style.css"]
+WEIGHTS = "boards/faces-mlp-class-representative-weights.html"
 HOSTILE = "<script>alert('x')</script>\"'&{{7*7}}"
-
-
-def viewed(records: list[TrialRecord]) -> dict[str, Any]:
-    table = frame.build(records, "smoke")
-    tuned, audited = families.tuned(table), audits.build(table)
-    return view.page(records, table, boards.build(table), tuned, audited, {}, "smoke", {})
+ABOUT = {"defenses/dropout": "Drops units while it trains.", "attacks/brep": "Walks the border."}
 
 
 class Page(HTMLParser):
     """Tags and visible text of a page; raises on tags that do not match."""
 
-    VOID = ("meta", "img", "br", "link", "input", "wbr")
+    VOID = ("meta", "img", "br", "link", "input", "wbr", "rect", "path")
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -49,6 +52,28 @@ class Page(HTMLParser):
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.tags if name == tag]
 
+    def ids(self) -> list[str | None]:
+        return [attrs["id"] for _, attrs in self.tags if "id" in attrs]
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """Everything that lies below a folder."""
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def text(out: Path, name: str) -> str:
+    return (out / name).read_text(encoding="utf-8")
+
+
+def pages(out: Path) -> dict[str, Page]:
+    return {str(p.relative_to(out)): Page(text(out, str(p.relative_to(out))))
+            for p in sorted(out.rglob("*.html"))}  # fmt: skip
+
+
+def made(out: Path, records: list[TrialRecord], **given: Any) -> Path:
+    site.write(records, {}, "smoke", out, given)
+    return out
+
 
 @pytest.fixture(scope="module")
 def records() -> list[TrialRecord]:
@@ -56,79 +81,145 @@ def records() -> list[TrialRecord]:
 
 
 @pytest.fixture(scope="module")
-def html(records: list[TrialRecord], tmp_path_factory: pytest.TempPathFactory) -> str:
+def out(records: list[TrialRecord], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    path = site.write(records, fake.galleries(records), "smoke", out, fake.PROVENANCE)
-    assert path == out / "index.html"
-    assert sorted(p.name for p in out.iterdir()) == FILES  # and no scratch file
-    return path.read_text(encoding="utf-8")
+    given = fake.galleries(records)
+    assert site.write(records, given, "smoke", out, fake.PROVENANCE, ABOUT) == out / "index.html"
+    return out
 
 
-def test_same_input_same_bytes_whatever_the_order(
-    records: list[TrialRecord], html: str, tmp_path: Path
-) -> None:
+def test_the_site_is_what_its_list_says(out: Path) -> None:
+    found = sorted(files(out))
+    assert json.loads(text(out, "site.json")) == found  # and no scratch file
+    assert set(TABLES) | set(ASSETS) | {"index.html", "methods.html", WEIGHTS} <= set(found)
+    assert sum(name.startswith("boards/") for name in found) == 9
+    assert {n for n in found if n.startswith("defenses/")} == {
+        f"defenses/{name}.html"
+        for name in ("none", "dropout", "freezing", "dp-sgd", "label-smoothing", "top-k",
+                     "label-only")
+    }  # fmt: skip
+    assert "attacks/latent.html" in found and "attacks/public-mean.html" in found
+
+
+def test_same_input_same_bytes_whatever_the_order(tmp_path: Path) -> None:
+    records = fake.build(2, ("faces",))
     shuffled = records.copy()
     random.Random(1).shuffle(shuffled)
-    pictures = dict(reversed(list(fake.galleries(records).items())))
+    pictures = fake.galleries(records)
+    turned = dict(reversed(list(pictures.items())))
     provenance = dict(reversed(list(fake.PROVENANCE.items())))
-    again = site.write(shuffled, pictures, "smoke", tmp_path / "again", provenance)
-    assert again.read_text(encoding="utf-8") == html
-    first = site.write(records, pictures, "smoke", tmp_path / "first", fake.PROVENANCE)
-    for name in FILES:
-        assert (first.parent / name).read_bytes() == (again.parent / name).read_bytes()
+    site.write(records, pictures, "smoke", tmp_path / "first", fake.PROVENANCE, ABOUT)
+    site.write(shuffled, turned, "smoke", tmp_path / "again", provenance, ABOUT)
+    assert files(tmp_path / "first") == files(tmp_path / "again")
 
 
-def test_the_page_is_well_formed_and_its_identifiers_are_unique(html: str) -> None:
-    page = Page(html)
-    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
-    assert len(ids) == len(set(ids))
-    targets = {str(a["href"])[1:] for a in page.all("a")}
-    assert targets <= set(ids)
-    labels = {attrs["aria-labelledby"] for _, attrs in page.tags if "aria-labelledby" in attrs}
-    assert labels <= set(ids)
+def test_records_are_read_once(tmp_path: Path) -> None:
+    stream = iter(fake.build(1, ("baskets",)))
+    site.write(stream, {}, "smoke", tmp_path, {})
+    assert (tmp_path / "index.html").exists()
 
 
-def test_nothing_is_loaded_from_anywhere(html: str) -> None:
-    page = Page(html)
-    assert not page.all("link") and not page.all("iframe") and not page.all("object")
-    for _, attrs in page.tags:
-        for name in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
-            value = attrs.get(name) or "#"
-            assert value.startswith(("#", "data:image/png;base64,")), value
-    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|import\(|WebSocket", html)
-    policy = next(m for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
-    assert str(policy["content"]).startswith("default-src 'none'")
+def test_every_page_is_well_formed_and_its_identifiers_are_unique(out: Path) -> None:
+    for name, page in pages(out).items():
+        ids = page.ids()
+        assert len(ids) == len(set(ids)), name
+        labels = {attrs["aria-labelledby"] for _, attrs in page.tags if "aria-labelledby" in attrs}
+        assert labels <= set(ids), name
+        assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
 
 
-def test_every_board_and_row_is_shown(records: list[TrialRecord], html: str) -> None:
+def test_every_link_leads_somewhere(out: Path) -> None:
+    found = pages(out)
+    there = set(files(out))
+    for name, page in found.items():
+        here = (out / name).parent
+        for tag, key in (("a", "href"), ("link", "href"), ("script", "src"), ("img", "src")):
+            for attrs in page.all(tag):
+                address = attrs.get(key)
+                if address is None or address == "data:,":
+                    continue
+                path, _, anchor = address.partition("#")
+                assert ":" not in path and not path.startswith("/"), address
+                goal = str((here / unquote(path)).resolve().relative_to(out)) if path else name
+                assert goal in there, f"{name}: {address}"
+                assert not anchor or anchor in found[goal].ids(), f"{name}: {address}"
+
+
+def test_nothing_is_loaded_from_anywhere_else(out: Path) -> None:
+    for name, page in pages(out).items():
+        assert not page.all("iframe") and not page.all("object") and not page.all("style"), name
+        assert not any("style" in attrs for _, attrs in page.tags), name
+        meta = page.all("meta")
+        policy = next(m for m in meta if m.get("http-equiv") == "Content-Security-Policy")
+        assert "unsafe" not in str(policy["content"])
+        assert str(policy["content"]).startswith("default-src 'none'; ")
+    for name in ("assets/site.js", "assets/style.css"):
+        assert not re.search(r"@import|url\(|fetch\(|XMLHttp|import\(|WebSocket|https?:", text(out, name))
+
+
+def test_every_board_and_row_is_shown(records: list[TrialRecord], out: Path) -> None:
     found = boards.build(frame.build(records, "smoke"))
-    page = Page(html)
-    assert len(page.all("article")) == len(list(found)) == 9
-    rows = [a for a in page.all("th") if "data-v" in a]
-    assert len(rows) == len(found.rows)
-    assert sum(a.get("aria-sort") == "ascending" for a in page.all("th")) == 9
+    ids = site.names.boards([key for key, _ in found])
+    for key, rows in found:
+        html = text(out, f"boards/{ids[key]}.html")
+        shown = re.findall(r'<th scope="row" data-v="([^"]*)"', html)
+        assert sorted(shown) == sorted(rows["defense"])
+        assert shown[0] == "none"
+        assert html.count('aria-sort="ascending"') == 1
+    index = text(out, "index.html")
+    assert index.count('<li><a href="boards/') == len(ids) == 9
 
 
-def test_banners_failures_skips_and_provenance_are_shown(html: str) -> None:
-    for text in (
-        "Attack too weak here", "Singular matrix in the neuron selection.",
-        "diabetes / mlp / freezing / neuron / 0", "miface needs images",
-        "invbench run suite=smoke", "0123abcdef", "2.9.0+cpu",
-        "heldout acc cnn", "Fake faces, made for tests",
+def test_methods_tell_failures_skips_data_and_provenance(out: Path) -> None:
+    html = text(out, "methods.html")
+    for said in (
+        "Singular matrix in the neuron selection.", "diabetes / mlp / freezing / neuron / 0",
+        "miface needs images", "invbench run suite=smoke", "0123abcdef", "2.9.0+cpu",
+        "heldout acc cnn", "Fake faces, made for tests", "95% Student t", "Goals that occurred",
+        "The attacker holds the model.",
     ):  # fmt: skip
-        assert text in html
+        assert said in html
+    assert "updates that clients share" not in html  # nothing had gradients here
 
 
-def test_no_traceback_is_published(html: str) -> None:
-    assert "Traceback" not in html
+def test_a_board_tells_its_banners_cost_budgets_and_commands(out: Path) -> None:
+    labels = text(out, "boards/baskets-mlp-output-reconstruction-labels.html")
+    assert "Attack too weak here" in labels
+    html = text(out, WEIGHTS)
+    for said in (
+        "invbench reproduce ", "invbench run suite=smoke", "What it costs", "1.00×",  # noqa: RUF001
+        "one record, add remove", "tuning: single run", "prv", "Seed by seed",
+        "Standard against adaptive", "Hide", "Highlight",
+    ):  # fmt: skip
+        assert said in html, said
 
 
-def test_one_picture_per_defense_and_worst_attack(html: str) -> None:
-    alts = [str(a["alt"]) for a in Page(html).all("img")]
-    weights = [alt for alt in alts if "attack latent[loss=logit]" in alt]
-    assert len(weights) == 6 + 2  # mlp without the two rows that have no effect, and cnn
-    assert not any("top_k" in alt for alt in weights)
-    assert all(a["width"] == "320" and a["height"] == "64" for a in Page(html).all("img"))
+def test_the_reference_lies_in_the_table_before_the_ties(out: Path) -> None:
+    html = text(out, WEIGHTS)
+    groups = re.findall(r'<td class="num rank">([^<]*)</td>', html)
+    assert any("–" in group for group in groups[1:])  # noqa: RUF001
+
+
+def test_pages_of_components_say_what_they_are_and_where_they_stand(out: Path) -> None:
+    html = text(out, "defenses/dropout.html")
+    assert "Drops units while it trains." in html and "A. Author 2026" in html
+    assert html.count('class="rowgroup"') == 8  # every board but the one-seed network's
+    assert "../attacks/latent.html" in html and "defenses.dropout" in html
+    attack = text(out, "attacks/brep.html")
+    assert "Walks the border." in attack and "B. Author 2026, eq. 3" in attack
+    assert "3,000" in attack and "../defenses/dp-sgd.html" in attack
+    assert "Success without the model" in text(out, "attacks/public-mean.html")
+
+
+def test_no_traceback_is_published(out: Path) -> None:
+    assert not any("Traceback" in text(out, str(p)) for p in pages(out))
+
+
+def test_one_picture_per_defense_and_worst_attack(out: Path) -> None:
+    page = Page(text(out, WEIGHTS))
+    alts = [str(a["alt"]) for a in page.all("img")]
+    assert len(alts) == 6 and not any("top_k" in alt for alt in alts)  # two rows have no effect
+    assert all(a["width"] == "320" and a["height"] == "64" for a in page.all("img"))
 
 
 def test_pictures_of_unpublishable_data_are_never_shown(tmp_path: Path) -> None:
@@ -137,8 +228,9 @@ def test_pictures_of_unpublishable_data_are_never_shown(tmp_path: Path) -> None:
         for r in fake.build(1, ("faces",))
     ]
     pictures = {r.trial_id: fake.picture(9) for r in records}
-    path = site.write(records, pictures, "smoke", tmp_path, {})
-    assert "<img" not in path.read_text(encoding="utf-8")
+    site.write(records, pictures, "smoke", tmp_path, {})
+    assert not any(name.endswith(".png") for name in files(tmp_path))
+    assert not any(page.all("img") for page in pages(tmp_path).values())
 
 
 def test_a_picture_that_is_no_png_is_refused(tmp_path: Path) -> None:
@@ -147,38 +239,53 @@ def test_a_picture_that_is_no_png_is_refused(tmp_path: Path) -> None:
         site.write([record], {record.trial_id: b"<svg onload=alert(1)>"}, "s", tmp_path, {})
 
 
-def test_hostile_names_are_text(tmp_path: Path) -> None:
-    def spoil(record: TrialRecord) -> TrialRecord:
-        cell = record.cell.model_copy(update={
-            "dataset": HOSTILE, "model": HOSTILE, "attack": HOSTILE + record.cell.attack,
-            "defense": HOSTILE + record.cell.defense,
-        })  # fmt: skip
-        data = record.data.model_copy(update={"source": HOSTILE, "facts": {HOSTILE: HOSTILE}})
-        changes: dict[str, Any] = {"cell": cell, "data": data, "goal": HOSTILE}
-        if record.error:
-            changes["error"] = record.error.model_copy(update={"message": HOSTILE})
-        return record.model_copy(update=changes)
+def spoiled(record: TrialRecord) -> TrialRecord:
+    cell = record.cell.model_copy(update={
+        "dataset": HOSTILE, "model": HOSTILE, "attack": HOSTILE + record.cell.attack,
+        "defense": record.cell.defense.replace("dropout", HOSTILE),
+    })  # fmt: skip
+    data = record.data.model_copy(update={"source": HOSTILE, "facts": {HOSTILE: HOSTILE}})
+    changes: dict[str, Any] = {"cell": cell, "data": data, "goal": HOSTILE}
+    changes["defense"] = record.defense.model_copy(update={"paper": HOSTILE, "stages": [HOSTILE]})
+    if record.error:
+        changes["error"] = record.error.model_copy(update={"message": HOSTILE})
+    return record.model_copy(update=changes)
 
-    records = [spoil(r) for r in fake.build(2, ("faces",)) if r.cell.model == "mlp"]
+
+def test_hostile_names_are_text(tmp_path: Path) -> None:
+    records = [spoiled(r) for r in fake.build(2, ("faces",)) if r.cell.model == "mlp"]
     provenance = {
         "command": HOSTILE, HOSTILE: [HOSTILE],
         "skipped": [{"what": HOSTILE, "reason": HOSTILE, "count": 1}],
     }  # fmt: skip
-    path = site.write(records, fake.galleries(records), HOSTILE, tmp_path, provenance)
-    html = path.read_text(encoding="utf-8")
-    page = Page(html)
-    assert len(page.all("script")) == 1
-    assert "<script>alert" not in html and "{{7*7}}" in html
-    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    site.write(records, fake.galleries(records), HOSTILE, tmp_path, provenance)
+    for name, page in pages(tmp_path).items():
+        assert re.fullmatch(r"[a-z0-9./-]+", name)
+        html = text(tmp_path, name)
+        assert "<script>alert" not in html and "{{7*7}}" in html
+        for attrs in page.all("script"):
+            assert attrs.get("type") == "application/json" or attrs.get("src", "").endswith(  # type: ignore[union-attr]
+                "assets/site.js"
+            )
+        assert not any(key.startswith("on") for _, attrs in page.tags for key in attrs)
+    board = next(tmp_path.glob("boards/*.html")).name
+    figure = re.search(r'id="plane-data">(.*?)</script>', text(tmp_path, f"boards/{board}"))
+    assert figure is not None
+    shown = json.loads(figure[1])["data"]
+    # Plotly reads a little HTML: names are escaped there once more.
+    assert all("<script" not in label for trace in shown for label in trace.get("text", []))
 
 
-def test_colliding_names_get_different_anchors() -> None:
+def test_names_that_collide_get_pages_of_their_own() -> None:
     keys = [("s", "a-b", "m", "g", "labels"), ("s", "a", "b-m", "g", "labels")]
-    assert list(view._ids(keys).values()) == ["a-b-m-g-labels", "a-b-m-g-labels-2"]  # type: ignore[arg-type]
+    assert list(site.names.boards(keys).values()) == ["a-b-m-g-labels", "a-b-m-g-labels-2"]  # type: ignore[arg-type]
+    assert site.names.families(["a b", "a_b", "a-b-2"]) == {
+        "a b": "a-b", "a-b-2": "a-b-2", "a_b": "a-b-3",
+    }  # fmt: skip
 
 
-def test_a_name_without_a_letter_still_gets_an_anchor() -> None:
-    assert view._ids([("s", "", "", "", "")]) == {("s", "", "", "", ""): "board"}
+def test_a_name_without_a_letter_still_gets_a_page() -> None:
+    assert site.names.boards([("s", "", "", "", "")]) == {("s", "", "", "", ""): "board"}
 
 
 def test_no_record_is_one_sentence_and_writes_nothing(tmp_path: Path) -> None:
@@ -187,31 +294,31 @@ def test_no_record_is_one_sentence_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_only_failures_make_a_page_that_says_why(tmp_path: Path) -> None:
+def test_only_failures_make_a_site_that_says_why(tmp_path: Path) -> None:
     broken = fake.broken("oom", "MemoryError", "The worker needed more than 4 GiB.")
-    record = fake.trial("faces", "mlp", "none", "brep", 0, **broken)
-    html = site.write([record], {}, "smoke", tmp_path, {}).read_text(encoding="utf-8")
-    Page(html)
-    assert "MemoryError: The worker needed more than 4 GiB." in html
+    made(tmp_path, [fake.trial("faces", "mlp", "none", "brep", 0, **broken)])
+    assert "MemoryError: The worker needed more than 4 GiB." in text(tmp_path, "methods.html")
+    assert "Nothing was measured here." in text(tmp_path, "index.html")
+    assert len(pages(tmp_path)) == 5
 
 
-def test_only_baselines_make_a_page_without_boards(tmp_path: Path) -> None:
-    record = fake.trial("faces", "mlp", "none", "public_mean", 0)
-    html = site.write([record], {}, "smoke", tmp_path, {}).read_text(encoding="utf-8")
-    assert Page(html).all("article") == []
+def test_only_baselines_make_a_site_without_boards(tmp_path: Path) -> None:
+    made(tmp_path, [fake.trial("faces", "mlp", "none", "public_mean", 0)])
+    assert "there is no board" in text(tmp_path, "index.html")
+    assert sorted(pages(tmp_path)) == [
+        "attacks/public-mean.html", "defenses/none.html", "index.html", "methods.html",
+    ]  # fmt: skip
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    record = fake.trial("faces", "mlp", "none", "brep", 0)
     with pytest.raises(UserError, match=r"report cannot be written to .*file"):
-        site.write([record], {}, "smoke", tmp_path / "file" / "out", {})
+        made(tmp_path / "file" / "out", [fake.trial("faces", "mlp", "none", "brep", 0)])
 
 
-def test_a_report_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = fake.trial("faces", "mlp", "none", "brep", 0)
-    path = site.write([record], {}, "old", tmp_path, {})
-    before = path.read_bytes()
+    before = files(made(tmp_path, [record]))
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -219,51 +326,51 @@ def test_a_report_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         site.write([record], {}, "new", tmp_path, {})
-    assert path.read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+    assert files(tmp_path) == before
 
 
-def test_flags_shared_by_all_rows_are_said_once(records: list[TrialRecord]) -> None:
-    page = viewed(records)
-    board = page["scenarios"][1]["boards"][2]
-    assert board["shared"] == ["provisional"]
-    lines = [board["reference"], *board["rows"]]
-    assert not any("provisional" in line["flags"] for line in lines)
-    assert any("no_effect" in line["flags"] for line in lines)
+def test_pages_of_an_older_report_go_and_nothing_else_does(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made(out, fake.build(1, ("faces",)))
+    (out / "notes.txt").write_text("mine")
+    (tmp_path / "outside.txt").write_text("mine too")
+    listed = json.loads(text(out, "site.json"))
+    (out / "site.json").write_text(json.dumps([*listed, "../outside.txt"]))
+    made(out, fake.build(1, ("baskets",)))
+    found = set(files(out))
+    assert not any("faces" in name for name in found)
+    assert "notes.txt" in found and (tmp_path / "outside.txt").exists()
+    assert found - {"notes.txt"} == set(json.loads(text(out, "site.json")))
 
 
-def test_details_of_a_huge_board_are_cut_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view, "_MOST_DETAILS", 20)
-    records = fake.build(2, ("faces",))
-    page = viewed(records)
-    board = page["scenarios"][1]["boards"][2]
-    assert board["cut"] and len(board["attacks"]) == 20
-    assert board["attacks"][0]["attack"] == board["rows"][0]["worst_attack"]
+def test_flags_shared_by_all_rows_are_said_once(out: Path) -> None:
+    html = text(out, WEIGHTS)
+    table = html.split('id="rows"')[1].split("</table>")[0]
+    assert "Every measured row:" in html
+    assert 'class="flag provisional"' not in table
+    assert 'class="flag no_effect"' in table
 
 
-def test_a_board_with_several_settings_of_a_defense_shows_curve_and_tuned_rows(html: str) -> None:
-    assert html.count("Defenses over their settings</h4>") == 8
-    assert html.count("a line per defense through its settings; the better corner") == 8
-    assert "chosen on seeds 0 (least" in html and "reported on seeds 1-2." in html
-    assert html.count('<table class="plain tuned">') == 8
+def test_details_of_a_huge_board_are_cut_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.board.details, "MOST", 20)
+    made(tmp_path, fake.build(2, ("faces",)))
+    html = text(tmp_path, WEIGHTS)
+    assert "The three strongest attacks of each defense" in html
+    details = html.split("Every attack in numbers</summary>")[1].split("</table>")[0]
+    assert details.count("<tr><th") - 1 == 20
 
 
-def test_a_board_of_single_settings_shows_neither() -> None:
-    records = [r for r in fake.build(3, ("baskets",)) if "epsilon=1" not in r.cell.defense]
-    page = viewed(records)
-    assert [board["tuning"] for board in page["scenarios"][0]["boards"]] == [None, None]
-    assert not families.FLAGS.keys() - {"missing"} & page["flags"].keys()
+def test_a_board_with_several_settings_of_a_defense_shows_tuned_rows(out: Path) -> None:
+    html = text(out, WEIGHTS)
+    assert ">Tuned defenses</h2>" in html and '<table class="plain tuned">' in html
+    cnn = text(out, "boards/faces-cnn-class-representative-weights.html")
+    assert ">Tuned defenses</h2>" not in cnn
 
 
-def test_with_two_seeds_the_page_says_why_nothing_is_picked(tmp_path: Path) -> None:
-    path = site.write(fake.build(2, ("baskets",)), {}, "smoke", tmp_path, {})
-    html = path.read_text(encoding="utf-8")
-    assert "No setting is picked: that takes at least 3 seeds" in html
-    assert '<table class="plain tuned">' not in html
-
-
-def test_who_was_noticed_is_shown_where_somebody_watches(html: str, tmp_path: Path) -> None:
-    assert "Who was noticed" not in html
+def test_who_was_noticed_is_shown_where_somebody_watches(out: Path, tmp_path: Path) -> None:
+    assert "Who was noticed" not in text(out, "methods.html")
     audit = Audit(
         detected=True, stopped=True, answered_before=250, accounts_refused=1, blocked=0.004,
         customers=1000,
@@ -272,12 +379,20 @@ def test_who_was_noticed_is_shown_where_somebody_watches(html: str, tmp_path: Pa
         r.model_copy(update={"audit": audit}) if r.cell.defense == "dropout" else r
         for r in fake.build(3, ("baskets",))
     ]
-    path = site.write(records, {}, "smoke", tmp_path, {})
-    shown = path.read_text(encoding="utf-8")
+    shown = text(made(tmp_path, records), "methods.html")
     Page(shown)
     section = shown.split('id="noticed"')[1].split("</section>")[0]
     assert section.count('<th scope="rowgroup"') == 2  # labels and scores
     assert "baskets, mlp: output reconstruction with scores" in section
     assert "250" in section and "4.0 <small>[2.1, 7.0]</small>" in section
-    lines = (tmp_path / "audit.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 3
+    assert len(text(tmp_path, "audit.csv").splitlines()) == 3
+
+
+def test_what_a_paper_reports_stands_beside_what_was_measured(tmp_path: Path) -> None:
+    entry: Mapping[str, str] = {
+        "what": "Success of brep", "value": "0.91", "source": "B. Author 2026",
+        "measured": "score", "attack": "brep", "defense": "none",
+    }  # fmt: skip
+    made(tmp_path, fake.build(2, ("faces",)), reported=[entry])
+    section = text(tmp_path, "methods.html").split('id="reported"')[1].split("</section>")[0]
+    assert "Success of brep" in section and "0.91" in section and "B. Author 2026" in section

@@ -124,7 +124,7 @@ def _suite(
     return board.Suite(
         name=name, frame=table, facts=facts, boards=found, given=given,
         tuning=tuning(several, tuned),  # type: ignore[arg-type]
-        families=summaries(families.summaries(found, table, tuned)),
+        families=summaries(families.summaries(found, table, tuned)) if len(tuned) else {},
         pictures={key: dict(value) for key, value in pictures.items()},
         ids=names.boards([key for key, _ in found]),
         defenses=names.families(family.values()),
@@ -139,7 +139,7 @@ def _tables(
 ) -> dict[str, str | bytes]:
     return {
         "trials.csv": tables.trials_csv(table),
-        "trials.parquet": getattr(tables, "trials_parquet", lambda t: b"")(table),
+        "trials.parquet": tables.trials_parquet(table),
         "leaderboard.csv": tables.leaderboard_csv(found, suite),
         "leaderboard.md": tables.leaderboard_md(found, tuned, suite),
         "leaderboard.tex": getattr(tables, "leaderboard_tex", lambda *a: "")(found, suite),

@@ -53,7 +53,12 @@ def plane(
     x, y = known["utility"].to_numpy(dtype=float), known["L"].to_numpy(dtype=float)
     front = frontier(x, y)
     span = max(0.04, float(x.max() - x.min()))
-    left, right = float(x.min() - 0.12 * span), float(x.max() + 0.12 * span)
+    ends = bool(known["utility_lo"].notna().any())
+    # An interval far wider than the points lie apart would press them together.
+    reach = 0.35 * span
+    left = max(float(known["utility_lo"].min()), x.min() - reach) if ends else x.min()
+    right = min(float(known["utility_hi"].max()), x.max() + reach) if ends else x.max()
+    left, right = float(left - 0.04 * span), float(right + 0.04 * span)
     most = float(known["L_hi"].fillna(known["L"]).max())
     top = next((top for top in _TOPS if most < 0.9 * top), 1.0)
     data = [{
@@ -63,7 +68,8 @@ def plane(
     }]  # fmt: skip
     for family, line in known.groupby("family", sort=True):
         data.append(_trace(str(family), line, stages))
-    labels = _labels(known.iloc[front], (right - left, 1.08 * top))
+    named = known.iloc[sorted({*front, *np.flatnonzero(known["defense"] == UNDEFENDED)})]
+    labels = _labels(named, (right - left, 1.08 * top))
     return {
         "data": data,
         "layout": {
@@ -86,11 +92,12 @@ def _axis(title: str, ends: list[float]) -> Figure:
 def _trace(family: str, line: pd.DataFrame, stages: Mapping[str, Sequence[str]]) -> Figure:
     reference, strong = family == UNDEFENDED, family == YARDSTICK
     colour = f"var(--{'ink' if reference else 'leak' if strong else 'point'})"
+    faint = "var(--muted)" if reference or strong else "var(--whisker)"
     acts = [next(iter(stages[name]), "training") for name in line["defense"]]
     return {
         "type": "scatter", "mode": "lines+markers", "meta": family, "name": html.escape(family),
         "x": _plain(line["utility"]), "y": _plain(line["L"]),
-        "error_x": _whiskers(line, "utility", colour), "error_y": _whiskers(line, "L", colour),
+        "error_x": _whiskers(line, "utility", faint), "error_y": _whiskers(line, "L", faint),
         "line": {"color": colour, "width": 2 if strong else 1,
                  "dash": "solid" if strong or reference else "dot"},
         "marker": {"color": colour, "size": 11 if reference else 8,
@@ -126,7 +133,8 @@ def _labels(front: pd.DataFrame, size: tuple[float, float]) -> list[Figure]:
         if not near:
             out.append({
                 "x": _number(row["utility"]), "y": _number(row["L"]),
-                "text": html.escape(row["defense"]), "showarrow": False, "yshift": 13,
+                "text": html.escape(row["defense"]), "showarrow": False, "yshift": 15,
+                "bgcolor": "var(--veil)", "borderpad": 1,
                 "font": {"size": 11, "color": "var(--ink)"},
             })  # fmt: skip
     return out

@@ -49,7 +49,7 @@ def defense(suite: Suite, family: str, about: str) -> Row:
             for name in names
         ],
         "boards": [
-            {"board": _place(suite, key), "rows": [_row(suite, r, ties) for r in mine]}
+            {"board": _place(suite, key)} | _said_once([_row(suite, r, ties) for r in mine])
             for key, ties, mine in _by_board(suite, rows)
         ],
         "costs": [
@@ -74,9 +74,10 @@ def attack(suite: Suite, family: str, about: str) -> Row:
     trials = suite.frame[suite.frame["attack"].isin(names) & (suite.frame["control"] == "")]
     table = suite.boards.attacks
     own = table[table["attack"].isin(names) & (table["attack_access"] == table["access"])]
-    worst = suite.boards.rows
-    worst = worst[worst["worst_attack"].isin(names)]
-    worst = worst[~worst["flags"].str.contains("no_effect", regex=False)]
+    acts = suite.boards.rows
+    acts = acts[~acts["flags"].str.contains("no_effect", regex=False)]
+    acting = acts.groupby(BOARD).size().to_dict()
+    worst = acts[acts["worst_attack"].isin(names)]
     found = set(trials["access"])
     return {
         "name": family,
@@ -95,8 +96,12 @@ def attack(suite: Suite, family: str, about: str) -> Row:
             for name in names
         ],
         "worst": [
-            {"board": _place(suite, key), "rows": [_row(suite, r, ties) for r in mine]}
-            for key, ties, mine in _by_board(suite, worst)
+            {
+                "board": _place(suite, key), "of": int(acting.get(key, 0)),
+                "rows": [{"defense": r["defense"], "L": cells.heat(r["L"]),
+                          "page": suite.defenses[suite.family[r["defense"]]]} for r in mine],
+            }
+            for key, _, mine in _by_board(suite, worst)
         ],
         "boards": [
             {"board": _place(suite, key)} | _fares(suite, mine)
@@ -159,6 +164,14 @@ def _row(suite: Suite, row: Mapping[Any, Any], ties: Mapping[float, int]) -> Row
         "flags": [flag for flag in flags if flag != "provisional"],
         "n_seeds": row["n_seeds"],
     }  # fmt: skip
+
+
+def _said_once(rows: list[Row]) -> Row:
+    """The rows, and apart from them the flags that all of them have."""
+    shared = set.intersection(*(set(row["flags"]) for row in rows))
+    for row in rows:
+        row["flags"] = [flag for flag in row["flags"] if flag not in shared]
+    return {"rows": rows, "shared": [flag for flag in FLAGS if flag in shared]}
 
 
 def _fares(suite: Suite, mine: pd.DataFrame) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -30,11 +31,21 @@ def script() -> str:
     return (TEMPLATES / "site.js").read_text(encoding="utf-8")
 
 
+@cache
 def plotly() -> str:
     """The one library that draws, to be served beside the pages."""
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
     return str(get_plotlyjs())
+
+
+@cache
+def styled() -> tuple[str, ...]:
+    """Identifiers of style elements that the library would add, which the policy forbids.
+
+    It leaves out what is there already, and none of it is for what is drawn here.
+    """
+    return tuple(sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', plotly()))))
 
 
 def _ink(at: int) -> str:
@@ -49,14 +60,25 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["soft"] = _soft
+    environment.filters["named"] = _named
     environment.filters["data"] = _data
+    environment.globals["styled"] = styled()
     environment.filters["words"] = lambda name: name.replace("_", " ")
     return environment
 
 
 def _soft(name: str) -> Markup:
     """An escaped row name that may break before its options."""
-    return Markup(str(escape(name)).replace("[", "<wbr>[").replace(",", ",<wbr>"))
+    return Markup(re.sub(r"(?=\[)|(?<=[,_])", "<wbr>", str(escape(name))))
+
+
+def _named(name: str) -> Markup:
+    """An escaped row name whose options are smaller than what they are options of."""
+    bare, bracket, options = name.partition("[")
+    if not bracket:
+        return _soft(name)
+    small = str(_soft(bracket + options)).removeprefix("<wbr>")
+    return _soft(bare) + Markup(f" <small>{small}</small>")
 
 
 def _data(value: Any) -> Markup:
