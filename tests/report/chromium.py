@@ -136,7 +136,7 @@ class Browser:
     def until(self, script: str, wait: float = 20.0) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + wait
-        while not self.eval(script):
+        while not self.eval(f"Boolean({script})"):
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.03)
 

@@ -104,7 +104,7 @@ def _trace(family: str, line: pd.DataFrame, stages: Mapping[str, Sequence[str]])
                    "symbol": "diamond" if reference else [_SYMBOLS.get(a, "circle") for a in acts]},
         "customdata": list(line["defense"]),
         "text": [
-            f"<b>{html.escape(row['defense'])}</b><br>L {estimate(row, 'L')}<br>"
+            f"{html.escape(row['defense'])}<br>L {estimate(row, 'L')}<br>"
             f"utility {estimate(row, 'utility', 3)}<br>{html.escape(row['worst_attack'])}"
             for row in line.to_dict("records")
         ],
@@ -169,7 +169,7 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
             "marker": {"color": "var(--accent)", "size": 8, "symbol": symbol, "opacity": 0.75,
                        "line": {"width": 1}},
             "text": [
-                f"<b>{html.escape(row['defense'])}</b><br>seed {row['seed']}: L {row['L']:.2f}"
+                f"{html.escape(row['defense'])}<br>seed {row['seed']}: L {row['L']:.2f}"
                 f"<br>{html.escape(row['attack'])}<br>{name}"
                 for row in part.to_dict("records")
             ],

@@ -49,7 +49,7 @@ def styled() -> tuple[str, ...]:
 
 
 def _ink(at: int) -> str:
-    strong, middle = at >= 78, at >= 50
+    strong, middle = at >= 78, at >= 55  # where black and white both stand out
     return f";--on:var(--heat-{'hi' if strong else 'mid'}-ink)" if middle or strong else ""
 
 
