@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.cli.verify import told
+from bench.contract.record import TrialRecord
+from bench.engine.rerun import compare
+from bench.report import boards, frame, pack, tables
+from tests.cli.conftest import CONF
+from tests.report import fake_records as fake
+
+RUN = ("--config-dir", CONF, "progress=none")
+
+
+def _again(path: Path, to: Path, change: Callable[[TrialRecord], TrialRecord]) -> TrialRecord:
+    """Write a pack anew, digests and all, with one record changed; that record as it was."""
+    found = pack.read(path)
+    records = list(found.records)
+    at = next(i for i, r in enumerate(records) if r.access == "scores")
+    old, records[at] = records[at], change(records[at])
+    pack.write(replace(found, records=records), to)
+    return old
+
+
+def _score(record: TrialRecord, **values: float) -> TrialRecord:
+    assert record.score is not None
+    return record.model_copy(update={"score": record.score.model_copy(update=values)})
+
+
+@pytest.mark.slow
+def test_an_honest_pack_is_verified_and_the_outcome_is_noted(verb, packed, tmp_path: Path) -> None:
+    path = packed("strong", to="folder")
+    before = pack.read(path).digest
+    code, out, err = verb("verify", path, "--sample", "2", "--write", "--by", "me", *RUN)
+    assert code == 0, out + err
+    assert out.count("identical: toy/toy/") == 2
+    assert "2 of 2 trials run again agree" in out
+    noted = pack.read(path)
+    assert noted.digest == before, "what is said of a pack later is no part of it"
+    assert noted.notes["submitter"] == "strong"
+    said = noted.notes["verification"]
+    assert said == json.loads((path / "verification.json").read_text())
+    assert (said["by"], said["outcome"], said["pack"]) == ("me", "verified", before)
+    assert [t["outcome"] for t in said["trials"]] == ["identical"] * 2
+    assert said["environment"]["torch"]
+
+
+def test_without_training_it_only_says_that_it_follows(verb, packed) -> None:
+    code, out, _ = verb("verify", packed("weak"), "--sample", "0")
+    assert code == 0
+    assert out.splitlines()[-1].startswith("Consistent: ")
+    assert "no trial was run again" in out
+
+
+def test_one_digit_changed_is_caught_and_named(verb, packed, tmp_path: Path) -> None:
+    path, to = packed("weak"), tmp_path / "changed.zip"
+    old = _again(path, to, lambda r: _score(r, L=(r.score.L or 0.0) + 0.1 if r.score else 0.0))
+    code, out, _ = verb("verify", to, "--sample", "0")
+    assert code == 1
+    assert f"NOT verified: {old.cell.key()} ({old.trial_id[:12]}): L is " in out
+    assert "give" in out
+
+
+def test_a_byte_changed_is_caught_by_its_digest(verb, packed) -> None:
+    path = packed("weak", to="folder")
+    data = bytearray((path / pack.RECORDS).read_bytes())
+    data[len(data) // 2] ^= 1
+    (path / pack.RECORDS).write_bytes(data)
+    code, out, _ = verb("verify", path, "--sample", "0")
+    assert code == 1
+    assert f"NOT verified: '{pack.RECORDS}' in '{path}' is not what the pack was made with" in out
+
+
+def test_a_leaderboard_that_drifted_is_named(verb, packed) -> None:
+    path = packed("strong", to="folder")
+    found = pack.read(path)
+    made = boards.build(frame.build(found.records, found.suite))
+    table = tables.leaderboard_csv(made, found.suite)
+    pack.write(found, path, {"leaderboard.csv": table.encode()})
+    code, out, _ = verb("verify", path, "--sample", "0")
+    assert code == 0, out
+    assert "3 rows of leaderboard.csv" in out
+    value = f"{made.rows['utility'].iloc[0]:.6g}"
+    assert value in table
+    pack.write(found, path, {"leaderboard.csv": table.replace(value, "0.123456", 1).encode()})
+    code, out, _ = verb("verify", path, "--sample", "0")
+    assert code == 1
+    assert f"utility is 0.123456, the records give {value}" in out
+
+
+@pytest.mark.slow
+def test_a_consistent_lie_is_caught_by_running_it_again(verb, packed, tmp_path: Path) -> None:
+    def lie(record: TrialRecord) -> TrialRecord:
+        s = record.score
+        assert s is not None
+        value = s.value - 0.2
+        return _score(record, value=value, L=(value - s.s_base) / (s.s_ceil - s.s_base))
+
+    path, to = packed("strong"), tmp_path / "lie.zip"
+    old = _again(path, to, lie)
+    code, out, _ = verb("verify", to, "--sample", "0")
+    assert code == 0, "nothing but running it can tell"
+    code, out, _ = verb("verify", to, "--sample", "99", *RUN)
+    assert code == 1
+    assert f"NOT verified: {old.cell.key()}: not the same (score)" in out
+
+
+def test_elsewhere_a_trial_may_fall_anywhere_in_its_rows_interval() -> None:
+    old = fake.trial("diabetes", "mlp", "none", "neuron", 0)
+    new = _score(old, L=old.score.L + 0.05 if old.score and old.score.L else 0.0)
+    there = new.model_copy(update={"env": {**new.env, "device": "cuda"}})
+    leak = there.score.L if there.score else None
+    assert leak is not None
+
+    def outcome(record: TrialRecord, ends: tuple[float, float] | None) -> str:
+        return str(told(old, record, compare(old, record), ends)["outcome"])
+
+    assert outcome(there, (leak - 0.1, leak + 0.1)) == "within the interval"
+    assert outcome(there, (leak + 0.01, leak + 0.1)) == "different"
+    assert outcome(there, None) == "different"
+    assert outcome(new, (leak - 0.1, leak + 0.1)) == "different", "nothing excuses it here"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.zip"], "is no pack"),
+        (["nowhere.zip", "--sample", "-1"], "--sample is -1"),
+        (["nowhere.zip", "--write"], "give --by NAME"),
+    ],
+)
+def test_mistakes(verb, words: list[str], message: str) -> None:
+    code, _, err = verb("verify", *words)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1

@@ -1,0 +1,169 @@
+"""Submissions join the boards they fit, and are refused where they do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fake_records as fake
+import pytest
+
+from bench.contract.errors import UserError
+from bench.contract.record import TrialRecord
+from bench.report import boards, frame
+from bench.report.merge import merge
+from bench.report.pack import Pack
+
+SEEDS = range(3)
+
+
+def _trials(defenses: tuple[str, ...], attacks: tuple[str, ...], seeds=SEEDS) -> list[TrialRecord]:
+    return [
+        fake.trial("diabetes", "mlp", d, a, s) for d in defenses for a in attacks for s in seeds
+    ]
+
+
+def _pack(records: list[TrialRecord], name: str = "", **manifest: Any) -> Pack:
+    trials = {r.trial_id: r.cell.key() for r in records}
+    told = {"suite": "fake", "overrides": [name], "trials": trials, **manifest}
+    return Pack("fake", records, told, notes={"submitter": name} if name else {}, digest=name)
+
+
+def _scored(record: TrialRecord, **values: Any) -> TrialRecord:
+    assert record.score is not None
+    return record.model_copy(update={"score": record.score.model_copy(update=values)})
+
+
+BASE = ("none", "dropout")
+WEAK = ("imputer", "neuron")
+
+
+def _strong() -> list[TrialRecord]:
+    """An attack that reads all, at the same access, against the undefended target only."""
+    return [
+        _scored(r, L=0.9, value=0.962).model_copy(
+            update={
+                "cell": r.cell.model_copy(update={"attack": "reader"}),
+                "trial_id": f"reader-{r.cell.defense}-{r.cell.seed}",
+            }
+        )
+        for r in _trials(("none",), ("neuron",))
+    ]
+
+
+def _rows(found: Pack) -> dict[str, Any]:
+    rows = boards.build(frame.build(found.records, "fake")).rows
+    return {row["defense"]: row for row in rows.to_dict("records")}
+
+
+def test_a_stronger_attack_raises_the_rows_it_was_run_against_and_no_other() -> None:
+    base = _pack(_trials(BASE, WEAK))
+    both = merge(base, _pack([*_strong(), *_trials(("none",), ("imputer",))], "them"))
+    before, after = _rows(base), _rows(both)
+    assert before["none"]["worst_attack"] == "neuron"
+    assert after["none"]["worst_attack"] == "reader"
+    assert after["none"]["L_raw"] == pytest.approx(0.9)
+    for name in ("L_raw", "worst_attack", "utility"):
+        assert after["dropout"][name] == before["dropout"][name]
+    records = list(both.records)
+    assert len(records) == len({r.trial_id for r in records}) == len(both.manifest["trials"])
+    assert [s["submitter"] for s in both.notes["submissions"]] == ["them"]
+    assert both.notes["submissions"][0]["joined"] == 3
+    assert [m["overrides"] for m in both.manifest["merged"]] == [[""], ["them"]]
+
+
+def test_a_new_defense_becomes_a_row() -> None:
+    base = _pack(_trials(BASE, WEAK))
+    both = merge(base, _pack(_trials(("none", "dp_sgd[epsilon=1]"), WEAK), "them"))
+    assert set(_rows(both)) == {"none", "dropout", "dp_sgd[epsilon=1]"}
+    twice = merge(both, _pack(_strong(), "others"))
+    assert [s["submitter"] for s in twice.notes["submissions"]] == ["them", "others"]
+    assert len(twice.manifest["merged"]) == 3
+
+
+def test_controls_of_the_base_are_kept_and_new_ones_join() -> None:
+    control = _scored(_trials(("none",), ("neuron",), (0,))[0], L=0.0).model_copy(
+        update={"control": "untrained", "trial_id": "c-base"}
+    )
+    cell = control.cell.model_copy(update={"defense": "untrained"})
+    control = control.model_copy(update={"cell": cell})
+    theirs = control.model_copy(update={"trial_id": "c-theirs"})
+    other = control.model_copy(
+        update={
+            "trial_id": "c-new", "cell": control.cell.model_copy(update={"attack": "reader"}),
+        }
+    )  # fmt: skip
+    base = _pack([*_trials(BASE, WEAK), control])
+    both = merge(base, _pack([*_strong(), theirs, other], "them"))
+    assert {r.trial_id for r in both.records if r.control} == {"c-base", "c-new"}
+
+
+def test_further_seeds_of_a_submission_do_not_join() -> None:
+    base = _pack(_trials(BASE, WEAK))
+    more = _pack(_trials(("none", "freezing"), ("imputer", "map[access=scores]"), range(5)), "them")
+    with pytest.raises(UserError, match="did not run neuron against 'freezing'"):
+        merge(base, more)
+    more = _pack(_trials(("none", "dp_sgd[epsilon=1]"), WEAK, range(5)), "them")
+    assert {r.cell.seed for r in merge(base, more).records} == set(SEEDS)
+
+
+def test_an_attack_that_the_plan_ruled_out_need_not_have_run() -> None:
+    base = _pack(_trials(BASE, (*WEAK, "map[access=scores]")))
+    mine = _trials(("label_only",), WEAK)
+    with pytest.raises(UserError, match=r"did not run map\[access=scores\] against 'label_only'"):
+        merge(base, _pack(mine, "them"))
+    out = {"what": "diabetes x mlp x label_only x map[access=scores]", "reason": "labels only"}
+    assert "label_only" in _rows(merge(base, _pack(mine, "them", skipped=[out])))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda r: r.model_copy(update={"protocol_version": "9"}),
+            "cannot share a board: protocol version is 1.0 in .* and 9 in them: none/reader",
+        ),
+        (
+            lambda r: r.model_copy(
+                update={"data": r.data.model_copy(update={"facts": {"sha256": "0" * 64}})}
+            ),
+            r"data \(sha256\) of data set diabetes, seed 0",
+        ),
+        (
+            lambda r: r.model_copy(update={"cell": r.cell.model_copy(update={"attack": "neuron"})}),
+            "'them' has another trial under the name diabetes/mlp/none/neuron/0",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(change: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        merge(_pack(_trials(BASE, WEAK)), _pack([change(r) for r in _strong()], "them"))
+
+
+def test_a_trial_that_the_two_score_differently_is_refused() -> None:
+    base = _trials(BASE, WEAK)
+    mine = [*_strong(), _scored(base[3], value=0.1)]
+    with pytest.raises(UserError, match=r"scores 0\.\d+ here and 0.1 in 'them'"):
+        merge(_pack(base), _pack(mine, "them"))
+    near = base[3].score
+    assert near is not None
+    merge(_pack(base), _pack([*_strong(), _scored(base[3], value=near.value + 1e-4)], "them"))
+
+
+def test_fewer_seeds_than_the_boards_have_are_refused() -> None:
+    few = [r for r in _strong() if r.cell.seed == 0]
+    with pytest.raises(UserError, match=r"lacks seeds 1, 2 of diabetes/mlp.*seeds=3"):
+        merge(_pack(_trials(BASE, WEAK)), _pack(few, "them"))
+
+
+def test_a_submission_whose_control_failed_is_refused() -> None:
+    wrong = [
+        r.model_copy(
+            update={
+                "control": "untrained", "trial_id": f"c{r.cell.seed}",
+                "cell": r.cell.model_copy(update={"defense": "untrained"}),
+            }
+        )
+        for r in _strong()
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="'them' cannot join: its control C1 failed"):
+        merge(_pack(_trials(BASE, WEAK)), _pack([*_strong(), *wrong], "them"))
