@@ -11,7 +11,7 @@ from bench.decide.evidence import GOALS, Measured
 from bench.decide.gate import Finding, Outcome
 from bench.decide.policy import RULES, Tier
 from bench.decide.recommend import told
-from bench.decide.told import drawn
+from bench.decide.told import drawn, metric
 from bench.report.text import estimate
 
 _TONES = {"PASS": "good", "CONDITIONAL": "warn", "BLOCK": "bad"}
@@ -126,7 +126,7 @@ def _results(o: Outcome) -> list[Block]:
     t = _tier(o)
     rows = [
         (GOALS[m.goal][0], m.access, drawn(m.L, t.tau), told(m.M, 3) if m.M.known else "no figure",
-         m.attack, ", ".join(m.adaptive) or "none ran", str(m.n_seeds))
+         m.attack, "; ".join(m.adaptive) or "none ran", str(m.n_seeds))
         for m in o.candidate.measured
     ]  # fmt: skip
     if not rows:
@@ -162,7 +162,7 @@ def _risk(o: Outcome) -> list[Block]:
 def _utility(o: Outcome) -> list[Block]:
     use = o.candidate.use
     said: list[Block] = [
-        f"{use.metric.replace('_', ' ').capitalize()}: {told(use.utility, 3)}; against the "
+        f"Usefulness ({metric(use.metric)}): {told(use.utility, 3)}; against the "
         f"undefended model {told(use.loss, 3, True)}, where a loss of {_tier(o).loss:g} is meant "
         "to be the most."
     ]
@@ -241,7 +241,11 @@ def _sign_off(o: Outcome) -> list[Block]:
          if role in signed else "", "")
         for role in ROLES
     ]  # fmt: skip
-    return [Table(("role", "name", "date", "signature"), rows), f"Expires on {o.valid_until}."]
+    return [
+        Table(("role", "name", "date", "signature"), rows),
+        f"Expires on {o.valid_until}: {o.policy.max_age_days} days after the oldest trial, or when "
+        "a waiver ends.",
+    ]
 
 
 def card(o: Outcome) -> Document:
@@ -250,13 +254,14 @@ def card(o: Outcome) -> Document:
     figures: list[Block] = [*_results(o), *_risk(o)[:1]]
     return Document(
         "Inversion risk", "", "", "", "", [], [
-            Section("Intended use", [f"{m.purpose} Exposed: {e.access} to {e.users}."]),
+            Section("Intended use", [
+                f"{m.purpose.rstrip('.')}. Exposed: {e.access} to {e.users}."]),
             Section("Out-of-scope use", [
                 f"Any access beyond {e.effective}, other users, or data of other people: nothing "
                 "below covers it."]),
             Section("Factors", _utility(o)[1:]),
             Section("Metrics", ["Leakage L and member-specific leakage M by the strongest attack; "
-                                f"{o.candidate.use.metric.replace('_', ' ')} for usefulness."]),
+                                f"{metric(o.candidate.use.metric)} for usefulness."]),
             Section("Evaluation data", [
                 f"{m.data.dataset} ({'; '.join(m.data.sources)}), sha256 {m.data.sha256 or '-'}."]),
             Section("Quantitative analyses", figures),

@@ -193,7 +193,7 @@ tier: T2                        # of the policy: how harmful the data is
 data:
   sources: [Statlog German credit]
   dataset: german               # its name in the evidence
-  sha256: {sha}   # of the data, as 'invbench data' prints it
+  sha256: "{sha}"   # of the data, as 'invbench data' prints it
   privacy_unit: record          # record | person | class
   categories: [credit history, savings, employment]
   sector: credit
@@ -210,7 +210,7 @@ defense:
   name: freezing                # the row's name on the board, settings included
   params: {{}}
 artifact:                       # of the released weights; compared with what was evaluated
-  sha256: {sha}   # or path: model.safetensors, beside this file
+  sha256: "{sha}"   # or path: model.safetensors, beside this file
 # dp:                           # only where differential privacy is claimed
 #   epsilon: 8.0
 #   delta: 1.0e-5

@@ -97,7 +97,7 @@ class Source:
         facts: what the records say besides.
         boards: built from the table.
         digest: sha256 of all records, whatever their order.
-        verification: what somebody else found who re-ran it; empty: nobody did.
+        verification: what 'invbench verify --write' noted; empty: nobody did.
         pack_digest: of the pack that was read; empty where the store was.
     """
 
@@ -112,8 +112,14 @@ class Source:
     @property
     def refuted(self) -> bool:
         """Whether whoever re-ran it found something else."""
+        return self.verification.get("outcome") == "failed"
+
+    @property
+    def verified_by(self) -> str:
+        """Who re-ran trials of this very pack and found the same; empty: nobody."""
         told = self.verification
-        return told.get("passed", told.get("ok", True)) in (False, "false", "failed")
+        same = not self.pack_digest or told.get("pack") == self.pack_digest
+        return str(told.get("by", "")) if same and told.get("outcome") == "verified" else ""
 
     def capped(self, queries: int) -> Source:
         """Without the attacks that asked more, of each defense; they were not run with less."""
@@ -134,11 +140,10 @@ def read(packs: Iterable[Pack]) -> tuple[Source, ...]:
     for pack in packs:
         digests: list[bytes] = []
         table, facts = frame.read(_digested(pack.records, digests), pack.suite)
-        verification = pack.notes.get("verification") or {}
         found.append(Source(
             pack.suite, table, facts, build_boards(table),
             hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
-            verification if isinstance(verification, Mapping) else {"note": verification},
+            pack.notes.get("verification") or {},
             pack.digest,
         ))  # fmt: skip
     return tuple(found)

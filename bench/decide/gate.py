@@ -149,7 +149,9 @@ def judge(
     used = [f.waiver.expires for f in findings if f.waiver is not None]
     blocked = any(f.severity == "block" for f in findings)
     open_ = any(f.waiver is None for f in findings)
-    digest = hashlib.sha256("".join(sorted(s.digest for s in sources)).encode()).hexdigest()
+    digests = sorted(s.digest for s in sources)
+    digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+    digest = digests[0] if len(digests) == 1 else digest
     versions = {v for s in sources for v in s.facts.environments.get("benchmark version", ())}
     gains = pd.concat([s.facts.gains for s in sources])
     worst = {m.attack for m in candidate.measured}
@@ -175,7 +177,11 @@ def _of(
     tried = {name for s in sources for name in s.trials(of)["defense"]}
     require(defense in tried, f"The evidence has no defense '{defense}' for {of.dataset} and "
             f"{of.model}.{nearest(defense, tried)}")  # fmt: skip
-    return known.get(defense) or Candidate(defense, evidence.Use(), (), None, (), 1)
+    if defense in known:
+        return known[defense]
+    uses = evidence.usefulness(sources, of, "")[1]
+    spent = recommend.guarantee(sources, of, defense)
+    return Candidate(defense, uses.get(defense, evidence.Use()), (), spent, (), 1)
 
 
 def _by_rule(
@@ -307,8 +313,8 @@ def _duties(
         yield "provisional_seeds", f"{few} seeds, where a ranked row has {policy.seeds.ranked}"
     if not (model.subgroups or "").strip():
         yield "subgroup_missing", "the description says nothing of subgroups"
-    if not any(s.verification for s in sources):
-        yield "not_independently_verified", "nobody else has re-run the evidence"
+    if not all(s.verified_by not in ("", model.owner) for s in sources):
+        yield "not_independently_verified", "nobody but its owner is noted to have re-run it"
     needed = policy.required(of.sector, of.modality)
     needed = needed + (policy.federated if model.exposure.federated else [])
     for goal in declined:

@@ -133,8 +133,8 @@ def caveats(sources: Sequence[Source], decision: Decision) -> Iterator[str]:
         )
     elif chosen is not None and chosen.use.metric != decision.metric:
         yield f"{chosen.defense} has no {decision.metric}; {chosen.use.metric} takes its place."
-    if not any(s.verification for s in sources):
-        yield "Nobody else has re-run this evidence."
+    if not all(s.verified_by for s in sources):
+        yield "Nobody is noted to have re-run this evidence."
     if chosen is not None:
         yield from _of_chosen(chosen, asked.bars.epsilon.preferred)
         yield from _members(chosen, asked.bars.mu)

@@ -211,7 +211,7 @@ def candidates(
         lacking = [goal for goal in boards if boards[goal] and defense not in boards[goal]]
         infos = [s.facts.defenses[defense] for s in sources if defense in s.facts.defenses]
         candidate = Candidate(
-            defense, uses.get(defense, Use()), rows, _guarantee(sources, of, defense),
+            defense, uses.get(defense, Use()), rows, guarantee(sources, of, defense),
             tuple(infos[0].stages) if infos else (), infos[0].settings if infos else 1,
         )  # fmt: skip
         found = against(sources, question, candidate, lacking)
@@ -220,7 +220,8 @@ def candidates(
     return metric, out, missing
 
 
-def _guarantee(sources: Sequence[Source], of: Scenario, defense: str) -> Guarantee | None:
+def guarantee(sources: Sequence[Source], of: Scenario, defense: str) -> Guarantee | None:
+    """What the ledgers of a defense guarantee; None without one."""
     place = (of.dataset, of.model, defense)
     ledgers = [(s, s.facts.ledgers[place]) for s in sources if place in s.facts.ledgers]
     if not ledgers:

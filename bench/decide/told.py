@@ -41,7 +41,7 @@ def document(decision: Decision, brief: bool = False) -> Document:
         ("Privacy", f"epsilon {bars.epsilon.rule}" + (
             f", at most {bars.epsilon.most:g}" if bars.epsilon.most is not None else "")),
         ("Evidence", f"{', '.join(decision.digests or ())}, {_days(decision.recorded)}"),
-        ("Utility", _metric(decision.metric)),
+        ("Utility", metric(decision.metric)),
     ]  # fmt: skip
     if q.query_cap is not None:
         facts.append(("Query cap", f"{q.query_cap:,}"))
@@ -116,14 +116,15 @@ def _evidence(decision: Decision, c: Candidate) -> list[Block]:
             f"{adaptive}). {member}"
         )
     said.append(
-        f"Usefulness ({_metric(c.use.metric)}) is {told(c.use.utility, 3)}, against the "
+        f"Usefulness ({metric(c.use.metric)}) is {told(c.use.utility, 3)}, against the "
         f"undefended model {told(c.use.loss, 3, True)}; a loss of up to {bars.loss:g} is allowed."
     )
     rows = [_row(c, bars.tau, m) for m in c.measured]
     return [Points(said), Table(_HEAD, rows)]
 
 
-def _metric(name: str) -> str:
+def metric(name: str) -> str:
+    """A metric as people write it."""
     return "AUROC" if name == "auroc" else name.replace("_", " ")
 
 

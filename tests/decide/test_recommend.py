@@ -1,0 +1,218 @@
+"""The decision rule, on evidence whose intervals are worked out by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench.contract import UserError
+from bench.decide import document, evidence, recommend, told
+from bench.decide.policy import Bars, EpsilonRule, load
+from bench.decide.recommend import Decision, Question
+from tests.decide import made
+from tests.decide.made import Row
+
+BARS = Bars(tau=0.20, mu=0.03, loss=0.02)
+
+
+def ask(found: tuple[evidence.Source, ...], **changes: object) -> Decision:
+    of = evidence.scenario(found)
+    access = changes.pop("access", "scores")
+    told_: dict[str, object] = {
+        "scenario": of, "access": access, "bars": BARS, "tier": "",
+        "goals": (("attribute", access),),
+    }  # fmt: skip
+    return recommend.decide(found, Question(**{**told_, **changes}))  # type: ignore[arg-type]
+
+
+def why(decision: Decision) -> dict[str, str]:
+    return {c.defense: c.rule for c in decision.rejected}
+
+
+def test_intervals_are_those_worked_out_by_hand() -> None:
+    found = made.sources({"shield": Row(L={"guess": 0.0, "map": 0.10}, step=0.02)})
+    (m,) = evidence.measured(found, evidence.scenario(found), "attribute", "scores")["shield"]
+    assert (m.attack, m.n_seeds) == ("map", 10)
+    assert m.L.value == pytest.approx(0.10)
+    assert m.L.hi == pytest.approx(0.10 + made.WIDTH * 0.02, abs=1e-4)
+
+
+@pytest.mark.parametrize(("mean", "rule"), [(0.176, ""), (0.178, "leakage")])
+def test_the_upper_end_of_leakage_decides_not_the_mean(mean: float, rule: str) -> None:
+    # 0.176 + 1.1496 * 0.02 = 0.199, 0.178 + 0.023 = 0.201, where 0.20 is allowed.
+    found = made.sources({"shield": Row(L={"guess": 0.0, "map": mean}, step=0.02)})
+    decision = ask(found)
+    assert why(decision).get("shield", "") == rule
+    assert (decision.chosen is not None) == (rule == "")
+
+
+@pytest.mark.parametrize(("member", "rule"), [(0.0285, ""), (0.0295, "member_leakage")])
+def test_the_upper_end_of_member_leakage_decides(member: float, rule: str) -> None:
+    decision = ask(made.sources({"shield": Row(M=member)}))  # +- 1.1496 * 0.001
+    assert why(decision).get("shield", "") == rule
+
+
+def test_the_most_useful_is_recommended_and_the_runner_up_told_apart() -> None:
+    rows = {"good": Row(utility=0.800), "poor": Row(utility=0.785)}
+    decision = ask(made.sources(rows))
+    assert decision.chosen and decision.chosen.defense == "good"
+    assert decision.runner_up and decision.runner_up.defense == "poor"
+    assert "lies below" in decision.why_not
+    assert why(decision) == {"none": "leakage"}
+
+
+def test_what_may_cost_too_much_is_not_admissible() -> None:
+    assert why(ask(made.sources({"dear": Row(utility=0.775)})))["dear"] == "utility"
+
+
+@pytest.mark.parametrize(
+    ("better", "criterion"),
+    [
+        (Row(utility=0.799, ledger=made.ledger()), "a formal guarantee"),
+        (Row(utility=0.799, fields={"n_params": 10}), "fewer parameters"),
+        (Row(utility=0.799, fields={"train_s": 0.1}), "less training time"),
+    ],
+)
+def test_ties_in_utility_go_by_the_protocols_criteria(better: Row, criterion: str) -> None:
+    decision = ask(made.sources({"plain": Row(utility=0.800), "tied": better}))
+    assert decision.chosen and decision.chosen.defense == "tied"
+    assert criterion in decision.because
+
+
+def test_an_epsilon_without_its_tuning_is_no_formal_guarantee() -> None:
+    loose = made.ledger(epsilon_total=None, epsilon_total_basis="not_accounted")
+    rows = {"plain": Row(utility=0.800), "tied": Row(utility=0.799, ledger=loose)}
+    decision = ask(made.sources(rows))
+    assert decision.chosen and decision.chosen.defense == "plain"
+    required = BARS.model_copy(update={"epsilon": EpsilonRule(rule="required", most=8)})
+    assert why(ask(made.sources(rows), bars=required)) == {
+        "none": "leakage", "plain": "no_guarantee", "tied": "no_guarantee",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("epsilon", "chosen"), [(7.9, True), (8.1, False)])
+def test_a_required_epsilon_has_a_limit(epsilon: float, chosen: bool) -> None:
+    required = BARS.model_copy(update={"epsilon": EpsilonRule(rule="required", most=8)})
+    found = made.sources({"dp": Row(ledger=made.ledger(epsilon))})
+    assert (ask(found, bars=required).chosen is not None) == chosen
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        (Row(fields={"adaptive": []}), "non_adaptive"),
+        (Row(fields={"public": 101}), "undeclared_public_data"),
+        (Row(ledger=made.ledger(1.0), audit=1.5), "broken_privacy"),
+    ],
+)
+def test_rows_that_are_no_evidence_are_rejected(row: Row, rule: str) -> None:
+    assert why(ask(made.sources({"shield": row})))["shield"] == rule
+
+
+def test_fewer_than_ten_seeds_are_rejected() -> None:
+    decision = ask(made.sources({"shield": Row()}, seeds=9))
+    assert decision.chosen is None
+    assert why(decision)["shield"] == "too_few_seeds"
+
+
+def test_refuted_evidence_is_rejected() -> None:
+    notes = {"verification": {"outcome": "failed", "by": "somebody"}}
+    assert why(ask(made.sources({"shield": Row()}, notes=notes)))["shield"] == "verification_failed"
+
+
+def test_a_goal_without_a_board_is_missing_evidence_not_fine() -> None:
+    goals = (("attribute", "scores"), ("output_reconstruction", "scores"))
+    decision = ask(made.sources({"shield": Row()}), goals=goals)
+    assert decision.chosen is None
+    assert "no evidence on output reconstruction" in decision.missing[0]
+    assert decision.steps[0].startswith("Measure first")
+
+
+def test_a_board_of_weak_attacks_is_no_evidence() -> None:
+    weak = Row(L={"guess": -0.01, "map": -0.01})
+    decision = ask(evidence.read([made.pack({"none": weak, "shield": weak})]))
+    assert decision.chosen is None
+    assert "weak attack" in decision.missing[0]
+
+
+def test_evidence_at_a_stronger_access_counts_at_a_weaker_one_not_the_reverse() -> None:
+    only_scores = {"shield": Row(L={"map": 0.05})}
+    none = Row(L={"map": 0.60}, M=0.2)
+    found = evidence.read([made.pack({"none": none, **only_scores})])
+    weaker = ask(found, access="labels")
+    assert weaker.chosen and {m.access for m in weaker.chosen.measured} == {"scores"}
+    assert ask(found, access="weights").missing
+
+
+def test_the_undefended_model_may_qualify() -> None:
+    quiet = Row(L={"guess": 0.02, "map": 0.10})
+    decision = ask(evidence.read([made.pack({"none": quiet})]))
+    assert decision.undefended and decision.chosen and decision.chosen.defense == "none"
+    assert told.document(decision).verdict == "No defense is needed."
+
+
+def test_where_nothing_qualifies_the_way_on_is_looked_up_in_the_evidence() -> None:
+    rows = {
+        "leaky": Row(L={"guess": 0.05, "probe": 0.1, "map": 0.40}),
+        "mask": Row(L={"guess": 0.06, "probe": 0.1, "map": 0.45}, fields={"stages": ["release"]}),
+    }
+    none = Row(L={"guess": 0.3, "probe": 0.5, "map": 0.60}, M=0.2)
+    steps = ask(evidence.read([made.pack({"none": none, **rows})])).steps
+    assert "with labels, leaky would qualify" in steps[0]
+    assert "without attacks that asked more than 1,000" in steps[1]
+    assert "leaky+mask" in steps[3]
+    assert steps[-1].endswith("Do not expose the model.")
+
+
+def test_scores_that_are_needed_rule_out_labels() -> None:
+    rows = {"mask": Row(L={"guess": 0.05}, fields={"stages": ["release"]})}
+    found = made.sources(rows)
+    assert ask(found).chosen
+    decision = ask(found, needs_scores=True)
+    assert why(decision)["mask"] == "no_scores"
+    assert "labels alone are no option" in decision.steps[0]
+
+
+def test_a_query_cap_leaves_out_attacks_and_says_so() -> None:
+    rows = {
+        "none": Row(L={"guess": 0.3, "probe": 0.5, "map": 0.60}, M=0.2),
+        "leaky": Row(L={"guess": 0.05, "probe": 0.1, "map": 0.40}),
+    }
+    found = evidence.read([made.pack(rows)])
+    assert ask(found).chosen is None
+    decision = ask(found, query_cap=1000)
+    assert decision.chosen
+    assert any("not run with fewer" in text for text in decision.caveats)
+
+
+def test_federated_and_weights_are_asked_for_what_they_give() -> None:
+    policy, of = load(), evidence.Scenario("loans", "mlp", "credit", "table")
+    assert recommend.asked(policy, of, "scores") == (("attribute", "scores"),)
+    assert recommend.asked(policy, of, "scores", federated=True) == (
+        ("attribute", "scores"), ("gradient_reconstruction", "gradients"),
+    )  # fmt: skip
+
+
+def test_every_view_says_the_same_and_nothing_runs_in_the_page() -> None:
+    decision = ask(made.sources({"<b>shield</b>": Row()}))
+    page = document.html(told.document(decision))
+    assert "&lt;b&gt;shield" in page and "<b>shield" not in page
+    assert "<script" not in page and "http" not in page
+    assert "Use <b>shield</b>." in document.text(told.document(decision))
+    plain = json.loads(json.dumps(told.data(decision), allow_nan=False))
+    assert plain["chosen"]["defense"] == "<b>shield</b>"
+    assert plain["chosen"]["admissible"] and not plain["rejected"][0]["admissible"]
+
+
+def test_several_scenarios_must_be_named() -> None:
+    other = made.pack({"none": made.NONE}).records
+    moved = [r.model_copy(update={"cell": r.cell.model_copy(update={"model": "cnn"})})
+             for r in other]  # fmt: skip
+    both = made.pack({"none": made.NONE})
+    found = evidence.read([both, made.Pack("more", moved, {})])
+    with pytest.raises(UserError, match="loans/cnn, loans/mlp"):
+        evidence.scenario(found)
+    assert evidence.scenario(found, model="cnn").model == "cnn"
+    with pytest.raises(UserError, match="Did you mean 'mlp'"):
+        evidence.scenario(found, model="mpl")
