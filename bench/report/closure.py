@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pandas as pd
@@ -48,11 +49,11 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _split(closed: pd.DataFrame) -> pd.DataFrame:
-    seeds = closed[[*BOARD, "seed"]].drop_duplicates()
+    seeds = closed[[*BOARD, "seed"]].drop_duplicates().sort_values("seed")
     groups = seeds.groupby(BOARD)["seed"]
-    first = groups.transform(lambda found: found.isin(list(stats.selection(found)))).astype(bool)
-    halved = first.groupby([seeds[name] for name in BOARD]).transform("any").astype(bool)
-    return seeds.assign(selects=first | ~halved, reports=~first)
+    chosen = groups.transform("size").map(stats.selection_size)
+    first = groups.cumcount() < chosen
+    return seeds.assign(selects=first | (chosen == 0), reports=~first)
 
 
 def split_named(closed: pd.DataFrame) -> pd.DataFrame:
@@ -81,6 +82,16 @@ def spans(seeds: Iterable[int]) -> str:
         else:
             runs.append([seed])
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def slugs(boards: Iterable[BoardKey]) -> dict[BoardKey, str]:
+    """A readable, unique name of each board for files and labels; equal ones are numbered."""
+    out: dict[BoardKey, str] = {}
+    for key in boards:
+        slug = re.sub(r"[^a-z0-9]+", "-", "-".join(key[1:]).lower())[:100].strip("-") or "board"
+        names = (slug, *(f"{slug}-{number}" for number in range(2, len(out) + 2)))
+        out[key] = next(name for name in names if name not in out.values())
+    return out
 
 
 def listed(names: pd.Series[str], lists: pd.Series[str]) -> pd.Series[bool]:

@@ -128,10 +128,11 @@ def notes(
     violations = dict(list(raw[raw["_merge"] == "left_only"].groupby(BOARD)))
     finished = attacks[own].groupby(BOARD)["n_done"].sum().to_dict()
 
+    failed = dict(list(checks[checks["state"] == controls.FAIL].groupby(SCENARIO)))
     notes: dict[BoardKey, list[tuple[str, str]]] = {}
     for key, board in rows.groupby(BOARD, sort=False):
         access, flags = cast(BoardKey, key)[-1], board["flags"].str.split(";")
-        found = _failed(checks, cast(BoardKey, key))
+        found = _failed(failed[key[:-1]]) if key[:-1] in failed else []
         if flags.map(lambda f: "weak_attack" in f).any():
             best = board.loc[board["defense"] == UNDEFENDED, "L_raw"].iloc[0]
             bar = (
@@ -170,9 +171,8 @@ def notes(
     return notes
 
 
-def _failed(checks: pd.DataFrame, key: BoardKey) -> list[tuple[str, str]]:
+def _failed(checks: pd.DataFrame) -> list[tuple[str, str]]:
     """A banner for every check that failed in a board's scenario."""
-    mine = checks[(checks[SCENARIO] == list(key[:4])).all(axis=1)]
     return [
         (
             "void" if row["check"] in controls.VOIDING else "control",
@@ -180,5 +180,5 @@ def _failed(checks: pd.DataFrame, key: BoardKey) -> list[tuple[str, str]]:
             + f"control {row['code']} failed. {row['claim']}: {row['value']:.3g} ({row['of']}), "
             f"where {row['bar']} is asked.",
         )
-        for row in mine[mine["state"] == controls.FAIL].to_dict("records")
+        for row in checks.to_dict("records")
     ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from bench.report.boards import FLAGS, BoardKey, Boards
-from bench.report.closure import BOARD
+from bench.report.closure import BOARD, slugs
 from bench.report.text import estimate, number, words
 
 ROWS = 45
@@ -31,12 +30,9 @@ def leaderboard_tex(boards: Boards, suite: str) -> str:
     A flag that all rows of a board share is said once. Needs the package ``booktabs``.
     """
     parts = [f"% Inversion Bench: {_plain(suite)}. Needs the package booktabs."]
-    used: dict[str, int] = {}
+    labels = slugs(key for key, _ in boards)
     for key, rows in boards:
-        slug = re.sub(r"[^a-z0-9]+", "-", "-".join(key[1:]).lower()).strip("-") or "board"
-        used[slug] = used.get(slug, 0) + 1
-        label = slug if used[slug] == 1 else f"{slug}-{used[slug]}"
-        parts += _board(key, rows, label)
+        parts += _board(key, rows, labels[key])
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,12 @@ def selection(seeds: Iterable[int]) -> frozenset[int]:
     Empty below ``SPLIT_SEEDS`` seeds: there all of them choose and report.
     """
     ordered = sorted(set(seeds))
-    return frozenset(ordered[: math.ceil(len(ordered) / 3)] if len(ordered) >= SPLIT_SEEDS else ())
+    return frozenset(ordered[: selection_size(len(ordered))])
+
+
+def selection_size(seeds: int) -> int:
+    """How many of so many seeds choose the worst attack."""
+    return math.ceil(seeds / 3) if seeds >= SPLIT_SEEDS else 0
 
 
 def half_width(sd: ArrayLike, n: ArrayLike, alpha: float = ALPHA) -> Floats:
@@ -227,14 +233,24 @@ def front_probability(
     step = max(1, _CHUNK // able.sum())
     for start in range(0, draws, step):
         size = min(step, draws - start)
-        noise, level = rng.standard_normal((size, both.shape[2])), rng.random(size)
-        # One level for all rows; with equal seeds this is one chi-square for the whole vector.
-        tails = {k: np.sqrt((k - 1) / stats.chi2.ppf(level, k - 1)) for k in np.unique(n)}
+        noise = rng.standard_normal((size, both.shape[2]))
+        tails = {k: _tails(int(k), draws, seed)[start : start + size] for k in np.unique(n)}
         spread = np.stack([[tails[k] for k in of] for of in n]).transpose(0, 2, 1)
         drawn = mean.transpose(0, 2, 1) + noise @ centred.transpose(0, 2, 1) * spread
         kept += _undominated(*np.round(drawn, _DIGITS)).sum(axis=0)
     out[able] = kept / draws
     return out
+
+
+@cache
+def _tails(n: int, draws: int, seed: int) -> Floats:
+    """What turns normal draws of a mean of ``n`` seeds into draws of a t distribution.
+
+    One level of chance for all ``n``: with equal seeds this is one chi-square for a whole vector.
+    """
+    level = np.random.default_rng([seed, 1]).random(draws)
+    tails: Floats = np.sqrt((n - 1) / stats.chi2.ppf(level, n - 1))
+    return tails
 
 
 def _undominated(utility: Floats, leakage: Floats) -> NDArray[np.bool_]:

@@ -11,7 +11,13 @@ from bench.report.boards import Boards
 from bench.report.closure import BOARD
 from bench.report.families import why
 from bench.report.frame import STABLE
+from bench.report.latex import leaderboard_tex
 from bench.report.text import WHAT, estimate, headline, number, words
+
+__all__ = [
+    "LEADERBOARD", "csv", "leaderboard_csv", "leaderboard_md", "leaderboard_tex", "trials_csv",
+    "trials_parquet",
+]  # fmt: skip
 
 LEADERBOARD = (
     "suite", "sector", "dataset", "model", "goal", "access", "defense", "n_seeds", "utility",

@@ -1,75 +1,101 @@
 from __future__ import annotations
 
+import io
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from bench.contract import UserError
 from bench.report import boards, figures, frame
+
+WEIGHTS = ("face", "faces", "mlp", "class_representative", "weights")
 
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    found = boards.build(frame.build(fake.build(3, ("faces",)), "smoke"))
-    return next(rows for key, rows in found if key[2] == "mlp" and key[4] == "weights")
+    table = frame.build(fake.build(3, ("faces",)), "smoke")
+    return figures.drawable(boards.build(table), table)[WEIGHTS]
 
 
-def test_every_row_with_effect_is_drawn_and_named(rows: pd.DataFrame) -> None:
-    svg = figures.tradeoff(rows, "b")
-    assert svg.count('class="point"') == 6
-    for name in ("none", "freezing", "dp_sgd[epsilon=8]"):
-        assert f">{name}</text>" in svg
-    assert "label_only" not in svg and "top_k" not in svg
+def texts(svg: bytes) -> list[str]:
+    return re.findall(r">([a-z_]+(?:\[[^<]*\])?)</text>", svg.decode())
 
 
-def test_same_rows_same_bytes(rows: pd.DataFrame) -> None:
-    assert figures.tradeoff(rows, "b") == figures.tradeoff(rows.copy(), "b")
+def test_a_board_is_drawn_in_every_format(tmp_path: Path) -> None:
+    table = frame.build(fake.build(2, ("baskets",)), "smoke")
+    found = boards.build(table)
+    paths = figures.write(found, table, tmp_path / "figures")
+    assert [path.name for path in paths] == [
+        f"baskets-mlp-output-reconstruction-{access}.{form}"
+        for access in ("labels", "scores")
+        for form in figures.FORMATS
+    ]
+    ElementTree.parse(paths[0])
+    assert paths[1].read_bytes().startswith(b"%PDF")
+    with Image.open(paths[2]) as image:
+        assert image.size == (1005, 825)  # a column at 300 dots an inch
 
 
-def test_identifiers_differ_between_figures_of_a_page(rows: pd.DataFrame) -> None:
-    one, two = (set(re.findall(r'id="([^"]+)"', figures.tradeoff(rows, n))) for n in "ab")
-    assert one and not one & two
-    svg = figures.tradeoff(rows, "a")
-    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= one
+def test_same_rows_same_bytes_and_no_date(rows: pd.DataFrame) -> None:
+    first, second = figures.draw(rows), figures.draw(rows.copy())
+    assert first == second
+    assert b"<dc:date>" not in first["svg"] and b"CreationDate" not in first["pdf"]
 
 
-def test_colours_are_roles_of_the_page(rows: pd.DataFrame) -> None:
-    svg = figures.tradeoff(rows, "b")
-    assert not re.search(r"(?:fill|stroke): #", svg)
-    assert "var(--ink)" in svg and "font-family" not in svg
+def test_rows_without_effect_are_left_out(rows: pd.DataFrame) -> None:
+    assert not rows["defense"].isin(["label_only", "top_k[k=3]"]).any()
+    names = texts(figures.draw(rows, ["svg"])["svg"])
+    assert {"none", "dp_sgd[epsilon=1]", "dp_sgd[epsilon=8]"} <= set(names)
 
 
-def test_nothing_to_draw() -> None:
-    assert (
-        figures.tradeoff(pd.DataFrame({"L": [np.nan], "utility": [0.5], "flags": [""]}), "b") == ""
-    )
+def test_text_stays_text_and_cannot_break_the_file(rows: pd.DataFrame) -> None:
+    name = "</text><script>alert(1)</script>$\\frac{x$"
+    hostile = rows.replace({"defense": {"none": name}})
+    svg = figures.draw(hostile.assign(utility=[*rows["utility"][:-1], 2.0]), ["svg"])["svg"]
+    assert b"<script" not in svg
+    ElementTree.fromstring(svg)
 
 
-def test_hostile_names_are_text(rows: pd.DataFrame) -> None:
-    name = "</title><script>alert(1)</script>$\\frac{x$"
-    svg = figures.tradeoff(rows.replace({"defense": {"freezing": name}}), "b")
-    assert "<script" not in svg
-    ElementTree.fromstring(svg.replace("xlink:href", "href"))
-
-
-def test_one_row_with_equal_ends_can_be_drawn(rows: pd.DataFrame) -> None:
-    assert figures.tradeoff(rows[rows["defense"] == "none"], "b").startswith("<svg")
-
-
-def test_many_rows_label_the_frontier_only() -> None:
-    defenses = ["none", *(f"d{i}" for i in range(30))]
-    rows = pd.DataFrame({
-        "defense": defenses, "flags": "", "utility": np.linspace(0.9, 0.8, 31),
-        "L": [0.9, 0.1, *np.linspace(0.5, 0.6, 29)], "utility_metric": "accuracy",
+def test_many_rows_are_named_no_more_than_can_be_read() -> None:
+    count = 40
+    table = pd.DataFrame({
+        "defense": ["none", *(f"d{chr(97 + i % 26)}[s={i}]" for i in range(count))],
+        "utility": np.linspace(0.9, 0.8, count + 1), "L": np.linspace(0.9, 0.1, count + 1),
+        "utility_metric": "accuracy", "family": ["none", *(f"f{i}" for i in range(count))],
     }).assign(L_lo=np.nan, L_hi=np.nan, utility_lo=np.nan, utility_hi=np.nan)  # fmt: skip
-    svg = figures.tradeoff(rows, "b")
-    assert re.findall(r">(none|d\d+)</text>", svg) == ["none", "d0"]
-    assert svg.count('class="point"') == 31
+    names = texts(figures.draw(table, ["svg"])["svg"])
+    assert len(names) == figures.LABELS and "none" in names
+
+
+def test_families_differ_in_grey(rows: pd.DataFrame) -> None:
+    image = Image.open(io.BytesIO(figures.draw(rows, ["png"])["png"])).convert("L")
+    assert np.asarray(image).min() < 60 and len(set(figures._MARKS)) == 10
+
+
+def test_one_row_without_intervals_can_be_drawn(rows: pd.DataFrame) -> None:
+    ends = ["L_lo", "L_hi", "utility_lo", "utility_hi"]
+    one = rows[rows["defense"] == "none"].assign(**dict.fromkeys(ends, np.nan))
+    assert texts(figures.draw(one, ["svg"])["svg"]) == ["none"]
+
+
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    table = frame.build(fake.build(1, ("baskets",)), "smoke")
+    with pytest.raises(UserError, match="no format 'gif'; allowed: svg, pdf, png"):
+        figures.write(boards.build(table), table, tmp_path, ["gif"])
 
 
 def test_frontier_keeps_what_nothing_beats() -> None:
     x, y = np.array([0.9, 0.8, 0.7, 0.85, 0.9]), np.array([0.5, 0.3, 0.4, 0.6, 0.6])
     assert figures.frontier(x, y) == [1, 0]
+
+
+def test_pieces_of_a_falling_line_are_boxes() -> None:
+    pieces = figures._pieces(np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+    assert pieces.shape == (12, 2, 2)
+    np.testing.assert_allclose(pieces[0], [[0, 11 / 12], [1 / 12, 1]])
