@@ -170,7 +170,8 @@ def mark(tab: chromium.Browser, family: str) -> tuple[float, float]:
     box = tab.eval(
         "(() => { const place = document.querySelector('.chart.plane');"
         f"const i = place.data.findIndex((t) => t.meta === '{family}');"
-        "const { xaxis, yaxis, margin } = place._fullLayout; const b = place.getBoundingClientRect();"
+        "const { xaxis, yaxis, margin } = place._fullLayout;"
+        "const b = place.getBoundingClientRect();"
         "return [b.x + margin.l + xaxis.d2p(place.data[i].x[0]),"
         " b.y + margin.t + yaxis.d2p(place.data[i].y[0])] })()"
     )
@@ -288,8 +289,10 @@ CONTRAST = """
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
     const e = walk.currentNode.parentElement;
-    if (!walk.currentNode.data.trim() || !e.checkVisibility() || e.closest('svg, script, .sr, .skip')) continue;
-    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
+    if (!walk.currentNode.data.trim() || !e.checkVisibility()) continue;
+    if (e.closest('svg, script, .sr, .skip')) continue;
+    const ink = light(rgb(getComputedStyle(e).color));
+    const [a, b] = [ink, light(ground(e))].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05);
     if (ratio < worst[0]) worst = [ratio, e.outerHTML.slice(0, 120)];
   }

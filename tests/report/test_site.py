@@ -154,7 +154,9 @@ def test_nothing_is_loaded_from_anywhere_else(out: Path) -> None:
         assert "unsafe" not in str(policy["content"])
         assert str(policy["content"]).startswith("default-src 'none'; ")
     for name in ("assets/site.js", "assets/style.css"):
-        assert not re.search(r"@import|url\(|fetch\(|XMLHttp|import\(|WebSocket|https?:", text(out, name))
+        assert not re.search(
+            r"@import|url\(|fetch\(|XMLHttp|import\(|WebSocket|https?:", text(out, name)
+        )
 
 
 def test_every_board_and_row_is_shown(records: list[TrialRecord], out: Path) -> None:

@@ -134,7 +134,10 @@ def _suite(
 
 
 def _tables(
-    table: pd.DataFrame, found: boards.Boards, tuned: pd.DataFrame, audited: pd.DataFrame,
+    table: pd.DataFrame,
+    found: boards.Boards,
+    tuned: pd.DataFrame,
+    audited: pd.DataFrame,
     suite: str,
 ) -> dict[str, str | bytes]:
     return {

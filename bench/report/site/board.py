@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,8 @@ HIDDEN = ("provisional", "no_effect", "non_adaptive")
 """Flags whose rows a reader may hide."""
 
 Row = dict[str, Any]
+
+_DEPLOYED = ["dataset", "model", "defense"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,37 @@ class Suite:
     attacks: Mapping[str, str]
     family: Mapping[str, str]
     attack_family: Mapping[str, str]
+
+    @cached_property
+    def standing(self) -> dict[str, list[tuple[BoardKey, int, Row]]]:
+        """Rows of each family of defenses: board, how many share its places, row."""
+        out: dict[str, list[tuple[BoardKey, int, Row]]] = {}
+        for key, rows in self.boards:
+            ties = rows["rank"].value_counts().to_dict()
+            for row in rows.to_dict("records"):
+                of = out.setdefault(self.family[row["defense"]], [])
+                of.append((key, ties.get(row["rank"], 1), row))  # type: ignore[arg-type]
+        return out
+
+    @cached_property
+    def breaking(self) -> dict[str, dict[BoardKey, list[Row]]]:
+        """Rows that act, by family of their worst attack and board."""
+        out: dict[str, dict[BoardKey, list[Row]]] = {}
+        for rows in self.standing.values():
+            for key, _, row in rows:
+                if "no_effect" not in row["flags"].split(";"):
+                    of = self.attack_family.get(row["worst_attack"], "")
+                    out.setdefault(of, {}).setdefault(key, []).append(row)
+        return out
+
+    @cached_property
+    def training(self) -> dict[tuple[str, str, str], float]:
+        """Mean seconds of training by data set, model and defense."""
+        own = self.frame[(self.frame["control"] == "") & self.frame["train_s"].notna()]
+        # A target serves all its attacks: it counts once.
+        own = own.drop_duplicates(["dataset", "model", "defense", "target"])
+        means: dict[Any, float] = own.groupby(_DEPLOYED)["train_s"].mean().to_dict()
+        return means
 
 
 def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
@@ -108,7 +142,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
             for row in boards.baselines[same].to_dict("records")
         ],
         "privacy": details.privacy(rows, key, suite.frame, suite.facts),
-        "costs": details.costs(rows, attacks, suite.frame),
+        "costs": details.costs(rows, attacks, suite.training),
         "commands": details.commands(rows, suite.given),
     }  # fmt: skip
 

@@ -58,3 +58,10 @@ def seconds(value: float) -> str:
     if not math.isfinite(value):
         return number(None)
     return number(value, 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 3)
+
+
+def ratio(value: float, plain: float) -> str:
+    """``value`` as a multiple of ``plain``; a dash where there is none."""
+    if not (math.isfinite(value) and plain > 0):
+        return number(None)
+    return f"{value / plain:.2f}\N{MULTIPLICATION SIGN}"

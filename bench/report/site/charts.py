@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,14 @@ MOST_STRIPS = 120
 """Rows of a strip chart; the table beside it has them all."""
 
 Figure = dict[str, Any]
+Row = dict[Any, Any]
 
 _SYMBOLS = {"training": "circle", "release": "square", "serve": "triangle-up"}
 _TOPS = (0.25, 0.5)  # of the leakage axis, where all leakage is below
 _NEAR = (0.16, 0.055)  # of the plane, within which two names would cover each other
 
 
-def plane(
-    rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]
-) -> Figure | None:
+def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) -> Figure | None:
     """Utility against leakage: a trace per family through its settings, with intervals.
 
     Rows without effect are left out: they repeat the undefended leakage.
@@ -66,8 +66,11 @@ def plane(
         "x": x[front].tolist(), "y": y[front].tolist(),
         "line": {"shape": "vh", "color": "var(--accent)", "width": 1.5}, "opacity": 0.55,
     }]  # fmt: skip
-    for family, line in known.groupby("family", sort=True):
-        data.append(_trace(str(family), line, stages))
+    columns = ["family", "defense", "worst_attack", *(
+        f"{name}{end}" for name in ("L", "utility") for end in ("", "_lo", "_hi")
+    )]  # fmt: skip
+    for family, line in groupby(known[columns].to_dict("records"), key=lambda row: row["family"]):
+        data.append(_trace(str(family), list(line), stages))
     named = known.iloc[sorted({*front, *np.flatnonzero(known["defense"] == UNDEFENDED)})]
     labels = _labels(named, (right - left, 1.08 * top))
     return {
@@ -89,34 +92,36 @@ def _axis(title: str, ends: list[float]) -> Figure:
     }  # fmt: skip
 
 
-def _trace(family: str, line: pd.DataFrame, stages: Mapping[str, Sequence[str]]) -> Figure:
+def _trace(family: str, line: list[Row], stages: Mapping[str, Sequence[str]]) -> Figure:
     reference, strong = family == UNDEFENDED, family == YARDSTICK
     colour = f"var(--{'ink' if reference else 'leak' if strong else 'point'})"
     faint = "var(--muted)" if reference or strong else "var(--whisker)"
-    acts = [next(iter(stages[name]), "training") for name in line["defense"]]
+    acts = [next(iter(stages[row["defense"]]), "training") for row in line]
     return {
         "type": "scatter", "mode": "lines+markers", "meta": family, "name": html.escape(family),
-        "x": _plain(line["utility"]), "y": _plain(line["L"]),
+        "x": [_number(row["utility"]) for row in line], "y": [_number(row["L"]) for row in line],
         "error_x": _whiskers(line, "utility", faint), "error_y": _whiskers(line, "L", faint),
         "line": {"color": colour, "width": 2 if strong else 1,
                  "dash": "solid" if strong or reference else "dot"},
         "marker": {"color": colour, "size": 11 if reference else 8,
                    "symbol": "diamond" if reference else [_SYMBOLS.get(a, "circle") for a in acts]},
-        "customdata": list(line["defense"]),
+        "customdata": [row["defense"] for row in line],
         "text": [
             f"{html.escape(row['defense'])}<br>L {estimate(row, 'L')}<br>"
             f"utility {estimate(row, 'utility', 3)}<br>{html.escape(row['worst_attack'])}"
-            for row in line.to_dict("records")
+            for row in line
         ],
         "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
 
 
-def _whiskers(line: pd.DataFrame, name: str, colour: str) -> Figure:
-    above = (line[f"{name}_hi"] - line[name]).fillna(0).clip(lower=0)
-    below = (line[name] - line[f"{name}_lo"]).fillna(0).clip(lower=0)
+def _whiskers(line: list[Row], name: str, colour: str) -> Figure:
+    def ends(sign: int, end: str) -> list[float]:
+        lengths = [sign * (row[f"{name}_{end}"] - row[name]) for row in line]
+        return [_number(length) or 0 if length > 0 else 0 for length in lengths]
+
     return {
-        "type": "data", "symmetric": False, "array": _plain(above), "arrayminus": _plain(below),
+        "type": "data", "symmetric": False, "array": ends(1, "hi"), "arrayminus": ends(-1, "lo"),
         "color": colour, "thickness": 1, "width": 0,
     }  # fmt: skip
 
@@ -159,13 +164,14 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
     known = seeds[seeds["L"].notna()]
     if known.empty:
         return None
-    shown = [name for name in order if name in set(known["defense"])][:MOST_STRIPS]
+    found = set(known["defense"])
+    shown = [name for name in order if name in found][:MOST_STRIPS]
     known = known[known["defense"].isin(shown)]
     low, high = min(0.0, float(known["L"].min())), max(1.0, float(known["L"].max()))
     data = [
         {
             "type": "scatter", "mode": "markers", "name": name,
-            "x": _plain(part["L"]), "y": [html.escape(d) for d in part["defense"]],
+            "x": _plain(part["L"]), "y": [html.escape(d) for d in part["defense"].tolist()],
             "marker": {"color": "var(--accent)", "size": 8, "symbol": symbol, "opacity": 0.75,
                        "line": {"width": 1}},
             "text": [

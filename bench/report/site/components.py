@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.report.closure import BOARD
 from bench.report.frame import BASELINE, UNDEFENDED
 from bench.report.site import cells
 from bench.report.site.board import Suite, places
-from bench.report.text import ABSENT, estimate, natural, number, words
+from bench.report.text import estimate, natural, number, words
 
 KNOWLEDGE = {
     "K0": "class names and the kind of input", "K1": "public records of other people",
@@ -31,10 +32,11 @@ def defense(suite: Suite, family: str, about: str) -> Row:
     """Everything the template of one defense needs."""
     names = _members(suite.family, family)
     infos = [suite.facts.defenses[name] for name in names]
-    rows = suite.boards.rows
-    rows = rows[rows["defense"].isin(names)]
-    train = _cost(suite.frame)
-    plain = {key[:2]: value for key, value in train.items() if key[2] == UNDEFENDED}
+    standing: dict[BoardKey, list[Row]] = {}
+    for key, tied, row in suite.standing.get(family, []):
+        standing.setdefault(key, []).append(_row(suite, row, tied))
+    raised = {f for rows in standing.values() for row in rows for f in row["flags"]}
+    train = suite.training
     return {
         "name": family,
         "about": about,
@@ -49,21 +51,22 @@ def defense(suite: Suite, family: str, about: str) -> Row:
             for name in names
         ],
         "boards": [
-            {"board": _place(suite, key)} | _said_once([_row(suite, r, ties) for r in mine])
-            for key, ties, mine in _by_board(suite, rows)
+            {"board": _place(suite, key)}
+            | _said_once(sorted(rows, key=lambda row: natural(row["defense"])))
+            for key, rows in standing.items()
         ],
         "costs": [
             {
                 "scenario": f"{dataset}, {model}", "defense": name,
                 "train": cells.seconds(value),
-                "ratio": _ratio(value, plain.get((dataset, model), math.nan)),
+                "ratio": cells.ratio(value, train.get((dataset, model, UNDEFENDED), math.nan)),
             }
             for (dataset, model, name), value in sorted(
                 train.items(), key=lambda item: (item[0][:2], natural(item[0][2]))
             )
             if name in names
         ],
-        "flags": [f for f in FLAGS if rows["flags"].str.split(";").map(lambda t, f=f: f in t).any()],
+        "flags": [flag for flag in FLAGS if flag in raised],
     }  # fmt: skip
 
 
@@ -71,13 +74,14 @@ def attack(suite: Suite, family: str, about: str) -> Row:
     """Everything the template of one attack needs."""
     names = _members(suite.attack_family, family)
     infos = [suite.facts.attacks[name] for name in names]
-    trials = suite.frame[suite.frame["attack"].isin(names) & (suite.frame["control"] == "")]
+    frame = suite.frame
+    trials = frame.loc[frame["attack"].isin(names) & (frame["control"] == ""), ["goal", "access"]]
     table = suite.boards.attacks
     own = table[table["attack"].isin(names) & (table["attack_access"] == table["access"])]
-    acts = suite.boards.rows
-    acts = acts[~acts["flags"].str.contains("no_effect", regex=False)]
-    acting = acts.groupby(BOARD).size().to_dict()
-    worst = acts[acts["worst_attack"].isin(names)]
+    fares = {key: mine for key, mine in own.groupby(BOARD, sort=False)}
+    worst = suite.breaking.get(family, {})
+    acting = Counter(key for of in suite.breaking.values() for key, rows in of.items()
+                     for _ in rows)  # fmt: skip
     found = set(trials["access"])
     return {
         "name": family,
@@ -97,17 +101,16 @@ def attack(suite: Suite, family: str, about: str) -> Row:
         ],
         "worst": [
             {
-                "board": _place(suite, key), "of": int(acting.get(key, 0)),
-                "rows": [{"defense": r["defense"], "L": cells.heat(r["L"]),
-                          "page": suite.defenses[suite.family[r["defense"]]]} for r in mine],
+                "board": _place(suite, key), "of": acting[key],
+                "rows": [{"defense": row["defense"], "L": cells.heat(row["L"]),
+                          "page": suite.defenses[suite.family[row["defense"]]]}
+                         for row in sorted(worst[key], key=lambda r: natural(r["defense"]))],
             }
-            for key, _, mine in _by_board(suite, worst)
+            for key in suite.ids if key in worst
         ],
         "boards": [
-            {"board": _place(suite, key)} | _fares(suite, mine)
-            for key in suite.ids
-            for mine in [own[(own[BOARD] == list(key)).all(axis=1)]]
-            if len(mine)
+            {"board": _place(suite, key)} | _fares(suite, fares[key])
+            for key in suite.ids if key in fares
         ],
         "scores": [
             {"scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])}",
@@ -134,17 +137,6 @@ def _members(families: Mapping[str, str], family: str) -> list[str]:
     return sorted((name for name, of in families.items() if of == family), key=natural)
 
 
-def _by_board(
-    suite: Suite, rows: pd.DataFrame
-) -> Iterable[tuple[BoardKey, Mapping[float, int], list[Row]]]:
-    mine = {key: part for key, part in rows.groupby(BOARD, sort=False)}
-    for key, whole in suite.boards:
-        if key in mine:
-            ties = whole["rank"].value_counts().to_dict()
-            ordered = sorted(mine[key].to_dict("records"), key=lambda r: natural(r["defense"]))
-            yield key, ties, ordered
-
-
 def _place(suite: Suite, key: BoardKey) -> Row:
     return {
         "id": suite.ids[key], "access": key[4],
@@ -152,11 +144,11 @@ def _place(suite: Suite, key: BoardKey) -> Row:
     }  # fmt: skip
 
 
-def _row(suite: Suite, row: Mapping[Any, Any], ties: Mapping[float, int]) -> Row:
+def _row(suite: Suite, row: Row, tied: int) -> Row:
     flags = [flag for flag in row["flags"].split(";") if flag]
     return {
         "defense": row["defense"], "page": suite.defenses[suite.family[row["defense"]]],
-        "idle": "no_effect" in flags, "rank": places(row["rank"], ties.get(row["rank"], 1)),
+        "idle": "no_effect" in flags, "rank": places(row["rank"], tied),
         "L": cells.leakage(row), "dL": estimate(row, "dL", signed=True),
         "verdict": row["verdict"], "utility": estimate(row, "utility", 3),
         "attack": row["worst_attack"],
@@ -194,18 +186,6 @@ def _fares(suite: Suite, mine: pd.DataFrame) -> Row:
         "queries": [cells.count(effort["queries"][name]) for name in columns],
         "seconds": [cells.seconds(effort["attack_s"][name]) for name in columns],
     }
-
-
-def _cost(frame: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    # A target serves all its attacks: it counts once.
-    own = frame[(frame["control"] == "") & frame["train_s"].notna()]
-    own = own.drop_duplicates(["dataset", "model", "defense", "target"])
-    means: dict[Any, float] = own.groupby(["dataset", "model", "defense"])["train_s"].mean().to_dict()
-    return means
-
-
-def _ratio(value: float, plain: float) -> str:
-    return f"{value / plain:.2f}\N{MULTIPLICATION SIGN}" if plain > 0 else ABSENT
 
 
 def _options(layers: Sequence[Mapping[str, Any]]) -> list[Row]:

@@ -136,26 +136,21 @@ def tuning_basis(ledger: PrivacyLedger) -> str:
     return f"tuning: {basis}, \N{GREEK SMALL LETTER EPSILON} {ledger.epsilon_total:.2f} in all"
 
 
-def costs(rows: pd.DataFrame, attacks: pd.DataFrame, frame: pd.DataFrame) -> list[Row]:
+def costs(
+    rows: pd.DataFrame, attacks: pd.DataFrame, training: Mapping[tuple[str, str, str], float]
+) -> list[Row]:
     """What each defense costs its owner in training, and its worst attack the attacker."""
-    here = frame[
-        (frame["dataset"] == rows["dataset"].iloc[0])
-        & (frame["model"] == rows["model"].iloc[0]) & (frame["control"] == "")
-    ]  # fmt: skip
-    # A target serves all its attacks: it counts once.
-    targets = here.dropna(subset="train_s").drop_duplicates(["defense", "target"])
-    means = targets.groupby("defense")["train_s"].mean().to_dict()
-    plain = means.get(UNDEFENDED, math.nan)
+    place = (rows["dataset"].iloc[0], rows["model"].iloc[0])
+    plain = training.get((*place, UNDEFENDED), math.nan)
     worst = {(row["defense"], row["attack"]): row for row in attacks.to_dict("records")}
     order = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values("last", kind="stable")
     out = []
     for row in order.to_dict("records"):
-        own = means.get(row["defense"], math.nan)
+        own = training.get((*place, row["defense"]), math.nan)
         effort = worst.get((row["defense"], row["worst_attack"]), {})
         out.append({
             "defense": row["defense"], "train": cells.seconds(own),
-            "ratio": f"{own / plain:.2f}\N{MULTIPLICATION SIGN}" if plain > 0 and own == own
-            else ABSENT,
+            "ratio": cells.ratio(own, plain),
             "utility": estimate(row, "dU", 3, signed=True)
             if row["defense"] != UNDEFENDED else "",
             "attack": row["worst_attack"] or ABSENT,

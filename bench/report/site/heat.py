@@ -63,19 +63,21 @@ def pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
     """
     own = attacks[(attacks["attack_access"] == attacks["access"]) & attacks["L"].notna()]
     idle = set(rows.loc[rows["flags"].str.contains("no_effect", regex=False), "defense"])
+    own = own[~own["defense"].isin({UNDEFENDED, *idle})]
+    best: dict[str, dict[bool, Any]] = {}
+    for row in own.sort_values("L", ascending=False, kind="stable").to_dict("records"):
+        best.setdefault(row["defense"], {}).setdefault(bool(row["adaptive"]), row)
     out: list[Row] = []
-    for defense, mine in own[~own["defense"].isin({UNDEFENDED, *idle})].groupby("defense"):
-        kinds = [mine[~mine["adaptive"]], mine[mine["adaptive"]]]
-        if any(kind.empty for kind in kinds):
+    for defense, kinds in best.items():
+        if len(kinds) < 2:
             continue
-        best = [kind.iloc[int(kind["L"].argmax())] for kind in kinds]
         out.append({
             "defense": defense,
             **{
                 name: {"attack": row["attack"], "L": estimate(row, "L"),
                        "cell": cells.heat(row["L"])}
-                for name, row in zip(("standard", "adaptive"), best, strict=True)
+                for name, row in (("standard", kinds[False]), ("adaptive", kinds[True]))
             },
-            "gain": number(best[1]["L"] - best[0]["L"], signed=True),
+            "gain": number(kinds[True]["L"] - kinds[False]["L"], signed=True),
         })  # fmt: skip
     return sorted(out, key=lambda row: natural(row["defense"]))

@@ -17,9 +17,7 @@ from bench.report.text import ABSENT, estimate, interval, number
 Row = dict[str, Any]
 
 
-def tuning(
-    several: Mapping[BoardKey, bool], tuned: pd.DataFrame
-) -> dict[BoardKey, Row]:
+def tuning(several: Mapping[BoardKey, bool], tuned: pd.DataFrame) -> dict[BoardKey, Row]:
     """The tuned rows of every board with a family of several settings.
 
     Args:
@@ -56,7 +54,7 @@ def summaries(table: pd.DataFrame) -> dict[BoardKey, list[Row]]:
     """What :func:`bench.report.families.summaries` says of every board."""
     out: dict[BoardKey, list[Row]] = {}
     for row in table.to_dict("records"):
-        key: BoardKey = tuple(row[name] for name in BOARD)  # type: ignore[assignment]
+        key: BoardKey = tuple(row[name] for name in BOARD)
         out.setdefault(key, []).append({
             "family": row["family"],
             "L": estimate(row, "L_at_loss"), "L_defense": row["L_at_loss_defense"] or ABSENT,
