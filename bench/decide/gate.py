@@ -314,7 +314,10 @@ def _duties(
     if not (model.subgroups or "").strip():
         yield "subgroup_missing", "the description says nothing of subgroups"
     if not all(s.verified_by not in ("", model.owner) for s in sources):
-        yield "not_independently_verified", "nobody but its owner is noted to have re-run it"
+        yield (
+            "not_independently_verified",
+            "nobody but the owner is noted to have re-run the evidence",
+        )
     needed = policy.required(of.sector, of.modality)
     needed = needed + (policy.federated if model.exposure.federated else [])
     for goal in declined:
