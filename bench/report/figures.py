@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ _INK, _MUTED, _RULE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 # Okabe and Ito's colours that are dark enough for lines on white.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
 _MARKS = ("o", "s", "^", "v", "P", "X", "<", ">", "p", "h")
+_PAPER = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.4}  # under names
 _PIECES = 12  # a slanted line covers far less than the box around it
 _RC = {
     "svg.fonttype": "none", "svg.hashsalt": "bench", "pdf.fonttype": 42, "savefig.dpi": 300,
@@ -85,7 +86,7 @@ def write(
 def drawable(boards: Boards, frame: pd.DataFrame) -> dict[BoardKey, pd.DataFrame]:
     """Rows of every board that can be drawn; those without effect repeat ``none`` and cannot."""
     rows = curves(boards, frame).dropna(subset=["L", "utility"])
-    return dict(list(rows.groupby(BOARD, sort=False)))
+    return {cast(BoardKey, key): board for key, board in rows.groupby(BOARD, sort=False)}
 
 
 def draw(rows: pd.DataFrame, formats: Iterable[str] = FORMATS) -> dict[str, bytes]:
@@ -108,7 +109,7 @@ def draw(rows: pd.DataFrame, formats: Iterable[str] = FORMATS) -> dict[str, byte
 
 
 def _plane(figure: Any, rows: pd.DataFrame) -> Any:
-    axes = figure.add_axes((0.125, 0.135, 0.855, 0.845))
+    axes = figure.add_axes((0.125, 0.135, 0.835, 0.845))
     x = rows["utility"]
     span = max(0.02, float(x.max() - x.min()))
     axes.set_xlim(x.min() - 0.15 * span, x.max() + 0.15 * span)
@@ -176,9 +177,9 @@ def label(axes: Any, x: Any, y: Any, lines: Any, names: dict[int, str]) -> None:
     boxes = np.vstack([around, ends + np.array([-0.5, -0.5, 0.5, 0.5]) * scale])
     for i, name in names.items():
         text = axes.text(0, 0, name, fontsize=_FONT - 1, color=_INK, ha="center",
-                         va="center_baseline", zorder=6)  # fmt: skip
+                         va="center_baseline", zorder=6, bbox=_PAPER)  # fmt: skip
         size = text.get_window_extent(renderer)
-        best: tuple[float, Any, float] = (math.inf, None, 0.0)
+        best: tuple[float, Any, int] = (math.inf, None, 0)
         others = np.delete(boxes, i, axis=0)
         for distance in (5, 10, 18, 28, 40):
             for turn in (0, 180, 90, 270, 45, 315, 135, 225):
@@ -187,7 +188,7 @@ def label(axes: Any, x: Any, y: Any, lines: Any, names: dict[int, str]) -> None:
                 ])  # fmt: skip
                 side = 0.0 if turn in (90, 270) else math.copysign(size.width / 2, reach[0])
                 middle = points[i] + reach + (side, 0.0)
-                half = np.array([size.width, size.height]) / 2
+                half = np.array([size.width + 4 * scale, size.height]) / 2
                 box = np.concatenate([middle - half, middle + half])
                 inside = _overlap(box, np.array([[frame.x0, frame.y0, frame.x1, frame.y1]]))
                 area = size.width * size.height

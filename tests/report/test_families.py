@@ -184,3 +184,71 @@ def test_every_board_of_a_suite_has_its_tuned_rows() -> None:
     assert set(tuned["family"]) == {name.split("[")[0] for name in fake.DEFENSES}
     assert "label_only" not in set(tuned.query("access == 'labels'")["family"])
     assert (tuned["n_seeds"] <= 3).all() and tuned["L"].between(0, 1).all()
+
+
+# ---------------------------------------------------------------- summaries
+def summed(tau: float = 0.20) -> pd.Series:
+    """``d`` has three settings (utility, L): (.8, .6), (.7, .15) and (.6, .1); none (.9, .8)."""
+    records = []
+    for defense, utility, leak in (
+        ("none", 0.9, 0.8), ("freezing", 0.8, 0.6), ("dp_sgd[epsilon=8]", 0.7, 0.15),
+        ("dp_sgd[epsilon=1]", 0.6, 0.1),
+    ):  # fmt: skip
+        for seed in range(6):
+            record = fake.trial("faces", "mlp", defense, "brep", seed)
+            assert record.score is not None and record.utility is not None
+            luck = 0.01 * (-1) ** seed
+            records.append(record.model_copy(update={
+                "score": record.score.model_copy(update={"L": leak + luck}),
+                "utility": record.utility.model_copy(update={"value": utility}),
+                "defense": record.defense.model_copy(
+                    update={"family": "none" if defense == "none" else "d"}
+                ),
+            }))  # fmt: skip
+    table = frame.build(records, "s")
+    found = boards.build(table)
+    tuned = families.tuned(table, budget=0.1)
+    rows = families.summaries(found, table, tuned, tau).set_index("family")
+    assert rows.columns.tolist() == [n for n in families.SUMMARIES if n != "family"]
+    assert rows.loc["none", "hypervolume"] == 0
+    return rows.loc["d"]
+
+
+def test_summaries_by_hand() -> None:
+    row = summed()
+    assert row["L_at_loss_defense"] == "freezing"
+    assert row["L_at_loss"] == pytest.approx(0.6)
+    assert (row["U_at_L_defense"], row["U_at_L"]) == ("dp_sgd[epsilon=8]", pytest.approx(0.7))
+    assert row["U_at_L_L"] == pytest.approx(0.15)
+    # Utility from .6 to .9 becomes 0 to 1, leakage is divided by .8: rectangles 2/3 wide from
+    # .6 to .8, 1/3 wide from .15 to .6, and none at .6 of utility.
+    area = 2 / 3 * 0.2 / 0.8 + 1 / 3 * 0.45 / 0.8
+    assert row["hypervolume"] == pytest.approx(area)
+    assert (row["hypervolume_lo"], row["hypervolume_hi"]) == pytest.approx((area, area))
+
+
+def test_where_no_setting_leaks_so_little_there_is_no_utility() -> None:
+    row = summed(tau=0.05)
+    assert row["U_at_L_defense"] == "" and np.isnan(row["U_at_L"])
+
+
+def test_summaries_of_a_suite_are_one_row_a_family_that_acts() -> None:
+    table = frame.build(fake.build(5), "smoke")
+    found, tuned = boards.build(table), families.tuned(table)
+    rows = families.summaries(found, table, tuned)
+    assert not rows.duplicated([*SCENES, "family"]).any()
+    acting = found.rows[~found.rows["flags"].str.contains("no_effect")]
+    assert len(rows) == len(
+        acting.assign(f=acting["defense"].str.split("[").str[0]).groupby([*SCENES, "f"])
+    )
+    assert rows["hypervolume"].dropna().ge(0).all()
+    within = tuned[~tuned["flags"].str.contains("over_budget")]
+    assert rows["L_at_loss"].notna().sum() == len(within)
+
+
+def test_a_loss_whose_interval_reaches_beyond_the_budget_is_said() -> None:
+    table = noise(settings=1, attacks=1)
+    uneven = {seed: 0.8 - 0.02 - 0.02 * (-1) ** seed for seed in range(9)}
+    mine = table["defense"] != "none"
+    table = table.assign(utility=table["utility"].mask(mine, table["seed"].map(uneven)))
+    assert pick(table)["flags"] == "loss_unproven"
