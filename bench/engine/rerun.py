@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -277,6 +278,8 @@ def _key(word: str) -> str:
 def _value(path: Path) -> str:
     """A path as a value of Hydra's grammar."""
     text = str(path)
+    if re.fullmatch(r"[\w./-]+", text):
+        return text
     if "'" in text:
         raise UserError(f"The path {text} has a quote in it; name one without.")
     return f"'{text}'"

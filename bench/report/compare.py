@@ -91,9 +91,12 @@ class Comparison:
         if less:
             parts.append(f"{less} are less useful")
         kinds = self.changed["what"].value_counts()
-        parts += [f"{n} {what}" for what, n in kinds.items()]
-        boards = len(leak[BOARD].drop_duplicates())
-        return f"{len(leak)} rows on {boards} boards compared: {', '.join(parts)}."
+        parts += [f"{what}: {n}" for what, n in kinds.items()]
+        rows, boards = len(leak), len(leak[BOARD].drop_duplicates())
+        return (
+            f"{rows} row{'s' * (rows != 1)} on {boards} board{'s' * (boards != 1)} compared: "
+            f"{', '.join(parts)}."
+        )
 
 
 def compare(

@@ -46,17 +46,14 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_the_exit_code_says_whether_something_leaks_more(verb, files) -> None:
-    code, out, _ = verb("compare", files["a"], files["a"])
-    assert code == 0
-    assert "0 leak more" in out
     code, out, _ = verb("compare", files["a"], files["b"])
     assert code == 1
     assert "1 leak more" in out
     assert any("none" in line and line.endswith("leaks more") for line in out.splitlines())
-    assert verb("compare", files["b"], files["a"])[0] == 0
+    code, out, _ = verb("compare", files["b"], files["a"])
+    assert code == 0
+    assert "0 leak more, 1 leak less" in out
     assert verb("compare", files["b"], files["a"], "--fail-on", "any")[0] == 1
-    assert verb("compare", files["a"], files["b"], "--fail-on", "never")[0] == 0
-    assert verb("compare", files["a"], files["b"], "--margin", "0.9")[0] == 0
 
 
 def test_other_data_is_refused_unless_asked_for(verb, files) -> None:
@@ -72,7 +69,7 @@ def test_other_data_is_refused_unless_asked_for(verb, files) -> None:
 
 def test_formats(verb, files) -> None:
     _, out, _ = verb("compare", files["a"], files["b"], "--json")
-    assert json.loads(out)["sentence"].startswith("2 rows on 1 boards compared: 1 leak more")
+    assert json.loads(out)["sentence"].startswith("2 rows on 1 board compared: 1 leak more")
     _, out, _ = verb("compare", files["a"], files["b"], "--markdown")
     assert out.startswith("**")
     code, _, err = verb("compare", files["a"], files["b"], "--json", "--markdown")

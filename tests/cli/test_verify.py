@@ -39,7 +39,7 @@ def test_an_honest_pack_is_verified_and_the_outcome_is_noted(verb, packed, tmp_p
     code, out, err = verb("verify", path, "--sample", "2", "--write", "--by", "me", *RUN)
     assert code == 0, out + err
     assert out.count("identical: toy/toy/") == 2
-    assert "2 of 2 trials run again agree" in out
+    assert "all of the 2 trials run again agree" in out
     noted = pack.read(path)
     assert noted.digest == before, "what is said of a pack later is no part of it"
     assert noted.notes["submitter"] == "strong"

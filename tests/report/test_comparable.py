@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import fake_records as fake
 import pytest
 
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
 from bench.report import comparable
-import fake_records as fake
 
 
 def _records() -> list[TrialRecord]:

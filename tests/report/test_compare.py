@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,6 @@ from scipy import stats as scipy_stats
 
 from bench.contract.record import TrialRecord
 from bench.report import compare
-import fake_records as fake
 
 
 def _table(values: np.ndarray, target: str, measure: str = "L", board: int = 0) -> pd.DataFrame:
