@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from bench.contract.errors import UserError
 
@@ -159,8 +161,15 @@ def html(document: Document) -> str:
         return next((name for name, of in kinds.items() if isinstance(value, of)), "str")
 
     environment.filters["kind"] = kind
+    environment.filters["soft"] = _soft
     environment.filters["percent"] = lambda v: f"{100 * min(1.0, max(0.0, v)):.2f}"
     return environment.get_template("document.html.j2").render(page=document)
+
+
+def _soft(said: object) -> Markup:
+    """Escaped, with leave to break a name or a hash where it reads well."""
+    text = re.sub(r"([\[,_;])(?=\S)|(\w{16})(?=\w{8})", "\\1\\2\0", str(said))
+    return Markup("<wbr>").join(text.split("\0"))
 
 
 def save(path: Path, content: str) -> None:
