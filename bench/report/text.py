@@ -68,6 +68,13 @@ def headline(rows: pd.DataFrame) -> str:
             f"Undefended, the strongest attack reaches L = {estimate(row, 'L')} "
             f"at {metric} {number(row['utility'], 3)}."
         )
+    raised = {flag for flags in rows["flags"] for flag in flags.split(";")}
+    if "void" in raised:
+        said.append("A control failed: no figure here means anything until it is mended.")
+        return " ".join(said)
+    if "weak_attack" in raised:
+        said.append("The attacks are too weak here to tell defenses apart.")
+        return " ".join(said)
     idle = rows["flags"].str.split(";").map(lambda flags: "no_effect" in flags)
     acting = rows[(rows["defense"] != UNDEFENDED) & ~idle & rows["L"].notna()]
     if acting.empty:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fake_records as fake
+import pandas as pd
 import pytest
 
 from bench.report import boards, frame, text
@@ -44,7 +45,7 @@ def test_headline_names_the_least_leaking_and_the_least_leaking_that_keeps_utili
 
 def test_headline_does_not_recommend_a_row_without_effect() -> None:
     records = [
-        fake.trial("faces", "mlp", defense, "miface", seed)
+        fake.trial("faces", "mlp", defense, "latent[loss=logit]", seed)
         for defense in ("none", "top_k[k=3]") for seed in range(2)
     ]  # fmt: skip
     ((_, rows),) = boards.build(frame.build(records, "smoke"))
@@ -60,3 +61,35 @@ def test_headline_of_a_board_without_a_figure() -> None:
 
 def test_headline_claims_no_kept_utility_from_one_seed() -> None:
     assert "shown to keep" not in headlines(1)["faces", "mlp", "class_representative", "weights"]
+
+
+def flagged(flag: str) -> pd.DataFrame:
+    """A board of several defenses whose every row has a flag."""
+    found = boards.build(frame.build(fake.build(3, ("faces",)), "smoke"))
+    rows = dict(iter(found))["face", "faces", "mlp", "class_representative", "weights"]
+    return rows.assign(flags=rows["flags"].map(lambda flags: f"{flag};{flags}".strip(";")))
+
+
+@pytest.mark.parametrize("flag", ["void", "weak_attack"])
+def test_no_defense_is_named_where_figures_tell_nothing(flag: str) -> None:
+    for said in (text.headline(flagged(flag)), text.brief(flagged(flag))):
+        assert "dp_sgd" not in said and "freezing" not in said
+
+
+def test_brief_names_the_least_leaking_that_keeps_utility_and_says_whether_it_differs() -> None:
+    rows = flagged("provisional")
+    kept = rows[rows["defense"] == "freezing"].iloc[0]
+    told = "less than undefended" if kept["verdict"] == "less" else "not shown to differ"
+    said = text.brief(rows)
+    assert said.startswith("Undefended L = 0.9") and said.endswith(f"({told}).")
+    assert "shown to keep accuracy within 0.02: freezing, L = 0." in said
+
+
+def test_headline_says_how_many_cannot_be_told_apart_from_the_best() -> None:
+    rows = flagged("provisional")
+    best = rows[rows["defense"] != "none"].iloc[0]
+    alone = rows.assign(rank=range(1, len(rows) + 1))
+    assert "not told apart" not in text.headline(alone)
+    tied = rows.assign(rank=alone["rank"].where(alone.index > rows.index[2], 1))
+    assert f"{best['defense']}, L" in text.headline(tied)
+    assert "not told apart from 2 others" in text.headline(tied)

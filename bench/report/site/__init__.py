@@ -145,7 +145,7 @@ def _tables(
         "trials.parquet": tables.trials_parquet(table),
         "leaderboard.csv": tables.leaderboard_csv(found, suite),
         "leaderboard.md": tables.leaderboard_md(found, tuned, suite),
-        "leaderboard.tex": getattr(tables, "leaderboard_tex", lambda *a: "")(found, suite),
+        "leaderboard.tex": tables.leaderboard_tex(found, suite),
         "tuned.csv": tables.csv(tuned, suite),
         "audit.csv": tables.csv(audited, suite),
     }  # fmt: skip

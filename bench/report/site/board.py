@@ -101,7 +101,8 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
     same = (boards.baselines[SCENARIO] == pd.Series(board)[SCENARIO]).all(axis=1)
     checks = boards.controls
     checks = checks[(checks[SCENARIO] == pd.Series(board)[SCENARIO]).all(axis=1)]
-    shared = _shared(rows) - {kind for kind, _ in boards.notes[key]}
+    shared = _shared(rows)
+    noted = {kind for kind, _ in boards.notes[key]}
     lines = _lines(mine, suite, shared)
     seeds = details.seeds(boards, key, rows)
     metric = next((words(m) for m in rows["utility_metric"].dropna()), "utility")
@@ -118,7 +119,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         ],
         "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
         "headline": headline(rows),
-        "shared": [flag for flag in FLAGS if flag in shared],
+        "shared": [flag for flag in FLAGS if flag in shared - noted],
         "split": details.split(rows),
         "metric": metric,
         "rows": lines,
@@ -131,7 +132,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "families": suite.families.get(key, []),
         "budgets": {"loss": number(families.BUDGET), "leak": number(families.TAU)},
         "tuning": suite.tuning.get(key),
-        "strip": charts.strip(seeds, list(rows["defense"])),
+        "strip": charts.strip(seeds, [line["defense"] for line in lines]),
         "seeds": details.by_seed(seeds, rows),
         "attacks": details.attacks(rows, attacks),
         "gallery": details.gallery(rows, key, suite.pictures),

@@ -49,7 +49,10 @@ def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) 
     known = rows[rows["L"].notna() & rows["utility"].notna() & ~idle]
     if known.empty:
         return None
-    known = known.sort_values(["family", "utility", "L", "defense"], kind="stable")
+    # What others are compared with is drawn last, on top of them.
+    last = known["family"].map({YARDSTICK: 1, UNDEFENDED: 2}).fillna(0)
+    known = known.assign(last=last)
+    known = known.sort_values(["last", "family", "utility", "L", "defense"], kind="stable")
     x, y = known["utility"].to_numpy(dtype=float), known["L"].to_numpy(dtype=float)
     front = frontier(x, y)
     span = max(0.04, float(x.max() - x.min()))
@@ -167,7 +170,8 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
     found = set(known["defense"])
     shown = [name for name in order if name in found][:MOST_STRIPS]
     known = known[known["defense"].isin(shown)]
-    low, high = min(0.0, float(known["L"].min())), max(1.0, float(known["L"].max()))
+    low, high = min(0.0, float(known["L"].min())), max(0.2, float(known["L"].max()))
+    edge = 0.04 * (high - low)
     data = [
         {
             "type": "scatter", "mode": "markers", "name": name,
@@ -192,7 +196,7 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
         "layout": {
             "showlegend": False, "hovermode": "closest", "dragmode": False,
             "height": 80 + 22 * len(shown), "margin": {"l": 10, "r": 16, "t": 8, "b": 44},
-            "xaxis": _axis("leakage L, unclipped", [low - 0.03, high + 0.03]),
+            "xaxis": _axis("leakage L, unclipped", [low - edge, high + edge]),
             "yaxis": {"categoryorder": "array", "automargin": True, "fixedrange": True,
                       "categoryarray": [html.escape(d) for d in reversed(shown)],
                       "gridcolor": "var(--rule)", "color": "var(--ink)"},

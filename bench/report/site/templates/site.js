@@ -9,7 +9,10 @@
   // ---------------------------------------------------------------- the board
   const table = document.getElementById("rows");
   const tools = document.querySelector(".tools");
+  const more = document.querySelector(".more");
   const names = ["q", "stage", "family"];
+  const most = 200; // rows laid out at once: a longer table would make sorting stutter
+  let limit = most;
   let charts = [];
 
   const body = table && table.querySelector("tbody.sorted");
@@ -52,13 +55,15 @@
       return sign * (a < b ? -1 : a > b ? 1 : 0);
     });
     const wanted = state.q.toLowerCase();
+    let passed = 0;
     let seen = 0;
     let group = null;
     for (const { row, flags, stages, text } of rows) {
       const out = (wanted && !text.includes(wanted)) || (state.stage && !stages.includes(state.stage))
         || state.hide.some((flag) => flags.includes(flag));
-      row.hidden = out;
-      if (out) continue;
+      passed += !out;
+      row.hidden = out || passed > limit;
+      if (row.hidden) continue;
       // A rule between groups that can be told apart, where the order is that of leakage.
       row.classList.toggle("tie", state.column === "L" && seen > 0 && row.dataset.g !== group);
       group = row.dataset.g;
@@ -70,9 +75,11 @@
     for (const row of all) row.classList.toggle("lit", state.family !== "" && row.dataset.f === state.family);
     table.classList.toggle("dim", state.family !== "");
     const fixed = all.length - rows.length;
-    tools.querySelector("output").textContent = seen === rows.length
-      ? `${all.length} rows` : `${seen + fixed} of ${all.length} rows`;
-    document.querySelector(".none").hidden = seen > 0 || rows.length === 0;
+    tools.querySelector("output").textContent = passed === rows.length
+      ? `${all.length} rows` : `${passed + fixed} of ${all.length} rows`;
+    document.querySelector(".none").hidden = passed > 0 || rows.length === 0;
+    more.hidden = seen === passed;
+    more.textContent = `Show ${passed - seen} more rows`;
     for (const name of names) if (tools.elements[name]) tools.elements[name].value = state[name];
     for (const box of tools.querySelectorAll("[name=hide]")) box.checked = state.hide.includes(box.value);
     highlight(state.family);
@@ -84,6 +91,11 @@
     const head = show(state);
     address(state);
     said.textContent = tell(head, state);
+  }
+
+  function whole() {
+    limit = Infinity;
+    show(read());
   }
 
   const count = () => `Showing ${tools.querySelector("output").textContent}.`;
@@ -114,6 +126,7 @@
       event.preventDefault();
       change({ q: "", stage: "", family: "", hide: [] }, count);
     });
+    more.addEventListener("click", whole);
     addEventListener("hashchange", () => show(read()));
     show(read());
   }
@@ -239,6 +252,7 @@
   dark.addEventListener("change", redraw);
   matchMedia("print").addEventListener("change", redraw);
   addEventListener("beforeprint", () => {
+    if (body) whole();
     for (const details of document.querySelectorAll("details.legend")) details.open = true;
   });
 })();
