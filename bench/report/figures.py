@@ -196,7 +196,7 @@ def label(axes: Any, x: Any, y: Any, lines: Any, names: dict[int, str]) -> None:
                 if cost < best[0]:
                     best = (cost, box, distance)
         box, distance = best[1], best[2]
-        boxes = np.vstack([boxes, box])
+        boxes = np.vstack([boxes, *[box] * 4])  # a name on a name is worse than on a line
         text.set_position(axes.transData.inverted().transform((box[:2] + box[2:]) / 2))
         if distance > 5:
             near = np.clip(points[i], box[:2], box[2:])
