@@ -155,6 +155,7 @@ def again(
         why, in a sentence (empty: all could).
     """
     from bench.cli.reproduce import manifest_of
+    from bench.contract import UserError
     from bench.engine import rerun
     from bench.report import frame, recheck
 
@@ -164,14 +165,21 @@ def again(
     with tempfile.TemporaryDirectory() as folder:
         plans, absent = {}, 0
         for at, manifest in enumerate(manifests):
-            plans[at] = rerun.plan_again(
-                manifest, Path(folder) / str(at), settings.data_root, more, config_dir
-            )
-        cells = [{(t.cell.key(), t.control) for t in plan.trials} for _, plan in plans.values()]
+            try:
+                plans[at] = rerun.plan_again(
+                    manifest, Path(folder) / str(at), settings.data_root, more, config_dir
+                )
+            except UserError as error:
+                if not str(error).startswith("Nothing to run"):
+                    raise
+                # All of its data is elsewhere: that leaves trials out, and is no mistake.
+        cells = {
+            at: {(t.cell.key(), t.control) for t in plan.trials} for at, (_, plan) in plans.items()
+        }
         here: list[TrialRecord] = []
         for record in found.records:
             at = manifests.index(manifest_of(found.manifest, record))
-            if (record.cell.key(), record.control) in cells[at]:
+            if (record.cell.key(), record.control) in cells.get(at, ()):
                 here.append(record)
             elif not record.control and record.access != "none":
                 absent += 1
@@ -192,7 +200,7 @@ def again(
     said = f"{absent} trials are not in the grid here: their data is missing (data_root=) or "\
            "their options are (--config-dir)" if absent else ""  # fmt: skip
     if sample and not here:
-        said = f"no trial can be run here; {said}"
+        said = f"nothing can be run here; {said}"
     return out, said
 
 

@@ -139,3 +139,16 @@ def test_mistakes(verb, words: list[str], message: str) -> None:
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_data_that_is_elsewhere_leaves_trials_out_and_says_how_many(
+    verb, packed, tmp_path: Path
+) -> None:
+    path, to = packed("weak"), tmp_path / "elsewhere.zip"
+    found = pack.read(path)
+    words = [*found.manifest["overrides"], "+dataset.toy.needs_file=absent.csv"]
+    pack.write(replace(found, manifest={**found.manifest, "overrides": words}), to)
+    code, out, _ = verb("verify", to, *RUN)
+    assert code == 0
+    assert "not run: nothing can be run here; 9 trials are not in the grid here" in out
+    assert out.splitlines()[-1].startswith("Consistent: ")
