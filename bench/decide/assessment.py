@@ -10,8 +10,8 @@ from bench.decide.document import Block, Document, Points, Section, Table
 from bench.decide.evidence import GOALS, Measured
 from bench.decide.gate import Finding, Outcome
 from bench.decide.policy import RULES, Tier
-from bench.decide.recommend import told
-from bench.decide.told import drawn, metric
+from bench.decide.recommend import metric_name, told
+from bench.decide.told import drawn
 from bench.report.text import estimate
 
 _TONES = {"PASS": "good", "CONDITIONAL": "warn", "BLOCK": "bad"}
@@ -162,11 +162,11 @@ def _risk(o: Outcome) -> list[Block]:
 def _utility(o: Outcome) -> list[Block]:
     use = o.candidate.use
     said: list[Block] = [
-        f"Usefulness ({metric(use.metric)}): {told(use.utility, 3)}; against the "
+        f"Usefulness ({metric_name(use.metric)}): {told(use.utility, 3)}; against the "
         f"undefended model {told(use.loss, 3, True)}, where a loss of {_tier(o).loss:g} is meant "
         "to be the most."
     ]
-    gains = o.gains.sort_values("gain", ascending=False).head(3)
+    gains = o.gains.dropna(subset="gain_lo").sort_values("gain", ascending=False).head(3)
     if len(gains):
         rows = [(g["group"], g["attack"], estimate(g, "gain", signed=True))
                 for g in gains.to_dict("records")]  # fmt: skip
@@ -261,7 +261,7 @@ def card(o: Outcome) -> Document:
                 "below covers it."]),
             Section("Factors", _utility(o)[1:]),
             Section("Metrics", ["Leakage L and member-specific leakage M by the strongest attack; "
-                                f"{metric(o.candidate.use.metric)} for usefulness."]),
+                                f"{metric_name(o.candidate.use.metric)} for usefulness."]),
             Section("Evaluation data", [
                 f"{m.data.dataset} ({'; '.join(m.data.sources)}), sha256 {m.data.sha256 or '-'}."]),
             Section("Quantitative analyses", figures),

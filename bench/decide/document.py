@@ -168,7 +168,7 @@ def html(document: Document) -> str:
 
 def _soft(said: object) -> Markup:
     """Escaped, with leave to break a name or a hash where it reads well."""
-    text = re.sub(r"([\[,_;])(?=\S)|(\w{16})(?=\w{8})", "\\1\\2\0", str(said))
+    text = re.sub(r"(\[(?=[a-z])|[,_;](?=\S))|(\w{16})(?=\w{8})", "\\1\\2\0", str(said))
     return Markup("<wbr>").join(text.split("\0"))
 
 

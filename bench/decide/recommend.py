@@ -271,7 +271,7 @@ def against(
     if not (loss.known and loss.lo >= -bars.loss - _EXACT):
         yield (
             "utility",
-            f"{c.use.metric.replace('_', ' ')} {told(loss, 3, True)} against undefended: it may "
+            f"{metric_name(c.use.metric)} {told(loss, 3, True)} against undefended: it may "
             f"cost more than {bars.loss:g}",
         )
     yield from _without(bars, c)
@@ -376,6 +376,11 @@ def told(e: Estimate, digits: int = 2, signed: bool = False) -> str:
     """``0.04 [0.01, 0.08]``."""
     ends = interval(e.lo, e.hi, digits, signed)
     return f"{number(e.value, digits, signed)} {ends}".rstrip()
+
+
+def metric_name(name: str) -> str:
+    """A metric as people write it."""
+    return "AUROC" if name == "auroc" else name.replace("_", " ")
 
 
 def _on(m: Measured, words: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.decide.document import Block, Document, Drawn, Points, Section, Table
 from bench.decide.evidence import Estimate, Measured
-from bench.decide.recommend import Candidate, Decision, told
+from bench.decide.recommend import Candidate, Decision, metric_name, told
 
 _SHOWN = 6
 """Rejected defenses on the page that is to fit on one sheet."""
@@ -41,7 +41,7 @@ def document(decision: Decision, brief: bool = False) -> Document:
         ("Privacy", f"epsilon {bars.epsilon.rule}" + (
             f", at most {bars.epsilon.most:g}" if bars.epsilon.most is not None else "")),
         ("Evidence", f"{', '.join(decision.digests or ())}, {_days(decision.recorded)}"),
-        ("Utility", metric(decision.metric)),
+        ("Utility", metric_name(decision.metric)),
     ]  # fmt: skip
     if q.query_cap is not None:
         facts.append(("Query cap", f"{q.query_cap:,}"))
@@ -116,16 +116,11 @@ def _evidence(decision: Decision, c: Candidate) -> list[Block]:
             f"{adaptive}). {member}"
         )
     said.append(
-        f"Usefulness ({metric(c.use.metric)}) is {told(c.use.utility, 3)}, against the "
+        f"Usefulness ({metric_name(c.use.metric)}) is {told(c.use.utility, 3)}, against the "
         f"undefended model {told(c.use.loss, 3, True)}; a loss of up to {bars.loss:g} is allowed."
     )
     rows = [_row(c, bars.tau, m) for m in c.measured]
     return [Points(said), Table(_HEAD, rows)]
-
-
-def metric(name: str) -> str:
-    """A metric as people write it."""
-    return "AUROC" if name == "auroc" else name.replace("_", " ")
 
 
 def _days(recorded: tuple[str, str]) -> str:
