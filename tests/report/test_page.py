@@ -159,6 +159,32 @@ def test_rules_between_groups_stay_with_the_order_of_leakage(
     assert tab.eval(rules) > 0
 
 
+def test_a_long_board_sorts_whole_and_is_laid_out_in_part(
+    tab: chromium.Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = {f"d[n={i}]": (fake.ALL, (i / 250,) * 3, -i / 1000, []) for i in range(249)}
+    monkeypatch.setattr(fake, "DEFENSES", {"none": fake.DEFENSES["none"], **many})
+    records = [
+        fake.trial("faces", "mlp", defense, "miface", seed)
+        for defense in fake.DEFENSES
+        for seed in range(2)
+    ]
+    site.write(records, {}, "smoke", tmp_path, {})
+    tab.visit(board(tmp_path))
+    assert len(shown(tab)) == 200
+    assert tab.eval("document.querySelector('.more').textContent") == "Show 49 more rows"
+    tab.click("[data-col=utility]")
+    assert shown(tab)[0] == "d[n=248]"  # one of those that were not laid out
+    took = tab.eval(
+        "(() => { const t = performance.now();"
+        "document.querySelector('[data-col=defense]').click(); document.body.offsetHeight;"
+        "return performance.now() - t })()"
+    )
+    assert took < 1000
+    tab.click(".more")
+    assert len(shown(tab)) == 249 and tab.eval("document.querySelector('.more').hidden")
+
+
 def drawn(tab: chromium.Browser, index: int = 0) -> None:
     at = f"document.querySelectorAll('[data-chart]')[{index}]"
     tab.eval(f"{at}.scrollIntoView({{block: 'center', behavior: 'instant'}})")

@@ -28,6 +28,7 @@ Row = dict[Any, Any]
 
 _SYMBOLS = {"training": "circle", "release": "square", "serve": "triangle-up"}
 _TOPS = (0.25, 0.5)  # of the leakage axis, where all leakage is below
+_EDGE = 0.12
 _NEAR = (0.16, 0.055)  # of the plane, within which two names would cover each other
 
 
@@ -75,7 +76,7 @@ def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) 
     for family, line in groupby(known[columns].to_dict("records"), key=lambda row: row["family"]):
         data.append(_trace(str(family), list(line), stages))
     named = known.iloc[sorted({*front, *np.flatnonzero(known["defense"] == UNDEFENDED)})]
-    labels = _labels(named, (right - left, 1.08 * top))
+    labels = _labels(named, (left, right), 1.08 * top)
     return {
         "data": data,
         "layout": {
@@ -129,22 +130,34 @@ def _whiskers(line: list[Row], name: str, colour: str) -> Figure:
     }  # fmt: skip
 
 
-def _labels(front: pd.DataFrame, size: tuple[float, float]) -> list[Figure]:
-    """Names of rows on the front, the least leaking first; one that would cover another waits."""
+def _labels(rows: pd.DataFrame, ends: tuple[float, float], height: float) -> list[Figure]:
+    """Names of rows, undefended first, then the least leaking; one that would cover another waits.
+
+    Args:
+        rows: to be named.
+        ends: of the axis of utility.
+        height: of the axis of leakage.
+    """
+    width = ends[1] - ends[0]
     out: list[Figure] = []
-    for row in front.sort_values(["L", "utility"]).to_dict("records"):
+    ordered = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values(["last", "L", "utility"])
+    for row in ordered.to_dict("records"):
         near = any(
-            abs(row["utility"] - other["x"]) < _NEAR[0] * size[0]
-            and abs(row["L"] - other["y"]) < _NEAR[1] * size[1]
+            abs(row["utility"] - other["x"]) < _NEAR[0] * width
+            and abs(row["L"] - other["y"]) < _NEAR[1] * height
             for other in out
         )
-        if not near:
-            out.append({
-                "x": _number(row["utility"]), "y": _number(row["L"]),
-                "text": html.escape(row["defense"]), "showarrow": False, "yshift": 15,
-                "bgcolor": "var(--veil)", "borderpad": 1,
-                "font": {"size": 11, "color": "var(--ink)"},
-            })  # fmt: skip
+        if near:
+            continue
+        place = (row["utility"] - ends[0]) / width
+        out.append({
+            "x": _number(row["utility"]), "y": _number(row["L"]),
+            "text": html.escape(row["defense"]), "showarrow": False, "yshift": 15,
+            # A name at an edge stays within the plane.
+            "xanchor": "left" if place < _EDGE else "right" if place > 1 - _EDGE else "center",
+            "bgcolor": "var(--veil)", "borderpad": 1,
+            "font": {"size": 11, "color": "var(--ink)"},
+        })  # fmt: skip
     return out
 
 

@@ -82,8 +82,9 @@ def _statistics(suite: Suite) -> list[tuple[str, str]]:
         ("practical margin", margin),
         (
             "places",
-            "rows that share places cannot be told apart from the first of them by that interval "
-            "and margin",
+            "rows that share places cannot be told apart from the first of them: the difference is "
+            "below the margin, or an interval that holds for all pairs of rows at once "
+            "(Bonferroni) does not exclude 0",
         ),
         ("provisional", f"fewer than {RANKED_SEEDS} seeds"),
         (
