@@ -11,7 +11,7 @@
   const tools = document.querySelector(".tools");
   const more = document.querySelector(".more");
   const names = ["q", "stage", "family"];
-  const most = 200; // rows laid out at once: a longer table would make sorting stutter
+  const most = 100; // rows laid out at once: a longer table would make sorting stutter
   let limit = most;
   let charts = [];
 
