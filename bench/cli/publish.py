@@ -1,56 +1,68 @@
-"""Write an execution's report and close its tracking."""
+"""Write boards as a site, and close a run's tracking."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.contract.record import TrialRecord
 from bench.engine.execution import Execution, provenance
 from bench.engine.store import Store
-from bench.engine.tracking import picture, stored
+from bench.engine.tracking import picture
+
+if TYPE_CHECKING:
+    from bench.report.pack import Pack
+    from bench.report.site import Site
 
 
 def publish(done: Execution) -> Path | None:
     """The report of a run, and its end in MLflow; the path of the page."""
-    settings = done.grid.settings
-    store = Store(settings.store)
-    page: Path | None = None
-    summary: dict[str, float] = {}
-    if done.outcome.records:
-        page, summary = write(
-            done.outcome.records,
-            pictures(store, done.outcome.records),
-            done.manifest,
-            settings.report_dir,
-        )
+    from bench.report.boards import summary
+    from bench.report.pack import Pack
+
+    settings, manifest, records = done.grid.settings, done.manifest, done.outcome.records
+    site: Site | None = None
+    if records:
+        shown = pictures(Store(settings.store), records)
+        found = Pack(settings.suite, records, manifest, shown)
+        site = write(found, settings.report_dir / settings.suite)
     if done.sink is not None:
-        done.sink.close(done.manifest, summary)
+        done.sink.close(manifest, summary(site.boards) if site else {})
         if done.sink.problem:
             click.echo(
                 f"MLflow did not take the run ({done.sink.problem}); the store has everything: "
                 f"'invbench sync suite={settings.suite}' uploads it later.",
                 err=True,
             )
-    return page
+    return site.page if site else None
 
 
-def write(
-    records: Iterable[TrialRecord],
-    shown: Mapping[str, bytes],
-    manifest: Mapping[str, Any],
-    report_dir: Path,
-) -> tuple[Path, dict[str, float]]:
-    """Write the report; its page, and the boards' numbers for MLflow."""
+def write(found: Pack, out: Path, drawn: bool = False) -> Site:
+    """Write the site of a pack.
+
+    Args:
+        found: records and where they come from.
+        out: folder to write to.
+        drawn: also draw each board for papers.
+
+    Raises:
+        UserError: its records may not share boards, or the folder cannot be written.
+    """
+    from bench.engine.config import list_options
     from bench.report import site
-    from bench.report.boards import summary
 
-    suite = manifest["suite"]
-    page = site.write(records, shown, suite, report_dir / suite, provenance(manifest))
-    return page, summary(records, suite)
+    folder = Path(found.manifest.get("config_dir") or "")
+    own = folder if folder.is_absolute() and folder.is_dir() else None
+    about = {
+        f"{kind}s/{name}": text
+        for kind in ("defense", "attack")
+        for name, text in list_options(kind, own).items()
+    }
+    given = provenance(found.manifest) | {k: v for k, v in _said_since(found).items() if v}
+    return site.write(found.records, found.pictures, found.suite, out, given, about, drawn)
 
 
 def pictures(store: Store, records: Iterable[TrialRecord]) -> dict[str, bytes]:
@@ -59,7 +71,31 @@ def pictures(store: Store, records: Iterable[TrialRecord]) -> dict[str, bytes]:
     return {key: data for key, data in found.items() if data is not None}
 
 
-def of_execution(store: Store, manifest: Mapping[str, Any]) -> list[TrialRecord]:
-    """The records of an execution that the store has."""
-    found = (stored(store, key) for key in manifest["trials"])
-    return [record for record in found if record is not None]
+def _said_since(found: Pack) -> dict[str, str]:
+    """Who submitted and who verified what, in sentences; empty where nobody did."""
+    parts: Mapping[str, Mapping[str, Any]] = found.notes.get("parts") or {found.suite: found.notes}
+    several = len(parts) > 1
+    out: dict[str, list[str]] = {"submitted": [], "verified": [], "joined by": []}
+    for suite, notes in parts.items():
+        of = f"{suite}: " if several else ""
+        out["submitted"] += [of + text for text in _submitter(notes)]
+        out["verified"] += [of + text for text in _verifier(notes)]
+        for more in notes.get("submissions", ()):
+            who = "; ".join(_submitter(more)) or "somebody"
+            checked = "; ".join(_verifier(more)) or "nobody ran a sample of it again"
+            out["joined by"].append(
+                f"{of}{more['joined']} trials of {more['suite']} (pack {more['digest'][:16]}), "
+                f"{who}; {checked}"
+            )
+    return {name: ". ".join(lines) for name, lines in out.items()}
+
+
+def _submitter(notes: Mapping[str, Any]) -> Iterator[str]:
+    if notes.get("submitter"):
+        yield f"by {notes['submitter']}" + (f" ({notes['note']})" if notes.get("note") else "")
+
+
+def _verifier(notes: Mapping[str, Any]) -> Iterator[str]:
+    said = notes.get("verification")
+    if said:
+        yield f"{said['outcome']} by {said['by']} on {said['utc'][:10]}: {said['said']}"

@@ -17,25 +17,59 @@ from bench.cli.words import overrides
     type=click.Choice(["store", "mlflow"]),
     default="store",
     show_default=True,
-    help="Where to read the records.",
+    help="Where to read the records of suite=.",
 )
-def command(words: tuple[str, ...], config_dir: Path | None, source: str) -> None:
-    """Write the boards of a suite's newest run, from the store or from MLflow: the same bytes."""
-    from bench.cli import publish
-    from bench.contract import UserError
+@click.option(
+    "--with",
+    "submissions",
+    multiple=True,
+    metavar="PACK",
+    help="Trials that join the boards: what 'invbench submit' packed; may be given several times.",
+)
+@click.option(
+    "--to",
+    "out",
+    type=click.Path(path_type=Path),
+    help="Folder to write to; without it, <report_dir>/<suite>.",
+)
+@click.option(
+    "--figures", is_flag=True, help="Also draw each board as SVG, PDF and PNG, for papers."
+)
+def command(
+    words: tuple[str, ...],
+    config_dir: Path | None,
+    source: str,
+    submissions: tuple[str, ...],
+    out: Path | None,
+    figures: bool,
+) -> None:
+    """Write the boards of a suite's newest run, or of packs: a site that opens from disk.
+
+    A word without "=" is a pack (a folder of results/published, or a .zip), a suite or an
+    execution; several of them make one site: invbench report results/published/*. The same
+    records give the same bytes, from the store and from MLflow.
+    """
+    from bench.cli import publish, sources
+    from bench.contract import require
     from bench.engine import tracking
     from bench.engine.config import compose_grid
-    from bench.engine.store import Store
+    from bench.report import pack
+    from bench.report.merge import merge
 
-    settings = compose_grid(words, config_dir).settings
+    names, settings_of = sources.split(words)
+    settings = compose_grid(settings_of, config_dir).settings
+    require(
+        source == "store" or not names,
+        "--from mlflow reads suite=; leave out --from to report packs, suites or executions.",
+    )
     if source == "mlflow":
         records, pictures, manifest = tracking.fetch(settings.tracking.uri, settings.suite)
+        require(bool(records), f"No trial of suite '{settings.suite}' has ended yet; run it first.")
+        found = pack.Pack(settings.suite, records, manifest, pictures)
     else:
-        store = Store(settings.store)
-        manifest = store.newest(settings.suite)
-        records = publish.of_execution(store, manifest)
-        pictures = publish.pictures(store, records)
-    if not records:
-        raise UserError(f"No trial of suite '{settings.suite}' has ended yet; run it first.")
-    page, _ = publish.write(records, pictures, manifest, settings.report_dir)
-    click.echo(f"{settings.suite}: {len(records)} trials; report {page}")
+        packs = [sources.load(name, settings) for name in names]
+        found = pack.together(packs or [sources.newest(settings)])
+    if submissions:
+        found = merge(found, *(sources.load(name, settings) for name in submissions))
+    site = publish.write(found, out or settings.report_dir / found.suite, figures)
+    click.echo(f"{found.suite}: {site.trials} trials; report {site.page}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,12 @@ class _Stored:
     def __iter__(self) -> Iterator[TrialRecord]:
         found = (stored(self._store, key) for key in self._keys)
         return (record for record in found if record is not None)
+
+
+def split(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Words that name packs, suites or executions, and words that are settings."""
+    names = tuple(w for w in words if "=" not in w and not w.startswith("~"))
+    return names, tuple(w for w in words if w not in names)
 
 
 def load(name: str, settings: Settings) -> Pack:
@@ -54,6 +60,16 @@ def load(name: str, settings: Settings) -> Pack:
             f"{', '.join(suites) or 'none'}."
         )
     return of_execution(store, manifests[0])
+
+
+def newest(settings: Settings) -> Pack:
+    """What the store has of the suite's newest run.
+
+    Raises:
+        UserError: it has none.
+    """
+    store = Store(settings.store)
+    return of_execution(store, store.newest(settings.suite))
 
 
 def of_execution(store: Store, manifest: Mapping[str, Any]) -> Pack:

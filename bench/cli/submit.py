@@ -44,11 +44,12 @@ def command(
     defense: str | None,
     allow_dirty: bool,
 ) -> None:
-    """Pack the results of SOURCE, a suite or an execution, into one file that others can verify.
+    """Pack the results of SOURCE, a suite or an execution, for others to verify.
 
-    The file holds records, environment and digests; no data, no weights, and pictures only of data
-    that may be shown. 'invbench verify FILE' checks it, 'invbench report BOARDS --with FILE' puts
-    it on the boards: a new defense as a row, a stronger attack in every row it was run against.
+    A pack holds records, environment and digests, of a whole suite its tables and figures too; no
+    data, no weights, and pictures only of data that may be shown. 'invbench verify FILE' checks
+    it, 'invbench report BOARDS --with FILE' puts it on the boards: a new defense as a row, a
+    stronger attack in every row it was run against.
 
     Refused: a modified working copy, failed controls, trials that did not end well, and a
     --defense that no attack adapted to.
@@ -80,9 +81,26 @@ def command(
             "environments": environments,
         },
     )
-    digest = pack.write(submission, out)
+    # What one attack or defense did is no board: its worst case is that of the boards it joins.
+    files = {} if attack or defense else _boards(submission)
+    digest = pack.write(submission, out, files)
     click.echo(f"{out}: {len(trials)} trials of {found.suite}; digest {digest[:16]}")
     click.echo(f"Verify it: invbench verify {out}")
+
+
+def _boards(found: Pack) -> dict[str, bytes]:
+    """The tables and figures of a pack, for who reads it without this program."""
+    from bench.report import boards, families, figures, frame, tables
+
+    table = frame.build(found.records, found.suite)
+    made = boards.build(table)
+    markdown = tables.leaderboard_md(made, families.tuned(table), found.suite)
+    drawn = figures.files(made, table, ["svg"])
+    return {
+        "leaderboard.csv": tables.leaderboard_csv(made, found.suite).encode(),
+        "leaderboard.md": markdown.encode(),
+        **{f"figures/{name}": data for name, data in drawn.items()},
+    }
 
 
 @dataclass(frozen=True)

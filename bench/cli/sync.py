@@ -13,12 +13,12 @@ from bench.cli.words import overrides
 @overrides
 def command(words: tuple[str, ...], config_dir: Path | None) -> None:
     """Upload to MLflow what it lacks of a suite's newest run; running it twice adds nothing."""
-    from bench.cli import publish
+    from bench.cli import sources
     from bench.contract import require
     from bench.engine import tracking
     from bench.engine.config import compose_grid
     from bench.engine.store import Store
-    from bench.report.boards import summary
+    from bench.report import boards, frame
 
     settings = compose_grid(words, config_dir).settings
     require(
@@ -27,9 +27,7 @@ def command(words: tuple[str, ...], config_dir: Path | None) -> None:
     )
     store = Store(settings.store)
     manifest = store.newest(settings.suite)
-    records = publish.of_execution(store, manifest)
-    numbers = summary(records, settings.suite)
+    table = frame.build(sources.of_execution(store, manifest).records, settings.suite)
+    numbers = boards.summary(boards.build(table))
     written = tracking.sync(store, settings.tracking.uri, manifest, numbers)
-    click.echo(
-        f"{settings.suite}: {written} of {len(records)} trials uploaded, the rest was there."
-    )
+    click.echo(f"{settings.suite}: {written} of {len(table)} trials uploaded, the rest was there.")

@@ -7,17 +7,15 @@ that access or weaker (PROTOCOL 3.4). Everything here is a pure function of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
 import pandas as pd
 
-from bench.contract.record import TrialRecord
 from bench.report import controls, judgement, leakage, stats
 from bench.report.closure import BOARD, ROW, BoardKey, close
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
-from bench.report.frame import build as build_frame
 from bench.report.judgement import FLAGS
 from bench.report.leakage import DEPLOYED
 
@@ -97,13 +95,13 @@ class Boards:
             yield cast(BoardKey, key), rows
 
 
-def summary(records: Iterable[TrialRecord], suite: str) -> dict[str, float]:
+def summary(boards: Boards) -> dict[str, float]:
     """Every board's numbers by name, such as ``L/faces/mlp/attribute/scores/dp_sgd``.
 
     Returns:
         Finite values of ``L``, ``M`` and ``utility`` with the ends of their intervals.
     """
-    rows = build(build_frame(records, suite)).rows
+    rows = boards.rows
     places = ["/".join(place) for place in rows[ROW[1:]].itertuples(index=False)]
     numbers = [f"{name}{end}" for name in ("L", "M", "utility") for end in ("", "_lo", "_hi")]
     return {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from bench.report import stats
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 
 BoardKey = tuple[str, str, str, str, str]
+K = TypeVar("K", bound=Hashable)
 BOARD = [*SCENARIO, "access"]
 ROW = [*BOARD, "defense"]
 RANK = {access: rank for rank, access in enumerate(ACCESS_ORDER)}
@@ -86,11 +88,21 @@ def spans(seeds: Iterable[int]) -> str:
 
 def slugs(boards: Iterable[BoardKey]) -> dict[BoardKey, str]:
     """A readable, unique name of each board for files and labels; equal ones are numbered."""
-    out: dict[BoardKey, str] = {}
-    for key in boards:
-        slug = re.sub(r"[^a-z0-9]+", "-", "-".join(key[1:]).lower())[:100].strip("-") or "board"
-        names = (slug, *(f"{slug}-{number}" for number in range(2, len(out) + 2)))
-        out[key] = next(name for name in names if name not in out.values())
+    return unique({key: "-".join(key[1:]) for key in boards}, "board")
+
+
+def unique(texts: Mapping[K, str], fallback: str) -> dict[K, str]:
+    """A slug of every text; equal ones are numbered in the given order."""
+    out: dict[K, str] = {}
+    taken: set[str] = set()
+    for key, text in texts.items():
+        slug = re.sub(r"[^a-z0-9]+", "-", text.lower())[:100].strip("-") or fallback
+        name, number = slug, 1
+        while name in taken:
+            number += 1
+            name = f"{slug}-{number}"
+        taken.add(name)
+        out[key] = name
     return out
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -49,19 +48,19 @@ _METADATA: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def write(
-    boards: Boards, frame: pd.DataFrame, out: Path, formats: Iterable[str] = FORMATS
-) -> list[Path]:
-    """Draw every board once and save it in each format, as ``out/BOARD.FORMAT``.
+def files(
+    boards: Boards, frame: pd.DataFrame, formats: Iterable[str] = FORMATS
+) -> dict[str, bytes]:
+    """Every board drawn once, in each format.
 
     Args:
         boards: of the suite.
         frame: its trials.
-        out: folder, made if it is missing.
         formats: some of ``FORMATS``.
 
     Returns:
-        The files, board by board; a board without a row that has utility and leakage has none.
+        Files by name, ``BOARD.FORMAT``, board by board; a board without a row that has utility and
+        leakage has none.
 
     Raises:
         UserError: a format is unknown.
@@ -72,15 +71,12 @@ def write(
         not unknown,
         f"Figures have no format {', '.join(map(repr, unknown))}; allowed: {', '.join(FORMATS)}.",
     )
-    out.mkdir(parents=True, exist_ok=True)
     names = slugs(key for key, _ in boards)
-    written = []
-    for key, rows in drawable(boards, frame).items():
-        for form, data in draw(rows, formats).items():
-            path = out / f"{names[key]}.{form}"
-            path.write_bytes(data)
-            written.append(path)
-    return written
+    return {
+        f"{names[key]}.{form}": data
+        for key, rows in drawable(boards, frame).items()
+        for form, data in draw(rows, formats).items()
+    }
 
 
 def drawable(boards: Boards, frame: pd.DataFrame) -> dict[BoardKey, pd.DataFrame]:

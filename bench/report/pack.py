@@ -41,7 +41,8 @@ class Pack:
             ``overrides``, ``command``, ``trials`` (identity to cell), ``skipped``, ``reported``,
             ``git``.
         pictures: PNG strips by trial identity, of data that may be shown.
-        notes: what was said of it since: ``submitter``, ``verification``.
+        notes: what was said of it since: ``submitter``, ``note``, ``verification``, ``submissions``
+            that joined it; of several suites together ``parts``, the notes of each by its name.
         digest: of the whole pack once it is written or read; empty before.
     """
 
@@ -78,13 +79,20 @@ class _Chained:
         return itertools.chain.from_iterable(pack.records for pack in self._packs)
 
 
-def together(packs: Sequence[Pack], suite: str) -> Pack:
+def together(packs: Sequence[Pack]) -> Pack:
     """Several suites as one, for one site of all their boards.
 
+    It is called what their names begin with (``reference/face`` and ``reference/credit``:
+    ``reference``), else ``boards``.
+
     Args:
-        packs: at least one.
-        suite: what to call them together.
+        packs: at least one; one alone is returned as it is.
     """
+    if len(packs) == 1:
+        return packs[0]
+    names = [pack.suite.split("/") for pack in packs]
+    shared = [parts[0] for parts in zip(*names, strict=False) if len({*parts}) == 1]
+    suite = "/".join(shared) or "boards"
     manifests = [pack.manifest for pack in packs]
     gits = [dict(manifest.get("git", {})) for manifest in manifests]
     return Pack(
@@ -100,7 +108,7 @@ def together(packs: Sequence[Pack], suite: str) -> Pack:
             "git": gits[0] if all(git == gits[0] for git in gits) else {},
         },
         pictures={k: v for pack in packs for k, v in pack.pictures.items()},
-        notes={pack.suite: dict(pack.notes) for pack in packs},
+        notes={"parts": {pack.suite: dict(pack.notes) for pack in packs}},
     )
 
 

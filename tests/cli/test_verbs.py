@@ -75,10 +75,10 @@ def test_a_session(invbench, tmp_path: Path) -> None:
     code, out, _ = invbench("show", record["trial_id"][:10])
     assert record["trial_id"] in out
 
-    before = {p.name: p.read_bytes() for p in page.parent.iterdir()}
+    before = {p: p.read_bytes() for p in page.parent.rglob("*") if p.is_file()}
     code, out, _ = invbench("report")
     assert code == 0
-    assert {p.name: p.read_bytes() for p in page.parent.iterdir()} == before
+    assert {p: p.read_bytes() for p in page.parent.rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.slow

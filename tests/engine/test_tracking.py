@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.publish import of_execution, pictures, write
+from bench.cli import sources
+from bench.cli.publish import write
 from bench.contract import UserError
 from bench.engine import tracking
 from bench.engine.execution import execute, prepare
 from bench.engine.store import Store
+from bench.report.pack import Pack
 
 # MLflow and what it imports warn on their own behalf; what is tested here is ours.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -35,11 +37,13 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
     assert {r.trial_id: r for r in records} == {r.trial_id: r for r in done.outcome.records}
 
     store = Store(done.grid.settings.store)
-    mine = of_execution(store, store.newest("toy"))
-    one, _ = write(mine, pictures(store, mine), store.newest("toy"), tmp_path / "a")
-    two, _ = write(records, shown, manifest, tmp_path / "b")
-    for path in one.parent.iterdir():
-        assert path.read_bytes() == (two.parent / path.name).read_bytes(), path.name
+    one, two = tmp_path / "a", tmp_path / "b"
+    write(sources.of_execution(store, store.newest("toy")), one)
+    write(Pack("toy", records, manifest, shown), two)
+    files = {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(two) for path in two.rglob("*") if path.is_file()}
+    for name in files:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
 
     assert tracking.sync(store, uri, store.newest("toy"), {}) == 0
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import re
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import fake_records as fake
 import numpy as np
@@ -27,18 +26,19 @@ def texts(svg: bytes) -> list[str]:
     return re.findall(r">([a-z_]+(?:\[[^<]*\])?)</text>", svg.decode())
 
 
-def test_a_board_is_drawn_in_every_format(tmp_path: Path) -> None:
+def test_a_board_is_drawn_in_every_format() -> None:
     table = frame.build(fake.build(2, ("baskets",)), "smoke")
     found = boards.build(table)
-    paths = figures.write(found, table, tmp_path / "figures")
-    assert [path.name for path in paths] == [
+    files = figures.files(found, table)
+    assert list(files) == [
         f"baskets-mlp-output-reconstruction-{access}.{form}"
         for access in ("labels", "scores")
         for form in figures.FORMATS
     ]
-    ElementTree.parse(paths[0])
-    assert paths[1].read_bytes().startswith(b"%PDF")
-    with Image.open(paths[2]) as image:
+    svg, pdf, png = list(files.values())[:3]
+    ElementTree.fromstring(svg)
+    assert pdf.startswith(b"%PDF")
+    with Image.open(io.BytesIO(png)) as image:
         assert image.size == (1005, 825)  # a column at 300 dots an inch
 
 
@@ -84,10 +84,10 @@ def test_one_row_without_intervals_can_be_drawn(rows: pd.DataFrame) -> None:
     assert texts(figures.draw(one, ["svg"])["svg"]) == ["none"]
 
 
-def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused() -> None:
     table = frame.build(fake.build(1, ("baskets",)), "smoke")
     with pytest.raises(UserError, match="no format 'gif'; allowed: svg, pdf, png"):
-        figures.write(boards.build(table), table, tmp_path, ["gif"])
+        figures.files(boards.build(table), table, ["gif"])
 
 
 def test_frontier_keeps_what_nothing_beats() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import lzma
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import fake_records as fake
@@ -128,7 +129,12 @@ def test_an_empty_suite_is_not_packed(tmp_path: Path) -> None:
 def test_several_suites_are_one_site() -> None:
     one = made()
     two = made(suite="other", records=fake.build(2, ("diabetes",)), pictures={})
-    both = pack.together([one, two], "all")
+    both = pack.together([one, two])
+    assert both.suite == "boards"
     assert set(frame.build(both.records, "all")["dataset"]) == {"baskets", "diabetes"}
     assert both.manifest["command"] == "invbench run suite=tiny", "said once"
     assert both.pictures == one.pictures
+    assert set(both.notes["parts"]) == {one.suite, "other"}
+    named = [replace(one, suite="reference/retail"), replace(two, suite="reference/medical")]
+    assert pack.together(named).suite == "reference"
+    assert pack.together([two]) is two

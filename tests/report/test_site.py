@@ -15,6 +15,7 @@ import pytest
 from bench.contract.errors import UserError
 from bench.contract.record import Audit, TrialRecord
 from bench.report import boards, frame, site
+from bench.report.closure import slugs
 
 TABLES = [
     "audit.csv", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "trials.csv",
@@ -84,7 +85,9 @@ def records() -> list[TrialRecord]:
 def out(records: list[TrialRecord], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
     given = fake.galleries(records)
-    assert site.write(records, given, "smoke", out, fake.PROVENANCE, ABOUT) == out / "index.html"
+    assert (
+        site.write(records, given, "smoke", out, fake.PROVENANCE, ABOUT).page == out / "index.html"
+    )
     return out
 
 
@@ -161,7 +164,7 @@ def test_nothing_is_loaded_from_anywhere_else(out: Path) -> None:
 
 def test_every_board_and_row_is_shown(records: list[TrialRecord], out: Path) -> None:
     found = boards.build(frame.build(records, "smoke"))
-    ids = site.names.boards([key for key, _ in found])
+    ids = slugs(key for key, _ in found)
     for key, rows in found:
         html = text(out, f"boards/{ids[key]}.html")
         shown = re.findall(r'<th scope="row" data-v="([^"]*)"', html)
@@ -280,14 +283,14 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 def test_names_that_collide_get_pages_of_their_own() -> None:
     keys = [("s", "a-b", "m", "g", "labels"), ("s", "a", "b-m", "g", "labels")]
-    assert list(site.names.boards(keys).values()) == ["a-b-m-g-labels", "a-b-m-g-labels-2"]  # type: ignore[arg-type]
-    assert site.names.families(["a b", "a_b", "a-b-2"]) == {
+    assert list(slugs(keys).values()) == ["a-b-m-g-labels", "a-b-m-g-labels-2"]  # type: ignore[arg-type]
+    assert site._slugs(["a b", "a_b", "a-b-2"]) == {
         "a b": "a-b", "a-b-2": "a-b-2", "a_b": "a-b-3",
     }  # fmt: skip
 
 
 def test_a_name_without_a_letter_still_gets_a_page() -> None:
-    assert site.names.boards([("s", "", "", "", "")]) == {("s", "", "", "", ""): "board"}
+    assert slugs([("s", "", "", "", "")]) == {("s", "", "", "", ""): "board"}
 
 
 def test_no_record_is_one_sentence_and_writes_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,29 @@ import pandas as pd
 
 from bench.contract.errors import require
 from bench.contract.record import TrialRecord
-from bench.report import audits, boards, families, frame, tables
+from bench.report import audits, boards, families, figures, frame, tables
 from bench.report.boards import FLAGS
-from bench.report.closure import BOARD
+from bench.report.closure import BOARD, slugs, unique
 from bench.report.facts import Facts
-from bench.report.site import board, components, files, index, methods, names, render
+from bench.report.site import board, components, files, index, methods, render
 from bench.report.site.tuning import summaries, tuning
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site that was written.
+
+    Attributes:
+        page: its front page.
+        boards: what it shows.
+        trials: how many trials it rests on.
+    """
+
+    page: Path
+    boards: boards.Boards
+    trials: int
 
 
 def write(
@@ -28,7 +44,8 @@ def write(
     out: Path,
     provenance: Mapping[str, Any],
     about: Mapping[str, str] | None = None,
-) -> Path:
+    drawn: bool = False,
+) -> Site:
     """Write the site and its tables.
 
     ``index.html``, ``methods.html``, a page per board, defense and attack, what they draw with in
@@ -50,9 +67,7 @@ def write(
         provenance: what to print about the run: ``command``, ``planned``, ``skipped`` (each with
             ``what``, ``reason``, ``count``), ``git_commit`` and anything else worth knowing.
         about: a sentence on what it is by ``defenses/NAME`` and ``attacks/NAME``.
-
-    Returns:
-        The path of ``index.html``.
+        drawn: also draw each board for papers, as ``figures/BOARD.svg``, ``.pdf`` and ``.png``.
 
     Raises:
         UserError: there is nothing to report, the records do not belong on one board, or the
@@ -62,12 +77,16 @@ def write(
     found = boards.build(table)
     tuned, audited = families.tuned(table), audits.build(table)
     pictures, images = _pictures(facts, table, galleries)
-    whole = _suite(suite, table, facts, found, tuned, pictures, provenance)
+    paper = (
+        {f"figures/{n}": data for n, data in figures.files(found, table).items()} if drawn else {}
+    )
+    whole = _suite(suite, table, facts, found, tuned, pictures, provenance, paper)
     made: dict[str, str | bytes] = {
         "assets/plotly.min.js": render.plotly(),
         "assets/site.js": render.script(),
         "assets/style.css": render.style(),
         **images,
+        **paper,
         **_tables(table, found, tuned, audited, suite),
         **dict(pages(whole, tuned, audited, about or {})),
     }
@@ -75,7 +94,7 @@ def write(
         name: data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
         for name, data in made.items()
     })  # fmt: skip
-    return out / "index.html"
+    return Site(out / "index.html", found, len(table))
 
 
 def pages(
@@ -115,6 +134,7 @@ def _suite(
     tuned: pd.DataFrame,
     pictures: Mapping[tuple[str, ...], Mapping[str, Any]],
     given: Mapping[str, Any],
+    paper: Iterable[str],
 ) -> board.Suite:
     trials = table[table["control"] == ""]
     family = dict(zip(trials["defense"], trials["family"], strict=True))
@@ -126,11 +146,15 @@ def _suite(
         tuning=tuning(several, tuned),  # type: ignore[arg-type]
         families=summaries(families.summaries(found, table, tuned)) if len(tuned) else {},
         pictures={key: dict(value) for key, value in pictures.items()},
-        ids=names.boards([key for key, _ in found]),
-        defenses=names.families(family.values()),
-        attacks=names.families(attack_family.values()),
-        family=family, attack_family=attack_family,
+        ids=slugs(key for key, _ in found),
+        defenses=_slugs(family.values()),
+        attacks=_slugs(attack_family.values()),
+        family=family, attack_family=attack_family, figures=frozenset(paper),
     )  # fmt: skip
+
+
+def _slugs(names: Iterable[str]) -> dict[str, str]:
+    return unique({name: name for name in sorted(names)}, "unnamed")
 
 
 def _tables(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from bench.report import account, attributes, families
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
 from bench.report.facts import Facts
+from bench.report.figures import FORMATS
 from bench.report.frame import SCENARIO, UNDEFENDED
 from bench.report.site import cells, charts, details, heat
 from bench.report.text import estimate, headline, interval, number, words
@@ -44,6 +45,7 @@ class Suite:
         attacks: file names of families of attacks, without ending.
         family: family of each defense by row name.
         attack_family: family of each attack by row name.
+        figures: files drawn for papers.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Suite:
     attacks: Mapping[str, str]
     family: Mapping[str, str]
     attack_family: Mapping[str, str]
+    figures: Set[str]
 
     @cached_property
     def standing(self) -> dict[str, list[tuple[BoardKey, int, Row]]]:
@@ -145,6 +148,11 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "privacy": details.privacy(rows, key, suite.frame, suite.facts),
         "costs": details.costs(rows, attacks, suite.training),
         "commands": details.commands(rows, suite.given),
+        "figures": [
+            {"form": form.upper(), "file": name}
+            for form in FORMATS
+            if (name := f"figures/{suite.ids[key]}.{form}") in suite.figures
+        ],
     }  # fmt: skip
 
 

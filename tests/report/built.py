@@ -1,0 +1,36 @@
+"""Boards of a few face trials whose leakage a test names, and their rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fake_records as fake
+
+from bench.contract.record import TrialRecord
+from bench.report import boards, frame
+
+FACES = ("face", "faces", "mlp", "class_representative")
+
+
+def row(found: boards.Boards, defense: str, access: str, scenario: tuple[str, ...] = FACES) -> Any:
+    keys = found.rows[boards.ROW].agg("/".join, axis=1)
+    rows = found.rows[keys == "/".join((*scenario, access, defense))]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def scored(
+    defense: str, attack: str, leaks: list[float | None], **changes: Any
+) -> list[TrialRecord]:
+    """Face trials with the given leakage per seed."""
+    out = []
+    for seed, leak in enumerate(leaks):
+        record = fake.trial("faces", "mlp", defense, attack, seed)
+        assert record.score is not None
+        score = record.score.model_copy(update={"L": leak})
+        out.append(record.model_copy(update={"score": score, **changes}))
+    return out
+
+
+def built(*groups: list[TrialRecord]) -> boards.Boards:
+    return boards.build(frame.build([r for group in groups for r in group], "smoke"))
