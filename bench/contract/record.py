@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.training import PrivacyLedger
 
-SCHEMA_VERSION = "1.3.0"
+SCHEMA_VERSION = "1.4.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal["done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled"]
@@ -206,6 +206,8 @@ class Times(_Frozen):
     train_s: float | None = None
     attack_s: float | None = None
     score_s: float | None = None
+    answer_ms: float | None = None
+    """Milliseconds in which the deployment answers 1,000 records, its defenses included."""
     peak_rss_mb: float | None = None
 
 

@@ -80,6 +80,7 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
             train_s=out["target"]["train_s"],
             attack_s=out["attack"]["attack_s"],
             score_s=out["attack"]["score_s"],
+            answer_ms=out["utility"]["answer_ms"],
             peak_rss_mb=env.pop("peak_rss_mb", None),
         ),
         env=env,

@@ -86,6 +86,7 @@ _NUMBERS: dict[str, _Get] = {
     "queries": lambda r: r.budget.queries,
     "train_s": lambda r: r.times.train_s,
     "attack_s": lambda r: r.times.attack_s,
+    "answer_ms": lambda r: r.times.answer_ms,
     "steps": lambda r: _mean(r.attack.info.get("steps")),
     "permuted": lambda r: r.score.extra.get("permuted") if r.score else None,
     "chance": lambda r: r.score.extra.get("chance") if r.score else None,
@@ -173,7 +174,7 @@ def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Fact
     ``accounts``, ``cover``, ``answered_before``, ``blocked``, ``customers`` and, as 0 or 1,
     ``detected`` and ``stopped`` (NaN where nobody watches), and for decisions ``n_params``,
     ``public_records``, ``excess`` and ``epsilon_lower`` (of the audit by canaries), ``data_sha``,
-    ``target_sha`` (of the weights) and ``created``.
+    ``target_sha`` (of the weights) and ``created``, and for costs ``answer_ms``.
 
     Args:
         records: trials in any order; of one trial recorded twice the latest record counts.
