@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from bench.report.frame import UNDEFENDED
+from bench.report.frame import UNDEFENDED, dicts
 from bench.report.text import ABSENT, estimate, number
 
 GOALS = ("attribute", "attribute_observed")
-_CELL = ["dataset", "model", "defense", "attack"]
+_METRICS = ("ppv_top_10", "ppv_top_100", "ppv_top_10pct", "mcc", "g_mean", "accuracy",
+            "majority_rate")  # fmt: skip
+_CELL = ["defense", "attack"]
 
 Row = dict[str, Any]
 
@@ -31,38 +31,39 @@ def told(rows: pd.DataFrame, frame: pd.DataFrame, gains: pd.DataFrame) -> list[R
     """
     if rows["goal"].iloc[0] not in GOALS:
         return []
-    done = frame[(frame["status"] == "done") & (frame["control"] == "")]
+    done = _here(frame[(frame["status"] == "done") & (frame["control"] == "")], rows)
+    trials = done.groupby(_CELL)
+    means = trials[["score", "s_base", *_METRICS]].mean()
+    mean = dict(zip(means.index, dicts(means), strict=True))
+    metric = trials["score_metric"].first().to_dict()
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for group in dicts(_here(gains, rows)):
+        groups.setdefault((group["defense"], group["attack"]), []).append(group)
     order = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values("last", kind="stable")
     out: list[Row] = []
-    for row in order.to_dict("records"):
+    for row in dicts(order):
         # Where a defense does not act, its row would repeat the undefended one.
         if not row["worst_attack"] or "no_effect" in row["flags"].split(";"):
             continue
-        place = {**row, "attack": row["worst_attack"]}
-        trials = _at(done, place)
-        if trials.empty:
+        place = (row["defense"], row["worst_attack"])
+        if place not in mean:
             continue
-        mean = {
-            name: float(value) if pd.notna(value) else math.nan
-            for name, value in trials.mean(numeric_only=True).items()
-        }
-        groups = _at(gains, place)
-        worst = max(groups.to_dict("records"), key=lambda g: g["gain"], default=None)
+        worst = max(groups.get(place, ()), key=lambda g: g["gain"], default=None)
         out.append({
             "defense": row["defense"], "attack": row["worst_attack"],
-            "metric": trials["score_metric"].iloc[0],
-            "score": number(mean["score"], 3), "base": number(mean["s_base"], 3),
-            **{name: number(mean.get(name, math.nan))
-               for name in ("ppv_top_10", "ppv_top_100", "ppv_top_10pct", "mcc", "g_mean",
-                            "accuracy", "majority_rate")},
+            "metric": metric[place],
+            "score": number(mean[place]["score"], 3), "base": number(mean[place]["s_base"], 3),
+            **{name: number(mean[place][name]) for name in _METRICS},
             "group": ABSENT if worst is None else worst["group"],
             "gain": ABSENT if worst is None else estimate(worst, "gain", signed=True),
         })  # fmt: skip
     return out
 
 
-def _at(table: pd.DataFrame, place: Mapping[Any, Any]) -> pd.DataFrame:
-    mask = pd.Series(True, index=table.index)
-    for name in _CELL:
-        mask &= table[name] == place[name]
-    return table[mask]
+def _here(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """What a table says of the targets of a board."""
+    place = rows.iloc[0]
+    here: pd.DataFrame = table[
+        (table["dataset"] == place["dataset"]) & (table["model"] == place["model"])
+    ]
+    return here

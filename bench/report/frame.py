@@ -221,6 +221,13 @@ def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Fact
     return table[[*STABLE, *dict.fromkeys(rest)]], gatherer.facts()
 
 
+def dicts(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Rows as plain values: what ``to_dict("records")`` gives, of small tables in half the time."""
+    names = list(table.columns)
+    columns = [column.tolist() for _, column in table.items()]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 def _check(table: pd.DataFrame, suite: str) -> None:
     unknown = sorted(set(table["access"]) - set(ACCESS_ORDER))
     require(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD, slugs
+from bench.report.frame import dicts
 from bench.report.text import estimate, number, words
 
 ROWS = 45
@@ -54,7 +55,7 @@ def _board(key: BoardKey, rows: pd.DataFrame, label: str) -> list[str]:
     marks = {flag: _MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i, flag in enumerate(seen)}
     legend = [f"All rows: {tex(FLAGS[flag])}" for flag in FLAGS if flag in shared]
     legend += [f"${mark}$ {tex(FLAGS[flag])}" for flag, mark in marks.items()]
-    lines = [_row(row, marks) for row in rows.to_dict("records")]
+    lines = [_row(row, marks) for row in dicts(rows)]
     chunks = [lines[at : at + ROWS] for at in range(0, len(lines), ROWS)]
     return [
         _table(

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.report.boards import Boards
 from bench.report.closure import BOARD
 from bench.report.families import why
-from bench.report.frame import STABLE
+from bench.report.frame import STABLE, dicts
 from bench.report.latex import leaderboard_tex
 from bench.report.text import WHAT, estimate, headline, number, words
 
@@ -76,7 +76,7 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str) -> str:
             "| # | defense | L | utility | M | worst attack | epsilon | seeds | flags |",
             "| ---: | --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",
         ]
-        lines += [_line(row) for row in rows.to_dict("records")]
+        lines += [_line(row) for row in dicts(rows)]
         parts.append("\n".join(lines))
         if key in picked and (picked[key]["settings"] > 1).any():
             parts += ["### Tuned", _md(why(picked[key])), _tuned(picked[key])]
@@ -89,7 +89,7 @@ def _tuned(rows: pd.DataFrame) -> str:
         "| seeds | flags |",
         "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
     ]
-    for row in rows.to_dict("records"):
+    for row in dicts(rows):
         cells = (
             _md(row["family"]), _md(row["defense"]), estimate(row, "L"),
             estimate(row, "utility", 3), estimate(row, "dU", 3, signed=True), _md(row["attack"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.frame import UNDEFENDED
+from bench.report.frame import UNDEFENDED, dicts
 
 ABSENT = "\N{EN DASH}"
 KEEPS = 0.02
@@ -63,7 +63,7 @@ def headline(rows: pd.DataFrame) -> str:
     metric = words(str(rows["utility_metric"].dropna().iloc[0])) if _known(rows) else "utility"
     said = []
     undefended = rows[(rows["defense"] == UNDEFENDED) & rows["L"].notna()]
-    for row in undefended.to_dict("records"):
+    for row in dicts(undefended):
         said.append(
             f"Undefended, the strongest attack reaches L = {estimate(row, 'L')} "
             f"at {metric} {number(row['utility'], 3)}."

@@ -21,6 +21,11 @@ def found() -> boards.Boards:
     return boards.build(frame.build(fake.build(3, ("faces",)), "smoke"))
 
 
+def of_seeds(found: boards.Boards, rows: pd.DataFrame) -> pd.DataFrame:
+    mine = (found.seeds[boards.BOARD] == list(KEY)).all(axis=1)
+    return details.seeds(found.seeds[mine], rows)
+
+
 def plane(rows: pd.DataFrame) -> Any:
     rows = rows.assign(family=rows["defense"].str.split("[", n=1).str[0])
     return charts.plane(rows, "accuracy", {d: ["training"] for d in rows["defense"]})
@@ -42,7 +47,7 @@ def test_a_trace_per_family_that_acts_and_the_reference_on_top(found: boards.Boa
 def test_a_figure_is_json_without_colours_of_its_own(found: boards.Boards) -> None:
     for figure in (
         plane(dict(iter(found))[KEY]),
-        charts.strip(details.seeds(found, KEY, dict(iter(found))[KEY]), ["none", "dropout"]),
+        charts.strip(of_seeds(found, dict(iter(found))[KEY]), ["none", "dropout"]),
     ):
         text = json.dumps(figure, allow_nan=False)
         assert "#" not in text and "rgb" not in text and "var(--" in text
@@ -51,7 +56,7 @@ def test_a_figure_is_json_without_colours_of_its_own(found: boards.Boards) -> No
 def test_nothing_to_draw_is_no_figure(found: boards.Boards) -> None:
     rows = dict(iter(found))[KEY]
     assert plane(rows.assign(L=np.nan)) is None
-    seeds = details.seeds(found, KEY, rows)
+    seeds = of_seeds(found, rows)
     assert charts.strip(seeds.assign(L=np.nan), ["none"]) is None
 
 
@@ -72,7 +77,7 @@ def test_the_front_is_what_no_point_beats_on_both_axes(
 
 def test_every_seed_of_the_worst_attack_is_a_point_of_its_line(found: boards.Boards) -> None:
     rows = dict(iter(found))[KEY]
-    figure = charts.strip(details.seeds(found, KEY, rows), list(rows["defense"]))
+    figure = charts.strip(of_seeds(found, rows), list(rows["defense"]))
     assert figure is not None and not figure["cut"]
     points = [y for trace in figure["data"] for y in trace["y"]]
     assert sorted(points) == sorted(3 * list(rows["defense"]))
@@ -84,7 +89,7 @@ def test_a_long_strip_is_cut_and_says_so(
 ) -> None:
     monkeypatch.setattr(charts, "MOST_STRIPS", 2)
     rows = dict(iter(found))[KEY]
-    figure = charts.strip(details.seeds(found, KEY, rows), list(rows["defense"]))
+    figure = charts.strip(of_seeds(found, rows), list(rows["defense"]))
     assert figure is not None and figure["cut"]
     assert len(figure["layout"]["yaxis"]["categoryarray"]) == 2
 

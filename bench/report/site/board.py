@@ -15,7 +15,7 @@ from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
 from bench.report.facts import Facts
 from bench.report.figures import FORMATS
-from bench.report.frame import SCENARIO, UNDEFENDED
+from bench.report.frame import SCENARIO, UNDEFENDED, dicts
 from bench.report.site import cells, charts, details, heat
 from bench.report.text import estimate, headline, interval, number, words
 
@@ -64,14 +64,34 @@ class Suite:
     figures: Set[str]
 
     @cached_property
+    def trials(self) -> dict[Any, pd.DataFrame]:
+        """Trials by data set and model."""
+        return _parts(self.frame, ["dataset", "model"])
+
+    @cached_property
+    def seeds(self) -> dict[Any, pd.DataFrame]:
+        """Finished trials by board."""
+        return _parts(self.boards.seeds, BOARD)
+
+    @cached_property
+    def checks(self) -> dict[Any, pd.DataFrame]:
+        """Controls by scenario."""
+        return _parts(self.boards.controls, SCENARIO)
+
+    @cached_property
+    def baselines(self) -> dict[Any, pd.DataFrame]:
+        """Attacks without the model by scenario."""
+        return _parts(self.boards.baselines, SCENARIO)
+
+    @cached_property
     def standing(self) -> dict[str, list[tuple[BoardKey, int, Row]]]:
         """Rows of each family of defenses: board, how many share its places, row."""
         out: dict[str, list[tuple[BoardKey, int, Row]]] = {}
         for key, rows in self.boards:
             ties = rows["rank"].value_counts().to_dict()
-            for row in rows.to_dict("records"):
+            for row in dicts(rows):
                 of = out.setdefault(self.family[row["defense"]], [])
-                of.append((key, ties.get(row["rank"], 1), row))  # type: ignore[arg-type]
+                of.append((key, ties.get(row["rank"], 1), row))
         return out
 
     @cached_property
@@ -101,13 +121,13 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
     boards = suite.boards
     mine = rows.assign(family=rows["defense"].map(suite.family))
     stages = suite.facts.defenses
-    same = (boards.baselines[SCENARIO] == pd.Series(board)[SCENARIO]).all(axis=1)
-    checks = boards.controls
-    checks = checks[(checks[SCENARIO] == pd.Series(board)[SCENARIO]).all(axis=1)]
+    baselines = suite.baselines.get(key[:4], boards.baselines.iloc[:0])
+    checks = suite.checks.get(key[:4], boards.controls.iloc[:0])
+    trials = suite.trials[key[1:3]]
     shared = _shared(rows)
     noted = {kind for kind, _ in boards.notes[key]}
     lines = _lines(mine, suite, shared)
-    seeds = details.seeds(boards, key, rows)
+    seeds = details.seeds(suite.seeds.get(key, boards.seeds.iloc[:0]), rows)
     metric = next((words(m) for m in rows["utility_metric"].dropna()), "utility")
     card = suite.facts.cards[board["dataset"]]
     return {
@@ -139,13 +159,13 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "seeds": details.by_seed(seeds, rows),
         "attacks": details.attacks(rows, attacks),
         "gallery": details.gallery(rows, key, suite.pictures),
-        "told": attributes.told(rows, suite.frame, suite.facts.gains),
+        "told": attributes.told(rows, trials, suite.facts.gains),
         "controls": account.controls(checks),
         "baselines": [
             {"attack": row["attack"], "score": number(row["score"])}
-            for row in boards.baselines[same].to_dict("records")
+            for row in dicts(baselines)
         ],
-        "privacy": details.privacy(rows, key, suite.frame, suite.facts),
+        "privacy": details.privacy(rows, key, trials, suite.facts),
         "costs": details.costs(rows, attacks, suite.training),
         "commands": details.commands(rows, suite.given),
         "figures": [
@@ -154,6 +174,11 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
             if (name := f"figures/{suite.ids[key]}.{form}") in suite.figures
         ],
     }  # fmt: skip
+
+
+def _parts(table: pd.DataFrame, by: list[str]) -> dict[Any, pd.DataFrame]:
+    """A table cut once, since a search for each of hundreds of boards is slow."""
+    return dict(list(table.groupby(by, sort=False)))
 
 
 def _shared(rows: pd.DataFrame) -> set[str]:
@@ -167,8 +192,7 @@ def _lines(rows: pd.DataFrame, suite: Suite, shared: set[str]) -> list[Row]:
     high = float(rows[["utility", "utility_hi"]].max().max())
     ties = rows["rank"].value_counts().to_dict()
     lines = [
-        _line(row, suite, shared, (low, high), ties.get(row["rank"], 1))
-        for row in rows.to_dict("records")
+        _line(row, suite, shared, (low, high), ties.get(row["rank"], 1)) for row in dicts(rows)
     ]
     reference = next((line for line in lines if line["reference"]), None)
     for line in lines:

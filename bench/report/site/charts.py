@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report.frame import UNDEFENDED
+from bench.report.frame import UNDEFENDED, dicts
 from bench.report.text import estimate
 
 YARDSTICK = "dp_sgd"
@@ -73,7 +73,7 @@ def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) 
     columns = ["family", "defense", "worst_attack", *(
         f"{name}{end}" for name in ("L", "utility") for end in ("", "_lo", "_hi")
     )]  # fmt: skip
-    for family, line in groupby(known[columns].to_dict("records"), key=lambda row: row["family"]):
+    for family, line in groupby(dicts(known[columns]), key=lambda row: row["family"]):
         data.append(_trace(str(family), list(line), stages))
     named = known.iloc[sorted({*front, *np.flatnonzero(known["defense"] == UNDEFENDED)})]
     labels = _labels(named, (left, right), 1.08 * top)
@@ -141,7 +141,7 @@ def _labels(rows: pd.DataFrame, ends: tuple[float, float], height: float) -> lis
     width = ends[1] - ends[0]
     out: list[Figure] = []
     ordered = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values(["last", "L", "utility"])
-    for row in ordered.to_dict("records"):
+    for row in dicts(ordered):
         near = any(
             abs(row["utility"] - other["x"]) < _NEAR[0] * width
             and abs(row["L"] - other["y"]) < _NEAR[1] * height
@@ -194,7 +194,7 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
             "text": [
                 f"{html.escape(row['defense'])}<br>seed {row['seed']}: L {row['L']:.2f}"
                 f"<br>{html.escape(row['attack'])}<br>{name}"
-                for row in part.to_dict("records")
+                for row in dicts(part)
             ],
             "hovertemplate": "%{text}<extra></extra>",
         }

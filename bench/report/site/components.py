@@ -13,7 +13,7 @@ import pandas as pd
 from bench.contract.exposure import ACCESS_ORDER
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import BOARD
-from bench.report.frame import BASELINE, UNDEFENDED
+from bench.report.frame import BASELINE, UNDEFENDED, dicts
 from bench.report.site import cells
 from bench.report.site.board import Suite, places
 from bench.report.text import estimate, natural, number, words
@@ -26,6 +26,8 @@ KNOWLEDGE = {
 }  # fmt: skip
 
 Row = dict[str, Any]
+
+_FARES = ["defense", "attack", "L", "L_lo", "L_hi"]
 
 
 def defense(suite: Suite, family: str, about: str) -> Row:
@@ -115,7 +117,7 @@ def attack(suite: Suite, family: str, about: str) -> Row:
         "scores": [
             {"scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])}",
              "attack": row["attack"], "score": number(row["score"])}
-            for row in suite.boards.baselines.to_dict("records") if row["attack"] in names
+            for row in dicts(suite.boards.baselines) if row["attack"] in names
         ],
     }  # fmt: skip
 
@@ -169,7 +171,7 @@ def _said_once(rows: list[Row]) -> Row:
 def _fares(suite: Suite, mine: pd.DataFrame) -> Row:
     """One board's leakage under this attack: a line per defense, a column per setting."""
     columns = sorted(mine["attack"].unique(), key=natural)
-    found = {(row["defense"], row["attack"]): row for row in mine.to_dict("records")}
+    found = {(row["defense"], row["attack"]): row for row in dicts(mine[_FARES])}
     names = sorted(mine["defense"].unique(), key=lambda d: (d != UNDEFENDED, natural(d)))
     lines = []
     for name in names:

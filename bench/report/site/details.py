@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.training import PrivacyLedger
-from bench.report.boards import BoardKey, Boards
-from bench.report.closure import BOARD
+from bench.report.boards import BoardKey
 from bench.report.facts import Facts
-from bench.report.frame import UNDEFENDED
+from bench.report.frame import UNDEFENDED, dicts
 from bench.report.site import cells
 from bench.report.text import ABSENT, estimate, number, words
 
@@ -23,10 +22,8 @@ MOST = 300
 Row = dict[str, Any]
 
 
-def seeds(boards: Boards, key: BoardKey, rows: pd.DataFrame) -> pd.DataFrame:
-    """Every seed of each row's worst attack on one board."""
-    table = boards.seeds
-    table = table[(table[BOARD] == list(key)).all(axis=1)]
+def seeds(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Every seed of each row's worst attack on one board, out of all its finished trials."""
     picked = rows[["defense", "worst_attack"]].rename(columns={"worst_attack": "attack"})
     found: pd.DataFrame = table.merge(picked, on=["defense", "attack"])
     return found.sort_values(["defense", "seed"], kind="stable")
@@ -35,7 +32,7 @@ def seeds(boards: Boards, key: BoardKey, rows: pd.DataFrame) -> pd.DataFrame:
 def by_seed(found: pd.DataFrame, rows: pd.DataFrame) -> Row:
     """A table with a row per defense and a column per seed of its worst attack's leakage."""
     columns = sorted(found["seed"].unique())
-    values = {(r["defense"], r["seed"]): r for r in found.to_dict("records")}
+    values = {(r["defense"], r["seed"]): r for r in dicts(found)}
     lines = []
     for defense, attack in zip(rows["defense"], rows["worst_attack"], strict=True):
         if not attack:
@@ -57,7 +54,7 @@ def split(rows: pd.DataFrame) -> str:
     parts = rows[["selected_on", "reported_on"]].drop_duplicates()
     told = [
         f"chosen on seeds {row['selected_on']}, reported on seeds {row['reported_on']}"
-        for row in parts.to_dict("records")
+        for row in dicts(parts)
         if row["selected_on"]
     ]
     if not told:
@@ -86,7 +83,7 @@ def attacks(rows: pd.DataFrame, table: pd.DataFrame) -> Row:
                 "seconds": cells.seconds(row["attack_s"]),
                 "done": f"{row['n_done']}/{row['n_planned']}",
             }
-            for row in table.to_dict("records")
+            for row in dicts(table)
         ],
     }  # fmt: skip
 
@@ -98,19 +95,28 @@ def gallery(
     order = rows.sort_values("defense", key=lambda d: d != UNDEFENDED, kind="stable")
     return [
         {"defense": row["defense"], "attack": row["worst_attack"], "L": number(row["L"])} | picture
-        for row in order.to_dict("records")
+        for row in dicts(order)
         if "no_effect" not in row["flags"].split(";")
         for picture in [pictures.get((key[1], key[2], row["defense"], row["worst_attack"]))]
         if picture
     ]
 
 
-def privacy(rows: pd.DataFrame, key: BoardKey, frame: pd.DataFrame, facts: Facts) -> list[Row]:
-    """Budgets of differentially private rows: of what, by whom counted, tuning included or not."""
-    here = frame[(frame["dataset"] == key[1]) & (frame["model"] == key[2])]
-    audited = here.groupby("defense")["epsilon_lower"].max().to_dict()
+def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Facts) -> list[Row]:
+    """Budgets of differentially private rows: of what, by whom counted, tuning included or not.
+
+    Args:
+        rows: of one board.
+        key: which board.
+        trials: of its data set and model.
+        facts: of the suite.
+    """
+    private = rows[rows["epsilon"].notna()]
+    if private.empty:
+        return []
+    audited = trials.groupby("defense")["epsilon_lower"].max().to_dict()
     out = []
-    for row in rows[rows["epsilon"].notna()].sort_values("epsilon").to_dict("records"):
+    for row in dicts(private.sort_values("epsilon")):
         ledger = facts.ledgers.get((key[1], key[2], row["defense"]))
         if ledger is None:
             continue
@@ -142,10 +148,10 @@ def costs(
     """What each defense costs its owner in training, and its worst attack the attacker."""
     place = (rows["dataset"].iloc[0], rows["model"].iloc[0])
     plain = training.get((*place, UNDEFENDED), math.nan)
-    worst = {(row["defense"], row["attack"]): row for row in attacks.to_dict("records")}
+    worst = {(row["defense"], row["attack"]): row for row in dicts(attacks)}
     order = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values("last", kind="stable")
     out = []
-    for row in order.to_dict("records"):
+    for row in dicts(order):
         own = training.get((*place, row["defense"]), math.nan)
         effort = worst.get((row["defense"], row["worst_attack"]), {})
         out.append({
@@ -167,6 +173,6 @@ def commands(rows: pd.DataFrame, given: Mapping[str, Any]) -> Row:
         "rows": [
             {"defense": row["defense"], "attack": row["worst_attack"],
              "command": f"invbench reproduce {shlex.quote(row['trial_id'])}"}
-            for row in rows.to_dict("records") if row["trial_id"]
+            for row in dicts(rows) if row["trial_id"]
         ],
     }  # fmt: skip

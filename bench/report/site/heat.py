@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.exposure import ACCESS_ORDER
-from bench.report.frame import UNDEFENDED
+from bench.report.frame import UNDEFENDED, dicts
 from bench.report.site import cells
 from bench.report.text import estimate, interval, natural, number
 
@@ -21,11 +21,11 @@ def table(rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
     """Unclipped leakage of every attack against every defense of a board, undefended first."""
     rank = attacks["attack_access"].map(ACCESS_ORDER.index)
     columns = attacks.assign(rank=rank).sort_values(["rank", "attack"])
-    heads = columns[["attack", "attack_access"]].drop_duplicates().to_dict("records")
-    found = {(row["defense"], row["attack"]): row for row in attacks.to_dict("records")}
+    heads = dicts(columns[["attack", "attack_access"]].drop_duplicates())
+    found = {(row["defense"], row["attack"]): row for row in dicts(attacks)}
     order = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values("last", kind="stable")
     lines = []
-    for row in order.to_dict("records"):
+    for row in dicts(order):
         line: list[Row | None] = []
         for head in heads:
             cell = found.get((row["defense"], head["attack"]))
@@ -65,7 +65,7 @@ def pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
     idle = set(rows.loc[rows["flags"].str.contains("no_effect", regex=False), "defense"])
     own = own[~own["defense"].isin({UNDEFENDED, *idle})]
     best: dict[str, dict[bool, Any]] = {}
-    for row in own.sort_values("L", ascending=False, kind="stable").to_dict("records"):
+    for row in dicts(own.sort_values("L", ascending=False, kind="stable")):
         best.setdefault(row["defense"], {}).setdefault(bool(row["adaptive"]), row)
     out: list[Row] = []
     for defense, kinds in best.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.report import account
 from bench.report.boards import BoardKey, Boards
-from bench.report.frame import UNDEFENDED
+from bench.report.frame import UNDEFENDED, dicts
 from bench.report.site import cells
 from bench.report.site.board import Suite
 from bench.report.text import ABSENT, WHAT, brief, natural, number, words
@@ -31,11 +31,12 @@ def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
     found: dict[tuple[BoardKey, str], Row] = {}
     useful: dict[tuple[str, str, str], str] = {}
     for key, rows in boards:
-        for row in rows.to_dict("records"):
+        for row in dicts(rows):
             found[key, row["defense"]] = cells.heat(row["L"]) | {
                 "told": f"worst attack: {row['worst_attack']}", "flags": row["flags"].split(";"),
             }  # fmt: skip
             useful[key[1], key[2], row["defense"]] = number(row["utility"], 2)
+    weak = {key for (key, _), cell in found.items() if "weak_attack" in cell["flags"]}
     groups: list[Row] = []
     for key in ids:
         _, dataset, model, goal, access = key
@@ -44,8 +45,9 @@ def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
         goals = groups[-1]["goals"]
         if not goals or goals[-1]["name"] != words(goal):
             goals.append({"name": words(goal), "levels": []})
-        weak = any("weak_attack" in found[k, d]["flags"] for k, d in found if k == key)
-        goals[-1]["levels"].append({"access": access, "key": key, "id": ids[key], "weak": weak})
+        goals[-1]["levels"].append(
+            {"access": access, "key": key, "id": ids[key], "weak": key in weak}
+        )
     for group in groups:
         group["span"] = 1 + sum(len(goal["levels"]) for goal in group["goals"])
     defenses = sorted(

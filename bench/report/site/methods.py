@@ -10,7 +10,7 @@ from bench.contract.exposure import ACCESS_ORDER
 from bench.report import account, audits, closure, families, stats
 from bench.report.boards import FLAGS
 from bench.report.closure import BOARD
-from bench.report.frame import BASELINE
+from bench.report.frame import BASELINE, dicts
 from bench.report.judgement import RANKED_SEEDS
 from bench.report.site.board import Suite
 from bench.report.text import KEEPS, words
@@ -54,7 +54,7 @@ def _statistics(suite: Suite) -> list[tuple[str, str]]:
     rows = suite.boards.rows
     seeds = {int(seed) for seed in suite.frame.loc[suite.frame["control"] == "", "seed"]}
     tests = rows[rows["dL_p"].notna()].groupby(BOARD).size()
-    splits = rows[["selected_on", "reported_on"]].drop_duplicates().to_dict("records")
+    splits = dicts(rows[["selected_on", "reported_on"]].drop_duplicates())
     chosen = "; ".join(
         f"chosen on {row['selected_on']}, reported on {row['reported_on']}"
         for row in splits

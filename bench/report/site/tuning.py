@@ -10,7 +10,7 @@ import pandas as pd
 from bench.report import families
 from bench.report.boards import BoardKey
 from bench.report.closure import BOARD
-from bench.report.frame import UNDEFENDED
+from bench.report.frame import UNDEFENDED, dicts
 from bench.report.site import cells
 from bench.report.text import ABSENT, estimate, interval, number
 
@@ -28,7 +28,7 @@ def tuning(several: Mapping[BoardKey, bool], tuned: pd.DataFrame) -> dict[BoardK
     nothing = tuned.iloc[:0]
     return {
         key: {
-            "rows": [_line(row) for row in rows.get(key, nothing).to_dict("records")],
+            "rows": [_line(row) for row in dicts(rows.get(key, nothing))],
             "why": families.why(rows.get(key, nothing)),
         }
         for key, many in several.items()
@@ -53,7 +53,7 @@ def _line(row: Mapping[Any, Any]) -> Row:
 def summaries(table: pd.DataFrame) -> dict[BoardKey, list[Row]]:
     """What :func:`bench.report.families.summaries` says of every board."""
     out: dict[BoardKey, list[Row]] = {}
-    for row in table.to_dict("records"):
+    for row in dicts(table):
         key: BoardKey = tuple(row[name] for name in BOARD)
         out.setdefault(key, []).append({
             "family": row["family"],
