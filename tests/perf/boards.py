@@ -1,15 +1,20 @@
-"""From trial records to boards and tables: seconds against reading the same rows from a CSV file.
+"""From trial records to boards, tables and the site, and how fast a browser sorts a board.
 
-Seconds are the process's own, so that a busy machine counts little. Beside them the memory that
-the process came to hold. Two shapes of 100,000 trials: two boards of 250 defenses, and 250 boards.
+Tables are measured against reading the same rows from a CSV file. Seconds are the process's own,
+so that a busy machine counts little; beside them the memory that the process came to hold. Two
+shapes of 100,000 trials: two boards of 250 defenses, and 250 boards.
 """
 
 from __future__ import annotations
 
 import io
-import resource
+import multiprocessing
+import re
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,12 +31,28 @@ from bench.contract.record import (
     TrialRecord,
     Utility,
 )
-from bench.report import boards, families, frame, latex, tables
+from bench.report import boards, families, frame, latex, site, tables
+from tests.report import chromium
 
 SHAPES = {
     "2 boards, 250 defenses, 20 attacks, 10 seeds": (2, 250, 20, 10),
     "250 boards, 10 defenses, 4 attacks, 10 seeds": (250, 10, 4, 10),
 }
+CLICKS = """(async () => {
+  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  const took = [];
+  for (const button of document.querySelectorAll("[data-col]")) {
+    for (const turn of [1, 2]) {
+      await frame();
+      const started = performance.now();
+      button.click();
+      await frame();
+      took.push(performance.now() - started);
+    }
+  }
+  return took;
+})()"""
+"""Milliseconds of a click on every column, twice; a frame is over when the next task runs."""
 
 
 def records(datasets: int, defenses: int, attacks: int, seeds: int) -> Iterator[TrialRecord]:
@@ -70,7 +91,7 @@ def hash_of(name: str) -> int:
 
 
 def measure(shape: tuple[int, int, int, int]) -> dict[str, float]:
-    """Seconds of every step, and of reading the trials as CSV, the measure of the machine."""
+    """Seconds of every step, of reading the trials as CSV (``unit``), and the ``peak`` in GiB."""
     seconds: dict[str, float] = {}
 
     def timed(name: str, call):  # type: ignore[no-untyped-def]
@@ -92,22 +113,82 @@ def measure(shape: tuple[int, int, int, int]) -> dict[str, float]:
         latex.leaderboard_tex(found, "perf"),
     ))  # fmt: skip
     timed("unit", lambda: pd.read_csv(io.StringIO(text)))
-    return seconds
+    return seconds | {"peak": peak()}
+
+
+def whole(shape: tuple[int, int, int, int], out: Path) -> dict[str, float]:
+    """What the whole site takes, its tables included, and how much of it there is."""
+    before = time.process_time(), time.perf_counter()
+    sum(1 for _ in records(*shape))
+    made = time.process_time(), time.perf_counter()
+    site.write(records(*shape), {}, "perf", out, {"command": "invbench run suite=perf"})
+    done = time.process_time(), time.perf_counter()
+    # The records come one by one, as from a file: making them is no part of it.
+    cpu, wall = (d - 2 * m + b for b, m, d in zip(before, made, done, strict=True))
+    sizes = {path: path.stat().st_size for path in out.rglob("*") if path.is_file()}
+    return {
+        "cpu": cpu, "wall": wall, "peak": peak(), "files": len(sizes),
+        "pages": sum(path.suffix == ".html" for path in sizes),
+        "size": sum(sizes.values()) / 2**20,
+    }  # fmt: skip
+
+
+def peak() -> float:
+    """GiB that this process came to hold; ``ru_maxrss`` would count what its parent held too."""
+    told = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s*(\d+) kB", told)[1]) / 2**20  # type: ignore[index]
+
+
+def sorting(page: Path, profile: Path) -> tuple[int, list[float], list[float]]:
+    """Rows of a board, and milliseconds from each click on a column to the frame after it.
+
+    First as the page opens, then with every row laid out.
+    """
+    browser = chromium.Browser(profile)
+    try:
+        browser.visit(page.as_uri())
+        count = browser.eval("document.querySelectorAll('#rows tbody tr').length")
+        short = browser.eval(CLICKS)
+        browser.eval("document.querySelector('.more').click()")
+        return count, short, browser.eval(CLICKS)
+    finally:
+        browser.close()
+
+
+def fresh(task: Callable[..., dict[str, float]], *given: object) -> dict[str, float]:
+    """Run in a process of its own, whose memory nothing else has used."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(task, *given).result()
 
 
 def report() -> list[str]:
-    """One line a shape."""
+    """Lines on the tables and the site of each shape, and on sorting the longest board."""
     lines = []
-    for name, shape in SHAPES.items():
-        seconds = measure(shape)
-        unit = seconds.pop("unit")
-        total = sum(seconds.values())
-        steps = ", ".join(f"{step} {value:.1f}" for step, value in seconds.items())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, shape) in enumerate(SHAPES.items()):
+            seconds = fresh(measure, shape)
+            unit, held = seconds.pop("unit"), seconds.pop("peak")
+            total = sum(seconds.values())
+            steps = ", ".join(f"{step} {value:.1f}" for step, value in seconds.items())
+            lines.append(
+                f"{np.prod(shape)} trials, {name}: {total:.1f} s of CPU ({steps}), "
+                f"{total / unit:.0f} times reading them as CSV; at most {held:.1f} GiB"
+            )
+            took = fresh(whole, shape, Path(folder) / str(number))
+            lines.append(
+                f"  the whole site: {took['cpu']:.1f} s of CPU, {took['wall']:.1f} s on the "
+                f"clock; at most {took['peak']:.1f} GiB; {took['pages']:.0f} pages, "
+                f"{took['files']:.0f} files, {took['size']:.0f} MiB"
+            )
+        if chromium.PATH is None:
+            return [*lines, "  no Chromium: sorting was not timed"]
+        pages = Path(folder).glob("*/boards/*.html")
+        longest = max(pages, key=lambda path: path.stat().st_size)
+        count, short, long = sorting(longest, Path(folder) / "profile")
         lines.append(
-            f"{np.prod(shape)} trials, {name}: {total:.1f} s of CPU ({steps}), "
-            f"{total / unit:.0f} times reading them as CSV; "
-            f"the process held {peak:.1f} GiB at most"
+            f"  a click sorts a board of {count} rows and shows it in {np.median(short):.0f} ms "
+            f"(at most {max(short):.0f}); with every row laid out {np.median(long):.0f} ms "
+            f"(at most {max(long):.0f})"
         )
     return lines
 
