@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, StrictInt, ValidationError
 
 from bench.contract.errors import UserError, require
 from bench.contract.record import SCHEMA_VERSION, TrialRecord
@@ -27,7 +27,46 @@ PACK_VERSION = 1
 INDEX = "pack.json"
 RECORDS = "records.jsonl.xz"
 PICTURES = "pictures"
+MOST_BYTES = 2 << 30
+"""Most that the parts of a pack may take, unpacked."""
+MOST_RECORD = 64 << 20
+"""Most bytes of one record: a line that never ends must not fill the memory."""
 _DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: none of ours
+
+
+class _Part(BaseModel):
+    """What must hold of an entry for the rest of the program to take it at its word."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class _Manifest(_Part):
+    suite: str = ""
+    command: str = ""
+    overrides: list[str] = []
+    config_dir: str | None = None
+    trials: dict[str, str]
+    skipped: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
+    git: dict[str, Any] = {}
+    merged: list[_Manifest] = []
+
+
+class _Notes(_Part):
+    submitter: str = ""
+    note: str = ""
+    attack: str = ""
+    defense: str = ""
+    verification: dict[str, Any] = {}
+    submissions: list[dict[str, Any]] = []
+
+
+class _Index(_Part):
+    suite: str
+    trials: StrictInt
+    manifest: _Manifest
+    notes: _Notes
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,20 +94,35 @@ class Pack:
 
 
 class Records:
-    """Records in a compressed file of JSON lines, read anew at every iteration."""
+    """Records in a compressed file of JSON lines, read anew at every iteration.
 
-    def __init__(self, data: bytes, source: str) -> None:
-        self._data, self._source = data, source
+    Args:
+        data: the file.
+        source: how sentences name it.
+        count: how many there must be; None: any number.
+    """
+
+    def __init__(self, data: bytes, source: str, count: int | None = None) -> None:
+        self._data, self._source, self._count = data, source, count
 
     def __iter__(self) -> Iterator[TrialRecord]:
+        at = 0
         try:
             with lzma.open(io.BytesIO(self._data)) as lines:
-                for at, line in enumerate(lines, 1):
+                while line := lines.readline(MOST_RECORD):
+                    at += 1
+                    require(self._count is None or at <= self._count, self._miscounted("more"))
                     yield _record(line, f"{self._source}, line {at}")
         except (lzma.LZMAError, EOFError) as error:
             raise UserError(
                 f"'{self._source}' is damaged ({error}); get the pack again."
             ) from error
+        require(self._count is None or at == self._count, self._miscounted(str(at)))
+
+    def _miscounted(self, found: str) -> str:
+        return (
+            f"'{self._source}' has {found} records, {INDEX} says {self._count}; get the pack again."
+        )
 
 
 class _Chained:
@@ -176,13 +230,27 @@ def read(path: Path) -> Pack:
     try:
         parts = _unzipped(path) if path.is_file() else _read_folder(path)
         index = json.loads(parts[INDEX])
-        version, digests, suite = index["pack_version"], index["sha256"], index["suite"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        version = index["pack_version"]
+        require(
+            version <= PACK_VERSION,
+            f"'{path}' has pack version {version}, this program reads up to {PACK_VERSION}; "
+            "update it.",
+        )
+        _Index.model_validate(index)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"'{path}' cannot be read as a pack ({INDEX}: {place}: {first['msg']}); get it again."
+        ) from error
+    except _UNREADABLE as error:
         raise UserError(f"'{path}' cannot be read as a pack ({error!r}); get it again.") from error
-    require(
-        version <= PACK_VERSION,
-        f"'{path}' has pack version {version}, this program reads up to {PACK_VERSION}; update it.",
-    )
+    digests, suite = index["sha256"], index["suite"]
+    for name in parts:
+        require(
+            name in digests or name == INDEX,
+            f"'{path}' has a part '{name}' that {INDEX} does not name; get the pack again.",
+        )
     for name, digest in digests.items():
         require(name in parts, f"'{path}' lacks its part '{name}'; get the pack again.")
         require(
@@ -196,8 +264,15 @@ def read(path: Path) -> Pack:
         if name.startswith(f"{PICTURES}/") and name in digests
     }
     require(RECORDS in digests, f"'{path}' has no {RECORDS}; get the pack again.")
-    records = Records(parts[RECORDS], f"{path}/{RECORDS}")
+    records = Records(parts[RECORDS], f"{path}/{RECORDS}", index["trials"])
     return Pack(suite, records, index["manifest"], pictures, index["notes"], _digest(index))
+
+
+_UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RuntimeError,
+    NotImplementedError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What hostile or broken JSON and zip files raise (a password, a method nobody knows, nesting)."""
 
 
 def files(path: Path) -> dict[str, bytes]:
@@ -239,8 +314,11 @@ def _zip(path: Path, parts: Mapping[str, bytes]) -> None:
 def _folder(path: Path, parts: Mapping[str, bytes]) -> None:
     path.mkdir(parents=True, exist_ok=True)
     if (path / INDEX).is_file():
-        old = json.loads((path / INDEX).read_bytes()).get("sha256", {})
-        for name in set(old) - set(parts):
+        try:
+            old = set(_named(path))
+        except _UNREADABLE:
+            old = set()
+        for name in old - set(parts):
             (path / name).unlink(missing_ok=True)
     for name, data in parts.items():
         target = path / name
@@ -250,14 +328,41 @@ def _folder(path: Path, parts: Mapping[str, bytes]) -> None:
 
 def _unzipped(path: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as file:
-        return {name: file.read(name) for name in file.namelist()}
+        entries = file.infolist()
+        # Never more is unpacked of an entry than it says.
+        _not_too_large(path, sum(entry.file_size for entry in entries))
+        names = [entry.filename for entry in entries]
+        require(
+            len(names) == len(set(names)),
+            f"'{path}' has two parts of one name; get the pack again.",
+        )
+        return {name: file.read(name) for name in names}
 
 
 def _read_folder(path: Path) -> dict[str, bytes]:
-    index = json.loads((path / INDEX).read_bytes())
-    names = [INDEX, *index["sha256"]]
+    found = [name for name in _named(path) if (path / name).is_file()]
+    _not_too_large(path, sum((path / name).stat().st_size for name in found))
+    return {name: (path / name).read_bytes() for name in found}
+
+
+def _named(path: Path) -> list[str]:
+    """Every part that the index of a folder names, the index first.
+
+    Raises:
+        UserError: one of them is not in the folder, or is a link to elsewhere.
+    """
+    names = [INDEX, *json.loads((path / INDEX).read_bytes())["sha256"]]
+    root = path.resolve()
     require(
-        all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in names),
+        all((path / name).resolve().is_relative_to(root) for name in names),
         f"'{path / INDEX}' names parts outside of the pack; get it again.",
     )
-    return {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
+    return names
+
+
+def _not_too_large(path: Path, size: int) -> None:
+    require(
+        size <= MOST_BYTES,
+        f"'{path}' would take {size / 2**30:.1f} GiB unpacked, a pack may take "
+        f"{MOST_BYTES / 2**30:.0f}; get it again.",
+    )

@@ -138,3 +138,102 @@ def test_several_suites_are_one_site() -> None:
     named = [replace(one, suite="reference/retail"), replace(two, suite="reference/medical")]
     assert pack.together(named).suite == "reference"
     assert pack.together([two]) is two
+
+
+def _index(path: Path, **changes: object) -> None:
+    index = json.loads((path / pack.INDEX).read_text(encoding="utf-8"))
+    (path / pack.INDEX).write_text(json.dumps(index | changes), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"manifest": []}, "manifest: Input should be"),
+        ({"manifest": {"trials": [1]}}, "manifest.trials: Input should be"),
+        ({"manifest": {"trials": {}, "overrides": "rm"}}, "manifest.overrides: "),
+        ({"notes": {"submissions": {"a": 1}}}, "notes.submissions: "),
+        ({"sha256": ["records"]}, "cannot be read as a pack"),
+        ({"pack_version": "new"}, "cannot be read as a pack"),
+        ({"trials": "3"}, "trials: "),
+        ({"sha256": {"/etc/passwd": "0" * 64}}, "outside of the pack"),
+        ({"sha256": {"a/../../x": "0" * 64}}, "outside of the pack"),
+    ],
+)
+def test_what_is_no_index_is_one_sentence(tmp_path: Path, changes: dict, words: str) -> None:
+    pack.write(made(), tmp_path / "p")
+    _index(tmp_path / "p", **changes)
+    with pytest.raises(UserError, match=words):
+        pack.read(tmp_path / "p")
+
+
+def test_deep_nesting_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / pack.INDEX).write_text("[" * 200_000, encoding="utf-8")
+    with pytest.raises(UserError, match="cannot be read as a pack"):
+        pack.read(tmp_path)
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    pack.write(made(), tmp_path / "p", {"leaderboard.csv": b"a"})
+    (tmp_path / "secret").write_text("a", encoding="utf-8")
+    (tmp_path / "p" / "leaderboard.csv").unlink()
+    (tmp_path / "p" / "leaderboard.csv").symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match="outside of the pack"):
+        pack.read(tmp_path / "p")
+
+
+def test_writing_over_a_pack_removes_nothing_outside_of_it(tmp_path: Path) -> None:
+    pack.write(made(), tmp_path / "p")
+    (tmp_path / "mine").write_text("mine", encoding="utf-8")
+    _index(tmp_path / "p", sha256={"../mine": "0" * 64})
+    with pytest.raises(UserError, match="outside of the pack"):
+        pack.write(made(), tmp_path / "p")
+    assert (tmp_path / "mine").exists()
+
+
+def test_a_file_with_more_than_its_index_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.zip"
+    pack.write(made(), path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("leaderboard.csv", "a")
+    with pytest.raises(UserError, match="a part 'leaderboard.csv' that pack.json does not name"):
+        pack.read(path)
+
+
+def test_a_file_with_two_parts_of_one_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.zip"
+    pack.write(made(), path)
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
+        file.writestr(pack.INDEX, "{}")
+    with pytest.raises(UserError, match="two parts of one name"):
+        pack.read(path)
+
+
+def test_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(pack.INDEX, b"0" * (8 << 20))
+    monkeypatch.setattr(pack, "MOST_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="would take 0.0 GiB unpacked"):
+        pack.read(path)
+    monkeypatch.setattr(pack, "MOST_RECORD", 1 << 10)
+    with pytest.raises(UserError, match="line 1 is no trial record"):
+        list(pack.Records(lzma.compress(b"0" * (1 << 20)), "here"))
+
+
+def test_there_are_as_many_records_as_the_index_says(tmp_path: Path) -> None:
+    count = len(list(made().records))
+    for stated, words in ((count - 1, "has more records"), (count + 1, f"has {count} records")):
+        pack.write(made(), tmp_path / "p")
+        _index(tmp_path / "p", trials=stated)
+        with pytest.raises(UserError, match=words):
+            list(pack.read(tmp_path / "p").records)
+
+
+def test_a_broken_zip_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "p.zip"
+    pack.write(made(), path)
+    data = bytearray(path.read_bytes())
+    data[60] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="cannot be read as a pack|not what the pack was made"):
+        pack.read(path)
