@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
-from bench.cli.words import overrides
+from bench.cli.words import overrides, submissions
+
+if TYPE_CHECKING:
+    from bench.report.compare import Comparison
+
+_SHOWN = 4
 
 
 @click.command("compare")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @overrides
+@submissions
 @click.option("--margin", default=0.05, show_default=True, help="Smallest difference that matters.")
 @click.option(
     "--fail-on",
@@ -32,6 +38,7 @@ def command(
     b: str,
     words: tuple[str, ...],
     config_dir: Path | None,
+    joining: tuple[str, ...],
     margin: float,
     fail_on: str,
     anyway: bool,
@@ -44,7 +51,8 @@ def command(
     Each row's leakage by its worst attack (L), its member gap (M) and its utility (U) are compared
     over seeds, paired where both attacked the same targets. A row leaks more (or less) where Holm's
     p within its board is below 0.05 and the difference is at least the margin; it is the same where
-    the 95% interval of the difference lies within the margin; else it is unclear.
+    the 95% interval of the difference lies within the margin; else it is unclear. Submissions given
+    by --with join B: invbench compare BOARDS BOARDS --with FILE says what FILE would move.
 
     Exit code: 0 nothing of --fail-on, 1 something, 2 a mistake.
     """
@@ -57,12 +65,18 @@ def command(
     require(not (as_json and as_markdown), "--json and --markdown exclude each other; give one.")
     settings = compose_grid(words, config_dir).settings
     packs = [sources.load(name, settings) for name in (a, b)]
+    packs[1] = sources.joined(packs[1], joining, settings)
     found = compare.compare(packs[0].records, packs[1].records, margin)
     if found.obstacles and not anyway:
         raise UserError(
             f"'{a}' and '{b}' cannot be compared, their figures do not mean the same: "
             f"{'; '.join(found.obstacles)}; --anyway compares them all the same."
         )
+    require(
+        len(found.moves) > 0 or not found.changed["what"].str.startswith("boards").all(),
+        f"'{a}' and '{b}' have no board in common, so that nothing can have moved: "
+        f"{_places(found, 'A')} here, {_places(found, 'B')} there.",
+    )
     if as_json:
         click.echo(compare.as_json(found))
     elif as_markdown:
@@ -88,3 +102,10 @@ def table(rows: list[list[str]]) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  " + "  ".join(cells).rstrip())
+
+
+def _places(found: Comparison, side: str) -> str:
+    """Boards that only one side has, in words."""
+    names = list(found.changed.loc[found.changed[side] == "present", "board"])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) or "nothing") + more

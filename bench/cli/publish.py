@@ -83,9 +83,10 @@ def _said_since(found: Pack) -> dict[str, str]:
         for more in notes.get("submissions", ()):
             who = "; ".join(_submitter(more)) or "somebody"
             checked = "; ".join(_verifier(more)) or "nobody ran a sample of it again"
+            unmet = "".join(f"; {text}" for text in more.get("unmet", ()))
             out["joined by"].append(
                 f"{of}{more['joined']} trials of {more['suite']} (pack {more['digest'][:16]}), "
-                f"{who}; {checked}"
+                f"{who}; {checked}{unmet}"
             )
     return {name: ". ".join(lines) for name, lines in out.items()}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.words import overrides
+from bench.cli.words import overrides, submissions
 
 
 @click.command("report")
@@ -19,13 +19,7 @@ from bench.cli.words import overrides
     show_default=True,
     help="Where to read the records of suite=.",
 )
-@click.option(
-    "--with",
-    "submissions",
-    multiple=True,
-    metavar="PACK",
-    help="Trials that join the boards: what 'invbench submit' packed; may be given several times.",
-)
+@submissions
 @click.option(
     "--to",
     "out",
@@ -39,7 +33,7 @@ def command(
     words: tuple[str, ...],
     config_dir: Path | None,
     source: str,
-    submissions: tuple[str, ...],
+    joining: tuple[str, ...],
     out: Path | None,
     figures: bool,
 ) -> None:
@@ -54,7 +48,6 @@ def command(
     from bench.engine import tracking
     from bench.engine.config import compose_grid
     from bench.report import pack
-    from bench.report.merge import merge
 
     names, settings_of = sources.split(words)
     settings = compose_grid(settings_of, config_dir).settings
@@ -69,7 +62,6 @@ def command(
     else:
         packs = [sources.load(name, settings) for name in names]
         found = pack.together(packs or [sources.newest(settings)])
-    if submissions:
-        found = merge(found, *(sources.load(name, settings) for name in submissions))
+    found = sources.joined(found, joining, settings)
     site = publish.write(found, out or settings.report_dir / found.suite, figures)
     click.echo(f"{found.suite}: {site.trials} trials; report {site.page}")

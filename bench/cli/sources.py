@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from bench.cli import publish
 from bench.contract import UserError
 from bench.contract.record import TrialRecord
@@ -62,12 +64,37 @@ def load(name: str, settings: Settings) -> Pack:
     return of_execution(store, manifests[0])
 
 
+def joined(found: Pack, names: Sequence[str], settings: Settings) -> Pack:
+    """Boards with submissions; says what joined and what these did not meet.
+
+    Raises:
+        UserError: one of them does not fit.
+    """
+    from bench.report.merge import merge
+
+    if not names:
+        return found
+    both = merge(found, *(load(name, settings) for name in names))
+    for name, told in zip(names, both.notes["submissions"][-len(names) :], strict=True):
+        who = f" by {told['submitter']}" if told.get("submitter") else ""
+        none = "" if told["joined"] else ": nothing in it is new here"
+        click.echo(f"Joined from {name}{who}: {told['joined']} trials{none}.", err=True)
+        for line in told["unmet"]:
+            click.echo(f"  {line}: these rows are flagged 'missing'.", err=True)
+    return both
+
+
 def newest(settings: Settings) -> Pack:
     """What the store has of the suite's newest run.
 
     Raises:
         UserError: it has none.
     """
+    if not settings.store.is_dir():
+        raise UserError(
+            f"There is no store '{settings.store}' to report from; 'invbench run "
+            f"suite={settings.suite}' makes it, store= names another, a word without '=' a pack."
+        )
     store = Store(settings.store)
     return of_execution(store, store.newest(settings.suite))
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.words import overrides
+from bench.cli.words import overrides, submissions
 
 if TYPE_CHECKING:
-    from bench.contract.record import TrialRecord
+    from bench.contract.record import Cell, TrialRecord
     from bench.report.pack import Pack
 
 _SHOWN = 3
@@ -28,6 +28,7 @@ _SHOWN = 3
     type=click.Path(path_type=Path),
     help="File to write, ending in .zip, or a folder.",
 )
+@submissions
 @click.option("--by", default="", help="Who submits; boards show it.")
 @click.option("--note", default="", help="What it is, in a sentence.")
 @click.option("--attack", metavar="NAME", help="Only what this attack and its baselines did.")
@@ -38,18 +39,20 @@ def command(
     words: tuple[str, ...],
     config_dir: Path | None,
     out: Path,
+    joining: tuple[str, ...],
     by: str,
     note: str,
     attack: str | None,
     defense: str | None,
     allow_dirty: bool,
 ) -> None:
-    """Pack the results of SOURCE, a suite or an execution, for others to verify.
+    """Pack the results of SOURCE, a suite, an execution or a pack, for others to verify.
 
     A pack holds records, environment and digests, of a whole suite its tables and figures too; no
     data, no weights, and pictures only of data that may be shown. 'invbench verify FILE' checks
     it, 'invbench report BOARDS --with FILE' puts it on the boards: a new defense as a row, a
-    stronger attack in every row it was run against.
+    stronger attack in every row it was run against. 'invbench submit BOARDS --with FILE --to NEW'
+    packs the boards with it, to publish them.
 
     Refused: a modified working copy, failed controls, trials that did not end well, and a
     --defense that no attack adapted to.
@@ -65,7 +68,16 @@ def command(
     require(
         not (attack and defense), "--attack and --defense exclude each other; submit two files."
     )
-    found = sources.load(source, compose_grid(words, config_dir).settings)
+    require(
+        not (joining and (attack or defense)),
+        "--with packs whole boards; leave out --attack and --defense.",
+    )
+    require(
+        not out.exists() or pack.is_pack(out) or (out.is_dir() and not any(out.iterdir())),
+        f"--to: '{out}' is there and is no pack; name another place.",
+    )
+    settings = compose_grid(words, config_dir).settings
+    found = sources.joined(sources.load(source, settings), joining, settings)
     kept = _Kept(found, attack, defense)
     trials, environments = check(found, kept, defense, allow_dirty)
     submission = replace(
@@ -74,8 +86,9 @@ def command(
         manifest=rerun.portable({**found.manifest, "trials": trials}),
         pictures={key: data for key, data in found.pictures.items() if key in trials},
         notes={
-            "submitter": by,
-            "note": note,
+            **({"submissions": found.notes["submissions"]} if "submissions" in found.notes else {}),
+            "submitter": by or found.notes.get("submitter", ""),
+            "note": note or found.notes.get("note", ""),
             "attack": attack or "",
             "defense": defense or "",
             "environments": environments,
@@ -86,6 +99,8 @@ def command(
     digest = pack.write(submission, out, files)
     click.echo(f"{out}: {len(trials)} trials of {found.suite}; digest {digest[:16]}")
     click.echo(f"Verify it: invbench verify {out}")
+    if attack or defense:
+        click.echo(f"On the boards it is for: invbench report BOARDS --with {out} --to DIR")
 
 
 def _boards(found: Pack) -> dict[str, bytes]:
@@ -116,13 +131,32 @@ class _Kept:
 
     def keeps(self, record: TrialRecord) -> bool:
         """Whether a record is part of it: baselines and the undefended always are."""
-        if record.access == "none":
-            return True
-        names = (record.cell.attack, record.attack.family, _of_control(record.cell.attack))
-        if self.attack:
-            return self.attack in names
-        rows = (record.cell.defense, record.defense.family, "none")
-        return not self.defense or bool(record.control) or self.defense in rows
+        families = record.attack.family, record.defense.family
+        return about(
+            record.cell, record.access, record.control, *families, self.attack, self.defense
+        )
+
+
+def about(
+    cell: Cell, access: str, control: str, attacks: str, defenses: str, attack: str | None,
+    defense: str | None,
+) -> bool:  # fmt: skip
+    """Whether a trial is part of what is submitted of one attack or defense.
+
+    Args:
+        cell: the trial.
+        access: of its attack.
+        control: what it is a control of.
+        attacks: family of its attack.
+        defenses: family of its defense.
+        attack: the attack that is submitted; None: any.
+        defense: the defense that is submitted; None: any.
+    """
+    if access == "none":
+        return True
+    if attack:
+        return attack in (cell.attack, attacks, _of_control(cell.attack))
+    return not defense or bool(control) or defense in (cell.defense, defenses, "none")
 
 
 def _of_control(attack: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,15 @@ from bench.cli.words import overrides
 
 if TYPE_CHECKING:
     from bench.contract.record import TrialRecord
-    from bench.engine.rerun import Likeness
+    from bench.engine.config import Grid
+    from bench.engine.graph import Plan, Trial
+    from bench.engine.rerun import Likeness, Survey
     from bench.engine.settings import Settings
     from bench.report.pack import Pack
+    from bench.report.recheck import Ends
 
 _SHOWN = 10
-_LEADERBOARD = "leaderboard.csv"
+LEADERBOARD, MARKDOWN = "leaderboard.csv", "leaderboard.md"
 
 GOOD = ("identical", "close", "within the interval")
 """Outcomes of a trial run again that speak for its record."""
@@ -49,12 +53,13 @@ def command(
 ) -> None:
     """Check a pack, a folder or a .zip, and run a sample of its trials again.
 
-    Without training: digests, record schema, L, M and the success without the model of every
-    record from its parts, that its rows may share boards, and leaderboard.csv from the records.
-    Then a sample of the trials whose data is here (data_root=) is run again in a fresh store, and
-    each is held against its record and against the 95% interval of its row, widened to one seed.
-    What is not drawn is not run: of figures that are wrong but fit each other, a sample of k among
-    n trials finds one with probability k/n.
+    Without training: digests, record schema, that every listed trial is there once, L, M and the
+    success without the model of every record from its parts, that its rows may share boards, and
+    leaderboard.csv and .md from the records. Then its grid is planned here, and must be what it
+    holds; a sample of the trials whose data is here (data_root=) is run again in a fresh store.
+    Each is held against its record, bit for bit, and where machine or source differ against the
+    95% interval of its row, widened to one seed. What is not drawn is not run: of figures that are
+    wrong but fit each other, a sample of k among n trials finds one with probability k/n.
 
     Exit code: 0 verified, 1 something does not hold, 2 a mistake.
     """
@@ -81,150 +86,297 @@ def command(
         click.echo(f"  wrong: {line}.")
     if len(wrong) > _SHOWN:
         click.echo(f"  and {len(wrong) - _SHOWN} more.")
-    ran: list[dict[str, Any]]
-    ran, absent = ([], "") if wrong or not sample else again(
+    done = Again() if wrong or not sample else again(
         found, leakages, sample, seed, settings, words, config_dir
     )  # fmt: skip
-    for trial in ran:
+    for line in done.wrong[:_SHOWN]:
+        click.echo(f"  wrong: {line}.")
+    if len(done.wrong) > _SHOWN:
+        click.echo(f"  and {len(done.wrong) - _SHOWN} more.")
+    for trial in done.ran:
         click.echo(f"  {trial['outcome']}: {trial['cell']}: {trial['said']}")
-    if absent:
-        click.echo(f"  not run: {absent}")
-    bad = [trial for trial in ran if trial["outcome"] not in GOOD]
-    failed = bool(wrong or bad)
-    if failed:
-        reason = wrong[0] if wrong else f"{bad[0]['cell']}: {bad[0]['said']}"
-        said = f"NOT verified: {reason}"
-    elif not ran:
-        said = "Consistent: everything stated follows from the records; no trial was run again"
-    else:
-        said = (
-            "Verified on a sample: everything stated follows from the records, and all of the "
-            f"{len(ran)} trials run again agree with theirs"
-        )
+    if done.changed:
+        click.echo(f"  changed: {done.changed}.")
+    if done.absent:
+        click.echo(f"  not run: {done.absent}.")
+    wrong += done.wrong
+    failed, said = _outcome(wrong, done)
     if write:
         outcome: dict[str, Any] = {
             "by": by,
             "utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "pack": found.digest,
-            "outcome": "failed" if failed else "verified" if ran else "consistent",
+            "outcome": "failed" if failed else "verified" if done.ran else "consistent",
             "said": said,
             "sample": sample,
             "seed": seed,
-            "environment": next((t["environment"] for t in ran), {}),
-            "trials": ran,
-            "not_run": absent,
+            "environment": next((t["environment"] for t in done.ran), {}),
+            "trials": done.ran,
+            "not_run": done.absent,
+            "changed": done.changed,
         }
         _note(found, path, outcome)
     click.echo(f"{said}.")
     sys.exit(1 if failed else 0)
 
 
+def _outcome(wrong: list[str], done: Again) -> tuple[bool, str]:
+    """Whether the pack fails, and the verdict in a sentence without its full stop."""
+    bad = [trial for trial in done.ran if trial["outcome"] not in GOOD]
+    if wrong:
+        return True, f"NOT verified: {wrong[0]}"
+    if bad:
+        said = f"NOT verified: {bad[0]['cell']}: {bad[0]['said']}"
+        if bad[0]["changed"]:
+            said += (
+                ". Its source has changed since: check out its commit and verify there; if it "
+                "holds there, the change moved the result: run the suite and publish it anew"
+            )
+        return True, said
+    if not done.ran:
+        return False, (
+            "Consistent: everything stated follows from the records; no trial was run again"
+        )
+    kinds = Counter(trial["outcome"] for trial in done.ran)
+    counted = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    return False, (
+        "Verified on a sample: everything stated follows from the records, and all of the "
+        f"{len(done.ran)} trials run again agree with theirs ({counted})"
+    )
+
+
 def _checked(
     found: Pack, parts: Mapping[str, bytes]
-) -> tuple[list[str], str, Mapping[tuple[str, ...], tuple[float, float]]]:
+) -> tuple[list[str], str, Mapping[tuple[str, ...], Ends]]:
     """What does not follow, what was looked at, and where one more seed of a row should fall."""
-    from bench.report import boards, frame, recheck, tables
+    from bench.contract.identity import PROTOCOL_VERSION
+    from bench.report import boards, families, frame, recheck, tables
 
+    protocols = {record.protocol_version for record in found.records}
+    if protocols != {PROTOCOL_VERSION}:
+        told = f"its records are of protocol version {', '.join(sorted(protocols))}, this program "\
+               f"is of {PROTOCOL_VERSION}: verify it with the program of its commit"  # fmt: skip
+        return [told], "not looked at", {}
     sums = recheck.sums(found.records)
     table = frame.build(found.records, found.suite)
     made = boards.build(table)
-    wrong = list(sums.wrong)
+    wrong = [*recheck.listed(found.records, found.manifest["trials"]), *sums.wrong]
     looked = f"{len(table)} records"
     if sums.alone:
-        looked += f" ({sums.alone} without the trial of their baseline)"
-    if _LEADERBOARD in parts:
+        looked += f" ({sums.alone} measured from a baseline that is no trial of it)"
+    if LEADERBOARD in parts:
         built = tables.leaderboard_csv(made, found.suite)
-        wrong += recheck.drift(parts[_LEADERBOARD], built)
-        looked += f", {len(made.rows)} rows of {_LEADERBOARD}"
+        wrong += recheck.drift(parts[LEADERBOARD], built)
+        looked += f", {len(made.rows)} rows of {LEADERBOARD}"
+    if MARKDOWN in parts:
+        built = tables.leaderboard_md(made, families.tuned(table), found.suite)
+        wrong += recheck.prose(parts[MARKDOWN], built)
+        looked += f", {MARKDOWN}"
     return wrong, looked, recheck.predicted(made)
+
+
+@dataclass
+class Again:
+    """What running a sample again gave.
+
+    Attributes:
+        ran: of each trial its identity, cell, outcome and environment.
+        absent: why trials could not be drawn, in a sentence; empty: all could.
+        changed: that the source has changed since, in a sentence; empty: it has not.
+        wrong: what does not fit the grid that the pack says it is.
+    """
+
+    ran: list[dict[str, Any]] = field(default_factory=list)
+    absent: str = ""
+    changed: str = ""
+    wrong: list[str] = field(default_factory=list)
 
 
 def again(
     found: Pack,
-    leakages: Mapping[tuple[str, ...], tuple[float, float]],
+    leakages: Mapping[tuple[str, ...], Ends],
     sample: int,
     seed: int,
     settings: Settings,
     words: tuple[str, ...],
     config_dir: Path | None,
-) -> tuple[list[dict[str, Any]], str]:
-    """Run a sample of trials again.
-
-    Returns:
-        Of each its identity, cell, outcome and environment; and how many could not be drawn, and
-        why, in a sentence (empty: all could).
-    """
-    from bench.cli.reproduce import manifest_of
-    from bench.contract import UserError
+) -> Again:
+    """Run a sample of trials again."""
     from bench.engine import rerun
     from bench.report import frame, recheck
 
-    manifests = list(found.manifest.get("merged", ())) or [found.manifest]
-    more = [w for w in words if w.partition("=")[0] not in ("store", "data_root")]
-    out: list[dict[str, Any]] = []
+    out = Again()
     with tempfile.TemporaryDirectory() as folder:
-        plans, absent = {}, 0
-        for at, manifest in enumerate(manifests):
-            try:
-                plans[at] = rerun.plan_again(
-                    manifest, Path(folder) / str(at), settings.data_root, more, config_dir
-                )
-            except UserError as error:
-                if not str(error).startswith("Nothing to run"):
-                    raise
-                # All of its data is elsewhere: that leaves trials out, and is no mistake.
-        cells = {
-            at: {(t.cell.key(), t.control) for t in plan.trials} for at, (_, plan) in plans.items()
-        }
-        here: list[TrialRecord] = []
-        for record in found.records:
-            at = manifests.index(manifest_of(found.manifest, record))
-            if (record.cell.key(), record.control) in cells.get(at, ()):
-                here.append(record)
-            elif not record.control and record.access != "none":
-                absent += 1
-        drawn = recheck.sample(frame.build(here, found.suite), sample, seed) if here else []
-        by_id = {record.trial_id: record for record in here}
-        for at, (grid, plan) in plans.items():
-            old = [
-                by_id[key]
-                for key in drawn
-                if manifests.index(manifest_of(found.manifest, by_id[key])) == at
-            ]
+        parts = _planned(found, Path(folder), settings, words, config_dir)
+        here = {r.trial_id: r for part in parts for r in part.records if part.has(r)}
+        changed = [r for part in parts for r in part.records if r.trial_id in part.seen.changed]
+        out.wrong = [line for part in parts for line in _misfits(found, part)]
+        out.changed = _since(changed, len(here)) if changed else ""
+        out.absent = _absent(parts)
+        if out.wrong or not here:
+            return out
+        drawn = recheck.sample(frame.build(here.values(), found.suite), sample, seed)
+        for part in parts:
+            if part.planned is None:
+                continue
+            grid, plan = part.planned
+            mine = {r.trial_id for r in part.records}
+            old = [here[key] for key in drawn if key in mine]
             trials = [t for t in (rerun.match(plan, record) for record in old) if t is not None]
             new = rerun.rerun(grid, plan, trials) if trials else {}
             for record, trial in zip(old, trials, strict=True):
                 like = rerun.compare(record, new[trial.id])
                 ends = leakages.get(recheck.place(record))
-                out.append(told(record, new[trial.id], like, ends))
-    said = f"{absent} trials are not in the grid here: their data is missing (data_root=) or "\
-           "their options are (--config-dir)" if absent else ""  # fmt: skip
-    if sample and not here:
-        said = f"nothing can be run here; {said}"
-    return out, said
+                out.ran.append(told(record, new[trial.id], like, ends))
+    return out
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A pack, or of a joined one what came from one suite: its records and its grid here."""
+
+    manifest: Mapping[str, Any]
+    records: list[TrialRecord]
+    planned: tuple[Grid, Plan] | None
+    seen: Survey
+
+    def has(self, record: TrialRecord) -> bool:
+        """Whether the grid here has the trial."""
+        return record.trial_id in self.seen.here
+
+
+def _planned(
+    found: Pack, folder: Path, settings: Settings, words: tuple[str, ...], config_dir: Path | None
+) -> list[_Part]:
+    from bench.cli.reproduce import manifest_of
+    from bench.contract import UserError
+    from bench.engine import rerun
+    from bench.report import recheck
+
+    manifests = list(found.manifest.get("merged", ())) or [found.manifest]
+    more = [w for w in words if w.partition("=")[0] not in ("store", "data_root")]
+    records: list[list[TrialRecord]] = [[] for _ in manifests]
+    for record in found.records:
+        if not recheck.not_run(record):
+            records[manifests.index(manifest_of(found.manifest, record))].append(record)
+    parts = []
+    for at, (manifest, mine) in enumerate(zip(manifests, records, strict=True)):
+        try:
+            grid, plan = rerun.plan_again(
+                manifest, folder / str(at), settings.data_root, more, config_dir
+            )
+        except UserError as error:
+            # All of its data is elsewhere: that leaves trials out, and is no mistake.
+            if str(error).startswith("Nothing to run"):
+                nothing = rerun.Survey(frozenset(), frozenset(), (), ())
+                parts.append(_Part(manifest, mine, None, nothing))
+                continue
+            raise UserError(
+                f"The grid of '{found.suite}' cannot be composed here: {error} Options it ran "
+                "with may be missing (--config-dir); '--sample 0' checks what needs no grid."
+            ) from error
+        seen = rerun.survey(plan, mine, manifest.get("skipped", ()), _about(found))
+        parts.append(_Part(manifest, mine, (grid, plan), seen))
+    return parts
+
+
+def _absent(parts: list[_Part]) -> str:
+    absent = sum(
+        not part.has(record) and not record.control and record.access != "none"
+        for part in parts
+        for record in part.records
+    )
+    said = (
+        f"{absent} trials are not in the grid here: their data is missing (data_root=) or their "
+        "options are (--config-dir)"
+    )
+    if not any(part.has(record) for part in parts for record in part.records):
+        return f"nothing can be run here; {said}"
+    return said if absent else ""
+
+
+def _about(found: Pack) -> Callable[[Trial], bool]:
+    """Which trials of its grid a pack must have: of an attack or a defense, those about it."""
+    from bench.cli.submit import about
+
+    attack, defense = found.notes.get("attack") or None, found.notes.get("defense") or None
+
+    def has(trial: Trial) -> bool:
+        attacks, defenses = (str(trial.info[kind]["family"]) for kind in ("attack", "defense"))
+        return about(
+            trial.cell, trial.access, trial.control, attacks, defenses, attack, defense
+        )  # fmt: skip
+
+    return has
+
+
+def _misfits(found: Pack, part: _Part) -> list[str]:
+    """What a pack from this very source says otherwise than its own grid."""
+    from bench.engine.provenance import git_state
+
+    if part.seen.changed:
+        here = git_state()
+        ours = here.get("commit") if not here.get("dirty", True) else None
+        moved = [
+            r.cell.key()
+            for r in part.records
+            if r.trial_id in part.seen.changed and ours and not part.manifest.get("config_dir")
+            and r.env.get("git", {}).get("commit") == ours and "dirty" not in r.flags
+        ]  # fmt: skip
+        return [
+            f"{cell} is another trial than the one of that name in its grid, though its commit is "
+            "the one here: its seed or settings are not what it says"
+            for cell in moved
+        ]
+    # Of a joined pack only a part of each grid is there, and joining has looked at it.
+    lacking = () if "merged" in found.manifest else part.seen.lacking
+    said = [f"{cell} is in its grid and has no record" for cell in lacking]
+    return said + [
+        f"it says that {what} was ruled out, which it is not in its grid"
+        for what in part.seen.claimed
+    ]
+
+
+def _since(changed: list[TrialRecord], of: int) -> str:
+    """That trials have another identity here, and between which commits that came."""
+    from bench.engine.provenance import git_state
+
+    commits = {str(r.env.get("git", {}).get("commit", ""))[:12] for r in changed if r.env} - {""}
+    here = str(git_state().get("commit", ""))[:12] or "an installed package"
+    return (
+        f"{len(changed)} of {of} trials have another identity here: source or settings have "
+        f"changed since they were recorded (commit {', '.join(sorted(commits)) or 'unknown'}, here "
+        f"{here}); they are held against the interval of their row"
+    )
 
 
 def told(
-    old: TrialRecord, new: TrialRecord, like: Likeness, ends: tuple[float, float] | None
-) -> dict[str, Any]:
+    old: TrialRecord, new: TrialRecord, like: Likeness, ends: Ends | None
+) -> dict[str, Any]:  # fmt: skip
     """What running a trial again says of its record.
 
     Args:
         old: the record.
         new: the same trial run again.
         like: how they compare.
-        ends: the interval of its row for one more seed; None: it has none.
+        ends: the intervals of its row for one more seed; None: it has none.
     """
+    from bench.engine.rerun import TOLERANCE
+
     outcome, said = str(like.outcome), like.said
     excused = bool(like.environment) or old.trial_id != new.trial_id
     leak = new.score.L if new.score else None
-    if outcome == "different" and excused and ends is not None and leak is not None:
-        inside = ends[0] <= leak <= ends[1]
+    # Without headroom there is no leakage, and success is what is left to compare.
+    name, value = ("L", leak) if leak is not None else ("s", new.score.value if new.score else None)
+    if outcome == "different" and excused and ends and name in ends and value is not None:
+        low, high = ends[name]
+        # Rows whose seeds all gave the same have no width: what any device may differ by has.
+        inside = low - TOLERANCE <= value <= high + TOLERANCE
         outcome = "within the interval" if inside else outcome
         where = "within" if inside else "outside"
         said += (
-            f"; L = {leak:.3f} is {where} its row's interval for one seed, {ends[0]:.3f} to "
-            f"{ends[1]:.3f}"
+            f"; {name} = {value:.3f} is {where} its row's interval for one seed, {low:.3f} to "
+            f"{high:.3f}"
         )
     return {
         "trial": old.trial_id,

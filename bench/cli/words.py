@@ -50,3 +50,15 @@ def overrides(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         help="Folder with your own options (dataset/, defense/, attack/, suite/ ...).",
     )(command)
+
+
+def submissions(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a verb take submissions that join the boards."""
+    return click.option(
+        "--with",
+        "joining",
+        multiple=True,
+        metavar="PACK",
+        help="Trials that join the boards: what 'invbench submit' packed; may be given several "
+        "times.",
+    )(command)

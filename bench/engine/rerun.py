@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +111,51 @@ def match(plan: Plan, record: TrialRecord) -> Trial | None:
     cell = record.cell.key()
     return next(
         (t for t in plan.trials if t.control == record.control and t.cell.key() == cell), None
+    )
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How a recorded suite compares with what it plans here, before anything is run.
+
+    Attributes:
+        here: identities of the records whose trial is in the grid here.
+        changed: those of them whose trial has another identity here: settings or source differ.
+        lacking: cells of the grid here that have no record.
+        claimed: combinations said to be ruled out that are not ruled out here.
+    """
+
+    here: frozenset[str]
+    changed: frozenset[str]
+    lacking: tuple[str, ...]
+    claimed: tuple[str, ...]
+
+
+def survey(
+    plan: Plan,
+    records: Iterable[TrialRecord],
+    skipped: Iterable[Mapping[str, Any]],
+    about: Callable[[Trial], bool] = lambda trial: True,
+) -> Survey:
+    """Compare records with the plan that their suite gives here.
+
+    Args:
+        plan: of the suite, here.
+        records: of the suite.
+        skipped: what its manifest says was left out.
+        about: which trials of the plan the records should have.
+    """
+    planned = {(t.cell.key(), t.control): t for t in plan.trials}
+    had = {(r.cell.key(), r.control): r.trial_id for r in records}
+    shared = planned.keys() & had.keys()
+    ruled_out = {what for what, _ in plan.skipped}
+    # A shorter name is that of a data set or a model, which may be missing there and be here.
+    claims = {entry["what"] for entry in skipped if entry["what"].count(" x ") == 3}
+    return Survey(
+        here=frozenset(had[key] for key in shared),
+        changed=frozenset(had[key] for key in shared if had[key] != planned[key].id),
+        lacking=tuple(c for (c, k), t in planned.items() if (c, k) not in had and about(t)),
+        claimed=tuple(sorted(claims - ruled_out)),
     )
 
 

@@ -29,6 +29,9 @@ FailOn = Literal["worse", "any", "never"]
 BLOCKING = frozenset({"protocol", "schema", "data", "measure", "usefulness"})
 """Facts that two results must share before their figures mean the same."""
 
+_EXACT = 1e-9
+"""Most by which the figures of one trial differ by rounding alone."""
+
 _UP = {"L": "leaks more", "M": "leaks more", "U": "more useful"}
 _DOWN = {"L": "leaks less", "M": "leaks less", "U": "less useful"}
 _FAMILY = {"L": "leakage", "M": "leakage", "U": "utility"}
@@ -118,10 +121,39 @@ def compare(
     sides = [_seeds(made, frame) for made, frame in zip((one, other), frames, strict=True)]
     return Comparison(
         tuple(comparable.told([d for d in found if d.fact in BLOCKING])),
-        tuple(comparable.told([d for d in found if d.fact not in BLOCKING], most=len(found))),
+        (
+            *comparable.told([d for d in found if d.fact not in BLOCKING], most=len(found)),
+            *_contradicted(a, b),
+        ),
         moves(sides[0], sides[1], margin),
         _changed(one, other),
     )
+
+
+def _contradicted(a: Iterable[TrialRecord], b: Iterable[TrialRecord]) -> list[str]:
+    """A sentence where trials of one identity have different figures."""
+    known = {r.trial_id: r.score for r in a if r.score is not None}
+    unlike = [
+        (r.cell.key(), known[r.trial_id], r.score)
+        for r in b
+        if r.score is not None and r.trial_id in known
+        and not all(
+            _near(getattr(known[r.trial_id], x), getattr(r.score, x)) for x in ("value", "L", "M")
+        )
+    ]  # fmt: skip
+    if not unlike:
+        return []
+    cell, old, new = unlike[0]
+    more = f" (and {len(unlike) - 1} more like it)" if len(unlike) > 1 else ""
+    return [
+        f"the trial {cell} is in both under one identity and has other figures: s = "
+        f"{old.value:.4g}, L = {number(old.L)} in A and s = {new.value:.4g}, L = {number(new.L)} "
+        f"in B{more}: another machine, or one of them is wrong: 'invbench verify' both"
+    ]
+
+
+def _near(one: float | None, other: float | None) -> bool:
+    return one == other or (one is not None and other is not None and abs(one - other) <= _EXACT)
 
 
 def _seeds(made: Boards, frame: pd.DataFrame) -> pd.DataFrame:
@@ -171,8 +203,9 @@ def moves(a: pd.DataFrame, b: pd.DataFrame, margin: float = stats.MARGIN) -> pd.
     table = one.merge(other, on=by)
     both = a.merge(b, on=[*by, "seed"], suffixes=("_a", "_b"))
     both = both[both["target_a"] == both["target_b"]]
-    both = both.assign(gap=both["value_b"] - both["value_a"], same=both["trial_id_a"] == both[
-        "trial_id_b"])  # fmt: skip
+    both = both.assign(gap=both["value_b"] - both["value_a"])
+    # A trial that only says it is the same, and scored differently, has moved.
+    both["same"] = (both["trial_id_a"] == both["trial_id_b"]) & (both["gap"].abs() <= _EXACT)
     pairs = stats.summarise(both, by, ["gap"])
     alike = both.groupby(by, as_index=False)["same"].all()
     table = table.merge(pairs, on=by, how="left").merge(alike, on=by, how="left")

@@ -1,14 +1,27 @@
-"""A submission joins the boards: a new defense as a row, a stronger attack in the rows it met."""
+"""A submission joins the boards: a new defense as a row, a stronger attack in the rows it met.
+
+A row that a joining attack was not run against gets trials that say so: they are ``skipped``, and
+the board flags the row ``missing``. Without them a row would look good for what it never met.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.contract.errors import require
-from bench.contract.record import TrialRecord
-from bench.report import comparable, controls
+from bench.contract.identity import node_id
+from bench.contract.record import (
+    AttackInfo,
+    Cell,
+    Data,
+    DefenseInfo,
+    Failure,
+    TrialRecord,
+)
+from bench.report import comparable, controls, recheck
+from bench.report.closure import spans
 from bench.report.frame import BASELINE, UNDEFENDED
 from bench.report.frame import build as build_frame
 from bench.report.pack import Pack
@@ -16,18 +29,25 @@ from bench.report.pack import Pack
 Scenario = tuple[str, str]
 """Data set and model."""
 
+Level = tuple[Scenario, str, str]
+"""Scenario, goal and access."""
+
+_ENDED = ("done", "skipped")
+
 
 @dataclass(frozen=True)
 class _Joined:
-    """Every record of the base, then of each submission those that join it."""
+    """Every record of the base, then of each submission those that join it, then what is unmet."""
 
     packs: Sequence[Pack]
     joins: Sequence[Collection[str]]
+    unmet: Sequence[TrialRecord]
 
     def __iter__(self) -> Iterator[TrialRecord]:
-        yield from self.packs[0].records
+        yield from (r for r in self.packs[0].records if not recheck.not_run(r))
         for pack, joins in zip(self.packs[1:], self.joins, strict=True):
             yield from (record for record in pack.records if record.trial_id in joins)
+        yield from self.unmet
 
 
 @dataclass
@@ -39,7 +59,11 @@ class _Base:
     seeds: dict[Scenario, set[int]] = field(default_factory=dict)
     attacks: dict[tuple[Scenario, str], set[str]] = field(default_factory=dict)
     """Attacks on the undefended target by scenario and goal."""
-    rows: set[tuple[Scenario, str]] = field(default_factory=set)
+    rows: dict[Level, dict[str, TrialRecord]] = field(default_factory=dict)
+    """Defenses that attacks met at a level, each with one of its trials."""
+    met: set[tuple[Level, str, str]] = field(default_factory=set)
+    """(level, defense, attack) that were run."""
+    data: dict[tuple[str, int], Data] = field(default_factory=dict)
     scores: dict[str, float | None] = field(default_factory=dict)
 
     def add(self, record: TrialRecord) -> None:
@@ -49,16 +73,25 @@ class _Base:
         if record.control:
             return
         self.seeds.setdefault(place, set()).add(cell.seed)
-        self.rows.add((place, cell.defense))
+        if record.status == "done":
+            self.data[cell.dataset, cell.seed] = record.data
+        level = (place, record.goal, record.access)
+        self.rows.setdefault(level, {}).setdefault(cell.defense, record)
+        self.met.add((level, cell.defense, cell.attack))
         if cell.defense == UNDEFENDED and record.access != BASELINE:
             self.attacks.setdefault((place, record.goal), set()).add(cell.attack)
+
+    def defenses(self, place: Scenario) -> set[str]:
+        """Rows of a scenario."""
+        return {name for (at, *_), rows in self.rows.items() if at == place for name in rows}
 
 
 def merge(base: Pack, *more: Pack) -> Pack:
     """One pack in which submissions stand beside what they are compared with.
 
     A trial of both counts once, as the base has it, and so do baselines and controls. A new attack
-    joins the rows it was run against and may raise their leakage; a new defense becomes a row.
+    joins the rows it was run against and may raise their leakage; rows of the same board that it
+    did not meet are flagged ``missing``. A new defense becomes a row.
 
     Args:
         base: the boards.
@@ -66,46 +99,65 @@ def merge(base: Pack, *more: Pack) -> Pack:
 
     Raises:
         UserError: a submission may not share a board with the base (says which fact differs), uses
-            a name for something else, disagrees on a trial, lacks seeds or attacks of the boards it
-            joins, or one of its controls failed.
+            a name for something else, disagrees on a trial, lacks trials, seeds or attacks of the
+            boards it joins, or one of its controls failed.
     """
     known, facts = _Base(), comparable.Facts()
+    expected: dict[tuple[Level, str], TrialRecord] = {}
     for record in base.records:
+        if recheck.not_run(record):
+            expected[_level(record), record.cell.attack] = record
+            continue
         known.add(record)
         facts.add(record)
-    joins = []
+    # What others bring at the same time is nothing a submission could have run.
+    wanted = {key: set(names) for key, names in known.attacks.items()}
+    joins, brought = [], []
     for at, pack in enumerate(more, 1):
         name = str(pack.notes.get("submitter") or f"submission {at}")
         for record in pack.records:
             facts.add(record, f"{name}: ")
         facts.check(base.suite)
-        joins.append(_joining(known, pack, name))
+        joining = _joining(known, wanted, pack, name)
+        joins.append({record.trial_id for record in joining})
+        brought.append({(_level(r), r.cell.attack) for r in joining if _ordinary(r)})
+        for record in joining:
+            if _ordinary(record) and record.cell.attack not in wanted.get(
+                (_scenario(record), record.goal), ()
+            ):
+                expected.setdefault((_level(record), record.cell.attack), record)
+            known.add(record)
     packs = (base, *more)
+    unmet = list(_unmet(known, expected, [p.manifest for p in packs]))
     submitted = [
-        {**_told(pack), "joined": len(joined)} for pack, joined in zip(more, joins, strict=True)
+        {**_told(pack), "joined": len(joined), "unmet": _summed(unmet, mine)}
+        for pack, joined, mine in zip(more, joins, brought, strict=True)
     ]
     return Pack(
         suite=base.suite,
-        records=_Joined(packs, joins),
-        manifest={
-            **base.manifest,
-            "trials": {k: v for p in reversed(packs) for k, v in p.manifest["trials"].items()},
-            "merged": [part for p in packs for part in _parts(p.manifest)],
+        records=_Joined(packs, joins, unmet),
+        manifest={**base.manifest, "trials": _trials(packs, joins, unmet),
+                  "merged": [part for p in packs for part in _parts(p.manifest)]},
+        pictures=dict(base.pictures) | {
+            key: data
+            for pack, joined in zip(more, joins, strict=True)
+            for key, data in pack.pictures.items()
+            if key in joined
         },
-        pictures={k: v for p in reversed(packs) for k, v in p.pictures.items()},
-        notes={
-            **base.notes,
-            "submissions": [*base.notes.get("submissions", ()), *submitted],
-        },
-    )
+        notes={**base.notes, "submissions": [*base.notes.get("submissions", ()), *submitted]},
+    )  # fmt: skip
 
 
-def _joining(known: _Base, pack: Pack, name: str) -> set[str]:
-    """Identities of a submission's trials that join; they then count as the base's."""
+def _joining(
+    known: _Base, wanted: Mapping[tuple[Scenario, str], set[str]], pack: Pack, name: str
+) -> list[TrialRecord]:
+    """A submission's trials that join."""
     _sound(pack, name)
     joining: list[TrialRecord] = []
     brought = _Base()
     for record in pack.records:
+        if recheck.not_run(record):
+            continue
         brought.add(record)
         value = record.score.value if record.score else None
         if record.trial_id in known.scores:
@@ -127,13 +179,13 @@ def _joining(known: _Base, pack: Pack, name: str) -> set[str]:
         seeds = known.seeds.get(_scenario(record))
         if other is None and (seeds is None or record.cell.seed in seeds):
             joining.append(record)
-    _complete(known, brought, pack, name)
-    for record in joining:
-        known.add(record)
-    return {record.trial_id for record in joining}
+    _complete(known, wanted, brought, joining, pack, name)
+    return joining
 
 
 def _sound(pack: Pack, name: str) -> None:
+    wrong = recheck.listed(pack.records, pack.manifest["trials"])
+    require(not wrong, f"'{name}' cannot join: {'; '.join(wrong[:3])}.")
     checks = controls.judge(build_frame(pack.records, pack.suite))
     failed = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
     require(
@@ -143,27 +195,51 @@ def _sound(pack: Pack, name: str) -> None:
     )
 
 
-def _complete(known: _Base, brought: _Base, pack: Pack, name: str) -> None:
+def _complete(
+    known: _Base,
+    wanted: Mapping[tuple[Scenario, str], set[str]],
+    brought: _Base,
+    joining: Sequence[TrialRecord],
+    pack: Pack,
+    name: str,
+) -> None:
     """Refuse what would stand on a board on fewer seeds, or having met fewer attacks."""
+    bad = [f"{r.cell.key()} ({r.status})" for r in joining if r.status not in _ENDED]
+    require(
+        not bad,
+        f"'{name}' cannot join: {len(bad)} of its trials did not end well: {', '.join(bad[:3])}"
+        f"{' ...' if len(bad) > 3 else ''}; run them again with '--rerun failed'.",
+    )
     for place, seeds in known.seeds.items():
         lacks = sorted(seeds - brought.seeds.get(place, seeds))
         require(
             not lacks,
-            f"'{name}' lacks seeds {', '.join(map(str, lacks))} of {'/'.join(place)}: its boards "
+            f"'{name}' lacks seeds {spans(lacks)} of {'/'.join(place)}: its boards "
             f"rest on {len(seeds)} seeds; run the submission with seeds={max(seeds) + 1}.",
         )
-    skipped = {entry["what"] for entry in pack.manifest.get("skipped", ())}
+    have: dict[tuple[Scenario, str, str], set[int]] = {}
     met: dict[tuple[Scenario, str, str], set[str]] = {}
-    for record in pack.records:
+    for record in joining:
         if not record.control:
-            key = (_scenario(record), record.goal, record.cell.defense)
-            met.setdefault(key, set()).add(record.cell.attack)
+            place, cell = _scenario(record), record.cell
+            have.setdefault((place, cell.defense, cell.attack), set()).add(cell.seed)
+    for (place, defense, attack), seeds in have.items():
+        lacks = sorted(known.seeds.get(place, seeds) - seeds)
+        require(
+            not lacks,
+            f"'{name}' lacks seeds {spans(lacks)} of {attack} against '{defense}' "
+            f"({'/'.join(place)}): a mean over chosen seeds says nothing; submit all of them.",
+        )
+    for (place, goal, _), defense, attack in brought.met:
+        met.setdefault((place, goal, defense), set()).add(attack)
+    skipped = _ruled_out([pack.manifest])
     for (place, goal, defense), attacks in sorted(met.items()):
-        if (place, defense) in known.rows:
+        if defense in known.defenses(place):
             continue
         stem = " x ".join((*place, defense))
-        wanted = known.attacks.get((place, goal), set())
-        unmet = sorted(a for a in wanted - attacks if f"{stem} x {a}" not in skipped)
+        unmet = sorted(
+            a for a in wanted.get((place, goal), set()) - attacks if f"{stem} x {a}" not in skipped
+        )
         require(
             not unmet,
             f"'{name}' did not run {', '.join(unmet)} against '{defense}', and the boards of "
@@ -172,8 +248,89 @@ def _complete(known: _Base, brought: _Base, pack: Pack, name: str) -> None:
         )
 
 
+def _unmet(
+    known: _Base,
+    expected: Mapping[tuple[Level, str], TrialRecord],
+    manifests: Iterable[Mapping[str, Any]],
+) -> Iterator[TrialRecord]:
+    """Trials that say of a row that it did not meet an attack that joined its board."""
+    skipped = _ruled_out(manifests)
+    for (level, attack), like in sorted(expected.items(), key=lambda item: item[0]):
+        for defense, row in sorted(known.rows.get(level, {}).items()):
+            stem = " x ".join((*level[0], defense, attack))
+            if (level, defense, attack) not in known.met and stem not in skipped:
+                for seed in sorted(known.seeds[level[0]]):
+                    data = known.data.get((level[0][0], seed), row.data)
+                    yield _skipped(like, row.defense, row.cell.defense, row.flags, data, seed)
+
+
+def _skipped(
+    like: TrialRecord, info: DefenseInfo, defense: str, flags: Sequence[str], data: Data, seed: int
+) -> TrialRecord:
+    cell = Cell(**{**like.cell.model_dump(), "defense": defense, "seed": seed})
+    told = like.attack.model_dump(exclude={"info", "sha256"})
+    return TrialRecord(
+        protocol_version=like.protocol_version,
+        benchmark_version=like.benchmark_version,
+        trial_id=node_id({"not run": cell.key()}),
+        cell=cell,
+        goal=like.goal,
+        access=like.access,
+        status="skipped",
+        error=Failure(
+            type=recheck.NOT_RUN, message=f"{cell.attack} joined the board and did not meet it."
+        ),
+        data=data,
+        defense=info,
+        attack=AttackInfo(**told),
+        flags=[flag for flag in flags if flag == "no_effect"],
+        created_utc=like.created_utc,
+    )
+
+
+def _summed(unmet: Iterable[TrialRecord], mine: Collection[tuple[Level, str]]) -> list[str]:
+    """Rows that the attacks of one submission did not meet, in words."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for record in unmet:
+        if (_level(record), record.cell.attack) in mine and "no_effect" not in record.flags:
+            key = (record.cell.attack, "/".join(_scenario(record)))
+            found.setdefault(key, {})[record.cell.defense] = None
+    return [f"{attack} was not run against {', '.join(rows)} of {place}"
+            for (attack, place), rows in found.items()]  # fmt: skip
+
+
+def _trials(
+    packs: Sequence[Pack], joins: Sequence[Collection[str]], unmet: Iterable[TrialRecord]
+) -> dict[str, str]:
+    """Identity to cell of all that stands on the joined boards."""
+    base, *more = packs
+    dropped = {r.trial_id for r in base.records if recheck.not_run(r)}
+    out = {k: v for k, v in base.manifest["trials"].items() if k not in dropped}
+    for pack, joined in zip(more, joins, strict=True):
+        out |= {k: v for k, v in pack.manifest["trials"].items() if k in joined}
+    return out | {record.trial_id: record.cell.key() for record in unmet}
+
+
+def _ruled_out(manifests: Iterable[Mapping[str, Any]]) -> set[str]:
+    """What the plans left out, because it cannot work together."""
+    return {
+        entry["what"] for m in manifests for part in _parts(m) for entry in part.get("skipped", ())
+    }
+
+
+def _ordinary(record: TrialRecord) -> bool:
+    """Whether it is a trial that any row may meet: how queries hide concerns watched rows only."""
+    return (
+        not record.control and record.access != BASELINE and not record.attack.params.get("stream")
+    )
+
+
 def _scenario(record: TrialRecord) -> Scenario:
     return record.cell.dataset, record.cell.model
+
+
+def _level(record: TrialRecord) -> Level:
+    return _scenario(record), record.goal, record.access
 
 
 def _parts(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:

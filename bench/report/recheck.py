@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -15,12 +17,17 @@ import pandas as pd
 from bench.contract import Goal, Score
 from bench.contract.record import SCHEMA_VERSION, Scored, TrialRecord
 from bench.metrics.leakage import leakage, member_gap
+from bench.report import stats
 from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW
 from bench.report.frame import BASELINE
 
+NOT_RUN = "NotRun"
+"""Error of a trial that stands for an attack which a row of its board did not meet."""
+
 _EXACT = 1e-9
 _PRINTED = 1e-5  # figures are written with six digits
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DRAWN = {"front": 0.02}  # drawn at random: another version of numpy may draw otherwise
 
 
@@ -47,10 +54,13 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
         records: may be iterated twice.
     """
     bases: dict[tuple[str, str, str, int], Scored] = {}
+    named: dict[tuple[str, str], set[str]] = {}
     for record in records:
-        if record.access == BASELINE and record.score is not None:
-            cell = record.cell
-            bases[cell.dataset, record.goal, cell.attack, cell.seed] = record.score
+        cell, score = record.cell, record.score
+        if score is not None:
+            named.setdefault((cell.dataset, record.goal), set()).add(score.s_base_attack)
+            if record.access == BASELINE:
+                bases[cell.dataset, record.goal, cell.attack, cell.seed] = score
     checked = alone = 0
     wrong: list[str] = []
     major = SCHEMA_VERSION.split(".")[0]
@@ -80,12 +90,53 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
                 f"{where}: s_base is {_said(score.s_base)}, but '{score.s_base_attack}' reached "
                 f"{_said(base.value)}"
             )
+        # Only what some trial is measured from is a zero of the scale: papers report more.
+        others = {
+            name: found.value
+            for name in named[cell.dataset, record.goal]
+            if (found := bases.get((cell.dataset, record.goal, name, cell.seed)))
+        }
+        most = max(others, key=lambda name: others[name])
+        if others[most] > score.s_base + _EXACT:
+            wrong.append(
+                f"{where}: s_base is {_said(score.s_base)} by '{score.s_base_attack}', but without "
+                f"the model '{most}' reached {_said(others[most])}"
+            )
         gap = member_gap(cast(Goal, record.goal), _score(score), _score(base))
         if not _equal(score.M, gap):
             wrong.append(
                 f"{where}: M is {_said(score.M)}, but its members and non-members give {_said(gap)}"
             )
     return Sums(checked, alone, tuple(wrong))
+
+
+def not_run(record: TrialRecord) -> bool:
+    """Whether it says of a row that it did not meet an attack that joined its board."""
+    return record.error is not None and record.error.type == NOT_RUN
+
+
+def listed(records: Iterable[TrialRecord], trials: Mapping[str, str]) -> list[str]:
+    """Where records are not those that the manifest lists, each once.
+
+    Returns:
+        A sentence for every record that is not listed, listed as something else or there twice,
+        and for every listed trial that has no record.
+    """
+    seen: set[str] = set()
+    wrong = []
+    for record in records:
+        where = f"{record.cell.key()} ({record.trial_id[:12]})"
+        cell = trials.get(record.trial_id)
+        if cell is None:
+            wrong.append(f"{where} is not among the trials that its manifest lists")
+        elif cell != record.cell.key():
+            wrong.append(f"{where} is {cell} in its manifest")
+        if record.trial_id in seen:
+            wrong.append(f"{where} is there twice")
+        seen.add(record.trial_id)
+    wrong += [f"{cell} ({key[:12]}) has no record" for key, cell in trials.items()
+              if key not in seen]  # fmt: skip
+    return wrong
 
 
 def drift(stated: bytes, built: str, name: str = "leaderboard.csv") -> list[str]:
@@ -117,8 +168,44 @@ def drift(stated: bytes, built: str, name: str = "leaderboard.csv") -> list[str]
     return list(dict.fromkeys(out))
 
 
+def prose(stated: bytes, built: str, name: str = "leaderboard.md") -> list[str]:
+    """Where a stated text differs from the one that its records give.
+
+    Args:
+        stated: the text as it is in the pack.
+        built: the text made now; numbers may differ by one in the last printed digit.
+        name: how sentences name it.
+
+    Returns:
+        A sentence for the first line that differs; empty where none does.
+    """
+    theirs, ours = stated.decode("utf-8", "replace").splitlines(), built.splitlines()
+    for at, (one, other) in enumerate(itertools.zip_longest(theirs, ours, fillvalue=""), 1):
+        if not _same_line(one, other):
+            return [f"{name}, line {at} is '{_short(one)}', the records give '{_short(other)}'"]
+    return []
+
+
+def _same_line(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    words, numbers = (([*f(one)], [*f(other)]) for f in (_NUMBER.split, _NUMBER.findall))
+    return words[0] == words[1] and all(
+        abs(float(a) - float(b)) <= 1.01 * 10.0 ** -len(a.partition(".")[2]) and "." in a
+        for a, b in zip(*numbers, strict=True)
+        if a != b
+    )
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= 100 else f"{line[:100]}..."
+
+
 def sample(frame: pd.DataFrame, n: int, seed: int) -> list[str]:
-    """Identities of trials to run again, spread over the boards.
+    """Identities of trials to run again, spread over the boards and within a board over its rows.
+
+    Trials that were ``skipped`` may be drawn too: that they cannot be run is a claim like any
+    other. Rows without an effect repeat those of ``none`` and come last.
 
     Args:
         frame: trials that can be run, as :func:`bench.report.frame.build` gives them.
@@ -127,34 +214,51 @@ def sample(frame: pd.DataFrame, n: int, seed: int) -> list[str]:
     """
     rng = np.random.default_rng(seed)
     rows = frame[(frame["control"] == "") & (frame["access"] != BASELINE)]
-    rows = rows[rows["status"] == "done"].sort_values("trial_id")
-    boards = [list(group["trial_id"]) for _, group in rows.groupby(BOARD, sort=True)]
-    for trials in boards:
-        rng.shuffle(trials)
-    rng.shuffle(boards)
-    turns = max((len(trials) for trials in boards), default=0)
-    picked = [trials[turn] for turn in range(turns) for trials in boards if turn < len(trials)]
-    return picked[:n]
+    rows = rows[rows["status"].isin(["done", "skipped"])].sort_values("trial_id")
+    idle = rows["flags"].str.contains("no_effect", regex=False)
+    boards = []
+    for _, group in rows.groupby(BOARD, sort=True):
+        turns = [
+            _in_turn([list(row["trial_id"]) for _, row in part.groupby("defense", sort=True)], rng)
+            for part in (group[~idle[group.index]], group[idle[group.index]])
+        ]
+        boards.append([*turns[0], *turns[1]])
+    return _in_turn(boards, rng, shuffled=True)[:n]
 
 
-def predicted(boards: Boards) -> Mapping[tuple[str, ...], tuple[float, float]]:
+def _in_turn(lists: list[list[str]], rng: np.random.Generator, shuffled: bool = False) -> list[str]:
+    """One of each list, then the next of each, in an order by chance."""
+    for names in lists:
+        if not shuffled:
+            rng.shuffle(names)
+    rng.shuffle(lists)
+    return [name for turn in itertools.zip_longest(*lists) for name in turn if name is not None]
+
+
+Ends = Mapping[str, tuple[float, float]]
+"""Ends of an interval by what it is of: ``L``, and ``s`` for trials without headroom."""
+
+
+def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
     """Where one more seed of each row and attack should fall, 19 times out of 20.
 
     The interval of the mean over ``n`` seeds, ``t sd / sqrt(n)`` to each side, widened to the
     prediction interval of one seed: ``t sd sqrt(1 + 1/n)``, that is ``sqrt(n + 1)`` as wide.
 
     Returns:
-        Ends by (board, defense, attack); rows of fewer than two seeds are left out.
+        Ends by (board, defense, attack); what has fewer than two seeds is left out.
     """
-    table = boards.attacks
-    table = table[table["attack_access"] == table["access"]].dropna(subset=["L_lo", "L_hi"])
-    return {
-        (*(str(row[name]) for name in ROW), str(row["attack"])): (
-            row["L"] - (row["L"] - row["L_lo"]) * math.sqrt(row["L_n"] + 1),
-            row["L"] + (row["L_hi"] - row["L"]) * math.sqrt(row["L_n"] + 1),
-        )
-        for row in table.to_dict("records")
-    }
+    seeds = boards.seeds[boards.seeds["reported"].astype(bool)]
+    seeds = seeds.rename(columns={"score": "s"}).astype({"L": "float64", "s": "float64"})
+    table = stats.summarise(seeds, [*ROW, "attack"], ["L", "s"])
+    out: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
+    for row in table.to_dict("records"):
+        key = tuple(str(row[name]) for name in (*ROW, "attack"))
+        for name in ("L", "s"):
+            if row[f"{name}_n"] >= 2:
+                half = (row[f"{name}_hi"] - row[name]) * math.sqrt(row[f"{name}_n"] + 1)
+                out.setdefault(key, {})[name] = (row[name] - half, row[name] + half)
+    return out
 
 
 def place(record: TrialRecord) -> tuple[str, ...]:

@@ -118,10 +118,12 @@ def test_elsewhere_a_trial_may_fall_anywhere_in_its_rows_interval() -> None:
     assert leak is not None
 
     def outcome(record: TrialRecord, ends: tuple[float, float] | None) -> str:
-        return str(told(old, record, compare(old, record), ends)["outcome"])
+        said = {"L": ends} if ends else None
+        return str(told(old, record, compare(old, record), said)["outcome"])
 
     assert outcome(there, (leak - 0.1, leak + 0.1)) == "within the interval"
-    assert outcome(there, (leak + 0.01, leak + 0.1)) == "different"
+    assert outcome(there, (leak + 0.02, leak + 0.1)) == "different"
+    assert outcome(there, (leak + 0.005, leak + 0.005)) == "within the interval", "no spread"
     assert outcome(there, None) == "different"
     assert outcome(new, (leak - 0.1, leak + 0.1)) == "different", "nothing excuses it here"
 

@@ -75,6 +75,31 @@ def test_verdicts() -> None:
     assert verdict(0.7, 0.9, measure="U") == "more useful"
 
 
+def test_one_trial_with_other_figures_has_moved() -> None:
+    a = _table(np.array([[0.2, 0.2, 0.3, 0.2, 0.3, 0.2]]), "t")
+    b = a.assign(value=a["value"] + [0.3, 0.31, 0.3, 0.29, 0.3, 0.31])
+    [row] = compare.moves(a, b).to_dict("records")
+    assert (row["by"], row["verdict"]) == ("paired", "leaks more")
+    records = fake.build(3, ("baskets",))
+    assert compare.compare(records, records).notes == ()
+    other = [
+        r.model_copy(update={"score": r.score.model_copy(update={"L": 0.9})})
+        if r.score and r.cell.key() == "baskets/mlp/none/yang/0" else r
+        for r in records
+    ]  # fmt: skip
+    [note] = compare.compare(records, other).notes
+    assert note.startswith("the trial baskets/mlp/none/yang/0 is in both under one identity")
+
+
+def test_nothing_moves_between_a_result_and_itself() -> None:
+    records = fake.build(5)
+    found = compare.compare(records, records)
+    assert set(found.moves["verdict"]) == {"same"}
+    assert set(found.moves["by"]) == {"same trials"}
+    assert found.changed.empty
+    assert not found.fails("any")
+
+
 def test_the_same_trials_are_the_same_even_once_and_one_other_seed_says_nothing() -> None:
     a = _table(np.array([[0.4]]), "t")
     assert compare.moves(a, a)[["by", "verdict"]].to_numpy().tolist() == [["same trials", "same"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import fake_records as fake
@@ -9,7 +10,7 @@ import pytest
 
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
-from bench.report import boards, frame
+from bench.report import boards, frame, recheck
 from bench.report.merge import merge
 from bench.report.pack import Pack
 
@@ -65,6 +66,7 @@ def test_a_stronger_attack_raises_the_rows_it_was_run_against_and_no_other() -> 
     for name in ("L_raw", "worst_attack", "utility"):
         assert after["dropout"][name] == before["dropout"][name]
     records = list(both.records)
+    assert {r.trial_id for r in records} == set(both.manifest["trials"]), "and no other is promised"
     assert len(records) == len({r.trial_id for r in records}) == len(both.manifest["trials"])
     assert [s["submitter"] for s in both.notes["submissions"]] == ["them"]
     assert both.notes["submissions"][0]["joined"] == 3
@@ -151,7 +153,7 @@ def test_a_trial_that_the_two_score_differently_is_refused() -> None:
 
 def test_fewer_seeds_than_the_boards_have_are_refused() -> None:
     few = [r for r in _strong() if r.cell.seed == 0]
-    with pytest.raises(UserError, match=r"lacks seeds 1, 2 of diabetes/mlp.*seeds=3"):
+    with pytest.raises(UserError, match=r"lacks seeds 1-2 of diabetes/mlp.*seeds=3"):
         merge(_pack(_trials(BASE, WEAK)), _pack(few, "them"))
 
 
@@ -167,3 +169,96 @@ def test_a_submission_whose_control_failed_is_refused() -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match="'them' cannot join: its control C1 failed"):
         merge(_pack(_trials(BASE, WEAK)), _pack([*_strong(), *wrong], "them"))
+
+
+def test_a_row_that_the_attack_did_not_meet_is_told_so() -> None:
+    base = _pack(_trials(BASE, WEAK))
+    both = merge(base, _pack([*_strong(), *_trials(("none",), ("imputer",))], "them"))
+    rows = _rows(both)
+    assert "missing" not in _rows(base)["dropout"]["flags"]
+    assert "missing" in rows["dropout"]["flags"].split(";")
+    assert "missing" not in rows["none"]["flags"].split(";")
+    gaps = [r for r in both.records if recheck.not_run(r)]
+    assert {(r.cell.key(), r.status) for r in gaps} == {
+        (f"diabetes/mlp/dropout/reader/{seed}", "skipped") for seed in SEEDS
+    }
+    [told] = both.notes["submissions"]
+    assert told["unmet"] == ["reader was not run against dropout of diabetes/mlp"]
+    # What the plan rules out is no gap, nor is a row that does not act at that access.
+    out = {"what": "diabetes x mlp x dropout x reader", "reason": "it cannot"}
+    ruled = merge(base, _pack(_strong(), "them", skipped=[out]))
+    assert not any(recheck.not_run(r) for r in ruled.records)
+    idle = _pack(_trials((*BASE, "top_k[k=3]"), WEAK))
+    [told] = merge(idle, _pack(_strong(), "them")).notes["submissions"]
+    assert "top_k" not in str(told["unmet"])
+
+
+def _against(defense: str) -> list[TrialRecord]:
+    """The strong attack against one more defense."""
+    return [
+        _scored(r, L=0.8, value=0.924).model_copy(
+            update={
+                "cell": r.cell.model_copy(update={"attack": "reader"}),
+                "trial_id": f"reader-{defense}-{r.cell.seed}",
+            }
+        )
+        for r in _trials((defense,), ("neuron",))
+    ]
+
+
+def test_what_was_unmet_may_be_brought_later() -> None:
+    both = merge(_pack(_trials(BASE, WEAK)), _pack(_strong(), "them"))
+    later = merge(both, _pack([*_strong(), *_against("dropout")], "others"))
+    assert _rows(later)["dropout"]["worst_attack"] == "reader"
+    assert not any(recheck.not_run(r) for r in later.records)
+    records = list(later.records)
+    assert {r.trial_id for r in records} == set(later.manifest["trials"])
+    assert len(records) == len({r.trial_id for r in records})
+    again = merge(both, _pack(_trials(("none",), WEAK), "nothing new"))
+    assert {r.trial_id for r in again.records} == {r.trial_id for r in both.records}
+
+
+def test_submissions_join_in_any_order() -> None:
+    base = _pack(_trials(BASE, WEAK))
+    attack = _pack([*_strong(), *_against("dropout")], "attack")
+    defense = _pack(_trials(("none", "dp_sgd[epsilon=1]"), WEAK), "defense")
+    one, other = merge(base, attack, defense), merge(base, defense, attack)
+    for both in (one, other):
+        assert "missing" in _rows(both)["dp_sgd[epsilon=1]"]["flags"].split(";")
+    assert {r.trial_id for r in one.records} == {r.trial_id for r in other.records}
+    with pytest.raises(UserError, match="did not run reader against 'dp_sgd"):
+        merge(merge(base, attack), defense)
+
+
+def test_chosen_seeds_of_a_row_are_refused_though_others_have_them_all() -> None:
+    mine = _trials(("none", "dp_sgd[epsilon=1]"), WEAK)
+    chosen = [
+        r for r in mine
+        if (r.cell.defense, r.cell.attack, r.cell.seed) != ("dp_sgd[epsilon=1]", "neuron", 1)
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"lacks seeds 1 of neuron against 'dp_sgd\[epsilon=1\]'"):
+        merge(_pack(_trials(BASE, WEAK)), _pack(chosen, "them"))
+
+
+def test_what_its_manifest_does_not_list_or_has_no_record_is_refused() -> None:
+    base = _pack(_trials(BASE, WEAK))
+    whole = _pack(_strong(), "them")
+    with pytest.raises(UserError, match=r"reader/2 \(reader-none-\) has no record"):
+        merge(base, replace(whole, records=list(whole.records)[:-1]))
+    with pytest.raises(UserError, match="is not among the trials that its manifest lists"):
+        merge(base, replace(whole, manifest={**whole.manifest, "trials": {}}))
+
+
+def test_a_trial_that_failed_does_not_join() -> None:
+    records = _strong()
+    records[1] = records[1].model_copy(update=fake.broken("diverged", "Diverged", "NaN."))
+    with pytest.raises(UserError, match=r"1 of its trials did not end well: .*\(diverged\)"):
+        merge(_pack(_trials(BASE, WEAK)), _pack(records, "them"))
+
+
+def test_a_submission_brings_no_pictures_of_trials_of_others() -> None:
+    base = _pack(_trials(BASE, WEAK))
+    mine = list(_strong())
+    theirs = next(iter(base.records)).trial_id
+    given = replace(_pack(mine, "them"), pictures={mine[0].trial_id: b"a", theirs: b"b"})
+    assert merge(base, given).pictures == {mine[0].trial_id: b"a"}

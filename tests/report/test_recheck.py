@@ -91,7 +91,7 @@ def test_one_more_seed_falls_in_the_predicted_interval_nineteen_times_in_twenty(
     n, mean = len(leaks), sum(leaks) / len(leaks)
     sd = math.sqrt(sum((v - mean) ** 2 for v in leaks) / (n - 1))
     half = stats.t.ppf(0.975, n - 1) * sd * math.sqrt(1 + 1 / n)
-    ends = recheck.predicted(made)[recheck.place(record)]
+    ends = recheck.predicted(made)[recheck.place(record)]["L"]
     assert ends == pytest.approx((mean - half, mean + half))
 
 
@@ -107,3 +107,72 @@ def test_a_sample_is_spread_over_boards_and_repeatable() -> None:
     assert recheck.sample(table, 5, seed=2) != picked
     assert len(recheck.sample(table, 10_000, seed=1)) == len(set(recheck.sample(table, 10_000, 1)))
     assert recheck.sample(table[:0], 3, 0) == []
+
+
+def test_a_sample_is_spread_over_the_rows_of_a_board_and_idle_rows_come_last() -> None:
+    table = frame.build(fake.build(3, ("baskets",)), "s")
+    table = table[table["access"] == "scores"]
+    acting = table[~table["flags"].str.contains("no_effect")]["defense"].nunique()
+    picked = table.set_index("trial_id").loc[recheck.sample(table, acting, 0)]
+    assert picked["defense"].nunique() == acting
+    assert not picked["flags"].str.contains("no_effect").any()
+
+
+def test_that_a_trial_was_skipped_is_a_claim_that_may_be_drawn() -> None:
+    records = [
+        r.model_copy(update=fake.broken("skipped", "Upstream", "No target."))
+        for r in fake.build(2, ("baskets",)) if r.cell.attack == "yang"
+    ]  # fmt: skip
+    assert recheck.sample(frame.build(records, "s"), 2, 0)
+
+
+def test_a_weaker_baseline_than_others_were_measured_from_is_named() -> None:
+    weak = _record("imputer", **(BASELINE | {"value": 0.5, "s_base": 0.5}))
+    weak = weak.model_copy(update={"cell": weak.cell.model_copy(update={"attack": "majority"})})
+    sound = _record("neuron", **SOUND)
+    cheat = sound.model_copy(
+        update={
+            "cell": sound.cell.model_copy(update={"defense": "dropout"}),
+            "score": sound.score.model_copy(
+                update={"s_base": 0.5, "s_base_attack": "majority", "L": 0.4}
+            ) if sound.score else None,
+        }
+    )  # fmt: skip
+    found = recheck.sums([_record("imputer", **BASELINE), weak, sound, cheat])
+    assert any("s_base is 0.5 by 'majority', but without the model 'imputer'" in line
+               for line in found.wrong), found.wrong  # fmt: skip
+
+
+def test_records_are_those_that_are_listed() -> None:
+    records = fake.build(1, ("baskets",))[:3]
+    trials = {r.trial_id: r.cell.key() for r in records}
+    assert recheck.listed(records, trials) == []
+    [line] = recheck.listed(records[1:], trials)
+    assert line.endswith("has no record")
+    [line] = recheck.listed(records, dict(list(trials.items())[1:]))
+    assert "is not among the trials" in line
+    [line] = recheck.listed([*records, records[0]], trials)
+    assert line.endswith("is there twice")
+    [line] = recheck.listed(records, trials | {records[0].trial_id: "other"})
+    assert "is other in its manifest" in line
+
+
+def test_prose_that_drifted_is_named_by_line() -> None:
+    text = "# Boards\n\n| none | 0.55 [0.22, 0.88] | 5 |\n"
+    assert recheck.prose(text.encode(), text) == []
+    assert recheck.prose(text.replace("0.22", "0.23").encode(), text) == [], "rounded otherwise"
+    for old, new in (("0.22", "0.25"), ("| 5 |", "| 6 |"), ("none", "best"), ("0.55", "-0.55")):
+        [line] = recheck.prose(text.replace(old, new).encode(), text)
+        assert line.startswith("leaderboard.md, line 3 is '| "), line
+    [line] = recheck.prose(text.encode(), text + "more\n")
+    assert "the records give 'more'" in line
+
+
+def test_trials_without_headroom_have_an_interval_of_their_success() -> None:
+    records = [
+        r.model_copy(update={"score": r.score.model_copy(update={"L": None})}) if r.score else r
+        for r in fake.build(4, ("baskets",))
+    ]
+    made = boards.build(frame.build(records, "s"))
+    [record] = [r for r in records if r.cell.key() == "baskets/mlp/none/yang/0"]
+    assert set(recheck.predicted(made)[recheck.place(record)]) == {"s"}
