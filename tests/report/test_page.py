@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,6 +248,44 @@ def test_charts_take_the_palette_of_the_page_and_follow_it(
     tab.until(f"{colour} === '#e4e2dd'")
     tab.scheme("dark", media="print")
     tab.until(f"{colour} === '#16181b'")
+    tab.scheme("light")
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_names_in_the_plane_do_not_cover_each_other(
+    tab: chromium.Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    many = {f"d[n={i}]": (fake.ALL, (i / 20,) * 3, i / 20 - 0.5, []) for i in range(12)}
+    monkeypatch.setattr(fake, "DEFENSES", {"none": fake.DEFENSES["none"], **many})
+    records = [
+        fake.trial("faces", "mlp", defense, "miface", seed)
+        for defense in fake.DEFENSES
+        for seed in range(2)
+    ]
+    site.write(records, {}, "smoke", tmp_path, {})
+    tab.visit(board(tmp_path), width=width)
+    drawn(tab)
+    boxes = tab.eval(
+        "[...document.querySelectorAll('.plane .annotation-text-g text')].map((text) => {"
+        "const { left, right, top, bottom } = text.getBoundingClientRect();"
+        "return [left, right, top, bottom] })"
+    )
+    assert len(boxes) > 3
+    for one, other in itertools.combinations(boxes, 2):
+        beside = one[1] <= other[0] or other[1] <= one[0]
+        assert beside or one[3] <= other[2] or other[3] <= one[2]
+
+
+def test_on_paper_a_chart_keeps_its_place_and_heads_are_text(
+    tab: chromium.Browser, out: Path
+) -> None:
+    tab.visit(board(out))
+    drawn(tab)
+    tab.scheme("light", media="print")
+    plane = "document.querySelector('.chart.plane')"
+    assert tab.eval(f"{plane}.clientHeight >= {plane}.querySelector('svg').clientHeight")
+    heads = "[...document.querySelectorAll('#rows button[data-col]')]"
+    assert tab.eval(f"{heads}.every((b) => getComputedStyle(b).display === 'contents')")
     tab.scheme("light")
 
 

@@ -13,7 +13,7 @@ import fake_records as fake
 import pytest
 
 from bench.contract.errors import UserError
-from bench.contract.record import Audit, TrialRecord
+from bench.contract.record import Audit, Times, TrialRecord
 from bench.report import boards, frame, site
 from bench.report.closure import slugs
 
@@ -391,6 +391,22 @@ def test_who_was_noticed_is_shown_where_somebody_watches(out: Path, tmp_path: Pa
     assert "baskets, mlp: output reconstruction with scores" in section
     assert "250" in section and "4.0 <small>[2.1, 7.0]</small>" in section
     assert len(text(tmp_path, "audit.csv").splitlines()) == 3
+
+
+def test_figures_for_papers_are_drawn_on_request_and_linked(out: Path, tmp_path: Path) -> None:
+    assert not any(name.startswith("figures/") for name in files(out))
+    site.write(fake.build(2, ("faces",)), {}, "smoke", tmp_path, {}, drawn=True)
+    own = {f"figures/{Path(WEIGHTS).stem}.{form}" for form in ("svg", "pdf", "png")}
+    assert own <= files(tmp_path).keys() & set(json.loads(text(tmp_path, "site.json")))
+    assert {f"../{n}" for n in own} <= {a["href"] for a in Page(text(tmp_path, WEIGHTS)).all("a")}
+
+
+def test_cost_tells_how_long_answers_take_where_records_say(out: Path, tmp_path: Path) -> None:
+    assert "1,000 answers" not in text(out, WEIGHTS)
+    ms = [99.0, 2.5, 2.5]  # the first task of a worker takes longer
+    made(tmp_path, [r.model_copy(update={"times": Times(answer_ms=ms[r.cell.seed])})
+                    for r in fake.build(3, ("faces",))])  # fmt: skip
+    assert all(">2.50</td>" in text(tmp_path, n) for n in (WEIGHTS, "defenses/dropout.html"))
 
 
 def test_what_a_paper_reports_stands_beside_what_was_measured(tmp_path: Path) -> None:

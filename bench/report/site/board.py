@@ -107,12 +107,23 @@ class Suite:
 
     @cached_property
     def training(self) -> dict[tuple[str, str, str], float]:
-        """Mean seconds of training by data set, model and defense."""
-        own = self.frame[(self.frame["control"] == "") & self.frame["train_s"].notna()]
-        # A target serves all its attacks: it counts once.
-        own = own.drop_duplicates(["dataset", "model", "defense", "target"])
-        means: dict[Any, float] = own.groupby(_DEPLOYED)["train_s"].mean().to_dict()
-        return means
+        """Seconds of training by data set, model and defense."""
+        return self._spent("train_s", "target")
+
+    @cached_property
+    def answering(self) -> dict[tuple[str, str, str], float]:
+        """Milliseconds for 1,000 answers, likewise; empty where the records do not say."""
+        return self._spent("answer_ms", "seed")
+
+    def _spent(self, column: str, once: str) -> dict[tuple[str, str, str], float]:
+        """Medians over seeds of a cost that all attacks on a deployment share: it counts once.
+
+        The first task of a worker takes longer, and undefended targets often come first.
+        """
+        own = self.frame[(self.frame["control"] == "") & self.frame[column].notna()]
+        own = own.drop_duplicates([*_DEPLOYED, once])
+        middle: dict[Any, float] = own.groupby(_DEPLOYED)[column].median().to_dict()
+        return middle
 
 
 def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
@@ -166,7 +177,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
             for row in dicts(baselines)
         ],
         "privacy": details.privacy(rows, key, trials, suite.facts),
-        "costs": details.costs(rows, attacks, suite.training),
+        "costs": details.costs(rows, attacks, suite.training, suite.answering),
         "commands": details.commands(rows, suite.given),
         "figures": [
             {"form": form.upper(), "file": name}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from bench.report.frame import UNDEFENDED
 from bench.report.text import interval, number
 
 Row = dict[str, Any]
@@ -53,11 +54,19 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else number(None)
 
 
-def seconds(value: float) -> str:
-    """Seconds with as many digits as they deserve."""
+def duration(value: float) -> str:
+    """A time in its unit, with as many digits as it deserves."""
     if not math.isfinite(value):
         return number(None)
     return number(value, 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 3)
+
+
+def times(
+    spent: Mapping[tuple[str, str, str], float], place: tuple[str, str], defense: str
+) -> tuple[str, str]:
+    """A time a defense takes at a data set and model, and as a multiple of undefended."""
+    own, plain = (spent.get((*place, name), math.nan) for name in (defense, UNDEFENDED))
+    return duration(own), ratio(own, plain)
 
 
 def ratio(value: float, plain: float) -> str:

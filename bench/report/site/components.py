@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -38,7 +37,8 @@ def defense(suite: Suite, family: str, about: str) -> Row:
     for key, tied, row in suite.standing.get(family, []):
         standing.setdefault(key, []).append(_row(suite, row, tied))
     raised = {f for rows in standing.values() for row in rows for f in row["flags"]}
-    train = suite.training
+    spent = [place for place in {*suite.training, *suite.answering} if place[2] in names]
+    known = any(place in suite.answering for place in spent)
     return {
         "name": family,
         "about": about,
@@ -60,13 +60,10 @@ def defense(suite: Suite, family: str, about: str) -> Row:
         "costs": [
             {
                 "scenario": f"{dataset}, {model}", "defense": name,
-                "train": cells.seconds(value),
-                "ratio": cells.ratio(value, train.get((dataset, model, UNDEFENDED), math.nan)),
+                "training": cells.times(suite.training, (dataset, model), name),
+                "answers": cells.times(suite.answering, (dataset, model), name) if known else (),
             }
-            for (dataset, model, name), value in sorted(
-                train.items(), key=lambda item: (item[0][:2], natural(item[0][2]))
-            )
-            if name in names
+            for dataset, model, name in sorted(spent, key=lambda p: (p[:2], natural(p[2]), p))
         ],
         "flags": [flag for flag in FLAGS if flag in raised],
     }  # fmt: skip
@@ -186,7 +183,7 @@ def _fares(suite: Suite, mine: pd.DataFrame) -> Row:
         "columns": columns,
         "lines": lines,
         "queries": [cells.count(effort["queries"][name]) for name in columns],
-        "seconds": [cells.seconds(effort["attack_s"][name]) for name in columns],
+        "seconds": [cells.duration(effort["attack_s"][name]) for name in columns],
     }
 
 

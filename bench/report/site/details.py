@@ -80,7 +80,7 @@ def attacks(rows: pd.DataFrame, table: pd.DataFrame) -> Row:
                 "M": number(row["M"], signed=True), "score": number(row["score"]),
                 "s_base": number(row["s_base"]), "s_ceil": number(row["s_ceil"]),
                 "queries": cells.count(row["queries"]),
-                "seconds": cells.seconds(row["attack_s"]),
+                "seconds": cells.duration(row["attack_s"]),
                 "done": f"{row['n_done']}/{row['n_planned']}",
             }
             for row in dicts(table)
@@ -143,25 +143,35 @@ def tuning_basis(ledger: PrivacyLedger) -> str:
 
 
 def costs(
-    rows: pd.DataFrame, attacks: pd.DataFrame, training: Mapping[tuple[str, str, str], float]
+    rows: pd.DataFrame,
+    attacks: pd.DataFrame,
+    training: Mapping[tuple[str, str, str], float],
+    answering: Mapping[tuple[str, str, str], float],
 ) -> list[Row]:
-    """What each defense costs its owner in training, and its worst attack the attacker."""
+    """What each defense costs its owner, and its worst attack the attacker.
+
+    Args:
+        rows: of one board.
+        attacks: on it.
+        training: seconds by data set, model and defense.
+        answering: milliseconds for 1,000 answers; where none is known ``answers`` is empty.
+    """
     place = (rows["dataset"].iloc[0], rows["model"].iloc[0])
-    plain = training.get((*place, UNDEFENDED), math.nan)
+    known = any((*place, defense) in answering for defense in rows["defense"])
     worst = {(row["defense"], row["attack"]): row for row in dicts(attacks)}
     order = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values("last", kind="stable")
     out = []
     for row in dicts(order):
-        own = training.get((*place, row["defense"]), math.nan)
         effort = worst.get((row["defense"], row["worst_attack"]), {})
         out.append({
-            "defense": row["defense"], "train": cells.seconds(own),
-            "ratio": cells.ratio(own, plain),
+            "defense": row["defense"],
+            "training": cells.times(training, place, row["defense"]),
+            "answers": cells.times(answering, place, row["defense"]) if known else (),
             "utility": estimate(row, "dU", 3, signed=True)
             if row["defense"] != UNDEFENDED else "",
             "attack": row["worst_attack"] or ABSENT,
             "queries": cells.count(effort.get("queries", math.nan)),
-            "seconds": cells.seconds(effort.get("attack_s", math.nan)),
+            "seconds": cells.duration(effort.get("attack_s", math.nan)),
         })  # fmt: skip
     return out
 

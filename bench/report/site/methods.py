@@ -73,7 +73,10 @@ def _statistics(suite: Suite) -> list[tuple[str, str]]:
         ),
         ("worst attack", chosen or _UNSPLIT),
         ("interval", f"{1 - stats.ALPHA:.0%} Student t over the means of seeds"),
-        ("difference to undefended", "paired by seed, each side by its own worst attack"),
+        (
+            "difference to undefended",
+            "paired by seed, before clipping, each side by its own worst attack",
+        ),
         (
             "several comparisons",
             f"Holm's p within each board ({int(tests.to_numpy().sum())} comparisons on "

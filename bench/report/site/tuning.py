@@ -40,7 +40,8 @@ def _line(row: Mapping[Any, Any]) -> Row:
     return {
         "reference": row["family"] == UNDEFENDED,
         "family": row["family"], "defense": row["defense"], "attack": row["attack"],
-        "settings": row["settings"], "attacks": row["attacks"], "n_seeds": row["n_seeds"],
+        "settings": row["settings"], "attacks": cells.count(row["attacks"]),
+        "n_seeds": row["n_seeds"],
         "L": cells.leakage(row),
         "U": {"text": number(row["utility"], 3),
               "interval": interval(row["utility_lo"], row["utility_hi"], 3)},

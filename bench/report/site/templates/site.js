@@ -195,10 +195,26 @@
     return value;
   }
 
+  // Names that lie apart on a wide screen would cover each other on a phone: the first of them stay.
+  function apart({ annotations, margin, xaxis, yaxis }, place) {
+    const wide = (place.clientWidth - margin.l - margin.r) / (xaxis.range[1] - xaxis.range[0]);
+    const high = (place.clientHeight - margin.t - margin.b) / (yaxis.range[1] - yaxis.range[0]);
+    const boxes = [];
+    return annotations.filter(({ x, y, text, xanchor }) => {
+      const size = 6.5 * text.length + 4; // a rough width of 11 pixel letters
+      const left = x * wide - size * { left: 0, center: 0.5, right: 1 }[xanchor];
+      const clear = boxes.every(([at, length, level]) =>
+        left + size < at || at + length < left || Math.abs(y * high - level) > 16);
+      if (clear) boxes.push([left, size, y * high]);
+      return clear;
+    });
+  }
+
   function draw(chart) {
     const style = getComputedStyle(document.documentElement);
     const { data, layout } = painted(chart.figure, style);
     const ink = style.getPropertyValue("--ink").trim();
+    if (layout.annotations) layout.annotations = apart(layout, chart.place);
     Object.assign(layout, {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink },
@@ -208,12 +224,15 @@
       },
     });
     const config = { displayModeBar: false, displaylogo: false, responsive: true, scrollZoom: false, doubleClick: false };
+    chart.lit = "";
     return window.Plotly.react(chart.place, data, layout, config);
   }
 
   function highlight(family) {
-    for (const { place, figure } of charts) {
-      if (!place.data) continue;
+    for (const chart of charts) {
+      const { place, figure } = chart;
+      if (!place.data || chart.lit === family) continue; // drawing again would slow a sort
+      chart.lit = family;
       const own = figure.data.map((_, i) => i).filter((i) => figure.data[i].meta);
       if (!own.length) continue;
       const opacity = own.map((i) => (!family || [family, "none"].includes(figure.data[i].meta) ? 1 : 0.12));
