@@ -48,7 +48,7 @@ def command(
     """
     from bench.cli import sources
     from bench.contract import require
-    from bench.decide import document, evidence, recommend, told
+    from bench.decide import candidates, document, evidence, recommend, told
     from bench.decide import policy as policies
     from bench.engine.config import compose_grid
 
@@ -65,11 +65,11 @@ def command(
     settings = compose_grid(words).settings
     found = evidence.read([sources.load(name, settings) for name in names])
     of = evidence.scenario(found, dataset, model)
-    question = recommend.Question(
+    question = candidates.Question(
         of, access, bars, tier, recommend.asked(rules, of, access, federated), query_cap,
         needs_scores, rules.seeds.ranked,
     )  # fmt: skip
-    decision = recommend.decide(found, question)
+    decision = recommend.decide(found, question, policy=rules)
     if as_json:
         click.echo(json.dumps(told.data(decision), indent=1))
     else:

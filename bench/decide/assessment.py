@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.decide.candidates import metric_name, told
 from bench.decide.deployed import ROLES
 from bench.decide.document import Block, Document, Points, Section, Table
 from bench.decide.evidence import GOALS, Measured
 from bench.decide.gate import Finding, Outcome
 from bench.decide.policy import RULES, Tier
-from bench.decide.recommend import metric_name, told
 from bench.decide.told import drawn
 from bench.report.text import estimate
 
@@ -47,6 +47,7 @@ def document(o: Outcome) -> Document:
             Section("8. Differential privacy", _privacy(o)),
             Section("9. Monitoring, incidents, new assessment", _monitoring(o)),
             Section("10. Sign-off", _sign_off(o)),
+            *([Section("Known limits of the figures", [Points(o.limits)])] if o.limits else []),
             Section("What was not tested", [Points(o.untested)]),
         ],
         f"{_NOT_LEGAL} Brackets are 95 % intervals over independently trained targets.",
@@ -125,20 +126,30 @@ def _threats(o: Outcome) -> list[Block]:
 def _results(o: Outcome) -> list[Block]:
     t = _tier(o)
     rows = [
-        (GOALS[m.goal][0], m.access, drawn(m.L, t.tau), told(m.M, 3) if m.M.known else "no figure",
-         m.attack, "; ".join(m.adaptive) or "none ran", str(m.n_seeds))
+        (GOALS[m.goal][0], m.access, drawn(m.L, t.tau), m.attack, member(m),
+         "; ".join(m.adaptive) or "none ran", f"{m.n_reported} of {m.n_seeds}")
         for m in o.candidate.measured
     ]  # fmt: skip
     if not rows:
         return ["There is no evidence for the goals that are required."]
-    head = ("goal", "access", f"L, bar {t.tau:g}", f"M, bar {t.mu:g}", "strongest attack",
+    head = ("goal", "access", f"L, bar {t.tau:g}", "strongest attack", f"M, bar {t.mu:g}",
             "attacks that adapt", "targets")  # fmt: skip
     return [
         Table(head, rows),
         f"Evidence: {o.releases}, oldest trial of {o.recorded}, sha256 over all records "
         f"{o.evidence_digest}. L is 0 for an attacker without the model, 1 for the truth itself; "
-        "M is success on members minus matched non-members.",
+        "M is success on members minus matched non-members, here of the attack that reaches "
+        "highest. Targets: how many independently trained ones the figures are of; the others "
+        "chose the strongest attack.",
     ]
+
+
+def member(m: Measured) -> str:
+    """The M that was judged, and by which attack where that is not the strongest."""
+    by, found = m.judged_M
+    if not found.known:
+        return "no figure"
+    return told(found, 3) if by == m.attack else f"{told(found, 3)} by {by}"
 
 
 def risk(o: Outcome, m: Measured) -> tuple[str, str]:
@@ -185,7 +196,7 @@ def _utility(o: Outcome) -> list[Block]:
 def _measures(o: Outcome) -> list[Block]:
     params = ", ".join(f"{k}={v}" for k, v in o.model.defense.params.items())
     rows = [
-        (c.defense, drawn(c.measured[0].L, _tier(o).tau), told(c.measured[0].M, 3),
+        (c.defense, drawn(c.measured[0].L, _tier(o).tau), told(c.measured[0].judged_M[1], 3),
          told(c.use.loss, 3, True), c.reason or "keeps all bars as well")
         for c in sorted(o.others, key=lambda c: (not c.admissible, c.worst))[:8] if c.measured
     ]  # fmt: skip
@@ -235,14 +246,21 @@ def _monitoring(o: Outcome) -> list[Block]:
 
 
 def _sign_off(o: Outcome) -> list[Block]:
-    signed = o.model.signed
+    signed = o.signed
     rows = [
         (role, signed[role].name if role in signed else "", str(signed[role].date)
          if role in signed else "", "")
         for role in ROLES
     ]  # fmt: skip
+    stale = [f"{s.name} ({s.role}, {s.date})" for s in o.model.sign_offs
+             if s not in signed.values()]  # fmt: skip
     return [
         Table(("role", "name", "date", "signature"), rows),
+        *(
+            [f"Not counted, as dated before this evidence or after {o.today}: {', '.join(stale)}."]
+            if stale
+            else []
+        ),
         f"Expires on {o.valid_until}: {o.policy.max_age_days} days after the oldest trial, or when "
         "a waiver ends.",
     ]
@@ -268,7 +286,7 @@ def card(o: Outcome) -> Document:
             Section("Ethical considerations", [
                 f"Tier {m.tier}: {_tier(o).data}. Defense: {o.candidate.defense}. Gate: "
                 f"{o.verdict} on {o.today}, valid until {o.valid_until}. {_NOT_LEGAL}"]),
-            Section("Caveats and what was not tested", [Points(o.untested)]),
+            Section("Caveats and what was not tested", [Points([*o.limits, *o.untested])]),
         ],
     )  # fmt: skip
 
@@ -288,7 +306,8 @@ def data(o: Outcome) -> Mapping[str, Any]:
         ],
         "results": [
             {"goal": m.goal, "access": m.access, "attack": m.attack, "targets": m.n_seeds,
-             "L_upper": m.L.hi if m.L.known else None, "M_upper": m.M.hi if m.M.known else None,
+             "L_upper": m.L.hi if m.L.known else None,
+             "M_upper": m.judged_M[1].hi if m.judged_M[1].known else None,
              "likelihood": risk(o, m)[0], "residual_risk": risk(o, m)[1]}
             for m in o.candidate.measured
         ],

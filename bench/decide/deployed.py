@@ -139,10 +139,9 @@ class Deployed(_Frozen):
                 raise ValueError(f"there is no goal '{goal}'.{nearest(goal, GOALS).rstrip('.')}")
         return goals
 
-    @property
-    def signed(self) -> dict[str, SignOff]:
-        """Sign-offs by role."""
-        return {s.role: s for s in self.sign_offs}
+    def signed(self, first: date, last: date) -> dict[Role, SignOff]:
+        """Sign-offs of these days by role: nobody signs what was not there yet, nor ahead."""
+        return {s.role: s for s in self.sign_offs if first <= s.date <= last}
 
 
 def load(path: Path) -> Deployed:

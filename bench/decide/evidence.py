@@ -17,7 +17,7 @@ from bench.report import frame, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
 from bench.report.facts import Facts
-from bench.report.frame import BASELINE, UNDEFENDED
+from bench.report.frame import BASELINE, UNDEFENDED, bare_name
 from bench.report.pack import Pack
 
 GOALS: Mapping[str, tuple[str, str]] = {
@@ -47,6 +47,18 @@ class Estimate:
         return math.isfinite(self.value) and math.isfinite(self.lo) and math.isfinite(self.hi)
 
 
+UNKNOWN = Estimate()
+
+
+@dataclass(frozen=True)
+class Met:
+    """One attack that the defense met, on the seeds that report; L is not clipped."""
+
+    attack: str
+    L: Estimate
+    M: Estimate
+
+
 @dataclass(frozen=True)
 class Measured:
     """A defense on one board.
@@ -58,10 +70,15 @@ class Measured:
         L: worst-case leakage. M: of members, by the same attack.
         attack: the strongest one.
         adaptive: attacks that adapt to the defense and ran.
-        n_seeds: independently trained targets behind the figures.
+        n_seeds: independently trained targets that were attacked.
+        n_reported: how many of them the figures are of; the others chose the strongest attack.
         flags: of the row.
+        lessens: whether it is clear of chance that it leaks less than the undefended target.
         withheld: no attack of the board's own access could run: the defense gives less away.
-        most_M: the attack that says most of members by the upper end of its M, and that M.
+        bypassed: layers on the answers stood before attacks that the board's access goes round.
+        unmet: attacks that ran against the undefended target there, but not against this.
+        members: the attack that tells members apart best on the seeds that choose; its M.
+        met: every attack.
     """
 
     goal: str
@@ -72,9 +89,25 @@ class Measured:
     attack: str
     adaptive: tuple[str, ...]
     n_seeds: int
+    n_reported: int
     flags: frozenset[str]
+    lessens: bool
     withheld: bool
-    most_M: tuple[str, Estimate] = ("", Estimate())
+    bypassed: bool
+    unmet: tuple[str, ...]
+    members: tuple[str, Estimate]
+    met: tuple[Met, ...]
+
+    @property
+    def raw(self) -> Estimate:
+        """L of the strongest attack before clipping: below 0 it did worse than without a model."""
+        return next((m.L for m in self.met if m.attack == self.attack), self.L)
+
+    @property
+    def judged_M(self) -> tuple[str, Estimate]:
+        """The strongest attack's M or that of ``members``, whichever reaches higher."""
+        pairs = [pair for pair in ((self.attack, self.M), self.members) if pair[1].known]
+        return max(pairs, key=lambda pair: pair[1].hi, default=(self.attack, self.M))
 
 
 @dataclass(frozen=True)
@@ -99,6 +132,7 @@ class Source:
         digest: sha256 of all records, whatever their order.
         verification: what 'invbench verify --write' noted; empty: nobody did.
         pack_digest: of the pack that was read; empty where the store was.
+        submitter: who made the pack.
     """
 
     suite: str
@@ -108,6 +142,7 @@ class Source:
     digest: str
     verification: Mapping[str, Any] = field(default_factory=dict)
     pack_digest: str = ""
+    submitter: str = ""
 
     @property
     def refuted(self) -> bool:
@@ -116,10 +151,12 @@ class Source:
 
     @property
     def verified_by(self) -> str:
-        """Who re-ran trials of this very pack and found the same; empty: nobody."""
+        """Who else re-ran trials of this very pack and found the same; empty: nobody."""
         told = self.verification
         same = not self.pack_digest or told.get("pack") == self.pack_digest
-        return str(told.get("by", "")) if same and told.get("outcome") == "verified" else ""
+        by = str(told.get("by", ""))
+        good = same and told.get("outcome") == "verified" and by != self.submitter
+        return by if good else ""
 
     def capped(self, queries: int) -> Source:
         """Without the attacks that asked more, of each defense; they were not run with less."""
@@ -135,7 +172,7 @@ class Source:
 
 
 def read(packs: Iterable[Pack]) -> tuple[Source, ...]:
-    """The evidence of some packs; each is read once."""
+    """The evidence of some packs; each is read once, and the same evidence counts once."""
     found = []
     for pack in packs:
         digests: list[bytes] = []
@@ -145,8 +182,18 @@ def read(packs: Iterable[Pack]) -> tuple[Source, ...]:
             hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
             pack.notes.get("verification") or {},
             pack.digest,
+            str(pack.notes.get("submitter") or ""),
         ))  # fmt: skip
-    return tuple(found)
+    return tuple({source.digest: source for source in found}.values())
+
+
+def about(sources: Sequence[Source], of: Scenario) -> list[Source]:
+    """Those that have a board of the scenario; what others say is no evidence here."""
+    place = (of.dataset, of.model)
+    return [
+        s for s in sources
+        if place in set(s.boards.rows[["dataset", "model"]].itertuples(index=False, name=None))
+    ]  # fmt: skip
 
 
 def _digested(records: Iterable[TrialRecord], digests: list[bytes]) -> Iterator[TrialRecord]:
@@ -182,50 +229,90 @@ def scenario(sources: Sequence[Source], dataset: str = "", model: str = "") -> S
 
 
 def level(sources: Sequence[Source], of: Scenario, goal: str, access: Access) -> str:
-    """The least access, ``access`` or stronger, with a board; empty where there is none."""
+    """The least access, ``access`` or stronger, whose board is evidence.
+
+    Where none is, the least one with a board; empty where there is none at all.
+    """
     if access == "gradients" and goal != "gradient_reconstruction":
         access = "weights"  # who sees updates holds the weights; no more is known of the answers
-    found = {
-        str(row.access) for s in sources for row in _rows(s, of, goal).itertuples()
-        if at_least(cast(Access, row.access), access)
-    }  # fmt: skip
-    return next((name for name in ACCESS_ORDER if name in found), "")
+    flags: dict[str, list[set[str]]] = {}
+    for row in pd.concat([_rows(s, of, goal) for s in sources]).itertuples():
+        if at_least(cast(Access, row.access), access):
+            flags.setdefault(str(row.access), []).append(set(str(row.flags).split(";")))
+    names = [name for name in ACCESS_ORDER if name in flags]
+    sound = [name for name in names if not set.intersection(*flags[name]) & {*NO_EVIDENCE}]
+    return next(iter([*sound, *names]), "")
 
 
 def measured(
     sources: Sequence[Source], of: Scenario, goal: str, access: Access
 ) -> dict[str, list[Measured]]:
-    """Every defense's rows for a goal at the exposed access, or the next stronger that has any."""
+    """Every defense's rows for a goal at :func:`level`."""
     at = level(sources, of, goal, access)
+    ran = [_attacks(s, of, goal, at) for s in sources]
+    bare = [_names(table, UNDEFENDED) for table in ran]
     found: dict[str, list[Measured]] = {}
-    for source in sources:
+    for source, attacks in zip(sources, ran, strict=True):
         rows = _rows(source, of, goal)
         for row in rows[rows["access"] == at].to_dict("records"):
-            attacks = source.boards.attacks
-            here = attacks[
-                (attacks["dataset"] == of.dataset) & (attacks["model"] == of.model)
-                & (attacks["goal"] == goal) & (attacks["access"] == at)
-                & (attacks["n_done"] > 0)
-            ]  # fmt: skip
-            mine = here[here["defense"] == row["defense"]]
-            bare = here[here["defense"] == UNDEFENDED]
-            own = at in set(bare["attack_access"]) and at not in set(mine["attack_access"])
-            found.setdefault(row["defense"], []).append(Measured(
+            defense = row["defense"]
+            info = source.facts.defenses.get(defense)
+            mine = attacks[(attacks["defense"] == defense) & (attacks["n_done"] > 0)]
+            plain = attacks[(attacks["defense"] == UNDEFENDED) & (attacks["n_done"] > 0)]
+            own = at in set(plain["attack_access"]) and at not in set(mine["attack_access"])
+            flags = frozenset(f for f in row["flags"].split(";") if f)
+            # What gives labels alone never meets what asks for scores; another pack's attack may.
+            here = [
+                b for b, table in zip(bare, ran, strict=True) if defense in set(table["defense"])
+            ]
+            expected = set().union(*bare) - (set().union(*here) if own else set())
+            met = {name for table in ran for name in _names(table, defense)}
+            found.setdefault(defense, []).append(Measured(
                 goal, at, source.suite, estimate(row, "L"), estimate(row, "M"),
                 str(row["worst_attack"]),
                 tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
-                int(row["n_seeds"]), frozenset(f for f in row["flags"].split(";") if f), own,
-                _most(mine),
+                int(row["n_seeds"]), int(row["n_reported"]), flags, row["verdict"] == "less",
+                own,
+                at == "weights" and info is not None and "training" in info.stages
+                and len(info.stages) > 1,
+                () if "no_effect" in flags else tuple(sorted(expected - met)),
+                _members(source, row),
+                tuple(Met(a["attack"], estimate(a, "L"), estimate(a, "M"))
+                      for a in mine.to_dict("records")),
             ))  # fmt: skip
     return found
 
 
-def _most(attacks: pd.DataFrame) -> tuple[str, Estimate]:
-    known = attacks[attacks["M_hi"].notna()].sort_values(["M_hi", "attack"])
-    if known.empty:
+def _attacks(source: Source, of: Scenario, goal: str, at: str) -> pd.DataFrame:
+    table = source.boards.attacks
+    return table[
+        (table["dataset"] == of.dataset) & (table["model"] == of.model)
+        & (table["goal"] == goal) & (table["access"] == at)
+    ]  # fmt: skip
+
+
+def _names(attacks: pd.DataFrame, defense: str) -> set[str]:
+    """Attacks on a defense, however they send their queries."""
+    return {bare_name(name) for name in attacks.loc[attacks["defense"] == defense, "attack"]}
+
+
+def _members(source: Source, row: Mapping[Any, Any]) -> tuple[str, Estimate]:
+    """The attack with the largest M, chosen on the seeds that choose and told of the others.
+
+    The largest of many noisy M is too large, as it is of L (PROTOCOL 3.4).
+    """
+    table = source.boards.seeds
+    here = table.dropna(subset="M")
+    for name in ("dataset", "model", "goal", "access", "defense"):
+        here = here[here[name] == row[name]]
+    reports = here["reported"].astype(bool)
+    chooses = ~reports if row["selected_on"] else reports
+    means = here[chooses].groupby("attack")["M"].mean()
+    if means.empty:
         return "", Estimate()
-    row = known.iloc[-1]
-    return str(row["attack"]), estimate(row.to_dict(), "M")
+    attack = str(means.idxmax())
+    told = stats.summarise(here[reports & (here["attack"] == attack)], ["attack"], ["M"])
+    return attack, estimate(told.to_dict("records")[0], "M") if len(told) else Estimate()
 
 
 def _rows(source: Source, of: Scenario, goal: str) -> pd.DataFrame:
@@ -245,60 +332,6 @@ def estimate(row: Mapping[Any, Any], name: str) -> Estimate:
     return Estimate(*(float(row.get(f"{name}{end}", math.nan)) for end in ("", "_lo", "_hi")))
 
 
-@dataclass(frozen=True)
-class Use:
-    """How useful a defended target is, and what that costs."""
-
-    utility: Estimate = Estimate()
-    loss: Estimate = Estimate()
-    """dU: the difference to ``none``, paired by seed; a loss is negative."""
-    metric: str = "utility"
-    comparable: bool = True
-    """Whether it is told in the same metric as the others'."""
-    train_s: float = math.nan
-    n_params: float = math.nan
-    public_records: float = 0.0
-
-
-def usefulness(sources: Sequence[Source], of: Scenario, metric: str) -> tuple[str, dict[str, Use]]:
-    """Use by defense, in ``metric`` where the undefended target has it; else in the boards' own.
-
-    A defense that lacks the metric (there is no AUROC of labels) is told in the boards' own. Where
-    several sources have a defense, that with the lowest end of utility counts.
-    """
-    tables = [t for t in (_finished(s, of) for s in sources) if len(t)]
-    if not tables:
-        return metric, {}
-    own, wanted = str(tables[0]["utility_metric"].iloc[0]), f"utility_{metric}"
-    bare = [t.loc[t["defense"] == UNDEFENDED] for t in tables]
-    have = metric != own and all(wanted in t and t[wanted].notna().any() for t in bare)
-    found: dict[str, Use] = {}
-    for table in tables:
-        full = table[wanted].notna().groupby(table["defense"]).all() if have else None
-        costs = table.groupby("defense")[["train_s", "n_params", "public_records"]].mean()
-        for column, name in [("utility", own), *([(wanted, metric)] if have else [])]:
-            seeds = table.groupby(["defense", "seed"], as_index=False)[[column]].mean()
-            reference = seeds[seeds["defense"] == UNDEFENDED].set_index("seed")[column]
-            seeds["dU"] = seeds[column] - seeds["seed"].map(reference)
-            for row in stats.summarise(seeds, ["defense"], [column, "dU"]).to_dict("records"):
-                defense = row["defense"]
-                if full is not None and bool(full[defense]) != (column == wanted):
-                    continue
-                cost = costs.loc[defense]
-                use = Use(
-                    estimate(row, column), estimate(row, "dU"), name, not have or name == metric,
-                    float(cost["train_s"]), float(cost["n_params"]), float(cost["public_records"]),
-                )  # fmt: skip
-                if defense not in found or use.utility.lo < found[defense].utility.lo:
-                    found[defense] = use
-    return metric if have else own, found
-
-
-def _finished(source: Source, of: Scenario) -> pd.DataFrame:
-    table = source.trials(of)
-    return table[(table["status"] == "done") & table["utility"].notna()]
-
-
 def not_tested(sources: Sequence[Source], of: Scenario, access: Access) -> list[str]:
     """What the evidence says nothing about, in sentences."""
     have, out = goals(sources, of), []
@@ -316,16 +349,17 @@ def not_tested(sources: Sequence[Source], of: Scenario, access: Access) -> list[
     })  # fmt: skip
     if weak:
         out.append(f"Attacks were too weak to tell anything on: {', '.join(weak)}.")
-    seen = {a for s in sources for a in _attacks(s, of)}
+    seen = {a for s in sources for a in _ran(s, of)}
     out.append(
-        f"Attacks other than the {len(seen)} that ran; an attack that is published tomorrow may "
-        "find more. Other data than "
+        f"{len(seen)} attacks ran; one that is published tomorrow may find more. Other data than "
         f"'{of.dataset}', other models than '{of.model}', and drift since were not measured."
     )
-    out.append("Extraction of the model, poisoning and the security of the serving system.")
+    out.append(
+        "Not looked at: extraction of the model, poisoning and the security of the serving system."
+    )
     return out
 
 
-def _attacks(source: Source, of: Scenario) -> set[str]:
+def _ran(source: Source, of: Scenario) -> set[str]:
     table = source.trials(of)
     return set(table.loc[table["access"] != BASELINE, "attack"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
@@ -15,11 +15,12 @@ from bench import __version__
 from bench.contract.errors import nearest, require
 from bench.contract.identity import PROTOCOL_VERSION
 from bench.contract.training import PrivacyLedger
-from bench.decide import evidence, recommend
-from bench.decide.deployed import ROLES, Deployed, Waiver
+from bench.decide import candidates, evidence, next_steps, recommend
+from bench.decide.candidates import Candidate, Question
+from bench.decide.deployed import ROLES, Deployed, Role, SignOff, Waiver
 from bench.decide.evidence import Scenario, Source
 from bench.decide.policy import Policy, Severity
-from bench.decide.recommend import Candidate, Question
+from bench.decide.use import Use, usefulness
 
 Verdict = Literal["PASS", "CONDITIONAL", "BLOCK"]
 EXIT = {"PASS": 0, "BLOCK": 1, "CONDITIONAL": 3}
@@ -30,6 +31,7 @@ _RULE_OF = {
     "verification_failed": "verification_failed",
     "no_guarantee": "dp_required",
     "utility": "",  # a poor model may be released; the assessment says so
+    "straw_man": "",
     "no_scores": "",
 }
 """The gate's rule for each reason of the decision rule; all others are no evidence."""
@@ -66,7 +68,9 @@ class Outcome:
         valid_until: last day of the result.
         releases: benchmark version and protocol of the evidence.
         gains: by subgroup, the worst attack's gain over its baseline.
+        limits: what must be known of the figures.
         untested: what the evidence says nothing about.
+        signed: sign-offs that count, by role: of people who could see this evidence.
         pia_id: names what was judged; unlike waivers and sign-offs, anything else changes it.
     """
 
@@ -88,7 +92,9 @@ class Outcome:
     valid_until: date
     releases: str
     gains: pd.DataFrame
+    limits: tuple[str, ...]
     untested: tuple[str, ...]
+    signed: Mapping[Role, SignOff]
     pia_id: str
 
     @property
@@ -101,7 +107,7 @@ class Outcome:
         """Of the assessment: draft, approved, waived or expired."""
         if self.today > self.valid_until:
             return "expired"
-        if self.verdict != "PASS" or any(role not in self.model.signed for role in ROLES):
+        if self.verdict != "PASS" or any(role not in self.signed for role in ROLES):
             return "draft"
         return "waived" if self.waived else "approved"
 
@@ -122,6 +128,7 @@ def judge(
         UserError: the description names a tier, data set, model or defense nobody knows.
     """
     of = evidence.scenario(sources, model.data.dataset, model.model)
+    sources = evidence.about(sources, of)
     access = model.exposure.effective
     declined = [goal for goal, told in model.goals.items() if not told.relevant]
     asked = recommend.asked(
@@ -130,19 +137,21 @@ def judge(
     )  # fmt: skip
     question = Question(of, access, policy.tier(model.tier), model.tier, asked,
                         seeds=policy.seeds.provisional)  # fmt: skip
-    metric, found, missing = recommend.candidates(sources, question)
+    metric, found, missing = candidates.candidates(sources, question)
     candidate = _of(sources, of, model.defense.name, found)
     place = (of.dataset, of.model, candidate.defense)
     ledger = next((s.facts.ledgers[place] for s in sources if place in s.facts.ledgers), None)
     trials = pd.concat([s.trials(of) for s in sources])
     trials = trials[trials["defense"] == candidate.defense]
     recorded = date.fromisoformat(min(s.facts.first for s in sources)[:10])
+    last = date.fromisoformat(max(s.facts.last for s in sources)[:10])
+    signed = model.signed(last, today)
 
     raised = [
         *(("no_ranked_evidence", sentence) for sentence in missing),
-        *_by_rule(sources, question, candidate),
-        *_privacy(model, question, candidate, ledger, trials, weights),
-        *_origin(sources, model, policy, trials, weights, today, recorded),
+        *_by_rule(candidate),
+        *_privacy(model, question, candidate, ledger, trials, weights, signed),
+        *_origin(sources, model, policy, trials, weights, today, recorded, last),
         *_duties(sources, model, policy, candidate, of, declined),
     ]
     findings = _weighed(raised, model, policy, today)
@@ -165,7 +174,9 @@ def judge(
         min([recorded + timedelta(days=policy.max_age_days), *used]),
         f"version {', '.join(sorted(versions))}, protocol "
         f"{', '.join(sorted({s.facts.protocol for s in sources}))}",
-        gains[gains["attack"].isin(worst)], tuple(evidence.not_tested(sources, of, access)),
+        gains[gains["attack"].isin(worst)],
+        tuple(next_steps.of_chosen(candidate, question.bars, len(found))),
+        tuple(evidence.not_tested(sources, of, access)), signed,
         _identity(model, digest, weights, policy),
     )  # fmt: skip
 
@@ -179,24 +190,16 @@ def _of(
             f"{of.model}.{nearest(defense, tried)}")  # fmt: skip
     if defense in known:
         return known[defense]
-    uses = evidence.usefulness(sources, of, "")[1]
-    spent = recommend.guarantee(sources, of, defense)
-    return Candidate(defense, uses.get(defense, evidence.Use()), (), spent, (), 1)
+    uses = usefulness(sources, of, "")[1]
+    spent = candidates.guarantee(sources, of, defense)
+    return Candidate(defense, uses.get(defense, Use()), (), spent, (), 1)
 
 
-def _by_rule(
-    sources: Sequence[Source], question: Question, c: Candidate
-) -> Iterator[tuple[str, str]]:
+def _by_rule(c: Candidate) -> Iterator[tuple[str, str]]:
     """Everything the decision rule holds against the defense."""
-    have = {m.goal for m in c.measured}
-    lacking = [
-        goal for goal, at in question.goals
-        if goal not in have and evidence.level(sources, question.scenario, goal, at)
-    ]  # fmt: skip
     if not c.measured:
         yield "no_ranked_evidence", f"'{c.defense}' was not attacked for any required goal"
-        return
-    for reason, sentence in recommend.against(sources, question, c, lacking):
+    for reason, sentence in c.reasons:
         rule = _RULE_OF.get(reason, "no_ranked_evidence")
         if rule:
             yield rule, sentence
@@ -204,7 +207,7 @@ def _by_rule(
 
 def _privacy(
     model: Deployed, question: Question, c: Candidate, ledger: PrivacyLedger | None,
-    trials: pd.DataFrame, weights: str,
+    trials: pd.DataFrame, weights: str, signed: Mapping[Role, SignOff],
 ) -> Iterator[tuple[str, str]]:  # fmt: skip
     claim, asked, g = model.dp, question.bars.epsilon, c.guarantee
     if claim is None:
@@ -224,6 +227,8 @@ def _privacy(
             "dp_sampling_mismatch",
             (f"{claim.sampling} sampling was accounted for, {ledger.sampling} was executed"),
         )
+    if "seeded" in ledger.rng:
+        yield "dp_noise_seeded", "the noise came from a seed: who knows it can take the noise away"
     if claim.epsilon < g.epsilon * (1 - 1e-9) or claim.delta < ledger.delta * (1 - 1e-9):
         yield (
             "dp_claim_unsupported",
@@ -253,7 +258,7 @@ def _privacy(
         why = f"of {g.epsilon:.2f} is above {asked.most:g}" if g.formal else "leaves out tuning"
         yield "dp_expected", f"the epsilon {why}"
     ask = asked.preferred if asked.rule == "required" else None
-    if ask is not None and g.epsilon > ask and "dpo" not in model.signed:
+    if ask is not None and g.epsilon > ask and "dpo" not in signed:
         yield (
             "dp_sign_off_missing",
             f"epsilon {g.epsilon:.2f} is above the preferred {ask:g}, and no DPO signed it off",
@@ -262,7 +267,7 @@ def _privacy(
 
 def _origin(
     sources: Sequence[Source], model: Deployed, policy: Policy, trials: pd.DataFrame,
-    weights: str, today: date, recorded: date,
+    weights: str, today: date, recorded: date, last: date,
 ) -> Iterator[tuple[str, str]]:  # fmt: skip
     """Data, weights and age: whether the evidence is of this model."""
     used = {sha for sha in trials["data_sha"] if sha}
@@ -290,6 +295,8 @@ def _origin(
             "evidence_too_old",
             (f"the oldest trial is {age} days old ({recorded}); {policy.max_age_days} are allowed"),
         )
+    if last > today + timedelta(days=1):  # a day: clocks differ by time zone
+        yield "evidence_too_old", f"the newest trial is dated {last}, after the day of judgement"
     for s in sources:
         versions = s.facts.environments.get("benchmark version", ())
         old = [v for v in versions if _major(v) < _major(__version__)]
@@ -316,7 +323,13 @@ def _duties(
     if not all(s.verified_by not in ("", model.owner) for s in sources):
         yield (
             "not_independently_verified",
-            "nobody but the owner is noted to have re-run the evidence",
+            "nobody but its maker or the owner is noted to have re-run the evidence",
+        )
+    if policy.lenient(model.tier, of.sector):
+        yield (
+            "tier_too_lenient",
+            f"the policy puts {of.sector} data in tier {policy.tier_of(of.sector)}, the "
+            f"description in {model.tier}",
         )
     needed = policy.required(of.sector, of.modality)
     needed = needed + (policy.federated if model.exposure.federated else [])
@@ -340,7 +353,9 @@ def _weighed(
         if severity == "off":
             continue
         waivers = [w for w in model.waivers if w.rule == rule]
-        good = max((w for w in waivers if w.expires > today), default=None, key=lambda w: w.expires)
+        good = max(
+            (w for w in waivers if w.expires >= today), default=None, key=lambda w: w.expires
+        )
         said = sentence[:1].upper() + sentence[1:].rstrip(".")
         if waivers and severity == "block":
             said += "; this rule cannot be waived"

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 from bench.contract.exposure import ACCESS_ORDER
 from bench.decide import evidence
+from bench.decide.candidates import COUNTED, SOUND, metric_name, told
+from bench.report import stats
 from bench.report.frame import UNDEFENDED
 
 if TYPE_CHECKING:
-    from bench.decide.evidence import Source
-    from bench.decide.recommend import Candidate, Decision
+    from bench.decide.candidates import Candidate
+    from bench.decide.evidence import Estimate, Source
+    from bench.decide.policy import Bars, Policy
+    from bench.decide.recommend import Decision
 
 BANDS = (10_000, 1_000, 100)
 """Upper ends of the query bands (PROTOCOL 1.1)."""
@@ -51,10 +55,14 @@ def _access(sources: Sequence[Source], decision: Decision) -> str:
         if access == "labels" and asked.needs_scores:
             said.append("labels alone are no option, as scores are needed")
             continue
-        # Who stops sharing updates is no longer asked about them.
-        goals = tuple((g, access) for g, at in asked.goals if at != "gradients" or g not in
-                      ("gradient_reconstruction",))  # fmt: skip
-        have = {str(a) for s in sources for a in s.boards.rows["access"].unique()}
+        # Customers who get less stop no client from sharing updates; sharing none does.
+        goals = tuple((g, at if g == "gradient_reconstruction" else access)
+                      for g, at in asked.goals
+                      if g != "gradient_reconstruction" or asked.access != "gradients")  # fmt: skip
+        have = {
+            str(row.access) for s in sources for row in s.boards.rows.itertuples()
+            if (row.dataset, row.model) == (asked.scenario.dataset, asked.scenario.model)
+        }  # fmt: skip
         if not goals or access not in have:
             said.append(f"with {access} nothing was measured")
             continue
@@ -66,7 +74,10 @@ def _access(sources: Sequence[Source], decision: Decision) -> str:
 
 def _queries(sources: Sequence[Source], decision: Decision) -> str:
     asked = decision.question
-    most = max((float(s.trials(asked.scenario)["queries"].max() or 0) for s in sources), default=0)
+    if asked.access not in COUNTED:
+        return f"Cut the queries: no cap binds who has the {asked.access}."
+    here = evidence.about(sources, asked.scenario)
+    most = max((float(s.trials(asked.scenario)["queries"].max() or 0) for s in here), default=0)
     limit = min(most, asked.query_cap or math.inf)
     for band in (b for b in BANDS if b < limit):
         found = _try(sources, decision, query_cap=band)
@@ -100,21 +111,28 @@ def _model(sources: Sequence[Source], decision: Decision) -> str:
 
 
 def _compose(decision: Decision) -> str:
-    """The best of each stage among defenses that act and whose boards are evidence."""
-    unsound = {"void", "weak_attack", "no_headroom", "broken_privacy", "not_measured",
-               "verification_failed", "non_adaptive", "dirty"}  # fmt: skip
+    """The best of each stage among defenses that help and whose boards are evidence."""
     best: dict[str, Candidate] = {}
+    epsilon = decision.question.bars.epsilon
     for c in decision.rejected:  # least leakage first
-        if c.defense == UNDEFENDED or c.rule in unsound or len(c.stages) != 1:
+        if c.defense == UNDEFENDED or len(c.stages) != 1:
             continue
-        if any("no_effect" in m.flags for m in c.measured):
+        if not {rule for rule, _ in c.reasons} <= {*SOUND, "too_few_seeds"}:
+            continue
+        # What gives labels alone turns the rest into a deployment of labels, which was measured.
+        if any("no_effect" in m.flags or m.withheld for m in c.measured):
+            continue
+        if not any(m.lessens for m in c.measured):
+            continue
+        proved = c.guarantee is not None and c.guarantee.within(epsilon.most)
+        if epsilon.rule == "required" and c.stages == ("training",) and not proved:
             continue
         kept, stage = best.get(c.stages[0]), c.stages[0]
         affordable = c.use.loss.lo >= -decision.question.bars.loss
         if kept is None or (affordable and not kept.use.loss.lo >= -decision.question.bars.loss):
             best[stage] = c
     if len(best) < 2:
-        return "Compose defenses: the evidence has no two layers that act here; measure some."
+        return "Compose defenses: the evidence has no two layers that help here; measure some."
     named = [f"{best[s].defense} {words}" for s, words in _STAGES.items() if s in best]
     layers = "+".join(best[s].defense for s in _STAGES if s in best)
     return (
@@ -123,26 +141,61 @@ def _compose(decision: Decision) -> str:
     )
 
 
-def caveats(sources: Sequence[Source], decision: Decision) -> Iterator[str]:
+def more_seeds(c: Candidate, bars: Bars) -> int | None:
+    """Seeds to run until its intervals keep the bars, should means and spreads stay as they are.
+
+    None where a mean itself is beyond its bar, or something else speaks against the defense.
+    """
+    if not {rule for rule, _ in c.reasons} <= {"leakage", "member_leakage", "utility"}:
+        return None
+    # Of leakage only the seeds that report count, of utility all.
+    all_seeds = min((m.n_seeds for m in c.measured), default=0)
+    figures = [(-c.use.loss.value, c.use.loss, bars.loss, all_seeds, False)]
+    for m in c.measured:
+        figures.append((m.raw.value, m.raw, bars.tau, m.n_reported, True))
+        figures.append((m.judged_M[1].value, m.judged_M[1], bars.mu, m.n_reported, True))
+    most = 0
+    for mean, e, bar, n, split in figures:
+        if e.known and mean >= bar:
+            return None
+        sd = (e.hi - e.value) / float(stats.half_width(1.0, n))
+        if sd > 0:
+            needed = float(stats.seeds_for(sd, bar - mean))
+            most = max(most, int(stats.seeds_to_run(needed)) if split else int(needed))
+    return most or None
+
+
+def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None) -> Iterator[str]:
     """What qualifies the answer; what was not tested comes last."""
     asked, chosen = decision.question, decision.chosen
+    tier = policy.tier_of(asked.scenario.sector) if policy else ""
+    if policy and asked.tier and policy.lenient(asked.tier, asked.scenario.sector):
+        yield f"The policy puts {asked.scenario.sector} data in {tier}; {asked.tier} asks less."
     if asked.bars.utility and asked.bars.utility != decision.metric:
         yield (
-            f"The tier means its utility budget in {asked.bars.utility}, which was not measured; "
-            f"{decision.metric} takes its place.".replace("_", " ")
+            f"The tier means its utility budget in {metric_name(asked.bars.utility)}, which was "
+            f"not measured; {metric_name(decision.metric)} takes its place."
         )
     elif chosen is not None and chosen.use.metric != decision.metric:
-        yield f"{chosen.defense} has no {decision.metric}; {chosen.use.metric} takes its place."
-    if not all(s.verified_by for s in sources):
-        yield "Nobody is noted to have re-run this evidence."
+        yield (
+            f"{chosen.defense} has no {metric_name(decision.metric)}; "
+            f"{metric_name(chosen.use.metric)} takes its place."
+        )
+    if not decision.verified:
+        yield (
+            "Nobody but its maker is noted to have re-run this evidence: have somebody run "
+            "'invbench verify' before you rely on it."
+        )
     if chosen is not None:
-        yield from _of_chosen(chosen, asked.bars.epsilon.preferred)
-        yield from _members(chosen, asked.bars.mu)
+        compared = len(decision.admissible) + len(decision.rejected)
+        yield from of_chosen(chosen, asked.bars, compared)
     for goal in evidence.goals(sources, asked.scenario):
         if goal in dict(asked.goals):
             continue
         yield from _also(sources, decision, goal)
-    if asked.query_cap is not None:
+    if asked.query_cap is not None and asked.access not in COUNTED:
+        yield f"The query cap was ignored: who has the {asked.access} needs no queries."
+    elif asked.query_cap is not None:
         yield (
             f"Attacks that asked more than {asked.query_cap:,} queries were left out, not run with "
             "fewer; the cap must hold over all accounts of an attacker together."
@@ -150,7 +203,8 @@ def caveats(sources: Sequence[Source], decision: Decision) -> Iterator[str]:
     yield from evidence.not_tested(sources, asked.scenario, asked.access)
 
 
-def _of_chosen(c: Candidate, preferred: float | None) -> Iterator[str]:
+def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
+    """What must be known of a defense that is used, chosen among so many that were compared."""
     flags = {flag for m in c.measured for flag in m.flags}
     if "missing" in flags:
         yield "Some planned trials did not finish: the worst case may be among them."
@@ -159,42 +213,66 @@ def _of_chosen(c: Candidate, preferred: float | None) -> Iterator[str]:
     if "straw_man" in flags:
         yield "The undefended model is weaker than a plain baseline: utility losses may be larger."
     if "no_spread" in flags:
-        yield "All seeds gave the same leakage, so its interval has no width; no certainty follows."
-    if any(not m.M.known for m in c.measured):
+        yield "All targets gave the same leakage: an interval without width is no certainty."
+    if any(m.raw.hi < 0 for m in c.measured):
+        yield (
+            "On some goal the strongest attack does worse than guessing without the model. That "
+            "bounds this attack; a better one may find something."
+        )
+    if any(not m.judged_M[1].known for m in c.measured):
         yield "Member-specific leakage M has no figure for some goal; L alone was judged there."
     if any("no_effect" in m.flags for m in c.measured):
         yield f"{c.defense} does not act at the exposed access: it is the undefended model there."
-    g = c.guarantee
+    g, preferred = c.guarantee, bars.epsilon.preferred
     if g is not None and not g.formal:
         yield f"Its epsilon of {g.epsilon:.2f} leaves out tuning: do not claim it as a guarantee."
     elif g is not None and preferred is not None and g.epsilon > preferred:
         yield f"Epsilon {g.epsilon:.2f} is above the preferred {preferred:g}: it needs a sign-off."
     if g is not None:
-        yield "The evidence's noise is seeded to be repeatable; a release needs secure randomness."
+        yield (
+            "The evidence's noise is seeded to be repeatable: whoever knows the seed can take it "
+            "away. Train the model that you release with secure randomness."
+        )
     if c.use.public_records:
         yield (
             f"It rests on {c.use.public_records:.0f} public records of the same kind; others than "
             "these were not tried."
         )
+    if c.admissible and compared > 1:
+        yield _by_luck(c, bars, compared)
 
 
-def _members(c: Candidate, mu: float) -> Iterator[str]:
-    """M is judged of the strongest attack, as the protocol has it; another may say more."""
-    from bench.decide.recommend import told
+def _by_luck(c: Candidate, bars: Bars, compared: int) -> str:
+    """Who picks the best of many picks some luck with it; Bonferroni's intervals allow for that."""
 
+    def wide(e: Estimate, n: int) -> float:
+        level = stats.ALPHA / compared
+        ratio = float(stats.half_width(1.0, n, level) / stats.half_width(1.0, n))
+        return (e.hi - e.value) * ratio
+
+    lost = []
     for m in c.measured:
-        attack, most = m.most_M
-        if attack != m.attack and most.hi > mu:
-            yield (
-                f"For {m.goal.replace('_', ' ')}, M was judged of the strongest attack by L; "
-                f"{attack} is not it, but has M {told(most, 3)}, whose upper end is above {mu:g}."
-            )
+        goal, member = m.goal.replace("_", " "), m.judged_M[1]
+        if m.raw.value + wide(m.raw, m.n_reported) > bars.tau:
+            lost.append(f"L on {goal}")
+        if member.known and member.value + wide(member, m.n_reported) > bars.mu:
+            lost.append(f"M on {goal}")
+    loss = c.use.loss
+    if loss.value - wide(loss, max((m.n_seeds for m in c.measured), default=0)) < -bars.loss:
+        lost.append("utility")
+    start = (
+        f"{compared} defenses were compared, each by an interval of its own: one may pass by luck."
+    )
+    if not lost:
+        return f"{start} {c.defense} still keeps all bars when intervals allow for that."
+    return (
+        f"{start} When intervals allow for that, {c.defense} is no longer shown to keep "
+        f"{', '.join(lost)}: measure it on new seeds."
+    )
 
 
 def _also(sources: Sequence[Source], decision: Decision, goal: str) -> Iterator[str]:
     """A goal that the class of data does not require but that was measured."""
-    from bench.decide.recommend import told
-
     asked, chosen = decision.question, decision.chosen
     if chosen is None:
         return

@@ -32,6 +32,8 @@ RULES: Mapping[str, str] = {
     "dp_expected": "Where differential privacy is expected it is there",
     "not_independently_verified": "Somebody else has re-run the evidence",
     "required_goal_declined": "Every goal the class of data requires is assessed",
+    "tier_too_lenient": "The tier is the one that the policy has for such data, or a stricter one",
+    "dp_noise_seeded": "The noise behind the claimed epsilon cannot be computed again",
 }
 """The gate's rules: name and what has to hold."""
 
@@ -49,7 +51,8 @@ class EpsilonRule(_Frozen):
     rule: Literal["required", "expected", "optional"] = "optional"
     preferred: float | None = Field(None, gt=0)
     """Above it a sign-off is needed."""
-    most: float | None = Field(None, gt=0)
+    most: float | None = Field(8.0, gt=0)
+    """Above it an epsilon counts for nothing; null: any counts."""
 
 
 class Bars(_Frozen):
@@ -68,6 +71,8 @@ class Tier(Bars):
 
     data: str
     severity: str
+    sectors: list[str] = []
+    """Whose data belongs here at least, unless a stricter tier has them."""
 
 
 class Class(_Frozen):
@@ -97,6 +102,7 @@ class Policy(_Frozen):
 
     name: str
     tiers: dict[str, Tier]
+    """The strictest first."""
     goals: list[Class]
     federated: list[str] = []
     seeds: Seeds = Seeds()
@@ -110,6 +116,15 @@ class Policy(_Frozen):
         require(name in self.tiers, f"Policy '{self.name}' has no tier '{name}'."
                 f"{nearest(name, self.tiers)}")  # fmt: skip
         return self.tiers[name]
+
+    def tier_of(self, sector: str) -> str:
+        """The strictest tier that the policy puts a sector's data in; empty: none."""
+        return next((name for name, tier in self.tiers.items() if sector in tier.sectors), "")
+
+    def lenient(self, tier: str, sector: str) -> bool:
+        """Whether ``tier`` comes after the one that the sector's data belongs in."""
+        order, least = list(self.tiers), self.tier_of(sector)
+        return least != "" and order.index(tier) > order.index(least)
 
     def required(self, sector: str, modality: str) -> list[str]:
         """Goals that must be measured for such data."""

@@ -51,8 +51,8 @@ def tags(o: Outcome) -> dict[str, str]:
         "dU": _number(c.use.loss.value), "dU_lower95": _number(c.use.loss.lo),
         "query_cap": m.exposure.query_cap, "audit_detector": m.monitoring,
         "pia_id": o.pia_id, "pia_status": o.status, "gate": o.verdict,
-        "approver": ", ".join(f"{s.name} ({s.role})" for s in m.sign_offs),
-        "valid_until": o.valid_until, "known_limits": " ".join(o.untested),
+        "approver": ", ".join(f"{s.name} ({s.role})" for s in o.signed.values()),
+        "valid_until": o.valid_until, "known_limits": " ".join([*o.limits, *o.untested]),
         "data_sources": "; ".join(m.data.sources), "dataset": m.data.dataset,
         "data_sha256": m.data.sha256, "sector": m.data.sector, "owner": m.owner,
         "evidence": "; ".join(m.evidence), "policy": o.policy.name,
@@ -61,7 +61,7 @@ def tags(o: Outcome) -> dict[str, str]:
         code = GOALS[r.goal][0]
         told |= {
             f"Lstar_{code}": _number(r.L.value), f"Lstar_{code}_upper95": _number(r.L.hi),
-            f"M_{code}_upper95": _number(r.M.hi), f"attack_worst_{code}": r.attack,
+            f"M_{code}_upper95": _number(r.judged_M[1].hi), f"attack_worst_{code}": r.attack,
         }  # fmt: skip
     if o.ledger is not None and m.dp is not None:
         told |= {

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bench.decide.candidates import Candidate, metric_name, told
 from bench.decide.document import Block, Document, Drawn, Points, Section, Table
 from bench.decide.evidence import Estimate, Measured
-from bench.decide.recommend import Candidate, Decision, metric_name, told
+from bench.decide.next_steps import more_seeds
+from bench.decide.recommend import Decision
 
 _SHOWN = 6
 """Rejected defenses on the page that is to fit on one sheet."""
@@ -45,6 +47,8 @@ def document(decision: Decision, brief: bool = False) -> Document:
     ]  # fmt: skip
     if q.query_cap is not None:
         facts.append(("Query cap", f"{q.query_cap:,}"))
+    if not decision.verified:
+        facts.append(("Re-run by", "nobody but its maker: provisional until somebody else did"))
     sections = list(_sections(decision, brief))
     hashes = "; ".join(
         f"{name} sha256 {sha[:16]}" for name, sha in (decision.digests or {}).items()
@@ -69,10 +73,12 @@ def _sections(decision: Decision, brief: bool) -> list[Section]:
             said.append(f"{r.defense} also qualifies, but is behind: {decision.why_not}.")
             said.append(Table(_HEAD, [_row(c, q.bars.tau) for c in others[:_SHOWN]]))
         else:
-            said.append("None: nothing else keeps all bars.")
+            said += ["None: nothing else keeps all bars.", *_nearest(decision)]
         out.append(Section("Runner-up", said))
     else:
         out.append(Section("What to do, in this order", [Points(decision.steps, ordered=True)]))
+        if decision.nearest is not None:
+            out.append(Section("Nearest to the bars", _nearest(decision)))
     if decision.missing and decision.chosen is not None:
         out.append(Section("Missing evidence", [Points(decision.missing)]))
     rejected = decision.rejected[:_SHOWN] if brief else decision.rejected
@@ -86,6 +92,25 @@ def _sections(decision: Decision, brief: bool) -> list[Section]:
     return out
 
 
+def _nearest(decision: Decision) -> list[Block]:
+    near = decision.nearest
+    if near is None:
+        return []
+    count = len(near.reasons)
+    words = "one bar is" if count == 1 else f"{count} bars are"
+    reasons = "; ".join(sentence for _, sentence in near.reasons)
+    said: list[Block] = [
+        f"Nearest is {near.defense}, of which {words} not shown to be kept: {reasons}."
+    ]
+    seeds = more_seeds(near, decision.question.bars)
+    if seeds is not None:
+        said.append(
+            "Its means keep every bar; the intervals do not yet. Should both stay as they are, "
+            f"about {seeds} seeds would show it."
+        )
+    return said
+
+
 _HEAD = ("defense", "goal", "L", "M", "utility", "against none", "epsilon")
 
 
@@ -94,7 +119,8 @@ def _row(c: Candidate, tau: float, m: Measured | None = None) -> tuple[Any, ...]
     epsilon = "none" if c.guarantee is None else f"{c.guarantee.epsilon:.2f}" + (
         "" if c.guarantee.formal else ", tuning left out")  # fmt: skip
     return (
-        c.defense, f"{m.goal.replace('_', ' ')} with {m.access}", drawn(m.L, tau), told(m.M, 3),
+        c.defense, f"{m.goal.replace('_', ' ')} with {m.access}", drawn(m.L, tau),
+        told(m.judged_M[1], 3),
         told(c.use.utility, 3), told(c.use.loss, 3, True), epsilon,
     )  # fmt: skip
 
@@ -107,13 +133,10 @@ def drawn(e: Estimate, bar: float) -> Drawn:
 def _evidence(decision: Decision, c: Candidate) -> list[Block]:
     bars, said = decision.question.bars, []
     for m in c.measured:
-        adaptive = f", {len(m.adaptive)} of the attacks adapt to it" if m.adaptive else ""
-        member = f"On members M is {told(m.M, 3)}, bar {bars.mu:g}." if m.M.known else (
-            "M has no figure here.")  # fmt: skip
         said.append(
-            f"{m.goal.replace('_', ' ').capitalize()} with {m.access}: the strongest attack, "
-            f"{m.attack}, reaches L = {told(m.L)}, bar {bars.tau:g} ({m.n_seeds} targets"
-            f"{adaptive}). {member}"
+            f"{m.goal.replace('_', ' ').capitalize()} with {m.access}: the strongest of "
+            f"{len(m.met)} attacks, {m.attack}, reaches L = {told(m.L)}, bar {bars.tau:g}"
+            f"{_below(m)}. {_member(m, bars.mu)}{_targets(m)}"
         )
     said.append(
         f"Usefulness ({metric_name(c.use.metric)}) is {told(c.use.utility, 3)}, against the "
@@ -121,6 +144,29 @@ def _evidence(decision: Decision, c: Candidate) -> list[Block]:
     )
     rows = [_row(c, bars.tau, m) for m in c.measured]
     return [Points(said), Table(_HEAD, rows)]
+
+
+def _below(m: Measured) -> str:
+    """A clipped 0 hides how far below it an attack came out."""
+    if not m.raw.value < 0:
+        return ""
+    return f"; unclipped {told(m.raw, 2, True)}, so it does no better than without the model"
+
+
+def _member(m: Measured, bar: float) -> str:
+    by, member = m.judged_M
+    if not member.known:
+        return "M has no figure here."
+    which = "by it" if by == m.attack else f"by {by}, which tells members apart best"
+    return f"M is {told(member, 3)} {which}, bar {bar:g}."
+
+
+def _targets(m: Measured) -> str:
+    adapt = f"; {len(m.adaptive)} of the attacks adapt to the defense" if m.adaptive else ""
+    chose = m.n_seeds - m.n_reported
+    split = f"; {chose} others chose the attacks" if chose else ""
+    said = f" Figures are of {m.n_reported} targets{split}{adapt}."
+    return said.replace(" 1 of the attacks adapt ", " 1 of the attacks adapts ")
 
 
 def _days(recorded: tuple[str, str]) -> str:
@@ -131,9 +177,12 @@ def _days(recorded: tuple[str, str]) -> str:
 def data(decision: Decision) -> dict[str, Any]:
     """A decision as JSON takes it; figures that are not known are null."""
     out: dict[str, Any] = _plain(asdict(decision))
-    for candidate in (out["chosen"], out["runner_up"], *out["admissible"], *out["rejected"]):
+    others = (out["chosen"], out["runner_up"], out["nearest"])
+    for candidate in (*others, *out["admissible"], *out["rejected"]):
         if candidate is not None:
-            candidate["admissible"] = not candidate["rule"]
+            reasons = candidate["reasons"]
+            candidate["rule"], candidate["reason"] = reasons[0] if reasons else ("", "")
+            candidate["admissible"] = not reasons
     return {"recommend": 1, **out}
 
 

@@ -31,7 +31,11 @@ from bench.report.pack import Pack
 WIDTH = 1.1496
 """Half the width of an interval in steps."""
 DATA_SHA = "da7a" * 16
-ACCESS = {"imputer": "none", "guess": "labels", "probe": "scores", "map": "scores"}
+ACCESS = {
+    "imputer": "none", "guess": "labels", "probe": "scores", "map": "scores", "open": "weights"
+}  # fmt: skip
+CHOOSE = 4
+"""How many of ten seeds choose the worst attack."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Row:
     ledger: PrivacyLedger | None = None
     audit: float | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the record: ``stages``, ``n_params``, ``public``, ``adaptive``."""
+    """Further fields of the record: ``stages``, ``n_params``, ``public``, ``adaptive``; ``M`` by
+    attack, and ``late``: L by attack on the seeds that report."""
 
 
 NONE = Row(L={"guess": 0.30, "map": 0.60}, M=0.20)
@@ -57,7 +62,7 @@ def ledger(epsilon: float = 2.0, **changes: Any) -> PrivacyLedger:
         "unit": "record", "neighbour_relation": "add_remove", "sampling": "poisson",
         "sample_rate": 0.1, "steps": 100, "noise_multiplier": 1.1, "clip_norm": 1.0,
         "expected_batch": 40.0, "empty_batches": 0, "epsilon_total_basis": "single_run",
-        "rng": "seeded (not for release)", "libraries": {"opacus": "1.6.0"},
+        "rng": "secure", "libraries": {"opacus": "1.6.0"},
         "epsilon_total": epsilon,
     }  # fmt: skip
     return PrivacyLedger(**{**told, **changes})
@@ -81,8 +86,10 @@ def _trial(
     defense: str, row: Row, attack: str, seed: int, changes: Mapping[str, Any]
 ) -> TrialRecord:
     sign = 1 if seed % 2 else -1
-    leak = row.L[attack] + sign * row.step if attack in row.L else 0.0
-    member = row.M + sign * 0.001 if attack in row.L else 0.0
+    late = row.fields.get("late", {}) if seed >= CHOOSE else {}
+    leak = late.get(attack, row.L[attack]) + sign * row.step if attack in row.L else 0.0
+    member = row.fields.get("M", {}).get(attack, row.M)
+    member = member + sign * 0.001 if attack in row.L else 0.0
     told: dict[str, Any] = {
         "protocol_version": "1", "benchmark_version": "0.1.0",
         "trial_id": f"{defense}-{attack}-{seed}",

@@ -139,7 +139,7 @@ def test_what_is_conditional_can_be_waived_until_a_day(
     waiver = {"rule": rule, "name": "D. Officer", "reason": "known", "expires": "2026-06-30"}
     open_ = judge(evidence, **changes)
     waived = judge(evidence, waivers=[waiver], **changes)
-    late = judge(evidence, today=date(2026, 6, 30), waivers=[waiver], **changes)
+    late = judge(evidence, today=date(2026, 7, 1), waivers=[waiver], **changes)
     assert rule in rules(open_)
     assert (open_.verdict, waived.verdict, late.verdict) == ("CONDITIONAL", "PASS", "CONDITIONAL")
     assert [f.rule for f in waived.waived] == [rule]

@@ -8,8 +8,9 @@ import pytest
 
 from bench.contract import UserError
 from bench.decide import document, evidence, recommend, told
+from bench.decide.candidates import Question
 from bench.decide.policy import Bars, EpsilonRule, load
-from bench.decide.recommend import Decision, Question
+from bench.decide.recommend import Decision
 from tests.decide import made
 from tests.decide.made import Row
 
@@ -157,7 +158,7 @@ def test_where_nothing_qualifies_the_way_on_is_looked_up_in_the_evidence() -> No
         "leaky": Row(L={"guess": 0.05, "probe": 0.1, "map": 0.40}),
         "mask": Row(L={"guess": 0.06, "probe": 0.1, "map": 0.45}, fields={"stages": ["release"]}),
     }
-    none = Row(L={"guess": 0.3, "probe": 0.5, "map": 0.60}, M=0.2)
+    none = Row(L={"guess": 0.3, "probe": 0.5, "map": 0.60}, M=0.2, step=0.02)
     steps = ask(evidence.read([made.pack({"none": none, **rows})])).steps
     assert "with labels, leaky would qualify" in steps[0]
     assert "without attacks that asked more than 1,000" in steps[1]

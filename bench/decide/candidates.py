@@ -1,0 +1,274 @@
+"""Every defense of a scenario, held against bars: what the decision rule chooses from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from bench.contract.exposure import Access
+from bench.decide import evidence
+from bench.decide.evidence import NO_EVIDENCE, Estimate, Measured, Scenario, Source
+from bench.decide.policy import Bars
+from bench.decide.use import Use, usefulness
+from bench.report.text import interval, number
+
+_MEMBERS = ("attribute", "attribute_observed", "training_instance")
+"""Goals about members of the training set: without M nothing is known of them."""
+_UNACCOUNTED = "not_accounted"
+_SAMPLED = ("poisson", "full_batch")
+"""Sampling that an accountant knows."""
+_EXACT = 1e-9  # 0.80 - 0.77 is no more than 0.03
+_UNFIT = {
+    "void": "a control failed that its board rests on",
+    "broken_privacy": "canaries show that training gives more away than its epsilon claims",
+    "weak_attack": "attacks were too weak there to tell anything",
+    "no_headroom": "leakage could not be measured there",
+    "dirty": "its trials ran from a modified working copy",
+    "non_adaptive": "no attack that adapts to it was run: its leakage is only a lower bound",
+    "straw_man": "the undefended model is weaker than a plain baseline: what it costs is not known",
+}
+"""Flags of a row that is no evidence for its defense, the gravest first."""
+COUNTED: tuple[Access, ...] = ("labels", "scores")
+"""Accesses at which the owner can count queries: who has the weights asks nobody."""
+SOUND = frozenset({"leakage", "member_leakage", "utility", "no_guarantee", "no_scores"})
+"""Reasons of a defense that was measured well and does not keep the bars."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the evidence.
+
+    Attributes:
+        scenario: what is deployed.
+        access: what customers get.
+        bars: what must be kept.
+        tier: name of the tier the bars are of; empty for bars of one's own.
+        goals: each adversary's goal that must be measured, and the access it has.
+        query_cap: most queries of an attack; None: unlimited.
+        needs_scores: whether the application uses scores.
+        seeds: fewest seeds of a row that counts.
+    """
+
+    scenario: Scenario
+    access: Access
+    bars: Bars
+    tier: str
+    goals: tuple[tuple[str, Access], ...]
+    query_cap: int | None = None
+    needs_scores: bool = False
+    seeds: int = 10
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """Differential privacy as the evidence's ledgers have it, the weakest of them."""
+
+    epsilon: float
+    delta: float
+    unit: str
+    basis: str
+    sampling: str
+    formal: bool
+    """Whether sampling and tuning are accounted for: what was not is no guarantee."""
+    personal: bool
+    """Whether it covers all records of a person."""
+
+    def within(self, most: float | None) -> bool:
+        """Whether it says anything: a large epsilon promises nothing (PROTOCOL 4.5)."""
+        return self.formal and self.personal and (most is None or self.epsilon <= most)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A defense under the rule.
+
+    Attributes:
+        reasons: all that speaks against it, as rule and sentence, the deciding one first.
+    """
+
+    defense: str
+    use: Use
+    measured: tuple[Measured, ...]
+    guarantee: Guarantee | None
+    stages: tuple[str, ...]
+    settings: int
+    reasons: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """Name of the deciding reason; empty: none."""
+        return self.reasons[0][0] if self.reasons else ""
+
+    @property
+    def reason(self) -> str:
+        """The deciding reason."""
+        return self.reasons[0][1] if self.reasons else ""
+
+    @property
+    def admissible(self) -> bool:
+        """Whether the rule lets it through."""
+        return not self.reasons
+
+    @property
+    def worst(self) -> float:
+        """The largest upper end of L; infinite where one is not known."""
+        ends = [m.L.hi if m.L.known else math.inf for m in self.measured]
+        return max(ends, default=math.inf)
+
+
+def candidates(
+    sources: Sequence[Source], question: Question
+) -> tuple[str, list[Candidate], list[str]]:
+    """The metric of utility, every defense judged, and the goals nothing is known about."""
+    of = question.scenario
+    metric, uses = usefulness(sources, of, question.bars.utility)
+    boards = {goal: evidence.measured(sources, of, goal, access) for goal, access in question.goals}
+    missing = [
+        f"There is no evidence on {goal.replace('_', ' ')} with {access} or more access."
+        for goal, access in question.goals
+        if not boards[goal]
+    ]
+    for goal, access in question.goals:
+        everyone = [m for found in boards[goal].values() for m in found]
+        for flag in NO_EVIDENCE:
+            if everyone and all(flag in m.flags for m in everyone):
+                missing.append(
+                    f"The board on {goal.replace('_', ' ')} with {access} is no evidence "
+                    f"({flag.replace('_', ' ')})."
+                )
+    out = []
+    for defense in sorted({name for found in boards.values() for name in found}):
+        rows = tuple(m for goal in boards for m in boards[goal].get(defense, []))
+        lacking = [goal for goal in boards if boards[goal] and defense not in boards[goal]]
+        infos = [s.facts.defenses[defense] for s in sources if defense in s.facts.defenses]
+        candidate = Candidate(
+            defense, uses.get(defense, Use()), rows, guarantee(sources, of, defense),
+            tuple(infos[0].stages) if infos else (), infos[0].settings if infos else 1,
+        )  # fmt: skip
+        reasons = dict.fromkeys(_against(sources, question, candidate, lacking))
+        out.append(replace(candidate, reasons=tuple(reasons)))
+    return metric, out, missing
+
+
+def guarantee(sources: Sequence[Source], of: Scenario, defense: str) -> Guarantee | None:
+    """What the ledgers of a defense guarantee; None without one."""
+    place = (of.dataset, of.model, defense)
+    ledgers = [(s, s.facts.ledgers[place]) for s in sources if place in s.facts.ledgers]
+    if not ledgers:
+        return None
+    spent = [
+        float(row["epsilon"]) for s, _ in ledgers for row in s.boards.rows.to_dict("records")
+        if tuple(row[name] for name in ("dataset", "model", "defense")) == place
+        and math.isfinite(row["epsilon"])
+    ]  # fmt: skip
+    told = [ledger for _, ledger in ledgers]
+    totals = [led.epsilon if led.epsilon_total is None else led.epsilon_total for led in told]
+    formal = all(
+        led.epsilon_total_basis != _UNACCOUNTED and led.sampling in _SAMPLED for led in told
+    )
+    personal = all(
+        led.unit == "person" or s.facts.cards[of.dataset].privacy_unit == led.unit
+        for s, led in ledgers
+    )
+    epsilon = max([*totals, *spent])
+    return Guarantee(
+        epsilon, max(led.delta for led in told), told[0].unit,
+        ", ".join(sorted({led.epsilon_total_basis for led in told})),
+        ", ".join(sorted({led.sampling for led in told})), formal and math.isfinite(epsilon),
+        personal,
+    )  # fmt: skip
+
+
+def _against(
+    sources: Sequence[Source], question: Question, c: Candidate, lacking: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """What speaks against a defense, the deciding thing first: what makes evidence, then bars."""
+    bars, of = question.bars, question.scenario
+    flags = {flag: m for m in c.measured for flag in m.flags}
+    for flag, words in _UNFIT.items():
+        if flag in flags:
+            yield flag, _on(flags[flag], words)
+    if lacking:
+        yield "not_measured", f"not attacked for {', '.join(lacking).replace('_', ' ')}"
+    if any(s.refuted for s in sources):
+        yield "verification_failed", "whoever re-ran the evidence found something else"
+    for m in c.measured:
+        if m.unmet:
+            yield "not_measured", _on(m, f"it did not meet {', '.join(m.unmet)}, which ran against "
+                                         "the undefended model")  # fmt: skip
+        if m.bypassed:
+            yield "bypassed", _on(m, "who has the weights goes round its layer on the answers, but "
+                                     "attacks on answers met that layer: its leakage is only a "
+                                     "lower bound; see its training part alone")  # fmt: skip
+    few = min(c.measured, key=lambda m: m.n_seeds)
+    if few.n_seeds < question.seeds:
+        yield "too_few_seeds", _on(few, f"{few.n_seeds} seeds, where {question.seeds} are asked")
+    public = max(s.facts.cards[of.dataset].facts.get("n_public", 0) for s in sources)
+    if c.use.public_records > public:
+        yield (
+            "undeclared_public_data",
+            f"it used {c.use.public_records:.0f} public records, the data declares {public}",
+        )
+    if question.needs_scores and any(m.withheld and m.access == "scores" for m in c.measured):
+        yield "no_scores", "it answers labels alone, and scores are needed"
+    for m in c.measured:
+        yield from _leaks(m, bars)
+    loss = c.use.loss
+    if not (loss.known and loss.lo >= -bars.loss - _EXACT):
+        yield (
+            "utility",
+            f"{metric_name(c.use.metric)} {told(loss, 3, True)} against undefended: it may "
+            f"cost more than {bars.loss:g}",
+        )
+    yield from _without(bars, c)
+
+
+def _leaks(m: Measured, bars: Bars) -> Iterator[tuple[str, str]]:
+    idle = "; it does not act at this access" if "no_effect" in m.flags else ""
+    by, member = m.judged_M
+    for rule, name, attack, e, bar in (
+        ("leakage", "L", m.attack, m.L, bars.tau), ("member_leakage", "M", by, member, bars.mu),
+    ):  # fmt: skip
+        # The strongest attack was chosen on other seeds; what these show of another counts too.
+        shown = [(getattr(met, name), met.attack) for met in m.met
+                 if getattr(met, name).lo > bar]  # fmt: skip
+        if e.known and e.hi > bar:
+            yield rule, _on(m, f"{name} {told(e, 3)} by {attack}, whose upper end is above "
+                               f"{bar:g}{idle}")  # fmt: skip
+        elif shown:
+            most, other = max(shown, key=lambda pair: pair[0].lo)
+            yield rule, _on(m, f"{name} {told(most, 3)} by {other}: all of it above {bar:g}{idle}")
+        elif not e.known and (name == "L" or m.goal in _MEMBERS):
+            yield rule, _on(m, f"{name} has no figure with an interval")
+
+
+def _without(bars: Bars, c: Candidate) -> Iterator[tuple[str, str]]:
+    """Why a required guarantee is not there."""
+    g, most = c.guarantee, bars.epsilon.most
+    if bars.epsilon.rule != "required":
+        return
+    if g is None:
+        yield "no_guarantee", "no differential privacy, which is required"
+    elif not g.formal:
+        yield "no_guarantee", f"its epsilon of {g.epsilon:.2f} leaves out tuning ({g.basis}): " \
+                              "no formal guarantee"  # fmt: skip
+    elif not g.personal:
+        yield "no_guarantee", f"its guarantee is of one {g.unit}, not of all data of a person"
+    elif most is not None and g.epsilon > most:
+        yield "no_guarantee", f"epsilon {g.epsilon:.2f}, where at most {most:g} is allowed"
+
+
+def told(e: Estimate, digits: int = 2, signed: bool = False) -> str:
+    """``0.04 [0.01, 0.08]``."""
+    ends = interval(e.lo, e.hi, digits, signed)
+    return f"{number(e.value, digits, signed)} {ends}".rstrip()
+
+
+def metric_name(name: str) -> str:
+    """A metric as people write it."""
+    return "AUROC" if name == "auroc" else name.replace("_", " ")
+
+
+def _on(m: Measured, words: str) -> str:
+    return f"{m.goal.replace('_', ' ')} with {m.access}: {words}"

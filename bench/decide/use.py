@@ -1,0 +1,67 @@
+"""How useful a defended target is, over seeds and against the undefended one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench.decide.evidence import UNKNOWN, Estimate, Scenario, Source, estimate
+from bench.report import stats
+from bench.report.frame import UNDEFENDED
+
+
+@dataclass(frozen=True)
+class Use:
+    """How useful a defended target is, and what that costs."""
+
+    utility: Estimate = UNKNOWN
+    loss: Estimate = UNKNOWN
+    """dU: the difference to ``none``, paired by seed; a loss is negative."""
+    metric: str = "utility"
+    comparable: bool = True
+    """Whether it is told in the same metric as the others'."""
+    train_s: float = math.nan
+    n_params: float = math.nan
+    public_records: float = 0.0
+
+
+def usefulness(sources: Sequence[Source], of: Scenario, metric: str) -> tuple[str, dict[str, Use]]:
+    """Use by defense, in ``metric`` where the undefended target has it; else in the boards' own.
+
+    A defense that lacks the metric (there is no AUROC of labels) is told in the boards' own. Where
+    several sources have a defense, that with the lowest end of utility counts.
+    """
+    tables = [t for t in (_finished(s, of) for s in sources) if len(t)]
+    if not tables:
+        return metric, {}
+    own, wanted = str(tables[0]["utility_metric"].iloc[0]), f"utility_{metric}"
+    bare = [t.loc[t["defense"] == UNDEFENDED] for t in tables]
+    have = metric != own and all(wanted in t and t[wanted].notna().any() for t in bare)
+    found: dict[str, Use] = {}
+    for table in tables:
+        full = table[wanted].notna().groupby(table["defense"]).all() if have else None
+        costs = table.groupby("defense")[["train_s", "n_params", "public_records"]].mean()
+        for column, name in [("utility", own), *([(wanted, metric)] if have else [])]:
+            seeds = table.groupby(["defense", "seed"], as_index=False)[[column]].mean()
+            reference = seeds[seeds["defense"] == UNDEFENDED].set_index("seed")[column]
+            seeds["dU"] = seeds[column] - seeds["seed"].map(reference)
+            for row in stats.summarise(seeds, ["defense"], [column, "dU"]).to_dict("records"):
+                defense = row["defense"]
+                if full is not None and bool(full[defense]) != (column == wanted):
+                    continue
+                cost = costs.loc[defense]
+                use = Use(
+                    estimate(row, column), estimate(row, "dU"), name, not have or name == metric,
+                    float(cost["train_s"]), float(cost["n_params"]), float(cost["public_records"]),
+                )  # fmt: skip
+                if defense not in found or use.utility.lo < found[defense].utility.lo:
+                    found[defense] = use
+    return metric if have else own, found
+
+
+def _finished(source: Source, of: Scenario) -> pd.DataFrame:
+    table = source.trials(of)
+    return table[(table["status"] == "done") & table["utility"].notna()]
