@@ -14,6 +14,8 @@ ABSENT = "\N{EN DASH}"
 KEEPS = 0.02
 """Utility loss that the headline calls kept."""
 
+Row = dict[str, Any]
+
 WHAT = (
     "Every defense guards the same targets, every applicable model inversion attack is run "
     "against it, and what it costs in usefulness is measured on held-out data.",
@@ -58,44 +60,41 @@ def natural(name: str) -> list[tuple[int, float, str]]:
 
 def headline(rows: pd.DataFrame) -> str:
     """What a board says, in two or three sentences."""
-    if not rows["L"].notna().any():
+    every, measured, raised = _plain(rows)
+    if not measured:
         return "Nothing was measured here."
-    metric = words(str(rows["utility_metric"].dropna().iloc[0])) if _known(rows) else "utility"
-    said = []
-    undefended = rows[(rows["defense"] == UNDEFENDED) & rows["L"].notna()]
-    for row in dicts(undefended):
-        said.append(
-            f"Undefended, the strongest attack reaches L = {estimate(row, 'L')} "
-            f"at {metric} {number(row['utility'], 3)}."
-        )
-    raised = {flag for flags in rows["flags"] for flag in flags.split(";")}
+    metric = _metric(every)
+    said = [
+        f"Undefended, the strongest attack reaches L = {estimate(row, 'L')} "
+        f"at {metric} {number(row['utility'], 3)}."
+        for row in measured
+        if row["defense"] == UNDEFENDED
+    ]
     if "void" in raised:
         said.append("A control failed: no figure here means anything until it is mended.")
         return " ".join(said)
     if "weak_attack" in raised:
         said.append("The attacks are too weak here to tell defenses apart.")
         return " ".join(said)
-    idle = rows["flags"].str.split(";").map(lambda flags: "no_effect" in flags)
-    acting = rows[(rows["defense"] != UNDEFENDED) & ~idle & rows["L"].notna()]
-    if acting.empty:
+    acting = _acting(measured)
+    if not acting:
         said.append("No defense was measured that acts at this access.")
         return " ".join(said)
-    best = acting.iloc[0]
-    tied = int((acting["rank"] == best["rank"]).sum()) - 1
+    best = acting[0]
+    tied = sum(row["rank"] == best["rank"] for row in acting) - 1
     others = f", not told apart from {tied} other{'s' * (tied > 1)}" if tied > 0 else ""
     said.append(
         f"Least leakage: {best['defense']}, L = {estimate(best, 'L')} "
         f"at {metric} {number(best['utility'], 3)}{others}."
     )
-    keeping = acting[acting["dU_lo"] >= -KEEPS]
-    if not acting["dU_lo"].notna().any():
+    kept = next((row for row in acting if row["dU_lo"] >= -KEEPS), None)
+    if all(math.isnan(row["dU_lo"]) for row in acting):
         return " ".join(said)
-    if keeping.empty:
+    if kept is None:
         said.append(f"None is shown to keep {metric} within {KEEPS:.2f} of undefended.")
-    elif keeping.iloc[0]["defense"] == best["defense"]:
+    elif kept["defense"] == best["defense"]:
         said.append(f"It is shown to keep {metric} within {KEEPS:.2f} of undefended.")
     else:
-        kept = keeping.iloc[0]
         doubt = "" if kept["verdict"] == "less" else ", not clearly less than undefended"
         said.append(
             f"Least leakage shown to keep {metric} within {KEEPS:.2f} of undefended: "
@@ -106,22 +105,19 @@ def headline(rows: pd.DataFrame) -> str:
 
 def brief(rows: pd.DataFrame) -> str:
     """What a board says, in one sentence."""
-    if not rows["L"].notna().any():
+    every, measured, raised = _plain(rows)
+    if not measured:
         return "Nothing was measured here."
-    flags = rows["flags"].str.split(";")
-    if flags.map(lambda f: "void" in f).any():
+    if "void" in raised:
         return "Void: a control failed."
-    plain = rows[(rows["defense"] == UNDEFENDED) & rows["L"].notna()]
-    start = f"Undefended L = {estimate(plain.iloc[0], 'L')}" if len(plain) else "No reference"
-    if flags.map(lambda f: "weak_attack" in f).any():
+    plain = next((row for row in measured if row["defense"] == UNDEFENDED), None)
+    start = "No reference" if plain is None else f"Undefended L = {estimate(plain, 'L')}"
+    if "weak_attack" in raised:
         return f"{start}: the attacks are too weak here to judge defenses."
-    idle = flags.map(lambda f: "no_effect" in f)
-    kept = rows[(rows["defense"] != UNDEFENDED) & ~idle & (rows["dU_lo"] >= -KEEPS)]
-    kept = kept[kept["L"].notna()]
-    metric = words(str(rows["utility_metric"].dropna().iloc[0])) if _known(rows) else "utility"
-    if kept.empty:
+    best = next((row for row in _acting(measured) if row["dU_lo"] >= -KEEPS), None)
+    metric = _metric(every)
+    if best is None:
         return f"{start}; no defense is shown to keep {metric} within {KEEPS:.2f}."
-    best = kept.iloc[0]
     told = {"less": "less than undefended", "more": "more than undefended"}
     verdict = told.get(best["verdict"], "not shown to differ")
     return (
@@ -130,5 +126,22 @@ def brief(rows: pd.DataFrame) -> str:
     )
 
 
-def _known(rows: pd.DataFrame) -> bool:
-    return bool(rows["utility_metric"].notna().any())
+def _plain(rows: pd.DataFrame) -> tuple[list[Row], list[Row], set[str]]:
+    """Rows of a board as plain values, those of them that were measured, and all their flags."""
+    every = dicts(rows)
+    raised = {flag for row in every for flag in row["flags"].split(";")}
+    return every, [row for row in every if pd.notna(row["L"])], raised
+
+
+def _acting(measured: list[Row]) -> list[Row]:
+    """Defenses that act at the access of their board."""
+    return [
+        row
+        for row in measured
+        if row["defense"] != UNDEFENDED and "no_effect" not in row["flags"].split(";")
+    ]
+
+
+def _metric(every: list[Row]) -> str:
+    known = (row["utility_metric"] for row in every if pd.notna(row["utility_metric"]))
+    return words(str(next(known, "utility")))

@@ -77,8 +77,9 @@ def records(datasets: int, defenses: int, attacks: int, seeds: int) -> Iterator[
                 settings=1, paper=""),
             attack=AttackInfo.model_construct(
                 params={}, paper="", adaptive_to=[], sha256="", family="", settings=1, info={}),
-            budget=Budget(queries=100), times=Times(train_s=1, attack_s=1, answer_ms=1), privacy=None,
-            privacy_audit=None, audit=None, error=None, env={}, created_utc="2026-01-01T00:00:00Z",
+            budget=Budget(queries=100), times=Times(train_s=1, attack_s=1, answer_ms=1),
+            privacy=None, privacy_audit=None, audit=None, error=None, env={},
+            created_utc="2026-01-01T00:00:00Z",
             score=Scored(metric="auc", value=0.5 + leak / 2, s_base=0.5, s_base_attack="a",
                          s_ceil=1.0, L=leak, M=0.1 * leak, members=0.5, nonmembers=0.5),
             utility=Utility(metric="accuracy", value=0.8 + 0.1 * strength, reference=0.8),

@@ -141,7 +141,7 @@ def _labels(rows: pd.DataFrame, ends: tuple[float, float], height: float) -> lis
     width = ends[1] - ends[0]
     out: list[Figure] = []
     ordered = rows.assign(last=rows["defense"] != UNDEFENDED).sort_values(["last", "L", "utility"])
-    for row in dicts(ordered):
+    for row in dicts(ordered[["defense", "utility", "L"]]):
         near = any(
             abs(row["utility"] - other["x"]) < _NEAR[0] * width
             and abs(row["L"] - other["y"]) < _NEAR[1] * height
