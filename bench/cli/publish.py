@@ -40,13 +40,14 @@ def publish(done: Execution) -> Path | None:
     return site.page if site else None
 
 
-def write(found: Pack, out: Path, drawn: bool = False) -> Site:
+def write(found: Pack, out: Path, drawn: bool = False, config_dir: Path | None = None) -> Site:
     """Write the site of a pack.
 
     Args:
         found: records and where they come from.
         out: folder to write to.
         drawn: also draw each board for papers.
+        config_dir: a user's own options; by default the folder of the run, if it is here.
 
     Raises:
         UserError: its records may not share boards, or the folder cannot be written.
@@ -55,7 +56,7 @@ def write(found: Pack, out: Path, drawn: bool = False) -> Site:
     from bench.report import site
 
     folder = Path(found.manifest.get("config_dir") or "")
-    own = folder if folder.is_absolute() and folder.is_dir() else None
+    own = config_dir or (folder if folder.is_absolute() and folder.is_dir() else None)
     about = {
         f"{kind}s/{name}": text
         for kind in ("defense", "attack")
@@ -82,11 +83,11 @@ def _said_since(found: Pack) -> dict[str, str]:
         out["verified"] += [of + text for text in _verifier(notes)]
         for more in notes.get("submissions", ()):
             who = "; ".join(_submitter(more)) or "somebody"
-            checked = "; ".join(_verifier(more)) or "nobody ran a sample of it again"
+            checked = [f"checked {text}" for text in _verifier(more)]
             unmet = "".join(f"; {text}" for text in more.get("unmet", ()))
             out["joined by"].append(
                 f"{of}{more['joined']} trials of {more['suite']} (pack {more['digest'][:16]}), "
-                f"{who}; {checked}{unmet}"
+                f"{who}; {'; '.join(checked) or 'nobody ran a sample of it again'}{unmet}"
             )
     return {name: ". ".join(lines) for name, lines in out.items()}
 
@@ -99,4 +100,4 @@ def _submitter(notes: Mapping[str, Any]) -> Iterator[str]:
 def _verifier(notes: Mapping[str, Any]) -> Iterator[str]:
     said = notes.get("verification")
     if said:
-        yield f"{said['outcome']} by {said['by']} on {said['utc'][:10]}: {said['said']}"
+        yield f"by {said['by']} on {said['utc'][:10]}: {said['said']}"

@@ -63,5 +63,5 @@ def command(
         packs = [sources.load(name, settings) for name in names]
         found = pack.together(packs or [sources.newest(settings)])
     found = sources.joined(found, joining, settings)
-    site = publish.write(found, out or settings.report_dir / found.suite, figures)
+    site = publish.write(found, out or settings.report_dir / found.suite, figures, config_dir)
     click.echo(f"{found.suite}: {site.trials} trials; report {site.page}")

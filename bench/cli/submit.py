@@ -87,7 +87,7 @@ def command(
         pictures={key: data for key, data in found.pictures.items() if key in trials},
         notes={
             **({"submissions": found.notes["submissions"]} if "submissions" in found.notes else {}),
-            "submitter": by or found.notes.get("submitter", ""),
+            "submitter": _whose(str(found.notes.get("submitter", "")), by),
             "note": note or found.notes.get("note", ""),
             "attack": attack or "",
             "defense": defense or "",
@@ -101,6 +101,11 @@ def command(
     click.echo(f"Verify it: invbench verify {out}")
     if attack or defense:
         click.echo(f"On the boards it is for: invbench report BOARDS --with {out} --to DIR")
+
+
+def _whose(first: str, by: str) -> str:
+    """Who submitted; of a pack that is packed again, also who did that."""
+    return f"{first}, packed again by {by}" if first and by and by != first else by or first
 
 
 def _boards(found: Pack) -> dict[str, bytes]:

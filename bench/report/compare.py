@@ -269,7 +269,7 @@ def _changed(a: Boards, b: Boards) -> pd.DataFrame:
     found: list[dict[str, str]] = []
 
     def note(key: tuple[str, ...], what: str, old: str, new: str) -> None:
-        board = "/".join(key[: len(BOARD)])
+        board = "/".join(key[1 : len(BOARD)])
         defense = key[len(BOARD)] if len(key) > len(BOARD) else ""
         found.append({"board": board, "defense": defense, "what": what, "A": old, "B": new})
 

@@ -148,6 +148,10 @@ def together(packs: Sequence[Pack]) -> Pack:
     shared = [parts[0] for parts in zip(*names, strict=False) if len({*parts}) == 1]
     suite = "/".join(shared) or "boards"
     manifests = [pack.manifest for pack in packs]
+    parts: dict[str, dict[str, Any]] = {}
+    for pack in packs:
+        same = sum(name.partition(" (")[0] == pack.suite for name in parts)
+        parts[f"{pack.suite} ({same + 1})" if same else pack.suite] = dict(pack.notes)
     gits = [dict(manifest.get("git", {})) for manifest in manifests]
     return Pack(
         suite=suite,
@@ -162,7 +166,7 @@ def together(packs: Sequence[Pack]) -> Pack:
             "git": gits[0] if all(git == gits[0] for git in gits) else {},
         },
         pictures={k: v for pack in packs for k, v in pack.pictures.items()},
-        notes={"parts": {pack.suite: dict(pack.notes) for pack in packs}},
+        notes={"parts": parts},
     )
 
 

@@ -195,7 +195,7 @@ def test_a_file_with_more_than_its_index_names_is_refused(tmp_path: Path) -> Non
     pack.write(made(), path)
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("leaderboard.csv", "a")
-    with pytest.raises(UserError, match="a part 'leaderboard.csv' that pack.json does not name"):
+    with pytest.raises(UserError, match=r"a part 'leaderboard.csv' that pack\.json does not name"):
         pack.read(path)
 
 
@@ -213,7 +213,7 @@ def test_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr(pack.INDEX, b"0" * (8 << 20))
     monkeypatch.setattr(pack, "MOST_BYTES", 1 << 20)
-    with pytest.raises(UserError, match="would take 0.0 GiB unpacked"):
+    with pytest.raises(UserError, match=r"would take 0\.0 GiB unpacked"):
         pack.read(path)
     monkeypatch.setattr(pack, "MOST_RECORD", 1 << 10)
     with pytest.raises(UserError, match="line 1 is no trial record"):
@@ -235,5 +235,5 @@ def test_a_broken_zip_is_one_sentence(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[60] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(UserError, match="cannot be read as a pack|not what the pack was made"):
+    with pytest.raises(UserError, match=r"cannot be read as a pack|not what the pack was made"):
         pack.read(path)
