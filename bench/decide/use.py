@@ -43,7 +43,7 @@ def usefulness(sources: Sequence[Source], of: Scenario, metric: str) -> tuple[st
     found: dict[str, Use] = {}
     for table in tables:
         full = table[wanted].notna().groupby(table["defense"]).all() if have else None
-        costs = table.groupby("defense")[["train_s", "n_params", "public_records"]].mean()
+        costs = table.groupby("defense")[["train_s", "n_params", "public_records"]].median()
         for column, name in [("utility", own), *([(wanted, metric)] if have else [])]:
             seeds = table.groupby(["defense", "seed"], as_index=False)[[column]].mean()
             reference = seeds[seeds["defense"] == UNDEFENDED].set_index("seed")[column]

@@ -70,7 +70,7 @@ class Boards:
             ``selected_on`` and ``reported_on`` name the seeds of the board (empty: not split).
             ``L_without`` is what ``L`` would be without that attack in any setting,
             ``seeds_needed`` how many seeds to run for a half width of 0.05, should the spread
-            stay, ``train_s`` the mean training time in seconds. ``flags`` are joined with ``;``.
+            stay, ``train_s`` the median training time in seconds. ``flags`` are joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
             it cost, how many of its trials finished and whether it adapts to the defense. Figures
             are of the seeds that report, ``n_done``, ``n_planned`` and costs of all.
@@ -153,18 +153,25 @@ def per_seed(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _utilities(frame: pd.DataFrame, seeds: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Utility of each deployment over seeds, its paired difference to ``none``, and its cost."""
-    done = frame[(frame["status"] == "done") & frame["utility"].notna()]
     table = stats.summarise(seeds, DEPLOYED, ["utility"])
     table = table.merge(stats.summarise(pairs, DEPLOYED, ["dU"]), on=DEPLOYED, how="left")
     spent = seeds.groupby(DEPLOYED, as_index=False).agg(
-        epsilon=("epsilon", "max"), train_s=("train_s", "mean")
+        epsilon=("epsilon", "max"), train_s=("train_s", "median")
     )
-    metric = done.groupby(DEPLOYED, as_index=False)["utility_metric"].first()
-    table = table.merge(spent, on=DEPLOYED).merge(metric, on=DEPLOYED)
+    return bounded(table.merge(spent, on=DEPLOYED).merge(metrics(frame), on=DEPLOYED))
+
+
+def metrics(frame: pd.DataFrame) -> pd.DataFrame:
+    """``utility_metric`` of each deployment that has a utility."""
+    done = frame[(frame["status"] == "done") & frame["utility"].notna()]
+    return pd.DataFrame(done.groupby(DEPLOYED, as_index=False)["utility_metric"].first())
+
+
+def bounded(table: pd.DataFrame) -> pd.DataFrame:
+    """With the interval of utility cut to [0, 1] where ``utility_metric`` cannot leave it."""
     ends = ["utility_lo", "utility_hi"]
-    bounded = table["utility_metric"].isin(_BOUNDED)
-    table[ends] = table[ends].where(~bounded, table[ends].clip(0, 1), axis=0)
-    return table
+    within = table["utility_metric"].isin(_BOUNDED)
+    return table.assign(**table[ends].where(~within, table[ends].clip(0, 1), axis=0))
 
 
 def _baselines(frame: pd.DataFrame) -> pd.DataFrame:

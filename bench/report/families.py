@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from bench.report import stats
-from bench.report.boards import Boards, per_seed
+from bench.report.boards import Boards, bounded, metrics, per_seed
 from bench.report.closure import BOARD, ROW, close, in_order, split_named
 from bench.report.frame import UNDEFENDED, bare_name
+from bench.report.leakage import DEPLOYED
 
 BUDGET = 0.03
 """Utility a tuner may spend."""
@@ -95,6 +96,7 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     rest = finished[finished["reports"]].merge(chosen[[*ROW, "attack"]], on=[*ROW, "attack"])
     table = chosen.merge(stats.summarise(rest, ROW, ["L"]), on=ROW, how="left")
     spent = stats.summarise(useful[useful["reports"]], ROW, ["utility", "dU"])
+    spent = bounded(spent.merge(metrics(frame), on=DEPLOYED, how="left"))
     table = table.merge(spent, on=ROW, how="left").merge(_counts(closed), on=_OF)
     table = table.merge(_run(closed), on=ROW).merge(split_named(seeds), on=BOARD)
     dust = table[["loss", "dU", "dU_lo", "dU_hi"]]
@@ -246,7 +248,7 @@ def _run(closed: pd.DataFrame) -> pd.DataFrame:
     attacks = done["attack"].map(bare_name).groupby([done[name] for name in ROW]).nunique()
     attacks = attacks.rename("attacks")
     lost = (~closed["done"].astype(bool)).groupby([closed[name] for name in ROW]).sum()
-    return pd.concat([attacks, lost.rename("lost")], axis=1).dropna().reset_index()
+    return pd.concat([attacks, lost.rename("lost")], axis=1).dropna().astype(int).reset_index()
 
 
 def _flags(table: pd.DataFrame) -> list[str]:

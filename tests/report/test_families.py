@@ -25,6 +25,7 @@ def noise(
     return table.assign(
         sector="s", model="m", goal="attribute", access="scores", status="done", flags="",
         control="", covers="", adaptive_attacks="", adaptive_to="", utility=utility,
+        utility_metric="accuracy",
         epsilon=np.nan, train_s=1.0, family=table["defense"].str.split("[").str[0],
         L=0.5 + sd * rng.standard_normal(len(table)),
     )  # fmt: skip
