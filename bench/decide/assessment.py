@@ -61,7 +61,8 @@ def _tier(o: Outcome) -> Tier:
 def _lead(o: Outcome) -> str:
     if o.verdict == "PASS":
         count = len(o.waived)
-        return f"Every rule holds{f', {count} by a named waiver' if count else ''}."
+        return "Every rule holds." if not count else (
+            f"Every rule holds but {count}, let pass by named waivers that end.")  # fmt: skip
     still = [f for f in o.findings if f.waiver is None]
     word = "blocks" if o.verdict == "BLOCK" else "needs a named waiver with an expiry date"
     mine = [f for f in still if (f.severity == "block") == (o.verdict == "BLOCK")]
@@ -136,8 +137,9 @@ def _results(o: Outcome) -> list[Block]:
             "attacks that adapt", "targets")  # fmt: skip
     return [
         Table(head, rows),
-        f"Evidence: {o.releases}, oldest trial of {o.recorded}, sha256 over all records "
-        f"{o.evidence_digest}. L is 0 for an attacker without the model, 1 for the truth itself; "
+        f"Evidence: {', '.join(o.suites)}, {o.releases}, oldest trial of {o.recorded}, sha256 "
+        f"over all records {o.evidence_digest}. L is 0 for an attacker without the model, 1 for "
+        "the truth itself; "
         "M is success on members minus matched non-members, here of the attack that reaches "
         "highest. Targets: how many independently trained ones the figures are of; the others "
         "chose the strongest attack.",
@@ -278,8 +280,9 @@ def card(o: Outcome) -> Document:
                 f"Any access beyond {e.effective}, other users, or data of other people: nothing "
                 "below covers it."]),
             Section("Factors", _utility(o)[1:]),
-            Section("Metrics", ["Leakage L and member-specific leakage M by the strongest attack; "
-                                f"{metric_name(o.candidate.use.metric)} for usefulness."]),
+            Section("Metrics", [
+                "Leakage L by the strongest attack, member-specific leakage M by the one that "
+                f"reaches highest; {metric_name(o.candidate.use.metric)} for usefulness."]),
             Section("Evaluation data", [
                 f"{m.data.dataset} ({'; '.join(m.data.sources)}), sha256 {m.data.sha256 or '-'}."]),
             Section("Quantitative analyses", figures),

@@ -225,6 +225,7 @@ subgroups: null                 # how subgroups were assessed and what it showed
 monitoring: volume per account, weekly
 incident_contact: privacy@example.org
 
+# Who signs has seen the evidence: sign-offs dated before its newest trial do not count.
 sign_offs: []                   # - {{role: dpo, name: A. Person, date: 2026-01-31}} (also: model owner, security lead)
 waivers: []                     # - {{rule: dp_expected, name: A. Person, reason: ..., expires: 2026-06-30}}
 """.format(sha="0" * 64)  # noqa: E501

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bench.contract.errors import UserError
 
 _WIDTH = 100
+_WHOLE = 23
+"""Names shorter than this stay on one line."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,12 @@ class Document:
 
 
 def text(document: Document) -> str:
-    """For a terminal: the verdict, the lead, then the sections."""
+    """For a terminal: the verdict, the lead, the facts, then the sections."""
     out = [document.verdict, *_wrapped(document.lead), ""]
+    width = max((len(name) for name, _ in document.facts), default=0) + 2
+    for name, value in document.facts:
+        out += _wrapped(value, f"  {name:<{width}}", " " * (width + 2))
+    out += [""] if document.facts else []
     for section in document.sections:
         out.append(section.title)
         for block in section.blocks:
@@ -167,7 +173,9 @@ def html(document: Document) -> str:
 
 
 def _soft(said: object) -> Markup:
-    """Escaped, with leave to break a name or a hash where it reads well."""
+    """Escaped, with leave to break a long name or a hash where it reads well."""
+    if len(str(said)) < _WHOLE:
+        return Markup(escape(said))
     text = re.sub(r"(\[(?=[a-z])|[,_;](?=\S))|(\w{16})(?=\w{8})", "\\1\\2\0", str(said))
     return Markup("<wbr>").join(text.split("\0"))
 

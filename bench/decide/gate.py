@@ -63,6 +63,7 @@ class Outcome:
         ledger: of differential privacy, if there is one.
         audit_lower: largest lower bound of epsilon that canaries gave.
         weights: digest of the released weights.
+        suites: names of the evidence.
         evidence_digest: sha256 over all records of the evidence.
         recorded: day of the oldest trial.
         valid_until: last day of the result.
@@ -87,6 +88,7 @@ class Outcome:
     ledger: PrivacyLedger | None
     audit_lower: float | None
     weights: str
+    suites: tuple[str, ...]
     evidence_digest: str
     recorded: date
     valid_until: date
@@ -170,7 +172,8 @@ def judge(
     return Outcome(
         "BLOCK" if blocked else "CONDITIONAL" if open_ else "PASS", findings, model, policy, today,
         of, question, candidate, tuple(c for c in found if c is not candidate), metric, ledger,
-        None if pd.isna(lower) else float(lower), weights, digest, recorded,
+        None if pd.isna(lower) else float(lower), weights,
+        tuple(dict.fromkeys(s.suite for s in sources)), digest, recorded,
         min([recorded + timedelta(days=policy.max_age_days), *used]),
         f"version {', '.join(sorted(versions))}, protocol "
         f"{', '.join(sorted({s.facts.protocol for s in sources}))}",

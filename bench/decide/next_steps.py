@@ -187,6 +187,12 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
             "'invbench verify' before you rely on it."
         )
     if chosen is not None:
+        epsilon, g = asked.bars.epsilon, chosen.guarantee
+        if epsilon.rule == "expected" and not (g is not None and g.within(epsilon.most)):
+            yield (
+                f"Differential privacy is expected here; {chosen.defense} guarantees none that "
+                "counts, which takes a written reason."
+            )
         compared = len(decision.admissible) + len(decision.rejected)
         yield from of_chosen(chosen, asked.bars, compared)
     for goal in evidence.goals(sources, asked.scenario):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 
 from bench.contract.exposure import ACCESS_ORDER, Access
 from bench.decide import evidence, next_steps
@@ -20,6 +21,8 @@ from bench.decide.candidates import (
 from bench.decide.evidence import Scenario, Source
 from bench.decide.policy import EpsilonRule, Policy
 from bench.report.frame import UNDEFENDED
+
+_DAYS = 180
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Decision:
         digests: sha256 of the evidence, by suite.
         recorded: first and last day of it.
         verified: whether somebody else re-ran all of it.
+        until: day until which the answer stands.
     """
 
     question: Question
@@ -60,6 +64,7 @@ class Decision:
     digests: Mapping[str, str] | None = None
     recorded: tuple[str, str] = ("", "")
     verified: bool = False
+    until: str = ""
 
 
 def asked(
@@ -117,6 +122,8 @@ def decide(
         digests={s.suite: s.digest for s in sources},
         recorded=(min(days)[:10], max(days)[:10]),
         verified=all(s.verified_by for s in sources),
+        until=str(date.fromisoformat(min(days)[:10]) + timedelta(days=_DAYS if policy is None
+                  else policy.max_age_days)),
     )  # fmt: skip
     if not steps:
         return decision

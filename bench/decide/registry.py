@@ -47,7 +47,7 @@ def tags(o: Outcome) -> dict[str, str]:
         "benchmark_release": o.releases, "trial_set_sha256": o.evidence_digest,
         "model_sha256": o.weights, "defense_id": c.defense,
         "defense_params": ", ".join(f"{k}={v}" for k, v in m.defense.params.items()),
-        "adaptive": str(all(r.adaptive for r in c.measured)).lower(),
+        "adaptive": str(bool(c.measured) and all(r.adaptive for r in c.measured)).lower(),
         "dU": _number(c.use.loss.value), "dU_lower95": _number(c.use.loss.lo),
         "query_cap": m.exposure.query_cap, "audit_detector": m.monitoring,
         "pia_id": o.pia_id, "pia_status": o.status, "gate": o.verdict,
@@ -55,13 +55,17 @@ def tags(o: Outcome) -> dict[str, str]:
         "valid_until": o.valid_until, "known_limits": " ".join([*o.limits, *o.untested]),
         "data_sources": "; ".join(m.data.sources), "dataset": m.data.dataset,
         "data_sha256": m.data.sha256, "sector": m.data.sector, "owner": m.owner,
-        "evidence": "; ".join(m.evidence), "policy": o.policy.name,
+        "evidence": "; ".join(o.suites), "policy": o.policy.name,
     }  # fmt: skip
-    for r in c.measured:
-        code = GOALS[r.goal][0]
+    for goal in {r.goal for r in c.measured}:
+        rows, code = [r for r in c.measured if r.goal == goal], GOALS[goal][0]
+        # Of several packs that measured it the least favourable one counts.
+        worst = max(rows, key=lambda r: r.L.hi if r.L.known else math.inf)
+        members = [r.judged_M[1].hi for r in rows if r.judged_M[1].known]
         told |= {
-            f"Lstar_{code}": _number(r.L.value), f"Lstar_{code}_upper95": _number(r.L.hi),
-            f"M_{code}_upper95": _number(r.judged_M[1].hi), f"attack_worst_{code}": r.attack,
+            f"Lstar_{code}": _number(worst.L.value), f"Lstar_{code}_upper95": _number(worst.L.hi),
+            f"M_{code}_upper95": _number(max(members, default=math.nan)),
+            f"attack_worst_{code}": worst.attack,
         }  # fmt: skip
     if o.ledger is not None and m.dp is not None:
         told |= {

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.decide.candidates import Candidate, metric_name, told
 from bench.decide.document import Block, Document, Drawn, Points, Section, Table
-from bench.decide.evidence import Estimate, Measured
+from bench.decide.evidence import GOALS, Estimate, Measured
 from bench.decide.next_steps import more_seeds
 from bench.decide.recommend import Decision
 
@@ -30,6 +30,9 @@ def document(decision: Decision, brief: bool = False) -> Document:
     else:
         verdict, tone = f"Use {chosen.defense}.", "good"
         lead = decision.because
+        if len(decision.admissible) == 1:
+            count = 1 + len(decision.rejected)
+            lead = f"Of the {count} measured it alone is shown to keep every bar."
         if decision.undefended:
             lead = f"The undefended model is itself admissible: no defense is needed at these " \
                    f"bars. {lead}"  # fmt: skip
@@ -39,7 +42,8 @@ def document(decision: Decision, brief: bool = False) -> Document:
         ("Deployment", what),
         ("Bars", f"{f'tier {q.tier}: ' if q.tier else ''}L at most {bars.tau:g}, M at most "
                  f"{bars.mu:g}, utility loss at most {bars.loss:g}"),
-        ("Goals", ", ".join(f"{goal.replace('_', ' ')} with {at}" for goal, at in q.goals)),
+        ("Threats", "; ".join(f"{goal.replace('_', ' ')} with {at}: {GOALS[goal][1]}"
+                              for goal, at in q.goals)),
         ("Privacy", f"epsilon {bars.epsilon.rule}" + (
             f", at most {bars.epsilon.most:g}" if bars.epsilon.most is not None else "")),
         ("Evidence", f"{', '.join(decision.digests or ())}, {_days(decision.recorded)}"),
@@ -47,6 +51,8 @@ def document(decision: Decision, brief: bool = False) -> Document:
     ]  # fmt: skip
     if q.query_cap is not None:
         facts.append(("Query cap", f"{q.query_cap:,}"))
+    facts.append(("Decide again", f"by {decision.until}, and when a new attack changes any L by "
+                                  "more than 0.05 or the data drifts"))  # fmt: skip
     if not decision.verified:
         facts.append(("Re-run by", "nobody but its maker: provisional until somebody else did"))
     sections = list(_sections(decision, brief))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,58 @@ def test_mistakes_exit_with_2(call, tmp_path) -> None:
     assert code == 2 and "owner" in err
     code, _, err = call("gate", "default", deciding.described(tmp_path, evidence=["nowhere"]))
     assert code == 2 and "nowhere" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"teir": "T2"}, 2, "Did you mean 'tier'"),
+        ({"tier": "T9"}, 2, "no tier 'T9'"),
+        ({"defense": {"name": "sheild"}}, 2, "Did you mean 'shield'"),
+        ({"exposure": {"access": "score", "users": "x"}}, 2, "exposure.access"),
+        ({"artifact": {"path": "none.safetensors"}}, 2, "safetensors"),
+        ({"waivers": [{"rule": "dp_expected", "name": "D", "reason": "r",
+                       "expires": "2026-03-31"}]}, 3, "expired on 2026-03-31"),
+        ({"exposure": {"access": "weights", "users": "x"}}, 1, "There is no evidence on attribute"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_sentence(call, tmp_path, changes, code: int, said: str) -> None:
+    deciding.evidence(tmp_path)
+    got, out, err = call("gate", "default", deciding.described(tmp_path, **changes), *DAY)
+    assert got == code and said in out + err and "Traceback" not in err
+    assert code != 2 or len(err.strip().splitlines()) == 1
+
+
+def test_files_that_are_not_there_or_no_yaml(call, tmp_path) -> None:
+    code, _, err = call("gate", "default", tmp_path / "none.yaml")
+    assert code == 2 and "none.yaml" in err and len(err.strip().splitlines()) == 1
+    (tmp_path / "bad.yaml").write_text("a: [1", encoding="utf-8")
+    code, _, err = call("gate", "default", tmp_path / "bad.yaml")
+    assert code == 2 and "YAML" in err and len(err.strip().splitlines()) == 1
+    code, _, err = call("gate", "strict", deciding.described(tmp_path))
+    assert code == 2 and "no policy 'strict'" in err
+
+
+EXAMPLES = Path(__file__).parents[2] / "results" / "published" / "examples"
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "blocking"),
+    [
+        ("passes", "PASS", set()),
+        ("blocks", "BLOCK", {"leakage_above_bar", "member_leakage_above_bar",
+                             "dp_claim_unsupported", "artifact_mismatch"}),
+    ],
+)  # fmt: skip
+def test_the_published_examples_say_what_they_promise(call, name, verdict, blocking) -> None:
+    if not (EXAMPLES.parent / "credit" / "pack.json").is_file():
+        pytest.skip("results/published/credit is not there")
+    told = json.loads(call("gate", "default", EXAMPLES / f"credit_{name}.yaml", "--json",
+                           "--today", "2026-12-01")[1])  # fmt: skip
+    assert told["verdict"] == verdict
+    assert {f["rule"] for f in told["findings"] if f["state"] == "block"} == blocking
+    waived = {f["rule"] for f in told["findings"] if f["state"] == "waived"}
+    assert "not_independently_verified" in waived
 
 
 def test_the_template_can_be_filled_in(call) -> None:

@@ -53,12 +53,31 @@ def test_json_holds_every_figure(call, tmp_path) -> None:
         (("--access", "scores", "--tier", "T4"), "no tier 'T4'"),
         (("--access", "scores", "--tier", "T2", "--dataset", "loan"), "Did you mean 'loans'"),
         (("--access", "score", "--tier", "T2"), "score"),
+        (("--access", "scores", "--tier", "T2", "--model", "cnn"), "no model 'cnn'"),
+        (("--access", "scores", "--tau", 1.5, "--mu", 0.1, "--loss", 0.1), "--tau"),
+        (("--access", "scores", "--tier", "T2", "--policy", "mine.yaml"), "no policy 'mine.yaml'"),
+        (
+            ("--access", "scores", "--tier", "T2", "--html", "/proc/none/x.html"),
+            "cannot be written",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_with_2(call, tmp_path: Path, words, said: str) -> None:
     code, _, err = call("recommend", deciding.evidence(tmp_path), *words)
     assert code == 2
     assert said in err and "Traceback" not in err
+
+
+def test_an_access_nobody_measured_is_an_answer_not_a_mistake(call, tmp_path) -> None:
+    code, out, _ = call("recommend", deciding.evidence(tmp_path), "--access", "weights",
+                        "--tier", "T2")  # fmt: skip
+    assert code == 1 and "no evidence on attribute with weights or more access" in out
+    assert "with scores, shield would qualify" in " ".join(out.split())
+
+
+def test_the_words_say_when_to_decide_again(call, tmp_path) -> None:
+    _, out, _ = call("recommend", deciding.evidence(tmp_path), "--access", "scores", "--tier", "T2")
+    assert "by 2026-08-28, and when a new attack" in " ".join(out.split())
 
 
 def test_a_policy_of_ones_own(call, tmp_path) -> None:

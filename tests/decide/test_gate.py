@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from bench.contract import UserError
 from bench.contract.training import PrivacyLedger
-from bench.decide import assessment, deployed, document, gate
+from bench.decide import assessment, deployed, document, evidence, gate, registry
 from bench.decide.deployed import Deployed
 from bench.decide.evidence import Source
 from bench.decide.gate import Outcome
@@ -135,11 +135,11 @@ def test_evidence_grows_old_after_180_days(sound) -> None:
 def test_what_is_conditional_can_be_waived_until_a_day(
     rule: str, found: dict[str, Any] | None, changes: dict[str, Any]
 ) -> None:
-    evidence = with_row(**(found or {}))
+    found_ = with_row(**(found or {}))
     waiver = {"rule": rule, "name": "D. Officer", "reason": "known", "expires": "2026-06-30"}
-    open_ = judge(evidence, **changes)
-    waived = judge(evidence, waivers=[waiver], **changes)
-    late = judge(evidence, today=date(2026, 7, 1), waivers=[waiver], **changes)
+    open_ = judge(found_, **changes)
+    waived = judge(found_, waivers=[waiver], **changes)
+    late = judge(found_, today=date(2026, 7, 1), waivers=[waiver], **changes)
     assert rule in rules(open_)
     assert (open_.verdict, waived.verdict, late.verdict) == ("CONDITIONAL", "PASS", "CONDITIONAL")
     assert [f.rule for f in waived.waived] == [rule]
@@ -180,6 +180,58 @@ def test_approved_means_passed_and_signed_by_all_three(sound) -> None:
     signs = [{"role": role, "name": "N", "date": "2026-03-20"} for role in deployed.ROLES]
     assert judge(sound, sign_offs=signs).status == "approved"
     assert judge(sound, sign_offs=signs[:2]).status == "draft"
+
+
+@pytest.mark.parametrize("day", ["2026-02-28", "2026-04-02"])
+def test_nobody_signs_before_the_evidence_or_ahead(sound, day: str) -> None:
+    signs = [{"role": role, "name": "N", "date": day} for role in deployed.ROLES]
+    outcome = judge(sound, sign_offs=signs)
+    assert outcome.status == "draft"
+    assert "Not counted" in document.markdown(assessment.document(outcome))
+
+
+def test_evidence_from_the_future_is_no_evidence(sound) -> None:
+    early = judge(sound, today=date(2026, 2, 1))
+    assert early.verdict == "BLOCK" and "after the day of judgement" in early.findings[0].sentence
+    assert judge(sound, today=date(2026, 2, 28)).verdict == "PASS"  # a time zone away
+
+
+def test_noise_from_a_seed_takes_a_waiver() -> None:
+    seeded = with_row(Row(ledger=made.ledger(rng="seeded (not for release)")))
+    assert rules(judge(seeded)) == {"dp_noise_seeded"}
+    assert judge(seeded).verdict == "CONDITIONAL"
+
+
+def test_nobody_chooses_a_milder_tier_unseen(sound) -> None:
+    assert rules(judge(sound, tier="T3")) == {"tier_too_lenient"}
+
+
+def test_another_attack_that_tells_members_apart_blocks() -> None:
+    row = Row(ledger=made.ledger(), fields={"M": {"guess": 0.1}})
+    outcome = judge(with_row(row))
+    assert rules(outcome) == {"member_leakage_above_bar"}
+    assert "by guess" in document.markdown(assessment.document(outcome))
+
+
+def test_the_registry_names_the_least_favourable_figures() -> None:
+    packs = [made.pack({"none": made.NONE, "shield": Row(L={"guess": 0.0, "map": leak},
+                                                         ledger=made.ledger())}, notes=VERIFIED)
+             for leak in (0.12, 0.05)]  # fmt: skip
+    told = registry.tags(judge(evidence.read(packs)))
+    assert told["privacy.Lstar_G3"] == "0.1200" and told["privacy.evidence"] == "made"
+
+
+def test_what_was_not_attacked_has_met_no_adaptive_attack(sound) -> None:
+    nothing = judge(sound, goals={"attribute": {"relevant": False, "reason": "we say so"}})
+    assert registry.tags(nothing)["privacy.adaptive"] == "false"
+
+
+def test_limits_of_the_figures_stand_in_the_assessment(sound) -> None:
+    outcome = judge(sound)
+    assert any("defenses were compared" in said for said in outcome.limits)
+    for said in (assessment.document(outcome), assessment.card(outcome)):
+        assert "defenses were compared" in document.markdown(said)
+    assert "defenses were compared" in registry.tags(outcome)["privacy.known_limits"]
 
 
 def test_the_identity_ignores_waivers_but_no_figure(sound) -> None:
