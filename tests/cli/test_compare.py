@@ -81,3 +81,20 @@ def test_what_is_no_result_is_a_mistake(verb, files, tmp_path: Path) -> None:
     code, _, err = verb("compare", files["a"], "nothing", f"store={tmp_path / 'none'}")
     assert code == 2
     assert "'nothing' is no pack" in err
+
+
+def test_a_result_against_itself_is_the_same_and_exit_code_0(verb, files) -> None:
+    code, out, err = verb("compare", files["a"], files["a"], "--fail-on", "any")
+    assert (code, err) == (0, "")
+    assert "2 stay the same, 0 are unclear." in out
+    assert len(out.splitlines()) == 1
+
+
+def test_without_a_board_in_common_nothing_is_compared(verb, files, tmp_path: Path) -> None:
+    records = fake.build(3, ("baskets",))
+    pack.write(Pack("other", records, {"suite": "other", "trials": {}}), tmp_path / "o.zip")
+    code, out, err = verb("compare", files["a"], tmp_path / "o.zip")
+    assert (code, out) == (2, "")
+    assert "have no board in common" in err
+    assert "diabetes/mlp/attribute/weights" in err
+    assert "baskets/mlp/output_reconstruction/scores" in err

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,3 +155,126 @@ def test_data_that_is_elsewhere_leaves_trials_out_and_says_how_many(
     assert code == 0
     assert "not run: nothing can be run here; 9 trials are not in the grid here" in out
     assert out.splitlines()[-1].startswith("Consistent: ")
+
+
+def _rewritten(path: Path, to: Path, keep: Callable[[TrialRecord], bool], **manifest: Any) -> str:
+    """Write a pack anew with some of its records, and its manifest agreeing; its output."""
+    found = pack.read(path)
+    records = [r for r in found.records if keep(r)]
+    trials = {r.trial_id: r.cell.key() for r in records}
+    told = {**found.manifest, "trials": trials, **manifest}
+    pack.write(replace(found, records=records, manifest=told), to)
+    return to.name
+
+
+def test_a_trial_left_out_of_the_records_alone_is_named(verb, packed, tmp_path: Path) -> None:
+    path, to = packed("weak"), tmp_path / "less.zip"
+    found = pack.read(path)
+    pack.write(replace(found, records=list(found.records)[1:]), to)
+    code, out, _ = verb("verify", to, "--sample", "0")
+    assert code == 1
+    assert out.splitlines()[-1].endswith("has no record.")
+
+
+def test_a_trial_left_out_everywhere_is_missed_in_its_grid(verb, packed, tmp_path: Path) -> None:
+    path, to = packed("weak"), tmp_path / "less.zip"
+    dropped = "toy/toy/toy_training/toy[does=idle]/1"
+    _rewritten(path, to, lambda r: r.cell.key() != dropped)
+    code, out, _ = verb("verify", to, "--sample", "0")
+    assert code == 0, "without its grid nobody can tell"
+    code, out, _ = verb("verify", to, *RUN)
+    assert code == 1
+    assert f"NOT verified: {dropped} is in its grid and has no record" in out
+
+
+def test_what_is_only_said_to_be_ruled_out_is_named(verb, packed, tmp_path: Path) -> None:
+    path, to = packed("weak"), tmp_path / "claims.zip"
+    claim = {"what": "toy x toy x toy_training x other", "reason": "cannot", "count": 3}
+    _rewritten(path, to, lambda r: True, skipped=[claim])
+    code, out, _ = verb("verify", to, *RUN)
+    assert code == 1
+    assert "it says that toy x toy x toy_training x other was ruled out" in out
+
+
+def test_other_seeds_under_the_names_of_these_are_noticed(
+    verb, packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds 1 and 2 called each other: the records hold, but the grid has other trials there."""
+    path, to = packed("weak"), tmp_path / "swapped.zip"
+    found = pack.read(path)
+    commit = {"commit": "c0ffee", "dirty": False}
+
+    def swapped(record: TrialRecord) -> TrialRecord:
+        seed = {1: 2, 2: 1}.get(record.cell.seed, record.cell.seed)
+        return record.model_copy(
+            update={
+                "cell": record.cell.model_copy(update={"seed": seed}),
+                "env": {**record.env, "git": commit},
+                "flags": [flag for flag in record.flags if flag != "dirty"],
+            }
+        )
+
+    records = [swapped(r) for r in found.records]
+    trials = {r.trial_id: r.cell.key() for r in records}
+    told = {**found.manifest, "trials": trials, "config_dir": None}
+    pack.write(replace(found, records=records, manifest=told), to)
+    code, out, _ = verb("verify", to, "--sample", "0")
+    assert code == 0, out
+    monkeypatch.setattr("bench.engine.provenance.git_state", lambda: commit)
+    code, out, _ = verb("verify", to, *RUN)
+    assert code == 1
+    assert "is another trial than the one of that name in its grid" in out
+
+
+def test_another_protocol_is_refused_by_name(verb, packed, tmp_path: Path) -> None:
+    path, to = packed("weak"), tmp_path / "old.zip"
+    found = pack.read(path)
+    old = [r.model_copy(update={"protocol_version": "0"}) for r in found.records]
+    pack.write(replace(found, records=old), to)
+    code, out, _ = verb("verify", to)
+    assert code == 1
+    assert "NOT verified: its records are of protocol version 0, this program is of" in out
+
+
+def test_a_text_that_drifted_is_named(verb, packed) -> None:
+    path = packed("strong", to="folder")
+    found = pack.read(path)
+    parts = {n: d for n, d in pack.files(path).items() if n not in (pack.INDEX, pack.RECORDS)}
+    said = parts["leaderboard.md"].decode().replace("| none |", "| nope |", 1)
+    pack.write(found, path, {**parts, "leaderboard.md": said.encode()})
+    code, out, _ = verb("verify", path, "--sample", "0")
+    assert code == 1
+    assert "NOT verified: leaderboard.md, line " in out
+
+
+def test_options_that_are_not_here_are_asked_for(verb, packed) -> None:
+    code, out, err = verb("verify", packed("weak"))
+    assert code == 2
+    assert "leaderboard.csv" in out, "what needs no grid is said first"
+    assert "cannot be composed here" in err
+    assert "--config-dir" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_from_another_source_it_is_judged_by_the_interval_and_that_is_said(
+    verb, packed, tmp_path: Path
+) -> None:
+    path = packed("strong")
+    code, out, err = verb("verify", path, "--sample", "1", *RUN, "victims=20")
+    assert "  changed: " in out, out + err
+    assert "have another identity here" in out
+    assert "row's interval for one seed" in out or "close" in out
+    found, to = pack.read(path), tmp_path / "far.zip"
+
+    def away(record: TrialRecord) -> TrialRecord:
+        score = record.score
+        if score is None or record.access == "none":
+            return record
+        return _score(record, value=score.s_base - 9 * (score.s_ceil - score.s_base), L=-9.0)
+
+    far = [away(r) for r in found.records]
+    pack.write(replace(found, records=far), to)
+    code, out, _ = verb("verify", to, "--sample", "1", *RUN, "victims=20")
+    assert code == 1
+    assert "Its source has changed since: check out its commit and verify there" in out

@@ -1,0 +1,3 @@
+from tests.cli.conftest import verb
+
+__all__ = ["verb"]
