@@ -38,7 +38,8 @@ class Decision:
         undefended: whether ``none`` is itself admissible.
         admissible: all that qualify, in the rule's order.
         rejected: all that do not, least leakage first.
-        nearest: of those that were measured well, the most useful that breaks fewest bars.
+        nearest: of those that were measured well the one that breaks fewest bars, best only by the
+            width of an interval; the most useful of them.
         missing: required goals without evidence, as sentences.
         steps: what to do next where nothing qualifies, in order.
         caveats: what qualifies the answer, not-tested things last.
@@ -111,7 +112,12 @@ def decide(
     rejected = sorted((c for c in found if not c.admissible), key=lambda c: (c.worst, c.defense))
     close = sorted(
         (c for c in rejected if {rule for rule, _ in c.reasons} <= SOUND),
-        key=lambda c: (len(c.reasons), *_low(c), c.defense),
+        key=lambda c: (
+            len(c.reasons),
+            next_steps.more_seeds(c, question.bars) is None,
+            *_low(c),
+            c.defense,
+        ),
     )
     days = [d for s in sources for d in (s.facts.first, s.facts.last)]
     decision = Decision(

@@ -32,7 +32,7 @@ def document(decision: Decision, brief: bool = False) -> Document:
         lead = decision.because
         if len(decision.admissible) == 1:
             count = 1 + len(decision.rejected)
-            lead = f"Of the {count} measured it alone is shown to keep every bar."
+            lead = f"Of the {count} defenses measured, it alone is shown to keep every bar."
         if decision.undefended:
             lead = f"The undefended model is itself admissible: no defense is needed at these " \
                    f"bars. {lead}"  # fmt: skip
@@ -111,8 +111,8 @@ def _nearest(decision: Decision) -> list[Block]:
     seeds = more_seeds(near, decision.question.bars)
     if seeds is not None:
         said.append(
-            "Its means keep every bar; the intervals do not yet. Should both stay as they are, "
-            f"about {seeds} seeds would show it."
+            "Its means keep every bar, its intervals do not. Should means and spreads stay as "
+            f"they are, about {seeds} seeds would show it: a rough guess."
         )
     return said
 

@@ -196,6 +196,15 @@ def test_where_only_the_intervals_are_too_wide_it_says_how_many_seeds_it_takes()
     assert "seeds would show it" not in text(told.document(beyond))
 
 
+def test_nearest_is_what_misses_by_an_interval_not_by_far() -> None:
+    rows = {
+        "useful": Row(L={"guess": 0.0, "map": 0.5}, utility=0.85),
+        "close": Row(L={"guess": 0.0, "map": 0.178}, step=0.02),
+    }
+    decision = ask(made.sources(rows))
+    assert decision.nearest and decision.nearest.defense == "close"
+
+
 def test_a_tier_below_the_policys_own_is_said() -> None:
     found, policy = made.sources({"shield": Row()}), load()
     lax = ask(found, tier="T3", bars=policy.tier("T3"), policy=policy)
