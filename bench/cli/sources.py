@@ -92,8 +92,9 @@ def newest(settings: Settings) -> Pack:
     """
     if not settings.store.is_dir():
         raise UserError(
-            f"There is no store '{settings.store}' to report from; 'invbench run "
-            f"suite={settings.suite}' makes it, store= names another, a word without '=' a pack."
+            f"Store '{settings.store}' is not there and has no run of suite '{settings.suite}'; "
+            f"'invbench run suite={settings.suite}' makes one, store= names another, a word "
+            "without '=' a pack."
         )
     store = Store(settings.store)
     return of_execution(store, store.newest(settings.suite))

@@ -131,7 +131,7 @@ def test_what_cannot_be_reported_is_one_sentence(verb, stores, packed, tmp_path:
         (("suite=toy", f"store={store.root}"), "No trial of suite 'toy' has ended yet"),
         (("toy", f"store={store.root}"), "No trial of suite 'toy' has ended yet"),
         (("nothing", f"store={store.root}"), "it has suites: toy"),
-        ((f"store={tmp_path / 'absent'}",), "There is no store"),
+        ((f"store={tmp_path / 'absent'}",), "is not there and has no run of suite"),
         ((packed("weak"), "--with", "absent.zip"), "'absent.zip' is no pack"),
     ):
         code, out, err = verb("report", *words, *OWN)
