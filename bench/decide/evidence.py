@@ -256,7 +256,6 @@ def measured(
         rows = _rows(source, of, goal)
         for row in rows[rows["access"] == at].to_dict("records"):
             defense = row["defense"]
-            info = source.facts.defenses.get(defense)
             mine = attacks[(attacks["defense"] == defense) & (attacks["n_done"] > 0)]
             plain = attacks[(attacks["defense"] == UNDEFENDED) & (attacks["n_done"] > 0)]
             own = at in set(plain["attack_access"]) and at not in set(mine["attack_access"])
@@ -273,8 +272,7 @@ def measured(
                 tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
                 int(row["n_seeds"]), int(row["n_reported"]), flags, row["verdict"] == "less",
                 own,
-                at == "weights" and info is not None and "training" in info.stages
-                and len(info.stages) > 1,
+                "bypassed" in flags,
                 () if "no_effect" in flags else tuple(sorted(expected - met)),
                 _members(source, row),
                 tuple(Met(a["attack"], estimate(a, "L"), estimate(a, "M"))

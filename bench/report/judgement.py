@@ -36,7 +36,10 @@ FLAGS = {
     "undefended target none reaches L = 0.5 (class representatives), or none is shown to beat the "
     "attacker without the model (other goals).",
     "non_adaptive": "No attack that adapts to this defense ran against it: its leakage is only a "
-    "lower bound.",
+    "lower bound, and it takes no place.",
+    "bypassed": "Who has the weights goes round this defense's layer on the answers, but attacks "
+    "on answers met it: its leakage is only a lower bound, and it takes no place. See its training "
+    "part alone.",
     "missing": "Some planned trials did not finish: the worst case may be among them.",
     "no_spread": "All seeds gave the same leakage: the interval has no width, which is not "
     "certainty.",
@@ -73,14 +76,13 @@ def judge(
         )
         .groupby(ROW)
         .agg(
-            adapts=("adapts", "any"), dirty=("dirty", "any"), little=("little", "mean"),
+            dirty=("dirty", "any"), little=("little", "mean"),
             broken=("broken", "mean"),
         )
         .reset_index()
     )  # fmt: skip
     widths = closed.groupby(ROW)["attack"].nunique().rename("n_attacks").reset_index()
     rows = rows.merge(facts, on=ROW, how="left").merge(widths, on=ROW)
-    adapted, dirty = (rows[name].eq(True) for name in ("adapts", "dirty"))
 
     failed = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
     void = rows[SCENARIO].merge(failed[SCENARIO].drop_duplicates(), how="left", indicator=True)
@@ -93,10 +95,11 @@ def judge(
         "little_headroom": rows["little"] > 0.5,
         "straw_man": rows["gap"] < -STRAW_MAN,
         "weak_attack": rows["L_none"].notna() & weak,
-        "non_adaptive": (rows["defense"] != UNDEFENDED) & ~adapted & ~rows["no_effect"],
+        "non_adaptive": rows["non_adaptive"],
+        "bypassed": rows["bypassed"],
         "missing": rows["all_done"] < rows["n_attacks"] * rows["seeds"],
         "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0),
-        "dirty": dirty,
+        "dirty": rows["dirty"].eq(True),
     }
     table = np.column_stack([np.asarray(raised[name], dtype=bool) for name in FLAGS])
     flags = np.array(list(FLAGS))

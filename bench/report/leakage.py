@@ -62,6 +62,8 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     """The strongest attack of each row: largest mean L, else (no headroom) largest score.
 
     By the seeds that select; a row without a finished trial on those has to choose by the others.
+    ``non_adaptive`` and ``bypassed`` say that a row's leakage is only a lower bound: no attack that
+    adapts to the defense finished, or attacks on answers met a layer that the weights go round.
     """
     rank = ["L_chosen_by", "score_chosen_by", "L", "score"]
     ordered = attacks.sort_values(
@@ -80,9 +82,18 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     first = first.drop_duplicates([*ROW, "attack"])[[*ROW, "attack", "trial_id"]]
     rows = rows.merge(first.rename(columns={"attack": "picked"}), on=[*ROW, "picked"], how="left")
     rows["trial_id"] = rows["trial_id"].fillna("")
-    trials = closed.groupby(ROW).agg(no_effect=("no_effect", "any"), all_done=("done", "sum"))
-    rows = rows.merge(trials.reset_index(), on=ROW)
-    return rows.merge(split_named(closed), on=BOARD)
+    trials = closed.assign(adapts=closed["adapts"] & closed["done"]).groupby(ROW)
+    told = trials.agg(
+        no_effect=("no_effect", "any"), all_done=("done", "sum"), adapts=("adapts", "any"),
+        stages=("stages", "first"),
+    )  # fmt: skip
+    rows = rows.merge(told.reset_index(), on=ROW).merge(split_named(closed), on=BOARD)
+    adapted = rows["adapts"].astype(bool) | rows["no_effect"].astype(bool)
+    layered = rows["stages"].map(lambda s: "training" in s.split(";") and ";" in s)
+    return rows.assign(
+        non_adaptive=(rows["defense"] != UNDEFENDED) & ~adapted,
+        bypassed=(rows["access"] == "weights") & layered,
+    )
 
 
 def _counted(known: pd.Series[float], scored: pd.Series[float]) -> pd.Series[int]:
@@ -117,7 +128,7 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
         By row: ``dL``, its paired difference to ``none`` with t interval, ``dL_p`` (Holm's p
         within the board), ``dL_flip`` (exact sign-flip p of this row alone), ``rank`` and
         ``front``. Rows without effect repeat the undefended leakage: they are not tested and not
-        on the front.
+        on the front. Rows whose leakage is only a lower bound take no place besides.
     """
     picked = rows[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
     seeds = closed[closed["done"] & closed["reports"]].merge(picked, on=[*ROW, "attack"])
@@ -135,7 +146,8 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     long = pd.DataFrame({"row": row, "dL": gaps[row, seed]})
     out = rows[ROW].join(stats.summarise(long, ["row"], ["dL"]).set_index("row"))
     acts = ~rows["no_effect"].to_numpy(dtype=bool)
-    tested = acts & (rows["defense"] != UNDEFENDED).to_numpy()
+    ranked = ~(rows["non_adaptive"] | rows["bypassed"]).to_numpy(dtype=bool)
+    tested = acts & ranked & (rows["defense"] != UNDEFENDED).to_numpy()
     p = stats.paired_p(out["dL"], out["dL_sd"], out["dL_n"].fillna(0))
     out["dL_p"] = np.where(tested, p, np.nan)
     out["dL_p"] = out.groupby(BOARD)["dL_p"].transform(stats.holm)
@@ -145,6 +157,7 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     numbered = rows.assign(at=range(len(rows))).sort_values(["L", "defense"], kind="stable")
     for _, board in numbered.groupby(BOARD)["at"]:
         at = board.to_numpy()
+        at = at[ranked[at]]
         rank[at] = stats.tie_ranks(leaks[at])
         at = at[acts[at]]
         front[at] = stats.front_probability(uses[at], leaks[at])

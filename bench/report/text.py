@@ -11,6 +11,8 @@ import pandas as pd
 from bench.report.frame import UNDEFENDED, dicts
 
 ABSENT = "\N{EN DASH}"
+UNPLACED = {"no_effect", "non_adaptive", "bypassed"}
+"""Flags of rows that say nothing for their defense: pale, and out of what a board says."""
 KEEPS = 0.02
 """Utility loss that the headline calls kept."""
 
@@ -78,7 +80,7 @@ def headline(rows: pd.DataFrame) -> str:
         return " ".join(said)
     acting = _acting(measured)
     if not acting:
-        said.append("No defense was measured that acts at this access.")
+        said.append("No defense that acts at this access met an attack that adapts to it.")
         return " ".join(said)
     best = acting[0]
     tied = sum(row["rank"] == best["rank"] for row in acting) - 1
@@ -134,11 +136,11 @@ def _plain(rows: pd.DataFrame) -> tuple[list[Row], list[Row], set[str]]:
 
 
 def _acting(measured: list[Row]) -> list[Row]:
-    """Defenses that act at the access of their board."""
+    """Defenses that act at the access of their board and take a place on it."""
     return [
         row
         for row in measured
-        if row["defense"] != UNDEFENDED and "no_effect" not in row["flags"].split(";")
+        if row["defense"] != UNDEFENDED and not UNPLACED & {*row["flags"].split(";")}
     ]
 
 

@@ -34,3 +34,13 @@ def scored(
 
 def built(*groups: list[TrialRecord]) -> boards.Boards:
     return boards.build(frame.build([r for group in groups for r in group], "smoke"))
+
+
+def adapting(records: list[TrialRecord]) -> list[TrialRecord]:
+    """The same trials by an attack that says it adapts to what it met."""
+    return [
+        r.model_copy(
+            update={"attack": r.attack.model_copy(update={"adaptive_to": [r.cell.defense]})}
+        )
+        for r in records
+    ]

@@ -4,10 +4,10 @@ import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
-from built import FACES, built, row, scored
+from built import FACES, adapting, built, row, scored
 from scipy import stats as scipy_stats
 
-from bench.contract.record import PrivacyAudit
+from bench.contract.record import PrivacyAudit, TrialRecord
 from bench.report import boards, frame
 
 DIABETES = ("medical", "diabetes", "mlp", "attribute")
@@ -122,8 +122,8 @@ def test_differences_are_paired_and_holm_adjusted_within_the_board() -> None:
     none = [0.8, 0.7, 0.9, 0.75]
     freezing, dropout = [0.5, 0.42, 0.61, 0.5], [0.78, 0.71, 0.86, 0.76]
     found = built(
-        scored("none", "brep", none), scored("freezing", "brep", freezing),
-        scored("dropout", "brep", dropout),
+        scored("none", "brep", none), adapting(scored("freezing", "brep", freezing)),
+        adapting(scored("dropout", "brep", dropout)),
     )  # fmt: skip
     p = [scipy_stats.ttest_rel(other, none).pvalue for other in (freezing, dropout)]
     assert row(found, "freezing", "labels")["dL_p"] == pytest.approx(2 * p[0])
@@ -135,7 +135,8 @@ def test_differences_are_paired_and_holm_adjusted_within_the_board() -> None:
 
 def test_a_sure_difference_below_the_practical_margin_is_no_claim() -> None:
     found = built(
-        scored("none", "brep", [0.60, 0.70, 0.80]), scored("dropout", "brep", [0.57, 0.67, 0.771])
+        scored("none", "brep", [0.60, 0.70, 0.80]),
+        adapting(scored("dropout", "brep", [0.57, 0.67, 0.771])),
     )
     dropout = row(found, "dropout", "labels")
     assert dropout["dL_p"] < 0.05 and dropout["dL_hi"] < 0
@@ -203,6 +204,32 @@ def test_a_straw_man_is_an_undefended_utility_below_the_plain_baseline() -> None
 
     assert "straw_man" in row(with_reference(0.03), "none", "labels")["flags"]
     assert "straw_man" not in row(with_reference(0.01), "none", "labels")["flags"]
+
+
+def test_a_lower_bound_takes_no_place() -> None:
+    plain = built(scored("none", "brep", [0.8, 0.7, 0.9]), scored("dropout", "brep", [0, 0.1, 0]))
+    alone = row(plain, "dropout", "labels")
+    assert alone["flags"] == "provisional;non_adaptive" and alone["verdict"] == ""
+    assert np.isnan(alone["rank"]) and np.isnan(alone["front"]) and np.isnan(alone["dL_p"])
+    assert row(plain, "none", "labels")[["rank", "front"]].tolist() == [1, 1]
+
+
+def test_with_the_weights_a_layer_on_the_answers_is_bypassed() -> None:
+    def stacked(attack: str) -> list[TrialRecord]:
+        return [
+            r.model_copy(
+                update={"defense": r.defense.model_copy(update={"stages": ["training", "release"]})}
+            )
+            for r in adapting(scored("dropout", attack, [0.1, 0.2, 0.1]))
+        ]
+
+    found = built(
+        scored("none", "latent[loss=ce]", [0.8, 0.7, 0.9]), stacked("latent[loss=ce]"),
+        scored("none", "brep", [0.8, 0.7, 0.9]), stacked("brep"),
+    )  # fmt: skip
+    assert "bypassed" in row(found, "dropout", "weights")["flags"]
+    assert np.isnan(row(found, "dropout", "weights")["rank"])
+    assert "bypassed" not in row(found, "dropout", "labels")["flags"]
 
 
 def test_an_adaptive_attack_counts_under_any_of_its_variants() -> None:

@@ -6,7 +6,7 @@ import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
-from built import built, row, scored
+from built import adapting, built, row, scored
 from scipy import stats as scipy_stats
 
 from bench.report import boards, frame
@@ -38,8 +38,8 @@ def test_under_five_seeds_all_choose_and_report() -> None:
 def test_differences_are_of_the_seeds_that_report_each_by_its_own_attack() -> None:
     found = built(
         scored("none", "brep", NOISY), scored("none", "mirror", STEADY),
-        scored("freezing", "brep", [0.0, 0.0, 0.9, 0.9, 0.9]),
-        scored("freezing", "mirror", [0.3, 0.3, 0.1, 0.3, 0.2]),
+        adapting(scored("freezing", "brep", [0.0, 0.0, 0.9, 0.9, 0.9])),
+        adapting(scored("freezing", "mirror", [0.3, 0.3, 0.1, 0.3, 0.2])),
     )  # fmt: skip
     freezing = row(found, "freezing", "scores")
     assert freezing["worst_attack"] == "mirror"

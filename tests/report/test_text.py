@@ -49,7 +49,9 @@ def test_headline_does_not_recommend_a_row_without_effect() -> None:
         for defense in ("none", "top_k[k=3]") for seed in range(2)
     ]  # fmt: skip
     ((_, rows),) = boards.build(frame.build(records, "smoke"))
-    assert text.headline(rows).endswith("No defense was measured that acts at this access.")
+    assert text.headline(rows).endswith(
+        "No defense that acts at this access met an attack that adapts to it."
+    )
 
 
 def test_headline_of_a_board_without_a_figure() -> None:

@@ -17,7 +17,7 @@ from bench.report.facts import Facts
 from bench.report.figures import FORMATS
 from bench.report.frame import SCENARIO, UNDEFENDED, dicts
 from bench.report.site import cells, charts, details, heat
-from bench.report.text import estimate, headline, interval, number, words
+from bench.report.text import UNPLACED, estimate, headline, interval, number, words
 
 HIDDEN = ("provisional", "no_effect", "non_adaptive")
 """Flags whose rows a reader may hide."""
@@ -225,7 +225,7 @@ def _line(
     flags = [flag for flag in row["flags"].split(";") if flag]
     return {
         "reference": row["defense"] == UNDEFENDED,
-        "idle": "no_effect" in flags,
+        "idle": not UNPLACED.isdisjoint(flags),
         "defense": row["defense"],
         "family": row["family"],
         "page": suite.defenses[row["family"]],
