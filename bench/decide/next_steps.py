@@ -124,6 +124,9 @@ def _compose(decision: Decision) -> str:
             continue
         if not any(m.lessens for m in c.measured):
             continue
+        # A layer that costs more than may be lost leaves nothing to compose with.
+        if c.use.loss.known and c.use.loss.value < -decision.question.bars.loss:
+            continue
         proved = c.guarantee is not None and c.guarantee.within(epsilon.most)
         if epsilon.rule == "required" and c.stages == ("training",) and not proved:
             continue
