@@ -27,7 +27,7 @@ from bench.report.text import words
 FORMATS = ("svg", "pdf", "png")
 SIZE = (3.35, 2.75)
 """Inches: a column of a two-column paper."""
-LABELS = 10  # names on one figure: the undefended target, the front, then curves
+LABELS = 12  # names on one figure: the undefended target, the front, then curves
 _FONT = 7.0
 _INK, _MUTED, _RULE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 # Okabe and Ito's colours that are dark enough for lines on white.
