@@ -53,14 +53,15 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
     Args:
         records: may be iterated twice.
     """
-    bases: dict[tuple[str, str, str, int], Scored] = {}
-    named: dict[tuple[str, str], set[str]] = {}
+    bases: dict[tuple[str, str, str, str, int], Scored] = {}
+    named: dict[tuple[str, str, str], set[str]] = {}
     for record in records:
         cell, score = record.cell, record.score
         if score is not None:
-            named.setdefault((cell.dataset, record.goal), set()).add(score.s_base_attack)
+            place = (cell.dataset, cell.model, record.goal)
+            named.setdefault(place, set()).add(score.s_base_attack)
             if record.access == BASELINE:
-                bases[cell.dataset, record.goal, cell.attack, cell.seed] = score
+                bases[*place, cell.attack, cell.seed] = score
     checked = alone = 0
     wrong: list[str] = []
     major = SCHEMA_VERSION.split(".")[0]
@@ -81,7 +82,9 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
                 f"s_base = {_said(score.s_base)} and s_ceil = {_said(score.s_ceil)} give "
                 f"{_said(follows)}"
             )
-        base = bases.get((cell.dataset, record.goal, score.s_base_attack, cell.seed))
+        # What is known without a model depends on what the model is asked, as labels or lists.
+        place = (cell.dataset, cell.model, record.goal)
+        base = bases.get((*place, score.s_base_attack, cell.seed))
         if base is None:
             alone += 1
             continue
@@ -93,8 +96,8 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
         # Only what some trial is measured from is a zero of the scale: papers report more.
         others = {
             name: found.value
-            for name in named[cell.dataset, record.goal]
-            if (found := bases.get((cell.dataset, record.goal, name, cell.seed)))
+            for name in named[place]
+            if (found := bases.get((*place, name, cell.seed)))
         }
         most = max(others, key=lambda name: others[name])
         if others[most] > score.s_base + _EXACT:

@@ -48,6 +48,19 @@ def test_each_changed_figure_is_named_with_its_trial(change: dict[str, Any], wor
     assert all(line.startswith("diabetes/mlp/none/neuron/0 (") for line in found.wrong)
 
 
+def test_each_model_has_its_own_attacker_without_the_model() -> None:
+    def of(model: str, record: TrialRecord) -> TrialRecord:
+        return record.model_copy(update={"cell": record.cell.model_copy(update={"model": model})})
+
+    lists = {"value": 0.4, "s_base": 0.4, "members": 0.4, "nonmembers": 0.4}
+    found = recheck.sums([
+        _record("imputer", **BASELINE), _record("neuron", **SOUND),
+        of("ease", _record("imputer", **(BASELINE | lists))),
+        of("ease", _record("neuron", **(SOUND | {"s_base": 0.4, "L": 0.5, "M": 0.1}))),
+    ])  # fmt: skip
+    assert (found.checked, found.alone, found.wrong) == (4, 0, ())
+
+
 def test_without_the_baseline_only_leakage_can_be_worked_out() -> None:
     found = recheck.sums([_record("neuron", **(SOUND | {"M": 9.0}))])
     assert (found.checked, found.alone, found.wrong) == (1, 1, ())
