@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.cli import main
 from bench.engine.execution import execute, prepare
+from tests.cli.deciding import caller
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -19,18 +18,7 @@ Said = tuple[int, str, str]
 @pytest.fixture
 def verb(monkeypatch, capsys) -> Callable[..., Said]:
     """Run a verb; its exit code, output and errors."""
-
-    def call(*argv: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["invbench", *map(str, argv)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
+    return caller(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")
