@@ -82,17 +82,11 @@ def command(
         click.echo(f"NOT verified: {error}")
         sys.exit(1)
     click.echo(f"{path}: {checked}; digest {found.digest[:16]}")
-    for line in wrong[:_SHOWN]:
-        click.echo(f"  wrong: {line}.")
-    if len(wrong) > _SHOWN:
-        click.echo(f"  and {len(wrong) - _SHOWN} more.")
+    _tell(wrong)
     done = Again() if wrong or not sample else again(
         found, leakages, sample, seed, settings, words, config_dir
     )  # fmt: skip
-    for line in done.wrong[:_SHOWN]:
-        click.echo(f"  wrong: {line}.")
-    if len(done.wrong) > _SHOWN:
-        click.echo(f"  and {len(done.wrong) - _SHOWN} more.")
+    _tell(done.wrong)
     for trial in done.ran:
         click.echo(f"  {trial['outcome']}: {trial['cell']}: {trial['said']}")
     if done.changed:
@@ -118,6 +112,13 @@ def command(
         _note(found, path, outcome)
     click.echo(f"{said}.")
     sys.exit(1 if failed else 0)
+
+
+def _tell(wrong: list[str]) -> None:
+    for line in wrong[:_SHOWN]:
+        click.echo(f"  wrong: {line}.")
+    if len(wrong) > _SHOWN:
+        click.echo(f"  and {len(wrong) - _SHOWN} more.")
 
 
 def _outcome(wrong: list[str], done: Again) -> tuple[bool, str]:

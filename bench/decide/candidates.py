@@ -197,7 +197,7 @@ def _against(
         if m.unmet:
             yield "not_measured", _on(m, f"it did not meet {', '.join(m.unmet)}, which ran against "
                                          "the undefended model")  # fmt: skip
-        if m.bypassed:
+        if "bypassed" in m.flags:
             yield "bypassed", _on(m, "who has the weights goes round its layer on the answers, but "
                                      "attacks on answers met that layer: its leakage is only a "
                                      "lower bound; see its training part alone")  # fmt: skip

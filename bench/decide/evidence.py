@@ -75,7 +75,6 @@ class Measured:
         flags: of the row.
         lessens: whether it is clear of chance that it leaks less than the undefended target.
         withheld: no attack of the board's own access could run: the defense gives less away.
-        bypassed: layers on the answers stood before attacks that the board's access goes round.
         unmet: attacks that ran against the undefended target there, but not against this.
         members: the attack that tells members apart best on the seeds that choose; its M.
         met: every attack.
@@ -93,7 +92,6 @@ class Measured:
     flags: frozenset[str]
     lessens: bool
     withheld: bool
-    bypassed: bool
     unmet: tuple[str, ...]
     members: tuple[str, Estimate]
     met: tuple[Met, ...]
@@ -272,7 +270,6 @@ def measured(
                 tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
                 int(row["n_seeds"]), int(row["n_reported"]), flags, row["verdict"] == "less",
                 own,
-                "bypassed" in flags,
                 () if "no_effect" in flags else tuple(sorted(expected - met)),
                 _members(source, row),
                 tuple(Met(a["attack"], estimate(a, "L"), estimate(a, "M"))

@@ -14,7 +14,7 @@ from scipy.special import comb
 from scipy.stats import t as student
 
 from bench.contract.record import TrialRecord
-from bench.report import comparable, stats
+from bench.report import comparable, recheck, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
 from bench.report.closure import BOARD, ROW
@@ -28,9 +28,6 @@ FailOn = Literal["worse", "any", "never"]
 
 BLOCKING = frozenset({"protocol", "schema", "data", "measure", "usefulness"})
 """Facts that two results must share before their figures mean the same."""
-
-_EXACT = 1e-9
-"""Most by which the figures of one trial differ by rounding alone."""
 
 _UP = {"L": "leaks more", "M": "leaks more", "U": "more useful"}
 _DOWN = {"L": "leaks less", "M": "leaks less", "U": "less useful"}
@@ -138,7 +135,8 @@ def _contradicted(a: Iterable[TrialRecord], b: Iterable[TrialRecord]) -> list[st
         for r in b
         if r.score is not None and r.trial_id in known
         and not all(
-            _near(getattr(known[r.trial_id], x), getattr(r.score, x)) for x in ("value", "L", "M")
+            recheck.equal(getattr(known[r.trial_id], x), getattr(r.score, x))
+            for x in ("value", "L", "M")
         )
     ]  # fmt: skip
     if not unlike:
@@ -150,10 +148,6 @@ def _contradicted(a: Iterable[TrialRecord], b: Iterable[TrialRecord]) -> list[st
         f"{old.value:.4g}, L = {number(old.L)} in A and s = {new.value:.4g}, L = {number(new.L)} "
         f"in B{more}: another machine, or one of them is wrong: 'invbench verify' both"
     ]
-
-
-def _near(one: float | None, other: float | None) -> bool:
-    return one == other or (one is not None and other is not None and abs(one - other) <= _EXACT)
 
 
 def _seeds(made: Boards, frame: pd.DataFrame) -> pd.DataFrame:
@@ -205,7 +199,7 @@ def moves(a: pd.DataFrame, b: pd.DataFrame, margin: float = stats.MARGIN) -> pd.
     both = both[both["target_a"] == both["target_b"]]
     both = both.assign(gap=both["value_b"] - both["value_a"])
     # A trial that only says it is the same, and scored differently, has moved.
-    both["same"] = (both["trial_id_a"] == both["trial_id_b"]) & (both["gap"].abs() <= _EXACT)
+    both["same"] = (both["trial_id_a"] == both["trial_id_b"]) & (both["gap"].abs() <= recheck.EXACT)
     pairs = stats.summarise(both, by, ["gap"])
     alike = both.groupby(by, as_index=False)["same"].all()
     table = table.merge(pairs, on=by, how="left").merge(alike, on=by, how="left")

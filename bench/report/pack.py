@@ -242,10 +242,8 @@ def read(path: Path) -> Pack:
         )
         _Index.model_validate(index)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"'{path}' cannot be read as a pack ({INDEX}: {place}: {first['msg']}); get it again."
+            f"'{path}' cannot be read as a pack ({INDEX}: {_first(error)}); get it again."
         ) from error
     except _UNREADABLE as error:
         raise UserError(f"'{path}' cannot be read as a pack ({error!r}); get it again.") from error
@@ -263,9 +261,7 @@ def read(path: Path) -> Pack:
             f"{_sha256(parts[name])[:12]}..., {INDEX} says {digest[:12]}...; get the pack again.",
         )
     pictures = {
-        Path(name).stem: data
-        for name, data in parts.items()
-        if name.startswith(f"{PICTURES}/") and name in digests
+        Path(name).stem: data for name, data in parts.items() if name.startswith(f"{PICTURES}/")
     }
     require(RECORDS in digests, f"'{path}' has no {RECORDS}; get the pack again.")
     records = Records(parts[RECORDS], f"{path}/{RECORDS}", index["trials"])
@@ -288,11 +284,15 @@ def _record(line: bytes, where: str) -> TrialRecord:
     try:
         return TrialRecord.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{where} is no trial record of schema {SCHEMA_VERSION}: {place}: {first['msg']}."
+            f"{where} is no trial record of schema {SCHEMA_VERSION}: {_first(error)}."
         ) from error
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _digest(index: Mapping[str, Any]) -> str:

@@ -25,7 +25,8 @@ from bench.report.frame import BASELINE
 NOT_RUN = "NotRun"
 """Error of a trial that stands for an attack which a row of its board did not meet."""
 
-_EXACT = 1e-9
+EXACT = 1e-9
+"""Most by which the figures of one trial differ by rounding alone."""
 _PRINTED = 1e-5  # figures are written with six digits
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DRAWN = {"front": 0.02}  # drawn at random: another version of numpy may draw otherwise
@@ -76,7 +77,7 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
             continue
         checked += 1
         follows = leakage(score.value, score.s_base, score.s_ceil)
-        if not _equal(score.L, follows):
+        if not equal(score.L, follows):
             wrong.append(
                 f"{where}: L is {_said(score.L)}, but s = {_said(score.value)}, "
                 f"s_base = {_said(score.s_base)} and s_ceil = {_said(score.s_ceil)} give "
@@ -88,7 +89,7 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
         if base is None:
             alone += 1
             continue
-        if not _equal(score.s_base, base.value):
+        if not equal(score.s_base, base.value):
             wrong.append(
                 f"{where}: s_base is {_said(score.s_base)}, but '{score.s_base_attack}' reached "
                 f"{_said(base.value)}"
@@ -100,13 +101,13 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
             if (found := bases.get((*place, name, cell.seed)))
         }
         most = max(others, key=lambda name: others[name])
-        if others[most] > score.s_base + _EXACT:
+        if others[most] > score.s_base + EXACT:
             wrong.append(
                 f"{where}: s_base is {_said(score.s_base)} by '{score.s_base_attack}', but without "
                 f"the model '{most}' reached {_said(others[most])}"
             )
         gap = member_gap(cast(Goal, record.goal), _score(score), _score(base))
-        if not _equal(score.M, gap):
+        if not equal(score.M, gap):
             wrong.append(
                 f"{where}: M is {_said(score.M)}, but its members and non-members give {_said(gap)}"
             )
@@ -295,10 +296,11 @@ def _alike(one: str, other: str, slack: float) -> bool:
         return False
 
 
-def _equal(one: float | None, other: float | None) -> bool:
+def equal(one: float | None, other: float | None) -> bool:
+    """Whether two figures are one, rounding aside; none is equal to none."""
     if one is None or other is None:
         return one is other
-    return abs(one - other) <= _EXACT
+    return abs(one - other) <= EXACT
 
 
 def _said(value: float | None) -> str:

@@ -8,6 +8,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import chromium
 import fake_records as fake
@@ -160,17 +161,22 @@ def test_rules_between_groups_stay_with_the_order_of_leakage(
     assert tab.eval(rules) > 0
 
 
-def test_a_long_board_sorts_whole_and_is_laid_out_in_part(
-    tab: chromium.Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    many = {f"d[n={i}]": (fake.ALL, (i / 250,) * 3, -i / 1000, []) for i in range(249)}
+def crowded(out: Path, monkeypatch: pytest.MonkeyPatch, many: dict[str, Any]) -> None:
+    """Write a site of one board with ``many`` defenses besides none."""
     monkeypatch.setattr(fake, "DEFENSES", {"none": fake.DEFENSES["none"], **many})
     records = [
         fake.trial("faces", "mlp", defense, "miface", seed)
         for defense in fake.DEFENSES
         for seed in range(2)
     ]
-    site.write(records, {}, "smoke", tmp_path, {})
+    site.write(records, {}, "smoke", out, {})
+
+
+def test_a_long_board_sorts_whole_and_is_laid_out_in_part(
+    tab: chromium.Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = {f"d[n={i}]": (fake.ALL, (i / 250,) * 3, -i / 1000, []) for i in range(249)}
+    crowded(tmp_path, monkeypatch, many)
     tab.visit(board(tmp_path))
     assert len(shown(tab)) == 100
     assert tab.eval("document.querySelector('.more').textContent") == "Show 149 more rows"
@@ -256,13 +262,7 @@ def test_names_in_the_plane_do_not_cover_each_other(
     tab: chromium.Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     many = {f"d[n={i}]": (fake.ALL, (i / 20,) * 3, i / 20 - 0.5, []) for i in range(12)}
-    monkeypatch.setattr(fake, "DEFENSES", {"none": fake.DEFENSES["none"], **many})
-    records = [
-        fake.trial("faces", "mlp", defense, "miface", seed)
-        for defense in fake.DEFENSES
-        for seed in range(2)
-    ]
-    site.write(records, {}, "smoke", tmp_path, {})
+    crowded(tmp_path, monkeypatch, many)
     tab.visit(board(tmp_path), width=width)
     drawn(tab)
     boxes = tab.eval(

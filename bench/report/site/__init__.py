@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.contract.errors import require
 from bench.contract.record import TrialRecord
-from bench.report import audits, boards, families, figures, frame, tables
+from bench.report import audits, boards, families, frame, tables
 from bench.report.boards import FLAGS
 from bench.report.closure import BOARD, slugs, unique
 from bench.report.facts import Facts
@@ -77,9 +77,7 @@ def write(
     found = boards.build(table)
     tuned, audited = families.tuned(table), audits.build(table)
     pictures, images = _pictures(facts, table, galleries)
-    paper = (
-        {f"figures/{n}": data for n, data in figures.files(found, table).items()} if drawn else {}
-    )
+    paper = _paper(found, table) if drawn else {}
     whole = _suite(suite, table, facts, found, tuned, pictures, provenance, paper)
     made: dict[str, str | bytes] = {
         "assets/plotly.min.js": render.plotly(),
@@ -149,8 +147,14 @@ def _suite(
         ids=slugs(key for key, _ in found),
         defenses=_slugs(family.values()),
         attacks=_slugs(attack_family.values()),
-        family=family, attack_family=attack_family, figures=frozenset(paper),
+        family=family, attack_family=attack_family, figures=tuple(paper),
     )  # fmt: skip
+
+
+def _paper(found: boards.Boards, table: pd.DataFrame) -> dict[str, bytes]:
+    from bench.report import figures  # matplotlib takes half a second to load: only who draws waits
+
+    return {f"figures/{name}": data for name, data in figures.files(found, table).items()}
 
 
 def _slugs(names: Iterable[str]) -> dict[str, str]:

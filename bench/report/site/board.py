@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,6 @@ from bench.report import account, attributes, families
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
 from bench.report.facts import Facts
-from bench.report.figures import FORMATS
 from bench.report.frame import SCENARIO, UNDEFENDED, dicts
 from bench.report.site import cells, charts, details, heat
 from bench.report.text import UNPLACED, estimate, headline, interval, number, words
@@ -61,7 +60,7 @@ class Suite:
     attacks: Mapping[str, str]
     family: Mapping[str, str]
     attack_family: Mapping[str, str]
-    figures: Set[str]
+    figures: tuple[str, ...]
 
     @cached_property
     def trials(self) -> dict[Any, pd.DataFrame]:
@@ -180,9 +179,9 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "costs": details.costs(rows, attacks, suite.training, suite.answering),
         "commands": details.commands(rows, suite.given),
         "figures": [
-            {"form": form.upper(), "file": name}
-            for form in FORMATS
-            if (name := f"figures/{suite.ids[key]}.{form}") in suite.figures
+            {"form": form.upper(), "file": f"{stem}.{form}"}
+            for stem, _, form in (name.rpartition(".") for name in suite.figures)
+            if stem == f"figures/{suite.ids[key]}"
         ],
     }  # fmt: skip
 
