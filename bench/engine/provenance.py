@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def git_state() -> dict[str, Any]:
     """Commit and dirtiness of the checkout that runs; empty for an installed package."""
-    root = Path(__file__).resolve().parents[2]
+    changed = _git("status", "--porcelain", "--", "bench", "attacks", "defenses", "conf")
+    head = _git("rev-parse", "HEAD")
+    return {} if head is None else {"commit": head, "dirty": bool(changed)}
 
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=20
-        ).stdout.strip()
 
-    if not (root / ".git").exists():
-        return {}
+@cache
+def commit() -> str:
+    """Commit of the checkout that this process runs; empty for an installed package."""
+    return _git("rev-parse", "HEAD") or ""
+
+
+def _git(*words: str) -> str | None:
+    """What git says of the checkout; None without one."""
+    if not (_ROOT / ".git").exists():
+        return None
     try:
-        changed = git("status", "--porcelain", "--", "bench", "attacks", "defenses", "conf")
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+        return subprocess.run(
+            ["git", "-C", str(_ROOT), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return {}
+        return None
