@@ -54,7 +54,7 @@ def command(words: tuple[str, ...], config_dir: Path | None, trials: bool, confi
         click.echo("\nNothing to run: everything is recorded.")
     if trials:
         click.echo()
-        done = {t.id for t in work.recorded}
+        done = work.recorded
         for trial in plan.trials:
             state = "recorded" if trial.id in done else "to run"
             click.echo(f"{trial.id[:12]}  {state:8}  {trial.cell.key()}")

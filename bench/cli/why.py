@@ -20,7 +20,7 @@ def command(name: str, words: tuple[str, ...], config_dir: Path | None) -> None:
     from bench.cli import find
     from bench.engine.config import compose_grid
     from bench.engine.execution import prepare
-    from bench.engine.rerun import changes
+    from bench.engine.rerun import changes, difference
     from bench.engine.store import Store
 
     store = Store(compose_grid(words, config_dir).settings.store)
@@ -35,9 +35,19 @@ def command(name: str, words: tuple[str, ...], config_dir: Path | None) -> None:
         click.echo(f"{cell} is not in the grid any more: {' '.join(again) or 'default suite'}.")
         return
     if now.id == record.trial_id:
-        click.echo(f"{cell} is up to date: trial {now.id[:12]}, status {record.status}.")
+        parts = [(kind, key) for kind, key in record.nodes.items() if store.has(kind, key)]
+        if all([store.intact(kind, key) for kind, key in [*parts, ("trial", now.id)]]):
+            click.echo(f"{cell} is up to date: trial {now.id[:12]}, status {record.status}.")
+        else:
+            click.echo(
+                f"{cell} is recorded as trial {now.id[:12]}, but what it rests on is damaged."
+            )
         return
     click.echo(f"{cell} would be a new trial: {record.trial_id[:12]} -> {now.id[:12]}.")
-    lines = list(changes(store, plan, record.nodes, now.nodes))
-    for line in lines or ["a baseline of its goal changed"]:
+    lines = list(changes(store, plan, record.nodes, now.nodes)) or [
+        f"{part}: {line}"
+        for part, was in (("defense", record.defense), ("attack", record.attack))
+        for line in difference(was.model_dump(include=set(now.info[part])), now.info[part])
+    ]
+    for line in lines or ["a baseline of its goal changed, or the code that makes its record"]:
         click.echo(f"  {line}")

@@ -1,5 +1,6 @@
 """The ground floor: the words and interfaces that explain every other room."""
 
+from bench.contract.base import Component
 from bench.contract.components import (
     Attack,
     Knowledge,
@@ -65,6 +66,7 @@ __all__ = [
     "BudgetError",
     "Card",
     "Column",
+    "Component",
     "Dataset",
     "Defense",
     "DivergedError",

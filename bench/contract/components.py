@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from bench.contract.base import Component
 from bench.contract.data import Card, Goal, Modality, Split, Splits, Victims
 from bench.contract.exposure import Access, Exposure, Federation, at_least
 from bench.contract.task import Task
@@ -56,7 +57,7 @@ class Knowledge:
     prior: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Prior(ABC):
+class Prior(Component, ABC):
     """A model fitted on what the attacker holds, shared by every attack that names it.
 
     A frozen dataclass like every component. It returns tensors, which the store keeps as
@@ -91,7 +92,7 @@ class Reconstruction:
     labels: Tensor | None = None
 
 
-class Attack(ABC):
+class Attack(Component, ABC):
     """An algorithm that sees an exposure plus declared knowledge.
 
     A subclass is a frozen dataclass with at least the field ``access``.

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from bench.contract.base import Component
 from bench.contract.errors import require
 from bench.contract.task import Task
 
@@ -239,7 +240,7 @@ class Victims:
     member: Tensor
 
 
-class Dataset(ABC):
+class Dataset(Component, ABC):
     """A data set: a frozen dataclass whose fields are its options.
 
     Class attributes say, before anything is loaded, what it can be used for.

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bench.contract.base import Component
 from bench.contract.data import Card, Modality, Split
 from bench.contract.exposure import Access, Federation
 from bench.contract.serving import Monitor, Traffic
@@ -23,7 +24,7 @@ from bench.contract.task import TASKS, Task
 from bench.contract.training import FitReport, Network, Recipe, TrainingContext
 
 
-class Defense(ABC):
+class Defense(Component, ABC):
     """Anything the owner does to leak less.
 
     Attributes:

@@ -148,13 +148,13 @@ def _meaning(
     parsed = _parsed(module)
     texts = {module: parsed.text}
     needs: set[str] = set()
-    bindings = []
+    bindings: list[tuple[str, str, str | None]] = []
     for name, base, original in parsed.bindings:
         if not _counts(base, packages):
             bindings.append((name, base, original))
             continue
-        home, original = _home(base, original, texts)
-        bindings.append((name, home, original))
+        home, defined_as = _home(base, original, texts)
+        bindings.append((name, home, defined_as))
         if home not in INERT:
             needs.add(home)
             for package in _parents(home):
@@ -223,7 +223,7 @@ class _Imports(ast.NodeTransformer):
                 self.bindings.add((alias.asname or alias.name, base, alias.name))
 
 
-def _is_export_list(item: ast.stmt) -> bool:
+def _is_export_list(item: ast.AST) -> bool:
     targets = item.targets if isinstance(item, ast.Assign) else []
     return any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets)
 
@@ -269,31 +269,34 @@ def _dump(node: Any, in_class: bool = False) -> str:
             return ""
         node = ast.Assign(targets=[node.target], value=node.value)
     fields = {name: getattr(node, name, None) for name in node._fields if name not in _SKIPPED}
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        in_class = False
-        if all(_name_of(d) in _HARMLESS_DECORATORS for d in node.decorator_list):
-            fields = {**fields, "returns": None, "args": _without_annotations(node.args)}
-    elif isinstance(node, ast.ClassDef):
-        in_class = True
-    elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-        fields["exc"] = _wordless(node.exc, 0)
-    elif isinstance(node, ast.Call) and _name_of(node) == "require":
-        fields |= {"args": _wordless(node, 1).args}
-    elif isinstance(node, ast.Delete):
-        fields["targets"] = [
-            target
-            for item in node.targets
-            for target in (item.elts if isinstance(item, ast.Tuple) else [item])
-        ]
+    fields |= _simplified(node)
     for name in ("body", "orelse", "finalbody"):
-        if isinstance(fields.get(name), list):
-            fields[name] = _essential(fields[name])
+        value = fields.get(name)
+        if isinstance(value, list):
+            fields[name] = _essential(value)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        in_class = isinstance(node, ast.ClassDef)
     parts = (
         f"{name}={_dump(value, in_class)}"
         for name, value in sorted(fields.items())
         if value is not None and value != []
     )
     return f"{type(node).__name__}({','.join(parts)})"
+
+
+def _simplified(node: ast.AST) -> dict[str, Any]:
+    """Fields of a node without what changes nothing: words, annotations, brackets."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if all(_name_of(d) in _HARMLESS_DECORATORS for d in node.decorator_list):
+            return {"returns": None, "args": _without_annotations(node.args)}
+    elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        return {"exc": _wordless(node.exc, 0)}
+    elif isinstance(node, ast.Call) and _name_of(node) == "require":
+        return {"args": _wordless(node, 1).args}
+    elif isinstance(node, ast.Delete):
+        inner = [t.elts if isinstance(t, ast.Tuple) else [t] for t in node.targets]
+        return {"targets": [target for targets in inner for target in targets]}
+    return {}
 
 
 def _name_of(node: ast.expr) -> str:

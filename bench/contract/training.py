@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from bench.contract.base import Component
 from bench.contract.data import Card, Modality, Split
 from bench.contract.task import Task
 
@@ -79,7 +80,7 @@ class Network(nn.Module):
         return out
 
 
-class Model(ABC):
+class Model(Component, ABC):
     """An architecture with its training recipe."""
 
     modalities: ClassVar[frozenset[Modality]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -122,6 +123,10 @@ class Adult(Dataset):
 
     def _paths(self) -> tuple[str, str]:
         return f"{self.folder}/adult.data", f"{self.folder}/adult-test.csv"
+
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """Both files; see the base class."""
+        return common.present(data_root, folder=self._paths())
 
     def missing(self, data_root: Path | None) -> str | None:
         """Where the files should be; see the base class."""

@@ -28,7 +28,7 @@ class AdultMehnaz(MehnazTable):
 
     sector: ClassVar[str] = "credit"
     label = "adult_mehnaz"
-    files = ("Adult_35222.csv", "Adult_10000.csv")
+    names = ("Adult_35222.csv", "Adult_10000.csv")
     target = "income"
     classes: ClassVar = {
         INCOME[0]: "income at most 50,000 dollars",

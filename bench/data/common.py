@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,20 @@ def missing_path(name: str, data_root: Path | None, path: str, source: str) -> s
         f"Data set '{name}' needs '{where}', which is missing: get it from {source}, keep it as "
         f"'{path}' in a folder of data sets and name that folder with data_root=FOLDER."
     )
+
+
+def present(data_root: Path | None, **paths: str | Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """What a data set reads below the data root, as far as it is there.
+
+    Args:
+        data_root: folder of data sets, None if none was given.
+        **paths: files or folders below it, by the option that names them.
+    """
+    if data_root is None:
+        return {}
+    named = {k: [v] if isinstance(v, str) else v for k, v in paths.items()}
+    found = {k: tuple(data_root / path for path in v) for k, v in named.items()}
+    return {k: v for k, v in found.items() if all(path.exists() for path in v)}
 
 
 def require_files(missing: str | None, data_root: Path | None) -> Path:

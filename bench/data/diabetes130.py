@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -165,6 +166,10 @@ class Diabetes130(Dataset):
     def n_classes(self) -> int:
         """2, or 3 with ``label: when``."""
         return len(LABELS[self.label][0])
+
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """The table; see the base class."""
+        return common.present(data_root, file=self.file)
 
     def missing(self, data_root: Path | None) -> str | None:
         """Where the archive should be; see the base class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -103,6 +104,10 @@ class German(Dataset):
     def n_classes(self) -> int:
         """2: good and bad credit."""
         return 2
+
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """The table; see the base class."""
+        return common.present(data_root, file=self.file)
 
     def missing(self, data_root: Path | None) -> str | None:
         """Where the file should be; see the base class."""

@@ -29,7 +29,7 @@ class Gss(MehnazTable):
 
     sector: ClassVar[str] = "survey"
     label = "gss"
-    files = ("GSS_15235.csv", "GSS_5079.csv")
+    names = ("GSS_15235.csv", "GSS_5079.csv")
     target = "hapmar"
     classes: ClassVar = {
         "nottoohappy": "not too happy",

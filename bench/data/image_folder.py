@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -99,6 +100,10 @@ class ImageFolder(Dataset):
     def n_classes(self) -> int:
         """``people_private``."""
         return self.people_private
+
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """The folder of pictures; see the base class."""
+        return common.present(data_root, folder=self.folder)
 
     def missing(self, data_root: Path | None) -> str | None:
         """Where the folder should be; see the base class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -105,6 +106,10 @@ class Iwpc(Dataset):
     def n_classes(self) -> int:
         """0: a dose is a number."""
         return 0
+
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """The table; see the base class."""
+        return common.present(data_root, file=self.file)
 
     def missing(self, data_root: Path | None) -> str | None:
         """Where the file should be; see the base class."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -142,6 +143,10 @@ class MedMnist(Dataset):
     def n_classes(self) -> int:
         """Number of names in ``classes``, given or known from ``flag``."""
         return len(self._classes)
+
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """The arrays; see the base class."""
+        return common.present(data_root, file=self._file)
 
     def missing(self, data_root: Path | None) -> str | None:
         """Where the file should be; see the base class."""

@@ -55,7 +55,7 @@ class MehnazTable(Dataset):
 
     label: ClassVar[str]
     """Name of the data set."""
-    files: ClassVar[tuple[str, str]]
+    names: ClassVar[tuple[str, str]]
     """The paper's training file and the other one."""
     target: ClassVar[str]
     classes: ClassVar[Mapping[str, str]]
@@ -87,21 +87,25 @@ class MehnazTable(Dataset):
         """As many as the target column has values."""
         return len(self.classes)
 
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """Its files; see the base class."""
+        return common.present(data_root, folder=[f"{self.folder}/{file}" for file in self.names])
+
     def missing(self, data_root: Path | None) -> str | None:
         """Where the files should be; see the base class."""
         sentences = (
             common.missing_path(self.label, data_root, f"{self.folder}/{file}", SOURCE)
-            for file in self.files
+            for file in self.names
         )
         return next((sentence for sentence in sentences if sentence), None)
 
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Read, check and split by ``seed``; see the base class."""
         folder = common.require_files(self.missing(data_root), data_root) / self.folder
-        paths = [folder / file for file in self.files]
+        paths = [folder / file for file in self.names]
         sha256 = common.sha256_of_files(paths)
         common.check_sha256(
-            self.label, f"{' and '.join(self.files)} in '{folder}'", self.sha256, sha256
+            self.label, f"{' and '.join(self.names)} in '{folder}'", self.sha256, sha256
         )
         column, names = self.sensitives[self.sensitive]
         frame, n_members, dropped = self._read(paths, column)
@@ -113,8 +117,8 @@ class MehnazTable(Dataset):
             test, public = frames.halves(everybody[n_members:], strata, seed)
             rows = everybody[:n_members], test, public
             protocol = (
-                f"members: the paper's training file {self.files[0]}; the other records of "
-                f"{self.files[1]} cut in half, stratified by {self.target} and {self.sensitive}"
+                f"members: the paper's training file {self.names[0]}; the other records of "
+                f"{self.names[1]} cut in half, stratified by {self.target} and {self.sensitive}"
             )
         else:
             rows = common.stratified(self.label, strata, self.train, self.public, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -96,6 +97,10 @@ class MovieLens(Dataset):
     def n_classes(self) -> int:
         """``segments``."""
         return self.segments
+
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """The archive; see the base class."""
+        return common.present(data_root, file=self.file)
 
     def missing(self, data_root: Path | None) -> str | None:
         """Where the file should be; see the base class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -48,6 +49,11 @@ class Olivetti(FortyPeople):
     def __post_init__(self) -> None:
         super().__post_init__()
         common.check_sha256_option("olivetti", self.sha256)
+
+    def _own_files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        if self.download and self.sha256 is not None:
+            return {}  # It may not be there yet; the option sha256 says what it must hold.
+        return common.present(data_root, folder=f"{self.folder}/{FILE}")
 
     def _missing(self, data_root: Path | None) -> str | None:
         if self.download and data_root is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -82,6 +83,15 @@ class FortyPeople(Dataset):
     def n_classes(self) -> int:
         """``people_private``."""
         return self.people_private
+
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """The pictures, and those of other people where they are public; see the base class."""
+        elsewhere = Lfw().files(data_root) if self.public == "lfw" else {}
+        return {**self._own_files(data_root), **{f"public.{k}": v for k, v in elsewhere.items()}}
+
+    @abstractmethod
+    def _own_files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """As :meth:`files`, of the 400 pictures alone."""
 
     def missing(self, data_root: Path | None) -> str | None:
         """Which file is missing and where to get it; see the base class."""
@@ -173,6 +183,9 @@ class Orl(FortyPeople):
             for person in range(1, PEOPLE + 1)
             for picture in range(1, PICTURES + 1)
         ]
+
+    def _own_files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        return common.present(data_root, folder=self._files())
 
     def _missing(self, data_root: Path | None) -> str | None:
         paths = [self.folder, *self._files()]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,10 @@ class BinaryRecords(Dataset):
     def n_classes(self) -> int:
         """As published."""
         return self.classes
+
+    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+        """The archive; see the base class."""
+        return common.present(data_root, file=self.file)
 
     def missing(self, data_root: Path | None) -> str | None:
         """Where the archive should be; see the base class."""

@@ -34,7 +34,7 @@ class Steak(MehnazTable):
 
     sector: ClassVar[str] = "survey"
     label = "steak"
-    files = ("fte_full.csv", "fte_322.csv")
+    names = ("fte_full.csv", "fte_322.csv")
     target = "steak_type"
     classes: ClassVar = {
         "Rare": "rare",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -127,6 +128,11 @@ class Table(Dataset):
         if data_root is None:
             return beside
         return data_root / self.file if (data_root / self.file).exists() else beside
+
+    def files(self, data_root: Path | None) -> Mapping[str, Path]:
+        """The table and its card; see the base class."""
+        named = {"file": self._path(data_root), "card": Path(self.card)}
+        return {name: path for name, path in named.items() if path.exists()}
 
     def missing(self, data_root: Path | None) -> str | None:
         """Which of table and card is not there; see the base class."""

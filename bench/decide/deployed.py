@@ -169,10 +169,10 @@ def digest(artifact: Artifact | None) -> str:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from bench.engine.stages import _digest
+    from bench.engine.stages.target import digest_of
 
     try:
-        return _digest(load_file(artifact.path))
+        return digest_of(load_file(artifact.path))
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"The weights '{artifact.path}' cannot be read ({' '.join(str(error).split())}); name "

@@ -23,7 +23,8 @@ from bench.engine.components import CORE_PACKAGES, build
 from bench.engine.config import Grid, Option, compose_grid
 from bench.engine.plan import make_plan
 from bench.engine.probes import Finding, embedded, model_for, paper, same_weights
-from bench.engine.stages import Result, Site, run
+from bench.engine.stages import run
+from bench.engine.stages.result import Result, Site
 
 
 def check(

@@ -34,12 +34,14 @@ class Option:
         file: option it came from: ``dp_sgd``.
         layers: component configs; more than one for a stack of defenses.
         where: how messages name it.
+        group: the axis: ``defense``.
     """
 
     name: str
     file: str
     layers: tuple[Mapping[str, Any], ...]
     where: str
+    group: str
 
 
 @dataclass(frozen=True)
@@ -278,12 +280,13 @@ def _expand(group: str, name: str, options: Mapping[str, Any]) -> list[Option]:
             for part, keys in _members(body["stack"], where)
             for layer in _layers(part, keys, options, where, (name,))
         )
-        return [Option(name, name, layers, where)]
+        return [Option(name, name, layers, where, group)]
     rows: list[Option] = []
     for variant in _variants(config.get("sweep"), where):
         label = ",".join(f"{k}={_value(v)}" for k, v in _flat(variant))
         row = f"{name}[{label}]" if variant else name
-        rows.append(Option(row, name, (_merged(body, variant),), f"{group} '{row}'"))
+        merged = _merged(body, variant)
+        rows.append(Option(row, name, (merged,), f"{group} '{row}'", group))
     return rows
 
 

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -22,30 +22,34 @@ _FRESH_NS = 2_000_000_000
 _CHUNK = 1 << 20
 
 
-def contents(path: Path) -> str:
-    """Digest of what a file holds, or of all files below a folder with their names.
+def contents(paths: Sequence[Path]) -> str:
+    """Digest of what files hold and, of a folder, all files below it with their names.
 
     Hidden files and folders do not count; where a file lies does not either.
 
+    Args:
+        paths: files and folders, in an order that counts.
+
     Raises:
-        UserError: it is not there, or something in it cannot be read.
+        UserError: one of them is not there, or something in it cannot be read.
     """
     try:
-        if path.is_dir():
-            files = list(_below(path))
-            digests = _digests(files)
-            lines = (
-                f"{file.relative_to(path).as_posix()}\0{digest}\n"
-                for file, digest in zip(files, digests, strict=True)
-            )
-            names = "".join(sorted(lines)).encode("utf-8", "surrogateescape")
-            return hashlib.sha256(names).hexdigest()
-        return _digests([path])[0]
+        below = {path: list(_below(path)) for path in paths if path.is_dir()}
+        files = [file for path in paths for file in below.get(path, [path])]
+        digests = _digests(files)
     except OSError as error:
         raise UserError(
-            f"'{error.filename or path}' cannot be read ({error.strerror}); it must be a file that "
-            "is there and that this user may read."
+            f"'{error.filename}' cannot be read ({error.strerror}); it must be a file that is "
+            "there and that this user may read."
         ) from error
+    parts = [
+        "\n".join(sorted(f"{f.relative_to(path).as_posix()}\0{digests[f]}" for f in below[path]))
+        if path in below
+        else digests[path]
+        for path in paths
+    ]
+    text = "\n\n".join(parts).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(text).hexdigest()
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -58,9 +62,10 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _digests(files: list[Path]) -> list[str]:
+def _digests(files: Iterable[Path]) -> dict[Path, str]:
     """Digest of every file, those that have not changed from memory."""
-    marks = {str(file.absolute()): _mark(file) for file in files}
+    names = {file: str(file.absolute()) for file in files}
+    marks = {name: _mark(file) for file, name in names.items()}
     with _Memory() as memory:
         known = memory.recall(marks)
         fresh: dict[str, tuple[str, str]] = {}
@@ -69,12 +74,11 @@ def _digests(files: list[Path]) -> list[str]:
                 continue
             digest = _read(Path(name))
             known[name] = (mark, digest)
-            if _mark(Path(name)) == mark and time.time_ns() - int(mark.rsplit(" ", 1)[1]) > (
-                _FRESH_NS
-            ):
+            settled = time.time_ns() - int(mark.rpartition(" ")[2]) > _FRESH_NS
+            if settled and _mark(Path(name)) == mark:
                 fresh[name] = (mark, digest)
         memory.keep(fresh)
-    return [known[str(file.absolute())][1] for file in files]
+    return {file: known[name][1] for file, name in names.items()}
 
 
 def _mark(file: Path) -> str:
@@ -82,10 +86,9 @@ def _mark(file: Path) -> str:
     facts = file.stat()
     if not stat.S_ISREG(facts.st_mode):
         raise OSError(0, "it is no ordinary file", str(file))
-    return (
-        f"{facts.st_dev} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns} "
-        f"{max(facts.st_mtime_ns, facts.st_ctime_ns)}"
-    )
+    # The last one is set by the system alone: who sets a time back cannot hide that he did.
+    times = f"{facts.st_mtime_ns} {facts.st_ctime_ns}"
+    return f"{facts.st_dev} {facts.st_ino} {facts.st_size} {times}"
 
 
 def _read(file: Path) -> str:
@@ -106,7 +109,8 @@ class _Memory:
             place.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(place, timeout=10)
             self._base.execute(
-                "create table if not exists contents (path text primary key, mark text, sha256 text)"
+                "create table if not exists contents "
+                "(path text primary key, mark text, sha256 text)"
             )
         except (OSError, sqlite3.Error):
             self._close()
@@ -122,7 +126,8 @@ class _Memory:
 
     def recall(self, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
         """Mark and digest of the paths that are remembered."""
-        names, known = list(paths), {}
+        known: dict[str, tuple[str, str]] = {}
+        names = list(paths)
         try:
             for start in range(0, len(names) if self._base else 0, 500):
                 assert self._base is not None

@@ -183,7 +183,7 @@ def _fields(part: Any) -> dict[str, Any]:
 
 
 def _option(group: str, name: str, layer: dict[str, Any]) -> Option:
-    return Option(name, name, (layer,), f"control {group} '{name}'")
+    return Option(name, name, (layer,), f"control {group} '{name}'", group)
 
 
 def _excluded(planner: Planner, dataset: Row, model: Row, attack: Row) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from bench.contract import UserError
@@ -17,11 +18,13 @@ from bench.engine.components import CORE_PACKAGES
 from bench.engine.graph import KINDS, Node, Plan, Trial
 from bench.engine.join import join, unfinished
 from bench.engine.settings import Settings
-from bench.engine.store import Store
+from bench.engine.store import PICTURE, Store
 from bench.engine.worker import Done, Task
 
 _POLL_S = 0.5
 _RETRIED = frozenset({"crashed", "oom"})
+_MOST_REMADE = 3
+"""Times that a result is made again in one run because it was found damaged."""
 
 
 class Listener(Protocol):
@@ -47,6 +50,7 @@ class Outcome:
         records: trial records in grid order.
         compute_s: the nodes' own wall time, summed.
         interrupted: whether it was stopped from outside.
+        set_aside: where damaged results lay, where they lie now, and what was wrong with them.
     """
 
     computed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -54,6 +58,7 @@ class Outcome:
     records: list[TrialRecord] = field(default_factory=list)
     compute_s: float = 0.0
     interrupted: bool = False
+    set_aside: list[tuple[Path, Path, str]] = field(default_factory=list)
 
     def count(self, *statuses: str) -> int:
         """Trials that ended in one of ``statuses``."""
@@ -68,26 +73,36 @@ class Work:
         todo: identities of nodes to run.
         cached: nodes that trials need and that are recorded.
         trials: trials not yet recorded as done.
-        recorded: trials that are.
+        recorded: records of the trials that are, by identity.
+        damaged: trials whose record is there and damaged.
     """
 
     todo: set[str]
     cached: int
     trials: list[Trial]
-    recorded: list[Trial]
+    recorded: dict[str, TrialRecord]
+    damaged: list[Trial]
 
 
 def remaining(plan: Plan, store: Store, rerun: str) -> Work:
-    """What a run would still have to do."""
+    """What a run would still have to do, as far as can be told without reading every file."""
     have = {kind: store.ids(kind) for kind in KINDS} if rerun != "all" else {}
     joined = store.ids("trial") if rerun != "all" else set()
-    recorded = [t for t in plan.trials if t.id in joined]
-    trials = [t for t in plan.trials if t.id not in joined]
+    recorded: dict[str, TrialRecord] = {}
+    trials, damaged = [], []
+    for trial in plan.trials:
+        record = store.record("trial", trial.id) if trial.id in joined else None
+        if record is None:
+            trials.append(trial)
+            if trial.id in joined:
+                damaged.append(trial)
+        else:
+            recorded[trial.id] = TrialRecord.model_validate(record)
 
     def done(key: str) -> bool:
         return key in have.get(plan.nodes[key].kind, ())
 
-    needed = {n for t in trials for n in (*t.nodes.values(), *t.baselines.values())}
+    needed = {n for t in trials for n in t.parts}
     todo: set[str] = set()
     queue = [n for n in needed if not done(n)]
     while queue:
@@ -97,8 +112,8 @@ def remaining(plan: Plan, store: Store, rerun: str) -> Work:
             parents = plan.nodes[key].parents.values()
             needed.update(parents)
             queue += [p for p in parents if not done(p)]
-    shown = {n for t in recorded for n in (*t.nodes.values(), *t.baselines.values())}
-    return Work(todo, len((needed | shown) - todo), trials, recorded)
+    shown = {n for t in plan.trials if t.id in recorded for n in t.parts}
+    return Work(todo, len((needed | shown) - todo), trials, recorded, damaged)
 
 
 class Driver:
@@ -134,6 +149,7 @@ class Driver:
         self.outcome = Outcome()
         self._records: dict[str, Mapping[str, Any]] = {}
         self._failed: dict[str, tuple[Status, Failure, str]] = {}
+        self._remade: Counter[str] = Counter()
 
     # ------------------------------------------------------------ before
     def check_resources(self, todo: Iterable[str]) -> None:
@@ -153,9 +169,8 @@ class Driver:
                 )
 
     # ------------------------------------------------------------ the loop
-    def run(self) -> Outcome:
-        """Run until nothing is left; Ctrl-C keeps what is recorded."""
-        work = remaining(self.plan, self.store, self.settings.rerun)
+    def run(self, work: Work) -> Outcome:
+        """Run until nothing is left of ``work``; Ctrl-C keeps what is recorded."""
         self.check_resources(work.todo)
         self._open(work)
         try:
@@ -168,16 +183,17 @@ class Driver:
 
     def _open(self, work: Work) -> None:
         self.outcome.cached = work.cached
-        for trial in work.recorded:
-            self._tell(
-                TrialRecord.model_validate(self.store.record("trial", trial.id)), fresh=False
-            )
+        for record in work.recorded.values():
+            self._tell(record, fresh=False)
+        for trial in work.damaged:
+            self._set_aside("trial", trial.id)
         self._rank = {key: i for i, key in enumerate(self.plan.nodes)}
         self._waiting: dict[str, set[str]] = {}
         self._children: dict[str, list[str]] = defaultdict(list)
         self._ready: list[tuple[int, str]] = []
         self._running: dict[str, tuple[float, int]] = {}
         self._attempts: dict[str, int] = defaultdict(int)
+        self._todo = set(work.todo)
         self._open_trials: dict[str, set[str]] = {}
         self._trials_of: dict[str, list[Trial]] = defaultdict(list)
         for key in self.plan.nodes:
@@ -189,7 +205,7 @@ class Driver:
                 self._children[parent].append(key)
         settled = []
         for trial in work.trials:
-            needs = {*trial.nodes.values(), *trial.baselines.values()} & work.todo
+            needs = set(trial.parts) & work.todo
             self._open_trials[trial.id] = needs
             for key in needs:
                 self._trials_of[key].append(trial)
@@ -271,6 +287,10 @@ class Driver:
                 role: self.backend.parent(self.store.path(self.plan.nodes[p].kind, p))
                 for role, p in node.parents.items()
             },
+            {role: self.plan.nodes[p].payload for role, p in node.parents.items()},
+            source=node.identity["source"],
+            texts=node.texts,
+            readings=node.readings,
             threads=asked.num_cpus,
             gpus=asked.num_gpus,
             data_root=None if root is None else str(root.resolve()),
@@ -296,6 +316,9 @@ class Driver:
     # ------------------------------------------------------------ after a node
     def _finish(self, key: str, done: Done, started: float, attempt: int) -> None:
         node = self.plan.nodes[key]
+        if done.status == "damaged":
+            self._remake({node.parents[r]: why for r, why in done.damaged.items()}, key)
+            return
         seconds = done.seconds or time.monotonic() - started
         record = {
             "kind": node.kind,
@@ -305,7 +328,7 @@ class Driver:
             "status": done.status,
             "attempt": attempt,
             "seconds": round(seconds, 4),
-            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created_utc": _now(),
             "env": {**done.env, "git": self.git},
         }
         self.outcome.compute_s += seconds
@@ -330,8 +353,54 @@ class Driver:
         for listener in self.listeners:
             listener.node(node, done.status, seconds)
 
+    # ------------------------------------------------------------ what is damaged is made again
+    def _set_aside(self, kind: str, key: str, reason: str = "") -> None:
+        path = self.store.path(kind, key)
+        if not path.exists():
+            return
+        said = [why for bad, why in self.store.faults.items() if bad.parent == path]
+        reason = reason or "; ".join(said) or "it is damaged"
+        self.outcome.set_aside.append((path, self.store.set_aside(path, reason), reason))
+
+    def _remake(self, damaged: Mapping[str, str], child: str) -> None:
+        """Set results aside, make them again, and then run the node that needs them."""
+        self._waiting[child] = set(damaged)
+        self._attempts[child] -= 1
+        for key, reason in damaged.items():
+            self._children[key].append(child)
+            self._make_again(key, reason)
+
+    def _make_again(self, key: str, reason: str) -> None:
+        """Schedule a node once more, with those above it that are not there either."""
+        node = self.plan.nodes[key]
+        if self._waiting.get(key) or key in self._running or self._is_ready(key):
+            return
+        self._remade[key] += 1
+        if self._remade[key] > _MOST_REMADE:
+            message = f"{node.label} was made {_MOST_REMADE} times and damaged each time: {reason}"
+            failure = Failure(type="Damaged", message=message, node=key)
+            self._settle_failure(key, "crashed", failure, _now())
+            return
+        if key not in self._todo:
+            self._todo.add(key)
+            self.outcome.cached -= 1
+        self._records.pop(key, None)
+        self._set_aside(node.kind, key, reason)
+        self.backend.forget(self.store.path(node.kind, key))
+        kinds = {p: self.plan.nodes[p].kind for p in node.parents.values()}
+        absent = {p for p, kind in kinds.items() if not self.store.has(kind, p)}
+        self._waiting[key] = absent
+        for parent in absent:
+            self._children[parent].append(key)
+            self._make_again(parent, "")
+        if not absent:
+            heapq.heappush(self._ready, (self._rank[key], key))
+
+    def _is_ready(self, key: str) -> bool:
+        return any(ready == key for _, ready in self._ready)
+
     def _settle(self, key: str) -> None:
-        for child in self._children[key]:
+        for child in self._children.pop(key, ()):
             self._waiting[child].discard(key)
             if not self._waiting[child] and child not in self._failed:
                 heapq.heappush(self._ready, (self._rank[child], child))
@@ -349,42 +418,55 @@ class Driver:
             else f"{self.plan.nodes[key].label} ended in {status}: {failure.message}",
             node=failure.node or key,
         )
-        for child in self._children[key]:
+        for child in self._children.pop(key, ()):
             self._settle_failure(child, "skipped", upstream, created)
         self._settle_trials(key)
 
     def _settle_trials(self, key: str) -> None:
-        for trial in self._trials_of[key]:
+        for trial in self._trials_of.pop(key, ()):
             waiting = self._open_trials[trial.id]
             waiting.discard(key)
             if not waiting:
                 self._end(trial)
 
     # ------------------------------------------------------------ after a trial
-    def _node_record(self, key: str) -> Mapping[str, Any]:
+    def _node_record(self, key: str) -> Mapping[str, Any] | None:
+        """The record of a node; None where it is damaged."""
         if key not in self._records:
-            self._records[key] = self.store.record(self.plan.nodes[key].kind, key)
+            record = self.store.record(self.plan.nodes[key].kind, key)
+            if record is None:
+                return None
+            self._records[key] = record
         return self._records[key]
 
     def _end(self, trial: Trial) -> None:
-        names = (*trial.nodes.values(), *trial.baselines.values())
-        broken = [self._failed[n] for n in names if n in self._failed]
+        broken = [self._failed[n] for n in trial.parts if n in self._failed]
         if broken:
             # The attack's own failure is the trial's; anything upstream makes it skipped.
             own = self._failed.get(trial.nodes["attack"])
             status, failure, created = own or ("skipped", broken[0][1], broken[0][2])
             data = trial.nodes["data"]
-            facts = self._node_record(data)["output"] if data not in self._failed else {}
+            known = None if data in self._failed else self._node_record(data)
+            facts = known["output"] if known else {}
             record = unfinished(trial, status, failure, created, facts)
             last = self.store.failure("trial", trial.id)
             if last != record.model_dump():
                 self.store.put_failure("trial", trial.id, record.model_dump())
         else:
-            record = join(trial, {n: self._node_record(n) for n in names})
-            files = {}
-            picture = self.store.path("attack", trial.nodes["attack"]) / "gallery.png"
-            if picture.exists():
-                files["gallery.png"] = picture.read_bytes()
+            nodes = {n: self._node_record(n) for n in trial.parts}
+            attack = trial.nodes["attack"]
+            picture = self.store.file("attack", attack, PICTURE)
+            damaged = {n for n, node in nodes.items() if node is None}
+            if self.store.path("attack", attack) / PICTURE in self.store.faults:
+                damaged.add(attack)
+            if damaged:
+                self._open_trials[trial.id] = damaged
+                for key in damaged:
+                    self._trials_of[key].append(trial)
+                    self._make_again(key, "")
+                return
+            record = join(trial, {n: node for n, node in nodes.items() if node is not None})
+            files = {} if picture is None else {PICTURE: picture}
             if self.settings.rerun == "all":
                 self.store.remove("trial", trial.id)
             self.store.put("trial", trial.id, record.model_dump(), files)
@@ -394,3 +476,7 @@ class Driver:
         self.outcome.records.append(record)
         for listener in self.listeners:
             listener.trial(record, fresh)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

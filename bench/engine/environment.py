@@ -72,9 +72,8 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    facts = dict(
-        (part.strip() for part in line.split(":", 1)) for line in reversed(lines) if ":" in line
-    )
+    pairs = (line.partition(":") for line in reversed(lines))
+    facts = {name.strip(): value.strip() for name, _, value in pairs}
     name = facts.get("model name") or platform.processor() or "unknown"
     kind = [facts[k] for k in ("cpu family", "model", "stepping") if k in facts]
     return f"{name} ({'/'.join(kind)})" if kind else name

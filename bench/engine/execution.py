@@ -69,6 +69,8 @@ def history(store: Store) -> dict[str, float]:
     for kind in KINDS:
         for key in sorted(store.ids(kind))[:_HISTORY]:
             record = store.record(kind, key)
+            if record is None:
+                continue
             for name in (kind, *_likenesses(kind, record["label"])):
                 seconds[name].append(record["seconds"])
     return {name: sum(values) / len(values) for name, values in seconds.items()}
@@ -159,7 +161,7 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
             plan, store, backend, settings, listeners, manifest["git"], path=(str(Path.cwd()),)
         )
         with _stoppable():
-            outcome = driver.run()
+            outcome = driver.run(work)
     finally:
         display.close()
         backend.close()

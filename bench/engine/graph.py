@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from bench.contract import Access, Defense, ReleaseDefense, ServeDefense, TrainingDefense
@@ -17,6 +17,21 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Files that a node's component reads.
+
+    Attributes:
+        option: what says where they are, as a user writes it: ``dataset.table.file``.
+        paths: where they are on this machine.
+        digest: of their contents.
+    """
+
+    option: str
+    paths: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
 class Node:
     """One unit of work, done once for every trial that needs it.
 
@@ -27,6 +42,8 @@ class Node:
         parents: role to identity of the nodes whose results it reads.
         identity: the document that was hashed.
         label: how progress and messages name it.
+        readings: files its components read, by their key in ``identity["files"]``.
+        texts: digest of the text of every module that ``identity["source"]`` rests on.
     """
 
     id: str
@@ -35,6 +52,8 @@ class Node:
     parents: Mapping[str, str]
     identity: Mapping[str, Any]
     label: str
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,11 @@ class Trial:
     flags: tuple[str, ...]
     control: str = ""
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Identities of the nodes its record is joined from."""
+        return (*self.nodes.values(), *self.baselines.values())
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -80,6 +104,21 @@ class Plan:
     skipped: Mapping[tuple[str, str], int]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A component that a node is made with.
+
+    Attributes:
+        option: the option it comes from, as a user writes it: ``defense.dp_sgd``.
+        config: its normalised config.
+        component: the component itself.
+    """
+
+    option: str
+    config: dict[str, Any]
+    component: Any
+
+
 _ACTS = (TrainingDefense, ReleaseDefense, ServeDefense)
 
 
@@ -91,7 +130,7 @@ class Row:
         option: what the config says.
         layers: normalised config of each component; several for a stack of defenses.
         parts: the components, in the same order.
-        prior: normalised config of the attack's prior.
+        prior: the attack's prior.
         stream: how the attack's queries are sent, where its option says so.
         like: name of the row whose seeds it shares, where that is another one.
         again: compute it anew although another node has the same configuration.
@@ -100,7 +139,7 @@ class Row:
     option: Option
     layers: list[dict[str, Any]]
     parts: list[Any]
-    prior: dict[str, Any] | None = None
+    prior: Part | None = None
     stream: dict[str, Any] | None = None
     like: str | None = None
     again: bool = False
@@ -115,13 +154,12 @@ class Row:
         """The component, where there is one only."""
         return self.parts[0]
 
-    def layers_of(self, kind: type[Any]) -> list[dict[str, Any]]:
-        """Layers whose component is a ``kind``."""
-        return [
-            layer
-            for layer, part in zip(self.layers, self.parts, strict=True)
-            if isinstance(part, kind)
-        ]
+    @property
+    def made_with(self) -> list[Part]:
+        """Its components with their configs, in order."""
+        option = f"{self.option.group}.{self.option.file}"
+        pairs = zip(self.layers, self.parts, strict=True)
+        return [Part(option, layer, component) for layer, component in pairs]
 
     @property
     def defenses(self) -> list[Defense]:
@@ -129,22 +167,22 @@ class Row:
         return [p for p in self.parts if isinstance(p, _ACTS)]
 
     @property
-    def trained(self) -> list[dict[str, Any]]:
+    def trained(self) -> list[Part]:
         """Layers that change what is trained."""
-        return self.layers_of(TrainingDefense)
+        return [p for p in self.made_with if isinstance(p.component, TrainingDefense)]
 
-    def served(self, access: Access | None = None) -> list[tuple[dict[str, Any], Defense]]:
+    def served(self, access: Access | None = None) -> list[Part]:
         """Layers that act on a trained model, answers first, then who may ask.
 
         Args:
             access: leave out those that do not act on what is seen at it; None: all.
         """
-        pairs = list(zip(self.layers, self.parts, strict=True))
         return [
-            (layer, part)
+            part
             for kind in (ReleaseDefense, ServeDefense)
-            for layer, part in pairs
-            if isinstance(part, kind) and (access is None or access in part.covers)
+            for part in self.made_with
+            if isinstance(part.component, kind)
+            and (access is None or access in part.component.covers)
         ]
 
     def covers(self, access: Access) -> bool:

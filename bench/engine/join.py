@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from bench import __version__
 from bench.contract import Goal, PrivacyLedger, Score
@@ -23,8 +23,10 @@ from bench.contract.record import (
     TrialRecord,
     Utility,
 )
-from bench.engine.graph import Trial
 from bench.metrics.leakage import leakage, member_gap
+
+if TYPE_CHECKING:
+    from bench.engine.graph import Trial
 
 
 def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:

@@ -1,36 +1,29 @@
-"""Nodes by identity: the same work asked for twice is one node."""
+"""Nodes by identity: the same work asked for twice is one node.
+
+What decides a node's result is derived: the code is that of its stage, of its components and of all
+they import; the files are those that its components say they read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from bench.contract import Access, ServeDefense, Task, overrides
-from bench.contract.identity import PROTOCOL_VERSION, node_id, sources
+from bench.contract import Access, Component, ServeDefense, Task, UserError, overrides
+from bench.contract.identity import PROTOCOL_VERSION, node_id
 from bench.contract.seeding import seed
+from bench.contract.source import Source, sources
+from bench.engine import join
 from bench.engine.components import TARGET
-from bench.engine.graph import Kind, Node, Row
+from bench.engine.contents import contents
+from bench.engine.graph import Kind, Node, Part, Reading, Row
 from bench.engine.settings import Settings
+from bench.engine.stages import judge_of, module_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Axes = dict[str, str | int]
-
-_STAGE_MODULES: Mapping[Kind, tuple[str, ...]] = {
-    "data": (),
-    "evaluator": ("bench.metrics.evaluators",),
-    "reference": ("bench.metrics.reference",),
-    "prior": ("bench.data.victims",),
-    "target": ("bench.models.training",),
-    "prepare": ("bench.data.traffic",),
-    "utility": ("bench.metrics.utility",),
-    "audit": ("bench.models.training", "bench.metrics.privacy_audit"),
-    "attack": ("bench.data.victims",),
-}
-"""Project modules besides the component that decide what a stage gives."""
-
-_ENGINE = ("bench.engine.stages", "bench.engine.deployment", "bench.engine.knowledge")
-"""Of the engine only what runs a stage decides results; scheduling and storing do not."""
 
 
 def _once(method: F) -> F:
@@ -62,6 +55,7 @@ class Nodes:
         self.packages = packages
         self.nodes: dict[str, Node] = {} if nodes is None else nodes
         self.made: dict[tuple[Any, ...], Any] = {}
+        self._digests: dict[tuple[str, ...], str] = {}
 
     def _node(
         self,
@@ -69,22 +63,44 @@ class Nodes:
         label: str,
         payload: Mapping[str, Any],
         parents: Mapping[str, str],
-        modules: Sequence[str],
+        parts: Sequence[Part],
+        judge: Sequence[str] = (),
     ) -> str:
+        modules = (module_of(kind), *judge, *(_module(p.config) for p in parts))
+        source = _source(tuple(dict.fromkeys(modules)), self.packages)
+        read = [(part, self._read(part)) for part in parts]
+        readings = {
+            f"{place}.{name}": reading
+            for place, (_, named) in enumerate(read)
+            for name, reading in named.items()
+        }
         identity = {
             "kind": kind,
-            "config": payload,
+            "config": _without_paths(payload, [(part.config, named) for part, named in read]),
             "parents": dict(parents),
-            "source": self._sources(kind, tuple(modules)),
+            "files": {key: reading.digest for key, reading in readings.items()},
+            "source": source.digests,
         }
         key = node_id(identity)
         if key not in self.nodes:
             document = {"protocol": PROTOCOL_VERSION, **identity}
-            self.nodes[key] = Node(key, kind, payload, parents, document, label)
+            self.nodes[key] = Node(
+                key, kind, payload, parents, document, label, readings, source.texts
+            )
         return key
 
-    def _sources(self, kind: Kind, modules: tuple[str, ...]) -> dict[str, str]:
-        return _stage_sources(kind, modules, self.packages)
+    def _read(self, part: Part) -> dict[str, Reading]:
+        """What a component reads, by the name it gives."""
+        readings = {}
+        for name, paths in files_of(part.component, self.settings.data_root).items():
+            option = f"{part.option}.{name}"
+            if paths not in self._digests:
+                try:
+                    self._digests[paths] = contents([Path(path) for path in paths])
+                except UserError as error:
+                    raise UserError(f"{option}: {error}") from error
+            readings[name] = Reading(option, paths, self._digests[paths])
+        return readings
 
     def _seed(self, **axes: str | int) -> int:
         return seed(self.settings.base_seed, **axes)
@@ -96,7 +112,7 @@ class Nodes:
             "dataset": dataset.layers[0],
             "seed": self._seed(dataset=dataset.name, repeat=repeat),
         }
-        return self._node("data", f"{dataset.name}/{repeat}", payload, {}, _modules(dataset.layers))
+        return self._node("data", f"{dataset.name}/{repeat}", payload, {}, dataset.made_with)
 
     @_once
     def evaluator(self, dataset: Row, repeat: int) -> str:
@@ -131,29 +147,28 @@ class Nodes:
         """Fit what an attacker learns without the model; None if it needs none."""
         if attack.prior is None:
             return None
-        axes: _Axes = {"dataset": dataset.name, "prior": attack.prior[TARGET], "repeat": repeat}
+        name = str(attack.prior.config[TARGET])
+        axes: _Axes = {"dataset": dataset.name, "prior": name, "repeat": repeat}
         payload = {
-            "prior": attack.prior,
+            "prior": attack.prior.config,
             "goal": attack.first.goal,
             "victims": self._victims(dataset, repeat),
             "seed": self._seed(**axes),
         }
-        name = str(attack.prior[TARGET]).rpartition(".")[2]
         return self._node(
             "prior",
-            f"{dataset.name}/{name}/{repeat}",
+            f"{dataset.name}/{name.rpartition('.')[2]}/{repeat}",
             payload,
             {"data": self.data(dataset, repeat)},
-            _modules([attack.prior]),
+            [attack.prior],
         )
 
     @_once
     def target(self, dataset: Row, model: Row, defense: Row, repeat: int) -> str:
         """Train the model behind the training part of a defense."""
-        training = defense.trained
         payload = {
             "model": model.layers[0],
-            "defense": training,
+            "defense": [part.config for part in defense.trained],
             "seed": self._seed(dataset=dataset.name, model=model.name, repeat=repeat),
             **_again(defense),
         }
@@ -162,7 +177,7 @@ class Nodes:
             f"{dataset.name}/{model.name}/{defense.name}/{repeat}",
             payload,
             {"data": self.data(dataset, repeat)},
-            _modules([model.layers[0], *training]),
+            [*model.made_with, *defense.trained],
         )
 
     @_once
@@ -171,16 +186,15 @@ class Nodes:
     ) -> str | None:
         """Fit what the layers in effect at ``access`` need; None if they need nothing."""
         served = defense.served(access)
-        if not any(overrides(part, "prepare") for _, part in served):
+        if not any(overrides(part.component, "prepare") for part in served):
             return None
-        layers = [layer for layer, _ in served]
         axes: _Axes = {"dataset": dataset.name, "model": model.name, "repeat": repeat}
         return self._node(
             "prepare",
             f"{dataset.name}/{model.name}/{defense.name}/prepare/{repeat}",
-            {"served": layers, "seed": self._seed(role="owner", **axes)},
+            {"served": _configs(served), "seed": self._seed(role="owner", **axes)},
             self._deployed(dataset, model, defense, repeat),
-            _modules(layers),
+            [*model.made_with, *defense.trained, *served],
         )
 
     @_once
@@ -194,7 +208,7 @@ class Nodes:
             f"{dataset.name}/{model.name}/{defense.name}/audit/{repeat}",
             payload,
             {"data": self.data(dataset, repeat)},
-            _modules([model.layers[0], *defense.trained]),
+            [*model.made_with, *defense.trained],
         )
 
     def _deployed(self, dataset: Row, model: Row, defense: Row, repeat: int) -> dict[str, str]:
@@ -206,14 +220,14 @@ class Nodes:
     @_once
     def utility(self, dataset: Row, model: Row, defense: Row, repeat: int) -> str:
         """Measure the deployment behind the whole defense."""
-        layers = [layer for layer, _ in defense.served()]
+        served = defense.served()
         parents = self._deployed(dataset, model, defense, repeat)
         fitted = self.prepare(dataset, model, defense, None, repeat)
         if fitted is not None:
             parents["prepare"] = fitted
         axes: _Axes = {"dataset": dataset.name, "model": model.name, "repeat": repeat}
         payload = {
-            "served": layers,
+            "served": _configs(served),
             "metric": dataset.first.utility_metric,
             "seed": self._seed(role="customers", **axes),
         }
@@ -222,7 +236,7 @@ class Nodes:
             f"{dataset.name}/{model.name}/{defense.name}/utility/{repeat}",
             payload,
             parents,
-            [*_modules(layers), "bench.data.traffic"],
+            [*model.made_with, *defense.trained, *served],
         )
 
     @_once
@@ -244,9 +258,9 @@ class Nodes:
         if prior is not None:
             parents["prior"] = prior
         axes: _Axes = {"dataset": dataset.name, "attack": attack.like or attack.name}
-        served: list[dict[str, Any]] = []
-        training: list[dict[str, Any]] = []
-        watched = False
+        training: list[Part] = []
+        served: list[Part] = []
+        built: list[Part] = []
         label = f"{dataset.name}/{attack.name}/{repeat}"
         if model is not None and defense is not None:
             access = attack.first.access
@@ -254,42 +268,72 @@ class Nodes:
             fitted = self.prepare(dataset, model, defense, access, repeat)
             if fitted is not None:
                 parents["prepare"] = fitted
-            training = defense.trained
             # Only the layers in effect: where a layer does not cover this access, its trial
             # shares the undefended attack.
-            served = [layer for layer, _ in defense.served(access)]
-            watched = any(isinstance(part, ServeDefense) for _, part in defense.served(access))
+            training, served = defense.trained, defense.served(access)
+            built = [*model.made_with, *training, *served]
             axes["model"] = model.name
             label = f"{dataset.name}/{model.name}/{defense.name}/{attack.name}/{repeat}"
+        watched = any(isinstance(part.component, ServeDefense) for part in served)
         payload = {
             "attack": attack.layers[0],
             "goal": attack.first.goal,
             "task": task,
-            "served": served,
-            "defense": [*training, *served],
+            "served": _configs(served),
+            "defense": _configs([*training, *served]),
             "victims": self._victims(dataset, repeat),
             "seed": self._seed(repeat=repeat, **axes),
             # How queries are sent matters to nobody where nobody watches.
             **({"stream": attack.stream} if watched and attack.stream else {}),
             **_again(attack),
         }
-        modules = [*_modules([attack.layers[0], *served]), f"bench.metrics.{attack.first.goal}"]
-        if attack.first.access == "gradients":
-            modules.append("bench.models.federated")
-        return self._node("attack", label, payload, parents, modules)
+        parts = [*attack.made_with, *built]
+        return self._node("attack", label, payload, parents, parts, [judge_of(attack.first.goal)])
 
 
 def _again(row: Row) -> dict[str, bool]:
     return {"again": True} if row.again else {}
 
 
+def _configs(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    return [part.config for part in parts]
+
+
+def _module(config: Mapping[str, Any]) -> str:
+    return str(config[TARGET]).rpartition(".")[0]
+
+
 @cache
-def _stage_sources(
-    kind: Kind, modules: tuple[str, ...], packages: tuple[str, ...]
-) -> dict[str, str]:
-    stage = {name: value for name, value in sources(_ENGINE, ("bench",)).items() if name in _ENGINE}
-    return sources([*modules, *_STAGE_MODULES[kind]], packages) | stage
+def _source(modules: tuple[str, ...], packages: tuple[str, ...]) -> Source:
+    return sources(modules, packages)
 
 
-def _modules(layers: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [str(layer[TARGET]).rpartition(".")[0] for layer in layers]
+def joining(packages: tuple[str, ...]) -> Mapping[str, str]:
+    """The code that joins the outcomes of nodes to the record of a trial."""
+    return _source((join.__name__,), packages).digests
+
+
+def files_of(component: Component, data_root: Path | None) -> dict[str, tuple[str, ...]]:
+    """Absolute paths of what a component reads, by the name it gives."""
+    root = None if data_root is None else data_root.resolve()
+    return {
+        name: tuple(
+            str(path.absolute()) for path in ([paths] if isinstance(paths, Path) else paths)
+        )
+        for name, paths in component.files(root).items()
+    }
+
+
+def _without_paths(value: Any, read: Sequence[tuple[Any, Mapping[str, Any]]]) -> Any:
+    """A payload in which no option says where a file lies: what it holds counts instead.
+
+    Args:
+        value: the payload, or a part of it.
+        read: configs of components, each with the names of what they read.
+    """
+    if isinstance(value, list):
+        return [_without_paths(item, read) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    names = next((named for config, named in read if named and value == config), {})
+    return {k: None if k in names else _without_paths(item, read) for k, item in value.items()}

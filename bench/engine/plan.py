@@ -29,8 +29,8 @@ from bench.contract.record import Cell
 from bench.engine import controls
 from bench.engine.components import CORE_PACKAGES, build, normalise
 from bench.engine.config import Grid, Option
-from bench.engine.graph import Node, Plan, Row, Trial
-from bench.engine.nodes import Nodes
+from bench.engine.graph import Node, Part, Plan, Row, Trial
+from bench.engine.nodes import Nodes, joining
 
 _KIND_OF: Mapping[str, type[Any]] = {
     "dataset": Dataset,
@@ -75,11 +75,16 @@ class Planner:
         for layer in option.layers:
             config = dict(layer)
             if "prior" in config:
-                prior = normalise(config.pop("prior"), f"{option.where}, prior", self.packages)
+                prior = self._prior(option, config.pop("prior"))
             full = normalise(config, option.where, self.packages)
             layers.append(full)
             parts.append(build(full, option.where, self.packages))
         return Row(option, layers, parts, prior)
+
+    def _prior(self, option: Option, config: Mapping[str, Any]) -> Part:
+        where = f"{option.where}, prior"
+        full = normalise(config, where, self.packages)
+        return Part(f"{option.group}.{option.file}.prior", full, build(full, where, self.packages))
 
     def plan(self) -> Plan:
         """Multiply the axes.
@@ -100,7 +105,7 @@ class Planner:
 
     def _needed(self, trials: Sequence[Trial]) -> dict[str, Node]:
         wanted: set[str] = set()
-        todo = [n for t in trials for n in (*t.nodes.values(), *t.baselines.values())]
+        todo = [n for t in trials for n in t.parts]
         while todo:
             name = todo.pop()
             if name not in wanted:
@@ -219,7 +224,9 @@ class Planner:
     def _streams(self, defense: Row, attack: Row) -> Iterator[Row]:
         """The attack as it usually asks, and in every way to hide from who watches, if any does."""
         yield attack
-        watched = any(isinstance(p, ServeDefense) for _, p in defense.served(attack.first.access))
+        watched = any(
+            isinstance(p.component, ServeDefense) for p in defense.served(attack.first.access)
+        )
         for said, stream in self.streams if watched else ():
             name = attack.name.removesuffix("]") + ("," if "[" in attack.name else "[") + said + "]"
             option = dataclasses.replace(attack.option, name=name)
@@ -265,8 +272,18 @@ class Planner:
         flags = []
         if defense.defenses and not blind and not defense.covers(access):
             flags.append("no_effect")
-        # Names are no part of any node, but two rows must not share a record.
-        document = {"cell": cell.key(), "nodes": nodes, "baselines": bases}
+        # All that its record says: names are no part of any node, but two rows must not share one.
+        document = {
+            "cell": cell.key(),
+            "goal": attack.first.threat,
+            "access": access,
+            "control": control,
+            "flags": flags,
+            "info": info,
+            "nodes": nodes,
+            "baselines": bases,
+            "source": joining(self.packages),
+        }
         return Trial(
             node_id(document), cell, attack.first.threat, access, nodes, bases, info, tuple(flags),
             control,
@@ -283,7 +300,7 @@ class Planner:
                 "family": defense.option.file,
                 "settings": self._variants("defense", defense),
                 "stages": list(stages(real)),
-                "layers": [*defense.trained, *(layer for layer, _ in defense.served())],
+                "layers": [p.config for p in (*defense.trained, *defense.served())],
                 "covers": sorted({a for p in real for a in p.covers}),
                 "adaptive_attacks": sorted({a for p in real for a in p.adaptive_attacks}),
                 "paper": "; ".join(p.paper for p in real),
@@ -292,7 +309,7 @@ class Planner:
                 "family": attack.option.file,
                 "settings": self._variants("attack", attack),
                 "params": attack.layers[0]
-                | ({"prior": attack.prior} if attack.prior else {})
+                | ({"prior": attack.prior.config} if attack.prior else {})
                 | ({"stream": attack.stream} if attack.stream else {}),
                 "paper": attack.first.paper,
                 "knowledge": sorted(attack.first.knowledge),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.contract import UserError
-from bench.contract.identity import difference
+from bench.contract.identity import canonical
 from bench.contract.record import TrialRecord
 from bench.engine.config import Grid
 from bench.engine.execution import execute, prepare
-from bench.engine.graph import Plan, Trial
+from bench.engine.graph import Node, Plan, Trial
 from bench.engine.store import Store
 
 TOLERANCE = 0.01
@@ -170,7 +171,7 @@ def rerun(grid: Grid, plan: Plan, trials: Iterable[Trial]) -> dict[str, TrialRec
         KeyboardInterrupt: it was stopped.
     """
     wanted = tuple(trials)
-    keys = [n for t in wanted for n in (*t.nodes.values(), *t.baselines.values())]
+    keys = [n for t in wanted for n in t.parts]
     needed: set[str] = set()
     while keys:
         key = keys.pop()
@@ -251,9 +252,10 @@ def changes(
         if before == after or (before, after) in seen:
             return
         seen.add((before, after))
-        now = plan.nodes[after].identity
-        known = store is not None and store.has(kind, before)
-        was = store.record(kind, before)["identity"] if store and known else None
+        node = plan.nodes[after]
+        now = node.identity
+        record = store.record(kind, before) if store is not None else None
+        was = record["identity"] if record else None
         parents = was["parents"] if was else {r: old[r] for r in now["parents"] if r in old}
         causes = []
         for role in sorted({*parents, *now["parents"]}):
@@ -270,14 +272,58 @@ def changes(
             return
         same = {k: v for k, v in now.items() if k != "parents"}
         for line in difference({k: v for k, v in was.items() if k != "parents"}, same):
-            part, _, rest = line.partition(".")
-            module, _, change = rest.partition(": ")
-            changed = f"source of {module} changed ({change})" if part == "source" else line
-            yield f"{kind}: {changed}"
+            yield f"{kind}: {_in_words(line, node)}"
 
     for kind, before in old.items():
         if kind in new:
             yield from walk(kind, before, new[kind])
+
+
+def _in_words(line: str, node: Node) -> str:
+    """A difference of two identities as a user knows it: modules, files and options."""
+    part, _, rest = line.partition(".")
+    name, _, change = rest.partition(": ")
+    if part == "source":
+        return f"source of {name} changed ({change})"
+    if part == "files":
+        reading = node.readings.get(name)
+        what = f"'{reading.paths[0]}' ({reading.option})" if reading else f"file {name}"
+        return f"contents of {what} changed ({change})"
+    return line.removeprefix("config.")
+
+
+def difference(old: Any, new: Any, where: str = "") -> list[str]:
+    """What differs between two identity documents, ``place: old -> new`` each."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            line
+            for key in sorted({*old, *new})
+            for line in difference(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        ]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            line
+            for place, pair in enumerate(zip(old, new, strict=True))
+            for line in difference(*pair, f"{where}.{place}")
+        ]
+    if old == new:
+        return []
+    return [f"{where}: {' -> '.join(_short(old, new))}"]
+
+
+_SHOWN = 60
+
+
+def _short(old: Any, new: Any) -> tuple[str, str]:
+    """Two values as text, cut to where they differ."""
+    one, two = ("absent" if v is None else canonical(v) for v in (old, new))
+    if max(len(one), len(two)) <= 2 * _SHOWN:
+        return one, two
+    start = max(0, len(os.path.commonprefix([one, two])) - _SHOWN // 2)
+    parts = [text[start : start + _SHOWN] for text in (one, two)]
+    dots = ["..." if start + _SHOWN < len(text) else "" for text in (one, two)]
+    head = "..." if start else ""
+    return f"{head}{parts[0]}{dots[0]}", f"{head}{parts[1]}{dots[1]}"
 
 
 def by_hand(

@@ -22,7 +22,7 @@ from typing import Any
 from bench.contract import UserError
 from bench.contract.record import TrialRecord
 from bench.engine.graph import Node
-from bench.engine.store import Store
+from bench.engine.store import PICTURE, Store
 
 _PAGE = 1000
 _BAD = re.compile(r"[^A-Za-z0-9_\-. :/]")
@@ -126,7 +126,7 @@ class Sink:
         )
         self._artifact(run_id, "record.json", _canonical(record))
         if picture is not None:
-            self._artifact(run_id, "gallery.png", picture)
+            self._artifact(run_id, PICTURE, picture)
         self.client.set_tag(run_id, "status", record.status)
         done = record.status in ("done", "skipped")
         self.client.set_terminated(run_id, "FINISHED" if done else "FAILED")
@@ -212,17 +212,17 @@ def sync(store: Store, uri: str, manifest: Mapping[str, Any], summary: Mapping[s
 
 
 def stored(store: Store, key: str) -> TrialRecord | None:
-    """A trial's record in the store: its result, else its last failure, else None."""
-    if store.has("trial", key):
-        return TrialRecord.model_validate(store.record("trial", key))
-    failed = store.failure("trial", key)
-    return None if failed is None else TrialRecord.model_validate(failed)
+    """A trial's record in the store: its result, else its last failure, else None.
+
+    None too where its result is damaged: an earlier failure does not stand for it.
+    """
+    record = store.record("trial", key) if store.has("trial", key) else store.failure("trial", key)
+    return None if record is None else TrialRecord.model_validate(record)
 
 
 def picture(store: Store, record: TrialRecord) -> bytes | None:
     """A trial's picture, where the data's card allows to show it."""
-    path = store.path("trial", record.trial_id) / "gallery.png"
-    return path.read_bytes() if record.data.publishable and path.exists() else None
+    return store.file("trial", record.trial_id, PICTURE) if record.data.publishable else None
 
 
 def fetch(uri: str, suite: str) -> tuple[list[TrialRecord], dict[str, bytes], dict[str, Any]]:
@@ -274,7 +274,7 @@ def fetch(uri: str, suite: str) -> tuple[list[TrialRecord], dict[str, bytes], di
                         read(run.info.run_id, "record.json")
                     )
                     if tags.get("picture") == "true":
-                        pictures[key] = read(run.info.run_id, "gallery.png")
+                        pictures[key] = read(run.info.run_id, PICTURE)
             token = page.token
             if not token:
                 break

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
-import platform
-import resource
+import socket
 import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.contract import DivergedError, UserError
+from bench.contract import DivergedError, UserError, require
+from bench.engine.graph import Reading
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,12 @@ class Task:
         node: identity.
         kind: which stage.
         payload: what the stage works from.
-        parents: role to the folder of the result, or to its ``(record, tensors)`` bytes where the
-            store is not shared.
+        parents: role to the folder of the result, or to what is in it where the store is not
+            shared.
+        configs: role to the payload of that parent.
+        source: module to the digest of its code, as it was planned.
+        texts: module to the digest of its text, as it was planned.
+        readings: files that the node's components read, as they were planned.
         threads: CPU threads granted.
         gpus: share of a GPU granted.
         data_root: folder of real data sets.
@@ -38,6 +41,10 @@ class Task:
     kind: str
     payload: Mapping[str, Any]
     parents: Mapping[str, Any]
+    configs: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    readings: Mapping[str, Reading] = field(default_factory=dict)
     threads: int = 1
     gpus: float = 0.0
     data_root: str | None = None
@@ -50,12 +57,14 @@ class Done:
     """What came back.
 
     Attributes:
-        status: ``done``, ``failed``, ``diverged`` or ``oom``.
+        status: ``done``, ``failed``, ``diverged``, ``oom``, or ``damaged`` where a parent's stored
+            result is not what was written.
         output: JSON of the stage.
         files: tensors and pictures.
         failure: type, message and traceback where the status is not ``done``.
         seconds: wall time in the worker.
         env: where it ran.
+        damaged: role to what is wrong with the result of that parent.
     """
 
     status: str
@@ -64,6 +73,7 @@ class Done:
     failure: Mapping[str, str] | None = None
     seconds: float = 0.0
     env: Mapping[str, Any] = field(default_factory=dict)
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
 
 def execute(task: Task) -> Done:
@@ -72,6 +82,14 @@ def execute(task: Task) -> Done:
     for entry in task.path:
         if entry not in sys.path:
             sys.path.append(entry)
+    from bench.engine.environment import environment
+
+    device = "cuda" if task.gpus > 0 else "cpu"
+
+    def done(status: str, **more: Any) -> Done:
+        env = environment(device, task.threads)
+        return Done(status, seconds=time.perf_counter() - started, env=env, **more)
+
     try:
         import torch
         from threadpoolctl import threadpool_limits
@@ -79,35 +97,79 @@ def execute(task: Task) -> Done:
         torch.set_num_threads(task.threads)
         # BLAS and OpenMP too: they decide speed and the order of sums, hence the last digits.
         threadpool_limits(task.threads)
-        device = "cuda" if task.gpus > 0 else "cpu"
-        from bench.engine.stages import Site, run
-        from bench.engine.store import decode, encode, read
+        from bench.engine.stages import run
+        from bench.engine.stages.result import Site, encode
 
-        parents = {
-            role: decode(*source) if isinstance(source, tuple) else read(Path(source))
-            for role, source in task.parents.items()
-        }
+        _check_source(task)
+        parents, damaged = _parents(task)
+        if damaged:
+            return done("damaged", damaged=damaged)
+        _check_files(task)
         root = Path(task.data_root) if task.data_root else None
         result = run(task.kind, task.payload, parents, Site(device, root, task.packages))
-        output = plain(result.output)
-        json.dumps(output, allow_nan=False)
-        return Done(
-            "done",
-            output,
-            encode(result),
-            seconds=time.perf_counter() - started,
-            env=_environment(device, task.threads),
-        )
+        _check_files(task)  # it may have changed while it was read
+        json.dumps(result.output, allow_nan=False)
+        return done("done", output=result.output, files=encode(result))
     except Exception as error:
-        return Done(
-            _status(error),
-            failure={
-                "type": type(error).__name__,
-                "message": " ".join(str(error).split())[:2000] or type(error).__name__,
-                "traceback": "" if isinstance(error, UserError) else traceback.format_exc(),
-            },
-            seconds=time.perf_counter() - started,
-            env=_environment("cpu", task.threads),
+        failure = {
+            "type": type(error).__name__,
+            "message": " ".join(str(error).split())[:2000] or type(error).__name__,
+            "traceback": "" if isinstance(error, UserError) else traceback.format_exc(),
+        }
+        return done(_status(error), failure=failure)
+
+
+def _parents(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    """Results of the parents, and what is wrong with those that are damaged."""
+    from bench.engine.seal import DamagedError
+    from bench.engine.store import Parcel, read, unpacked
+
+    results, damaged = {}, {}
+    for role, source in task.parents.items():
+        try:
+            result = unpacked(source) if isinstance(source, Parcel) else read(Path(source))
+        except DamagedError as error:
+            damaged[role] = f"{error.path}: {error.reason}"
+        else:
+            results[role] = replace(result, config=task.configs[role])
+    return results, damaged
+
+
+def _check_source(task: Task) -> None:
+    """Refuse to run other code than the one that the result would be recorded under.
+
+    Raises:
+        UserError: names the host and the modules.
+    """
+    from bench.contract.source import changed_texts, forget_sources, sources
+
+    if not changed_texts(task.texts):
+        return
+    forget_sources()
+    here = sources(task.source, task.packages).digests
+    other = sorted(k for k in task.source if task.source[k] != here.get(k))
+    require(
+        not other,
+        f"Host '{socket.gethostname()}' has other code than the run was planned with, in "
+        f"{', '.join(other)}: its results would stand under the wrong identity. Give every machine "
+        "the same version, or start the run again if a file was edited meanwhile.",
+    )
+
+
+def _check_files(task: Task) -> None:
+    """Refuse to read other files than those that the result would be recorded under.
+
+    Raises:
+        UserError: names the host, the option and the files.
+    """
+    from bench.engine.contents import contents
+
+    for reading in task.readings.values():
+        require(
+            contents([Path(path) for path in reading.paths]) == reading.digest,
+            f"Host '{socket.gethostname()}': '{reading.paths[0]}' ({reading.option}) does not hold "
+            "what it held when the run was planned: it has been changed, or this machine has "
+            "another copy. Give every machine the same files and start the run again.",
         )
 
 
@@ -117,31 +179,3 @@ def _status(error: Exception) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "oom"
     return "failed"
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON: tuples to lists, NumPy scalars to numbers, non-finite numbers to None."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(v) for v in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _environment(device: str, threads: int) -> dict[str, Any]:
-    import numpy
-    import torch
-
-    return {
-        "device": device if device == "cpu" else torch.cuda.get_device_name(),
-        "threads": threads,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }

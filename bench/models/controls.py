@@ -6,6 +6,7 @@ They stand where a defense would, so that every attack meets them exactly as it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -150,6 +151,10 @@ class Canary(Model):
     def recipe(self) -> Recipe:
         """Of how its weights were made; it is never trained again."""
         return Recipe(epochs=60, batch_size=32, lr=0.03, optimizer="sgd")
+
+    def files(self, data_root: Path | None) -> Mapping[str, Path]:
+        """The frozen weights; see the base class."""
+        return {"weights": CANARY}
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """The frozen network, whatever the seed.

@@ -19,7 +19,7 @@ from bench.decide.deployed import Deployed
 from bench.decide.evidence import Source
 from bench.decide.gate import Outcome
 from bench.decide.policy import RULES, load
-from bench.engine.stages import _digest
+from bench.engine.stages.target import digest_of
 from tests.decide import made
 from tests.decide.made import Row
 
@@ -244,7 +244,7 @@ def test_a_file_of_weights_has_the_digest_of_a_trial(tmp_path) -> None:
     state = {"b": torch.arange(3.0), "a": torch.eye(2)}
     save_file(state, tmp_path / "w.safetensors")
     found = deployed.digest(deployed.Artifact(path=tmp_path / "w.safetensors"))
-    assert found == _digest(state)
+    assert found == digest_of(state)
     with pytest.raises(UserError, match="safetensors"):
         deployed.digest(deployed.Artifact(path=tmp_path / "none.safetensors"))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.contract import UserError
-from bench.engine.stages import Result
+from bench.engine.stages.result import Result
 from bench.engine.store import Store, encode, read
 
 RECORD = {"output": {"a": 1}, "identity": {"config": {"c": 2}}}

@@ -33,6 +33,9 @@ class Backend(Protocol):
     def parent(self, folder: Path) -> Any:
         """How a parent's result is handed to a task: its folder, or its bytes."""
 
+    def forget(self, folder: Path) -> None:
+        """A result was set aside and will be made again: do not hand it out from memory."""
+
     def submit(self, task: Task, resources: Resources) -> None:
         """Start a task; the driver submits only what fits."""
 

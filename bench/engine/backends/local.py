@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine.backends import Capacity, lost
+from bench.engine.graph import KINDS
 from bench.engine.settings import LocalBackend, Resources
+from bench.engine.stages import module_of
 from bench.engine.worker import Done, Task, execute
 
 _PRELOADED = [
     "bench.engine.backends.local",
-    "bench.engine.stages",
+    "bench.engine.environment",
     "bench.engine.store",
-    "bench.data.victims",
-    "bench.models.training",
+    *(module_of(kind) for kind in KINDS),
     "bench.metrics.attribute",
     "bench.metrics.class_representative",
     "bench.metrics.output_reconstruction",
-    "bench.metrics.evaluators",
-    "bench.metrics.reference",
-    "bench.metrics.utility",
 ]
 
 
@@ -42,6 +40,9 @@ class InProcess:
     def parent(self, folder: Path) -> Any:
         """The folder."""
         return str(folder)
+
+    def forget(self, folder: Path) -> None:
+        """Nothing is remembered here."""
 
     def submit(self, task: Task, resources: Resources) -> None:
         """Queue a task; :meth:`poll` runs it."""
@@ -76,6 +77,9 @@ class Isolated:
     def parent(self, folder: Path) -> Any:
         """The folder."""
         return str(folder)
+
+    def forget(self, folder: Path) -> None:
+        """Nothing is remembered here."""
 
     def submit(self, task: Task, resources: Resources) -> None:
         """Start a process for the task."""

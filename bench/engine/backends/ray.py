@@ -18,6 +18,7 @@ from typing import Any
 from bench.contract import UserError
 from bench.engine.backends import Capacity, lost
 from bench.engine.settings import RayBackend, Resources
+from bench.engine.store import parcel
 from bench.engine.worker import Done, Task, execute
 
 _KEPT_REFS = 64
@@ -81,17 +82,15 @@ class Ray:
         if self._shared:
             return str(folder.resolve())
         if folder not in self._blobs:
-            tensors = folder / "tensors.safetensors"
-            self._blobs[folder] = self._ray.put(
-                (
-                    (folder / "record.json").read_bytes(),
-                    tensors.read_bytes() if tensors.exists() else None,
-                )
-            )
+            self._blobs[folder] = self._ray.put(parcel(folder))
             while len(self._blobs) > _KEPT_REFS:
                 self._blobs.popitem(last=False)
         self._blobs.move_to_end(folder)
         return self._blobs[folder]
+
+    def forget(self, folder: Path) -> None:
+        """Send the result anew the next time."""
+        self._blobs.pop(folder, None)
 
     def submit(self, task: Task, resources: Resources) -> None:
         """Submit a task; references to parents travel as arguments, so Ray moves the bytes."""
@@ -162,7 +161,7 @@ def _has_token() -> bool:
 
 
 def _remote(task: Task, roles: list[str], *blobs: Any) -> Done:
-    parents = {**task.parents, **dict(zip(roles, map(tuple, blobs), strict=True))}
+    parents = {**task.parents, **dict(zip(roles, blobs, strict=True))}
     return execute(dataclasses.replace(task, parents=parents))
 
 

@@ -1,0 +1,26 @@
+"""What data sets, models, defenses, attacks and priors have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class Component:
+    """A part that an option names: a frozen dataclass whose fields are the option's keys."""
+
+    def files(self, data_root: Path | None) -> Mapping[str, Path | Sequence[Path]]:
+        """Every file and folder that it reads, so that a changed one makes its results again.
+
+        Their contents are part of the identity of all that is made with the component. Where they
+        lie is not: a key that is a field of the component stands for a path, which may differ on
+        another machine as long as the contents are the same.
+
+        Args:
+            data_root: folder of real data sets; None if there is none.
+
+        Returns:
+            A path, or several in a fixed order, by the field that names them, or by another word
+            where none does. What is not there is left out.
+        """
+        return {}

@@ -1,0 +1,46 @@
+"""What a worker runs: one pure function per kind of node, one module each, from data to data.
+
+A stage reads its node's payload and the results of its parents, and returns JSON, tensors and
+pictures. It writes nothing. Everything random follows from the payload's seed. The code a node
+rests on is its stage's module, what that imports, and its components: so each stage imports what
+shapes its own result, and no more.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from bench.engine.stages.result import Parents, Result, Site
+
+
+def run(kind: str, payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    """Run the stage of ``kind``."""
+    result: Result = importlib.import_module(module_of(kind)).run(payload, parents, site)
+    return replace(result, output=plain(result.output))
+
+
+def module_of(kind: str) -> str:
+    """Name of the module that runs nodes of ``kind``."""
+    return f"{__name__}.{kind}"
+
+
+def judge_of(goal: str) -> str:
+    """Name of the module that judges attacks with ``goal``: its ``score`` is called."""
+    return f"bench.metrics.{goal}"
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON: tuples to lists, NumPy scalars to numbers, non-finite numbers to None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    if hasattr(value, "item") and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,129 @@
+"""Attack a deployment and judge what comes back."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.contract import (
+    AccessError,
+    Attack,
+    DivergedError,
+    Exposure,
+    Gate,
+    Reconstruction,
+    Splits,
+    Stream,
+    Truth,
+    Victims,
+)
+from bench.contract import seed as derive
+from bench.engine.components import build
+from bench.engine.knowledge import knowledge_of, victims_of
+from bench.engine.pictures import strip
+from bench.engine.stages import judge_of
+from bench.engine.stages.data import splits_of
+from bench.engine.stages.prepare import deployment_of
+from bench.engine.stages.result import Parents, Result, Site
+from bench.engine.stages.target import digest_of
+from bench.engine.trail import parquet
+
+
+def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    """Score, budget, and the reconstruction with its outcomes.
+
+    Raises:
+        DivergedError: NaN or Inf in the reconstruction.
+    """
+    splits = splits_of(parents["data"])
+    goal = payload["goal"]
+    attack: Attack = build(payload["attack"], "attack", site.packages)
+    federation = attack.federation
+    victims = victims_of(splits, goal, payload["victims"], federation)
+    gate = Gate()
+    exposure = Exposure("none", _refuse, _refuse)
+    observe, task = None, payload["task"]
+    if "target" in parents:
+        deployed = deployment_of(splits, payload, parents, site)
+        federation = deployed.observed(attack)
+        victims = victims_of(splits, goal, payload["victims"], federation)
+        gate = deployed.gate(Stream(**payload.get("stream", {})))
+        exposure = deployed.expose(attack, victims, payload["seed"], gate)
+        if goal == "output_reconstruction" or "K6" in attack.knowledge:
+            scores, labels = deployed.interface(derive(payload["seed"], part="observed"))
+            observe = labels if attack.access == "labels" else scores
+    prior = parents["prior"].tensors if "prior" in parents else {}
+    knowledge = knowledge_of(
+        splits, goal, victims, prior, payload["defense"], observe, federation, task, site.device
+    )
+    started = time.perf_counter()
+    found = attack.run(exposure, knowledge, payload["seed"], site.device)
+    attack_s = time.perf_counter() - started
+    if not bool(torch.isfinite(found.values).all()):
+        raise DivergedError("The attack returned NaN or Inf.")
+    found = Reconstruction(
+        found.values.detach().cpu().contiguous(),
+        found.info,
+        None if found.labels is None else found.labels.detach().cpu(),
+    )
+
+    started = time.perf_counter()
+    classes = None if knowledge.classes is None else knowledge.classes.cpu()
+    truth = Truth(splits, victims, classes, parents["evaluator"].tensors, federation)
+    score = importlib.import_module(judge_of(goal)).score(found, truth)
+    score_s = time.perf_counter() - started
+
+    outcomes = {f"outcome.{k}": v.detach().cpu().contiguous() for k, v in score.outcomes.items()}
+    files = {}
+    if splits.card.modality == "image":
+        shown = _true_pictures(splits, classes, victims)
+        files["gallery.png"] = strip(shown, found.values[: len(shown)])
+    trail = gate.trail.columns()
+    if trail:
+        files["trail.parquet"] = parquet(trail)
+    return Result(
+        {
+            "score": {
+                key: getattr(score, key)
+                for key in ("metric", "value", "members", "nonmembers", "ceiling")
+            }
+            | {"extra": dict(score.extra)},
+            "info": dict(found.info),
+            "sha256": digest_of({"values": found.values}),
+            "budget": {
+                **vars(exposure.meter),
+                "cover": gate.covered,
+                "accounts": gate.used,
+                "duration_s": gate.clock,
+                "queries_cap": exposure.budget,
+            },
+            "refusals": [
+                {"account": account, "answered": answered, "detected": detected}
+                for account, answered, detected in gate.refusals
+            ],
+            "attack_s": attack_s,
+            "score_s": score_s,
+        },
+        {"values": found.values, **outcomes},
+        files,
+    )
+
+
+def _true_pictures(
+    splits: Splits, classes: Tensor | None, victims: Victims | None, most: int = 10
+) -> Tensor:
+    """What the first reconstructions should look like: a class's picture, or the victim's own."""
+    if classes is not None:  # class representatives
+        train = splits.train
+        return torch.stack([train.x[(train.y == c).nonzero()[0, 0]] for c in classes[:most]])
+    assert victims is not None
+    return victims.records.x[:most]
+
+
+def _refuse(_: Tensor) -> Tensor:
+    raise AccessError("A baseline has no access to a model.")

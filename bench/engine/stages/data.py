@@ -1,0 +1,41 @@
+"""Load and split a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from bench.contract import Card, Split, Splits, check_splits
+from bench.engine.components import build
+from bench.engine.stages.result import Parents, Result, Site
+
+_SPLITS = ("train", "test", "public")
+_CARD: TypeAdapter[Card] = TypeAdapter(Card)
+
+
+def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    """Card, facts and the tensors of every split."""
+    dataset = build(payload["dataset"], "dataset", site.packages)
+    splits = dataset.load(payload["seed"], site.data_root)
+    check_splits(splits)
+    tensors = {
+        f"{name}.{key}": value.contiguous()
+        for name in _SPLITS
+        for key, value in vars(getattr(splits, name)).items()
+        if value is not None
+    }
+    return Result({"card": dataclasses.asdict(splits.card), "facts": dict(splits.facts)}, tensors)
+
+
+def splits_of(data: Result) -> Splits:
+    """The splits that a data node keeps."""
+    parts: dict[str, dict[str, Any]] = {name: {} for name in _SPLITS}
+    for key, value in data.tensors.items():
+        name, _, column = key.partition(".")
+        parts[name][column] = value
+    card = _CARD.validate_python(data.output["card"])
+    train, test, public = (Split(**parts[name]) for name in _SPLITS)
+    return Splits(card, train, test, public, data.output["facts"])

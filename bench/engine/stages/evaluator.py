@@ -1,0 +1,16 @@
+"""Fit the judges of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.engine.stages.data import splits_of
+from bench.engine.stages.result import Parents, Result, Site, kept
+from bench.metrics import evaluators
+
+
+def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    """Facts and tensors of the fitted evaluators."""
+    tensors, facts = evaluators.fit(splits_of(parents["data"]), payload["seed"], site.device)
+    return Result({"facts": facts}, kept(tensors))

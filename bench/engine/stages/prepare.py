@@ -1,0 +1,33 @@
+"""Fit what the release and serve layers of a defense need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.contract import Splits
+from bench.engine.deployment import Deployment
+from bench.engine.stages.data import splits_of
+from bench.engine.stages.result import Parents, Result, Site, kept
+
+
+def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    """Tensors of every fitted layer."""
+    deployed = deployment_of(splits_of(parents["data"]), payload, parents, site)
+    return Result({}, kept(deployed.prepare(payload["seed"])))
+
+
+def deployment_of(
+    splits: Splits, payload: Mapping[str, Any], parents: Parents, site: Site
+) -> Deployment:
+    """The target behind its defense, as the parents and the payload describe it."""
+    target = parents["target"]
+    return Deployment.restore(
+        splits,
+        target.config,
+        target.tensors,
+        payload["served"],
+        site.device,
+        site.packages,
+        parents["prepare"].tensors if "prepare" in parents else None,
+    )

@@ -1,0 +1,27 @@
+"""Fit what an attacker learns without the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.contract import Federation
+from bench.engine.components import build
+from bench.engine.knowledge import knowledge_of, victims_of
+from bench.engine.stages.data import splits_of
+from bench.engine.stages.result import Parents, Result, Site, kept
+
+
+def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    """Tensors of the fitted prior."""
+    splits = splits_of(parents["data"])
+    goal = payload["goal"]
+    federation = Federation()
+    victims = None
+    if goal != "gradient_reconstruction":  # clients are whatever protocol the attack is about
+        victims = victims_of(splits, goal, payload["victims"], federation)
+    knowledge = knowledge_of(
+        splits, goal, victims, {}, (), None, federation, splits.card.tasks[0], site.device
+    )
+    prior = build(payload["prior"], "prior", site.packages)
+    return Result({}, kept(prior.fit(knowledge, payload["seed"], site.device)))

@@ -1,0 +1,54 @@
+"""Measure a deployment behind its whole defense."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.data.traffic import benign
+from bench.engine.stages.data import splits_of
+from bench.engine.stages.prepare import deployment_of
+from bench.engine.stages.result import Parents, Result, Site
+from bench.metrics.utility import UTILITY, measure
+
+_CUSTOMERS = 1000
+"""Benign accounts a deployment is tried on: fewer cannot show a false-block rate of 1%."""
+
+_ASKED = 256
+"""Records that are answered at once to see how long it takes."""
+
+
+def _pace(answer: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Milliseconds for 1,000 answers: the quickest of three passes, least disturbed by others."""
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        answer(x)
+        if x.is_cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return 1e6 * min(seconds) / len(x)
+
+
+def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+    """Every metric of the task, how long answers take, and whom a watched deployment blocks."""
+    splits = splits_of(parents["data"])
+    deployed = deployment_of(splits, payload, parents, site)
+    scores, labels = deployed.interface(payload["seed"])
+    blocked = None
+    with torch.no_grad():
+        if deployed.watched:
+            customers = benign(
+                splits.test.to(site.device), splits.card, _CUSTOMERS, payload["seed"]
+            )
+            blocked = deployed.blocked(customers, payload["seed"])
+        test, offered = splits.test.to(site.device), deployed.offered("scores") == "scores"
+        metrics = measure(deployed.task, test, splits.card, labels, scores if offered else None)
+        answer_ms = _pace(scores if offered else labels, test.x[:_ASKED])
+    metric = UTILITY.get(deployed.task, payload["metric"])
+    out = {"metric": metric, "utility": metrics, "answer_ms": answer_ms}
+    return Result(out if blocked is None else out | {"blocked": blocked, "customers": _CUSTOMERS})
