@@ -17,11 +17,11 @@ from bench.cli.words import overrides
 @click.option("--config", is_flag=True, help="Print the composed settings and options as JSON.")
 def command(words: tuple[str, ...], config_dir: Path | None, trials: bool, config: bool) -> None:
     """Show what a run would do, without doing it: nodes, skips with reasons, and the time."""
-    from bench.engine.driver import remaining
     from bench.engine.execution import expected, history, prepare
     from bench.engine.graph import KINDS
     from bench.engine.progress import duration
     from bench.engine.store import Store
+    from bench.engine.work import remaining
 
     grid, plan = prepare(words, config_dir)
     settings = grid.settings

@@ -64,7 +64,8 @@ class _Module:
     passes_on: bool
 
 
-def sources(modules: Iterable[str], packages: tuple[str, ...]) -> Source:
+@cache
+def sources(modules: tuple[str, ...], packages: tuple[str, ...]) -> Source:
     """The code of some modules and of every project module they import, directly or not.
 
     Args:
@@ -91,7 +92,7 @@ def changed_texts(texts: Mapping[str, str]) -> list[str]:
 
 def forget_sources() -> None:
     """Drop what was remembered, for a process in which source files have changed."""
-    for remembered in (_file_of, _parsed, _meaning):
+    for remembered in (sources, _file_of, _parsed, _meaning):
         remembered.cache_clear()
 
 

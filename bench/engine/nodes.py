@@ -7,14 +7,14 @@ they import; the files are those that its components say they read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from bench.contract import Access, Component, ServeDefense, Task, UserError, overrides
 from bench.contract.identity import PROTOCOL_VERSION, node_id
 from bench.contract.seeding import seed
-from bench.contract.source import Source, sources
+from bench.contract.source import sources
 from bench.engine import join
 from bench.engine.components import TARGET
 from bench.engine.contents import contents
@@ -67,7 +67,7 @@ class Nodes:
         judge: Sequence[str] = (),
     ) -> str:
         modules = (module_of(kind), *judge, *(_module(p.config) for p in parts))
-        source = _source(tuple(dict.fromkeys(modules)), self.packages)
+        source = sources(tuple(dict.fromkeys(modules)), self.packages)
         read = [(part, self._read(part)) for part in parts]
         readings = {
             f"{place}.{name}": reading
@@ -303,14 +303,9 @@ def _module(config: Mapping[str, Any]) -> str:
     return str(config[TARGET]).rpartition(".")[0]
 
 
-@cache
-def _source(modules: tuple[str, ...], packages: tuple[str, ...]) -> Source:
-    return sources(modules, packages)
-
-
 def joining(packages: tuple[str, ...]) -> Mapping[str, str]:
     """The code that joins the outcomes of nodes to the record of a trial."""
-    return _source((join.__name__,), packages).digests
+    return sources((join.__name__,), packages).digests
 
 
 def files_of(component: Component, data_root: Path | None) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -319,7 +318,8 @@ def _short(old: Any, new: Any) -> tuple[str, str]:
     one, two = ("absent" if v is None else canonical(v) for v in (old, new))
     if max(len(one), len(two)) <= 2 * _SHOWN:
         return one, two
-    start = max(0, len(os.path.commonprefix([one, two])) - _SHOWN // 2)
+    alike = next((i for i, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), 0)
+    start = max(0, alike - _SHOWN // 2)
     parts = [text[start : start + _SHOWN] for text in (one, two)]
     dots = ["..." if start + _SHOWN < len(text) else "" for text in (one, two)]
     head = "..." if start else ""

@@ -146,7 +146,7 @@ def _check_source(task: Task) -> None:
     if not changed_texts(task.texts):
         return
     forget_sources()
-    here = sources(task.source, task.packages).digests
+    here = sources(tuple(task.source), task.packages).digests
     other = sorted(k for k in task.source if task.source[k] != here.get(k))
     require(
         not other,

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import _VERBS, main
-from bench.contract.identity import forget_sources
-from bench.engine import nodes
+from tests.edited import edit
 
 
 @pytest.fixture
@@ -88,15 +87,8 @@ def test_why_names_what_changed(invbench, monkeypatch) -> None:
     assert code == 0
     assert "is up to date" in out
     code, out, _ = invbench("why", "toy/toy/none/toy/0", "attack.toy.number=3")
-    assert "attack: config.attack.number: 0 -> 3" in out
-    forget_sources()
-    real = nodes._stage_sources
-
-    def edited(kind, modules, packages):
-        found = real(kind, modules, packages)
-        return {**found, "tests.toys": "edited"} if kind == "target" else found
-
-    monkeypatch.setattr(nodes, "_stage_sources", edited)
+    assert "attack: attack.number: 0 -> 3" in out
+    edit(monkeypatch, "target", "tests.toys")
     code, out, _ = invbench("why", "toy/toy/none/toy/0")
     assert "would be a new trial" in out
     assert "target: source of tests.toys changed" in out

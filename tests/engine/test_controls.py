@@ -79,8 +79,9 @@ def test_what_controls_give(toy_words, toy_conf: Path) -> None:
 
 def test_every_node_knows_the_source_of_its_stage(toy_words, toy_conf: Path) -> None:
     for node in _plan(toy_words, toy_conf, "seeds=1").nodes.values():
-        assert {"bench.engine.stages", "bench.engine.deployment"} <= set(node.identity["source"])
-        assert not any(name.startswith("bench.engine.driver") for name in node.identity["source"])
+        source = set(node.identity["source"])
+        assert {"bench.engine.stages", f"bench.engine.stages.{node.kind}"} <= source
+        assert not {"bench.engine.driver", "bench.engine.store"} & source
 
 
 def test_the_canary_meets_every_image_attack_once(toy_words, toy_conf: Path) -> None:

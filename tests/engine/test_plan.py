@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench.contract import UserError
-from bench.contract.identity import forget_sources
-from bench.engine import nodes
 from bench.engine.config import compose_grid
 from bench.engine.plan import make_plan
+from tests.edited import edit
 
 
 def _plan(toy_words, toy_conf: Path, *words: str):
@@ -101,13 +100,7 @@ def test_identity_follows_config_and_source_only(
         a.cell.attack for a, b in zip(first.trials, other.trials, strict=True) if a.id != b.id
     }
     assert changed == {"toy"}
-    forget_sources()
-    real = nodes._stage_sources
-    monkeypatch.setattr(
-        nodes,
-        "_stage_sources",
-        lambda kind, *a: real(kind, *a) | ({"x": "1"} if kind == "attack" else {}),
-    )
+    edit(monkeypatch, "attack", "x")
     edited = _plan(toy_words, toy_conf)
     kinds = {edited.nodes[k].kind for k in set(edited.nodes) - set(first.nodes)}
     assert kinds == {"attack"}

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.contract.identity import forget_sources
 from bench.contract.record import TrialRecord
-from bench.engine import nodes, rerun
+from bench.engine import rerun
 from bench.engine.config import compose_grid
 from bench.engine.execution import execute, prepare
 from bench.engine.plan import make_plan
 from bench.engine.store import Store
+from tests.edited import edit
 from tests.report import fake_records as fake
 
 WORDS = ("attack=[toy]", "seeds=2", "controls=[untrained]", "control_seeds=1")
@@ -87,14 +87,7 @@ def test_changes_are_named_with_and_without_the_earlier_documents(
     done, tmp_path: Path, monkeypatch
 ) -> None:
     old = next(r for r in done.outcome.records if r.cell.defense == "none" and not r.control)
-    real = nodes._stage_sources
-    forget_sources()
-
-    def edited(kind, modules, packages):
-        found = real(kind, modules, packages)
-        return {**found, "tests.toys": "edited"} if kind == "target" else found
-
-    monkeypatch.setattr(nodes, "_stage_sources", edited)
+    edit(monkeypatch, "target", "tests.toys")
     _, plan = rerun.plan_again(done.manifest, tmp_path / "fresh")
     trial = rerun.match(plan, old)
     assert trial is not None
