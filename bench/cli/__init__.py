@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bench import __version__
+from bench.cli.words import tell_faults
 from bench.contract.errors import UserError
 
 _VERBS = {
@@ -19,6 +20,7 @@ _VERBS = {
     "ls": "List datasets, models, defenses, attacks or suites",
     "show": "Show one trial",
     "why": "Say why a trial would run again",
+    "doctor": "Hold every file of the store against its digest",
     "reproduce": "Run one recorded trial again and compare",
     "report": "Write the boards from the store or from MLflow",
     "compare": "Say what moved between two results",
@@ -84,7 +86,10 @@ def main() -> Any:
     # A user's own package may lie where the command is given, as with `python -m`.
     sys.path.append(str(Path.cwd()))
     try:
-        return cli(prog_name="invbench", standalone_mode=False)
+        try:
+            return cli(prog_name="invbench", standalone_mode=False)
+        finally:
+            tell_faults()
     except UserError as error:
         click.echo(f"invbench: {error}", err=True)
     except click.exceptions.Exit as stop:

@@ -62,6 +62,10 @@ def command(words: tuple[str, ...], config_dir: Path | None, rerun: str | None) 
         f"{out.cached} cached; "
         f"{time.monotonic() - started:.1f} s; report {page or 'not written: no trial has ended'}"
     )
+    for old, new, reason in out.set_aside[:_REASONS]:
+        click.echo(f"Set aside and made again: {old}: {reason}; it is kept as {new}.", err=True)
+    if len(out.set_aside) > _REASONS:
+        click.echo(f"{len(out.set_aside)} damaged results were made again in all.", err=True)
     _say_failures(out.records)
     if out.interrupted:
         sys.exit(130)

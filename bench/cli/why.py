@@ -39,10 +39,7 @@ def command(name: str, words: tuple[str, ...], config_dir: Path | None) -> None:
         if all([store.intact(kind, key) for kind, key in [*parts, ("trial", now.id)]]):
             click.echo(f"{cell} is up to date: trial {now.id[:12]}, status {record.status}.")
         else:
-            click.echo(f"{cell} is recorded as trial {now.id[:12]}, but it is damaged:")
-            for path, reason in store.faults.items():
-                click.echo(f"  {path}: {reason}")
-            click.echo("'invbench run' makes again what it reads; 'invbench doctor' looks at all.")
+            click.echo(f"{cell} is recorded as trial {now.id[:12]}, but it is damaged.")
         return
     click.echo(f"{cell} would be a new trial: {record.trial_id[:12]} -> {now.id[:12]}.")
     lines = list(changes(store, plan, record.nodes, now.nodes)) or [

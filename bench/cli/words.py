@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+_FAULTS_SHOWN = 5
 _LISTED = ("dataset", "model", "defense", "attack", "suite", "backend", "tracking")
 _PLAIN = ("seeds", "data_root", "store", "report_dir", "tracking.uri", "rerun", "base_seed")
 
@@ -50,6 +52,21 @@ def overrides(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         help="Folder with your own options (dataset/, defense/, attack/, suite/ ...).",
     )(command)
+
+
+def tell_faults() -> None:
+    """Say which files of a store were left out because they are damaged."""
+    store = sys.modules.get("bench.engine.store")
+    faults: dict[Path, str] = store.FAULTS if store is not None else {}
+    for path, reason in list(faults.items())[:_FAULTS_SHOWN]:
+        click.echo(f"Left out: {path}: {reason}.", err=True)
+    if faults:
+        click.echo(
+            f"{len(faults)} damaged files were left out; 'invbench run' makes again what it needs "
+            "of them, 'invbench doctor' looks at the whole store.",
+            err=True,
+        )
+    faults.clear()
 
 
 def submissions(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -257,6 +257,14 @@ class Dataset(Component, ABC):
     """Whether it needs no files."""
 
     @property
+    def called(self) -> str | None:
+        """Name of the data set where its options or files give it one of its own.
+
+        None: the name of its option is its name.
+        """
+        return None
+
+    @property
     @abstractmethod
     def n_classes(self) -> int:
         """Number of classes, known from the options before anything is loaded."""

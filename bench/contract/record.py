@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.training import PrivacyLedger
 
-SCHEMA_VERSION = "1.4.0"
+SCHEMA_VERSION = "1.5.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal["done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled"]
@@ -27,6 +27,16 @@ CONTROLS = (
 )  # fmt: skip
 """Control trials (PROTOCOL 3.6). A name in brackets says what it is a control of: the cell of
 ``doubled`` has the attack ``doubled[miface]``."""
+
+
+ENVIRONMENT = (
+    "host", "processor", "machine", "capability", "blas", "threads", "device", "driver", "python",
+    "torch", "numpy", "commit",
+)  # fmt: skip
+"""Facts of which all must be equal before two results are asked to be equal bit for bit."""
+ELSEWHERE = "elsewhere"
+"""Key of ``env`` under which stands what differs where other nodes of a trial were made: facts by
+the kind of node, of a baseline by its name."""
 
 
 class _Frozen(BaseModel):
@@ -73,6 +83,8 @@ class Data(_Frozen):
     privacy_unit: str
     publishable: bool
     """Whether a published report may show records."""
+    option: str = ""
+    """Option of the data set, whose name the data set's own may differ from."""
     class_names: list[str] = []
     facts: dict[str, Any] = {}
     """sha256, n_rows, n_train, n_test, n_public, class_counts, duplicates_across_splits, ..."""
@@ -259,7 +271,8 @@ class TrialRecord(_Frozen):
     nodes: dict[str, str] = {}
     """Node kind to node identity: where every part of this record comes from."""
     env: dict[str, Any] = {}
-    """git_commit, git_dirty, device, threads, python, libraries, of the attack's worker."""
+    """Facts of ``ENVIRONMENT`` and ``peak_rss_mb`` of the attack's worker, ``git`` (commit and
+    dirtiness of the driver's checkout), and what ``elsewhere`` says of the other nodes."""
     created_utc: str
 
 

@@ -97,6 +97,11 @@ class ImageFolder(Dataset):
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     @property
+    def called(self) -> str | None:
+        """``name``, where it was set."""
+        return None if self.name == type(self).name else self.name
+
+    @property
     def n_classes(self) -> int:
         """``people_private``."""
         return self.people_private

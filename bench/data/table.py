@@ -83,6 +83,12 @@ class Table(Dataset):
         return read_card(path) if path.exists() else None
 
     @property
+    def called(self) -> str | None:
+        """As the card says."""
+        card = self._known()
+        return card.name if card else None
+
+    @property
     def sector(self) -> str:  # type: ignore[override]
         """As the card says."""
         card = self._known()

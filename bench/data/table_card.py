@@ -77,6 +77,12 @@ def read_card(path: Path) -> TableCard:
             isinstance(value, str) or (value is None and key in ("unit", "person")),
             f"{where}: '{key}' is {value!r}; allowed: a text. Put it in quotes.",
         )
+    name = content["name"]
+    require(
+        bool(name.strip()) and not set(name) & set("/[]"),
+        f"{where}: 'name' is {name!r}; it names boards and trials: use letters, digits, blanks and "
+        "dashes, no '/', '[' or ']'.",
+    )
     for key in ("repeats", "publishable"):
         value = content.get(key, False)
         require(isinstance(value, bool), f"{where}: '{key}' is {value!r}; allowed: true or false.")

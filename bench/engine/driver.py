@@ -6,9 +6,7 @@ import heapq
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 from bench.contract import UserError
@@ -19,7 +17,7 @@ from bench.engine.graph import KINDS, Node, Plan, Trial
 from bench.engine.join import join, unfinished
 from bench.engine.settings import Settings
 from bench.engine.store import PICTURE, Store
-from bench.engine.work import Work
+from bench.engine.work import Outcome, Work
 from bench.engine.worker import Done, Task
 
 _POLL_S = 0.5
@@ -39,31 +37,6 @@ class Listener(Protocol):
 
     def tick(self, running: int) -> None:
         """Nothing may have happened; time has passed."""
-
-
-@dataclass
-class Outcome:
-    """What a run did.
-
-    Attributes:
-        computed: nodes run now, by kind.
-        cached: nodes that were needed and recorded already.
-        records: trial records in grid order.
-        compute_s: the nodes' own wall time, summed.
-        interrupted: whether it was stopped from outside.
-        set_aside: where damaged results lay, where they lie now, and what was wrong with them.
-    """
-
-    computed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    cached: int = 0
-    records: list[TrialRecord] = field(default_factory=list)
-    compute_s: float = 0.0
-    interrupted: bool = False
-    set_aside: list[tuple[Path, Path, str]] = field(default_factory=list)
-
-    def count(self, *statuses: str) -> int:
-        """Trials that ended in one of ``statuses``."""
-        return sum(r.status in statuses for r in self.records)
 
 
 class Driver:
@@ -308,8 +281,8 @@ class Driver:
         path = self.store.path(kind, key)
         if not path.exists():
             return
-        said = [why for bad, why in self.store.faults.items() if bad.parent == path]
-        reason = reason or "; ".join(said) or "it is damaged"
+        faults = [f"{p.name}: {why}" for p, why in self.store.faults.items() if p.parent == path]
+        reason = reason or "; ".join(faults) or "it is damaged"
         self.outcome.set_aside.append((path, self.store.set_aside(path, reason), reason))
 
     def _remake(self, damaged: Mapping[str, str], child: str) -> None:

@@ -11,13 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.contract.record import ELSEWHERE, ENVIRONMENT
 from bench.engine.provenance import commit
 
-ENVIRONMENT = (
-    "host", "processor", "machine", "capability", "blas", "threads", "device", "driver", "python",
-    "torch", "numpy", "commit",
-)  # fmt: skip
-"""Facts of which all must be equal before two results are asked to be equal bit for bit."""
+__all__ = ["ENVIRONMENT", "differences", "environment"]
 
 _KERNELS = (
     "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
@@ -33,7 +30,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ..
     """
     return tuple(
         f"{name}: {old.get(name, 'unknown')} -> {new.get(name, 'unknown')}"
-        for name in ENVIRONMENT
+        for name in (*ENVIRONMENT, *({ELSEWHERE} & {*old, *new}))
         if name not in old or name not in new or old[name] != new[name]
     )
 

@@ -16,14 +16,14 @@ from typing import Any
 from bench.contract.record import TrialRecord
 from bench.engine.backends import open_backend
 from bench.engine.config import Grid, compose_grid
-from bench.engine.driver import Driver, Listener, Outcome
+from bench.engine.driver import Driver, Listener
 from bench.engine.graph import KINDS, Node, Plan
 from bench.engine.plan import make_plan
 from bench.engine.progress import Display
 from bench.engine.provenance import git_state
 from bench.engine.store import Store
 from bench.engine.tracking import BackgroundSink
-from bench.engine.work import remaining
+from bench.engine.work import Outcome, remaining
 
 _HEARTBEAT_S = 5.0
 _TYPICAL_S = {

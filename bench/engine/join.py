@@ -9,6 +9,8 @@ from bench import __version__
 from bench.contract import Goal, PrivacyLedger, Score
 from bench.contract.identity import PROTOCOL_VERSION
 from bench.contract.record import (
+    ELSEWHERE,
+    ENVIRONMENT,
     AttackInfo,
     Audit,
     Budget,
@@ -46,7 +48,7 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
         flags.append("no_headroom")
     elif _little_headroom(trial, scored, out["data"]["facts"]):
         flags.append("little_headroom")
-    env = dict(part["attack"]["env"])
+    env = _environment(trial, nodes)
     git = env.get("git", {})
     if git.get("dirty"):
         flags.append("dirty")
@@ -88,6 +90,19 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
         env=env,
         created_utc=max(node["created_utc"] for node in part.values()),
     )
+
+
+def _environment(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Where the attack ran, and what differs where the other parts of the trial were made."""
+    env = dict(nodes[trial.nodes["attack"]]["env"])
+    others = {kind: nodes[key]["env"] for kind, key in trial.nodes.items()}
+    others |= {f"baseline {name}": nodes[key]["env"] for name, key in trial.baselines.items()}
+    elsewhere = {
+        name: differs
+        for name, other in others.items()
+        if (differs := {k: other.get(k) for k in ENVIRONMENT if other.get(k) != env.get(k)})
+    }
+    return env | ({ELSEWHERE: elsewhere} if elsewhere else {})
 
 
 def _audit(out: Mapping[str, Mapping[str, Any]]) -> Audit | None:
@@ -153,6 +168,7 @@ def _data(trial: Trial, data: Mapping[str, Any]) -> Data:
         terms=card.get("terms", ""),
         privacy_unit=card.get("privacy_unit", ""),
         publishable=card.get("publishable", False),
+        option=trial.info["option"],
         class_names=list(card.get("class_names", ())),
         facts=dict(data.get("facts", {})),
     )

@@ -63,6 +63,7 @@ class Planner:
                         isinstance(part, kind),
                         f"{row.option.where}: {type(part).__name__} is no {kind.__name__.lower()}.",
                     )
+        self.rows["dataset"] = _by_own_name(self.rows["dataset"])
         for row in self.rows["baseline"]:
             require(
                 row.first.access == "none",
@@ -293,6 +294,7 @@ class Planner:
         """What the record says of the components."""
         real = defense.defenses
         return {
+            "option": dataset.option.file,
             "sector": dataset.first.sector,
             "modality": dataset.first.modality,
             "model": model.layers[0],
@@ -323,6 +325,28 @@ class Planner:
     def _variants(self, group: str, row: Row) -> int:
         """Settings of the same option in this grid: how many were tried."""
         return max(1, sum(r.option.file == row.option.file for r in self.rows[group]))
+
+
+def _by_own_name(rows: Sequence[Row]) -> list[Row]:
+    """Data sets under the names that their cards give them.
+
+    Raises:
+        UserError: two of them have one name.
+    """
+    named: dict[str, Row] = {}
+    for listed in rows:
+        own, option = listed.first.called, listed.option
+        name = option.name if own is None else own + option.name.removeprefix(option.file)
+        row = dataclasses.replace(listed, option=dataclasses.replace(option, name=name))
+        other = named.get(name)
+        require(
+            other is None,
+            f"{option.where} and {other.option.where if other else ''} are both called "
+            f"'{name}', so that their results could not be told apart; give each card its own "
+            "name.",
+        )
+        named[name] = row
+    return list(named.values())
 
 
 def unfit(dataset: Row, model: Row, defense: Row, task: Task) -> str | None:

@@ -333,7 +333,7 @@ def by_hand(
     cell = record.cell
     own: dict[str, str] = {}
     if record.control != "canary":  # it brings a data set and a model of its own
-        own |= {"dataset": f"[{cell.dataset}]", "model": f"[{cell.model}]"}
+        own |= {"dataset": f"[{record.data.option or cell.dataset}]", "model": f"[{cell.model}]"}
     if not record.control:
         # The family is the option; all its settings run, for the suite sets them together.
         own["defense"] = f"[{record.defense.family or cell.defense}]"

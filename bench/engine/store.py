@@ -33,6 +33,8 @@ STORE_VERSION = 2
 RECORD = "record.json"
 PICTURE = "gallery.png"
 ASIDE = "aside"
+FAULTS: dict[Path, str] = {}
+"""What any store of this process has read and found damaged, until it is set aside."""
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system says that has no hard links."""
 
@@ -43,16 +45,12 @@ class Store:
     Args:
         root: the folder; made if absent.
 
-    Attributes:
-        faults: what was read and is damaged, with the reason, by path.
-
     Raises:
         UserError: the folder cannot be written, or belongs to a newer version.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.faults: dict[Path, str] = {}
         mark = root / "store.json"
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -69,6 +67,11 @@ class Store:
             raise UserError(
                 f"Store '{root}' cannot be used ({error}); name a writable folder with store=."
             ) from error
+
+    @property
+    def faults(self) -> dict[Path, str]:
+        """What was read of this store in this process and is damaged: the reason by path."""
+        return {path: reason for path, reason in FAULTS.items() if path.is_relative_to(self.root)}
 
     # ------------------------------------------------------------ done
     def path(self, kind: str, key: str) -> Path:
@@ -101,7 +104,7 @@ class Store:
         try:
             return checked(folder / name, digests[name])
         except DamagedError as error:
-            self.faults[error.path] = error.reason
+            FAULTS[error.path] = error.reason
             return None
 
     def intact(self, kind: str, key: str) -> bool:
@@ -161,6 +164,8 @@ class Store:
             }
             write(new.with_name(f"{new.name}.json"), json.dumps(note, indent=1).encode())
             path.rename(new)
+        for bad in [bad for bad in FAULTS if bad.is_relative_to(path)]:
+            del FAULTS[bad]
         return new
 
     # ------------------------------------------------------------ failed
@@ -249,9 +254,9 @@ class Store:
             return opened(path, place)
         except FileNotFoundError:
             if path.parent.is_dir() and path.name == RECORD:
-                self.faults[path] = "it is not there"
+                FAULTS[path] = "it is not there"
         except DamagedError as error:
-            self.faults[error.path] = error.reason
+            FAULTS[error.path] = error.reason
         return None, {}
 
     @contextmanager

@@ -1,12 +1,39 @@
-"""What a run has still to do."""
+"""What a run has still to do, and what it did."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.contract.record import TrialRecord
 from bench.engine.graph import KINDS, Plan, Trial
 from bench.engine.store import Store
+
+
+@dataclass
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        computed: nodes run now, by kind.
+        cached: nodes that were needed and recorded already.
+        records: trial records in grid order.
+        compute_s: the nodes' own wall time, summed.
+        interrupted: whether it was stopped from outside.
+        set_aside: where damaged results lay, where they lie now, and what was wrong with them.
+    """
+
+    computed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    cached: int = 0
+    records: list[TrialRecord] = field(default_factory=list)
+    compute_s: float = 0.0
+    interrupted: bool = False
+    set_aside: list[tuple[Path, Path, str]] = field(default_factory=list)
+
+    def count(self, *statuses: str) -> int:
+        """Trials that ended in one of ``statuses``."""
+        return sum(r.status in statuses for r in self.records)
 
 
 @dataclass
