@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.contract import (
@@ -104,6 +106,22 @@ class ToyModel(Model):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return Network(nn.Sequential(), nn.Linear(shape[0], n_classes))
+
+
+@dataclass(frozen=True)
+class ToyWeights(ToyModel):
+    """Starts from weights in a file."""
+
+    weights: str = ""
+
+    def files(self, data_root: Path | None) -> Mapping[str, Path]:
+        return {"weights": Path(self.weights)}
+
+    def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
+        network = super().build(shape, n_classes, seed)
+        with torch.no_grad():
+            network.head.weight.copy_(load_file(self.weights)["w"].T)
+        return network
 
 
 @dataclass(frozen=True)

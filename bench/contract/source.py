@@ -236,6 +236,11 @@ def meaning(text: str) -> str:
     return "\n".join(_dump(item) for item in _essential(tree.body))
 
 
+def digest_of_text(text: str) -> str:
+    """Digest of a module's text by its meaning; its imports are no part of it."""
+    return hashlib.sha256(meaning(text).encode()).hexdigest()[:16]
+
+
 def _essential(body: Iterable[ast.AST | None]) -> list[ast.AST]:
     """Statements without those that do nothing: docstrings, other bare texts, ``pass``."""
     return [
