@@ -12,6 +12,7 @@ import torch
 
 from bench.contract import (
     Attack,
+    Component,
     Dataset,
     Defense,
     Model,
@@ -21,8 +22,11 @@ from bench.contract import (
 from bench.engine.check_defense import try_defense
 from bench.engine.components import CORE_PACKAGES, build
 from bench.engine.config import Grid, Option, compose_grid
+from bench.engine.config import config_dir as built_in
+from bench.engine.nodes import files_of
 from bench.engine.plan import make_plan
 from bench.engine.probes import Finding, embedded, model_for, paper, same_weights
+from bench.engine.reads import opened_files, undeclared
 from bench.engine.stages import run
 from bench.engine.stages.result import Result, Site
 
@@ -54,11 +58,28 @@ def check(
                 "write a docstring: what it is, its options, the paper with section or equation",
             )
             if isinstance(part, kind):
-                yield from _CHECKS[group](option, part, grid, config_dir)
+                with opened_files() as opened:
+                    yield from _CHECKS[group](option, part, grid, config_dir)
+                yield _declares(option, part, opened, grid.settings.data_root, config_dir)
 
 
 def _build(layer: Mapping[str, Any], where: str, packages: tuple[str, ...]) -> Any:
     return build({k: v for k, v in layer.items() if k != "prior"}, where, packages)
+
+
+def _declares(
+    option: Option, part: Component, opened: set[Path], data_root: Path | None, folder: Path | None
+) -> Finding:
+    """Whether it reads nothing but the files it declares: only these are part of identities."""
+    declared = [Path(path) for paths in files_of(part, data_root).values() for path in paths]
+    besides = [built_in(), *([] if folder is None else [folder.resolve()])]
+    others = undeclared(opened, declared, besides)
+    return (
+        f"{option.name}: declares the files it reads",
+        not others,
+        f"it reads {', '.join(map(str, others[:3]))}, which its 'files' does not name: editing "
+        "them would not run its trials again",
+    )
 
 
 # ---------------------------------------------------------------- attacks

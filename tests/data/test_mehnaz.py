@@ -31,7 +31,7 @@ def table(cls: type[MehnazTable], n: int, seed: int) -> pd.DataFrame:
 
 def write(root: Path, cls: type[MehnazTable], *parts: pd.DataFrame) -> Path:
     (root / "mehnaz_attr_inference").mkdir()
-    for file, part in zip(cls.files, parts, strict=True):
+    for file, part in zip(cls.names, parts, strict=True):
         part.to_csv(root / "mehnaz_attr_inference" / file, index=False)
     return root
 
@@ -132,7 +132,7 @@ def test_bad_options_and_missing_files(cls: type[MehnazTable], tmp_path: Path) -
     for options in ({"split": "papr"}, {"sensitive": "nothing"}, {"sha256": "0"}):
         with pytest.raises(UserError, match=f"dataset.{cls.label}."):
             cls(**options)  # type: ignore[arg-type]
-    assert cls.files[0] in (cls().missing(tmp_path) or "")
+    assert cls.names[0] in (cls().missing(tmp_path) or "")
     root = write(tmp_path, cls, table(cls, 100, 1), table(cls, 100, 2))
     with pytest.raises(UserError, match="sha256"):
         cls().load(0, root)
