@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import sklearn
 import torch
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.tree import DecisionTreeClassifier
+from torch import Tensor
 
 from attacks.candidates import ask_labels, attacked, break_ties, cases
 from attacks.learners import known_features, some
@@ -65,12 +68,38 @@ class LOMIA(Attack):
             x = known_features(knowledge.card, partial).cpu()
             rows = given_away.nonzero().squeeze(1)
             rows = rows[some(len(rows), self.most, seed)]
-            model = RandomForestClassifier(self.trees, n_jobs=1, random_state=seed % 2**32)
-            model.fit(x[rows].numpy(), right[rows].int().argmax(1).numpy())
+            present, codes = right[rows].int().argmax(1).unique(return_inverse=True)
             learned = torch.zeros_like(values)
-            learned[:, torch.from_numpy(model.classes_)] = torch.from_numpy(
-                model.predict_proba(x.numpy())
-            )
+            learned[:, present] = forest(x[rows], codes, x, self.trees, seed % 2**32)
             # Add-one over the trees: a value no leaf has seen is unlikely, not impossible.
             values = (self.trees * learned + values) / (self.trees + 1)
         return Reconstruction(break_ties(values, seed), cases(right))
+
+
+def forest(x: Tensor, codes: Tensor, apply: Tensor, trees: int, seed: int) -> Tensor:
+    """What scikit-learn's random forest of fully grown trees says, to the last digit.
+
+    Tree by tree, without the checks that the forest makes for each of them: on a few hundred
+    records they take longer than the growing.
+
+    Args:
+        x: features float32 ``[n, d]``, finite.
+        codes: classes int64 ``[n]``, each of 0, 1, ... at least once.
+        apply: features float32 ``[m, d]``, finite.
+        trees: how many.
+        seed: below 2^32; decides the draws and the splits.
+
+    Returns:
+        Probabilities float64 ``[m, n_classes]``.
+    """
+    known, wanted, n = x.numpy(), apply.numpy(), len(x)
+    y = codes.double().numpy()
+    total = np.zeros((len(wanted), int(codes.max()) + 1))
+    with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
+        for state in np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=trees):
+            drawn = np.random.RandomState(state).randint(0, n, n)
+            weights = np.bincount(drawn, minlength=n).astype(np.float64)
+            tree = DecisionTreeClassifier(max_features="sqrt", random_state=int(state))
+            tree.fit(known, y, weights, check_input=False)
+            total += tree.predict_proba(wanted, check_input=False)
+    return torch.from_numpy(total / trees)

@@ -5,19 +5,10 @@ A category is judged by AUC, a number by the error of its estimate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from sklearn.metrics import (
-    f1_score,
-    matthews_corrcoef,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-    roc_curve,
-)
 from torch import Tensor
 
 from bench.contract import (
@@ -30,6 +21,8 @@ from bench.contract import (
     Victims,
     require,
 )
+from bench.metrics import roc
+from bench.metrics.roc import Bools, Floats, Ints
 
 METRIC, NUMERIC = "auc", "mse_skill"
 """Headline metric of a category, and of a number."""
@@ -37,9 +30,6 @@ MIN_GROUP = 50
 """Fewest members of a subgroup that is looked at."""
 MIN_NEGATIVES = 300
 """Below this many negatives a rate at 1 % false positives is a handful of records."""
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 def contrast(values: Tensor) -> Tensor:
@@ -53,78 +43,78 @@ def contrast(values: Tensor) -> Tensor:
     return (m * values - values.sum(1, keepdim=True)) / (m - 1)
 
 
-def _one_vs_rest(scores: Floats, truth: Ints) -> Iterator[tuple[Floats, npt.NDArray[np.bool_]]]:
-    """Score and truth of every value that some but not all victims have.
+def _curves(scores: Floats, truth: Ints, inside: Bools) -> list[tuple[Ints, Ints]]:
+    """Of every value against the rest, :func:`bench.metrics.roc.counts` of every group.
 
     Two values give one problem, the last value against the first: the other is its mirror.
     """
-    columns = range(scores.shape[1]) if scores.shape[1] > 2 else (1,)
-    for v in columns:
-        positive = truth == v
-        if positive.any() and not positive.all():
-            yield scores[:, v], positive
+    values = range(scores.shape[1]) if scores.shape[1] > 2 else (1,)
+    return [roc.counts(scores[:, v], truth == v, inside) for v in values]
 
 
-def macro_auc(scores: Floats, truth: Ints) -> float:
-    """AUC, one-vs-rest and averaged over the values where there are more than two.
-
-    Args:
-        scores: ``[n, n_values]``.
-        truth: ``[n]``.
-
-    Raises:
-        UserError: all victims have the same value.
-    """
-    auc = [float(roc_auc_score(p, s)) for s, p in _one_vs_rest(scores, truth)]
-    require(
-        len(auc) > 0,
-        "All victims have the same sensitive value, so its inference cannot be scored; "
-        "use more records or another sensitive attribute.",
-    )
-    return float(np.mean(auc))
+def _macro_auc(curves: Sequence[tuple[Ints, Ints]]) -> Floats:
+    """Mean area of the values that some but not all of a group have; NaN where none is so."""
+    areas = np.stack([roc.area(*curve) for curve in curves])
+    judged = ~np.isnan(areas)
+    total = np.where(judged, areas, 0.0).sum(0)
+    return np.where(judged.any(0), total / np.maximum(judged.sum(0), 1), np.nan)
 
 
-def _ppv(scores: Floats, truth: Ints, k: int) -> float:
+def _ppv(curves: Sequence[tuple[Ints, Ints]], k: int) -> float:
     """Share of positives among the ``k`` highest-scored, ties at the cut by expectation."""
-    shares = []
-    for s, positive in _one_vs_rest(scores, truth):
-        cut = np.partition(s, len(s) - k)[len(s) - k]
-        above, tied = s > cut, s == cut
-        hits = positive[above].sum() + positive[tied].mean() * (k - above.sum())
-        shares.append(hits / k)
+    shares = [np.interp(k, true + false, true) / k for true, false in curves]
     return float(np.mean(shares))
 
 
-def _tpr(scores: Floats, truth: Ints, fpr: float) -> float | None:
+def _tpr(curves: Sequence[tuple[Ints, Ints]], fpr: float) -> float | None:
     """Highest true positive rate at a false positive rate of at most ``fpr``."""
-    rates = []
-    for s, positive in _one_vs_rest(scores, truth):
-        if (~positive).sum() >= MIN_NEGATIVES:
-            false, true, _ = roc_curve(positive, s, drop_intermediate=False)
-            rates.append(true[false <= fpr].max())
+    rates = [
+        true[false / false[-1] <= fpr].max() / true[-1]
+        for true, false in curves
+        if false[-1] >= MIN_NEGATIVES
+    ]
     return float(np.mean(rates)) if rates else None
 
 
-def groups(splits: Splits, victims: Victims, of: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _groups(splits: Splits, victims: Victims, of: Tensor) -> tuple[list[str], Bools]:
     """Subgroups of the victims ``of`` (bool ``[n]``): the values of every category, the classes.
 
-    Yields:
-        A name, ``column=value``, and who is in it (bool ``[n]``): at least 50 of them, and two
-        different sensitive values.
+    Returns:
+        Their names, ``column=value``, and who is in each (``[n_groups, n]``); those of at least 50
+        victims.
     """
-    x, y, s = victims.records.x, victims.records.y, victims.records.s
-    assert s is not None and splits.card.sensitive is not None
-    found = [(f"class={name}", of & (y == i)) for i, name in enumerate(splits.card.class_names)]
-    for field in splits.card.fields:
-        if field.kind == "category" and field.columns != splits.card.sensitive.columns:
+    x, y, card = victims.records.x, victims.records.y, splits.card
+    assert card.sensitive is not None
+    names = [f"class={name}" for name in card.class_names]
+    inside = [y.unsqueeze(1) == torch.arange(len(names))]
+    for field in card.fields:
+        if field.kind == "category" and field.columns != card.sensitive.columns:
             start = field.columns[0]
-            found += [
-                (f"{field.name}={name}", of & (x[:, start + i] > 0.5))
-                for i, name in enumerate(field.values)
-            ]
-    for name, inside in found:
-        if int(inside.sum()) >= MIN_GROUP and len(torch.unique(s[inside])) > 1:
-            yield name, inside
+            names += [f"{field.name}={name}" for name in field.values]
+            inside.append(x[:, start : start + len(field.values)] > 0.5)
+    who = (torch.cat(inside, 1).T & of).numpy()
+    enough = np.flatnonzero(who.sum(1) >= MIN_GROUP)
+    return [names[i] for i in enough], who[enough]
+
+
+def _guesses(true: Ints, said: Ints, n_values: int) -> dict[str, float]:
+    """What the guess of the best-scored value gives, from one table of truth by guess."""
+    table = np.bincount(true * n_values + said, minlength=n_values**2).astype(np.float64)
+    table = table.reshape(n_values, n_values)
+    right, held, named, n = table.diagonal(), table.sum(1), table.sum(0), table.sum()
+    recall = right[held > 0] / held[held > 0]
+    spread = (n**2 - held @ held) * (n**2 - named @ named)
+    out = {
+        "mcc": (right.sum() * n - held @ named) / np.sqrt(spread) if spread else 0.0,
+        "g_mean": np.prod(recall) ** (1 / len(recall)),
+        "accuracy": right.sum() / n,
+        "majority_rate": held.max() / n,
+    }
+    if n_values == 2:
+        out["precision"] = right[1] / max(named[1], 1)
+        out["recall"] = right[1] / max(held[1], 1)
+        out["f1"] = 2 * right[1] / max(held[1] + named[1], 1)
+    return {name: float(value) for name, value in out.items()}
 
 
 def score(reconstruction: Reconstruction, truth: Truth) -> Score:
@@ -177,32 +167,32 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
 def _judge_category(values: Tensor, s: Tensor, victims: Victims, truth: Truth) -> Score:
     member = victims.member.cpu()
     scores, guess = contrast(values), values.argmax(1)
-    ours, true, said = scores[member].numpy(), s[member].numpy(), guess[member].numpy()
-    value = macro_auc(ours, true)
-    recall = recall_score(true, said, labels=np.unique(true), average=None, zero_division=0.0)
+    ours = member.numpy()
+    names, groups = _groups(truth.splits, victims, member)
+    curves = _curves(scores.numpy(), s.numpy(), np.vstack([ours, ~ours, groups]))
+    areas = _macro_auc(curves)
+    require(
+        not np.isnan(areas[:2]).any(),
+        "All victims have the same sensitive value, so its inference cannot be scored; "
+        "use more records or another sensitive attribute.",
+    )
+    held = [(true[0], false[0]) for true, false in curves if true[0, -1] and false[0, -1]]
+    n = int(ours.sum())
     extra = {
-        "ppv_top_10pct": _ppv(ours, true, max(1, round(len(ours) / 10))),
-        **{f"ppv_top_{k}": _ppv(ours, true, k) for k in (10, 50, 100) if k <= len(ours)},
-        "mcc": float(matthews_corrcoef(true, said)),
-        "g_mean": float(np.prod(recall) ** (1 / len(recall))),
-        "accuracy": float((said == true).mean()),
-        "majority_rate": float(np.bincount(true).max() / len(true)),
+        "ppv_top_10pct": _ppv(held, max(1, round(n / 10))),
+        **{f"ppv_top_{k}": _ppv(held, k) for k in (10, 50, 100) if k <= n},
+        **_guesses(s[member].numpy(), guess[member].numpy(), values.shape[1]),
     }
-    if values.shape[1] == 2:
-        last = {"labels": [1], "average": "macro", "zero_division": 0.0}
-        extra["precision"] = float(precision_score(true, said, **last))
-        extra["recall"] = float(recall_score(true, said, **last))
-        extra["f1"] = float(f1_score(true, said, **last))
-    tpr = _tpr(ours, true, 0.01)
+    tpr = _tpr(held, 0.01)
     if tpr is not None:
         extra["tpr_at_fpr_1e-2"] = tpr
-    for name, inside in groups(truth.splits, victims, member):
-        extra[f"auc[{name}]"] = macro_auc(scores[inside].numpy(), s[inside].numpy())
+    found = zip(names, areas[2:].tolist(), strict=True)
+    extra |= {f"auc[{name}]": auc for name, auc in found if not np.isnan(auc)}
     return Score(
         metric=METRIC,
-        value=value,
-        members=value,
-        nonmembers=macro_auc(scores[~member].numpy(), s[~member].numpy()),
+        value=float(areas[0]),
+        members=float(areas[0]),
+        nonmembers=float(areas[1]),
         ceiling=1.0,
         extra=extra,
         outcomes={"member": member, "truth": s, "guess": guess, "score": scores},

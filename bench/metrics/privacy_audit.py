@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from scipy.stats import binom
 from torch import Tensor
@@ -96,11 +97,9 @@ def p_value(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
     """
     q = 1 / (1 + math.exp(-epsilon))
     found = float(binom.sf(v - 1, r, q))
-    below, most = 0.0, 0.0
-    for i in range(1, v + 1):
-        below += float(binom.pmf(v - i, r, q))
-        most = max(most, below / i)
-    return min(1.0, found + 2 * m * delta * most)
+    count = np.arange(1, v + 1)
+    below = np.cumsum(binom.pmf(v - count, r, q))
+    return min(1.0, found + 2 * m * delta * float(np.max(below / count, initial=0.0)))
 
 
 def lower_bound(m: int, r: int, v: int, delta: float, confidence: float = CONFIDENCE) -> float:

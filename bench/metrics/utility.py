@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from scipy.stats import rankdata
-from sklearn.metrics import roc_curve
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from bench.contract import Card, Outcome, Split, Task
-from bench.metrics import recommendation
+from bench.metrics import recommendation, roc
 
 Answer = Callable[[Tensor], Tensor]
 
@@ -139,8 +139,9 @@ def utility(
     truth = p.gather(1, y.unsqueeze(1)).clamp(min=_FLOOR)
     out["auroc"] = auroc(scores, y)
     if n_classes == 2 and bool(present.all()):
-        false, true, _ = roc_curve(y.cpu().numpy(), p[:, 1].cpu().numpy())
-        out["ks"] = float((true - false).max())
+        everybody = np.ones((1, len(y)), dtype=np.bool_)
+        [true], [false] = roc.counts(p[:, 1].cpu().numpy(), y.cpu().numpy() == 1, everybody)
+        out["ks"] = float((true / true[-1] - false / false[-1]).max())
     out["log_loss"] = float(-truth.log().mean())
     out["ece15"] = expected_calibration_error(p, correct)
     out["brier"] = float((p - one_hot(y, n_classes)).square().sum(1).mean())

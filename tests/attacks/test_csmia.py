@@ -4,11 +4,12 @@ import random
 
 import pytest
 import torch
+from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor
 
 from attacks.csmia import CSMIA
-from attacks.lomia import LOMIA
-from bench.contract import Knowledge, Split, UserError
+from attacks.lomia import LOMIA, forest
+from bench.contract import Knowledge, Split, UserError, generator
 from tests.attacks.tables import exposed, remembering, table, table_card, told
 
 
@@ -121,3 +122,13 @@ def test_wrong_options_are_refused() -> None:
         LOMIA("scores")
     with pytest.raises(UserError, match="lomia: trees"):
         LOMIA(trees=0)
+
+
+@pytest.mark.parametrize(("n", "n_classes"), [(1, 1), (60, 2), (300, 5)])
+def test_the_forest_of_lomia_is_the_one_of_scikit_learn(n: int, n_classes: int) -> None:
+    g = generator(n)
+    x = torch.randn(400, 7, generator=g).round(decimals=1)
+    y = torch.randint(n_classes, (n,), generator=g)
+    model = RandomForestClassifier(20, random_state=3).fit(x[:n].numpy(), y.numpy())
+    wanted = torch.from_numpy(model.predict_proba(x.numpy()))
+    assert torch.equal(forest(x[:n], y, x, 20, 3), wanted)

@@ -241,6 +241,14 @@ def test_the_ledger_is_what_opacus_says_of_sigma_q_and_t(clipping: Any) -> None:
     assert (ledger.epsilon_total_basis, ledger.epsilon_total) == ("not_accounted", None)
 
 
+@pytest.mark.filterwarnings("ignore:Optimal order is the")
+@pytest.mark.parametrize("steps", [(0.6, 0.2, 200), (1.3, 0.01, 3000), (8.0, 0.5, 1)])
+def test_every_digit_is_what_opacus_says(steps: tuple[float, float, int]) -> None:
+    for name, accountant in (("prv", PRVAccountant()), ("rdp", RDPAccountant())):
+        accountant.history = [steps]
+        assert spent(*steps, 1e-4, name) == accountant.get_epsilon(1e-4)
+
+
 def test_tuning_is_composed_with_the_same_accountant() -> None:
     defense = DpSgd(epsilon=None, noise_multiplier=2.0, epochs=1, tuning_runs=5)
     _, report = train(MODEL, [defense], table(), 0, "cpu")

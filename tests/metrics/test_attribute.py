@@ -1,15 +1,24 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import (
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 from torch import Tensor
 
 from bench.contract import (
     Card,
+    Column,
     DivergedError,
     Reconstruction,
     Sensitive,
@@ -20,7 +29,7 @@ from bench.contract import (
     Victims,
     generator,
 )
-from bench.metrics.attribute import _ppv, contrast, estimate, score
+from bench.metrics.attribute import contrast, estimate, score
 
 
 def truth(s: Tensor, member: Tensor, n_values: int = 2) -> Truth:
@@ -93,9 +102,65 @@ def test_neither_the_order_of_victims_nor_a_constant_per_victim_matters(
 
 
 def test_ties_at_the_cut_count_by_expectation() -> None:
-    scores = np.array([[0.0, v] for v in (9, 5, 5, 5, 5, 1)], dtype=np.float64)
-    s = np.array([1, 1, 0, 0, 0, 1])
-    assert _ppv(scores, s, 3) == pytest.approx((1 + 2 * 0.25) / 3)
+    likely = torch.tensor([9.0, 5, 5, 5, 5, *[1] * 25])
+    s = torch.tensor([1, 1, 0, 0, 0, *[1] * 25])
+    values = torch.stack([torch.zeros(60), likely.repeat(2)], 1)
+    out = score(Reconstruction(values), truth(s.repeat(2), torch.arange(60) < 30))
+    assert out.extra["ppv_top_10pct"] == pytest.approx((1 + 2 * 0.25) / 3)
+
+
+@pytest.mark.parametrize("n_values", [2, 5])
+@pytest.mark.parametrize("levels", [2, 9, None])
+def test_every_figure_equals_what_scikit_learn_gives(n_values: int, levels: int | None) -> None:
+    n, g = 1600, generator(n_values)
+    s, member = torch.randint(n_values, (n,), generator=g), torch.arange(n) % 2 == 0
+    y, kind = torch.randint(2, (n,), generator=g), torch.randint(20, (n,), generator=g)
+    values = (
+        torch.rand(n, n_values, generator=g, dtype=torch.float64) + 0.1 * torch.eye(n_values)[s]
+    )
+    if levels is not None:  # many ties
+        values = (levels * values).round()
+    made = truth(s, member, n_values)
+    names = tuple(f"k{i}" for i in range(20))
+    column = Column("kind", "category", (n_values, n_values + 20), names)
+    card = dataclasses.replace(made.splits.card, fields=(column,))
+    x = torch.cat([torch.eye(n_values)[s], torch.eye(20)[kind]], 1)
+    records = Split(x, y, torch.arange(n), s)
+    out = score(
+        Reconstruction(values),
+        Truth(Splits(card, records, records, records), Victims(records, member), None, {}),
+    )
+
+    contrasts, said = contrast(values).numpy(), values.argmax(1).numpy()
+    judged = range(n_values) if n_values > 2 else [1]
+
+    def auc(inside: Tensor) -> float:
+        rows = inside.numpy()
+        found = [roc_auc_score(s.numpy()[rows] == v, contrasts[rows, v]) for v in judged]
+        return float(np.mean(found))
+
+    groups = {f"class={name}": y == i for i, name in enumerate(card.class_names)}
+    groups |= {f"kind={name}": kind == i for i, name in enumerate(names)}
+    large = {k: member & of for k, of in groups.items() if int((member & of).sum()) >= 50}
+    wanted = {f"auc[{name}]": auc(inside) for name, inside in large.items()}
+    assert {k: v for k, v in out.extra.items() if "[" in k} == pytest.approx(wanted, abs=1e-12)
+    assert 2 < len(wanted) < 22
+    assert out.members == pytest.approx(auc(member), abs=1e-12)
+    assert out.nonmembers == pytest.approx(auc(~member), abs=1e-12)
+
+    ours, guess, scores = s.numpy()[member], said[member], contrasts[member]
+    curves = [roc_curve(ours == v, scores[:, v], drop_intermediate=False) for v in judged]
+    recalls = recall_score(ours, guess, average=None)
+    plain = {
+        "mcc": matthews_corrcoef(ours, guess),
+        "g_mean": recalls.prod() ** (1 / n_values),
+        "accuracy": (ours == guess).mean(),
+        "tpr_at_fpr_1e-2": np.mean([true[false <= 0.01].max() for false, true, _ in curves]),
+    }
+    if n_values == 2:
+        found = precision_recall_fscore_support(ours, guess, average="binary")
+        plain |= dict(zip(("precision", "recall", "f1"), found[:3], strict=True))
+    assert {k: out.extra[k] for k in plain} == pytest.approx(plain, abs=1e-12)
 
 
 def test_true_positive_rate_needs_enough_negatives() -> None:
