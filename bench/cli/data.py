@@ -171,13 +171,12 @@ def _row(name: str, data: Any, data_root: Path | None) -> tuple[str, str, str, s
 
 
 def _size(data: Any, data_root: Path | None) -> str:
-    """Bytes on disk of what the data set's options name."""
-    named = (getattr(data, key, None) for key in ("file", "_file", "folder"))
-    part = next((part for part in named if isinstance(part, str)), None)
-    if part is None or data_root is None:
+    """Bytes on disk of what the data set reads."""
+    from bench.engine.nodes import files_of
+
+    paths = [Path(path) for named in files_of(data, data_root).values() for path in named]
+    if not paths:
         return "-"
-    base = data_root / part
-    paths = [base / file for file in getattr(data, "files", ())] or [base]
     files: Iterator[Path] = (f for p in paths for f in ([p] if p.is_file() else p.rglob("*")))
     size = float(sum(f.stat().st_size for f in files if f.is_file()))
     for unit in ("B", "kB", "MB"):

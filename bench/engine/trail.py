@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from torch import Tensor
 
 
@@ -16,5 +17,5 @@ def parquet(columns: Mapping[str, Tensor]) -> bytes:
         columns: :meth:`bench.contract.serving.Trail.columns`.
     """
     out = io.BytesIO()
-    pd.DataFrame({name: values.numpy() for name, values in columns.items()}).to_parquet(out)
+    pq.write_table(pa.table({name: values.numpy() for name, values in columns.items()}), out)
     return out.getvalue()

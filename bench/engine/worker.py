@@ -91,15 +91,10 @@ def execute(task: Task) -> Done:
         return Done(status, seconds=time.perf_counter() - started, env=env, **more)
 
     try:
-        import torch
-        from threadpoolctl import threadpool_limits
-
-        torch.set_num_threads(task.threads)
-        # BLAS and OpenMP too: they decide speed and the order of sums, hence the last digits.
-        threadpool_limits(task.threads)
         from bench.engine.stages import run
         from bench.engine.stages.result import Site, encode
 
+        _limit_threads(task.threads)
         _check_source(task)
         parents, damaged = _parents(task)
         if damaged:
@@ -117,6 +112,22 @@ def execute(task: Task) -> Done:
             "traceback": "" if isinstance(error, UserError) else traceback.format_exc(),
         }
         return done(_status(error), failure=failure)
+
+
+_pools: tuple[int, Any] = (0, None)
+"""Modules that were loaded when libraries with threads were last looked for, and what was found."""
+
+
+def _limit_threads(threads: int) -> None:
+    """Torch, BLAS and OpenMP: they decide speed and the order of sums, hence the last digits."""
+    global _pools  # noqa: PLW0603  looking for libraries takes milliseconds, a task as few
+    import torch
+    from threadpoolctl import ThreadpoolController
+
+    torch.set_num_threads(threads)
+    if _pools[0] != len(sys.modules):
+        _pools = (len(sys.modules), ThreadpoolController())
+    _pools[1].limit(limits=threads)
 
 
 def _parents(task: Task) -> tuple[dict[str, Any], dict[str, str]]:

@@ -74,6 +74,7 @@ class Ray:
         total = ray.cluster_resources()
         self.capacity = Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))
         self._shared = shared
+        self._remote = ray.remote(_remote)
         self._blobs: OrderedDict[Path, Any] = OrderedDict()
         self._running: dict[Any, str] = {}
 
@@ -104,8 +105,9 @@ class Ray:
         }
         if resources.num_gpus:
             options["max_calls"] = 1  # frees the GPU's memory
-        remote = self._ray.remote(**options)(_remote)
-        ref = remote.remote(dataclasses.replace(task, parents=paths), list(refs), *refs.values())
+        ref = self._remote.options(**options).remote(
+            dataclasses.replace(task, parents=paths), list(refs), *refs.values()
+        )
         self._running[ref] = task.node
 
     def poll(self, timeout: float) -> Sequence[tuple[str, Done]]:

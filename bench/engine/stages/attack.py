@@ -44,14 +44,14 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     goal = payload["goal"]
     attack: Attack = build(payload["attack"], "attack", site.packages)
     federation = attack.federation
-    victims = victims_of(splits, goal, payload["victims"], federation)
     gate = Gate()
     exposure = Exposure("none", _refuse, _refuse)
     observe, task = None, payload["task"]
-    if "target" in parents:
-        deployed = deployment_of(splits, payload, parents, site)
+    deployed = deployment_of(splits, payload, parents, site) if "target" in parents else None
+    if deployed is not None:
         federation = deployed.observed(attack)
-        victims = victims_of(splits, goal, payload["victims"], federation)
+    victims = victims_of(splits, goal, payload["victims"], federation)
+    if deployed is not None:
         gate = deployed.gate(Stream(**payload.get("stream", {})))
         exposure = deployed.expose(attack, victims, payload["seed"], gate)
         if goal == "output_reconstruction" or "K6" in attack.knowledge:
