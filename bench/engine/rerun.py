@@ -311,11 +311,14 @@ def difference(old: Any, new: Any, where: str = "") -> list[str]:
 
 
 _SHOWN = 60
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+"""A SHA-256, of which the beginning is enough to tell it from another."""
 
 
 def _short(old: Any, new: Any) -> tuple[str, str]:
     """Two values as text, cut to where they differ."""
-    one, two = ("absent" if v is None else canonical(v) for v in (old, new))
+    texts = ("absent" if value is None else canonical(value) for value in (old, new))
+    one, two = (_DIGEST.sub(r"\1", text) for text in texts)
     if max(len(one), len(two)) <= 2 * _SHOWN:
         return one, two
     alike = next((i for i, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), 0)
