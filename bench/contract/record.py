@@ -259,7 +259,7 @@ class TrialRecord(_Frozen):
     nodes: dict[str, str] = {}
     """Node kind to node identity: where every part of this record comes from."""
     env: dict[str, Any] = {}
-    """git_commit, git_dirty, device, threads, python, libraries, of the attack's worker."""
+    """Where the attack ran (PROTOCOL 6)."""
     created_utc: str
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.contract.record import STATUSES
 from bench.report import stats
-from bench.report.facts import ENVIRONMENT, Facts
+from bench.report.facts import SHOWN, Facts
 from bench.report.frame import CELL
 from bench.report.text import estimate, interval, number, words
 
@@ -106,7 +106,7 @@ def provenance(facts: Facts, given: Mapping[str, Any]) -> dict[str, Any]:
         "protocol version": facts.protocol,
         "record schema": seen.get("record schema", ""),
         "trials recorded": f"{facts.first} to {facts.last}",
-        **{name: seen[name] for name in ENVIRONMENT if name in seen},
+        **{name: seen[name] for name in SHOWN if name in seen},
     }
     if "git commit" in seen:
         told["git commit of the trials"] = seen["git commit"]

@@ -48,6 +48,7 @@ _BASELINE_COLUMNS = [*SCENARIO, "attack", "score"]
 _CHECKED = [
     *SCENARIO, "access", "defense", "attack", "seed", "status", "control", "utility", "reference",
     "score", "L", "M", "permuted", "chance", "heldout", "oracle", "values_sha",
+    "environment",
 ]  # fmt: skip
 
 

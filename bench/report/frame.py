@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,7 @@ from bench.contract.errors import require
 from bench.contract.exposure import ACCESS_ORDER
 from bench.contract.record import Failure, TrialRecord
 from bench.contract.serving import Stream
+from bench.engine.environment import ENVIRONMENT
 from bench.report import comparable
 from bench.report.facts import Facts, Gatherer
 
@@ -69,6 +71,7 @@ _TEXT: dict[str, _Get] = {
     "data_sha": lambda r: str(r.data.facts.get("sha256", "")),
     "target_sha": lambda r: r.target.sha256,
     "created": lambda r: r.created_utc,
+    "environment": lambda r: _environment(r.env),
 }
 
 _NUMBERS: dict[str, _Get] = {
@@ -148,6 +151,11 @@ def _stream(given: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{key}={value}" for key, value in told.items())
 
 
+def _environment(env: Mapping[str, Any]) -> str:
+    """The facts of an environment that decide whether equal bits may be asked for, as JSON."""
+    return json.dumps({name: env[name] for name in ENVIRONMENT if name in env})
+
+
 def _sentence(error: Failure | None) -> str:
     return " ".join(f"{error.type}: {error.message}".split()) if error else ""
 
@@ -166,15 +174,16 @@ def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Fact
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
     ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities), and
-    what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``steps``,
-    ``permuted``, ``chance``, ``heldout`` and ``oracle`` (of the judges), for a paper's figures the
-    metrics of ``EXTRA`` and ``UTILITY``, for tuning ``family``, ``settings``, ``attack_family``
-    and ``attack_settings`` (the option a row is a setting of, and how many the suite has), of
-    watched deployments ``stream`` (how queries were sent, empty: as usual), ``refused``,
-    ``accounts``, ``cover``, ``answered_before``, ``blocked``, ``customers`` and, as 0 or 1,
-    ``detected`` and ``stopped`` (NaN where nobody watches), and for decisions ``n_params``,
-    ``public_records``, ``excess`` and ``epsilon_lower`` (of the audit by canaries), ``data_sha``,
-    ``target_sha`` (of the weights) and ``created``, and for costs ``answer_ms``.
+    what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``environment``
+    (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
+    (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for tuning
+    ``family``, ``settings``, ``attack_family`` and ``attack_settings`` (the option a row is a
+    setting of, and how many the suite has), of watched deployments ``stream`` (how queries were
+    sent, empty: as usual), ``refused``, ``accounts``, ``cover``, ``answered_before``, ``blocked``,
+    ``customers`` and, as 0 or 1, ``detected`` and ``stopped`` (NaN where nobody watches), and for
+    decisions ``n_params``, ``public_records``, ``excess`` and ``epsilon_lower`` (of the audit by
+    canaries), ``data_sha``, ``target_sha`` (of the weights) and ``created``, and for costs
+    ``answer_ms``.
 
     Args:
         records: trials in any order; of one trial recorded twice the latest record counts.

@@ -20,6 +20,7 @@ from bench.contract.record import (
     Failure,
     TrialRecord,
 )
+from bench.engine.likeness import TOLERANCE
 from bench.report import comparable, controls, recheck
 from bench.report.closure import spans
 from bench.report.frame import BASELINE, UNDEFENDED
@@ -163,7 +164,7 @@ def _joining(
         if record.trial_id in known.scores:
             mine = known.scores[record.trial_id]
             require(
-                mine is None or value is None or abs(mine - value) <= comparable.SAME,
+                mine is None or value is None or abs(mine - value) <= TOLERANCE,
                 f"The trial {record.cell.key()} ({record.trial_id[:12]}) scores {_said(mine)} here "
                 f"and {_said(value)} in '{name}': one of the two is wrong; 'invbench verify' both.",
             )

@@ -240,7 +240,7 @@ def _in_turn(lists: list[list[str]], rng: np.random.Generator, shuffled: bool = 
 
 
 Ends = Mapping[str, tuple[float, float]]
-"""Ends of an interval by what it is of: ``L``, and ``s`` for trials without headroom."""
+"""Ends of an interval by the figure: ``L`` (``s`` without headroom), ``M`` and ``utility``."""
 
 
 def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
@@ -253,12 +253,13 @@ def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
         Ends by (board, defense, attack); what has fewer than two seeds is left out.
     """
     seeds = boards.seeds[boards.seeds["reported"].astype(bool)]
-    seeds = seeds.rename(columns={"score": "s"}).astype({"L": "float64", "s": "float64"})
-    table = stats.summarise(seeds, [*ROW, "attack"], ["L", "s"])
+    figures = ["L", "s", "M", "utility"]
+    seeds = seeds.rename(columns={"score": "s"}).astype(dict.fromkeys(figures, "float64"))
+    table = stats.summarise(seeds, [*ROW, "attack"], figures)
     out: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
     for row in table.to_dict("records"):
         key = tuple(str(row[name]) for name in (*ROW, "attack"))
-        for name in ("L", "s"):
+        for name in figures:
             if row[f"{name}_n"] >= 2:
                 half = (row[f"{name}_hi"] - row[name]) * math.sqrt(row[f"{name}_n"] + 1)
                 out.setdefault(key, {})[name] = (row[name] - half, row[name] + half)
