@@ -254,13 +254,13 @@ def _planned(
     from bench.cli.reproduce import manifest_of
     from bench.contract import UserError
     from bench.engine import rerun
-    from bench.report import recheck
+    from bench.report import coverage
 
     manifests = list(found.manifest.get("merged", ())) or [found.manifest]
     more = [w for w in words if w.partition("=")[0] not in ("store", "data_root")]
     records: list[list[TrialRecord]] = [[] for _ in manifests]
     for record in found.records:
-        if not recheck.not_run(record):
+        if not coverage.not_run(record):
             records[manifests.index(manifest_of(found.manifest, record))].append(record)
     parts = []
     for at, (manifest, mine) in enumerate(zip(manifests, records, strict=True)):

@@ -12,6 +12,7 @@ from bench.contract.record import AttackInfo, Data, DefenseInfo, TrialRecord
 from bench.contract.training import PrivacyLedger
 from bench.engine.environment import ENVIRONMENT
 from bench.report import stats
+from bench.report.coverage import EVERYTHING, Coverage
 
 SHOWN = tuple(name for name in ENVIRONMENT if name != "commit")
 """What is shown of the environments; the commit stands there with what git says of it."""
@@ -40,6 +41,7 @@ class Facts:
         first: when the earliest trial was recorded (RFC 3339).
         last: when the latest was.
         protocol: the protocol version of all of them.
+        coverage: how much of what was planned they are.
     """
 
     cards: Mapping[str, Data]
@@ -53,6 +55,7 @@ class Facts:
     first: str
     last: str
     protocol: str
+    coverage: Coverage = EVERYTHING
 
 
 class Gatherer:

@@ -22,9 +22,6 @@ from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW
 from bench.report.frame import BASELINE
 
-NOT_RUN = "NotRun"
-"""Error of a trial that stands for an attack which a row of its board did not meet."""
-
 EXACT = 1e-9
 """Most by which the figures of one trial differ by rounding alone."""
 _PRINTED = 1e-5  # figures are written with six digits
@@ -112,11 +109,6 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
                 f"{where}: M is {_said(score.M)}, but its members and non-members give {_said(gap)}"
             )
     return Sums(checked, alone, tuple(wrong))
-
-
-def not_run(record: TrialRecord) -> bool:
-    """Whether it says of a row that it did not meet an attack that joined its board."""
-    return record.error is not None and record.error.type == NOT_RUN
 
 
 def listed(records: Iterable[TrialRecord], trials: Mapping[str, str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,32 @@ def test_who_joined_and_what_is_known_of_it() -> None:
 def test_of_several_suites_it_is_said_whose_is_what() -> None:
     said = _said(parts={"face": {"submitter": "a"}, "credit": {}, "retail": {"submitter": "b"}})
     assert said["submitted"] == "face: by a. retail: by b"
+
+
+def test_a_trial_deleted_in_the_store_is_said_and_flags_its_row(
+    verb, stores, tmp_path: Path
+) -> None:
+    own = tmp_path / "store"
+    shutil.copytree(stores["strong"], own)
+    store = Store(own)
+    cells = next(store.executions())["trials"]
+    lost = next(
+        key for key, cell in cells.items() if cell.endswith("toy_training/toy[does=work]/1")
+    )
+    store.remove("trial", lost)
+    words = ("report", "suite=toy", f"store={own}", "--to", tmp_path / "site", *OWN)
+    code, out, err = verb(*words)
+    assert code == 0, err
+    said = f"{len(cells) - 1} of {len(cells)} planned trials are there"
+    assert said in out
+    assert said in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert "missing" in _row(tmp_path / "site", "toy_training")
+    assert "missing" not in _row(tmp_path / "site", "none")
+    code, _, err = verb(
+        "submit", "toy", f"store={own}", "--to", tmp_path / "x.zip", "--allow-dirty"
+    )
+    assert code == 2
+    assert "planned trials" in err
+    code, out, _ = verb("compare", "toy", "toy", f"store={own}")
+    assert code == 1
+    assert "lacks trials" in out
