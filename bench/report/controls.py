@@ -192,8 +192,8 @@ def _same(check: str, pairs: pd.DataFrame, name: str, planned: int) -> Finding:
     if apart:
         more = f" and {len(apart) - _SHOWN} more" if len(apart) > _SHOWN else ""
         bar += (
-            f", {len(pairs) - exact} within {likeness.TOLERANCE:g} in L, M and utility, as "
-            f"environments are not known to be equal ({'; '.join([*apart][:_SHOWN])}{more})"
+            f", {len(pairs) - exact} by a tolerance of {likeness.TOLERANCE:g} in L, M and utility, "
+            f"as environments are not known to be equal ({'; '.join([*apart][:_SHOWN])}{more})"
         )
     of = ", ".join(sorted({*wrong})) or f"{len(pairs)} compared"
     return _finding(check, FAIL if wrong else PASS, of, float(len(wrong)), bar)

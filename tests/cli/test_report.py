@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.publish import _said_since
+from bench.engine.backends.local import InProcess
 from bench.engine.store import Store
 from bench.report import pack
 from bench.report.pack import Pack
@@ -215,3 +216,27 @@ def test_a_trial_deleted_in_the_store_is_said_and_flags_its_row(
     code, out, _ = verb("compare", "toy", "toy", f"store={own}")
     assert code == 1
     assert "lacks trials" in out
+
+
+def test_an_interrupted_run_says_what_it_has_not_run(
+    verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("run", *OWN, "suite=toy", "seeds=2", "attack=[toy]", f"store={tmp_path / 'store'}",
+             f"report_dir={tmp_path}", "backend=local", "tracking=none",
+             "progress=none")  # fmt: skip
+    real, polls = InProcess.poll, iter(range(12))
+
+    def stopped_after_some(self, timeout):
+        if next(polls, None) is None:
+            raise KeyboardInterrupt
+        return real(self, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcess, "poll", stopped_after_some)
+        code, out, err = verb(*words)
+    assert code == 130, err
+    assert "planned trials are there" in out
+    rows = (tmp_path / "toy" / "leaderboard.md").read_text(encoding="utf-8").splitlines()
+    assert all("missing" in line for line in rows if line.startswith("| 1 |"))
+    code, out, err = verb(*words)
+    assert "planned trials are there" not in out, err

@@ -157,7 +157,7 @@ def test_it_is_said_how_many_were_compared_bit_for_bit_and_what_differed() -> No
     again[1] = again[1].model_copy(update={"env": {**again[1].env, "host": "another"}})
     found = _check([*plain, *again], "repeat")
     assert found["state"] == "pass"
-    assert all(text in found["bar"] for text in ("1 compared bit for bit", "1 within 0.01"))
+    assert all(text in found["bar"] for text in ("1 compared bit for bit", "1 by a tolerance"))
     assert "host: one -> another" in found["bar"]
 
 
