@@ -27,7 +27,8 @@ _SHOWN = 4
     type=click.Choice(["worse", "any", "never"]),
     default="worse",
     show_default=True,
-    help="What makes the exit code 1: a row leaks more, or any row moved, came or went.",
+    help="What makes the exit code 1: a row leaks more, or any row moved, came or went; with both "
+    "also a row that lacks planned trials.",
 )
 @click.option("--anyway", is_flag=True, help="Judge although protocol, data or metrics differ.")
 @click.option("--all", "every", is_flag=True, help="Show also what stayed the same.")
@@ -51,8 +52,9 @@ def command(
     Each row's leakage by its worst attack (L), its member gap (M) and its utility (U) are compared
     over seeds, paired where both attacked the same targets. A row leaks more (or less) where Holm's
     p within its board is below 0.05 and the difference is at least the margin; it is the same where
-    the 95% interval of the difference lies within the margin; else it is unclear. Submissions given
-    by --with join B: invbench compare BOARDS BOARDS --with FILE says what FILE would move.
+    the 95% interval of the difference lies within the margin; else it is unclear. Of a row of which
+    a side lacks planned trials nothing is concluded. Submissions given by --with join B: invbench
+    compare BOARDS BOARDS --with FILE says what FILE would move.
 
     Exit code: 0 nothing of --fail-on, 1 something, 2 a mistake.
     """
@@ -66,7 +68,8 @@ def command(
     settings = compose_grid(words, config_dir).settings
     packs = [sources.load(name, settings) for name in (a, b)]
     packs[1] = sources.joined(packs[1], joining, settings)
-    found = compare.compare(packs[0].records, packs[1].records, margin)
+    trials = packs[0].manifest["trials"], packs[1].manifest["trials"]
+    found = compare.compare(packs[0].records, packs[1].records, margin, trials)
     if found.obstacles and not anyway:
         raise UserError(
             f"'{a}' and '{b}' cannot be compared, their figures do not mean the same: "

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from bench.report.site import Site
 
 
-def publish(done: Execution) -> Path | None:
-    """The report of a run, and its end in MLflow; the path of the page."""
+def publish(done: Execution) -> Site | None:
+    """The report of a run, and its end in MLflow; None: nothing has ended."""
     from bench.report.boards import summary
     from bench.report.pack import Pack
 
@@ -37,7 +37,7 @@ def publish(done: Execution) -> Path | None:
                 f"'invbench sync suite={settings.suite}' uploads it later.",
                 err=True,
             )
-    return site.page if site else None
+    return site
 
 
 def write(found: Pack, out: Path, drawn: bool = False, config_dir: Path | None = None) -> Site:
@@ -63,7 +63,10 @@ def write(found: Pack, out: Path, drawn: bool = False, config_dir: Path | None =
         for name, text in list_options(kind, own).items()
     }
     given = provenance(found.manifest) | {k: v for k, v in _said_since(found).items() if v}
-    return site.write(found.records, found.pictures, found.suite, out, given, about, drawn)
+    return site.write(
+        found.records, found.pictures, found.suite, out, given, about, drawn,
+        found.manifest["trials"],
+    )  # fmt: skip
 
 
 def pictures(store: Store, records: Iterable[TrialRecord]) -> dict[str, bytes]:

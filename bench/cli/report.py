@@ -41,7 +41,8 @@ def command(
 
     A word without "=" is a pack (a folder of results/published, or a .zip), a suite or an
     execution; several of them make one site: invbench report results/published/*. The same
-    records give the same bytes, from the store and from MLflow.
+    records give the same bytes, from the store and from MLflow. A planned trial without a record
+    is said to be absent, and flags its row 'missing'.
     """
     from bench.cli import publish, sources
     from bench.contract import require
@@ -64,4 +65,6 @@ def command(
         found = pack.together(packs or [sources.newest(settings)])
     found = sources.joined(found, joining, settings)
     site = publish.write(found, out or settings.report_dir / found.suite, figures, config_dir)
+    if site.lacking:
+        click.echo(f"{site.lacking}.")
     click.echo(f"{found.suite}: {site.trials} trials; report {site.page}")

@@ -45,8 +45,8 @@ def command(
     attack/seed. Its suite is composed again as its run was, here: data_root= says where real data
     is, store= where the record is; other words are added to the suite's own.
 
-    Exit code: 0 reproduced (bit for bit, or leakage within 0.01 on another machine or from another
-    version), 1 not reproduced, 2 a mistake.
+    Exit code: 0 reproduced (bit for bit; in another environment, from another version or on a GPU
+    leakage, member gap and utility within 0.01), 1 not reproduced, 2 a mistake.
     """
     from bench.contract import UserError, require
     from bench.engine import rerun

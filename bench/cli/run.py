@@ -52,20 +52,23 @@ def command(words: tuple[str, ...], config_dir: Path | None, rerun: str | None) 
             if " x " not in what:
                 click.echo(f"{what}: {reason}.", err=True)
     done = execute(grid, plan, config_dir)
-    page = publish(done)
+    site = publish(done)
     out = done.outcome
     bad = len(out.records) - out.count("done", "skipped")
     computed = sum(out.computed.values())
+    page = site.page if site else "not written: no trial has ended"
     click.echo(
         f"{grid.settings.suite}: {out.count('done')} of {len(plan.trials)} trials done, "
         f"{bad} failed, {out.count('skipped')} skipped; {computed} nodes computed, "
         f"{out.cached} cached; "
-        f"{time.monotonic() - started:.1f} s; report {page or 'not written: no trial has ended'}"
+        f"{time.monotonic() - started:.1f} s; report {page}"
     )
     for old, new, reason in out.set_aside[:_REASONS]:
         click.echo(f"Set aside and made again: {old}: {reason}; it is kept as {new}.", err=True)
     if len(out.set_aside) > _REASONS:
         click.echo(f"{len(out.set_aside)} damaged results were made again in all.", err=True)
+    if site and site.lacking:
+        click.echo(f"{site.lacking}.")
     _say_failures(out.records)
     if out.interrupted:
         sys.exit(130)

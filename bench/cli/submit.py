@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +54,8 @@ def command(
     stronger attack in every row it was run against. 'invbench submit BOARDS --with FILE --to NEW'
     packs the boards with it, to publish them.
 
-    Refused: a modified working copy, failed controls, trials that did not end well, and a
-    --defense that no attack adapted to.
+    Refused: a modified working copy, failed controls, trials that did not end well or have no
+    record, and a --defense that no attack adapted to.
     """
     from dataclasses import replace
 
@@ -212,12 +212,16 @@ def check(
         if record.env:
             told = {**record.env, "benchmark": record.benchmark_version}
             environments[repr(sorted(told.items(), key=str))] = told
-    bad += [f"{c} (not run)" for k, c in found.manifest["trials"].items() if k not in everything]
+    absent = [c for k, c in found.manifest["trials"].items() if k not in everything]
+    require(
+        not absent,
+        f"'{found.suite}' cannot be submitted: it lacks {len(absent)} of its planned trials, "
+        f"not run yet or lost: {_listed(absent)}; run it again, which runs these alone.",
+    )
     require(
         not bad,
         f"'{found.suite}' cannot be submitted: {len(bad)} of its trials did not end well: "
-        f"{', '.join(bad[:_SHOWN])}{' ...' if len(bad) > _SHOWN else ''}; run it again with "
-        "'--rerun failed'.",
+        f"{_listed(bad)}; run it again with '--rerun failed'.",
     )
     require(
         allow_dirty or not dirty,
@@ -240,11 +244,15 @@ def check(
         require(
             not places,
             f"'{defense}' cannot be submitted: no attack that adapts to it ran on "
-            f"{', '.join(places[:_SHOWN])}{' ...' if len(places) > _SHOWN else ''}; run one (its "
+            f"{_listed(places)}; run one (its "
             "adaptive_attacks, or an attack with adaptive_to), for without it the row is only a "
             "lower bound of what leaks.",
         )
     return trials, [environments[key] for key in sorted(environments)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
 
 
 def _failed(checks: Any) -> list[str]:

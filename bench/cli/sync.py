@@ -27,7 +27,11 @@ def command(words: tuple[str, ...], config_dir: Path | None) -> None:
     )
     store = Store(settings.store)
     manifest = store.newest(settings.suite)
-    table = frame.build(sources.of_execution(store, manifest).records, settings.suite)
+    records = sources.of_execution(store, manifest).records
+    table, facts = frame.read(records, settings.suite, manifest["trials"])
     numbers = boards.summary(boards.build(table))
     written = tracking.sync(store, settings.tracking.uri, manifest, numbers)
-    click.echo(f"{settings.suite}: {written} of {len(table)} trials uploaded, the rest was there.")
+    there = facts.coverage.planned - len(facts.coverage.lost)
+    click.echo(f"{settings.suite}: {written} of {there} trials uploaded, the rest was there.")
+    if facts.coverage.lost:
+        click.echo(f"{facts.coverage.sentence}.")

@@ -254,13 +254,13 @@ def _planned(
     from bench.cli.reproduce import manifest_of
     from bench.contract import UserError
     from bench.engine import rerun
-    from bench.report import recheck
+    from bench.report import coverage
 
     manifests = list(found.manifest.get("merged", ())) or [found.manifest]
     more = [w for w in words if w.partition("=")[0] not in ("store", "data_root")]
     records: list[list[TrialRecord]] = [[] for _ in manifests]
     for record in found.records:
-        if not recheck.not_run(record):
+        if not coverage.not_run(record):
             records[manifests.index(manifest_of(found.manifest, record))].append(record)
     parts = []
     for at, (manifest, mine) in enumerate(zip(manifests, records, strict=True)):
@@ -364,29 +364,32 @@ def told(
         like: how they compare.
         ends: the intervals of its row for one more seed; None: it has none.
     """
-    from bench.engine.rerun import TOLERANCE
+    from bench.engine.likeness import TOLERANCE, beyond
+    from bench.engine.rerun import figures
 
-    outcome, said = str(like.outcome), like.said
-    excused = bool(like.environment) or old.trial_id != new.trial_id
-    leak = new.score.L if new.score else None
-    # Without headroom there is no leakage, and success is what is left to compare.
-    name, value = ("L", leak) if leak is not None else ("s", new.score.value if new.score else None)
-    if outcome == "different" and excused and ends and name in ends and value is not None:
-        low, high = ends[name]
+    outcome, said, now = str(like.outcome), like.said, figures(new)
+    far = beyond(like.gaps)
+    if outcome == "different" and not like.exact and far and ends and {*far} <= {*ends}:
         # Rows whose seeds all gave the same have no width: what any device may differ by has.
-        inside = low - TOLERANCE <= value <= high + TOLERANCE
-        outcome = "within the interval" if inside else outcome
-        where = "within" if inside else "outside"
-        said += (
-            f"; {name} = {value:.3f} is {where} its row's interval for one seed, {low:.3f} to "
-            f"{high:.3f}"
+        inside = {
+            name: ends[name][0] - TOLERANCE <= value <= ends[name][1] + TOLERANCE
+            for name in far
+            if (value := now[name]) is not None
+        }
+        outcome = (
+            "within the interval" if len(inside) == len(far) and all(inside.values()) else outcome
+        )
+        said += "".join(
+            f"; {name} = {now[name]:.3f} is {'within' if fits else 'outside'} its row's interval "
+            f"for one seed, {ends[name][0]:.3f} to {ends[name][1]:.3f}"
+            for name, fits in inside.items()
         )
     return {
         "trial": old.trial_id,
         "cell": old.cell.key(),
         "outcome": outcome,
         "said": said,
-        "L": leak,
+        "L": now["L"],
         "changed": old.trial_id != new.trial_id,
         "environment": {k: v for k, v in new.env.items() if k != "peak_rss_mb"},
     }

@@ -194,13 +194,7 @@ def _against(
     if any(s.refuted for s in sources):
         yield "verification_failed", "whoever re-ran the evidence found something else"
     for m in c.measured:
-        if m.unmet:
-            yield "not_measured", _on(m, f"it did not meet {', '.join(m.unmet)}, which ran against "
-                                         "the undefended model")  # fmt: skip
-        if "bypassed" in m.flags:
-            yield "bypassed", _on(m, "who has the weights goes round its layer on the answers, but "
-                                     "attacks on answers met that layer: its leakage is only a "
-                                     "lower bound; see its training part alone")  # fmt: skip
+        yield from _incomplete(m)
     few = min(c.measured, key=lambda m: m.n_seeds)
     if few.n_seeds < question.seeds:
         yield "too_few_seeds", _on(few, f"{few.n_seeds} seeds, where {question.seeds} are asked")
@@ -222,6 +216,20 @@ def _against(
             f"cost more than {bars.loss:g}",
         )
     yield from _without(bars, c)
+
+
+def _incomplete(m: Measured) -> Iterator[tuple[str, str]]:
+    """Attacks and trials that the figures of a row are without."""
+    if m.lost:
+        yield "missing", _on(m, f"{m.lost} of the {m.planned} planned trials of its row have no "
+                                "record: its worst case may be among them")  # fmt: skip
+    if m.unmet:
+        yield "not_measured", _on(m, f"it did not meet {', '.join(m.unmet)}, which ran against the "
+                                     "undefended model")  # fmt: skip
+    if "bypassed" in m.flags:
+        yield "bypassed", _on(m, "who has the weights goes round its layer on the answers, but "
+                                 "attacks on answers met that layer: its leakage is only a lower "
+                                 "bound; see its training part alone")  # fmt: skip
 
 
 def _leaks(m: Measured, bars: Bars) -> Iterator[tuple[str, str]]:

@@ -73,6 +73,8 @@ class Measured:
         n_seeds: independently trained targets that were attacked.
         n_reported: how many of them the figures are of; the others chose the strongest attack.
         flags: of the row.
+        planned: trials that were planned for the row.
+        lost: how many of them have no record.
         lessens: whether it is clear of chance that it leaks less than the undefended target.
         withheld: no attack of the board's own access could run: the defense gives less away.
         unmet: attacks that ran against the undefended target there, but not against this.
@@ -90,6 +92,8 @@ class Measured:
     n_seeds: int
     n_reported: int
     flags: frozenset[str]
+    planned: int
+    lost: int
     lessens: bool
     withheld: bool
     unmet: tuple[str, ...]
@@ -174,7 +178,8 @@ def read(packs: Iterable[Pack]) -> tuple[Source, ...]:
     found = []
     for pack in packs:
         digests: list[bytes] = []
-        table, facts = frame.read(_digested(pack.records, digests), pack.suite)
+        records = _digested(pack.records, digests)
+        table, facts = frame.read(records, pack.suite, pack.manifest.get("trials"))
         found.append(Source(
             pack.suite, table, facts, build_boards(table),
             hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
@@ -256,20 +261,21 @@ def measured(
             defense = row["defense"]
             mine = attacks[(attacks["defense"] == defense) & (attacks["n_done"] > 0)]
             plain = attacks[(attacks["defense"] == UNDEFENDED) & (attacks["n_done"] > 0)]
-            own = at in set(plain["attack_access"]) and at not in set(mine["attack_access"])
+            planned = attacks.loc[attacks["defense"] == defense, "attack_access"]
+            own = at in set(plain["attack_access"]) and at not in set(planned)
             flags = frozenset(f for f in row["flags"].split(";") if f)
             # What gives labels alone never meets what asks for scores; another pack's attack may.
             here = [
                 b for b, table in zip(bare, ran, strict=True) if defense in set(table["defense"])
             ]
             expected = set().union(*bare) - (set().union(*here) if own else set())
-            met = {name for table in ran for name in _names(table, defense)}
+            met = {name for table in ran for name in _names(table[table["n_done"] > 0], defense)}
             found.setdefault(defense, []).append(Measured(
                 goal, at, source.suite, estimate(row, "L"), estimate(row, "M"),
                 str(row["worst_attack"]),
                 tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
-                int(row["n_seeds"]), int(row["n_reported"]), flags, row["verdict"] == "less",
-                own,
+                int(row["n_seeds"]), int(row["n_reported"]), flags,
+                int(row["trials_planned"]), int(row["trials_lost"]), row["verdict"] == "less", own,
                 () if "no_effect" in flags else tuple(sorted(expected - met)),
                 _members(source, row),
                 tuple(Met(a["attack"], estimate(a, "L"), estimate(a, "M"))
@@ -330,6 +336,7 @@ def estimate(row: Mapping[Any, Any], name: str) -> Estimate:
 def not_tested(sources: Sequence[Source], of: Scenario, access: Access) -> list[str]:
     """What the evidence says nothing about, in sentences."""
     have, out = goals(sources, of), []
+    out += [f"{s.suite}: {s.facts.coverage.sentence}." for s in sources if s.facts.coverage.lost]
     never = [f"{code} ({what})" for goal, (code, what) in GOALS.items() if goal not in have]
     if never:
         out.append(f"Not attacked at all: {'; '.join(never)}.")

@@ -216,7 +216,10 @@ def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
     """What must be known of a defense that is used, chosen among so many that were compared."""
     flags = {flag for m in c.measured for flag in m.flags}
     if "missing" in flags:
-        yield "Some planned trials did not finish: the worst case may be among them."
+        yield (
+            "Some planned trials did not finish or have no record: the worst case may be among "
+            "them."
+        )
     if "little_headroom" in flags:
         yield "Without the model the secret is already guessed well: little was left to measure."
     if "straw_man" in flags:

@@ -12,13 +12,13 @@ from typing import Any, Literal
 from bench.contract import UserError
 from bench.contract.identity import canonical
 from bench.contract.record import TrialRecord
+from bench.engine import likeness
 from bench.engine.config import Grid
+from bench.engine.environment import differences
 from bench.engine.execution import execute, prepare
 from bench.engine.graph import Node, Plan, Trial
+from bench.engine.likeness import TOLERANCE
 from bench.engine.store import Store
-
-TOLERANCE = 0.01
-"""Most by which leakage may differ on another device (PROTOCOL 3.6, C11)."""
 
 _WHERE = frozenset(
     {
@@ -26,8 +26,6 @@ _WHERE = frozenset(
     }
 )  # fmt: skip
 """Settings of the machine a suite ran on; they never change what a trial gives."""
-
-_ENVIRONMENT = ("device", "machine", "threads", "torch", "numpy", "python")
 
 Outcome = Literal["identical", "close", "different"]
 
@@ -37,19 +35,22 @@ class Likeness:
     """How a trial that was run again compares with its record.
 
     Attributes:
-        outcome: ``identical`` bit for bit; ``close``: leakage within ``TOLERANCE``, and something
-            differs that may explain it (environment, source or settings); else ``different``.
+        outcome: ``identical`` bit for bit; ``close``: every figure within the tolerance, and equal
+            bits are not asked for; else ``different``.
         facts: what was compared, each with whether it is equal bit for bit.
-        gap: difference of leakage (of the score where leakage has no headroom); None where one of
-            the two did not end well.
+        gaps: differences of leakage ``L`` (of the success ``s`` where leakage has no headroom), of
+            ``M`` and of ``utility``; empty where one of the two did not end well.
         environment: what differs of the machines and libraries, one ``name: old -> new`` each.
+        exact: whether equal bits are asked for: environment, source and settings are the same, and
+            no GPU worked.
         said: the outcome in one sentence.
     """
 
     outcome: Outcome
     facts: Mapping[str, bool]
-    gap: float | None
+    gaps: Mapping[str, float]
     environment: tuple[str, ...]
+    exact: bool
     said: str
 
 
@@ -186,51 +187,51 @@ def rerun(grid: Grid, plan: Plan, trials: Iterable[Trial]) -> dict[str, TrialRec
 
 def compare(old: TrialRecord, new: TrialRecord) -> Likeness:
     """How a trial run again compares with its record."""
-    environment = tuple(
-        f"{name}: {old.env.get(name, 'unknown')} -> {new.env.get(name, 'unknown')}"
-        for name in _ENVIRONMENT
-        if old.env and new.env and old.env.get(name) != new.env.get(name)
-    )
+    environment = differences(old.env, new.env)
+    exact = old.trial_id == new.trial_id and likeness.asks_for_bits(old.env, new.env)
     if old.status != "done" or new.status != "done":
         same = old.status == new.status
         said = f"it ended as '{new.status}', the record says '{old.status}'"
         outcome: Outcome = "identical" if same else "different"
-        return Likeness(outcome, {"status": same}, None, environment, said)
+        return Likeness(outcome, {"status": same}, {}, environment, exact, said)
     facts = {
         "weights of the target": old.target.sha256 == new.target.sha256,
         "reconstruction": old.attack.sha256 == new.attack.sha256,
         "score": old.score == new.score,
         "utility": old.utility == new.utility,
     }
-    gap = _gap(old, new)
+    gaps = likeness.gaps(figures(old), figures(new))
     if all(facts.values()):
-        return Likeness("identical", facts, gap, environment, "the same bit for bit")
+        return Likeness("identical", facts, gaps, environment, exact, "the same bit for bit")
     unequal = ", ".join(name for name, same in facts.items() if not same)
-    sizes = f"L differs by {gap:.4g}" if _leakage(old) is not None else f"s differs by {gap:.4g}"
-    excused = bool(environment) or old.trial_id != new.trial_id
-    if gap <= TOLERANCE and excused:
-        said = f"not the same bits ({unequal}), but {sizes}, within {TOLERANCE}"
-        return Likeness("close", facts, gap, environment, said)
-    why = (
-        f"more than {TOLERANCE}"
-        if gap > TOLERANCE
-        else "though machine, libraries and source are the same"
-    )
-    said = f"not the same ({unequal}): {sizes}, {why}"
-    return Likeness("different", facts, gap, environment, said)
+    far = likeness.beyond(gaps)
+    sizes = ", ".join(f"{name} differs by {gap:.4g}" for name, gap in (far or gaps).items())
+    if far or exact:
+        why = f"more than {TOLERANCE:g}" if far else "and nothing differs that could explain it"
+        said = f"not the same ({unequal}): {sizes}, {why}"
+    else:
+        said = f"not the same bits ({unequal}), but {sizes}, within {TOLERANCE:g}"
+    if not exact:
+        said += f" ({_apart(old, new, environment)})"
+    return Likeness("different" if far or exact else "close", facts, gaps, environment, exact, said)
 
 
-def _leakage(record: TrialRecord) -> float | None:
-    return record.score.L if record.score else None
+def figures(record: TrialRecord) -> likeness.Figures:
+    """The figures of a record that are held against those of the same trial run again."""
+    score, utility = record.score, record.utility
+    return {
+        "L": score.L if score else None,
+        "s": score.value if score else None,
+        "M": score.M if score else None,
+        "utility": utility.value if utility else None,
+    }
 
 
-def _gap(old: TrialRecord, new: TrialRecord) -> float:
-    before, after = _leakage(old), _leakage(new)
-    if before is None or after is None:
-        assert old.score is not None
-        assert new.score is not None
-        before, after = old.score.value, new.score.value
-    return abs(after - before)
+def _apart(old: TrialRecord, new: TrialRecord, environment: Sequence[str]) -> str:
+    """Why equal bits are not asked for, in words."""
+    reasons = [] if old.trial_id == new.trial_id else ["its source or settings have changed"]
+    reasons += environment or (["a GPU need not repeat its bits"] if not reasons else [])
+    return "; ".join(reasons)
 
 
 def changes(

@@ -11,31 +11,38 @@ import pandas as pd
 
 from bench.contract.record import STATUSES
 from bench.report import stats
-from bench.report.facts import ENVIRONMENT, Facts
+from bench.report.coverage import EVERYTHING, LOST, Coverage
+from bench.report.facts import SHOWN, Facts
 from bench.report.frame import CELL
 from bench.report.text import estimate, interval, number, words
 
 _EXAMPLES = 3
 
 
-def counts(frame: pd.DataFrame, given: Mapping[str, Any]) -> dict[str, Any]:
+def counts(
+    frame: pd.DataFrame, given: Mapping[str, Any], coverage: Coverage = EVERYTHING
+) -> dict[str, Any]:
     """How much was run, how it ended and what it cost."""
-    status = frame["status"].value_counts().to_dict()
-    board = frame[frame["control"] == ""]
+    status = frame["status"].value_counts().to_dict() | {LOST: len(coverage.lost)}
+    board = frame[(frame["control"] == "") & (frame["status"] != LOST)]
     # Nodes are shared: a target serves all its attacks, an outcome several rows.
     parts = (("target", "train_s"), ("outcome", "attack_s"))
     seconds = sum(float(frame.groupby(node)[time].max().sum()) for node, time in parts)
     return {
         "done": status.get("done", 0),
         "planned": given.get("planned"),
-        "other": [{"name": s, "n": status[s]} for s in STATUSES if s != "done" and s in status],
+        "other": [
+            {"name": "without a record" if s == LOST else s, "n": status[s]}
+            for s in (*STATUSES, LOST) if s != "done" and status.get(s)
+        ],
+        "lacking": coverage.sentence,
         "skipped": sum(int(entry.get("count", 1)) for entry in given.get("skipped", ())),
         "datasets": board["dataset"].nunique(),
         "defenses": board["defense"].nunique(),
         "attacks": board["attack"].nunique(),
         "seeds": board["seed"].nunique(),
         "hours": f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min",
-    }
+    }  # fmt: skip
 
 
 def skipped(given: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -106,8 +113,10 @@ def provenance(facts: Facts, given: Mapping[str, Any]) -> dict[str, Any]:
         "protocol version": facts.protocol,
         "record schema": seen.get("record schema", ""),
         "trials recorded": f"{facts.first} to {facts.last}",
-        **{name: seen[name] for name in ENVIRONMENT if name in seen},
+        **{name: seen[name] for name in SHOWN if name in seen},
     }
+    if facts.coverage.lost:
+        told["planned trials without a record"] = facts.coverage.sentence
     if "git commit" in seen:
         told["git commit of the trials"] = seen["git commit"]
     told |= {

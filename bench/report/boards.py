@@ -38,6 +38,7 @@ _ROW_COLUMNS = [
     "worst_attack", "L", "L_lo", "L_hi", "L_raw", "M", "M_lo", "M_hi", "dL", "dL_lo", "dL_hi",
     "dL_p", "verdict", "dU", "dU_lo", "dU_hi", "epsilon", "flags", "trial_id", "n_reported",
     "selected_on", "reported_on", "front", "seeds_needed", "train_s", "dL_flip", "L_without",
+    "trials_planned", "trials_lost",
 ]  # fmt: skip
 _ATTACK_COLUMNS = [
     *ROW, "attack", "attack_access", "L", "L_lo", "L_hi", "L_n", "L_sd", "M", "M_lo", "M_hi",
@@ -48,6 +49,7 @@ _BASELINE_COLUMNS = [*SCENARIO, "attack", "score"]
 _CHECKED = [
     *SCENARIO, "access", "defense", "attack", "seed", "status", "control", "utility", "reference",
     "score", "L", "M", "permuted", "chance", "heldout", "oracle", "values_sha",
+    "environment",
 ]  # fmt: skip
 
 
@@ -70,7 +72,9 @@ class Boards:
             ``selected_on`` and ``reported_on`` name the seeds of the board (empty: not split).
             ``L_without`` is what ``L`` would be without that attack in any setting,
             ``seeds_needed`` how many seeds to run for a half width of 0.05, should the spread
-            stay, ``train_s`` the median training time in seconds. ``flags`` are joined with ``;``.
+            stay, ``train_s`` the median training time in seconds. ``trials_planned``
+            were planned for the row, and of ``trials_lost`` there is no record. ``flags`` are
+            joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
             it cost, how many of its trials finished and whether it adapts to the defense. Figures
             are of the seeds that report, ``n_done``, ``n_planned`` and costs of all.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.contract.exposure import ACCESS_ORDER
 from bench.report import stats
+from bench.report.coverage import LOST
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 
 BoardKey = tuple[str, str, str, str, str]
@@ -26,13 +27,16 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
     and can run every weaker attack on that too: the row takes the trials of ``none`` as they are.
     ``selects`` and ``reports`` say whether a trial's seed chooses the worst attack and whether
     figures rest on it. A board has one split for all its rows, so that they stay paired; with too
-    few seeds all do both (:func:`bench.report.stats.selection`).
+    few seeds all do both (:func:`bench.report.stats.selection`). ``lost`` marks a trial without a
+    record.
     """
     real = frame[frame["access"] != BASELINE]
     levels = real[BOARD].drop_duplicates()
     closed = real.rename(columns={"access": "attack_access"}).merge(levels, on=SCENARIO)
     rank, own = closed["access"].map(RANK), closed["attack_access"].map(RANK)
-    closed = closed[own <= rank].assign(done=lambda t: t["status"] == "done")
+    closed = closed[own <= rank].assign(
+        done=lambda t: t["status"] == "done", lost=lambda t: t["status"] == LOST
+    )
 
     at_level = closed["access"] == closed["attack_access"]
     flagged = at_level & closed["flags"].str.contains("no_effect", regex=False)
@@ -47,11 +51,14 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
     replaced = closed[ROW].merge(copied[ROW].drop_duplicates(), how="left", indicator=True)
     kept = closed[(replaced["_merge"] != "both").to_numpy()]
     closed = pd.concat([kept, copied.assign(no_effect=True)], ignore_index=True)
-    return closed.merge(_split(closed), on=[*BOARD, "seed"], how="left")
+    closed = closed.merge(_split(closed), on=[*BOARD, "seed"], how="left")
+    return closed.assign(**{x: closed[x].eq(True) for x in ("selects", "reports")})
 
 
 def _split(closed: pd.DataFrame) -> pd.DataFrame:
-    seeds = closed[[*BOARD, "seed"]].drop_duplicates().sort_values("seed")
+    # A seed of which nothing is there neither chooses nor reports.
+    there = closed[closed["status"] != LOST]
+    seeds = there[[*BOARD, "seed"]].drop_duplicates().sort_values("seed")
     groups = seeds.groupby(BOARD)["seed"]
     chosen = groups.transform("size").map(stats.selection_size)
     first = groups.cumcount() < chosen

@@ -13,9 +13,7 @@ from typing import Any
 from bench.contract.errors import UserError
 from bench.contract.identity import canonical
 from bench.contract.record import TrialRecord
-
-SAME = 0.01
-"""Most by which success may differ between devices for the same seeds (PROTOCOL 3.6, C11)."""
+from bench.engine.likeness import TOLERANCE
 
 _SHOWN = 3
 _HASH = 12
@@ -234,7 +232,7 @@ def _facts(record: TrialRecord) -> dict[Place, dict[str, Any]]:
 
 def _agree(fact: str, one: Any, other: Any) -> bool:
     if fact in _NEAR:
-        return abs(float(one) - float(other)) <= SAME
+        return abs(float(one) - float(other)) <= TOLERANCE
     return bool(one == other)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,11 +18,14 @@ from bench.report import comparable, recheck, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
 from bench.report.closure import BOARD, ROW
-from bench.report.frame import build as build_frame
+from bench.report.frame import read
 from bench.report.text import estimate, number
 
 MEASURES = ("L", "M", "U")
 """Leakage by the worst attack, its member gap, and utility."""
+
+_LACKS = "lacks trials"
+"""What is said of a row of which a side lacks planned trials, instead of a verdict."""
 
 FailOn = Literal["worse", "any", "never"]
 
@@ -49,9 +52,10 @@ class Comparison:
             ``B`` with t intervals over ``A_n`` and ``B_n`` seeds, ``diff`` (B minus A) with its
             interval ``lo``, ``hi``, Holm's ``p`` within the board, how it was tested (``by``:
             ``paired``, ``independent`` or ``same trials``) and the ``verdict``: ``same``,
-            ``unclear``, ``leaks more``, ``leaks less``, ``more useful`` or ``less useful``.
-        changed: rows and attacks that only one of the two has, and rows with another worst attack:
-            ``board``, ``defense``, ``what``, ``A``, ``B``.
+            ``unclear``, ``leaks more``, ``leaks less``, ``more useful``, ``less useful`` or, where
+            a side lacks trials that were planned for the row, ``lacks trials``.
+        changed: rows and attacks that only one of the two has, rows that lack planned trials, and
+            other rows with another worst attack: ``board``, ``defense``, ``what``, ``A``, ``B``.
     """
 
     obstacles: tuple[str, ...]
@@ -63,13 +67,15 @@ class Comparison:
         """Whether something moved that is asked for.
 
         Args:
-            on: ``worse``: a row leaks more; ``any``: a row moved either way, came, went or has
-                another worst attack; ``never``.
+            on: ``worse``: a row leaks more, or nobody can tell, since a side lacks trials;
+                ``any``: a row moved either way, came, went or has another worst attack, too;
+                ``never``.
         """
         if on == "never":
             return False
         if on == "worse":
-            return bool((self.moves["verdict"] == "leaks more").any())
+            lacking = self.changed["what"].eq(_LACKS).any()
+            return bool(lacking or (self.moves["verdict"] == "leaks more").any())
         return bool((~self.moves["verdict"].isin(["same", "unclear"])).any() or len(self.changed))
 
     def sentence(self) -> str:
@@ -100,7 +106,10 @@ class Comparison:
 
 
 def compare(
-    a: Iterable[TrialRecord], b: Iterable[TrialRecord], margin: float = stats.MARGIN
+    a: Iterable[TrialRecord],
+    b: Iterable[TrialRecord],
+    margin: float = stats.MARGIN,
+    planned: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
 ) -> Comparison:
     """What moved from A to B.
 
@@ -108,23 +117,49 @@ def compare(
         a: records of a suite; may be iterated again.
         b: records of the same suite, or of one that shares boards with it.
         margin: smallest difference that matters.
+        planned: identity to cell of the trials that A and B planned; empty: nothing is known.
 
     Raises:
         UserError: one of them has no records, or its rows may not share a board.
     """
     found = comparable.between(a, b)
-    frames = [build_frame(records, name) for records, name in ((a, "A"), (b, "B"))]
+    sides_read = [
+        read(records, name, trials)
+        for records, name, trials in ((a, "A", planned[0]), (b, "B", planned[1]))
+    ]
+    frames = [table for table, _ in sides_read]
+    lacking = [f"{name}: {facts.coverage.sentence}"
+               for name, (_, facts) in zip("AB", sides_read, strict=True)
+               if facts.coverage.lost]  # fmt: skip
     one, other = (build_boards(frame) for frame in frames)
     sides = [_seeds(made, frame) for made, frame in zip((one, other), frames, strict=True)]
     return Comparison(
         tuple(comparable.told([d for d in found if d.fact in BLOCKING])),
         (
+            *lacking,
             *comparable.told([d for d in found if d.fact not in BLOCKING], most=len(found)),
             *_contradicted(a, b),
         ),
-        moves(sides[0], sides[1], margin),
+        _judged(moves(sides[0], sides[1], margin), one, other),
         _changed(one, other),
     )
+
+
+def _judged(table: pd.DataFrame, a: Boards, b: Boards) -> pd.DataFrame:
+    """No verdict on rows of which a side lacks trials: not the defense has moved."""
+    keys = _lacking(a).keys() | _lacking(b).keys()
+    rows = pd.Series(_keys(table, ROW), index=table.index, dtype=object)
+    return table.assign(verdict=table["verdict"].mask(rows.isin(keys), _LACKS))
+
+
+def _lacking(made: Boards) -> dict[tuple[str, ...], str]:
+    """Rows that lack planned trials: how many are there, in words."""
+    rows = made.rows[made.rows["trials_lost"] > 0]
+    there = rows["trials_planned"] - rows["trials_lost"]
+    return {
+        key: f"{n} of {planned} trials"
+        for key, n, planned in zip(_keys(rows, ROW), there, rows["trials_planned"], strict=True)
+    }
 
 
 def _contradicted(a: Iterable[TrialRecord], b: Iterable[TrialRecord]) -> list[str]:
@@ -283,8 +318,11 @@ def _changed(a: Boards, b: Boards) -> pd.DataFrame:
         for key in sorted(attacks[side] - attacks[1 - side]):
             if key[: len(BOARD)] in shared:
                 note(key[:-1], words, *((key[-1], "") if side == 0 else ("", key[-1])))
+    lacking = [_lacking(x) for x in (a, b)]
     for key in sorted(set(rows[0]) & set(rows[1])):
-        if rows[0][key] != rows[1][key]:
+        if key in lacking[0] or key in lacking[1]:
+            note(key, _LACKS, *(side.get(key, "all trials") for side in lacking))
+        elif rows[0][key] != rows[1][key]:
             note(key, "worst attacks changed", rows[0][key], rows[1][key])
     return pd.DataFrame(found, columns=["board", "defense", "what", "A", "B"])
 

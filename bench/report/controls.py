@@ -15,6 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.engine import likeness
+from bench.engine.environment import differences
 from bench.report import stats
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 
@@ -39,11 +41,14 @@ CHECKS = {
     "doubled": ("C7", "Twice the steps would not find more"),
     "canary": ("C8", "Attacks are as strong on the frozen canary as when it was stored"),
     "utility": ("C10", "The undefended target is as useful as a plain baseline"),
-    "repeat": ("C11", "Trained and attacked again, the result is the same bit for bit"),
-    "zero": ("D0", "A defense of no strength changes nothing, bit for bit"),
+    "repeat": ("C11", "Trained and attacked again, the result is the same"),
+    "zero": ("D0", "A defense of no strength changes nothing"),
     "temperature": ("O4", "Flattened scores do not make the target safer"),
 }
 """Checks in the order they are shown: the protocol's number and what must hold."""
+
+_SHOWN = 3
+"""Differences of environments that a finding names."""
 
 COLUMNS = [*SCENARIO, "check", "code", "claim", "of", "value", "lo", "hi", "bar", "state"]
 PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
@@ -166,15 +171,41 @@ def _doubled(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Find
 
 
 def _same(check: str, pairs: pd.DataFrame, name: str, planned: int) -> Finding:
-    """Bit for bit: the same reconstruction and the same utility."""
+    """The same again: bit for bit in an equal environment, else within the tolerance."""
     if len(pairs) < planned:
         return _finding(check, UNKNOWN, "not finished", math.nan, "0 differ")
-    differs = (pairs["values_sha"] != pairs["values_sha_ref"]) | (
-        pairs["utility"] != pairs["utility_ref"]
+    wrong: list[str] = []
+    exact = 0
+    apart: dict[str, None] = {}
+    for pair in pairs.to_dict("records"):
+        old, new = (json.loads(pair[f"environment{end}"]) for end in ("_ref", ""))
+        bits = likeness.asks_for_bits(old, new)
+        exact += bits
+        if not bits:
+            apart |= dict.fromkeys(differences(old, new) or [f"device: {new['device']}"])
+        equal = pair["values_sha"] == pair["values_sha_ref"] and (
+            pair["utility"] == pair["utility_ref"]
+        )
+        if not equal and (bits or likeness.beyond(_gaps(pair))):
+            wrong.append(_inner(pair[name]))
+    bar = f"0 differ: {exact} compared bit for bit"
+    if apart:
+        more = f" and {len(apart) - _SHOWN} more" if len(apart) > _SHOWN else ""
+        bar += (
+            f", {len(pairs) - exact} by a tolerance of {likeness.TOLERANCE:g} in L, M and utility, "
+            f"as environments are not known to be equal ({'; '.join([*apart][:_SHOWN])}{more})"
+        )
+    of = ", ".join(sorted({*wrong})) or f"{len(pairs)} compared"
+    return _finding(check, FAIL if wrong else PASS, of, float(len(wrong)), bar)
+
+
+def _gaps(pair: Mapping[Any, Any]) -> dict[str, float]:
+    """Differences of the figures of a pair of trials."""
+    columns = {"L": "L", "s": "score", "M": "M", "utility": "utility"}
+    old, new = (
+        {name: pair[f"{column}{end}"] for name, column in columns.items()} for end in ("_ref", "")
     )
-    of = ", ".join(sorted(pairs.loc[differs, name].map(_inner).unique()))
-    state = FAIL if differs.any() else PASS
-    return _finding(check, state, of or f"{len(pairs)} compared", float(differs.sum()), "0 differ")
+    return likeness.gaps(old, new)
 
 
 def _repeat(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:

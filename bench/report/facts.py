@@ -10,9 +10,13 @@ import pandas as pd
 
 from bench.contract.record import AttackInfo, Data, DefenseInfo, TrialRecord
 from bench.contract.training import PrivacyLedger
+from bench.engine.environment import ENVIRONMENT
 from bench.report import stats
+from bench.report.coverage import EVERYTHING, Coverage
 
-ENVIRONMENT = ("device", "threads", "machine", "python", "torch", "numpy")
+SHOWN = tuple(name for name in ENVIRONMENT if name != "commit")
+"""What is shown of the environments; the commit stands there with what git says of it."""
+
 _CELL = ["dataset", "model", "defense", "attack"]
 _T = TypeVar("_T")
 _Rank = tuple[bool, str]
@@ -32,11 +36,12 @@ class Facts:
         gains: as :func:`bench.report.attributes.told` wants them: a row for each ``dataset``,
             ``model``, ``defense``, ``attack`` and ``group`` with the mean ``gain`` over the
             baseline and the ends of its interval over seeds.
-        environments: distinct values of ``ENVIRONMENT``, of ``benchmark version``, of
+        environments: distinct values of ``SHOWN``, of ``benchmark version``, of
             ``git commit`` and of ``record schema``, sorted.
         first: when the earliest trial was recorded (RFC 3339).
         last: when the latest was.
         protocol: the protocol version of all of them.
+        coverage: how much of what was planned they are.
     """
 
     cards: Mapping[str, Data]
@@ -50,6 +55,7 @@ class Facts:
     first: str
     last: str
     protocol: str
+    coverage: Coverage = EVERYTHING
 
 
 class Gatherer:
@@ -83,10 +89,10 @@ class Gatherer:
             "benchmark version": record.benchmark_version,
             "record schema": record.schema_version,
             "git commit": record.env.get("git", {}).get("commit"),
-            **{name: record.env.get(name) for name in ENVIRONMENT},
+            **{name: record.env.get(name) for name in SHOWN},
         }
         for name, value in told.items():
-            if value is not None:
+            if value not in (None, ""):
                 self._seen.setdefault(name, set()).add(str(value))
         if not done:
             return

@@ -33,8 +33,8 @@ FLAGS = {
     "budget: it is not shown to be kept.",
     "unequal_tuning": "Fewer settings of this defense were tried than of the most tuned one on "
     "the board, or fewer attacks ran against it than against others.",
-    "missing": "Some planned trials of this setting did not finish: the worst case may be among "
-    "them.",
+    "missing": "Some planned trials of this setting did not finish or have no record: the worst "
+    "case may be among them.",
 }
 """Flags of tuned rows in the order they are shown, with what they mean."""
 
@@ -84,7 +84,9 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     """
     frame = frame[frame["control"] == ""]
     closed = close(frame)
-    closed = closed[closed.groupby(BOARD)["seed"].transform("nunique") >= FEWEST_SEEDS]
+    there = closed["seed"].where(~closed["lost"].astype(bool))
+    many = there.groupby([closed[name] for name in BOARD]).transform("nunique") >= FEWEST_SEEDS
+    closed = closed[many]
     seeds = closed[[*BOARD, "seed", "selects", "reports"]].drop_duplicates()
     closed = closed[~closed["no_effect"].astype(bool)]
     finished = closed[closed["done"] & closed["L"].notna()]
@@ -247,7 +249,11 @@ def _run(closed: pd.DataFrame) -> pd.DataFrame:
     # Ways to hide from who watches are no further attacks: nobody else needs them.
     attacks = done["attack"].map(bare_name).groupby([done[name] for name in ROW]).nunique()
     attacks = attacks.rename("attacks")
-    lost = (~closed["done"].astype(bool)).groupby([closed[name] for name in ROW]).sum()
+    lost = (
+        (~closed["done"].astype(bool) | (closed["unplaced"] > 0))
+        .groupby([closed[name] for name in ROW])
+        .sum()
+    )
     return pd.concat([attacks, lost.rename("lost")], axis=1).dropna().astype(int).reset_index()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,8 @@ from bench.contract.errors import require
 from bench.contract.exposure import ACCESS_ORDER
 from bench.contract.record import Failure, TrialRecord
 from bench.contract.serving import Stream
-from bench.report import comparable
+from bench.engine.environment import ENVIRONMENT
+from bench.report import comparable, coverage
 from bench.report.facts import Facts, Gatherer
 
 STABLE = (
@@ -47,7 +49,7 @@ _TEXT: dict[str, _Get] = {
     "attack": lambda r: r.cell.attack,
     "goal": lambda r: r.goal,
     "access": lambda r: r.access,
-    "status": lambda r: r.status,
+    "status": coverage.status,
     "utility_metric": lambda r: r.utility.metric if r.utility else "",
     "score_metric": lambda r: r.score.metric if r.score else "",
     "flags": lambda r: ";".join(sorted(set(r.flags))),
@@ -69,6 +71,7 @@ _TEXT: dict[str, _Get] = {
     "data_sha": lambda r: str(r.data.facts.get("sha256", "")),
     "target_sha": lambda r: r.target.sha256,
     "created": lambda r: r.created_utc,
+    "environment": lambda r: _environment(r.env),
 }
 
 _NUMBERS: dict[str, _Get] = {
@@ -148,16 +151,25 @@ def _stream(given: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{key}={value}" for key, value in told.items())
 
 
+def _environment(env: Mapping[str, Any]) -> str:
+    """The facts of an environment that decide whether equal bits may be asked for, as JSON."""
+    return json.dumps({name: env[name] for name in ENVIRONMENT if name in env})
+
+
 def _sentence(error: Failure | None) -> str:
     return " ".join(f"{error.type}: {error.message}".split()) if error else ""
 
 
-def build(records: Iterable[TrialRecord], suite: str) -> pd.DataFrame:
+def build(
+    records: Iterable[TrialRecord], suite: str, planned: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """The table of :func:`read` alone."""
-    return read(records, suite)[0]
+    return read(records, suite, planned)[0]
 
 
-def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Facts]:
+def read(
+    records: Iterable[TrialRecord], suite: str, planned: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, Facts]:
     """One row per trial, sorted by ``ORDER``, and what else the records say, in one pass.
 
     Numbers of trials that did not end are NaN. No record is kept: a hundred thousand of them may
@@ -166,19 +178,22 @@ def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Fact
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
     ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities), and
-    what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``steps``,
-    ``permuted``, ``chance``, ``heldout`` and ``oracle`` (of the judges), for a paper's figures the
-    metrics of ``EXTRA`` and ``UTILITY``, for tuning ``family``, ``settings``, ``attack_family``
-    and ``attack_settings`` (the option a row is a setting of, and how many the suite has), of
-    watched deployments ``stream`` (how queries were sent, empty: as usual), ``refused``,
-    ``accounts``, ``cover``, ``answered_before``, ``blocked``, ``customers`` and, as 0 or 1,
-    ``detected`` and ``stopped`` (NaN where nobody watches), and for decisions ``n_params``,
-    ``public_records``, ``excess`` and ``epsilon_lower`` (of the audit by canaries), ``data_sha``,
-    ``target_sha`` (of the weights) and ``created``, and for costs ``answer_ms``.
+    what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``environment``
+    (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
+    (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for tuning
+    ``family``, ``settings``, ``attack_family`` and ``attack_settings`` (the option a row is a
+    setting of, and how many the suite has), of watched deployments ``stream`` (how queries were
+    sent, empty: as usual), ``refused``, ``accounts``, ``cover``, ``answered_before``, ``blocked``,
+    ``customers`` and, as 0 or 1, ``detected`` and ``stopped`` (NaN where nobody watches), and for
+    decisions ``n_params``, ``public_records``, ``excess`` and ``epsilon_lower`` (of the audit by
+    canaries), ``data_sha``, ``target_sha`` (of the weights) and ``created``, and for costs
+    ``answer_ms``.
 
     Args:
         records: trials in any order; of one trial recorded twice the latest record counts.
         suite: name of the suite they belong to.
+        planned: identity to cell of every trial that was planned, as a manifest lists them; one
+            without a record gets a row of status ``lost``. None: nothing is known of a plan.
 
     Raises:
         UserError: there is no record, a record's access is unknown, the records differ in what they
@@ -187,8 +202,8 @@ def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Fact
     """
     columns: dict[str, list[Any]] = {name: [] for name in (*_TEXT, *_ALL_NUMBERS)}
     seeds: list[int] = []
-    gatherer, guard = Gatherer(), comparable.Facts()
-    for record in records:
+    gatherer, guard, survey = Gatherer(), comparable.Facts(), coverage.Survey(planned or {})
+    for record in survey.through(records):
         gatherer.add(record)
         guard.add(record)
         seeds.append(record.cell.seed)
@@ -212,13 +227,16 @@ def read(records: Iterable[TrialRecord], suite: str) -> tuple[pd.DataFrame, Fact
         }
     )
     table["suite"], table["seed"] = suite, seeds
+    unplaced, deployed = survey.unplaced(), table[["dataset", "model", "defense"]]
+    table["unplaced"] = [unplaced[place] for place in deployed.itertuples(index=False, name=None)]
     table["queries"] = table["queries"].astype("Int64")  # a count is never printed as 1e+06
     table = table.sort_values("created", kind="stable")
     table = table.drop_duplicates(["trial_id", *CELL], keep="last")
     _check(table, suite)
     table = table.sort_values(list(ORDER), ignore_index=True)
     rest = [name for name in ("flags", "error", *table.columns) if name not in STABLE]
-    return table[[*STABLE, *dict.fromkeys(rest)]], gatherer.facts()
+    facts = replace(gatherer.facts(), coverage=survey.coverage())
+    return table[[*STABLE, *dict.fromkeys(rest)]], facts
 
 
 def dicts(table: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -40,7 +40,8 @@ FLAGS = {
     "bypassed": "Who has the weights goes round this defense's layer on the answers, but attacks "
     "on answers met it: its leakage is only a lower bound, and it takes no place. See its training "
     "part alone.",
-    "missing": "Some planned trials did not finish: the worst case may be among them.",
+    "missing": "Some planned trials did not finish or have no record: the worst case may be among "
+    "them.",
     "no_spread": "All seeds gave the same leakage: the interval has no width, which is not "
     "certainty.",
     "dirty": "Some trials ran from a modified working copy: no commit reproduces them.",
@@ -81,8 +82,14 @@ def judge(
         )
         .reset_index()
     )  # fmt: skip
-    widths = closed.groupby(ROW)["attack"].nunique().rename("n_attacks").reset_index()
-    rows = rows.merge(facts, on=ROW, how="left").merge(widths, on=ROW)
+    widths = closed.groupby(ROW).agg(
+        n_attacks=("attack", "nunique"), trials_planned=("lost", "size"),
+        trials_lost=("lost", "sum"),
+        unplaced=("unplaced", "max"),
+    )  # fmt: skip
+    rows = rows.merge(facts, on=ROW, how="left").merge(widths.reset_index(), on=ROW)
+    counted = ["trials_planned", "trials_lost"]
+    rows[counted] = rows[counted].add(rows["unplaced"], axis=0)
 
     failed = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
     void = rows[SCENARIO].merge(failed[SCENARIO].drop_duplicates(), how="left", indicator=True)
@@ -97,7 +104,8 @@ def judge(
         "weak_attack": rows["L_none"].notna() & weak,
         "non_adaptive": rows["non_adaptive"],
         "bypassed": rows["bypassed"],
-        "missing": rows["all_done"] < rows["n_attacks"] * rows["seeds"],
+        "missing": (rows["all_done"] < rows["n_attacks"] * rows["seeds"])
+        | (rows["trials_lost"] > 0),
         "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0),
         "dirty": rows["dirty"].eq(True),
     }
@@ -149,9 +157,14 @@ def notes(
         for flag in ("no_headroom", "little_headroom", "straw_man"):
             if flags.map(lambda f, flag=flag: flag in f).any():
                 found.append((flag, FLAGS[flag]))
-        if UNDEFENDED not in set(board["defense"]):
+        if UNDEFENDED not in set(
+            board.loc[board["trials_lost"] < board["trials_planned"], "defense"]
+        ):
             found.append(("no_reference", "The undefended target was not attacked: there is "
                           "nothing to compare with."))  # fmt: skip
+        lacking = board[board["trials_lost"] > 0]
+        if len(lacking):
+            found.append(("missing", _lacking(lacking, len(board))))
         if not finished.get(key, 0):
             rest = "rests on weaker attacks" if board["L"].notna().any() else "is empty"
             found.append(
@@ -172,6 +185,21 @@ def notes(
                           "case carries the better figure over."))  # fmt: skip
         notes[cast(BoardKey, key)] = found
     return notes
+
+
+def _lacking(rows: pd.DataFrame, of: int) -> str:
+    """Which rows of a board rest on fewer trials than were planned, and on how many."""
+    there = rows["trials_planned"] - rows["trials_lost"]
+    cases = [
+        f"{defense} ({n} of {planned})"
+        for defense, n, planned in zip(rows["defense"], there, rows["trials_planned"], strict=True)
+    ]
+    more = f" and {len(cases) - 4} more" if len(cases) > 4 else ""
+    return (
+        f"{len(rows)} of {of} rows rest on fewer trials than were planned, because the others were "
+        f"not run yet or were lost: {', '.join(cases[:4])}{more}. Their worst case may be among "
+        "those."
+    )
 
 
 def _failed(checks: pd.DataFrame) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,15 +25,22 @@ _HEAD = (r"\#", "Defense", "$L$", "Utility", "$M$", r"$\varepsilon$", "Worst att
          "Seeds")  # fmt: skip
 
 
-def leaderboard_tex(boards: Boards, suite: str) -> str:
+def leaderboard_tex(boards: Boards, suite: str, lacking: str = "") -> str:
     """Every board as a ``table*``, with its flags as marks and what they mean below it.
 
     A flag that all rows of a board share is said once. Needs the package ``booktabs``.
+
+    Args:
+        boards: of the suite.
+        suite: its name.
+        lacking: what was planned and is not there, in a sentence; empty: everything is there.
     """
     parts = [f"% Inversion Bench: {_plain(suite)}. Needs the package booktabs."]
+    parts += [f"% {_plain(lacking)}."] if lacking else []
     labels = slugs(key for key, _ in boards)
     for key, rows in boards:
-        parts += _board(key, rows, labels[key])
+        said = [tex(text) for kind, text in boards.notes[key] if kind == "missing"]
+        parts += _board(key, rows, labels[key], said)
     return "\n\n".join(parts) + "\n"
 
 
@@ -48,13 +55,13 @@ def _plain(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _board(key: BoardKey, rows: pd.DataFrame, label: str) -> list[str]:
+def _board(key: BoardKey, rows: pd.DataFrame, label: str, said: Sequence[str] = ()) -> list[str]:
     raised = [set(flags.split(";")) - {""} for flags in rows["flags"]]
     shared = set.intersection(*raised)
     seen = [flag for flag in FLAGS if flag in set.union(*raised) - shared]
     marks = {flag: _MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i, flag in enumerate(seen)}
     legend = [f"All rows: {tex(FLAGS[flag])}" for flag in FLAGS if flag in shared]
-    legend += [f"${mark}$ {tex(FLAGS[flag])}" for flag, mark in marks.items()]
+    legend += [f"${mark}$ {tex(FLAGS[flag])}" for flag, mark in marks.items()] + [*said]
     lines = [_row(row, marks) for row in dicts(rows)]
     chunks = [lines[at : at + ROWS] for at in range(0, len(lines), ROWS)]
     return [

@@ -12,15 +12,9 @@ from typing import Any
 
 from bench.contract.errors import require
 from bench.contract.identity import node_id
-from bench.contract.record import (
-    AttackInfo,
-    Cell,
-    Data,
-    DefenseInfo,
-    Failure,
-    TrialRecord,
-)
-from bench.report import comparable, controls, recheck
+from bench.contract.record import Data, Failure, TrialRecord
+from bench.engine.likeness import TOLERANCE
+from bench.report import comparable, controls, coverage, recheck
 from bench.report.closure import spans
 from bench.report.frame import BASELINE, UNDEFENDED
 from bench.report.frame import build as build_frame
@@ -33,6 +27,7 @@ Level = tuple[Scenario, str, str]
 """Scenario, goal and access."""
 
 _ENDED = ("done", "skipped")
+_NOT_MET = Failure(type=coverage.NOT_RUN, message="It joined the board and did not meet this row.")
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class _Joined:
     unmet: Sequence[TrialRecord]
 
     def __iter__(self) -> Iterator[TrialRecord]:
-        yield from (r for r in self.packs[0].records if not recheck.not_run(r))
+        yield from (r for r in self.packs[0].records if not coverage.not_run(r))
         for pack, joins in zip(self.packs[1:], self.joins, strict=True):
             yield from (record for record in pack.records if record.trial_id in joins)
         yield from self.unmet
@@ -105,7 +100,7 @@ def merge(base: Pack, *more: Pack) -> Pack:
     known, facts = _Base(), comparable.Facts()
     expected: dict[tuple[Level, str], TrialRecord] = {}
     for record in base.records:
-        if recheck.not_run(record):
+        if coverage.not_run(record):
             expected[_level(record), record.cell.attack] = record
             continue
         known.add(record)
@@ -156,14 +151,14 @@ def _joining(
     joining: list[TrialRecord] = []
     brought = _Base()
     for record in pack.records:
-        if recheck.not_run(record):
+        if coverage.not_run(record):
             continue
         brought.add(record)
         value = record.score.value if record.score else None
         if record.trial_id in known.scores:
             mine = known.scores[record.trial_id]
             require(
-                mine is None or value is None or abs(mine - value) <= comparable.SAME,
+                mine is None or value is None or abs(mine - value) <= TOLERANCE,
                 f"The trial {record.cell.key()} ({record.trial_id[:12]}) scores {_said(mine)} here "
                 f"and {_said(value)} in '{name}': one of the two is wrong; 'invbench verify' both.",
             )
@@ -261,31 +256,10 @@ def _unmet(
             if (level, defense, attack) not in known.met and stem not in skipped:
                 for seed in sorted(known.seeds[level[0]]):
                     data = known.data.get((level[0][0], seed), row.data)
-                    yield _skipped(like, row.defense, row.cell.defense, row.flags, data, seed)
-
-
-def _skipped(
-    like: TrialRecord, info: DefenseInfo, defense: str, flags: Sequence[str], data: Data, seed: int
-) -> TrialRecord:
-    cell = Cell(**{**like.cell.model_dump(), "defense": defense, "seed": seed})
-    told = like.attack.model_dump(exclude={"info", "sha256"})
-    return TrialRecord(
-        protocol_version=like.protocol_version,
-        benchmark_version=like.benchmark_version,
-        trial_id=node_id({"not run": cell.key()}),
-        cell=cell,
-        goal=like.goal,
-        access=like.access,
-        status="skipped",
-        error=Failure(
-            type=recheck.NOT_RUN, message=f"{cell.attack} joined the board and did not meet it."
-        ),
-        data=data,
-        defense=info,
-        attack=AttackInfo(**told),
-        flags=[flag for flag in flags if flag == "no_effect"],
-        created_utc=like.created_utc,
-    )
+                    cell = like.cell.model_copy(update={"defense": defense, "seed": seed})
+                    yield coverage.stand_in(
+                        node_id({"not run": cell.key()}), cell, _NOT_MET, like, row, data
+                    )
 
 
 def _summed(unmet: Iterable[TrialRecord], mine: Collection[tuple[Level, str]]) -> list[str]:
@@ -304,7 +278,7 @@ def _trials(
 ) -> dict[str, str]:
     """Identity to cell of all that stands on the joined boards."""
     base, *more = packs
-    dropped = {r.trial_id for r in base.records if recheck.not_run(r)}
+    dropped = {r.trial_id for r in base.records if coverage.not_run(r)}
     out = {k: v for k, v in base.manifest["trials"].items() if k not in dropped}
     for pack, joined in zip(more, joins, strict=True):
         out |= {k: v for k, v in pack.manifest["trials"].items() if k in joined}

@@ -22,9 +22,6 @@ from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW
 from bench.report.frame import BASELINE
 
-NOT_RUN = "NotRun"
-"""Error of a trial that stands for an attack which a row of its board did not meet."""
-
 EXACT = 1e-9
 """Most by which the figures of one trial differ by rounding alone."""
 _PRINTED = 1e-5  # figures are written with six digits
@@ -112,11 +109,6 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
                 f"{where}: M is {_said(score.M)}, but its members and non-members give {_said(gap)}"
             )
     return Sums(checked, alone, tuple(wrong))
-
-
-def not_run(record: TrialRecord) -> bool:
-    """Whether it says of a row that it did not meet an attack that joined its board."""
-    return record.error is not None and record.error.type == NOT_RUN
 
 
 def listed(records: Iterable[TrialRecord], trials: Mapping[str, str]) -> list[str]:
@@ -240,7 +232,7 @@ def _in_turn(lists: list[list[str]], rng: np.random.Generator, shuffled: bool = 
 
 
 Ends = Mapping[str, tuple[float, float]]
-"""Ends of an interval by what it is of: ``L``, and ``s`` for trials without headroom."""
+"""Ends of an interval by the figure: ``L`` (``s`` without headroom), ``M`` and ``utility``."""
 
 
 def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
@@ -253,12 +245,13 @@ def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
         Ends by (board, defense, attack); what has fewer than two seeds is left out.
     """
     seeds = boards.seeds[boards.seeds["reported"].astype(bool)]
-    seeds = seeds.rename(columns={"score": "s"}).astype({"L": "float64", "s": "float64"})
-    table = stats.summarise(seeds, [*ROW, "attack"], ["L", "s"])
+    figures = ["L", "s", "M", "utility"]
+    seeds = seeds.rename(columns={"score": "s"}).astype(dict.fromkeys(figures, "float64"))
+    table = stats.summarise(seeds, [*ROW, "attack"], figures)
     out: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
     for row in table.to_dict("records"):
         key = tuple(str(row[name]) for name in (*ROW, "attack"))
-        for name in ("L", "s"):
+        for name in figures:
             if row[f"{name}_n"] >= 2:
                 half = (row[f"{name}_hi"] - row[name]) * math.sqrt(row[f"{name}_n"] + 1)
                 out.setdefault(key, {})[name] = (row[name] - half, row[name] + half)

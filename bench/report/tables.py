@@ -27,6 +27,8 @@ LEADERBOARD = (
     "train_s",
 )  # fmt: skip
 """Columns of ``leaderboard.csv``."""
+LACKING = ("trials_planned", "trials_lost")
+"""Further columns where trials that were planned have no record."""
 
 
 def trials_csv(frame: pd.DataFrame) -> str:
@@ -41,8 +43,9 @@ def trials_parquet(frame: pd.DataFrame) -> bytes:
 
 
 def leaderboard_csv(boards: Boards, suite: str) -> str:
-    """Every row of every board."""
-    return _written(boards.rows.assign(suite=suite)[list(LEADERBOARD)])
+    """Every row of every board, with the columns ``LACKING`` where a row lacks planned trials."""
+    lacking = LACKING if (boards.rows["trials_lost"] > 0).any() else ()
+    return _written(boards.rows.assign(suite=suite)[[*LEADERBOARD, *lacking]])
 
 
 def csv(table: pd.DataFrame, suite: str) -> str:
@@ -50,7 +53,7 @@ def csv(table: pd.DataFrame, suite: str) -> str:
     return _written(table.assign(suite=suite)[["suite", *table.columns]])
 
 
-def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str) -> str:
+def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str = "") -> str:
     """Every board as a Markdown table after one sentence that says what it shows.
 
     Args:
@@ -58,12 +61,14 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str) -> str:
         tuned: as :func:`bench.report.families.tuned` gives it; shown where a defense has several
             settings.
         suite: its name.
+        lacking: what was planned and is not there, in a sentence; empty: everything is there.
     """
     picked = dict(list(tuned.groupby(BOARD, sort=False)))
     parts = [f"# Inversion Bench: {_md(suite)}", " ".join(WHAT), (
         "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
         "M: the part that is about training members; brackets: 95% t intervals over seeds."
     )]  # fmt: skip
+    parts += [f"> **missing**: {_md(lacking)}."] if lacking else []
     for key, rows in boards:
         board = dict(zip(BOARD, key, strict=True))
         parts.append(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bench.cli.publish import _said_since
+from bench.engine.backends.local import InProcess
 from bench.engine.store import Store
 from bench.report import pack
 from bench.report.pack import Pack
@@ -185,3 +187,56 @@ def test_who_joined_and_what_is_known_of_it() -> None:
 def test_of_several_suites_it_is_said_whose_is_what() -> None:
     said = _said(parts={"face": {"submitter": "a"}, "credit": {}, "retail": {"submitter": "b"}})
     assert said["submitted"] == "face: by a. retail: by b"
+
+
+def test_a_trial_deleted_in_the_store_is_said_and_flags_its_row(
+    verb, stores, tmp_path: Path
+) -> None:
+    own = tmp_path / "store"
+    shutil.copytree(stores["strong"], own)
+    store = Store(own)
+    cells = next(store.executions())["trials"]
+    lost = next(
+        key for key, cell in cells.items() if cell.endswith("toy_training/toy[does=work]/1")
+    )
+    store.remove("trial", lost)
+    words = ("report", "suite=toy", f"store={own}", "--to", tmp_path / "site", *OWN)
+    code, out, err = verb(*words)
+    assert code == 0, err
+    said = f"{len(cells) - 1} of {len(cells)} planned trials are there"
+    assert said in out
+    assert said in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert "missing" in _row(tmp_path / "site", "toy_training")
+    assert "missing" not in _row(tmp_path / "site", "none")
+    code, _, err = verb(
+        "submit", "toy", f"store={own}", "--to", tmp_path / "x.zip", "--allow-dirty"
+    )
+    assert code == 2
+    assert "planned trials" in err
+    code, out, _ = verb("compare", "toy", "toy", f"store={own}")
+    assert code == 1
+    assert "lacks trials" in out
+
+
+def test_an_interrupted_run_says_what_it_has_not_run(
+    verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("run", *OWN, "suite=toy", "seeds=2", "attack=[toy]", f"store={tmp_path / 'store'}",
+             f"report_dir={tmp_path}", "backend=local", "tracking=none",
+             "progress=none")  # fmt: skip
+    real, polls = InProcess.poll, iter(range(12))
+
+    def stopped_after_some(self, timeout):
+        if next(polls, None) is None:
+            raise KeyboardInterrupt
+        return real(self, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcess, "poll", stopped_after_some)
+        code, out, err = verb(*words)
+    assert code == 130, err
+    assert "planned trials are there" in out
+    rows = (tmp_path / "toy" / "leaderboard.md").read_text(encoding="utf-8").splitlines()
+    assert all("missing" in line for line in rows if line.startswith("| 1 |"))
+    code, out, err = verb(*words)
+    assert "planned trials are there" not in out, err

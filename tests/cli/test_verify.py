@@ -127,6 +127,8 @@ def test_elsewhere_a_trial_may_fall_anywhere_in_its_rows_interval() -> None:
     assert outcome(there, (leak + 0.005, leak + 0.005)) == "within the interval", "no spread"
     assert outcome(there, None) == "different"
     assert outcome(new, (leak - 0.1, leak + 0.1)) == "different", "nothing excuses it here"
+    gap = there.score.M + 0.05 if there.score and there.score.M is not None else 0.05
+    assert outcome(_score(there, M=gap), (leak - 0.1, leak + 0.1)) == "different", "M is off too"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -299,3 +300,13 @@ def test_names_nobody_knows_are_a_users_mistake(sound) -> None:
         judge(sound, tier="T9")
     with pytest.raises(UserError, match="no policy 'strict'"):
         load("strict")
+
+
+def test_evidence_that_lacks_planned_trials_blocks() -> None:
+    whole = made.pack({"none": made.NONE, "shield": Row(ledger=made.ledger())}, notes=VERIFIED)
+    plan = {"suite": "made", "trials": {r.trial_id: r.cell.key() for r in whole.records}}
+    fewer = [r for r in whole.records if r.trial_id != "shield-map-3"]
+    for records, verdict in ((whole.records, "PASS"), (fewer, "BLOCK")):
+        outcome = judge(evidence.read([replace(whole, records=records, manifest=plan)]))
+        assert outcome.verdict == verdict, outcome.findings
+    assert "no_ranked_evidence" in rules(outcome)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bench.contract.record import Utility
+from bench.contract.record import Failure, Utility
 from bench.decide import evidence, recommend, told
 from bench.decide.candidates import Question
 from bench.decide.document import text
 from bench.decide.evidence import Source
 from bench.decide.policy import Bars, EpsilonRule, load
 from bench.decide.recommend import Decision
+from bench.report import coverage
 from tests.decide import made
 from tests.decide.made import Row
 
@@ -210,3 +212,31 @@ def test_a_tier_below_the_policys_own_is_said() -> None:
     lax = ask(found, tier="T3", bars=policy.tier("T3"), policy=policy)
     assert any("puts credit data in T2; T3 asks less" in said for said in lax.caveats)
     assert not any("asks less" in c for c in ask(found, tier="T2", policy=policy).caveats)
+
+
+def test_a_row_whose_planned_trials_are_not_all_there_is_no_evidence() -> None:
+    whole = made.pack({"none": made.NONE, "shield": Row(), "armour": Row()})
+    plan = {"suite": "made", "trials": {r.trial_id: r.cell.key() for r in whole.records}}
+    [sound] = evidence.read([replace(whole, manifest=plan)])
+    assert "shield" not in why(ask((sound,)))
+    for gone in ("shield-map-3", "shield-guess-9"):
+        fewer = [r for r in whole.records if r.trial_id != gone]
+        found = evidence.read([replace(whole, records=fewer, manifest=plan)])
+        decision = ask(found)
+        assert why(decision)["shield"] == "missing"
+        assert "armour" not in why(decision)
+        assert "planned trials are there" in text(told.document(decision))
+
+
+def test_an_attack_that_joined_and_a_row_did_not_meet_is_not_met() -> None:
+    met = made.pack({"none": made.NONE, "shield": Row(), "armour": Row()})
+    like = next(r for r in met.records if r.cell.attack == "map")
+    absent = Failure(type=coverage.NOT_RUN, message="It did not meet this row.")
+    records = [
+        coverage.stand_in(r.trial_id, r.cell, absent, like, r, r.data)
+        if (r.cell.defense, r.cell.attack) == ("shield", "map")
+        else r
+        for r in met.records
+    ]
+    decision = ask(evidence.read([replace(met, records=records)]))
+    assert why(decision)["shield"] == "not_measured"

@@ -47,6 +47,15 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
 
     assert tracking.sync(store, uri, store.newest("toy"), {}) == 0
 
+    # One trial is lost in the store, and the same in MLflow: both say so with the same bytes.
+    lost = next(r for r in records if r.status == "done" and r.access == "scores")
+    store.remove("trial", lost.trial_id)
+    assert write(sources.of_execution(store, store.newest("toy")), one).lacking
+    assert write(Pack("toy", [r for r in records if r is not lost], manifest, shown), two).lacking
+    for name in files:
+        if (one / name).exists() or (two / name).exists():
+            assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)

@@ -125,8 +125,10 @@ def trial(
         "flags": [] if acts else ["no_effect"],
         "times": Times(train_s=1.5, attack_s=2.5),
         "nodes": {"target": f"target-{dataset}-{model}-{'none' if release else defense}-{seed}"},
-        "env": {"git": {"commit": "0123abc"}, "python": "3.12.1", "device": "cpu",
-                "torch": "2.9.0+cpu", "numpy": "2.1.0", "peak_rss_mb": 412.5},
+        "env": {"git": {"commit": "0123abc"}, "host": "one", "processor": "A CPU",
+                "machine": "x86_64", "capability": "AVX2", "blas": "mkl", "threads": 1,
+                "device": "cpu", "driver": "", "python": "3.12.1", "torch": "2.9.0+cpu",
+                "numpy": "2.1.0", "commit": "0123abc", "peak_rss_mb": 412.5},
         "created_utc": CREATED,
     }  # fmt: skip
     if defense.startswith("dp_sgd"):

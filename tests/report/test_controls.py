@@ -115,14 +115,56 @@ def test_doubling_the_steps_adds_little(gains: list[float], state: str) -> None:
     assert _check(plain[:2] + twice, "doubled")["state"] == "unknown"
 
 
+def _again(control: str, sha: str, env: dict[str, Any] | None = None, **score: Any) -> TrialRecord:
+    """The first plain trial again, or under a defense of no strength."""
+    name = {"repeat": ("none", f"repeat[{ATTACK}]"), "zero": ("zero[dropout]", ATTACK)}[control]
+    made = _record(control=control, name=name, sha=sha, **score)
+    return made.model_copy(update={"env": {**made.env, **(env or {})}})
+
+
 @pytest.mark.parametrize("control", ["repeat", "zero"])
 def test_the_same_again_is_the_same_bit_for_bit(control: str) -> None:
-    name = {"repeat": ("none", f"repeat[{ATTACK}]"), "zero": ("zero[dropout]", ATTACK)}[control]
     for sha, state in (("a", "pass"), ("b", "fail")):
-        again = _record(control=control, name=name, sha=sha)
-        found = _check([*_plain(), again], control)
+        found = _check([*_plain(), _again(control, sha)], control)
         assert found["state"] == state
     assert found["of"] == {"repeat": ATTACK, "zero": "dropout"}[control]
+
+
+@pytest.mark.parametrize("control", ["repeat", "zero"])
+@pytest.mark.parametrize("env", [{"host": "another"}, {"device": "A GPU"}])
+def test_elsewhere_the_same_again_is_within_the_tolerance(control: str, env: dict) -> None:
+    plain = _plain(L=0.5, M=0.1)
+    for score, state in (
+        ({"L": 0.509}, "pass"), ({"L": 0.511}, "fail"), ({"L": 0.5, "M": 0.12}, "fail"),
+        ({"L": None, "value": 0.9}, "fail"),
+    ):  # fmt: skip
+        again = _again(control, "b", env, **{"M": 0.1, **score})
+        assert _check([*plain, again], control)["state"] == state, score
+    moved = _again(control, "b", env, L=0.5, M=0.1)
+    assert moved.utility is not None
+    useless = moved.utility.model_copy(update={"value": moved.utility.value - 0.02})
+    useless_again = moved.model_copy(update={"utility": useless})
+    assert _check([*plain, useless_again], control)["state"] == "fail"
+
+
+def test_it_is_said_how_many_were_compared_bit_for_bit_and_what_differed() -> None:
+    attacks = [ATTACK, "brep"]
+    plain = [_record(attack=attack) for attack in attacks]
+    again = [
+        _record(attack=attack, control="repeat", name=("none", f"repeat[{attack}]"))
+        for attack in attacks
+    ]
+    again[1] = again[1].model_copy(update={"env": {**again[1].env, "host": "another"}})
+    found = _check([*plain, *again], "repeat")
+    assert found["state"] == "pass"
+    assert all(text in found["bar"] for text in ("1 compared bit for bit", "1 by a tolerance"))
+    assert "host: one -> another" in found["bar"]
+
+
+def test_records_that_do_not_state_their_environment_are_compared_within_the_tolerance() -> None:
+    bare = [r.model_copy(update={"env": {}}) for r in _plain(L=0.5, M=0.1)]
+    again = _again("repeat", "b", L=0.505, M=0.1).model_copy(update={"env": {}})
+    assert _check([*bare, again], "repeat")["state"] == "pass"
 
 
 def test_temperature_must_not_look_safer() -> None:

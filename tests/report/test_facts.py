@@ -60,3 +60,12 @@ def test_subgroups_are_averaged_over_seeds() -> None:
         records.append(record.model_copy(update={"score": score}))
     (row,) = facts.gather(records).gains.to_dict("records")
     assert (row["group"], row["gain"], row["gain_n"]) == ("sex=1", pytest.approx(0.2), 2)
+
+
+def test_hosts_and_processors_are_told_and_what_is_empty_is_not() -> None:
+    record = fake.trial("faces", "mlp", "none", "brep", 0)
+    other = record.model_copy(update={"trial_id": "x", "env": {**record.env, "host": "two"}})
+    found = facts.gather([record, other]).environments
+    assert found["host"] == ("one", "two")
+    assert found["processor"] == ("A CPU",)
+    assert "driver" not in found

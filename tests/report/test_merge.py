@@ -10,7 +10,7 @@ import pytest
 
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
-from bench.report import boards, frame, recheck
+from bench.report import boards, coverage, frame
 from bench.report.merge import merge
 from bench.report.pack import Pack
 
@@ -178,7 +178,7 @@ def test_a_row_that_the_attack_did_not_meet_is_told_so() -> None:
     assert "missing" not in _rows(base)["dropout"]["flags"]
     assert "missing" in rows["dropout"]["flags"].split(";")
     assert "missing" not in rows["none"]["flags"].split(";")
-    gaps = [r for r in both.records if recheck.not_run(r)]
+    gaps = [r for r in both.records if coverage.not_run(r)]
     assert {(r.cell.key(), r.status) for r in gaps} == {
         (f"diabetes/mlp/dropout/reader/{seed}", "skipped") for seed in SEEDS
     }
@@ -187,7 +187,7 @@ def test_a_row_that_the_attack_did_not_meet_is_told_so() -> None:
     # What the plan rules out is no gap, nor is a row that does not act at that access.
     out = {"what": "diabetes x mlp x dropout x reader", "reason": "it cannot"}
     ruled = merge(base, _pack(_strong(), "them", skipped=[out]))
-    assert not any(recheck.not_run(r) for r in ruled.records)
+    assert not any(coverage.not_run(r) for r in ruled.records)
     idle = _pack(_trials((*BASE, "top_k[k=3]"), WEAK))
     [told] = merge(idle, _pack(_strong(), "them")).notes["submissions"]
     assert "top_k" not in str(told["unmet"])
@@ -210,7 +210,7 @@ def test_what_was_unmet_may_be_brought_later() -> None:
     both = merge(_pack(_trials(BASE, WEAK)), _pack(_strong(), "them"))
     later = merge(both, _pack([*_strong(), *_against("dropout")], "others"))
     assert _rows(later)["dropout"]["worst_attack"] == "reader"
-    assert not any(recheck.not_run(r) for r in later.records)
+    assert not any(coverage.not_run(r) for r in later.records)
     records = list(later.records)
     assert {r.trial_id for r in records} == set(later.manifest["trials"])
     assert len(records) == len({r.trial_id for r in records})

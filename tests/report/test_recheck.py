@@ -188,4 +188,4 @@ def test_trials_without_headroom_have_an_interval_of_their_success() -> None:
     ]
     made = boards.build(frame.build(records, "s"))
     [record] = [r for r in records if r.cell.key() == "baskets/mlp/none/yang/0"]
-    assert set(recheck.predicted(made)[recheck.place(record)]) == {"s"}
+    assert set(recheck.predicted(made)[recheck.place(record)]) == {"s", "M", "utility"}

@@ -15,6 +15,7 @@ from bench.contract.record import TrialRecord
 from bench.report import audits, boards, families, frame, tables
 from bench.report.boards import FLAGS
 from bench.report.closure import BOARD, slugs, unique
+from bench.report.coverage import LOST
 from bench.report.facts import Facts
 from bench.report.site import board, components, files, index, methods, render
 from bench.report.site.tuning import summaries, tuning
@@ -30,11 +31,13 @@ class Site:
         page: its front page.
         boards: what it shows.
         trials: how many trials it rests on.
+        lacking: what was planned and is not there, in a sentence; empty: everything is there.
     """
 
     page: Path
     boards: boards.Boards
     trials: int
+    lacking: str
 
 
 def write(
@@ -45,6 +48,7 @@ def write(
     provenance: Mapping[str, Any],
     about: Mapping[str, str] | None = None,
     drawn: bool = False,
+    planned: Mapping[str, str] | None = None,
 ) -> Site:
     """Write the site and its tables.
 
@@ -68,12 +72,15 @@ def write(
             ``what``, ``reason``, ``count``), ``git_commit`` and anything else worth knowing.
         about: a sentence on what it is by ``defenses/NAME`` and ``attacks/NAME``.
         drawn: also draw each board for papers, as ``figures/BOARD.svg``, ``.pdf`` and ``.png``.
+        planned: identity to cell of every planned trial; those without a record are stated, and
+            flag the rows they belong to. None: nothing is known of a plan.
 
     Raises:
         UserError: there is nothing to report, the records do not belong on one board, or the
             folder cannot be written.
     """
-    table, facts = frame.read(records, suite)
+    table, facts = frame.read(records, suite, planned)
+    lacking = facts.coverage.sentence
     found = boards.build(table)
     tuned, audited = families.tuned(table), audits.build(table)
     pictures, images = _pictures(facts, table, galleries)
@@ -85,14 +92,14 @@ def write(
         "assets/style.css": render.style(),
         **images,
         **paper,
-        **_tables(table, found, tuned, audited, suite),
+        **_tables(table, found, tuned, audited, suite, lacking),
         **dict(pages(whole, tuned, audited, about or {})),
     }
     files.put(out, {
         name: data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
         for name, data in made.items()
     })  # fmt: skip
-    return Site(out / "index.html", found, len(table))
+    return Site(out / "index.html", found, int((table["status"] != LOST).sum()), lacking)
 
 
 def pages(
@@ -167,13 +174,14 @@ def _tables(
     tuned: pd.DataFrame,
     audited: pd.DataFrame,
     suite: str,
+    lacking: str,
 ) -> dict[str, str | bytes]:
     return {
         "trials.csv": tables.trials_csv(table),
         "trials.parquet": tables.trials_parquet(table),
         "leaderboard.csv": tables.leaderboard_csv(found, suite),
-        "leaderboard.md": tables.leaderboard_md(found, tuned, suite),
-        "leaderboard.tex": tables.leaderboard_tex(found, suite),
+        "leaderboard.md": tables.leaderboard_md(found, tuned, suite, lacking),
+        "leaderboard.tex": tables.leaderboard_tex(found, suite, lacking),
         "tuned.csv": tables.csv(tuned, suite),
         "audit.csv": tables.csv(audited, suite),
     }  # fmt: skip

@@ -19,7 +19,7 @@ def page(suite: Suite) -> Row:
     """Everything the template of the front page needs."""
     return {
         "what": WHAT,
-        "counts": account.counts(suite.frame, suite.given),
+        "counts": account.counts(suite.frame, suite.given, suite.facts.coverage),
         "scale": [{"at": v, "text": f"{v / 100:.2f}"} for v in (0, 25, 50, 75, 100)],
         "overview": overview(suite.boards, suite.ids),
         "scenarios": _scenarios(suite),

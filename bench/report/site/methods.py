@@ -10,6 +10,7 @@ from bench.contract.exposure import ACCESS_ORDER
 from bench.report import account, audits, closure, families, stats
 from bench.report.boards import FLAGS
 from bench.report.closure import BOARD
+from bench.report.coverage import LOST
 from bench.report.frame import BASELINE, dicts
 from bench.report.judgement import RANKED_SEEDS
 from bench.report.site.board import Suite
@@ -52,7 +53,8 @@ def page(suite: Suite, tuned: pd.DataFrame, audited: pd.DataFrame) -> Row:
 
 def _statistics(suite: Suite) -> list[tuple[str, str]]:
     rows = suite.boards.rows
-    seeds = {int(seed) for seed in suite.frame.loc[suite.frame["control"] == "", "seed"]}
+    there = (suite.frame["control"] == "") & (suite.frame["status"] != LOST)
+    seeds = {int(seed) for seed in suite.frame.loc[there, "seed"]}
     tests = rows[rows["dL_p"].notna()].groupby(BOARD).size()
     splits = dicts(rows[["selected_on", "reported_on"]].drop_duplicates())
     chosen = "; ".join(
