@@ -14,8 +14,6 @@ from typing import Any
 from bench.contract.record import ELSEWHERE, ENVIRONMENT
 from bench.engine.provenance import commit
 
-__all__ = ["ENVIRONMENT", "differences", "environment"]
-
 _KERNELS = (
     "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
     "OPENBLAS_CORETYPE",

@@ -13,9 +13,8 @@ import pandas as pd
 
 from bench.contract.errors import require
 from bench.contract.exposure import ACCESS_ORDER
-from bench.contract.record import Failure, TrialRecord
+from bench.contract.record import ELSEWHERE, ENVIRONMENT, Failure, TrialRecord
 from bench.contract.serving import Stream
-from bench.engine.environment import ENVIRONMENT
 from bench.report import comparable, coverage
 from bench.report.facts import Facts, Gatherer
 
@@ -153,7 +152,7 @@ def _stream(given: Mapping[str, Any] | None) -> str:
 
 def _environment(env: Mapping[str, Any]) -> str:
     """The facts of an environment that decide whether equal bits may be asked for, as JSON."""
-    return json.dumps({name: env[name] for name in ENVIRONMENT if name in env})
+    return json.dumps({k: env[k] for k in (*ENVIRONMENT, ELSEWHERE) if k in env}, sort_keys=True)
 
 
 def _sentence(error: Failure | None) -> str:
