@@ -148,9 +148,9 @@ def test_every_module_that_a_stage_runs_is_in_its_identity(
 ) -> None:
     """Run every kind of node with an eye on whose functions are called."""
     words = (
-        "dataset=[diabetes,faces]", "model=[mlp]", "defense=[none,dp_sgd,label_only,probe_audit]",
-        "attack=[csmia,prior_inversion,analytic_gradient]", "attack.prior_inversion.steps=2",
-        "attack.prior_inversion.sweep=[{}]", "seeds=1", "controls=[]", "victims=20",
+        "dataset=[diabetes]", "model=[mlp]", "defense=[none,dp_sgd,label_only,probe_audit]",
+        "attack=[csmia,attribute_map,analytic_gradient]", "attack.analytic_gradient.sweep=[{}]",
+        "attack.attribute_map.sweep=[{}]", "seeds=1", "controls=[]", "victims=20",
     )  # fmt: skip
     plan = make_plan(compose_grid([w for w in toy_words(*words) if not w.startswith("suite=")]))
     site = Site("cpu", None)
