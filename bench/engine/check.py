@@ -73,7 +73,9 @@ def _declares(
     """Whether it reads nothing but the files it declares: only these are part of identities."""
     declared = [Path(path) for paths in files_of(part, data_root).values() for path in paths]
     besides = [built_in(), *([] if folder is None else [folder.resolve()])]
-    others = undeclared(opened, declared, besides)
+    values = (getattr(part, field.name) for field in dataclasses.fields(part))  # type: ignore[arg-type]
+    named = {Path(value).absolute() for value in values if value and isinstance(value, str | Path)}
+    others = undeclared({*opened, *named}, declared, besides)
     return (
         f"{option.name}: declares the files it reads",
         not others,

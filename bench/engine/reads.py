@@ -33,7 +33,8 @@ def _listen(event: str, arguments: tuple[Any, ...]) -> None:
 def opened_files() -> Iterator[set[Path]]:
     """Absolute paths of the files that are opened for reading meanwhile.
 
-    What a library opens without Python, as pyarrow does, is not noticed.
+    What a library opens without Python, as pyarrow and safetensors do, is not noticed: look at what
+    options name as well.
     """
     if not getattr(_listen, "installed", False):
         sys.addaudithook(_listen)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from bench.engine.check import check
+from tests import toys
 
 PLUGINS = ["plugins=[tests]"]
 
@@ -54,3 +58,22 @@ def test_a_defense_without_an_adaptive_attack_or_a_cost_is_caught(
 def test_a_watcher_that_turns_customers_away_is_caught(toy_conf: Path) -> None:
     broken = _broken("defense", "query_budget", toy_conf, "defense.query_budget.queries=3")
     assert len(broken) == 1 and broken.pop().startswith("lets most customers pass (")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_component_that_hides_what_it_reads_is_caught(
+    toy_conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: bool
+) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"w": torch.zeros(3, 2)}, path)
+    weights = f"weights: {path}"
+    conf = shutil.copytree(toy_conf, tmp_path / "conf")
+    (conf / "model" / "toy.yaml").write_text(
+        f"toy:\n  _target_: tests.toys.ToyWeights\n  {weights}\n"
+    )
+    if not declared:
+        monkeypatch.setattr("tests.toys.ToyWeights.files", lambda self, data_root: {})
+    # It takes records of three columns only, as the toy table has.
+    monkeypatch.setattr("bench.engine.check.embedded", lambda *_, **__: ("toy", toys.ToyTable()))
+    broken = _broken("model", "toy", conf)
+    assert ("declares the files it reads" in broken) != declared
