@@ -22,9 +22,11 @@ from typing import Any
 from bench.contract import UserError
 from bench.contract.record import TrialRecord
 from bench.engine.graph import Node
-from bench.engine.store import PICTURE, Store
+from bench.engine.seal import digest_of, sealed, unsealed
+from bench.engine.store import FAULTS, PICTURE, RECORD, Store
 
 _PAGE = 1000
+_MANIFEST = "execution.json"
 _BAD = re.compile(r"[^A-Za-z0-9_\-. :/]")
 
 
@@ -124,7 +126,8 @@ class Sink:
         self.client.log_inputs(
             run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
         )
-        self._artifact(run_id, "record.json", _canonical(record))
+        files = {} if picture is None else {PICTURE: picture}
+        self._artifact(run_id, RECORD, sealed(_place(record.trial_id), record.model_dump(), files))
         if picture is not None:
             self._artifact(run_id, PICTURE, picture)
         self.client.set_tag(run_id, "status", record.status)
@@ -142,7 +145,7 @@ class Sink:
         """End the execution: its manifest as an artifact, the boards' numbers as metrics."""
         from mlflow.entities import Metric
 
-        self._artifact(self.parent, "execution.json", json.dumps(dict(manifest)).encode())
+        self._artifact(self.parent, _MANIFEST, sealed(_place(manifest["name"]), manifest, {}))
         points = [Metric(_BAD.sub("_", k)[:250], v, 0, 0) for k, v in summary.items()]
         self.client.log_batch(self.parent, metrics=points)
         self.client.set_terminated(self.parent)
@@ -232,6 +235,7 @@ def fetch(uri: str, suite: str) -> tuple[list[TrialRecord], dict[str, bytes], di
         UserError: the server cannot be reached, or does not know the suite.
     """
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     client = _client(uri)
     missing = UserError(
@@ -255,7 +259,15 @@ def fetch(uri: str, suite: str) -> tuple[list[TrialRecord], dict[str, bytes], di
         def read(run_id: str, name: str) -> bytes:
             return Path(client.download_artifacts(run_id, name, folder)).read_bytes()
 
-        manifest = json.loads(read(runs[0].info.run_id, "execution.json"))
+        execution = runs[0]
+        name = execution.data.tags["execution"]
+        try:
+            manifest, _ = unsealed(read(execution.info.run_id, _MANIFEST), _place(name))
+        except ValueError as error:
+            raise UserError(
+                f"MLflow at '{uri}': '{_MANIFEST}' of run '{name}' cannot be used ({error}); "
+                f"'invbench sync suite={suite}' uploads it again from the store."
+            ) from error
         wanted = set(manifest["trials"])
         records: dict[str, TrialRecord] = {}
         pictures: dict[str, bytes] = {}
@@ -269,12 +281,22 @@ def fetch(uri: str, suite: str) -> tuple[list[TrialRecord], dict[str, bytes], di
             )
             for run in page:
                 key, tags = run.data.tags.get("trial_id", ""), run.data.tags
-                if key in wanted and "status" in tags:
-                    records[key] = TrialRecord.model_validate_json(
-                        read(run.info.run_id, "record.json")
-                    )
+                if key not in wanted or "status" not in tags:
+                    continue
+                run_id = run.info.run_id
+                try:
+                    record, digests = unsealed(read(run_id, RECORD), _place(key))
                     if tags.get("picture") == "true":
-                        pictures[key] = read(run.info.run_id, PICTURE)
+                        pictures[key] = read(run_id, PICTURE)
+                        if digest_of(pictures[key]) != digests.get(PICTURE):
+                            raise ValueError(f"'{PICTURE}' is not what was uploaded")
+                except (ValueError, OSError, MlflowException) as error:
+                    pictures.pop(key, None)
+                    FAULTS[Path("mlflow", run_id, RECORD)] = (
+                        f"{error}; delete this run in MLflow, then 'invbench sync' uploads it again"
+                    )
+                    continue
+                records[key] = TrialRecord.model_validate(record)
             token = page.token
             if not token:
                 break
@@ -305,8 +327,9 @@ def _flat(prefix: str, params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _canonical(record: TrialRecord) -> bytes:
-    return (json.dumps(record.model_dump(), indent=1, sort_keys=True) + "\n").encode()
+def _place(name: str) -> str:
+    """Where an artifact stands, for its seal."""
+    return f"mlflow/{name}"
 
 
 def _client(uri: str) -> Any:

@@ -9,7 +9,7 @@ from bench.cli.publish import write
 from bench.contract import UserError
 from bench.engine import tracking
 from bench.engine.execution import execute, prepare
-from bench.engine.store import Store
+from bench.engine.store import FAULTS, Store
 from bench.report.pack import Pack
 
 # MLflow and what it imports warn on their own behalf; what is tested here is ours.
@@ -91,3 +91,26 @@ def test_a_run_goes_on_without_its_server(toy_words, toy_conf: Path, uri: str) -
 def test_an_unknown_suite_is_one_sentence(uri: str) -> None:
     with pytest.raises(UserError, match="no finished execution of suite 'absent'"):
         tracking.fetch(uri, "absent")
+
+
+def test_damaged_artifacts_are_left_out_and_named(
+    toy_words, toy_conf: Path, tmp_path: Path, uri: str
+) -> None:
+    words = toy_words("attack=[toy]", "tracking=mlflow", f"tracking.uri={uri}", "seeds=1")
+    words.remove("tracking=none")
+    done = execute(*prepare(words, toy_conf), toy_conf)
+    assert done.sink is not None
+    done.sink.close(done.manifest, {})
+    artifacts = sorted(tmp_path.rglob("artifacts/record.json"))
+    assert len(artifacts) == len(done.outcome.records) > 2
+    artifacts[0].write_text(artifacts[0].read_text().replace('"L": ', '"L": 0.5 + '))
+    other = artifacts[2].read_text()
+    artifacts[1].write_text(other)  # whole, and of another trial
+    records, _, _ = tracking.fetch(uri, "toy")
+    assert len(records) == len(artifacts) - 2
+    assert len([p for p in FAULTS if p.parts[0] == "mlflow"]) == 2
+    FAULTS.clear()
+    [manifest] = tmp_path.rglob("artifacts/execution.json")
+    manifest.write_text(manifest.read_text()[:-20])
+    with pytest.raises(UserError, match="sync"):
+        tracking.fetch(uri, "toy")
