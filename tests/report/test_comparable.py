@@ -39,6 +39,11 @@ def _node(kind: str) -> Callable[[TrialRecord], TrialRecord]:
     return lambda r: r.model_copy(update={"nodes": {**r.nodes, kind: "another"}})
 
 
+def _computed(record: TrialRecord, mean: float, sha: str = "0" * 64) -> TrialRecord:
+    facts = {**record.data.facts, "sha256": sha, "computed_mean": mean}
+    return _changed(record, "data", facts=facts)
+
+
 MUTATIONS: dict[str, tuple[Callable[[TrialRecord], TrialRecord], list[str]]] = {
     "protocol": (
         lambda r: r.model_copy(update={"protocol_version": "2.0"}),
@@ -51,6 +56,10 @@ MUTATIONS: dict[str, tuple[Callable[[TrialRecord], TrialRecord], list[str]]] = {
     "data": (
         lambda r: _changed(r, "data", facts={**r.data.facts, "sha256": "f" * 64}),
         ["data (sha256) of data set diabetes, seed 1", "ffffffffffff", "on the same file"],
+    ),
+    "computed": (
+        lambda r: _changed(r, "data", facts={**r.data.facts, "computed_mean": 0.4611}),
+        ["mean of the computed data of data set diabetes, seed 1 is 0.4685 in", "and 0.4611 in"],
     ),
     "split": (_node("data"), ["data split of data set diabetes, seed 1", "another"]),
     "evaluator": (_node("evaluator"), ["evaluator of data set diabetes, seed 1", "another"]),
@@ -103,6 +112,8 @@ def test_each_changed_fact_is_refused_by_name_with_both_values_and_rows(fact: st
     at = next(i for i, r in enumerate(records) if r.cell.key() == cell)
     if fact == "knowledge":
         records = [_changed(r, "attack", knowledge=["K2"]) for r in records]
+    if fact == "computed":
+        records = [_computed(r, 0.4685) for r in records]
     records[at] = change(records[at])
     facts = comparable.gather(records)
     # What is said without a doubt of the others is never blamed.
@@ -145,6 +156,14 @@ def test_what_may_differ() -> None:
         ),
     ]  # fmt: skip
     assert comparable.differences([*records, *free]) == []
+
+
+def test_computed_data_may_be_rounded_otherwise_on_another_processor() -> None:
+    records = [_computed(r, 0.4685) for r in _records()]
+    elsewhere = [_computed(r, 0.4685 + comparable.ROUNDING / 2, "f" * 64) for r in records]
+    assert comparable.differences([*records, *elsewhere]) == []
+    read = [_changed(r, "data", facts={**r.data.facts, "sha256": "f" * 64}) for r in _records()]
+    assert comparable.differences([*_records(), *read]), "a file has the same bits everywhere"
 
 
 def test_other_scenarios_have_facts_of_their_own() -> None:
