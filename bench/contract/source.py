@@ -14,7 +14,7 @@ import hashlib
 import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,16 @@ def _counts(module: str, packages: tuple[str, ...]) -> bool:
 
 def _text_digest(module: str) -> str:
     path = _file_of(module)
-    return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    if path is None or not path.is_file():
+        return ""
+    facts = path.stat()
+    return _digest_of_file(path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _digest_of_file(path: Path, size: int, modified: int, changed: int) -> str:
+    """Digest of a text, read once as long as size and times are the same."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @cache

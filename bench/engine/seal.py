@@ -39,17 +39,15 @@ def sealed(place: str, document: Mapping[str, Any], files: Mapping[str, bytes]) 
 
     Args:
         place: where it stands in its store, so that it cannot take another one's place.
-        document: plain JSON values.
+        document: plain JSON values, every key a text.
         files: what stands beside it, by name.
 
     Raises:
         ValueError: a number is not finite.
     """
     digests = {name: digest_of(data) for name, data in files.items()}
-    # As it will be read: lists for tuples, text for every key.
-    read_back = json.loads(json.dumps(document, allow_nan=False))
-    seal = {"files": digests, "sha256": _digest(place, read_back, digests)}
-    whole = {**read_back, _SEAL: seal}
+    seal = {"files": digests, "sha256": _digest(place, document, digests)}
+    whole = {**document, _SEAL: seal}
     return (json.dumps(whole, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
