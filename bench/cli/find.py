@@ -38,7 +38,11 @@ def trial(store: Store, name: str) -> tuple[TrialRecord, dict[str, Any] | None]:
                 return record, manifest
             found = manifest["trials"][key]
     if found is not None:
-        raise UserError(f"Trial '{found}' has been planned but has not ended; 'invbench status'.")
+        raise UserError(
+            f"Trial '{found}' is planned and has no record that can be read: it has not ended, or "
+            "its record is damaged or gone; the command of its run, which 'invbench status' shows, "
+            "makes it."
+        )
     raise UserError(
         f"There is no trial '{name}' in store '{store.root}'; 'invbench plan --trials' lists "
         f"identities and cells, store= names another store."
