@@ -286,17 +286,35 @@ class Driver:
         self.outcome.set_aside.append((path, self.store.set_aside(path, reason), reason))
 
     def _remake(self, damaged: Mapping[str, str], child: str) -> None:
-        """Set results aside, make them again, and then run the node that needs them."""
-        self._waiting[child] = set(damaged)
+        """Set results aside, make them again, and then run the node that needs them.
+
+        What is in order in the store was damaged on its way, or has been made again meanwhile.
+        """
+        kinds = {key: self.plan.nodes[key].kind for key in damaged}
+        for key, kind in kinds.items():
+            self.backend.forget(self.store.path(kind, key))
+        bad = {key for key, kind in kinds.items() if not self.store.intact(kind, key)}
         self._attempts[child] -= 1
-        for key, reason in damaged.items():
+        self._waiting[child] = set(bad)
+        for key in bad:
             self._children[key].append(child)
-            self._make_again(key, reason)
+            self._make_again(key, damaged[key])
+        if bad:
+            return
+        self._remade[child] += 1
+        if self._remade[child] > _MOST_REMADE:
+            what = "; ".join(damaged.values())
+            message = f"What it was sent was damaged {_MOST_REMADE} times: {what}"
+            failure = Failure(type="Damaged", message=message, node=child)
+            self._settle_failure(child, "crashed", failure, _now())
+        else:
+            heapq.heappush(self._ready, (self._rank[child], child))
 
     def _make_again(self, key: str, reason: str) -> None:
         """Schedule a node once more, with those above it that are not there either."""
         node = self.plan.nodes[key]
-        if self._waiting.get(key) or key in self._running or self._is_ready(key):
+        ready = any(waiting == key for _, waiting in self._ready)
+        if ready or self._waiting.get(key) or key in self._running:
             return
         self._remade[key] += 1
         if self._remade[key] > _MOST_REMADE:
@@ -318,9 +336,6 @@ class Driver:
             self._make_again(parent, "")
         if not absent:
             heapq.heappush(self._ready, (self._rank[key], key))
-
-    def _is_ready(self, key: str) -> bool:
-        return any(ready == key for _, ready in self._ready)
 
     def _settle(self, key: str) -> None:
         for child in self._children.pop(key, ()):
