@@ -19,6 +19,18 @@ def halvings(shape: tuple[int, ...]) -> int:
     return max(1, int(math.log2(min(shape[1:]) / 4)))
 
 
+def eigenfaces(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean ``[d]``, spread ``[k]`` and axes ``[k, d]`` of ``x`` ``[n, d]``, the widest first.
+
+    The largest entry of an axis is positive: which sign a decomposition gives depends on the
+    library, and a latent decoded along the other one is another image.
+    """
+    mean = x.mean(0)
+    _, sigma, rows = torch.linalg.svd(x - mean, full_matrices=False)
+    peak = rows.gather(1, rows.abs().argmax(1, keepdim=True))
+    return mean, sigma / (len(x) - 1) ** 0.5, rows * peak.sign()
+
+
 class Norm(nn.Module):
     """Batch normalisation whose gain and offset may depend on a class (Dumoulin et al., 2017)."""
 
@@ -94,10 +106,9 @@ class Generator(nn.Module):
         if self.skip is None:
             return
         x = images[:: -(-len(images) // 1000)].flatten(1).clamp(0.02, 0.98).logit().double()
-        mean = x.mean(0)
-        _, sigma, rows = torch.linalg.svd(x - mean, full_matrices=False)
-        keep = min(self.latent, len(sigma))
-        scaled = rows[:keep] * (sigma[:keep] / (len(x) - 1) ** 0.5).unsqueeze(1)
+        mean, spread, axes = eigenfaces(x)
+        keep = min(self.latent, len(spread))
+        scaled = axes[:keep] * spread[:keep].unsqueeze(1)
         self.skip.weight.zero_()
         self.skip.weight[:, :keep] = scaled.T.to(self.skip.weight)
         self.skip.bias.copy_(mean)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.gan import Critic, Generator, initialised, tensors
+from attacks.gan import Critic, Generator, eigenfaces, initialised, tensors
 from attacks.gan_wasserstein import train_wgan
 from bench.contract import Knowledge, Prior, generator, require
 
@@ -44,13 +44,9 @@ class PcaPrior(Prior):
             f"has {len(public)}.",
         )
         # Double precision and a fixed sign: the same prior on every machine.
-        x = public.flatten(1).to(device, torch.float64)
-        mean = x.mean(0)
-        _, sigma, rows = torch.linalg.svd(x - mean, full_matrices=False)
-        keep = min(self.components, int((sigma > 1e-6 * sigma[0]).sum()))
-        rows, sigma = rows[:keep], sigma[:keep] / (len(x) - 1) ** 0.5
-        peak = rows.gather(1, rows.abs().argmax(1, keepdim=True))
-        basis = rows * peak.sign() * sigma.unsqueeze(1)
+        mean, spread, axes = eigenfaces(public.flatten(1).to(device, torch.float64))
+        keep = min(self.components, int((spread > 1e-6 * spread[0]).sum()))
+        basis = axes[:keep] * spread[:keep].unsqueeze(1)
         shape = public.shape[1:]
         return {
             "mean": mean.view(shape).float().cpu(),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from attacks.gan import (
     Generator,
     augment,
     batches,
+    eigenfaces,
     initialised,
     load,
     load_critic,
@@ -60,6 +62,21 @@ def test_a_label_changes_a_conditional_image_and_score() -> None:
     assert not torch.allclose(x[0], x[1])
     score = critic(x[:1].expand(2, -1, -1, -1), torch.tensor([0, 1]))
     assert not torch.allclose(score[0], score[1])
+
+
+def test_eigenfaces_are_the_same_whichever_signs_a_library_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = knowledge().public.x.flatten(1).double()
+    decompose = torch.linalg.svd
+
+    def mirrored(*args: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+        u, s, v = decompose(*args, **options)
+        return -u, s, -v
+
+    here = eigenfaces(x)
+    monkeypatch.setattr(torch.linalg, "svd", mirrored)
+    assert all(torch.equal(a, b) for a, b in zip(here, eigenfaces(x), strict=True))
 
 
 def test_loading_is_strict() -> None:
