@@ -18,7 +18,8 @@ def test_one_record_is_exact(network, steps: int) -> None:
     attack = AnalyticGradient(local_steps=steps, records=6)
     exposure, knowledge, x, y = world(network, attack.federation)
     found = attack.run(exposure, knowledge, 0, "cpu")
-    assert torch.equal((255 * found.values).round(), (255 * x).round())
+    # A fortieth of a grey level; rounding leaves a hundredth of that, by the processor.
+    torch.testing.assert_close(found.values, x, atol=1e-4, rtol=0.0)
     assert torch.equal(found.labels, y) and found.info["failed"] == 0
 
 

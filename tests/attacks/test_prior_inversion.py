@@ -128,8 +128,9 @@ def test_a_budget_is_kept(access: Any, budget: int) -> None:
     assert torch.isfinite(out.values).all()
 
 
-@pytest.mark.parametrize("access", ["scores", "labels"])
-def test_repeats_see_through_noise(access: Any) -> None:
+# Scores tell so much more that only the larger noise hides it: there a gap of a tenth of the size.
+@pytest.mark.parametrize(("access", "noise"), [("scores", 12), ("labels", 4)])
+def test_repeats_see_through_noise(access: Any, noise: int) -> None:
     """EOT: the mean of noisy scores, the vote of noisy labels."""
 
     def separation(repeats: int) -> float:
@@ -137,7 +138,7 @@ def test_repeats_see_through_noise(access: Any) -> None:
 
         def release(x: Tensor) -> Tensor:
             logits = network(x)
-            return logits + 4 * torch.randn(logits.shape, generator=rng)
+            return logits + noise * torch.randn(logits.shape, generator=rng)
 
         exposure = Exposure(access, lambda x: release(x).softmax(1), lambda x: release(x).argmax(1))
         attack = PriorInversion(
@@ -150,7 +151,7 @@ def test_repeats_see_through_noise(access: Any) -> None:
             logits = network(out.values)
         return float((logits.diagonal() - logits.mean(1)).mean())
 
-    assert separation(9) > separation(1)
+    assert separation(9) > separation(1) + 0.2
 
 
 def test_answers_are_averaged_or_put_to_the_vote() -> None:

@@ -71,7 +71,8 @@ def test_a_row_is_answered_alike_in_any_batch(defense: ReleaseDefense, n_classes
         defense.release(scores[i : i + 1], Query(RECORDS[i : i + 1], generator(i), 11))
         for i in range(17)
     ]
-    assert torch.equal(together, torch.cat(alone))
+    # A processor may round the last row of a batch otherwise than one that comes alone.
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-6, rtol=0.0)
 
 
 def test_an_unchanged_answer_keeps_its_label_and_a_level_one_is_raised() -> None:

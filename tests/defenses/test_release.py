@@ -55,7 +55,8 @@ def test_a_row_is_answered_alike_in_any_batch(defense: ReleaseDefense) -> None:
     together = defense.release(scores, ASKED)
     assert torch.equal(scores, kept), "the model's own scores must not be changed in place"
     alone = torch.cat([defense.release(row[None], ASKED) for row in scores])
-    assert torch.equal(together, alone)
+    # A processor may round the last row of a batch otherwise than one that comes alone.
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0.0)
 
 
 def test_label_only_is_one_hot_per_row() -> None:
