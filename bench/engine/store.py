@@ -99,19 +99,13 @@ class Store:
         """A file of a result; None if the result has none of that name, or it is damaged."""
         folder = self.path(kind, key)
         _, digests = self._opened(folder / RECORD, f"{kind}/{key}")
-        if name not in digests:
-            return None
-        try:
-            return checked(folder / name, digests[name])
-        except DamagedError as error:
-            FAULTS[error.path] = error.reason
-            return None
+        return self._read(folder / name, digests[name]) if name in digests else None
 
     def intact(self, kind: str, key: str) -> bool:
         """Whether the record and every file of a result agree with its seal."""
         folder = self.path(kind, key)
         record, digests = self._opened(folder / RECORD, f"{kind}/{key}")
-        good = [self.file(kind, key, name) is not None for name in digests]
+        good = [self._read(folder / name, digests[name]) is not None for name in digests]
         return record is not None and all(good)
 
     def put(
@@ -258,6 +252,13 @@ class Store:
         except DamagedError as error:
             FAULTS[error.path] = error.reason
         return None, {}
+
+    def _read(self, path: Path, digest: str) -> bytes | None:
+        try:
+            return checked(path, digest)
+        except DamagedError as error:
+            FAULTS[error.path] = error.reason
+            return None
 
     @contextmanager
     def _writing(self, scratch: Path | None) -> Iterator[None]:

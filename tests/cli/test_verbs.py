@@ -99,6 +99,8 @@ def test_exit_code_one_if_a_trial_failed(invbench) -> None:
     code, out, _ = invbench("run", "attack=[toy_raise]", "defense=[none]", "seeds=1")
     assert code == 1
     assert "1 failed" in out
+    code, out, _ = invbench("why", "toy/toy/none/toy_raise/0")
+    assert "is up to date" in out, "a failure is a result, and nothing of it is damaged"
 
 
 @pytest.mark.parametrize(
