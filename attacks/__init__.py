@@ -1,1 +1,1 @@
-"""Attacks, one file each; files named for what attacks share are helpers."""
+"""Attacks, one file each; what several of them share is in :mod:`attacks.common`."""

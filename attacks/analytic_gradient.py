@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.federated import Federated, Observed
+from attacks.common.federated import Federated, Observed
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract.access import Access
 from bench.contract.columns import Layout
-from bench.contract.exposure import Access
 
 _KEEPS_THE_INPUT = (nn.Flatten, nn.Dropout, nn.Identity)
 _SAME = 1e-2

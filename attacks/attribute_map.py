@@ -7,8 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.candidates import ask_labels, ask_scores, attacked, break_ties, imputed, likelihood
-from attacks.error_models import confusion, deviation, log_gaussian, public_errors, residual
+from attacks.common.candidates import (
+    ask_labels,
+    ask_scores,
+    attacked,
+    break_ties,
+    imputed,
+    likelihood,
+)
+from attacks.common.error_models import confusion, deviation, log_gaussian, public_errors, residual
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks import item_decoders as decoders
-from attacks.item_decoders import Encoder, Guess, Pairs, basket_size, mean_f1
-from attacks.segments import popularity
+from attacks.common import item_decoders as decoders
+from attacks.common.item_decoders import Encoder, Guess, Pairs, basket_size, mean_f1
+from attacks.common.segments import popularity
 from bench.contract import (
     Access,
     Attack,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacks.candidates import ask_scores, attacked, break_ties, likelihood
+from attacks.common.candidates import ask_scores, attacked, break_ties, likelihood
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.decoder import CHUNK, Decoder, DecoderOptions, fit_decoder
-from attacks.latent import affordable, objective, require_classes
+from attacks.common.decoder import CHUNK, Decoder, DecoderOptions, fit_decoder
+from attacks.common.latent import objective, require_classes
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
 
 
@@ -69,7 +69,7 @@ class ClassDecoder(DecoderOptions, Attack):
             return Reconstruction(decoder(classes), info | {"fed": ["label"] * len(classes)})
         fed = self._answers(decoder, classes, knowledge.card.n_classes)
         images = decoder(fed.flatten(0, 1))
-        if not affordable(exposure, len(images)):
+        if not exposure.affords(len(images)):
             return Reconstruction(
                 images[: len(classes)], info | {"fed": ["one_hot"] * len(classes)}
             )

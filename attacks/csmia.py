@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from attacks.candidates import ask_scores, attacked, cases
+from attacks.common.candidates import ask_scores, attacked, cases
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, generator, require
 
 

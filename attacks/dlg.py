@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.federated import Federated, Observed, matching, squared
-from attacks.latent import best_restart, last_fifth
-from attacks.lbfgs import Minimum, minimise
+from attacks.common.federated import Federated, Observed, matching, squared
+from attacks.common.latent import best_restart, last_fifth
+from attacks.common.lbfgs import Minimum, minimise
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)

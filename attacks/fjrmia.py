@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.candidates import ask_labels, ask_scores, attacked, break_ties, value_prior
-from attacks.error_models import confusion, deviation, log_gaussian, public_errors, residual
+from attacks.common.candidates import ask_labels, ask_scores, attacked, break_ties, value_prior
+from attacks.common.error_models import confusion, deviation, log_gaussian, public_errors, residual
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
 
 COUNT = 1e-3

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attacks.gan import augment, load_critic
-from attacks.gan_search import Identity, check_options, per_class, slope
-from attacks.latent import GanLatent, best_restart, last_fifth, require_classes
+from attacks.common.gan import augment, load_critic
+from attacks.common.gan_search import Identity, check_options, per_class, slope
+from attacks.common.latent import GanLatent, best_restart, last_fifth, require_classes
 from bench.contract import (
     Attack,
     DivergedError,
@@ -20,7 +20,7 @@ from bench.contract import (
     generator,
     require,
 )
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)

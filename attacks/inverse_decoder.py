@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from attacks.decoder import DecoderOptions, fit_decoder
+from attacks.common.decoder import DecoderOptions, fit_decoder
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
 
 
@@ -23,7 +23,7 @@ class InverseDecoder(DecoderOptions, Attack):
     early stopping on held-out public people, a shift that follows the scores answered, and
     aligned answers.
 
-    Options: see :class:`attacks.decoder.DecoderOptions`.
+    Options: see :class:`attacks.common.decoder.DecoderOptions`.
     """
 
     goal = "output_reconstruction"
@@ -46,7 +46,7 @@ class InverseDecoder(DecoderOptions, Attack):
         """One image per victim ``[n, *shape]`` in [0, 1].
 
         ``info``: ``stop_reason`` (``trained``, or ``budget`` where it allows no training and the
-        public mean is returned) and what :class:`attacks.decoder.Decoder` says.
+        public mean is returned) and what :class:`attacks.common.decoder.Decoder` says.
         """
         observed = knowledge.observed
         require(observed is not None, "InverseDecoder needs the answers to the victims' images.")

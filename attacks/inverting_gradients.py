@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.federated import DISTANCES, Federated, Observed, matching, total_variation
-from attacks.latent import Latent, best_restart, last_fifth
+from attacks.common.federated import DISTANCES, Federated, Observed, matching, total_variation
+from attacks.common.latent import Latent, best_restart, last_fifth
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 _DECAY = (3 / 8, 5 / 8, 7 / 8)
 """Fractions of the steps after which the step size falls to a tenth."""

@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.gan import Critic, Generator, augment, initialised, load_critic, load_generator
-from attacks.gan_inversion import train_inversion_gan, unreal
-from attacks.gan_search import Identity, check_options, per_class, slope
-from attacks.latent import GanLatent, best_restart, last_fifth, require_classes
+from attacks.common.gan import Critic, Generator, augment, initialised, load_critic, load_generator
+from attacks.common.gan_inversion import train_inversion_gan, unreal
+from attacks.common.gan_search import Identity, check_options, per_class, slope
+from attacks.common.latent import GanLatent, best_restart, last_fifth, require_classes
 from bench.contract import (
     Attack,
     DivergedError,
@@ -21,7 +21,7 @@ from bench.contract import (
     Reconstruction,
     generator,
 )
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class KedMi(Attack):
     """Knowledge-enriched distributional model inversion, for all classes at once.
 
     Chen et al., ICCV 2021. Section 3.2: a GAN is trained on public images with the target's soft
-    labels (:func:`attacks.gan_inversion.train_inversion_gan`). Section 3.3: per class, a normal
-    distribution of latents is optimised by Adam through the reparametrisation trick,
+    labels (:func:`attacks.common.gan_inversion.train_inversion_gan`). Section 3.3: per class, a
+    normal distribution of latents is optimised by Adam through the reparametrisation trick,
     ``E[-log D(G(z)) + weight * L_id(G(z))]``, one latent a step. The authors report the mean over
     5 latents drawn at the end; here the one that the target itself scores best is returned. Their
     clip of the latents changed nothing (it acted on a copy); here it holds for every latent that

@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.latent import (
+from attacks.common.latent import (
     Latent,
-    affordable,
     ask,
     best_restart,
     last_fifth,
     require_classes,
     within,
 )
-from attacks.latent_search import (
+from attacks.common.latent_search import (
     Found,
     afforded,
     best_starts,
@@ -164,7 +163,7 @@ class LatentEvolution(Attack):
         flat = torch.ones(n, dtype=torch.bool, device=mean.device)
         trace, reason = [quality.mean()], "steps"
         for step in range(1, self.steps + 1):
-            if not affordable(exposure, n * size * self.repeats):
+            if not exposure.affords(n * size * self.repeats):
                 reason = "budget"
                 break
             noise = torch.randn(n, size, k, generator=rng, device=mean.device)

@@ -10,8 +10,8 @@ import torch
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
-from attacks.candidates import ask_labels, attacked, break_ties, cases
-from attacks.learners import known_features, some
+from attacks.common.candidates import ask_labels, attacked, break_ties, cases
+from attacks.common.learners import known_features, some
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
 
 

@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attacks.descent import Features, descend, identity_loss
-from attacks.gan import load_critic
-from attacks.latent import CHUNK, Latent, best_restart, last_fifth, require_classes, within
-from attacks.selection import Views, check_views, confidences
-from attacks.students import WIDTHS, distill
+from attacks.common.descent import Features, descend, identity_loss
+from attacks.common.gan import load_critic
+from attacks.common.latent import CHUNK, Latent, best_restart, last_fifth, require_classes, within
+from attacks.common.selection import Views, check_views, confidences
+from attacks.common.students import WIDTHS, distill
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)

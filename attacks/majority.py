@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacks.candidates import attacked, break_ties, value_prior
+from attacks.common.candidates import attacked, break_ties, value_prior
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacks.federated import Federated
+from attacks.common.federated import Federated
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from attacks.candidates import (
+from attacks.common.candidates import (
     ask_each,
     ask_scores,
     attacked,
@@ -22,8 +22,8 @@ from attacks.candidates import (
     likelihood,
     value_prior,
 )
-from attacks.error_models import log_loss, public_errors
-from attacks.learners import some
+from attacks.common.error_models import log_loss, public_errors
+from attacks.common.learners import some
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
 from bench.contract.seeding import seed as derive
 

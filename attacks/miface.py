@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.latent import affordable, best_restart, last_fifth, require_classes
+from attacks.common.latent import best_restart, last_fifth, require_classes
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 def denoise(x: Tensor) -> Tensor:
@@ -249,12 +249,12 @@ class MIFace(Attack):
         x = grey.view(-1, *[1] * len(shape)).repeat(1, *shape)
         look = self._gradients(exposure)
         price = 2 * math.prod(shape) + 1 if self.access == "scores" else 0
-        if not affordable(exposure, price * len(x)):
+        if not exposure.affords(price * len(x)):
             info = {"stop_reasons": ["budget"] * len(targets), "steps": [0] * len(targets)}
             return Reconstruction(x[: len(targets)], info)
         runs = _Runs(x, classes, *look(x, classes), self.beta)
         for step in range(1, self.alpha + 1):
-            if not affordable(exposure, price * len(runs.row)):
+            if not exposure.affords(price * len(runs.row)):
                 runs.end_all("budget", step - 1)
             elif price and not self.process:
                 stuck = (runs.gradient == 0).flatten(1).all(1)

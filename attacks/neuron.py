@@ -10,8 +10,8 @@ import torch
 from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor, nn
 
-from attacks.candidates import attacked, break_ties, imputed
-from attacks.learners import some
+from attacks.common.candidates import attacked, break_ties, imputed
+from attacks.common.learners import some
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
 from bench.contract.seeding import seed as derive
 

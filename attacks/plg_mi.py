@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.descent import LOSSES, IdentityLoss, descend, identity_loss
-from attacks.gan_search import per_class
-from attacks.latent import CHUNK, best_restart, last_fifth, require_classes, within
-from attacks.pseudo_gan import players, top_images, train_pseudo_gan
-from attacks.selection import Views, check_views
+from attacks.common.descent import LOSSES, IdentityLoss, descend, identity_loss
+from attacks.common.gan_search import per_class
+from attacks.common.latent import CHUNK, best_restart, last_fifth, require_classes, within
+from attacks.common.pseudo_gan import players, top_images, train_pseudo_gan
+from attacks.common.selection import Views, check_views
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacks.segments import popularity
+from attacks.common.segments import popularity
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
 
 

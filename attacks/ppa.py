@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.descent import LOSSES, IdentityLoss, descend, identity_loss
-from attacks.latent import Latent, best_restart, last_fifth, require_classes, within
-from attacks.selection import Views, best_candidates, check_views, confidences
+from attacks.common.descent import LOSSES, IdentityLoss, descend, identity_loss
+from attacks.common.latent import Latent, best_restart, last_fifth, require_classes, within
+from attacks.common.selection import Views, best_candidates, check_views, confidences
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.latent import Latent, best_restart, last_fifth, objective, require_classes, within
-from attacks.latent_search import Found, climb_scores, repel_boundary
+from attacks.common.latent import (
+    Latent,
+    best_restart,
+    last_fifth,
+    objective,
+    require_classes,
+    within,
+)
+from attacks.common.latent_search import Found, climb_scores, repel_boundary
 from bench.contract import (
     Attack,
     DivergedError,
@@ -21,7 +28,7 @@ from bench.contract import (
     generator,
     require,
 )
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 LOSSES = ("cross_entropy", "logit", "margin")
 STEPS = {"weights": 150, "scores": 80, "labels": 120}

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from attacks.federated import Federated
-from attacks.relaxation import likeliest
+from attacks.common.federated import Federated
+from attacks.common.relaxation import likeliest
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, generator, require
 from bench.contract.columns import Layout
 

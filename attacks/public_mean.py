@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacks.latent import require_classes
+from attacks.common.latent import require_classes
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)

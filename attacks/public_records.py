@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from attacks.latent import require_classes
+from attacks.common.latent import require_classes
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, generator, require
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from attacks.latent import require_classes
+from attacks.common.latent import require_classes
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)

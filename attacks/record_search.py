@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.latent import affordable, last_fifth, require_classes
-from attacks.relaxation import log_prior, relax, unrelax
+from attacks.common.latent import last_fifth, require_classes
+from attacks.common.relaxation import log_prior, relax, unrelax
 from bench.contract import (
     Access,
     Attack,
@@ -153,7 +153,7 @@ class RecordSearch(Attack):
                 tried = x.unsqueeze(1).repeat(1, 1 + len(values), 1)
                 tried[:, 1:, place] = values
                 flat = tried.flatten(0, 1)
-                if not affordable(exposure, len(flat)):
+                if not exposure.affords(len(flat)):
                     reason = "budget"
                     break
                 scores = torch.cat([exposure.scores(part) for part in flat.split(_CHUNK)])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.candidates import attacked, break_ties
-from attacks.learners import WINNERS, Learner, known_features, some
+from attacks.common.candidates import attacked, break_ties
+from attacks.common.learners import WINNERS, Learner, known_features, some
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
 from bench.contract.seeding import seed as derive
 

@@ -10,12 +10,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.federated import DISTANCES, Federated, Observed, matching
-from attacks.latent import last_fifth
-from attacks.relaxation import TOLERANCE, relax
+from attacks.common.federated import DISTANCES, Federated, Observed, matching
+from attacks.common.latent import last_fifth
+from attacks.common.relaxation import TOLERANCE, relax
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
+from bench.contract.access import Access
 from bench.contract.columns import Layout
-from bench.contract.exposure import Access
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.candidates import ask_each, attacked, break_ties, likelihood, value_prior
+from attacks.common.candidates import ask_each, attacked, break_ties, likelihood, value_prior
 from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
 
 CELLS = 2**22

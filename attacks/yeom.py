@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from attacks.candidates import ask_scores, attacked, break_ties, value_prior
-from attacks.error_models import (
+from attacks.common.candidates import ask_scores, attacked, break_ties, value_prior
+from attacks.common.error_models import (
     LEAST,
     deviation,
     log_gaussian,

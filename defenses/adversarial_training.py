@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from bench.contract import Network, Step, TrainingDefense, require
-from defenses.perturbation import perturbed
+from defenses.common.perturbation import perturbed
 
 
 @dataclass(frozen=True)

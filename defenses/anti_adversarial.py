@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.contract import Network, Step, TrainingDefense, require
-from defenses.perturbation import perturbed
+from defenses.common.perturbation import perturbed
 
 
 @dataclass(frozen=True)

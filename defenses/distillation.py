@@ -21,7 +21,7 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement
-from defenses.descent import descend, predict
+from defenses.common.descent import descend, predict
 
 
 @dataclass(frozen=True)

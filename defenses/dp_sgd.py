@@ -23,11 +23,11 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement, targets
-from defenses.accounting import MOST_EPSILON, composed, least_noise, quiet, spent
-from defenses.descent import predict
+from defenses.common.accounting import MOST_EPSILON, composed, least_noise, quiet, spent
+from defenses.common.descent import predict
 
 if TYPE_CHECKING:
-    from defenses.private_steps import Units
+    from defenses.common.private_steps import Units
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class DpSgd(TrainingDefense):
         if self.epsilon is None and self.noise_multiplier is None:
             return super().fit(network, train, recipe, context)
         # Opacus takes seconds to import: only a private training waits for it.
-        from defenses.private_steps import Units
+        from defenses.common.private_steps import Units
 
         units = Units.people(train.person) if self.unit == "person" else Units.records(len(train))
         delta = self._delta(units.count)
@@ -224,7 +224,7 @@ class DpSgd(TrainingDefense):
         context: TrainingContext,
         delta: float,
     ) -> FitReport:
-        from defenses.private_steps import PrivateSteps, refuse_mixing, unit_loader
+        from defenses.common.private_steps import PrivateSteps, refuse_mixing, unit_loader
 
         refuse_mixing(network)
         device, seed = context.device, context.seed

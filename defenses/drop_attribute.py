@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contract import Network, Split, TrainingContext, TrainingDefense, require
-from defenses.sanitizers import columns_of
+from defenses.common.sanitizers import columns_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from bench.contract import Split, TrainingContext, TrainingDefense, require
-from defenses.sanitizers import columns_of, microaggregate
+from defenses.common.sanitizers import columns_of, microaggregate
 
 
 @dataclass(frozen=True)

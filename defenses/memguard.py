@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from bench.contract import Owner, Query, ReleaseDefense, generator, require
 from bench.contract import seed as derive
-from defenses import perceptron
-from defenses.answers import keep_label, secret, uniform
+from defenses.common import perceptron
+from defenses.common.answers import keep_label, secret, uniform
 
 _STEP = 0.1
 """Length of a step in the log scores."""

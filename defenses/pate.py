@@ -24,7 +24,7 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement
-from defenses.descent import predict
+from defenses.common.descent import predict
 
 
 @dataclass(frozen=True)

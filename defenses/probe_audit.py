@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bench.contract import Monitor, Owner, ServeDefense, Traffic, Verdict, generator, require
 from bench.contract import seed as derive
-from defenses.accounts import by_account
-from defenses.detectors import DETECTORS
-from defenses.streams import Detector, Queries, Watch, alarm, largest, threshold
+from defenses.common.accounts import by_account
+from defenses.common.detectors import DETECTORS
+from defenses.common.streams import Detector, Queries, Watch, alarm, largest, threshold
 
 _ROWS = 65536
 

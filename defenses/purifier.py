@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from bench.contract import Owner, Query, ReleaseDefense, generator, require
 from bench.contract import seed as derive
-from defenses import perceptron
-from defenses.answers import keep_label
+from defenses.common import perceptron
+from defenses.common.answers import keep_label
 
 _ALIKE = 1e-6
 """L2 distance within which an answer is one of a stored member's."""

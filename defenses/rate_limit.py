@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.contract import Monitor, ServeDefense, Traffic, Verdict, require
-from defenses.accounts import by_account
+from defenses.common.accounts import by_account
 
 
 @dataclass(frozen=True)

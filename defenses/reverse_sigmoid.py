@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.contract import Query, ReleaseDefense, require
-from defenses.answers import check_argmax, keep_label, normalised
+from defenses.common.answers import check_argmax, keep_label, normalised
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement
-from defenses.descent import predict
-from defenses.sanitizers import gaussian_noise, microaggregate, synthetic
+from defenses.common.descent import predict
+from defenses.common.sanitizers import gaussian_noise, microaggregate, synthetic
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.contract import Query, ReleaseDefense, require
-from defenses.answers import keep_label
+from defenses.common.answers import keep_label
 
 
 @dataclass(frozen=True)

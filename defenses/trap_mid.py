@@ -23,7 +23,7 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement
-from defenses.descent import descend, optimizer, predict
+from defenses.common.descent import descend, optimizer, predict
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bench.contract.options import check_options
+
 
 class Component:
-    """A part that an option names: a frozen dataclass whose fields are the option's keys."""
+    """A part that an option names: a frozen dataclass whose fields are the option's keys.
+
+    The types of the fields say which values are allowed (:mod:`bench.contract.options`). A subclass
+    that checks more, such as two options against each other, extends ``__post_init__``.
+    """
+
+    def __post_init__(self) -> None:
+        """Check every option against its type.
+
+        Raises:
+            UserError: names the option, its value and what is allowed.
+        """
+        check_options(self)
 
     def files(self, data_root: Path | None) -> Mapping[str, Path | Sequence[Path]]:
         """Every file and folder that it reads, so that a changed one makes its results again.

@@ -12,49 +12,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from torch import Tensor
 
+from bench.contract.access import Access, at_least
 from bench.contract.base import Component
-from bench.contract.data import Card, Goal, Modality, Split, Splits, Victims
-from bench.contract.exposure import Access, Exposure, Federation, at_least
+from bench.contract.data import Goal, Modality, Splits, Victims
+from bench.contract.exposure import Exposure, Federation
+from bench.contract.knowledge import Knowledge
+from bench.contract.options import type_hints
 from bench.contract.task import Task
-
-
-# ---------------------------------------------------------------- what the attacker holds
-@dataclass(frozen=True)
-class Knowledge:
-    """What an attacker holds besides the exposure (knowledge set in ``held``, PROTOCOL 1.1).
-
-    Attributes:
-        held: codes such as ``{"K2", "K3", "K4"}``.
-        card: the public description of the data.
-        public: auxiliary records, disjoint from the members.
-        defense: the defense's layers and options, in order (Kerckhoffs, K4).
-        classes: class-representative goal: int64 ``[t]`` target classes.
-        partial: attribute goal: the victims' records with the sensitive columns zeroed and
-            ``s=None``; true labels ``y`` included.
-        observed: output-reconstruction goal, or ``K6``: what the deployment answered for them,
-            scores ``[n, width]``, or labels int64 ``[n]``, or lists of items int64 ``[n, k]``.
-        victim_labels: output-reconstruction goal: the victims' published labels int64 ``[n]``,
-            for the label-aware baseline; None where the target predicts no label.
-        task: what the target predicts.
-        federation: gradient-reconstruction goal: the protocol the clients follow.
-        prior: tensors of the attack's fitted prior.
-    """
-
-    held: frozenset[str]
-    card: Card
-    public: Split
-    defense: tuple[Mapping[str, Any], ...] = ()
-    classes: Tensor | None = None
-    partial: Split | None = None
-    observed: Tensor | None = None
-    victim_labels: Tensor | None = None
-    federation: Federation | None = None
-    task: Task = "classification"
-    prior: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Prior(Component, ABC):
@@ -62,7 +30,13 @@ class Prior(Component, ABC):
 
     A frozen dataclass like every component. It returns tensors, which the store keeps as
     safetensors; nothing is pickled.
+
+    Attributes:
+        knowledge: the codes it uses (PROTOCOL 1.1); an attack that names the prior declares them
+            too. Reading what is not declared fails.
     """
+
+    knowledge: ClassVar[frozenset[str]]
 
     @abstractmethod
     def fit(self, knowledge: Knowledge, seed: int, device: str) -> dict[str, Tensor]:
@@ -103,9 +77,11 @@ class Attack(Component, ABC):
         tasks: what the target may predict.
         needs: what the model must offer: a gradient of its output (``descent``), ``blocks`` of
             neurons, ``leaves`` of trees.
-        accesses: access levels it can run at; ``access`` is one of them.
-        knowledge: the codes it uses (PROTOCOL 1.1); ``K6`` asks for ``Knowledge.observed`` where
-            the goal alone does not give it.
+        knowledge: the codes it uses (PROTOCOL 1.1): what it reads of its knowledge is recorded, and
+            reading what is not declared fails. ``K6`` asks for ``Knowledge.observed`` where the
+            goal alone does not give it.
+        access: what it asks of the deployment; its type lists the levels it can run at, as in
+            ``access: Literal["labels", "scores"] = "scores"``.
         paper: citation with section or equation.
         adaptive_to: names of defenses it adapts to, or stages of them (``training``, ``release``,
             ``serve``).
@@ -115,7 +91,6 @@ class Attack(Component, ABC):
     modalities: ClassVar[frozenset[Modality]]
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     needs: ClassVar[frozenset[str]] = frozenset()
-    accesses: ClassVar[tuple[Access, ...]]
     knowledge: ClassVar[frozenset[str]]
     paper: ClassVar[str]
     adaptive_to: ClassVar[tuple[str, ...]] = ()
@@ -126,6 +101,12 @@ class Attack(Component, ABC):
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
         """Attack; everything that is random follows from ``seed``."""
+
+    @classmethod
+    def accesses(cls) -> tuple[Access, ...]:
+        """Access levels it can run at: those that the type of the option ``access`` lists."""
+        levels: tuple[Access, ...] = get_args(type_hints(cls)["access"])
+        return levels
 
     @property
     def threat(self) -> Goal:

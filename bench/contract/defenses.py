@@ -16,9 +16,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bench.contract.access import Access
 from bench.contract.base import Component
 from bench.contract.data import Card, Modality, Split
-from bench.contract.exposure import Access, Federation
+from bench.contract.exposure import Federation
 from bench.contract.serving import Monitor, Traffic
 from bench.contract.task import TASKS, Task
 from bench.contract.training import FitReport, Network, Recipe, TrainingContext

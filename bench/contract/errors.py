@@ -21,6 +21,10 @@ class BudgetError(RuntimeError):
     """An attack asked an exposure for more queries than its budget."""
 
 
+class KnowledgeError(RuntimeError):
+    """An attack read knowledge that it does not declare."""
+
+
 class DivergedError(RuntimeError):
     """Training or an attack produced NaN or Inf."""
 

@@ -10,21 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from bench.contract.access import Access, at_least
 from bench.contract.errors import AccessError, BudgetError, require
+from bench.contract.options import Count, Positive, check_options
 from bench.contract.serving import Gate, refusal
-
-Access = Literal["none", "labels", "scores", "weights", "gradients"]
-ACCESS_ORDER: tuple[Access, ...] = ("none", "labels", "scores", "weights", "gradients")
-"""From least to most: an attacker with more may simulate one with less.
-
-``gradients`` observes the training protocol: a client's updates, and with them the weights they
-were computed at.
-"""
-
-
-def at_least(access: Access, wanted: Access) -> bool:
-    """Whether ``access`` offers everything that ``wanted`` does."""
-    return ACCESS_ORDER.index(access) >= ACCESS_ORDER.index(wanted)
 
 
 @dataclass(frozen=True)
@@ -43,22 +32,15 @@ class Federation:
             attacker they are one client: ``batch_size`` is then that of all of them together.
     """
 
-    batch_size: int = 1
-    local_steps: int = 1
-    local_lr: float = 0.01
+    batch_size: Count = 1
+    local_steps: Count = 1
+    local_lr: Positive = 0.01
     state: Literal["initial", "trained"] = "initial"
-    records: int = 32
-    aggregated: int = 1
+    records: Count = 32
+    aggregated: Count = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "local_steps", "records", "aggregated"):
-            value = getattr(self, name)
-            require(value >= 1, f"{name} is {value}; give a whole number of at least 1.")
-        require(self.local_lr > 0, f"local_lr is {self.local_lr}; give a number above 0.")
-        require(
-            self.state in ("initial", "trained"),
-            f"state is '{self.state}'; allowed: initial, trained.",
-        )
+        check_options(self)
         require(
             self.records % (2 * self.batch_size) == 0,
             f"records is {self.records}; give a multiple of twice batch_size ({self.batch_size}).",
@@ -156,6 +138,15 @@ class Exposure:
             self.meter.refused += refused
             answers[~answered] = refusal(answers[~answered])
         return answers
+
+    @property
+    def left(self) -> int | None:
+        """Queries left of the budget; None: as many as it likes."""
+        return None if self.budget is None else self.budget - self.meter.queries
+
+    def affords(self, queries: int) -> bool:
+        """Whether ``queries`` more fit the budget."""
+        return self.left is None or queries <= self.left
 
     @property
     def open(self) -> bool:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.contract.training import PrivacyLedger
+from bench.contract.ledger import PrivacyLedger
 
-SCHEMA_VERSION = "1.5.0"
+SCHEMA_VERSION = "1.6.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal["done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled"]
@@ -133,7 +133,9 @@ class AttackInfo(_Frozen):
     params: dict[str, Any] = {}
     paper: str = ""
     knowledge: list[str] = []
-    """Knowledge codes, K0..K6."""
+    """Knowledge codes that it declares, K0..K6."""
+    knowledge_read: list[str] = []
+    """Codes of what it and its prior really read; K0 is public and is not metered."""
     adaptive_to: list[str] = []
     info: dict[str, Any] = {}
     """What the attack reports: stop reasons, steps, convergence."""

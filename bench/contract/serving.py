@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bench.contract.errors import require
+from bench.contract.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -60,46 +60,6 @@ class Monitor(ABC):
             traffic: in order of time, later than everything before.
             answers: what would be answered: scores ``[n, width]``, or labels int64 ``[n]``.
         """
-
-
-@dataclass(frozen=True)
-class Stream:
-    """How an attacker sends his queries.
-
-    He asks through one account after another: the next when one is refused or has asked
-    ``per_account`` queries.
-
-    Attributes:
-        accounts: accounts he has, at least 1.
-        per_account: most queries of his own from one account; None: until it is refused.
-        cover: share of natural queries among all he sends, in [0, 1).
-        interval_s: seconds between two queries.
-        days: length of the campaign; what is asked later stays without an answer.
-    """
-
-    accounts: int = 1
-    per_account: int | None = None
-    cover: float = 0.0
-    interval_s: float = 1.0
-    days: float = 30.0
-
-    def __post_init__(self) -> None:
-        require(
-            self.accounts >= 1,
-            f"stream.accounts is {self.accounts}; give a whole number of at least 1.",
-        )
-        require(
-            self.per_account is None or self.per_account >= 1,
-            f"stream.per_account is {self.per_account}; give at least 1, or null.",
-        )
-        require(
-            0.0 <= self.cover < 1.0,
-            f"stream.cover is {self.cover}; give at least 0 and less than 1.",
-        )
-        require(
-            self.interval_s > 0 and self.days > 0,
-            f"stream has interval_s={self.interval_s}, days={self.days}; give more than 0.",
-        )
 
 
 def digest(x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from typing import Any
 INERT: Mapping[str, str] = {
     "bench": "holds the version number",
     "bench.contract.errors": "holds errors and the words of their messages",
+    "bench.contract.options": "refuses options that are not allowed",
 }
 """Modules that every module may import and that cannot change a result, each with the reason."""
 
@@ -99,7 +100,10 @@ def forget_sources() -> None:
 # ---------------------------------------------------------------- modules and what they import
 @cache
 def _file_of(module: str) -> Path | None:
-    """Where a module's text is; found without importing anything."""
+    """Where a module's text is; found without importing anything.
+
+    Of a package that loads what it offers when it is used, the stub that says what that is.
+    """
     top, *parts = module.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None:
@@ -108,7 +112,10 @@ def _file_of(module: str) -> Path | None:
         return Path(spec.origin)
     for folder in spec.submodule_search_locations or ():
         place = Path(folder).joinpath(*parts)
-        for path in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+        for path in (
+            *(place / f"__init__.{end}" for end in ("pyi", "py")),
+            place.parent / f"{place.name}.py",
+        ):
             if parts and path.is_file():
                 return path
     return None
@@ -138,7 +145,7 @@ def _parsed(module: str) -> _Module:
     assert path is not None
     text = path.read_bytes()
     tree = ast.parse(text)
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
     imports = _Imports(package)
     tree = imports.visit(tree)
     body = [item for item in _essential(tree.body) if not _is_export_list(item)]
@@ -146,7 +153,7 @@ def _parsed(module: str) -> _Module:
         hashlib.sha256(text).hexdigest()[:16],
         "\n".join(_dump(item) for item in body),
         tuple(sorted(imports.bindings, key=str)),
-        path.name == "__init__.py" and not body,
+        path.stem == "__init__" and not body,
     )
 
 

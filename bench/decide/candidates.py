@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bench.contract.exposure import Access
+from bench.contract.access import Access
 from bench.decide import evidence
 from bench.decide.evidence import NO_EVIDENCE, Estimate, Measured, Scenario, Source
 from bench.decide.policy import Bars

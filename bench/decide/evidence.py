@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pandas as pd
 
+from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.contract.errors import nearest, require
-from bench.contract.exposure import ACCESS_ORDER, Access, at_least
 from bench.contract.record import TrialRecord
 from bench.report import frame, stats
 from bench.report.boards import Boards

@@ -14,7 +14,7 @@ import pandas as pd
 from bench import __version__
 from bench.contract.errors import nearest, require
 from bench.contract.identity import PROTOCOL_VERSION
-from bench.contract.training import PrivacyLedger
+from bench.contract.ledger import PrivacyLedger
 from bench.decide import candidates, evidence, next_steps, recommend
 from bench.decide.candidates import Candidate, Question
 from bench.decide.deployed import ROLES, Deployed, Role, SignOff, Waiver

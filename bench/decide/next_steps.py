@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.contract.exposure import ACCESS_ORDER
+from bench.contract.access import ACCESS_ORDER
 from bench.decide import evidence
 from bench.decide.candidates import COUNTED, SOUND, metric_name, told
 from bench.report import stats

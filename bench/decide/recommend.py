@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from bench.contract.exposure import ACCESS_ORDER, Access
+from bench.contract.access import ACCESS_ORDER, Access
 from bench.decide import evidence, next_steps
 from bench.decide.candidates import (
     COUNTED,

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from bench.contract import UserError, nearest, require
-from defenses.accounts import by_account
-from defenses.detectors import DETECTORS
-from defenses.streams import Detector, Queries, alarm, largest, threshold
+from defenses.common.accounts import by_account
+from defenses.common.detectors import DETECTORS
+from defenses.common.streams import Detector, Queries, alarm, largest, threshold
 
 FEWEST = 20
 """Benign accounts: fewer say nothing of a rate."""

@@ -89,8 +89,8 @@ def _attack(option: Option, part: Attack, grid: Grid, folder: Path | None) -> It
     yield paper(option, part)
     yield (
         f"{option.name}: runs at its access",
-        part.access in part.accesses,
-        f"'{part.access}' is not among {list(part.accesses)}",
+        part.access in part.accesses(),
+        f"'{part.access}' is not among {list(part.accesses())}",
     )
     name, data = embedded(part.modalities, part.goal, part.tasks)
     model, _ = model_for(data, part.tasks, part.requires)

@@ -72,6 +72,7 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
         attack=AttackInfo(
             **trial.info["attack"],
             info=out["attack"]["info"],
+            knowledge_read=out["attack"]["knowledge_read"],
             sha256=out["attack"]["sha256"],
         ),
         budget=Budget(**out["attack"]["budget"]),

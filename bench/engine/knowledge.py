@@ -52,12 +52,10 @@ def knowledge_of(
     ``observe`` is what the deployment answered for the victims' own, complete records; None where
     the attacker has not seen that.
     """
-    held = {"K2", "K4"} if defense else {"K2"}
     classes = partial = observed = labels = protocol = None
     if goal in ("class_representative", "training_instance"):
         classes = torch.arange(splits.card.n_classes, device=device)
     elif victims is not None and goal == "attribute":
-        held.add("K3")
         sensitive = splits.card.sensitive
         assert sensitive is not None
         records = victims.records.to(device)
@@ -70,7 +68,6 @@ def knowledge_of(
         with torch.no_grad():
             observed = observe(victims.records.x.to(device))
     return Knowledge(
-        frozenset(held),
         splits.card,
         splits.public.to(device),
         tuple(defense),

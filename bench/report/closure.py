@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from bench.contract.exposure import ACCESS_ORDER
+from bench.contract.access import ACCESS_ORDER
 from bench.report import stats
 from bench.report.coverage import LOST
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from bench.contract.ledger import PrivacyLedger
 from bench.contract.record import ENVIRONMENT, AttackInfo, Data, DefenseInfo, TrialRecord
-from bench.contract.training import PrivacyLedger
 from bench.report import stats
 from bench.report.coverage import EVERYTHING, Coverage
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from bench.contract.access import ACCESS_ORDER
 from bench.contract.errors import require
-from bench.contract.exposure import ACCESS_ORDER
 from bench.contract.record import ELSEWHERE, ENVIRONMENT, Failure, TrialRecord
-from bench.contract.serving import Stream
+from bench.contract.stream import Stream
 from bench.report import comparable, coverage
 from bench.report.facts import Facts, Gatherer
 

@@ -84,7 +84,7 @@ def world(
     card = Card("toy", "face", "image", SHAPE, names, "person", "made here", "none", True)
     public = images(40, 2)
     split = Split(public, torch.zeros(40, dtype=torch.int64), torch.arange(40))
-    knowledge = Knowledge(frozenset({"K2"}), card, split, federation=federation, prior=prior or {})
+    knowledge = Knowledge(card, split, federation=federation, prior=prior or {})
     return exposure, knowledge, x, y
 
 

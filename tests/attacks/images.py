@@ -43,7 +43,7 @@ def photographs(people: int, each: int, seed: int, spread: float = 0.3) -> Split
 def knowledge(people: int = PEOPLE, prior: dict[str, Tensor] | None = None) -> Knowledge:
     public = photographs(30, 3, seed=9)
     classes = torch.arange(people)
-    return Knowledge(frozenset({"K1"}), card(people), public, classes=classes, prior=prior or {})
+    return Knowledge(card(people), public, classes=classes, prior=prior or {})
 
 
 def target(private: Split, gain: float = 40.0) -> Network:

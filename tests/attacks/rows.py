@@ -84,5 +84,5 @@ def world(
     known = split(rows(public, 2))
     splits = Splits(card(), split(rows(30, 3)), split(rows(30, 4)), known)
     member = torch.arange(federation.records) % (2 * federation.batch_size) < federation.batch_size
-    knowledge = Knowledge(frozenset({"K2"}), card(), known, federation=federation)
+    knowledge = Knowledge(card(), known, federation=federation)
     return exposure, knowledge, Truth(splits, Victims(victims, member), None, {}, federation)

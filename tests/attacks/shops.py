@@ -47,7 +47,7 @@ def split(x: Tensor) -> Split:
 
 def told(observed: Tensor | None, public: Tensor | None = None) -> Knowledge:
     known = split(baskets()[:600] if public is None else public)
-    return Knowledge(frozenset({"K2"}), card(), known, observed=observed, task="recommendation")
+    return Knowledge(card(), known, observed=observed, task="recommendation")
 
 
 def victims() -> Tensor:

@@ -50,7 +50,7 @@ def told(card: Card, public: Split, victims: Split, **more: object) -> Knowledge
     """What the attacker of ``victims`` holds."""
     assert card.sensitive is not None
     partial = Split(card.sensitive.hide(victims.x), victims.y, victims.person)
-    return Knowledge(frozenset({"K2", "K3"}), card, public, partial=partial, **more)  # type: ignore[arg-type]
+    return Knowledge(card, public, partial=partial, **more)  # type: ignore[arg-type]
 
 
 def exposed(scores: Answer, access: Access = "scores") -> Exposure:

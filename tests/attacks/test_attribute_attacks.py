@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks import candidates, neuron, tree_counts
 from attacks.attribute_map import AttributeMap
 from attacks.black_box import BlackBox
-from attacks.candidates import break_ties, undone
+from attacks.common import candidates, neuron, tree_counts
+from attacks.common.candidates import break_ties, undone
 from attacks.csmia import CSMIA
 from attacks.fjrmia import Fjrmia
 from attacks.imputation import Imputation

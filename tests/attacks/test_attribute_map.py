@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attacks.attribute_map import AttributeMap
-from attacks.candidates import likelihood
+from attacks.common.candidates import likelihood
 from attacks.imputation import Imputation
 from bench.contract import Exposure, Knowledge, Split, UserError
 from tests.attacks.tables import (

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from attacks.basket_decoder import BasketDecoder
-from attacks.item_decoders import mean_f1, probabilities
+from attacks.common.item_decoders import mean_f1, probabilities
+from attacks.common.segments import popularity
 from attacks.popularity import Popularity
-from attacks.segments import popularity
 from bench.contract import Access, Card, Exposure, Knowledge, Split, UserError, generator
 
 N_ITEMS, N_CLASSES = 40, 4
@@ -55,9 +55,7 @@ def attack(
 
     exposure = Exposure(access, scores, labels)
     observed = (scores if access == "scores" else labels)(victims.x)
-    knowledge = Knowledge(
-        frozenset({"K2"}), card, public, observed=observed, victim_labels=victims.y
-    )
+    knowledge = Knowledge(card, public, observed=observed, victim_labels=victims.y)
     out = BasketDecoder(access, **options).run(exposure, knowledge, seed, "cpu")
     return out.values, exposure, dict(out.info)
 
@@ -69,7 +67,7 @@ def f1(values: Tensor) -> float:
 
 def base(given_label: bool) -> float:
     card, public, victims, _ = shop()
-    knowledge = Knowledge(frozenset({"K2"}), card, public, victim_labels=victims.y)
+    knowledge = Knowledge(card, public, victim_labels=victims.y)
     nothing = Exposure("none", lambda x: x, lambda x: x)
     out = Popularity(given_label=given_label).run(nothing, knowledge, 0, "cpu").values
     assert out.shape == victims.x.shape
@@ -129,9 +127,7 @@ def test_victims_do_not_enter_the_training() -> None:
     def scores(x: Tensor) -> Tensor:
         return torch.softmax(x @ weight, 1)
 
-    whole = Knowledge(
-        frozenset({"K2"}), card, public, observed=scores(victims.x), victim_labels=victims.y
-    )
+    whole = Knowledge(card, public, observed=scores(victims.x), victim_labels=victims.y)
     part = dataclasses.replace(whole, observed=scores(victims.x)[:7], victim_labels=victims.y[:7])
     a, b = (
         BasketDecoder(epochs=2).run(Exposure("scores", scores, scores), k, 0, "cpu").values

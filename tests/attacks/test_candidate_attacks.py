@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from attacks.gan import load_generator
-from attacks.latent import Latent
+from attacks.common.gan import load_generator
+from attacks.common.latent import Latent
+from attacks.common.priors import GanPrior, PcaPrior
+from attacks.common.pseudo_gan import players, top_images
 from attacks.lomma import Lomma
 from attacks.plg_mi import PlgMi
 from attacks.ppa import Ppa
-from attacks.priors import GanPrior, PcaPrior
-from attacks.pseudo_gan import players, top_images
 from bench.contract import Attack, Card, DivergedError, Knowledge, Network, Split, UserError
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
@@ -170,7 +170,7 @@ def test_an_untrained_target_of_two_classes_of_colour(attack: Any) -> None:
     shape = (3, 14, 11)
     card = Card("c", "face", "image", shape, ("a", "b"), "person", "made", "none", True)
     public = Split(torch.rand(12, *shape), torch.zeros(12).long(), torch.arange(12))
-    bare = Knowledge(frozenset({"K1"}), card, public, classes=torch.arange(2))
+    bare = Knowledge(card, public, classes=torch.arange(2))
     held = replace(bare, prior=PcaPrior(6).fit(bare, 0, "cpu"))
     torch.manual_seed(0)
     network = Network(nn.Sequential(nn.Flatten()), nn.Linear(math.prod(shape), 2)).eval()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from attacks.descent import Features, descend, identity_loss, poincare
+from attacks.common.descent import Features, descend, identity_loss, poincare
 from bench.contract import DivergedError, UserError
 from tests.attacks.images import PEOPLE, photographs, target
 

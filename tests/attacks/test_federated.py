@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from attacks.federated import Federated, Observed, cosine, disagreement, matching, squared
+from attacks.common.federated import Federated, Observed, cosine, disagreement, matching, squared
 from bench.contract import Federation, UserError, generator
 from tests.attacks.clients import CLASSES, conv, mlp, world
 

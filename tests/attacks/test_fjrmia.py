@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attacks.attribute_map import AttributeMap
-from attacks.candidates import value_prior
+from attacks.common.candidates import value_prior
 from attacks.fjrmia import COUNT, Fjrmia
 from attacks.lomia import LOMIA
 from attacks.score_classifier import ScoreClassifier

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.gan import (
+from attacks.common.gan import (
     Average,
     Critic,
     Generator,
@@ -20,10 +20,10 @@ from attacks.gan import (
     load_critic,
     tensors,
 )
-from attacks.gan_wasserstein import penalty, train_wgan
-from attacks.latent import GanLatent, Latent, LinearLatent
+from attacks.common.gan_wasserstein import penalty, train_wgan
+from attacks.common.latent import GanLatent, Latent, LinearLatent
+from attacks.common.priors import GanPrior, PcaPrior
 from attacks.prior_inversion import PriorInversion
-from attacks.priors import GanPrior, PcaPrior
 from bench.contract import DivergedError, Knowledge, Split, UserError, generator
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
@@ -199,12 +199,12 @@ def test_refusals() -> None:
             GanPrior(**wrong)
     with pytest.raises(UserError, match="without classes"):
         Critic(SHAPE, 4).logits(torch.rand(1, *SHAPE))
-    one = Knowledge(frozenset(), knowledge().card, knowledge().public.take(torch.arange(1)))
+    one = Knowledge(knowledge().card, knowledge().public.take(torch.arange(1)))
     with pytest.raises(UserError, match="at least 2 public records"):
         TINY.fit(one, 0, "cpu")
     table = Split(torch.rand(9, 4), torch.zeros(9).long(), torch.arange(9))
     with pytest.raises(UserError, match="8 x 8 pixels"):
-        TINY.fit(Knowledge(frozenset(), replace(knowledge().card, shape=(4,)), table), 0, "cpu")
+        TINY.fit(Knowledge(replace(knowledge().card, shape=(4,)), table), 0, "cpu")
     broken = replace(knowledge().public, x=torch.full((20, *SHAPE), torch.nan))
     with pytest.raises(DivergedError, match="diverged"):
-        replace(TINY, skip=False).fit(Knowledge(frozenset(), knowledge().card, broken), 0, "cpu")
+        replace(TINY, skip=False).fit(Knowledge(knowledge().card, broken), 0, "cpu")

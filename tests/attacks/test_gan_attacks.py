@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.gan import Critic, Generator, initialised
-from attacks.gan_inversion import entropy, train_inversion_gan, unreal
-from attacks.gan_search import Identity, per_class, slope
+from attacks.common.gan import Critic, Generator, initialised
+from attacks.common.gan_inversion import entropy, train_inversion_gan, unreal
+from attacks.common.gan_search import Identity, per_class, slope
+from attacks.common.latent import GanLatent, Latent
+from attacks.common.priors import GanPrior
 from attacks.gmi import Gmi
 from attacks.ked_mi import KedMi
-from attacks.latent import GanLatent, Latent
-from attacks.priors import GanPrior
 from bench.contract import Attack, DivergedError, Knowledge, Split, UserError, generator
 from tests.attacks.images import PEOPLE, SHAPE, card, exposed, knowledge, photographs, target
 
@@ -110,9 +110,7 @@ def test_large_and_colour_images(attack: Any) -> None:
     for shape in ((1, 112, 92), (3, 32, 32)):
         x = torch.rand(8, *shape, generator=generator(0))
         public = Split(x, torch.zeros(8).long(), torch.arange(8))
-        bare = Knowledge(
-            frozenset(), replace(card(2), shape=shape), public, classes=torch.arange(2)
-        )
+        bare = Knowledge(replace(card(2), shape=shape), public, classes=torch.arange(2))
         prior = GanPrior(latent=4, width=2, steps=1, batch_size=2).fit(bare, 0, "cpu")
         network = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 2))
         small = replace(attack, steps=2)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from attacks.common.priors import PcaPrior
 from attacks.miface import MIFace
 from attacks.prior_inversion import PriorInversion
-from attacks.priors import PcaPrior
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attacks.imputers import Imputer
-from attacks.learners import WINNERS, known_features, macro_auc
+from attacks.common.imputers import Imputer
+from attacks.common.learners import WINNERS, known_features, macro_auc
 from bench.contract import Split, UserError
 from bench.engine.config import compose_grid
 from tests.attacks.tables import grid_card, measured, table, table_card, told

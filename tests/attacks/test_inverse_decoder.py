@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.class_decoder import ClassDecoder
-from attacks.decoder import DecoderNet, _encoder, _held_out
+from attacks.common.decoder import DecoderNet, _encoder, _held_out
 from attacks.inverse_decoder import InverseDecoder
 from bench.contract import Access, Exposure, Knowledge, UserError
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from attacks.common.priors import PcaPrior
 from attacks.latent_evolution import LatentEvolution, _Constants
-from attacks.priors import PcaPrior
 from bench.contract import DivergedError, Knowledge, UserError, generator
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 from tests.attacks.test_prior_inversion import nearest, one_decimal, top_1

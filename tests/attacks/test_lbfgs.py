@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attacks.lbfgs import minimise
+from attacks.common.lbfgs import minimise
 from bench.contract import generator
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from attacks.candidates import value_prior
+from attacks.common.candidates import value_prior
 from attacks.majority import Majority
 from tests.attacks.tables import exposed, world
 

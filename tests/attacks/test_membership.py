@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attacks.black_box import BlackBox
-from attacks.candidates import value_prior
+from attacks.common.candidates import value_prior
 from attacks.membership import Membership
 from tests.attacks.tables import exposed, right, table, table_card, told, uniform
 

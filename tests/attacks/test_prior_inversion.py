@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from attacks.latent import Latent, last_fifth, objective
-from attacks.latent_search import directions, repeated
+from attacks.common.latent import Latent, last_fifth, objective
+from attacks.common.latent_search import directions, repeated
+from attacks.common.priors import PcaPrior
 from attacks.prior_inversion import STEPS, PriorInversion, shifted
-from attacks.priors import PcaPrior
 from bench.contract import BudgetError, DivergedError, Exposure, Knowledge, UserError, generator
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
@@ -229,7 +229,7 @@ def test_latents_come_from_the_prior() -> None:
     with pytest.raises(UserError, match="got none"):
         PriorInversion().run(exposed(target(PRIVATE), "weights"), knowledge(), 0, "cpu")
     with pytest.raises(UserError, match="given none"):
-        bare = Knowledge(frozenset(), held().card, held().public, prior=held().prior)
+        bare = Knowledge(held().card, held().public, prior=held().prior)
         PriorInversion().run(exposed(target(PRIVATE), "weights"), bare, 0, "cpu")
     assert Latent.of(held(), "cpu").size == 8
 

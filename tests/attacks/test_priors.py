@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.latent import LinearLatent, within
-from attacks.priors import PcaPrior
+from attacks.common.latent import LinearLatent, within
+from attacks.common.priors import PcaPrior
 from bench.contract import Knowledge, Split, UserError
 from tests.attacks.images import RANK, SHAPE, card, knowledge
 
@@ -33,7 +33,7 @@ def test_it_keeps_no_direction_without_variance() -> None:
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(20, 2, generator=rng) @ torch.rand(2, 144, generator=rng)
     public = Split(x.view(-1, *SHAPE) / x.max(), torch.zeros(20).long(), torch.zeros(20).long())
-    tensors = PcaPrior(RANK).fit(Knowledge(frozenset(), card(), public), 0, "cpu")
+    tensors = PcaPrior(RANK).fit(Knowledge(card(), public), 0, "cpu")
     assert len(tensors["basis"]) == 2
 
 
@@ -53,6 +53,6 @@ def test_refusals() -> None:
     with pytest.raises(UserError, match=r"PcaPrior.components is 0"):
         PcaPrior(0)
     held = knowledge()
-    tiny = Knowledge(frozenset(), card(), held.public.take(torch.arange(2)))
+    tiny = Knowledge(card(), held.public.take(torch.arange(2)))
     with pytest.raises(UserError, match="at least 3 public records"):
         PcaPrior().fit(tiny, 0, "cpu")

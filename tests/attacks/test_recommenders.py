@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.basket_decoder import BasketDecoder
-from attacks.item_decoders import basket_size, mean_f1, ridge, shown
+from attacks.common.item_decoders import basket_size, mean_f1, ridge, shown
 from attacks.linear_recommender import LinearRecommender
 from attacks.popularity import Popularity
 from bench.contract import Access, Exposure, Network, Reconstruction, UserError
@@ -110,7 +110,7 @@ def test_lists_become_items_and_ranks() -> None:
 
 
 def test_ridge_is_least_squares_with_a_free_intercept() -> None:
-    from attacks.item_decoders import Pairs
+    from attacks.common.item_decoders import Pairs
 
     z = baskets()[:50]
     guess = ridge(Pairs(z, z @ ease() + 2.0), 1e-8)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attacks.common.relaxation import likeliest, log_prior, relax, unrelax
 from attacks.public_records import PublicRecords
 from attacks.record_search import RecordSearch, _moves
-from attacks.relaxation import likeliest, log_prior, relax, unrelax
 from bench.contract import Exposure, Knowledge, Network, Splits, Truth, UserError, generator
 from bench.metrics.training_instance import score
 from tests.attacks.rows import WIDTH, card, layout, mlp, rows, split
@@ -20,7 +20,7 @@ QUICK = RecordSearch(candidates=10, steps=60, sweeps=2)
 
 def told(public: int = 60) -> Knowledge:
     known = split(rows(public, 2))
-    return Knowledge(frozenset({"K2"}), card(), known, classes=torch.arange(2))
+    return Knowledge(card(), known, classes=torch.arange(2))
 
 
 class Memory(nn.Module):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.latent import Latent
-from attacks.priors import PcaPrior
-from attacks.selection import Views, best_candidates, check_views, confidences, interpolation
+from attacks.common.latent import Latent
+from attacks.common.priors import PcaPrior
+from attacks.common.selection import Views, best_candidates, check_views, confidences, interpolation
 from bench.contract import UserError, generator
 from tests.attacks.images import PEOPLE, exposed, knowledge, photographs, target
 

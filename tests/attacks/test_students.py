@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.selection import Views
-from attacks.students import WIDTHS, build, distill
+from attacks.common.selection import Views
+from attacks.common.students import WIDTHS, build, distill
 from bench.contract import DivergedError, UserError, generator
 from tests.attacks.images import PEOPLE, photographs, target
 

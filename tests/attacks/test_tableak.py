@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from attacks.analytic_gradient import AnalyticGradient
+from attacks.common.relaxation import likeliest
 from attacks.public_marginals import PublicMarginals
-from attacks.relaxation import likeliest
 from attacks.tableak import TabLeak, _aligned, _entropy
 from bench.contract import Federation, UserError
 from bench.contract.columns import Layout

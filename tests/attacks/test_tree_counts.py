@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.candidates import value_prior
+from attacks.common.candidates import value_prior
 from attacks.tree_counts import TreeCounts, reachable
 from bench.contract import Exposure
 from tests.attacks.tables import stump, table, table_card, told

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from attacks.candidates import value_prior
+from attacks.common.candidates import value_prior
 from attacks.yeom import Yeom
 from tests.attacks.tables import exposed, remembering, world
 

@@ -152,11 +152,11 @@ def test_a_refusal_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"accounts": 0}, "stream.accounts is 0"),
-        ({"per_account": 0}, "stream.per_account is 0"),
-        ({"cover": 1.0}, "stream.cover is 1.0"),
-        ({"interval_s": 0.0}, "interval_s=0.0"),
-        ({"days": -1.0}, "days=-1.0"),
+        ({"accounts": 0}, "accounts is 0"),
+        ({"per_account": 0}, "per_account is 0"),
+        ({"cover": 1.0}, "cover is 1.0"),
+        ({"interval_s": 0.0}, "interval_s is 0.0"),
+        ({"days": -1.0}, "days is -1.0"),
     ],
 )
 def test_a_stream_that_cannot_be(options: dict[str, float], word: str) -> None:

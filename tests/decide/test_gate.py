@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import save_file
 
 from bench.contract import UserError
-from bench.contract.training import PrivacyLedger
+from bench.contract.ledger import PrivacyLedger
 from bench.decide import assessment, deployed, document, evidence, gate, registry
 from bench.decide.deployed import Deployed
 from bench.decide.evidence import Source

@@ -17,9 +17,9 @@ from bench.models.softmax import Softmax
 from bench.models.training import predict, restore, train
 from defenses.adversarial_training import AdversarialTraining
 from defenses.anti_adversarial import AntiAdversarial
+from defenses.common.perturbation import perturbed
 from defenses.dropout import Dropout
 from defenses.mid import Bottleneck, Mid
-from defenses.perturbation import perturbed
 from tests.models.records import images, numbers, table
 
 MODEL = Mlp(hidden=(16,), epochs=30, lr=0.01)

@@ -17,9 +17,9 @@ from bench.contract import Split, Splits, UserError, generator, seed
 from bench.models.cnn import Cnn
 from bench.models.mlp import Mlp
 from bench.models.training import train
-from defenses.accounting import composed, spent
+from defenses.common.accounting import composed, spent
+from defenses.common.private_steps import AdaptiveClip, PrivateSteps, Units, refuse_weights
 from defenses.dp_sgd import DpSgd
-from defenses.private_steps import AdaptiveClip, PrivateSteps, Units, refuse_weights
 from tests.models.records import images, table
 
 MODEL = Mlp(hidden=(8,), epochs=2)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from bench.contract import Query, ReleaseDefense, UserError, generator
-from defenses import perceptron
-from defenses.answers import secret, uniform
+from defenses.common import perceptron
+from defenses.common.answers import secret, uniform
 from defenses.memguard import Memguard, member
 from defenses.purifier import Purifier
 from tests.defenses.owners import owner

@@ -9,7 +9,7 @@ import torch
 
 from bench.contract import Gate, Monitor, Stream, Traffic, UserError, generator
 from bench.data.traffic import benign
-from defenses.accounts import by_account
+from defenses.common.accounts import by_account
 from defenses.query_budget import QueryBudget
 from defenses.rate_limit import RateLimit
 from tests.models.records import table

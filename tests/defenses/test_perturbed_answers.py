@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.contract import Query, ReleaseDefense, UserError, generator
-from defenses.answers import gaussian, keep_label, normalised, secret, uniform
+from defenses.common.answers import gaussian, keep_label, normalised, secret, uniform
 from defenses.confidence_cap import ConfidenceCap
 from defenses.reverse_sigmoid import ReverseSigmoid
 from defenses.score_noise import ScoreNoise

@@ -13,10 +13,10 @@ from scipy.stats import shapiro
 
 from bench.contract import Card, Gate, Owner, Stream, Traffic, UserError, generator
 from bench.data.traffic import benign
-from defenses.detectors import DETECTORS, Concentration, Ood, Prada, Stateful, Volume
+from defenses.common.detectors import DETECTORS, Concentration, Ood, Prada, Stateful, Volume
+from defenses.common.streams import Queries as Asked
+from defenses.common.streams import alarm, largest, threshold
 from defenses.probe_audit import ProbeAudit
-from defenses.streams import Queries as Asked
-from defenses.streams import alarm, largest, threshold
 from tests.models.records import table
 
 SPLITS = table(n=300)

@@ -12,8 +12,8 @@ from bench.contract import Card, Split, TrainingContext, UserError, generator, s
 from bench.models.cnn import Cnn
 from bench.models.mlp import Mlp
 from bench.models.training import Loop, restore, train
+from defenses.common.sanitizers import gaussian_noise, microaggregate, principal, synthetic
 from defenses.sanitized_finetuning import SanitizedFinetuning
-from defenses.sanitizers import gaussian_noise, microaggregate, principal, synthetic
 from tests.models.records import images, table
 
 MODEL = Mlp(hidden=(16, 8), epochs=3)

@@ -24,10 +24,10 @@ from bench.models.mlp import Mlp
 from bench.models.ridge import Ridge
 from bench.models.training import Loop, restore, train
 from bench.models.trees import Boosting, DecisionTree, Leaves
+from defenses.common.sanitizers import mondrian
 from defenses.drop_attribute import DropAttribute
 from defenses.k_anonymity import KAnonymity
 from defenses.pruning import Pruning
-from defenses.sanitizers import mondrian
 from tests.models.records import numbers
 
 MODEL = Mlp(hidden=(8,), epochs=3)

@@ -10,7 +10,7 @@ import torch
 from bench.contract import UserError, generator
 from bench.models.mlp import Mlp
 from bench.models.training import train
-from defenses.descent import optimizer
+from defenses.common.descent import optimizer
 from defenses.trap_mid import TrapMid, learn_to_tell
 from tests.models.records import images
 

@@ -45,8 +45,10 @@ MOVES: dict[str, tuple[str, str, str, set[str]]] = {
     "model": ("bench/models/mlp.py", "self.hidden", "self.hidden * 1", {"target", *_FITTED}),
     "defense": ("defenses/top_k.py", "self.k", "(self.k + 0)", {"utility", "attack"}),
     "attack": ("attacks/csmia.py", "right", "wrong", {"attack"}),
-    "helper of attacks": ("attacks/candidates.py", "def break_ties", "def broken_ties", {"attack"}),
-    "knowledge": ("bench/engine/knowledge.py", '"K4"', '"K5"', {"attack"}),
+    "helper of attacks": (
+        "attacks/common/candidates.py", "def break_ties", "def broken_ties", {"attack"}
+    ),
+    "knowledge": ("bench/engine/knowledge.py", "splits.public.to", "splits.test.to", {"attack"}),
     "deployment": ("bench/engine/deployment.py", "65536", "65537", {"utility", "attack"}),
     "victims": ("bench/data/victims.py", "min(limit", "max(limit", {"attack"}),
     "leakage": ("bench/metrics/leakage.py", "0.10", "0.11", {"trial"}),

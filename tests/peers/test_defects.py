@@ -28,9 +28,9 @@ from torch import Tensor
 import attacks
 import bench
 import defenses
+from attacks.common.priors import PcaPrior
 from attacks.miface import MIFace
 from attacks.prior_inversion import PriorInversion
-from attacks.priors import PcaPrior
 from bench.contract import (
     Attack,
     Defense,

@@ -14,9 +14,9 @@ from torch.nn.functional import one_hot
 
 from attacks.attribute_map import AttributeMap
 from attacks.black_box import BlackBox
+from attacks.common.imputers import Imputer
 from attacks.csmia import CSMIA
 from attacks.fjrmia import Fjrmia
-from attacks.imputers import Imputer
 from attacks.lomia import LOMIA
 from attacks.membership import Membership
 from attacks.neuron import Neuron
@@ -61,7 +61,7 @@ def knowledge(n_values: int) -> tuple[Knowledge, Split]:
     assert told.sensitive is not None
     partial = Split(told.sensitive.hide(victims.x), victims.y, victims.person)
     prior = {"probabilities": torch.full((VICTIMS, n_values), 1 / n_values, dtype=torch.float64)}
-    held = Knowledge(frozenset({"K2", "K3"}), told, public, partial=partial, prior=prior)
+    held = Knowledge(told, public, partial=partial, prior=prior)
     return held, victims
 
 

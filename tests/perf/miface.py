@@ -63,7 +63,7 @@ def ours(network: Network, card: Card, public: Split) -> Tensor:
     """The attack, with its stopping rules on and out of reach."""
     attack = MIFace(alpha=STEPS, beta=STEPS + 1, gamma=1e-30, step_size=STEP_SIZE)
     exposure = Exposure("weights", network, network, network)
-    known = Knowledge(frozenset({"K0"}), card, public, classes=torch.arange(PEOPLE))
+    known = Knowledge(card, public, classes=torch.arange(PEOPLE))
     found = attack.run(exposure, known, 0, "cpu")
     assert set(found.info["steps"]) == {STEPS}
     return found.values

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from attacks.latent import Latent
+from attacks.common.latent import Latent
+from attacks.common.priors import PcaPrior
 from attacks.latent_evolution import LatentEvolution
 from attacks.miface import MIFace
 from attacks.prior_inversion import PriorInversion
-from attacks.priors import PcaPrior
 from bench.contract import Attack, Card, Exposure, Knowledge, Network, Split, generator
 from bench.models.cnn import Cnn
 from bench.models.softmax import Softmax
@@ -68,9 +68,9 @@ def knowledge(shape: tuple[int, int, int]) -> Knowledge:
     card = Card("noise", "face", "image", shape, names, "person", "", "", True)
     owner = torch.arange(PUBLIC) // 10
     x = torch.rand(PUBLIC, *shape, generator=generator(0))
-    held = Knowledge(frozenset({"K1"}), card, Split(x, owner, owner), classes=torch.arange(PEOPLE))
+    held = Knowledge(card, Split(x, owner, owner), classes=torch.arange(PEOPLE))
     prior = PcaPrior(80).fit(held, 0, "cpu")
-    return Knowledge(frozenset({"K1"}), card, held.public, classes=held.classes, prior=prior)
+    return Knowledge(card, held.public, classes=held.classes, prior=prior)
 
 
 def bare(ask: Callable[[Tensor], Tensor], shape: tuple[int, ...], sizes: list[int]) -> float:

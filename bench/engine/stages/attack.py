@@ -21,6 +21,7 @@ from bench.contract import (
     Stream,
     Truth,
     Victims,
+    metered,
 )
 from bench.contract import seed as derive
 from bench.engine.components import build
@@ -54,15 +55,20 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     if deployed is not None:
         gate = deployed.gate(Stream(**payload.get("stream", {})))
         exposure = deployed.expose(attack, victims, payload["seed"], gate)
-        if goal == "output_reconstruction" or "K6" in attack.knowledge:
+        if "K6" in attack.knowledge:
             scores, labels = deployed.interface(derive(payload["seed"], part="observed"))
             observe = labels if attack.access == "labels" else scores
-    prior = parents["prior"].tensors if "prior" in parents else {}
+    prior: Mapping[str, Tensor] = {}
+    prior_knowledge = frozenset[str]()
+    if "prior" in parents:
+        prior = parents["prior"].tensors
+        prior_knowledge = frozenset(parents["prior"].output["knowledge_read"])
     knowledge = knowledge_of(
         splits, goal, victims, prior, payload["defense"], observe, federation, task, site.device
     )
+    watched, read = metered(knowledge, attack.knowledge)
     started = time.perf_counter()
-    found = attack.run(exposure, knowledge, payload["seed"], site.device)
+    found = attack.run(exposure, watched, payload["seed"], site.device)
     attack_s = time.perf_counter() - started
     if not bool(torch.isfinite(found.values).all()):
         raise DivergedError("The attack returned NaN or Inf.")
@@ -94,6 +100,7 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
             }
             | {"extra": dict(score.extra)},
             "info": dict(found.info),
+            "knowledge_read": sorted(read | prior_knowledge),
             "sha256": digest_of({"values": found.values}),
             "budget": {
                 **vars(exposure.meter),

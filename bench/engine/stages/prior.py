@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.contract import Federation
+from bench.contract import Federation, Prior, metered
 from bench.engine.components import build
 from bench.engine.knowledge import knowledge_of, victims_of
 from bench.engine.stages.data import splits_of
@@ -23,5 +23,7 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     knowledge = knowledge_of(
         splits, goal, victims, {}, (), None, federation, splits.card.tasks[0], site.device
     )
-    prior = build(payload["prior"], "prior", site.packages)
-    return Result({}, kept(prior.fit(knowledge, payload["seed"], site.device)))
+    prior: Prior = build(payload["prior"], "prior", site.packages)
+    watched, read = metered(knowledge, prior.knowledge)
+    tensors = kept(prior.fit(watched, payload["seed"], site.device))
+    return Result({"knowledge_read": sorted(read)}, tensors)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.contract.exposure import ACCESS_ORDER
+from bench.contract.access import ACCESS_ORDER
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import BOARD
 from bench.report.frame import BASELINE, UNDEFENDED, dicts

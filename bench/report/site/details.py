@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.contract.training import PrivacyLedger
+from bench.contract.ledger import PrivacyLedger
 from bench.report.boards import BoardKey
 from bench.report.facts import Facts
 from bench.report.frame import UNDEFENDED, dicts

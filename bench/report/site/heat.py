@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.contract.exposure import ACCESS_ORDER
+from bench.contract.access import ACCESS_ORDER
 from bench.report.frame import UNDEFENDED, dicts
 from bench.report.site import cells
 from bench.report.text import estimate, interval, natural, number

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.contract.exposure import ACCESS_ORDER
+from bench.contract.access import ACCESS_ORDER
 from bench.report import account, audits, closure, families, stats
 from bench.report.boards import FLAGS
 from bench.report.closure import BOARD

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.gan import Critic, Generator, eigenfaces, initialised, tensors
-from attacks.gan_wasserstein import train_wgan
+from attacks.common.gan import Critic, Generator, eigenfaces, initialised, tensors
+from attacks.common.gan_wasserstein import train_wgan
 from bench.contract import Knowledge, Prior, generator, require
 
 
@@ -22,6 +22,8 @@ class PcaPrior(Prior):
     Attributes:
         components: size of the latent; at most the public records less one are kept.
     """
+
+    knowledge = frozenset({"K1"})
 
     components: int = 80
 
@@ -77,8 +79,11 @@ class GanPrior(Prior):
         flip: mirror half of the images.
         shift: largest random shift, a share of each side.
         colour: largest random change of brightness and contrast.
-        skip: start as principal components (:meth:`attacks.gan.Generator.begin`); false: DCGAN.
+        skip: start as principal components (:meth:`attacks.common.gan.Generator.begin`); false: as
+            DCGAN does.
     """
+
+    knowledge = frozenset({"K1"})
 
     latent: int = 64
     width: int = 16

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attacks.latent import CHUNK, Latent
+from attacks.common.latent import CHUNK, Latent
 from bench.contract import require
 
 

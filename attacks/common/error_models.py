@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attacks.candidates import likelihood
+from attacks.common.candidates import likelihood
 from bench.contract import Exposure, Knowledge
 
 LEAST = 1e-6

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.latent import CHUNK
-from attacks.selection import Views
+from attacks.common.latent import CHUNK
+from attacks.common.selection import Views
 from bench.contract import DivergedError, require
 
 WIDTHS = ((8, 16), (16, 32), (8, 16, 32), (12, 24), (24, 48), (12, 24, 48))

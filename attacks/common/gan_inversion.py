@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.gan import Average, Critic, Generator, augment, batches
+from attacks.common.gan import Average, Critic, Generator, augment, batches
 from bench.contract import DivergedError
 
 
@@ -62,8 +62,8 @@ def train_inversion_gan(
         betas: of Adam.
         entropy_weight: of the mean entropy; the authors weigh its sum over 64 images by 1e-4.
         decay: of the average of the generator's weights.
-        flip: see :func:`attacks.gan.augment`.
-        shift: see :func:`attacks.gan.augment`.
+        flip: see :func:`attacks.common.gan.augment`.
+        shift: see :func:`attacks.common.gan.augment`.
 
     Raises:
         DivergedError: a loss became NaN or Inf.

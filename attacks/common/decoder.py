@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.latent import last_fifth
+from attacks.common.latent import last_fifth
 from bench.contract import Access, Exposure, Knowledge, generator, require
 from bench.contract.seeding import seed as derive
 

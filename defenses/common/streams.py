@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from defenses.accounts import by_account
+from defenses.common.accounts import by_account
 
 PIECE = 512
 """Queries looked at together: what comes after an alarm is not worth looking at."""

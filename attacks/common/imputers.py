@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks.candidates import attacked, value_prior
-from attacks.learners import Learner, known_features, some
+from attacks.common.candidates import attacked, value_prior
+from attacks.common.learners import Learner, known_features, some
 from bench.contract import Knowledge, Prior, require
 from bench.contract.seeding import seed as derive
 
@@ -29,6 +29,8 @@ class Imputer(Prior):
         most: most records it learns from, whatever ``n_aux``: time grows with them, and from
             thousands on the imputer hardly improves. None: no limit.
     """
+
+    knowledge = frozenset({"K2", "K3"})
 
     n_aux: int | None = None
     folds: int = 3
@@ -56,7 +58,7 @@ class Imputer(Prior):
         Returns:
             ``probabilities`` float64 ``[n_victims, n_values]``, rows sum to 1;
             ``value_prior`` float64 ``[n_values]``, shares among the public records (add-one);
-            ``winner`` int64, index into :data:`attacks.learners.WINNERS`;
+            ``winner`` int64, index into :data:`attacks.common.learners.WINNERS`;
             ``cv`` float64 ``[3]``, cross-validated score of each learner (NaN where the
             public records hold one value or a value too rare to fold).
 

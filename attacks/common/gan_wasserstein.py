@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attacks.gan import Average, Critic, Generator, augment, batches
+from attacks.common.gan import Average, Critic, Generator, augment, batches
 from bench.contract import DivergedError
 
 PENALTY = 10.0

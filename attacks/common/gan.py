@@ -221,7 +221,7 @@ def load(stored: Mapping[str, Tensor], prefix: str) -> Generator | Critic:
     require(
         "layout" in state,
         f"The attack needs '{prefix}*' of a GAN prior and got none; give its option file "
-        "prior: {_target_: attacks.priors.GanPrior}.",
+        "prior: {_target_: attacks.common.priors.GanPrior}.",
     )
     kind, c, h, w, *rest = state["layout"].tolist()
     module: Generator | Critic

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attacks.latent import objective
+from attacks.common.latent import objective
 from bench.contract import DivergedError, require
 
 IdentityLoss = Literal["poincare", "cross_entropy", "logit", "margin"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.gan import Generator, load_generator
-from bench.contract import Exposure, Knowledge, require
+from attacks.common.gan import Generator, load_generator
+from bench.contract import Knowledge, require
 
 CHUNK = 128
 """Records per call to an exposure: a small batch stays in the processor's cache."""
@@ -32,7 +32,7 @@ class Latent(ABC):
         require(
             any(name.startswith("generator.") for name in prior),
             "The attack searches a prior's latent and got none; give its option file "
-            "prior: {_target_: attacks.priors.PcaPrior}.",
+            "prior: {_target_: attacks.common.priors.PcaPrior}.",
         )
         return GanLatent.of(knowledge, device)
 
@@ -112,7 +112,7 @@ class GanLatent(Latent):
 
     @classmethod
     def of(cls, knowledge: Knowledge, device: str) -> GanLatent:
-        """The generator of a fitted :class:`attacks.priors.GanPrior`.
+        """The generator of a fitted :class:`attacks.common.priors.GanPrior`.
 
         Raises:
             UserError: the knowledge holds no ``generator.*``, or its images are of another shape.
@@ -146,11 +146,6 @@ class GanLatent(Latent):
 def within(z: Tensor, radius: float) -> Tensor:
     """Latents ``[n, k]`` pulled back to a norm of at most ``radius``."""
     return z * (radius / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1.0)
-
-
-def affordable(exposure: Exposure, queries: int) -> bool:
-    """Whether ``queries`` more fit the exposure's budget."""
-    return exposure.budget is None or exposure.meter.queries + queries <= exposure.budget
 
 
 def ask(interface: Callable[[Tensor], Tensor], latent: Latent, z: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def imputed(knowledge: Knowledge) -> Tensor:
     _, partial = attacked(knowledge)
     require(
         "probabilities" in knowledge.prior,
-        "The attack needs an imputer; add 'prior: {_target_: attacks.imputers.Imputer}'.",
+        "The attack needs an imputer; add 'prior: {_target_: attacks.common.imputers.Imputer}'.",
     )
     return knowledge.prior["probabilities"].to(partial.x.device, torch.float64)
 

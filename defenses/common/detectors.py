@@ -15,7 +15,7 @@ from scipy.stats import shapiro
 from torch import Tensor
 
 from bench.contract.serving import digest
-from defenses.streams import NEVER, Detector, Queries, Watch
+from defenses.common.streams import NEVER, Detector, Queries, Watch
 
 
 # ---------------------------------------------------------------- features

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.latent import Latent, affordable, ask, objective, within
+from attacks.common.latent import Latent, ask, objective, within
 from bench.contract import Exposure
 
 
@@ -98,7 +98,7 @@ def best_starts(bank: Tensor, start: Tensor, restarts: int) -> tuple[Tensor, Ten
 
 def afforded(exposure: Exposure, bank: Tensor, repeats: int) -> Tensor:
     """As many first rows of ``bank`` as the budget pays for, asked ``repeats`` times each."""
-    if affordable(exposure, repeats * len(bank)):
+    if exposure.affords(repeats * len(bank)):
         return bank
     return bank[: max(0, (exposure.budget or 0) - exposure.meter.queries) // repeats]
 
@@ -164,7 +164,7 @@ def climb_scores(
     trace = [quality.mean()]
     reason = "steps"
     for step in range(steps):
-        if not affordable(exposure, 2 * pairs * n * repeats):
+        if not exposure.affords(2 * pairs * n * repeats):
             reason = "budget"
             break
         u = directions(n, pairs, k, rng)
@@ -291,13 +291,13 @@ def repel_boundary(
     waited = torch.zeros(n, dtype=torch.int64, device=z.device)
     reasons = ["steps" if ok else "no_start" for ok in started.tolist()]
     active = torch.nonzero(started).flatten()
-    if not bool(started.any()) and not affordable(exposure, repeats):
+    if not bool(started.any()) and not exposure.affords(repeats):
         reasons = ["budget"] * n
     trace = [held.mean()]
     for _ in range(steps):
         if len(active) == 0:
             break
-        if not affordable(exposure, (points + 1) * len(active) * repeats):
+        if not exposure.affords((points + 1) * len(active) * repeats):
             for row in active.tolist():
                 reasons[row] = "budget"
             break

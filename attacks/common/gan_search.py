@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.latent import Latent, ask, objective
+from attacks.common.latent import Latent, ask, objective
 from bench.contract import require
 
 LOSSES = ("cross_entropy", "logit", "margin")
@@ -23,7 +23,7 @@ class Identity:
 
     Attributes:
         network: returns logits ``[n, n_classes]``.
-        loss: see :func:`attacks.latent.objective`.
+        loss: see :func:`attacks.common.latent.objective`.
         spread: what the loss is divided by.
     """
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.gan import (
+from attacks.common.gan import (
     Average,
     Critic,
     Generator,

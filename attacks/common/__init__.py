@@ -1,0 +1,1 @@
+"""What several attacks share: solvers, generators, priors and the protocol of federated clients."""

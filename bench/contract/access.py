@@ -1,0 +1,18 @@
+"""How much of a deployed model an attacker sees."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Access = Literal["none", "labels", "scores", "weights", "gradients"]
+ACCESS_ORDER: tuple[Access, ...] = ("none", "labels", "scores", "weights", "gradients")
+"""From least to most: an attacker with more may simulate one with less.
+
+``gradients`` observes the training protocol: a client's updates, and with them the weights they
+were computed at.
+"""
+
+
+def at_least(access: Access, wanted: Access) -> bool:
+    """Whether ``access`` offers everything that ``wanted`` does."""
+    return ACCESS_ORDER.index(access) >= ACCESS_ORDER.index(wanted)

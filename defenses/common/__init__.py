@@ -1,0 +1,1 @@
+"""What several defenses share: accounting, private training steps, detectors and answers."""
