@@ -11,7 +11,7 @@ import click
 from bench.cli.words import overrides, submissions
 
 if TYPE_CHECKING:
-    from bench.report.compare import Comparison
+    from bench.exchange.compare import Comparison
 
 _SHOWN = 4
 
@@ -58,10 +58,9 @@ def command(
 
     Exit code: 0 nothing of --fail-on, 1 something, 2 a mistake.
     """
-    from bench.cli import sources
     from bench.contract import UserError, require
     from bench.engine.config import compose_grid
-    from bench.report import compare
+    from bench.exchange import compare, sources
 
     require(0 <= margin < 1, f"--margin is {margin}; give a number from 0 to below 1.")
     require(not (as_json and as_markdown), "--json and --markdown exclude each other; give one.")

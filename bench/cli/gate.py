@@ -39,11 +39,11 @@ def command(
 
     Exit code 0: PASS; 3: CONDITIONAL; 1: BLOCK; 2: a mistake.
     """
-    from bench.cli import sources
     from bench.contract import require
     from bench.decide import assessment, deployed, document, evidence, gate
     from bench.decide import policy as policies
     from bench.engine.config import compose_grid
+    from bench.exchange import sources
 
     if template:
         click.echo(deployed.TEMPLATE, nl=False)

@@ -46,11 +46,11 @@ def command(
 
     Exit code 0: there is a recommendation; 1: nothing qualifies; 2: a mistake.
     """
-    from bench.cli import sources
     from bench.contract import require
     from bench.decide import candidates, document, evidence, recommend, told
     from bench.decide import policy as policies
     from bench.engine.config import compose_grid
+    from bench.exchange import sources
 
     own = {"tau": tau, "mu": mu, "loss": loss}
     given = [name for name, value in own.items() if value is not None]

@@ -44,11 +44,10 @@ def command(
     records give the same bytes, from the store and from MLflow. A planned trial without a record
     is said to be absent, and flags its row 'missing'.
     """
-    from bench.cli import publish, sources
     from bench.contract import require
     from bench.engine import tracking
     from bench.engine.config import compose_grid
-    from bench.report import pack
+    from bench.exchange import pack, publish, sources
 
     names, settings_of = sources.split(words)
     settings = compose_grid(settings_of, config_dir).settings

@@ -49,9 +49,9 @@ def command(
     leakage, member gap and utility within 0.01), 1 not reproduced, 2 a mistake.
     """
     from bench.contract import UserError, require
-    from bench.engine import rerun
     from bench.engine.config import compose_grid
     from bench.engine.store import Store
+    from bench.exchange import rerun
 
     settings = compose_grid(words, config_dir).settings
     old, manifest = _find(name, source, settings)
@@ -100,9 +100,10 @@ def command(
 def _find(
     name: str, source: str | None, settings: Settings
 ) -> tuple[TrialRecord, Mapping[str, Any]]:
-    from bench.cli import find, sources
+    from bench.cli import find
     from bench.contract import UserError
     from bench.engine.store import Store
+    from bench.exchange import sources
 
     if source is None:
         if not settings.store.is_dir():

@@ -38,8 +38,8 @@ Exit code: 0 all trials ended well, 1 some did not, 2 a mistake, 130 interrupted
 )
 def command(words: tuple[str, ...], config_dir: Path | None, rerun: str | None) -> None:
     """Run a suite."""
-    from bench.cli.publish import publish
     from bench.engine.execution import execute, prepare
+    from bench.exchange.publish import publish
 
     started = time.monotonic()
     if rerun:

@@ -13,7 +13,7 @@ from bench.cli.words import overrides, submissions
 
 if TYPE_CHECKING:
     from bench.contract.record import Cell, TrialRecord
-    from bench.report.pack import Pack
+    from bench.exchange.pack import Pack
 
 _SHOWN = 3
 
@@ -59,11 +59,9 @@ def command(
     """
     from dataclasses import replace
 
-    from bench.cli import sources
     from bench.contract import require
-    from bench.engine import rerun
     from bench.engine.config import compose_grid
-    from bench.report import pack
+    from bench.exchange import pack, rerun, sources
 
     require(
         not (attack and defense), "--attack and --defense exclude each other; submit two files."

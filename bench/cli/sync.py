@@ -13,11 +13,11 @@ from bench.cli.words import overrides
 @overrides
 def command(words: tuple[str, ...], config_dir: Path | None) -> None:
     """Upload to MLflow what it lacks of a suite's newest run; running it twice adds nothing."""
-    from bench.cli import sources
     from bench.contract import require
     from bench.engine import tracking
     from bench.engine.config import compose_grid
     from bench.engine.store import Store
+    from bench.exchange import sources
     from bench.report import boards, frame
 
     settings = compose_grid(words, config_dir).settings

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from bench.contract.record import TrialRecord
     from bench.engine.config import Grid
     from bench.engine.graph import Plan, Trial
-    from bench.engine.rerun import Likeness, Survey
     from bench.engine.settings import Settings
-    from bench.report.pack import Pack
-    from bench.report.recheck import Ends
+    from bench.exchange.pack import Pack
+    from bench.exchange.recheck import Ends
+    from bench.exchange.rerun import Likeness, Survey
 
 _SHOWN = 10
 LEADERBOARD, MARKDOWN = "leaderboard.csv", "leaderboard.md"
@@ -65,7 +65,7 @@ def command(
     """
     from bench.contract import UserError, require
     from bench.engine.config import compose_grid
-    from bench.report import pack
+    from bench.exchange import pack
 
     require(sample >= 0, f"--sample is {sample}; give 0 or more.")
     require(not write or bool(by), "--write notes who verified; give --by NAME.")
@@ -151,7 +151,8 @@ def _checked(
 ) -> tuple[list[str], str, Mapping[tuple[str, ...], Ends]]:
     """What does not follow, what was looked at, and where one more seed of a row should fall."""
     from bench.contract.identity import PROTOCOL_VERSION
-    from bench.report import boards, families, frame, recheck, tables
+    from bench.exchange import recheck
+    from bench.report import boards, families, frame, tables
 
     protocols = {record.protocol_version for record in found.records}
     if protocols != {PROTOCOL_VERSION}:
@@ -203,8 +204,8 @@ def again(
     config_dir: Path | None,
 ) -> Again:
     """Run a sample of trials again."""
-    from bench.engine import rerun
-    from bench.report import frame, recheck
+    from bench.exchange import recheck, rerun
+    from bench.report import frame
 
     out = Again()
     with tempfile.TemporaryDirectory() as folder:
@@ -253,7 +254,7 @@ def _planned(
 ) -> list[_Part]:
     from bench.cli.reproduce import manifest_of
     from bench.contract import UserError
-    from bench.engine import rerun
+    from bench.exchange import rerun
     from bench.report import coverage
 
     manifests = list(found.manifest.get("merged", ())) or [found.manifest]
@@ -364,8 +365,8 @@ def told(
         like: how they compare.
         ends: the intervals of its row for one more seed; None: it has none.
     """
-    from bench.engine.likeness import TOLERANCE, beyond
-    from bench.engine.rerun import figures
+    from bench.contract.likeness import TOLERANCE, beyond
+    from bench.exchange.rerun import figures
 
     outcome, said, now = str(like.outcome), like.said, figures(new)
     far = beyond(like.gaps)
@@ -397,7 +398,7 @@ def told(
 
 def _note(found: Pack, path: Path, told: Mapping[str, Any]) -> None:
     """Write the outcome into the pack's notes and beside it."""
-    from bench.report import pack
+    from bench.exchange import pack
 
     kept = {
         name: data

@@ -20,8 +20,8 @@ def command(name: str, words: tuple[str, ...], config_dir: Path | None) -> None:
     from bench.cli import find
     from bench.engine.config import compose_grid
     from bench.engine.execution import prepare
-    from bench.engine.rerun import changes, difference
     from bench.engine.store import Store
+    from bench.exchange.rerun import changes, difference
 
     store = Store(compose_grid(words, config_dir).settings.store)
     record, manifest = find.trial(store, name)

@@ -13,12 +13,12 @@ import pandas as pd
 from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.contract.errors import nearest, require
 from bench.contract.record import TrialRecord
+from bench.exchange.pack import Pack
 from bench.report import frame, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
 from bench.report.facts import Facts
 from bench.report.frame import BASELINE, UNDEFENDED, bare_name
-from bench.report.pack import Pack
 
 GOALS: Mapping[str, tuple[str, str]] = {
     "class_representative": ("G1", "the picture of a person is made from their class"),

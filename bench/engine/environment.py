@@ -6,12 +6,10 @@ import os
 import platform
 import resource
 import socket
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.contract.record import ELSEWHERE, ENVIRONMENT
 from bench.engine.provenance import commit
 
 _KERNELS = (
@@ -19,18 +17,6 @@ _KERNELS = (
     "OPENBLAS_CORETYPE",
 )  # fmt: skip
 """Variables by which libraries are told to use other kernels than the processor has."""
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
-    """What differs of two environments, ``name: old -> new`` each.
-
-    A fact that one of the two does not state differs: it is not known to be equal.
-    """
-    return tuple(
-        f"{name}: {old.get(name, 'unknown')} -> {new.get(name, 'unknown')}"
-        for name in (*ENVIRONMENT, *({ELSEWHERE} & {*old, *new}))
-        if name not in old or name not in new or old[name] != new[name]
-    )
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:

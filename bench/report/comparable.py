@@ -12,8 +12,8 @@ from typing import Any
 
 from bench.contract.errors import UserError
 from bench.contract.identity import canonical
+from bench.contract.likeness import TOLERANCE
 from bench.contract.record import TrialRecord
-from bench.engine.likeness import TOLERANCE
 
 ROUNDING = 1e-4
 """Most by which the mean of computed data may differ: processors round each value differently, by

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.engine import likeness
-from bench.engine.environment import differences
+from bench.contract import likeness
+from bench.contract.likeness import differences
 from bench.report import stats
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 

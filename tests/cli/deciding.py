@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bench.cli import main
-from bench.report import pack
+from bench.exchange import pack
 from tests.decide import made
 from tests.decide.made import Row
 

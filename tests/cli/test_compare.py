@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import pack
-from bench.report.pack import Pack
+from bench.exchange import pack
+from bench.exchange.pack import Pack
 from tests.report import fake_records as fake
 
 

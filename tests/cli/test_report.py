@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.publish import _said_since
 from bench.engine.backends.local import InProcess
 from bench.engine.store import Store
-from bench.report import pack
-from bench.report.pack import Pack
+from bench.exchange import pack
+from bench.exchange.pack import Pack
+from bench.exchange.publish import _said_since
 from tests.cli.conftest import CONF
 
 OWN = ("--config-dir", CONF)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import pack
+from bench.exchange import pack
 from tests.cli.conftest import CONF
 
 RUN = ("--config-dir", CONF, "progress=none")

@@ -8,9 +8,10 @@ import pytest
 from bench.cli.submit import _Kept, check
 from bench.contract import UserError
 from bench.contract.record import TrialRecord
-from bench.report import boards, frame, pack
-from bench.report.merge import merge
-from bench.report.pack import Pack
+from bench.exchange import pack
+from bench.exchange.merge import merge
+from bench.exchange.pack import Pack
+from bench.report import boards, frame
 from tests.report import fake_records as fake
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from bench.cli.verify import told
 from bench.contract.record import TrialRecord
-from bench.engine.rerun import compare
-from bench.report import boards, frame, pack, tables
+from bench.exchange import pack
+from bench.exchange.rerun import compare
+from bench.report import boards, frame, tables
 from tests.cli.conftest import CONF
 from tests.report import fake_records as fake
 

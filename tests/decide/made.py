@@ -26,7 +26,7 @@ from bench.contract.record import (
 )  # fmt: skip
 from bench.decide import evidence
 from bench.decide.evidence import Source
-from bench.report.pack import Pack
+from bench.exchange.pack import Pack
 
 WIDTH = 1.1496
 """Half the width of an interval in steps."""

@@ -212,8 +212,8 @@ def own_table(tmp_path: Path, toy_words: Callable[..., list[str]]) -> list[str]:
 def test_an_edited_table_or_card_is_run_again_and_named(
     own_table: list[str], tmp_path: Path
 ) -> None:
-    from bench.engine.rerun import changes
     from bench.engine.store import Store
+    from bench.exchange.rerun import changes
 
     done = execute(*prepare(own_table, None))
     assert done.outcome.count("done") == len(done.plan.trials) > 0

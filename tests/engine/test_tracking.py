@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import sources
-from bench.cli.publish import write
 from bench.contract import UserError
 from bench.engine import tracking
 from bench.engine.execution import execute, prepare
 from bench.engine.store import FAULTS, Store
-from bench.report.pack import Pack
+from bench.exchange import sources
+from bench.exchange.pack import Pack
+from bench.exchange.publish import write
 
 # MLflow and what it imports warn on their own behalf; what is tested here is ours.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

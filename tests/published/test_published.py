@@ -14,7 +14,8 @@ import pytest
 
 from bench.contract.identity import PROTOCOL_VERSION
 from bench.contract.record import TrialRecord
-from bench.report import boards, families, frame, pack, recheck, tables
+from bench.exchange import pack, recheck
+from bench.report import boards, families, frame, tables
 from bench.report.judgement import RANKED_SEEDS
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"

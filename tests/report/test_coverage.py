@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from bench.contract.record import Cell, TrialRecord
-from bench.report import boards, compare, controls, coverage, families, frame, site, tables
+from bench.exchange import compare
+from bench.report import boards, controls, coverage, families, frame, site, tables
 from bench.report.coverage import LOST
 from bench.report.facts import Facts
 

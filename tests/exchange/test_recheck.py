@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from bench.contract.record import TrialRecord
-from bench.report import boards, frame, recheck, tables
+from bench.exchange import recheck
+from bench.report import boards, frame, tables
 
 
 def _record(attack: str, **score: Any) -> TrialRecord:

@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
-from bench.cli import publish
 from bench.contract import UserError
 from bench.contract.record import TrialRecord
 from bench.engine.settings import Settings
 from bench.engine.store import Store
 from bench.engine.tracking import stored
-from bench.report import pack
-from bench.report.pack import Pack
+from bench.exchange import pack, publish
+from bench.exchange.pack import Pack
 
 
 class _Stored:
@@ -70,7 +69,7 @@ def joined(found: Pack, names: Sequence[str], settings: Settings) -> Pack:
     Raises:
         UserError: one of them does not fit.
     """
-    from bench.report.merge import merge
+    from bench.exchange.merge import merge
 
     if not names:
         return found

@@ -6,14 +6,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bench.contract.record import ELSEWHERE
-from bench.engine.environment import differences
+from bench.contract.record import ELSEWHERE, ENVIRONMENT
 
 TOLERANCE = 0.01
 """Most by which leakage, member gap and utility may differ where equal bits are not asked for."""
 
 Figures = Mapping[str, float | None]
 """``L``, ``s``, ``M`` and ``utility`` of one trial; None or NaN where it has no such figure."""
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """What differs of two environments, ``name: old -> new`` each.
+
+    A fact that one of the two does not state differs: it is not known to be equal.
+    """
+    return tuple(
+        f"{name}: {old.get(name, 'unknown')} -> {new.get(name, 'unknown')}"
+        for name in (*ENVIRONMENT, *({ELSEWHERE} & {*old, *new}))
+        if name not in old or name not in new or old[name] != new[name]
+    )
 
 
 def asks_for_bits(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from bench.contract.record import TrialRecord
-from bench.engine import rerun
 from bench.engine.config import compose_grid
 from bench.engine.execution import execute, prepare
 from bench.engine.plan import make_plan
 from bench.engine.store import Store
+from bench.exchange import rerun
 from tests.edited import edit
 from tests.report import fake_records as fake
 

@@ -14,14 +14,14 @@ from bench.engine.store import Store
 from bench.engine.tracking import picture
 
 if TYPE_CHECKING:
-    from bench.report.pack import Pack
+    from bench.exchange.pack import Pack
     from bench.report.site import Site
 
 
 def publish(done: Execution) -> Site | None:
     """The report of a run, and its end in MLflow; None: nothing has ended."""
+    from bench.exchange.pack import Pack
     from bench.report.boards import summary
-    from bench.report.pack import Pack
 
     settings, manifest, records = done.grid.settings, done.manifest, done.outcome.records
     site: Site | None = None

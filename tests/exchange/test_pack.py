@@ -10,8 +10,9 @@ import fake_records as fake
 import pytest
 
 from bench.contract.errors import UserError
-from bench.report import frame, pack
-from bench.report.pack import Pack
+from bench.exchange import pack
+from bench.exchange.pack import Pack
+from bench.report import frame
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40)
 

@@ -10,9 +10,9 @@ import pytest
 
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
+from bench.exchange.merge import merge
+from bench.exchange.pack import Pack
 from bench.report import boards, coverage, frame
-from bench.report.merge import merge
-from bench.report.pack import Pack
 
 SEEDS = range(3)
 

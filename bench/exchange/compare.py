@@ -14,7 +14,8 @@ from scipy.special import comb
 from scipy.stats import t as student
 
 from bench.contract.record import TrialRecord
-from bench.report import comparable, recheck, stats
+from bench.exchange import recheck
+from bench.report import comparable, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
 from bench.report.closure import BOARD, ROW

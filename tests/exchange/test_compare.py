@@ -13,7 +13,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from bench.contract.record import TrialRecord
-from bench.report import compare
+from bench.exchange import compare
 
 
 def _table(values: np.ndarray, target: str, measure: str = "L", board: int = 0) -> pd.DataFrame:

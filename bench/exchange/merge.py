@@ -12,13 +12,14 @@ from typing import Any
 
 from bench.contract.errors import require
 from bench.contract.identity import node_id
+from bench.contract.likeness import TOLERANCE
 from bench.contract.record import Data, Failure, TrialRecord
-from bench.engine.likeness import TOLERANCE
-from bench.report import comparable, controls, coverage, recheck
+from bench.exchange import recheck
+from bench.exchange.pack import Pack
+from bench.report import comparable, controls, coverage
 from bench.report.closure import spans
 from bench.report.frame import BASELINE, UNDEFENDED
 from bench.report.frame import build as build_frame
-from bench.report.pack import Pack
 
 Scenario = tuple[str, str]
 """Data set and model."""

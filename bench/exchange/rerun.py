@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.contract import UserError
+from bench.contract import UserError, likeness
 from bench.contract.identity import canonical
+from bench.contract.likeness import TOLERANCE, differences
 from bench.contract.record import TrialRecord
-from bench.engine import likeness
 from bench.engine.config import Grid
-from bench.engine.environment import differences
 from bench.engine.execution import execute, prepare
 from bench.engine.graph import Node, Plan, Trial
-from bench.engine.likeness import TOLERANCE
 from bench.engine.store import Store
 
 _WHERE = frozenset(

@@ -1,0 +1,1 @@
+"""Results that travel: packs are made, read, joined, compared, verified and run again."""
