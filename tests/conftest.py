@@ -32,6 +32,7 @@ def toy_words(tmp_path: Path) -> Callable[..., list[str]]:
     def words(*more: str, backend: str = "local") -> list[str]:
         return [
             "suite=toy",
+            "label=toy",
             f"store={tmp_path / 'store'}",
             f"report_dir={tmp_path / 'report'}",
             f"backend={backend}",

@@ -22,11 +22,28 @@ IDENTITY_FIELDS: frozenset[str] = frozenset(
 
 RUNTIME_FIELDS: frozenset[str] = frozenset(
     {
-        "suite", "seeds", "exclude", "backend", "resources", "timeout_s", "retries", "rerun",
-        "controls", "control_seeds", "streams", "reported", "data_root", "store", "report_dir",
-        "tracking", "plugins", "progress",
+        "suite",
+        "label",
+        "budgets",
+        "seeds",
+        "exclude",
+        "backend",
+        "resources",
+        "timeout_s",
+        "retries",
+        "rerun",
+        "controls",
+        "control_seeds",
+        "streams",
+        "reported",
+        "data_root",
+        "store",
+        "report_dir",
+        "tracking",
+        "plugins",
+        "progress",
     }
-)  # fmt: skip
+)
 """Settings that decide which trials run, where, and how they are shown; never what they give."""
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import fnmatch
-import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from bench.contract import UserError, nearest, require
+from bench.contract.errors import UserError, nearest, require
+from bench.engine.overrides import AXES, first_line, label_of, one_value, split_sweeps
 from bench.engine.settings import Settings
-
-GROUPS = ("dataset", "model", "defense", "attack", "baseline")
-"""Config groups whose options are the axes of a grid; ``baseline`` draws from ``attack``."""
+from bench.engine.variants import flat, layers_of, members, merged, shown_value, variants
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,13 @@ class Grid:
 
 
 def config_dir() -> Path:
-    """The folder of the built-in options, in a checkout or in an installed wheel."""
+    """The folder of the built-in options, in a checkout or in an installed wheel.
+
+    An installed package carries it inside: what else is called ``conf`` beside it is not ours.
+    """
     package = Path(__file__).resolve().parents[1]
-    checkout = package.parent / "conf"
-    return checkout if checkout.is_dir() else package / "conf"
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Grid:
@@ -83,16 +84,20 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
     )
     # Group choices first: a stack may name options that the grid does not list, and they must be
     # composed too, or an override of one of their keys would find nothing to override.
+    overrides, sweeps = split_sweeps(overrides)
     choices = [o for o in overrides if "." not in o.partition("=")[0]]
     base = _plain(_compose(choices, extra_dir))
-    listed = {group: _listed(group, base.get(group) or {}, extra_dir) for group in GROUPS}
+    listed = {group: _listed(group, base.get(group) or {}, extra_dir) for group in AXES}
     stacked = _stacked(base["defense"] or {}, listed["defense"], choices, extra_dir)
     words = [_addable(o, {**listed, "defense": [*listed["defense"], *stacked]}) for o in overrides]
     if stacked:
         words = _without(words, "defense")
         words.append(f"defense=[{','.join([*listed['defense'], *stacked])}]")
     plain = base if words == choices else _plain(_compose(words, extra_dir))
-    groups = {group: plain.pop(group, None) or {} for group in GROUPS}
+    groups = {group: plain.pop(group, None) or {} for group in AXES}
+    for word, (group, name, sweep) in sweeps.items():
+        _listed_or_refused(word, group, name, listed[group])
+        groups[group][name] = {**groups[group][name], "sweep": sweep}
     options = {
         group: tuple(
             option
@@ -100,11 +105,17 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
             if name in groups[group]
             for option in _expand(group, name, groups[group])
         )
-        for group in GROUPS
+        for group in AXES
     }
-    for group in GROUPS:
+    for group in AXES:
         require(bool(options[group]), f"'{group}' lists no option; name at least one.")
-    return Grid(_settings(plain), options, tuple(overrides))
+    words = [*overrides, *sweeps]
+    plain["label"] = plain.get("label") or label_of(str(plain["suite"]), words)
+    return Grid(_settings(plain), options, tuple(words))
+
+
+def _listed_or_refused(word: str, group: str, name: str, listed: Sequence[str]) -> None:
+    require(name in listed, f"'{word}': the grid has no {group} '{name}'.{nearest(name, listed)}")
 
 
 def _listed(group: str, options: Mapping[str, Any], extra_dir: Path | None) -> list[str]:
@@ -131,12 +142,9 @@ def _addable(word: str, names: Mapping[str, list[str]]) -> str:
     """
     group, _, rest = word.partition("=")[0].partition(".")
     option = rest.partition(".")[0]
-    if group not in GROUPS or not rest:
+    if group not in AXES or not rest:
         return word
-    require(
-        option in names[group],
-        f"'{word}': the grid has no {group} '{option}'.{nearest(option, names[group])}",
-    )
+    _listed_or_refused(word, group, option, names[group])
     return f"++{word}"
 
 
@@ -149,7 +157,7 @@ def _stacked(
         name
         for option, config in options.items()
         if isinstance(config, Mapping) and config.get("stack")
-        for name, _ in _members(config["stack"], f"defense '{option}'")
+        for name, _ in members(config["stack"], f"defense '{option}'")
     ]
     while todo:
         name = todo.pop(0)
@@ -158,7 +166,7 @@ def _stacked(
         found.append(name)
         extra = _plain(_compose([*_without(choices, "defense"), f"defense=[{name}]"], extra_dir))
         inner = (extra["defense"][name] or {}).get("stack")
-        todo += [n for n, _ in _members(inner, f"defense '{name}'")] if inner else []
+        todo += [n for n, _ in members(inner, f"defense '{name}'")] if inner else []
     return found
 
 
@@ -166,36 +174,36 @@ def _without(words: Sequence[str], key: str) -> list[str]:
     return [w for w in words if w.partition("=")[0] != key]
 
 
+_ONE_AT_A_TIME = threading.RLock()
+"""Hydra keeps what it composes in one place for the whole process."""
+
+
 def _compose(overrides: Sequence[str], extra_dir: Path | None) -> Any:
     words = list(overrides)
     if extra_dir is not None:
         words.append(f"hydra.searchpath=[file://{extra_dir.resolve()}]")
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        with _ONE_AT_A_TIME, initialize_config_dir(str(config_dir()), version_base="1.3"):
             return compose("config", overrides=words)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(_sentence(error, overrides, extra_dir)) from error
-    finally:
-        GlobalHydra.instance().clear()
 
 
 def _plain(config: Any) -> dict[str, Any]:
     try:
         out = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"Configuration: {_first_line(error)}; give that key a value.") from error
+        raise UserError(f"Configuration: {first_line(error)}; give that key a value.") from error
     assert isinstance(out, dict)
     return {str(k): v for k, v in out.items()}
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
 
 
 def _sentence(error: Exception, overrides: Sequence[str], extra_dir: Path | None) -> str:
     """Hydra's error as one sentence with the nearest valid name."""
     text = str(error)
+    several = re.search(r"Ambiguous value for argument '(([^=']+)=([^']*))'", text)
+    if several:
+        return one_value(*several.groups())
     missing = re.search(r"Could not (?:find|load) '([\w@]+)/([^']+)'", text)
     if missing:
         group, name = missing.group(1).split("@")[0], missing.group(2)
@@ -208,7 +216,7 @@ def _sentence(error: Exception, overrides: Sequence[str], extra_dir: Path | None
         return (
             f"Unknown setting '{unknown.group(1)}'."
             if unknown
-            else f"Configuration: {_first_line(error)} (in: {' '.join(overrides) or 'none'})."
+            else f"Configuration: {first_line(error)} (in: {' '.join(overrides) or 'none'})."
         )
     path = key.group(1).split("@")[0]
     head, _, last = path.rpartition(".")
@@ -221,7 +229,7 @@ def _sentence(error: Exception, overrides: Sequence[str], extra_dir: Path | None
 
 
 def _valid_keys(head: str, extra_dir: Path | None, overrides: Sequence[str]) -> list[str]:
-    groups = (*GROUPS, "suite", "backend", "tracking")
+    groups = (*AXES, "suite", "backend", "tracking")
     chosen = [o for o in overrides if o.partition("=")[0].partition("@")[0] in groups]
     node: Any = _plain(_compose(chosen, extra_dir))
     for part in head.split(".") if head else []:
@@ -277,109 +285,14 @@ def _expand(group: str, name: str, options: Mapping[str, Any]) -> list[Option]:
         require(group == "defense", f"{where}: only a defense may be a stack.")
         layers = tuple(
             layer
-            for part, keys in _members(body["stack"], where)
-            for layer in _layers(part, keys, options, where, (name,))
+            for part, keys in members(body["stack"], where)
+            for layer in layers_of(part, keys, options, where, (name,))
         )
         return [Option(name, name, layers, where, group)]
     rows: list[Option] = []
-    for variant in _variants(config.get("sweep"), where):
-        label = ",".join(f"{k}={_value(v)}" for k, v in _flat(variant))
+    for variant in variants(config.get("sweep"), where):
+        label = ",".join(f"{k}={shown_value(v)}" for k, v in flat(variant))
         row = f"{name}[{label}]" if variant else name
-        merged = _merged(body, variant)
-        rows.append(Option(row, name, (merged,), f"{group} '{row}'", group))
+        layer = merged(body, variant)
+        rows.append(Option(row, name, (layer,), f"{group} '{row}'", group))
     return rows
-
-
-def _flat(variant: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``{prior: {n_aux: 50}}`` as ``prior.n_aux``, 50."""
-    for key, value in variant.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _merged(body: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
-    """``body`` with the variant's values; what both hold as mappings is merged in turn."""
-    out = dict(body)
-    for key, value in variant.items():
-        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        out[key] = _merged(out[key], value) if both else value
-    return out
-
-
-def _layers(
-    part: str,
-    keys: Mapping[str, Any] | None,
-    options: Mapping[str, Any],
-    where: str,
-    above: tuple[str, ...],
-) -> tuple[Mapping[str, Any], ...]:
-    require(
-        part not in above, f"{where}: the stack contains itself ({' > '.join((*above, part))})."
-    )
-    require(
-        part in options,
-        f"{where}: the stack names '{part}'; a stack given on the command line may use defenses "
-        f"that the grid lists only, so list it in 'defense=[...]'.{nearest(part, options)}",
-    )
-    config = dict(options[part])
-    if keys is not None:
-        config = _merged({k: v for k, v in config.items() if k != "sweep"}, keys)
-    require(
-        "sweep" not in config,
-        f"{where}: '{part}' has a sweep and a stack takes one variant; say which, as in "
-        f"'{{{part}: {{key: value}}}}', or '{{{part}: {{}}}}' for the file's own.",
-    )
-    if "stack" in config:
-        return tuple(
-            layer
-            for sub, inner in _members(config["stack"], where)
-            for layer in _layers(sub, inner, options, where, (*above, part))
-        )
-    return (dict(config),)
-
-
-def _members(stack: Any, where: str) -> list[tuple[str, Mapping[str, Any] | None]]:
-    """Names of a stack's layers, each with the keys that pick its variant; None: as it is."""
-    wrong = (
-        f"{where}: 'stack' must be a list of defense names, such as [dp_sgd, top_k]; a member may "
-        "set keys, as in [{dp_sgd: {epsilon: 3}}, top_k]."
-    )
-    require(isinstance(stack, list) and bool(stack), wrong)
-    found: list[tuple[str, Mapping[str, Any] | None]] = []
-    for item in stack:
-        if isinstance(item, str):
-            found.append((item, None))
-            continue
-        require(isinstance(item, Mapping) and len(item) == 1, wrong)
-        [(name, keys)] = item.items()
-        require(isinstance(name, str) and isinstance(keys, Mapping), wrong)
-        found.append((name, keys))
-    return found
-
-
-def _variants(sweep: Any, where: str) -> list[dict[str, Any]]:
-    if not sweep:
-        return [{}]
-    if isinstance(sweep, Mapping):
-        lists: Iterable[list[Any]] = [v if isinstance(v, list) else [v] for v in sweep.values()]
-        return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*lists)]
-    require(
-        isinstance(sweep, list) and all(isinstance(v, Mapping) for v in sweep),
-        f"{where}: 'sweep' must be a mapping of lists or a list of mappings.",
-    )
-    return [dict(v) for v in sweep]
-
-
-def _value(value: Any) -> str:
-    """A value as it stands in a row's name."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, list | tuple):
-        return "(" + " ".join(_value(v) for v in value) + ")"
-    if isinstance(value, Mapping):
-        return "{" + " ".join(f"{k}:{_value(v)}" for k, v in value.items()) + "}"
-    return str(value)

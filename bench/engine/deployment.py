@@ -189,13 +189,20 @@ class Deployment:
             access = layer.offered(access)
         return access
 
-    def expose(self, attack: Attack, victims: Victims | None, seed: int, gate: Gate) -> Exposure:
-        """What an attack is handed: its own access, and no more."""
+    def expose(
+        self,
+        attack: Attack,
+        victims: Victims | None,
+        seed: int,
+        gate: Gate,
+        budget: int | None = None,
+    ) -> Exposure:
+        """What an attack is handed: its own access, a number of queries, and no more."""
         network, share = self.network, None
         if attack.access == "gradients" and victims is not None:
             network, share = self._federated(self.observed(attack), victims, seed)
         scores, labels = self.interface(seed)
-        return Exposure(attack.access, scores, labels, network, updates=share, gate=gate)
+        return Exposure(attack.access, scores, labels, network, budget, updates=share, gate=gate)
 
     def observed(self, attack: Attack) -> Federation:
         """The attack's protocol as it is observed behind the defense."""

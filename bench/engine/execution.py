@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,10 +29,6 @@ from bench.engine.tracking import BackgroundSink
 from bench.engine.work import Outcome, remaining
 
 _HEARTBEAT_S = 5.0
-_TYPICAL_S = {
-    "data": 0.5, "evaluator": 6.0, "reference": 3.0, "prior": 10.0, "target": 2.0, "prepare": 2.0,
-    "audit": 5.0, "utility": 0.1, "attack": 6.0,
-}  # fmt: skip
 _HISTORY = 2000
 
 
@@ -60,8 +59,16 @@ def prepare(overrides: Sequence[str], config_dir: Path | None) -> tuple[Grid, Pl
     Raises:
         UserError: as :func:`compose_grid` and :func:`make_plan`.
     """
+    for folder in importable(config_dir):
+        if folder not in sys.path:
+            sys.path.append(folder)
     grid = compose_grid(overrides, config_dir)
     return grid, make_plan(grid)
+
+
+def importable(config_dir: Path | None) -> tuple[str, ...]:
+    """Folders in which a user's own packages are looked for: here, and beside his options."""
+    return (str(Path.cwd()), *([] if config_dir is None else [str(config_dir.resolve())]))
 
 
 def history(store: Store) -> dict[str, float]:
@@ -84,17 +91,18 @@ def _likenesses(kind: str, label: str) -> list[str]:
 
 
 def expected(nodes: Sequence[Node], known: Mapping[str, float]) -> tuple[float, int]:
-    """Seconds that nodes should take by earlier records, and how many had to be guessed.
+    """Seconds that nodes should take by earlier records, and of how many nothing is known.
 
-    A kind of which nothing is recorded is guessed by what it took on two cores at 32x32 pixels.
+    Only nodes of the same component or of the same cell but for the seed are like each other: what
+    another attack took says nothing of this one.
     """
-    total, guessed = 0.0, 0
+    total, unknown = 0.0, 0
     for node in nodes:
-        names = (*_likenesses(node.kind, node.label), node.kind)
-        found = next((known[name] for name in names if name in known), None)
-        guessed += found is None
-        total += _TYPICAL_S[node.kind] if found is None else found
-    return total, guessed
+        names = _likenesses(node.kind, node.label)
+        seconds = next((known[name] for name in names if name in known), None)
+        unknown += seconds is None
+        total += seconds or 0.0
+    return total, unknown
 
 
 class _Heartbeat:
@@ -156,10 +164,10 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
         beat = _Heartbeat(store, manifest, display)
         listeners: list[Listener] = [display, beat]
         if settings.tracking.name == "mlflow":
-            sink = BackgroundSink(settings.tracking.uri, settings.suite, manifest, store)
+            sink = BackgroundSink(settings.tracking.uri, settings.label, manifest, store)
             listeners.append(sink)
         driver = Driver(
-            plan, store, backend, settings, listeners, manifest["git"], path=(str(Path.cwd()),)
+            plan, store, backend, settings, listeners, manifest["git"], path=importable(config_dir)
         )
         with _stoppable():
             outcome = driver.run(work)
@@ -186,7 +194,14 @@ def _nothing() -> Any:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """A polite kill stops a run as Ctrl-C does."""
+    """A polite kill stops a run as Ctrl-C does.
+
+    Only the main thread may say so: a run that a notebook or a server starts in another one is
+    stopped by who started it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -204,13 +219,15 @@ def _now() -> str:
 
 def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dict[str, Any]:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
-    suite = grid.settings.suite
+    label, words = grid.settings.label, list(grid.overrides)
+    if config_dir is not None:
+        words = ["--config-dir", str(config_dir.resolve()), *words]
     return {
-        "name": f"{stamp}-{suite.replace('/', '_')}",
-        "suite": suite,
+        "name": f"{stamp}-{label.replace('/', '_')}",
+        "suite": label,
         "overrides": list(grid.overrides),
         "config_dir": None if config_dir is None else str(config_dir.resolve()),
-        "command": " ".join(["invbench run", *map(_quoted, grid.overrides)]),
+        "command": shlex.join(["invbench", "run", *words]),
         "state": "running",
         "pid": os.getpid(),
         "started_utc": _now(),
@@ -223,12 +240,6 @@ def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dic
         "reported": [r.model_dump() for r in grid.settings.reported],
         "git": git_state(),
     }
-
-
-def _quoted(word: str) -> str:
-    import shlex
-
-    return shlex.quote(word)
 
 
 def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:

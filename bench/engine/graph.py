@@ -132,6 +132,7 @@ class Row:
         parts: the components, in the same order.
         prior: the attack's prior.
         stream: how the attack's queries are sent, where its option says so.
+        budget: most queries the attack may send; None: as many as it likes.
         like: name of the row whose seeds it shares, where that is another one.
         again: compute it anew although another node has the same configuration.
     """
@@ -141,6 +142,7 @@ class Row:
     parts: list[Any]
     prior: Part | None = None
     stream: dict[str, Any] | None = None
+    budget: int | None = None
     like: str | None = None
     again: bool = False
 

@@ -142,6 +142,7 @@ def unfinished(
         data=_data(trial, facts),
         defense=DefenseInfo(**trial.info["defense"]),
         attack=AttackInfo(**trial.info["attack"]),
+        budget=Budget(queries_cap=trial.info["attack"]["params"].get("budget")),
         flags=list(trial.flags),
         created_utc=created_utc,
     )

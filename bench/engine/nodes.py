@@ -285,6 +285,7 @@ class Nodes:
             "seed": self._seed(repeat=repeat, **axes),
             # How queries are sent matters to nobody where nobody watches.
             **({"stream": attack.stream} if watched and attack.stream else {}),
+            **({} if attack.budget is None else {"budget": attack.budget}),
             **_again(attack),
         }
         parts = [*attack.made_with, *built]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.contract import (
+    Access,
     Attack,
     Dataset,
     Defense,
@@ -202,7 +203,7 @@ class Planner:
         # Baselines see no model: they stand once, beside the undefended target.
         names = {a.name for a in attacks}
         blind = [b for b in baselines if b.name not in names and not defense.defenses]
-        shown = [row for a in attacks for row in self._streams(defense, a)]
+        shown = [row for a in attacks for row in self._ways(defense, a)]
         for attack in [*shown, *blind]:
             cell = {
                 "dataset": dataset.name,
@@ -222,17 +223,14 @@ class Planner:
             for repeat in range(self.grid.settings.seeds):
                 yield self.trial(dataset, model, defense, attack, same_goal, repeat, info)
 
-    def _streams(self, defense: Row, attack: Row) -> Iterator[Row]:
-        """The attack as it usually asks, and in every way to hide from who watches, if any does."""
-        yield attack
-        watched = any(
-            isinstance(p.component, ServeDefense) for p in defense.served(attack.first.access)
-        )
-        for said, stream in self.streams if watched else ():
-            name = attack.name.removesuffix("]") + ("," if "[" in attack.name else "[") + said + "]"
-            option = dataclasses.replace(attack.option, name=name)
-            # How queries are sent is no part of an attack: it shares the seeds of the usual row.
-            yield dataclasses.replace(attack, option=option, stream=stream, like=attack.name)
+    def _ways(self, defense: Row, attack: Row) -> Iterator[Row]:
+        """An attack with every query budget, and in every way to hide from who watches."""
+        access = attack.first.access
+        for budget in self.grid.settings.budgets if access in _ASKING else (None,):
+            yield attack if budget is None else _sent(attack, f"budget={budget}", budget=budget)
+        watched = any(isinstance(p.component, ServeDefense) for p in defense.served(access))
+        for label, stream in self.streams if watched else ():
+            yield _sent(attack, label, stream=stream)
 
     def trial(
         self,
@@ -312,7 +310,8 @@ class Planner:
                 "settings": self._variants("attack", attack),
                 "params": attack.layers[0]
                 | ({"prior": attack.prior.config} if attack.prior else {})
-                | ({"stream": attack.stream} if attack.stream else {}),
+                | ({"stream": attack.stream} if attack.stream else {})
+                | ({} if attack.budget is None else {"budget": attack.budget}),
                 "paper": attack.first.paper,
                 "knowledge": sorted(attack.first.knowledge),
                 # Who hides how he asks adapts to being watched, whatever he asks.
@@ -325,6 +324,20 @@ class Planner:
     def _variants(self, group: str, row: Row) -> int:
         """Settings of the same option in this grid: how many were tried."""
         return max(1, sum(r.option.file == row.option.file for r in self.rows[group]))
+
+
+_ASKING: tuple[Access, ...] = ("labels", "scores")
+"""Accesses at which an attacker asks the deployment, and a budget can bind."""
+
+
+def _sent(attack: Row, label: str, **how: Any) -> Row:
+    """A row of the attack whose queries are sent in another way.
+
+    That is no part of the attack itself, so that it shares the seeds of the ordinary row.
+    """
+    name = attack.name.removesuffix("]") + ("," if "[" in attack.name else "[") + label + "]"
+    option = dataclasses.replace(attack.option, name=name)
+    return dataclasses.replace(attack, option=option, like=attack.name, **how)
 
 
 def _by_own_name(rows: Sequence[Row]) -> list[Row]:

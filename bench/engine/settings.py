@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+_NAME = r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)*$"
 
 
 class _Strict(BaseModel):
@@ -81,13 +83,16 @@ class Reported(_Strict):
 class Settings(_Strict):
     """Every setting besides the grid's components."""
 
-    suite: str = Field(pattern=r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)*$")
+    suite: str = Field(pattern=_NAME)
+    label: str = Field(pattern=_NAME)
+    """What the run is called: its report, its experiment and its executions."""
     seeds: int = Field(ge=1)
     base_seed: int = Field(ge=0)
     victims: int = Field(ge=1)
     controls: list[Control]
     control_seeds: int = Field(ge=1)
     streams: list[dict[str, float | int | None]]
+    budgets: list[Annotated[int, Field(ge=0)] | None] = Field(min_length=1)
     exclude: list[dict[Literal["dataset", "model", "defense", "attack"], str]]
     rerun: Literal["failed", "all", "never"]
     data_root: Path | None

@@ -7,13 +7,11 @@ gives the same bytes; every part has its digest in ``pack.json``, and reading ch
 from __future__ import annotations
 
 import hashlib
-import io
-import itertools
 import json
 import lzma
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, StrictInt, ValidationError
 
 from bench.contract.errors import UserError, require
 from bench.contract.record import SCHEMA_VERSION, TrialRecord
+from bench.exchange.records import chained, first_fault, of_lines
 
 PACK_VERSION = 1
 INDEX = "pack.json"
@@ -29,8 +28,6 @@ RECORDS = "records.jsonl.xz"
 PICTURES = "pictures"
 MOST_BYTES = 2 << 30
 """Most that the parts of a pack may take, unpacked."""
-MOST_RECORD = 64 << 20
-"""Most bytes of one record: a line that never ends must not fill the memory."""
 _DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: none of ours
 
 
@@ -92,45 +89,15 @@ class Pack:
     notes: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
 
+    @property
+    def parts(self) -> list[Mapping[str, Any]]:
+        """Manifests of the suites that it was made from: its own, where nothing joined it."""
+        return list(self.manifest.get("merged", ())) or [self.manifest]
 
-class Records:
-    """Records in a compressed file of JSON lines, read anew at every iteration.
-
-    Args:
-        data: the file.
-        source: how sentences name it.
-        count: how many there must be; None: any number.
-    """
-
-    def __init__(self, data: bytes, source: str, count: int | None = None) -> None:
-        self._data, self._source, self._count = data, source, count
-
-    def __iter__(self) -> Iterator[TrialRecord]:
-        at = 0
-        try:
-            with lzma.open(io.BytesIO(self._data)) as lines:
-                while line := lines.readline(MOST_RECORD):
-                    at += 1
-                    require(self._count is None or at <= self._count, self._miscounted("more"))
-                    yield _record(line, f"{self._source}, line {at}")
-        except (lzma.LZMAError, EOFError) as error:
-            raise UserError(
-                f"'{self._source}' is damaged ({error}); get the pack again."
-            ) from error
-        require(self._count is None or at == self._count, self._miscounted(str(at)))
-
-    def _miscounted(self, found: str) -> str:
-        return (
-            f"'{self._source}' has {found} records, {INDEX} says {self._count}; get the pack again."
-        )
-
-
-class _Chained:
-    def __init__(self, packs: Sequence[Pack]) -> None:
-        self._packs = packs
-
-    def __iter__(self) -> Iterator[TrialRecord]:
-        return itertools.chain.from_iterable(pack.records for pack in self._packs)
+    def manifest_of(self, record: TrialRecord) -> Mapping[str, Any]:
+        """The manifest that planned a record."""
+        planned = (part for part in self.parts if record.trial_id in part["trials"])
+        return next(planned, self.manifest)
 
 
 def together(packs: Sequence[Pack]) -> Pack:
@@ -155,7 +122,7 @@ def together(packs: Sequence[Pack]) -> Pack:
     gits = [dict(manifest.get("git", {})) for manifest in manifests]
     return Pack(
         suite=suite,
-        records=_Chained(packs),
+        records=chained(pack.records for pack in packs),
         manifest={
             "suite": suite,
             "overrides": [],
@@ -243,7 +210,7 @@ def read(path: Path) -> Pack:
         _Index.model_validate(index)
     except ValidationError as error:
         raise UserError(
-            f"'{path}' cannot be read as a pack ({INDEX}: {_first(error)}); get it again."
+            f"'{path}' cannot be read as a pack ({INDEX}: {first_fault(error)}); get it again."
         ) from error
     except _UNREADABLE as error:
         raise UserError(f"'{path}' cannot be read as a pack ({error!r}); get it again.") from error
@@ -264,35 +231,25 @@ def read(path: Path) -> Pack:
         Path(name).stem: data for name, data in parts.items() if name.startswith(f"{PICTURES}/")
     }
     require(RECORDS in digests, f"'{path}' has no {RECORDS}; get the pack again.")
-    records = Records(parts[RECORDS], f"{path}/{RECORDS}", index["trials"])
+    records = of_lines(parts[RECORDS], f"{path}/{RECORDS}", index["trials"])
     return Pack(suite, records, index["manifest"], pictures, index["notes"], _digest(index))
 
 
 _UNREADABLE = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RuntimeError,
-    NotImplementedError, zipfile.BadZipFile,
-)  # fmt: skip
-"""What hostile or broken JSON and zip files raise (a password, a method nobody knows, nesting)."""
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,  # a password, a method of packing that nobody knows, nesting too deep
+    zipfile.BadZipFile,
+)
+"""What hostile or broken JSON and zip files raise."""
 
 
 def files(path: Path) -> dict[str, bytes]:
     """Every part of a pack by name, unchecked: :func:`read` checks."""
     return _unzipped(path) if path.is_file() else _read_folder(path)
-
-
-def _record(line: bytes, where: str) -> TrialRecord:
-    try:
-        return TrialRecord.model_validate_json(line)
-    except ValidationError as error:
-        raise UserError(
-            f"{where} is no trial record of schema {SCHEMA_VERSION}: {_first(error)}."
-        ) from error
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _digest(index: Mapping[str, Any]) -> str:

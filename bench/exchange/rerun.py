@@ -85,6 +85,11 @@ def identity_words(manifest: Mapping[str, Any]) -> list[str]:
     return [word for word in words if _key(word).split(".")[0] not in _WHERE]
 
 
+def of_suite(words: Sequence[str]) -> list[str]:
+    """Further overrides of a suite that is run again, without where its store and data are."""
+    return [word for word in words if _key(word) not in ("store", "data_root")]
+
+
 def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest without what is of one machine: paths, process, where it ran.
 

@@ -1,37 +1,20 @@
-"""Where boards come from: a pack, or what the store has of a suite or an execution."""
+"""Where results come from: a pack, or what the store has of a suite or an execution."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
-from bench.contract import UserError
+from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
 from bench.engine.settings import Settings
 from bench.engine.store import Store
-from bench.engine.tracking import stored
-from bench.exchange import pack, publish
+from bench.engine.tracking import picture, stored
+from bench.exchange import pack
+from bench.exchange.merge import merge
 from bench.exchange.pack import Pack
-
-
-class _Stored:
-    """The records of an execution, read anew from the store at every iteration."""
-
-    def __init__(self, store: Store, manifest: Mapping[str, Any]) -> None:
-        self._store, self._keys = store, tuple(manifest["trials"])
-
-    def __iter__(self) -> Iterator[TrialRecord]:
-        found = (stored(self._store, key) for key in self._keys)
-        return (record for record in found if record is not None)
-
-
-def split(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Words that name packs, suites or executions, and words that are settings."""
-    names = tuple(w for w in words if "=" not in w and not w.startswith("~"))
-    return names, tuple(w for w in words if w not in names)
+from bench.exchange.records import Records
 
 
 def load(name: str, settings: Settings) -> Pack:
@@ -52,35 +35,24 @@ def load(name: str, settings: Settings) -> Pack:
             f"'{name}' is no pack, and there is no store '{settings.store}' to look in."
         )
     store = Store(settings.store)
-    manifests = [m for m in store.executions() if name in (m["suite"], m["name"])]
-    if not manifests:
-        suites = sorted({m["suite"] for m in store.executions()})
-        raise UserError(
-            f"'{name}' is no pack (a folder with {pack.INDEX}, or a .zip), and store "
-            f"'{settings.store}' has no run of that name; it has suites: "
-            f"{', '.join(suites) or 'none'}."
-        )
-    return of_execution(store, manifests[0])
+    for manifest in store.executions():
+        if name in (manifest["suite"], manifest["name"]):
+            return of_execution(store, manifest)
+    suites = sorted({manifest["suite"] for manifest in store.executions()})
+    raise UserError(
+        f"'{name}' is no pack (a folder with {pack.INDEX}, or a .zip), and store "
+        f"'{settings.store}' has no run of that name; it has suites: "
+        f"{', '.join(suites) or 'none'}."
+    )
 
 
-def joined(found: Pack, names: Sequence[str], settings: Settings) -> Pack:
-    """Boards with submissions; says what joined and what these did not meet.
+def joined(boards: Pack, names: Sequence[str], settings: Settings) -> Pack:
+    """Boards with submissions.
 
     Raises:
         UserError: one of them does not fit.
     """
-    from bench.exchange.merge import merge
-
-    if not names:
-        return found
-    both = merge(found, *(load(name, settings) for name in names))
-    for name, told in zip(names, both.notes["submissions"][-len(names) :], strict=True):
-        who = f" by {told['submitter']}" if told.get("submitter") else ""
-        none = "" if told["joined"] else ": nothing in it is new here"
-        click.echo(f"Joined from {name}{who}: {told['joined']} trials{none}.", err=True)
-        for line in told["unmet"]:
-            click.echo(f"  {line}: these rows are flagged 'missing'.", err=True)
-    return both
+    return merge(boards, *(load(name, settings) for name in names)) if names else boards
 
 
 def newest(settings: Settings) -> Pack:
@@ -91,12 +63,12 @@ def newest(settings: Settings) -> Pack:
     """
     if not settings.store.is_dir():
         raise UserError(
-            f"Store '{settings.store}' is not there and has no run of suite '{settings.suite}'; "
+            f"Store '{settings.store}' is not there and has no run of suite '{settings.label}'; "
             f"'invbench run suite={settings.suite}' makes one, store= names another, a word "
             "without '=' a pack."
         )
     store = Store(settings.store)
-    return of_execution(store, store.newest(settings.suite))
+    return of_execution(store, store.newest(settings.label))
 
 
 def of_execution(store: Store, manifest: Mapping[str, Any]) -> Pack:
@@ -105,7 +77,71 @@ def of_execution(store: Store, manifest: Mapping[str, Any]) -> Pack:
     Raises:
         UserError: none of its trials has ended.
     """
-    records = _Stored(store, manifest)
+    keys = tuple(manifest["trials"])
+    records = Records(lambda: (r for key in keys if (r := stored(store, key)) is not None))
     if next(iter(records), None) is None:
         raise UserError(f"No trial of suite '{manifest['suite']}' has ended yet; run it first.")
-    return Pack(manifest["suite"], records, manifest, publish.pictures(store, records))
+    return Pack(manifest["suite"], records, manifest, pictures(store, records))
+
+
+def pictures(store: Store, records: Iterable[TrialRecord]) -> dict[str, bytes]:
+    """Pictures that may be shown, by trial."""
+    strips = ((record.trial_id, picture(store, record)) for record in records)
+    return {key: strip for key, strip in strips if strip is not None}
+
+
+def in_store(store: Store, name: str) -> tuple[TrialRecord, Mapping[str, Any]]:
+    """The newest trial that ``name`` names, and the newest execution it belongs to.
+
+    Args:
+        store: where to look.
+        name: the beginning of a trial's identity, or ``dataset/model/defense/attack/seed``.
+
+    Raises:
+        UserError: none or several.
+    """
+    planned = None
+    for manifest in store.executions():
+        keys = [key for key, cell in manifest["trials"].items() if _named(name, key, cell)]
+        for key in keys:
+            record = stored(store, key)
+            if record is not None:
+                if len(keys) > 1:
+                    raise UserError(
+                        f"'{name}' begins {len(keys)} trials of {manifest['suite']}; give more "
+                        "of it."
+                    )
+                return record, manifest
+            planned = manifest["trials"][key]
+    if planned is not None:
+        raise UserError(
+            f"Trial '{planned}' is planned and has no record that can be read: it has not ended, "
+            "or its record is damaged or gone; the command of its run, which 'invbench status' "
+            "shows, makes it."
+        )
+    raise UserError(
+        f"There is no trial '{name}' in store '{store.root}'; 'invbench plan --trials' lists "
+        "identities and cells, store= names another store."
+    )
+
+
+def in_pack(boards: Pack, name: str) -> tuple[TrialRecord, Mapping[str, Any]]:
+    """The trial of a pack that ``name`` names, and the manifest that planned it.
+
+    Raises:
+        UserError: none or several.
+    """
+    named = [r for r in boards.records if _named(name, r.trial_id, r.cell.key())]
+    named = [record for record in named if not record.control] or named
+    if not named:
+        raise UserError(
+            f"There is no trial '{name}' in '{boards.suite}'; name one by the beginning of its "
+            "identity or by its cell, dataset/model/defense/attack/seed."
+        )
+    if len(named) > 1:
+        raise UserError(f"'{name}' names {len(named)} trials of '{boards.suite}'; give more of it.")
+    return named[0], boards.manifest_of(named[0])
+
+
+def _named(name: str, key: str, cell: str) -> bool:
+    return cell == name or ("/" not in name and key.startswith(name))

@@ -1,92 +1,88 @@
-"""``invbench submit``."""
+"""Results packed for others to verify, and what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
+import pandas as pd
 
-from bench.cli.words import overrides, submissions
-
-if TYPE_CHECKING:
-    from bench.contract.record import Cell, TrialRecord
-    from bench.exchange.pack import Pack
+from bench.contract.errors import nearest, require
+from bench.contract.record import Cell, TrialRecord
+from bench.exchange import pack, rerun
+from bench.exchange.pack import Pack
+from bench.exchange.records import Records
+from bench.report import boards, controls, families, figures, frame, tables
 
 _SHOWN = 3
 
 
-@click.command("submit")
-@click.argument("source", metavar="SOURCE")
-@overrides
-@click.option(
-    "--to",
-    "out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="File to write, ending in .zip, or a folder.",
-)
-@submissions
-@click.option("--by", default="", help="Who submits; boards show it.")
-@click.option("--note", default="", help="What it is, in a sentence.")
-@click.option("--attack", metavar="NAME", help="Only what this attack and its baselines did.")
-@click.option("--defense", metavar="NAME", help="Only this defense and what it is compared with.")
-@click.option("--allow-dirty", is_flag=True, help="Even if it ran from a modified working copy.")
-def command(
-    source: str,
-    words: tuple[str, ...],
-    config_dir: Path | None,
-    out: Path,
-    joining: tuple[str, ...],
-    by: str,
-    note: str,
-    attack: str | None,
-    defense: str | None,
-    allow_dirty: bool,
-) -> None:
-    """Pack the results of SOURCE, a suite, an execution or a pack, for others to verify.
+@dataclass(frozen=True)
+class Submission:
+    """What was packed.
 
-    A pack holds records, environment and digests, of a whole suite its tables and figures too; no
-    data, no weights, and pictures only of data that may be shown. 'invbench verify FILE' checks
-    it, 'invbench report BOARDS --with FILE' puts it on the boards: a new defense as a row, a
-    stronger attack in every row it was run against. 'invbench submit BOARDS --with FILE --to NEW'
-    packs the boards with it, to publish them.
-
-    Refused: a modified working copy, failed controls, trials that did not end well or have no
-    record, and a --defense that no attack adapted to.
+    Attributes:
+        path: file or folder.
+        suite: whose results they are.
+        trials: how many.
+        digest: of the pack.
     """
-    from dataclasses import replace
 
-    from bench.contract import require
-    from bench.engine.config import compose_grid
-    from bench.exchange import pack, rerun, sources
+    path: Path
+    suite: str
+    trials: int
+    digest: str
 
+
+def submit(
+    results: Pack,
+    out: Path,
+    by: str = "",
+    remark: str = "",
+    attack: str | None = None,
+    defense: str | None = None,
+    allow_dirty: bool = False,
+) -> Submission:
+    """Pack results.
+
+    Args:
+        results: of a suite, an execution or a pack.
+        out: file to write, ending in ``.zip``, or a folder.
+        by: who submits.
+        remark: what it is, in a sentence.
+        attack: only what this attack and its baselines did.
+        defense: only this defense and what it is compared with.
+        allow_dirty: even if it ran from a modified working copy.
+
+    Raises:
+        UserError: it cannot be submitted, or not written there.
+    """
     require(
         not (attack and defense), "--attack and --defense exclude each other; submit two files."
-    )
-    require(
-        not (joining and (attack or defense)),
-        "--with packs whole boards; leave out --attack and --defense.",
     )
     require(
         not out.exists() or pack.is_pack(out) or (out.is_dir() and not any(out.iterdir())),
         f"--to: '{out}' is there and is no pack; name another place.",
     )
-    settings = compose_grid(words, config_dir).settings
-    found = sources.joined(sources.load(source, settings), joining, settings)
-    kept = _Kept(found, attack, defense)
-    trials, environments = check(found, kept, defense, allow_dirty)
+
+    def keeps(record: TrialRecord) -> bool:
+        families_of = record.attack.family, record.defense.family
+        return about(record.cell, record.access, record.control, *families_of, attack, defense)
+
+    kept = Records(lambda: results.records).where(keeps)
+    trials, environments = check(results, kept, attack, defense, allow_dirty)
+    before = results.notes
     submission = replace(
-        found,
+        results,
         records=kept,
-        manifest=rerun.portable({**found.manifest, "trials": trials}),
-        pictures={key: data for key, data in found.pictures.items() if key in trials},
+        manifest=rerun.portable({**results.manifest, "trials": trials}),
+        pictures={key: data for key, data in results.pictures.items() if key in trials},
         notes={
-            **({"submissions": found.notes["submissions"]} if "submissions" in found.notes else {}),
-            "submitter": _whose(str(found.notes.get("submitter", "")), by),
-            "note": note or found.notes.get("note", ""),
+            **({"submissions": before["submissions"]} if "submissions" in before else {}),
+            "submitter": _whose(str(before.get("submitter", "")), by),
+            "note": remark or before.get("note", ""),
             "attack": attack or "",
             "defense": defense or "",
             "environments": environments,
@@ -95,10 +91,7 @@ def command(
     # What one attack or defense did is no board: its worst case is that of the boards it joins.
     files = {} if attack or defense else _boards(submission)
     digest = pack.write(submission, out, files)
-    click.echo(f"{out}: {len(trials)} trials of {found.suite}; digest {digest[:16]}")
-    click.echo(f"Verify it: invbench verify {out}")
-    if attack or defense:
-        click.echo(f"On the boards it is for: invbench report BOARDS --with {out} --to DIR")
+    return Submission(out, results.suite, len(trials), digest)
 
 
 def _whose(first: str, by: str) -> str:
@@ -106,44 +99,27 @@ def _whose(first: str, by: str) -> str:
     return f"{first}, packed again by {by}" if first and by and by != first else by or first
 
 
-def _boards(found: Pack) -> dict[str, bytes]:
+def _boards(results: Pack) -> dict[str, bytes]:
     """The tables and figures of a pack, for who reads it without this program."""
-    from bench.report import boards, families, figures, frame, tables
-
-    table = frame.build(found.records, found.suite)
+    table = frame.build(results.records, results.suite)
     made = boards.build(table)
-    markdown = tables.leaderboard_md(made, families.tuned(table), found.suite)
-    drawn = figures.files(made, table, ["svg"])
+    markdown = tables.leaderboard_md(made, families.tuned(table), results.suite)
     return {
-        "leaderboard.csv": tables.leaderboard_csv(made, found.suite).encode(),
+        "leaderboard.csv": tables.leaderboard_csv(made, results.suite).encode(),
         "leaderboard.md": markdown.encode(),
-        **{f"figures/{name}": data for name, data in drawn.items()},
+        **{f"figures/{name}": data for name, data in figures.files(made, table, ["svg"]).items()},
     }
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """Records of a pack that are about one attack or one defense, and what they rest on."""
-
-    pack: Pack
-    attack: str | None
-    defense: str | None
-
-    def __iter__(self) -> Iterator[TrialRecord]:
-        return (record for record in self.pack.records if self.keeps(record))
-
-    def keeps(self, record: TrialRecord) -> bool:
-        """Whether a record is part of it: baselines and the undefended always are."""
-        families = record.attack.family, record.defense.family
-        return about(
-            record.cell, record.access, record.control, *families, self.attack, self.defense
-        )
-
-
 def about(
-    cell: Cell, access: str, control: str, attacks: str, defenses: str, attack: str | None,
+    cell: Cell,
+    access: str,
+    control: str,
+    attacks: str,
+    defenses: str,
+    attack: str | None,
     defense: str | None,
-) -> bool:  # fmt: skip
+) -> bool:
     """Whether a trial is part of what is submitted of one attack or defense.
 
     Args:
@@ -158,19 +134,23 @@ def about(
     if access == "none":
         return True
     if attack:
-        return attack in (cell.attack, attacks, _of_control(cell.attack))
+        # A control such as ``doubled[miface]`` is about what it controls.
+        inner = cell.attack.partition("[")[2].removesuffix("]")
+        return attack in (cell.attack, attacks, inner)
     return not defense or bool(control) or defense in (cell.defense, defenses, "none")
 
 
-def _of_control(attack: str) -> str:
-    """What a control such as ``doubled[miface]`` is a control of."""
-    return attack.partition("[")[2].removesuffix("]")
-
-
 def check(
-    found: Pack, kept: _Kept, defense: str | None, allow_dirty: bool
+    results: Pack, kept: Records, attack: str | None, defense: str | None, allow_dirty: bool
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Refuse what cannot be submitted.
+
+    Args:
+        results: all there is.
+        kept: what is submitted of it.
+        attack: the attack that is submitted; None: any.
+        defense: the defense that is submitted; None: any.
+        allow_dirty: whether a modified working copy is no reason to refuse.
 
     Returns:
         The trials (identity to cell), and the environments they ran in.
@@ -178,86 +158,78 @@ def check(
     Raises:
         UserError: says what is wrong and what to do.
     """
-    from bench.contract import nearest, require
-    from bench.report import boards, controls, frame
-
-    names: set[str] = set()
-    for record in found.records:
-        names |= (
-            {record.attack.family or record.cell.attack, record.cell.attack}
-            if kept.attack
-            else {record.defense.family or record.cell.defense, record.cell.defense}
-        )
-    wanted = kept.attack or kept.defense
-    if wanted:
-        kind = "attack" if kept.attack else "defense"
-        require(
-            wanted in names, f"'{found.suite}' has no {kind} '{wanted}'.{nearest(wanted, names)}"
-        )
+    _named(results, "attack", attack)
+    _named(results, "defense", defense)
+    refused = f"'{results.suite}' cannot be submitted"
+    there = {record.trial_id for record in results.records}
+    absent = [cell for key, cell in results.manifest["trials"].items() if key not in there]
+    require(
+        not absent,
+        f"{refused}: it lacks {len(absent)} of its planned trials, not run yet or lost: "
+        f"{_listed(absent)}; run it again, which runs these alone.",
+    )
     trials: dict[str, str] = {}
     bad: list[str] = []
-    dirty = bool(found.manifest.get("git", {}).get("dirty"))
+    dirty = bool(results.manifest.get("git", {}).get("dirty"))
     environments: dict[str, dict[str, Any]] = {}
-    everything = set()
-    for record in found.records:
-        everything.add(record.trial_id)
-        if not kept.keeps(record):
-            continue
+    for record in kept:
         trials[record.trial_id] = record.cell.key()
         dirty |= "dirty" in record.flags
         if record.status not in ("done", "skipped"):
             bad.append(f"{record.cell.key()} ({record.status})")
         if record.env:
-            told = {**record.env, "benchmark": record.benchmark_version}
-            environments[repr(sorted(told.items(), key=str))] = told
-    absent = [c for k, c in found.manifest["trials"].items() if k not in everything]
-    require(
-        not absent,
-        f"'{found.suite}' cannot be submitted: it lacks {len(absent)} of its planned trials, "
-        f"not run yet or lost: {_listed(absent)}; run it again, which runs these alone.",
-    )
+            environment = {**record.env, "benchmark": record.benchmark_version}
+            environments[repr(sorted(environment.items(), key=str))] = environment
     require(
         not bad,
-        f"'{found.suite}' cannot be submitted: {len(bad)} of its trials did not end well: "
-        f"{_listed(bad)}; run it again with '--rerun failed'.",
+        f"{refused}: {len(bad)} of its trials did not end well: {_listed(bad)}; run it again with "
+        "'--rerun failed'.",
     )
     require(
         allow_dirty or not dirty,
-        f"'{found.suite}' cannot be submitted: it ran from a modified working copy, which no "
-        "commit reproduces; commit and run it again, or give --allow-dirty and say why in --note.",
+        f"{refused}: it ran from a modified working copy, which no commit reproduces; commit and "
+        "run it again, or give --allow-dirty and say why in --note.",
     )
-    table = frame.build(kept, found.suite)
+    table = frame.build(kept, results.suite)
     failed = _failed(controls.judge(table))
     require(
-        not failed,
-        f"'{found.suite}' cannot be submitted: a control failed that its boards rest on: "
-        f"{'; '.join(failed)}.",
+        not failed, f"{refused}: a control failed that its boards rest on: {'; '.join(failed)}."
     )
     if defense:
-        rows = boards.build(table).rows
-        mine = rows[(rows["defense"] == defense) | rows["defense"].str.startswith(f"{defense}[")]
-        alone = mine[mine["flags"].str.contains("non_adaptive", regex=False)]
-        keys = ["dataset", "model", "goal", "access", "defense"]
-        places = ["/".join(key) for key in alone[keys].itertuples(index=False, name=None)]
+        alone = _without_adaptive(table, defense)
         require(
-            not places,
+            not alone,
             f"'{defense}' cannot be submitted: no attack that adapts to it ran on "
-            f"{_listed(places)}; run one (its "
-            "adaptive_attacks, or an attack with adaptive_to), for without it the row is only a "
-            "lower bound of what leaks.",
+            f"{_listed(alone)}; run one (its adaptive_attacks, or an attack with adaptive_to), for "
+            "without it the row is only a lower bound of what leaks.",
         )
     return trials, [environments[key] for key in sorted(environments)]
+
+
+def _named(results: Pack, kind: str, name: str | None) -> None:
+    """Refuse an attack or a defense that the results do not have."""
+    if name:
+        pairs = ((getattr(r, kind).family, getattr(r.cell, kind)) for r in results.records)
+        names = {either for pair in pairs for either in pair if either}
+        require(name in names, f"'{results.suite}' has no {kind} '{name}'.{nearest(name, names)}")
+
+
+def _without_adaptive(table: pd.DataFrame, defense: str) -> list[str]:
+    """Boards on which no attack adapted to a defense."""
+    rows = boards.build(table).rows
+    mine = rows[(rows["defense"] == defense) | rows["defense"].str.startswith(f"{defense}[")]
+    alone = mine[mine["flags"].map(lambda flags: "non_adaptive" in flags)]
+    keys = ["dataset", "model", "goal", "access", "defense"]
+    return ["/".join(key) for key in alone[keys].itertuples(index=False, name=None)]
 
 
 def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
 
 
-def _failed(checks: Any) -> list[str]:
-    from bench.report import controls
-
+def _failed(checks: pd.DataFrame) -> list[str]:
     wrong = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
-    rows: list[Mapping[Any, Any]] = wrong.to_dict("records")
+    rows: Sequence[Mapping[Any, Any]] = wrong.to_dict("records")
     return [
         f"{row['code']} of {row['dataset']}/{row['model']} ({row['claim']}: {row['value']:.3g} by "
         f"{row['of']}, {row['bar']} asked)"

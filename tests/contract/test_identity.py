@@ -8,7 +8,8 @@ from bench.contract.identity import (
     canonical,
     node_id,
 )
-from bench.engine.config import GROUPS, compose_grid
+from bench.engine.config import compose_grid
+from bench.engine.overrides import AXES
 from bench.engine.settings import Settings
 
 
@@ -32,8 +33,8 @@ def test_canonical_ignores_order_and_refuses_nan() -> None:
 
 def test_every_setting_is_identity_or_runtime() -> None:
     grid = compose_grid([])
-    fields = {*Settings.model_fields, *GROUPS}
-    assert set(grid.options) == set(GROUPS)
+    fields = {*Settings.model_fields, *AXES}
+    assert set(grid.options) == set(AXES)
     unclassified = fields - IDENTITY_FIELDS - RUNTIME_FIELDS
     assert not unclassified, f"class these as identity or runtime in identity.py: {unclassified}"
     assert not (IDENTITY_FIELDS | RUNTIME_FIELDS) - fields, "classified, but no setting any more"

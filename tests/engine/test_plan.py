@@ -158,7 +158,7 @@ def test_what_was_tried_is_recorded(toy_words, toy_conf: Path) -> None:
     ("stream", "said"),
     [
         ("{acounts: 3}", "unknown key 'acounts'. Did you mean 'accounts'"),
-        ("{accounts: 0}", "stream.accounts is 0"),
+        ("{accounts: 0}", "accounts is 0"),
         ("3", "Setting 'streams.0'"),
     ],
 )

@@ -54,7 +54,7 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     victims = victims_of(splits, goal, payload["victims"], federation)
     if deployed is not None:
         gate = deployed.gate(Stream(**payload.get("stream", {})))
-        exposure = deployed.expose(attack, victims, payload["seed"], gate)
+        exposure = deployed.expose(attack, victims, payload["seed"], gate, payload.get("budget"))
         if "K6" in attack.knowledge:
             scores, labels = deployed.interface(derive(payload["seed"], part="observed"))
             observe = labels if attack.access == "labels" else scores
