@@ -91,6 +91,11 @@ def changed_texts(texts: Mapping[str, str]) -> list[str]:
     return [name for name, text in texts.items() if _text_digest(name) != text]
 
 
+def has_file(module: str) -> bool:
+    """Whether the text of a module lies in a file, as that of a notebook does not."""
+    return _file_of(module) is not None
+
+
 def forget_sources() -> None:
     """Drop what was remembered, for a process in which source files have changed."""
     for remembered in (sources, _file_of, _parsed, _meaning):
@@ -105,7 +110,10 @@ def _file_of(module: str) -> Path | None:
     Of a package that loads what it offers when it is used, the stub that says what that is.
     """
     top, *parts = module.split(".")
-    spec = importlib.util.find_spec(top)
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a module that was not imported, such as that of a notebook
+        return None
     if spec is None:
         return None
     if not parts and spec.origin is not None and spec.origin.endswith(".py"):

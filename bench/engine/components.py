@@ -15,6 +15,8 @@ from bench.contract import UserError, nearest, require
 
 TARGET = "_target_"
 CORE_PACKAGES = ("bench", "attacks", "defenses")
+LENT: dict[str, type[Any]] = {}
+"""Classes of components that were given as objects, by the name that options call them."""
 
 
 def locate(target: str, where: str, packages: tuple[str, ...] = CORE_PACKAGES) -> type[Any]:
@@ -28,6 +30,8 @@ def locate(target: str, where: str, packages: tuple[str, ...] = CORE_PACKAGES) -
     Raises:
         UserError: a name outside ``packages``, an unknown module or class.
     """
+    if target in LENT:
+        return LENT[target]
     module_name, _, name = target.rpartition(".")
     require(
         target.split(".", maxsplit=1)[0] in packages and bool(module_name),

@@ -255,6 +255,17 @@ def list_options(group: str, extra_dir: Path | None = None) -> dict[str, str]:
     return out
 
 
+def option_of_class(group: str, target: str, extra_dir: Path | None = None) -> dict[str, Any]:
+    """The first option of a group that names a class; empty if none does."""
+    for root in (config_dir(), extra_dir):
+        for path in sorted((root / group).rglob("*.yaml")) if root is not None else ():
+            text = path.read_text(encoding="utf-8")
+            if re.search(rf"^  _target_: {re.escape(target)}\s*$", text, re.MULTILINE):
+                body: dict[str, Any] = yaml.safe_load(text)[path.stem]
+                return body
+    return {}
+
+
 def _settings(plain: Mapping[str, Any]) -> Settings:
     try:
         settings = Settings.model_validate(plain)

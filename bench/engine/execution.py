@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
@@ -21,6 +22,7 @@ from bench.engine.backends import open_backend
 from bench.engine.config import Grid, compose_grid
 from bench.engine.driver import Driver, Listener
 from bench.engine.graph import KINDS, Node, Plan
+from bench.engine.logs import log_file
 from bench.engine.plan import make_plan
 from bench.engine.progress import Display
 from bench.engine.provenance import git_state
@@ -28,6 +30,7 @@ from bench.engine.store import Store
 from bench.engine.tracking import BackgroundSink
 from bench.engine.work import Outcome, remaining
 
+_LOG = logging.getLogger(__name__)
 _HEARTBEAT_S = 5.0
 _HISTORY = 2000
 
@@ -43,6 +46,7 @@ class Execution:
         manifest: the account of it that the store keeps.
         sink: tracking still to be closed, if it is on.
         wall_s: seconds from the first node to the last.
+        log: its log file.
     """
 
     grid: Grid
@@ -51,6 +55,7 @@ class Execution:
     manifest: dict[str, Any]
     sink: BackgroundSink | None
     wall_s: float
+    log: Path
 
 
 def prepare(overrides: Sequence[str], config_dir: Path | None) -> tuple[Grid, Plan]:
@@ -152,14 +157,8 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
     backend = open_backend(settings) if work.todo else _nothing()
     started = time.monotonic()
     sink: BackgroundSink | None = None
-    display = Display(
-        plan,
-        work.todo,
-        len(plan.trials),
-        log,
-        settings.progress,
-        history(store) if work.todo else {},
-    )
+    known = history(store) if work.todo else {}
+    display = Display(plan, work.todo, len(plan.trials), settings.progress, known)
     try:
         beat = _Heartbeat(store, manifest, display)
         listeners: list[Listener] = [display, beat]
@@ -169,7 +168,8 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
         driver = Driver(
             plan, store, backend, settings, listeners, manifest["git"], path=importable(config_dir)
         )
-        with _stoppable():
+        with _stoppable(), log_file(log):
+            _LOG.info("%s", manifest["command"])
             outcome = driver.run(work)
     finally:
         display.close()
@@ -183,7 +183,7 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
         "cached": outcome.cached,
     }
     beat.save()
-    return Execution(grid, plan, outcome, manifest, sink, wall)
+    return Execution(grid, plan, outcome, manifest, sink, wall, log)
 
 
 def _nothing() -> Any:
@@ -239,6 +239,13 @@ def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dic
         ],
         "reported": [r.model_dump() for r in grid.settings.reported],
         "git": git_state(),
+        "grid": {
+            **{group: [row.name for row in rows] for group, rows in grid.options.items()},
+            **{
+                name: getattr(grid.settings, name)
+                for name in ("suite", "seeds", "base_seed", "victims", "controls", "budgets")
+            },
+        },
     }
 
 

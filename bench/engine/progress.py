@@ -1,12 +1,12 @@
-"""Progress of a run: a bar in a terminal, plain lines elsewhere, and always a log file."""
+"""Progress of a run: a bar in a terminal, plain lines elsewhere; every node is logged."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from bench.contract.record import TrialRecord
 from bench.engine.graph import Node, Plan
 
 _LINE_EVERY_S = 15.0
+_LOG = logging.getLogger(__name__)
 
 
 class TimeLeft:
@@ -55,7 +56,6 @@ class Display:
         plan: what is run.
         todo: identities of the nodes to run.
         trials: trials to end.
-        log: file that receives plain lines.
         mode: ``bar``, ``plain``, ``none`` or ``auto`` (a bar in a terminal, else plain).
         history: mean seconds of a node by kind in earlier runs.
         stream: where to show it.
@@ -66,7 +66,6 @@ class Display:
         plan: Plan,
         todo: set[str],
         trials: int,
-        log: Path,
         mode: str = "auto",
         history: Mapping[str, float] | None = None,
         stream: TextIO | None = None,
@@ -82,8 +81,6 @@ class Display:
         self.left = TimeLeft(kinds, history or {})
         self.started = time.monotonic()
         self._said = -_LINE_EVERY_S
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log.open("a", encoding="utf-8")
         self._stream = stream if mode != "none" else None
         self._bar: Progress | None = None
         if mode == "bar" or (mode == "auto" and stream.isatty()):
@@ -103,9 +100,7 @@ class Display:
         """A node has ended."""
         self.nodes += 1
         self.left.ended(node.kind, seconds)
-        self._write(
-            self._log, f"{self._clock()} {status:8} {seconds:8.2f} s  {node.kind} {node.label}"
-        )
+        _LOG.info("%s in %.2f s: %s %s", status, seconds, node.kind, node.label)
         if status != "done":
             self._say(f"{node.kind} {node.label} ended in {status}")
 
@@ -128,7 +123,6 @@ class Display:
         if self._bar is not None:
             self._bar.update(self._task, completed=self.nodes, more=self._state())
             self._bar.stop()
-        self._log.close()
 
     # ------------------------------------------------------------ words
     def _state(self) -> str:
@@ -140,20 +134,13 @@ class Display:
             f"{bad} failed, {rate:.1f} nodes/s, {'?' if left is None else duration(left)} left"
         )
 
-    def _clock(self) -> str:
-        return f"{time.monotonic() - self.started:8.1f}"
-
     def _say(self, line: str) -> None:
-        self._write(self._log, f"{self._clock()} {line}")
+        _LOG.info("%s", line)
         if self._bar is not None:
             self._bar.console.print(line, highlight=False)
         elif self._stream is not None:
-            self._write(self._stream, line)
-
-    @staticmethod
-    def _write(stream: TextIO, line: str) -> None:
-        stream.write(line + "\n")
-        stream.flush()
+            self._stream.write(line + "\n")
+            self._stream.flush()
 
 
 def duration(seconds: float) -> str:

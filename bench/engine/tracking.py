@@ -27,6 +27,8 @@ from bench.engine.store import FAULTS, PICTURE, RECORD, Store
 
 _PAGE = 1000
 _MANIFEST = "execution.json"
+_TABLES = ("leaderboard.csv", "leaderboard.md")
+"""Files of a site that stand at the top of an execution's artifacts as well."""
 _BAD = re.compile(r"[^A-Za-z0-9_\-. :/]")
 
 
@@ -97,6 +99,10 @@ class Sink:
             "sector": record.data.sector,
             "goal": record.goal,
             "access": record.access,
+            "control": record.control or "none",
+            "defense_family": record.defense.family,
+            "attack_family": record.attack.family,
+            "budget": str(record.budget.queries_cap or "unlimited"),
             "flags": ",".join(record.flags),
             "picture": str(picture is not None).lower(),
         }
@@ -141,13 +147,22 @@ class Sink:
             path.write_bytes(data)
             self.client.log_artifact(run_id, str(path))
 
-    def finish(self, manifest: Mapping[str, Any], summary: Mapping[str, float]) -> None:
-        """End the execution: its manifest as an artifact, the boards' numbers as metrics."""
-        from mlflow.entities import Metric
+    def finish(self, manifest: Mapping[str, Any], pages: Path | None) -> None:
+        """End the execution: what was asked as parameters, the manifest and its site as artifacts.
+
+        Args:
+            manifest: of the execution.
+            pages: folder of its site, with the leaderboard; None: nothing has ended.
+        """
+        from mlflow.entities import Param
 
         self._artifact(self.parent, _MANIFEST, sealed(_place(manifest["name"]), manifest, {}))
-        points = [Metric(_BAD.sub("_", k)[:250], v, 0, 0) for k, v in summary.items()]
-        self.client.log_batch(self.parent, metrics=points)
+        params = [Param(k, _listed(v)[:6000]) for k, v in manifest.get("grid", {}).items()]
+        self.client.log_batch(self.parent, params=params)
+        if pages is not None:
+            for name in _TABLES:
+                self.client.log_artifact(self.parent, str(pages / name))
+            self.client.log_artifacts(self.parent, str(pages), "site")
         self.client.set_terminated(self.parent)
 
 
@@ -186,19 +201,30 @@ class BackgroundSink:
             # Whatever the server does, the run goes on; the store has everything.
             self.problem = " ".join(str(error).split())[:300]
 
-    def close(self, manifest: Mapping[str, Any], summary: Mapping[str, float]) -> None:
-        """Wait until everything is written, then end the execution."""
+    def close(self, manifest: Mapping[str, Any], pages: Path | None) -> None:
+        """Wait until everything is written, then end the execution.
+
+        Args:
+            manifest: of the execution.
+            pages: folder of its site; None: nothing has ended.
+        """
         self._queue.put(None)
         self._thread.join()
         if self._sink is not None and self.problem is None:
             try:
-                self._sink.finish(manifest, summary)
+                self._sink.finish(manifest, pages)
             except Exception as error:
                 self.problem = " ".join(str(error).split())[:300]
 
 
-def sync(store: Store, uri: str, manifest: Mapping[str, Any], summary: Mapping[str, float]) -> int:
+def sync(store: Store, uri: str, manifest: Mapping[str, Any], pages: Path | None) -> int:
     """Upload what MLflow lacks of one execution; returns the number of trials written.
+
+    Args:
+        store: where its records are.
+        uri: tracking URI.
+        manifest: of the execution.
+        pages: folder of its site; None: nothing has ended.
 
     Raises:
         UserError: the server cannot be reached.
@@ -210,7 +236,7 @@ def sync(store: Store, uri: str, manifest: Mapping[str, Any], summary: Mapping[s
             record = stored(store, key)
             if record is not None:
                 written += sink.put(record, picture(store, record))
-        sink.finish(manifest, summary)
+        sink.finish(manifest, pages)
     return written
 
 
@@ -325,6 +351,11 @@ def _flat(prefix: str, params: Mapping[str, Any]) -> dict[str, Any]:
         f"{prefix}.{k}": json.dumps(v) if isinstance(v, dict | list) else v
         for k, v in params.items()
     }
+
+
+def _listed(value: Any) -> str:
+    """A parameter as text; of a list its items, so that a search can look for one of them."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _place(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,13 @@ class Backend(Protocol):
 def lost(kind: str, message: str, status: str = "crashed") -> Done:
     """The result of a task whose worker died."""
     return Done(status, failure={"type": kind, "message": message, "traceback": ""})
+
+
+def slots_of(settings: Settings) -> int:
+    """How many nodes of one CPU the back end of these settings runs at once on this machine."""
+    if isinstance(settings.backend, RayBackend) or settings.backend.isolate:
+        return settings.backend.num_cpus or os.cpu_count() or 1
+    return 1
 
 
 def open_backend(settings: Settings) -> Backend:

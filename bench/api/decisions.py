@@ -1,0 +1,122 @@
+"""What a security lead asks: which defense, and whether a model may be released."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.api.results import settings
+from bench.contract.errors import require
+
+if TYPE_CHECKING:
+    from bench.decide.recommend import Decision
+
+Words = Sequence[str]
+
+
+def recommend(
+    *names: str,
+    access: Any,
+    dataset: str = "",
+    model: str = "",
+    tier: str = "",
+    bars: Mapping[str, float] | None = None,
+    epsilon_required: bool = False,
+    federated: bool = False,
+    query_cap: int | None = None,
+    needs_scores: bool = False,
+    policy: str = "default",
+    words: Words = (),
+    config_dir: Path | None = None,
+) -> Decision:
+    """The default defense of a deployment, by the evidence (PROTOCOL 8.1).
+
+    Args:
+        *names: packs, suites or executions: the evidence.
+        access: what customers get: ``labels``, ``scores``, ``weights`` or ``gradients``.
+        dataset: where the evidence holds several.
+        model: where the evidence holds several.
+        tier: bars of the policy for a class of data: ``T1``, ``T2`` or ``T3``.
+        bars: bars of one's own instead: ``tau``, ``mu`` and ``loss``.
+        epsilon_required: only what is differentially private.
+        federated: whether clients share gradients or updates.
+        query_cap: most queries that are answered.
+        needs_scores: whether the application uses scores, not labels only.
+        policy: name or path of a policy.
+        words: overrides; ``store=`` says where suites are.
+        config_dir: a folder with a user's own options.
+
+    Raises:
+        UserError: the evidence or the bars cannot be used.
+    """
+    from bench.decide import candidates, evidence
+    from bench.decide import policy as policies
+    from bench.decide import recommend as rule
+    from bench.exchange import sources
+
+    require(bool(names), "Name the evidence: a pack, a suite or an execution.")
+    own = dict(bars or {})
+    require(bool(tier) != bool(own), "Give either --tier, or --tau, --mu and --loss.")
+    require(
+        not own or set(own) == {"tau", "mu", "loss"},
+        f"Bars of your own need all of --tau, --mu and --loss; given: {', '.join(own)}.",
+    )
+    rules = policies.load(policy)
+    wanted: policies.Bars = rules.tier(tier) if tier else policies.Bars.model_validate(own)
+    if epsilon_required:
+        epsilon = wanted.epsilon.model_copy(update={"rule": "required"})
+        wanted = wanted.model_copy(update={"epsilon": epsilon})
+    chosen = settings(words, config_dir)
+    read = evidence.read([sources.load(name, chosen) for name in names])
+    scenario = evidence.scenario(read, dataset, model)
+    question = candidates.Question(
+        scenario,
+        access,
+        wanted,
+        tier,
+        rule.asked(rules, scenario, access, federated),
+        query_cap,
+        needs_scores,
+        rules.seeds.ranked,
+    )
+    return rule.decide(read, question, policy=rules)
+
+
+def gate(
+    policy: str,
+    described: Path,
+    today: Any = None,
+    words: Words = (),
+    config_dir: Path | None = None,
+) -> Any:
+    """Judge a model before its release (PROTOCOL 8.3).
+
+    Args:
+        policy: name or path of a policy.
+        described: the YAML file that describes the model; the packs it names may lie beside it.
+        today: the day to judge on, a ``datetime.date``; None: today.
+        words: overrides; ``store=`` says where suites are.
+        config_dir: a folder with a user's own options.
+
+    Returns:
+        :class:`bench.decide.gate.Outcome`.
+
+    Raises:
+        UserError: the description, the policy or the evidence cannot be used.
+    """
+    from datetime import date
+
+    from bench.decide import deployed, evidence
+    from bench.decide import gate as judging
+    from bench.decide import policy as policies
+    from bench.exchange import sources
+
+    rules, model = policies.load(policy), deployed.load(described)
+    chosen = settings(words, config_dir)
+    names = [
+        str(path) if (path := described.parent / name).exists() else name for name in model.evidence
+    ]
+    read = evidence.read([sources.load(name, chosen) for name in names])
+    day = today or date.today()  # noqa: DTZ011  a day is meant as people at the place mean it
+    return judging.judge(read, model, rules, day, deployed.digest(model.artifact))

@@ -1,0 +1,330 @@
+"""Results that are there: loaded, shown, compared, packed, verified and run again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.contract.errors import UserError, require
+
+if TYPE_CHECKING:
+    from bench.contract.record import TrialRecord
+    from bench.engine.settings import Settings
+    from bench.exchange.compare import Comparison
+    from bench.exchange.reproduce import Reproduction
+    from bench.exchange.results import Results
+    from bench.exchange.submit import Submission
+    from bench.exchange.verify import Verification
+
+Words = Sequence[str]
+_SHOWN = 4
+
+
+def settings(words: Words = (), config_dir: Path | None = None) -> Settings:
+    """The settings that overrides give."""
+    from bench.engine.config import compose_grid
+
+    return compose_grid(words, config_dir).settings
+
+
+def load(
+    *names: str,
+    words: Words = (),
+    config_dir: Path | None = None,
+    joining: Sequence[str] = (),
+    source: Literal["store", "mlflow"] = "store",
+) -> Results:
+    """Results that are there already.
+
+    Args:
+        *names: packs (a folder or a ``.zip``), suites or executions in the store; of several the
+            boards of all stand together. None: the suite's newest run.
+        words: overrides; ``store=`` and ``suite=`` say where to look.
+        config_dir: a folder with a user's own options.
+        joining: submissions that join the boards.
+        source: where the suite's newest run is read from.
+
+    Raises:
+        UserError: there is no such thing, or none of its trials has ended.
+    """
+    from bench.exchange import sources
+    from bench.exchange.pack import Pack, together
+    from bench.exchange.results import Results
+
+    chosen = settings(words, config_dir)
+    require(
+        source == "store" or not names,
+        "--from mlflow reads suite=; leave out --from to report packs, suites or executions.",
+    )
+    if source == "mlflow":
+        from bench.engine.tracking import fetch
+
+        records, pictures, manifest = fetch(chosen.tracking.uri, chosen.label)
+        require(bool(records), f"No trial of suite '{chosen.label}' has ended yet; run it first.")
+        pack = Pack(chosen.label, records, manifest, pictures)
+    else:
+        packs = [sources.load(name, chosen) for name in names] or [sources.newest(chosen)]
+        pack = together(packs)
+    return Results(sources.joined(pack, joining, chosen))
+
+
+def report(
+    *names: str,
+    words: Words = (),
+    config_dir: Path | None = None,
+    joining: Sequence[str] = (),
+    source: Literal["store", "mlflow"] = "store",
+    to: Path | None = None,
+    figures: bool = False,
+) -> Results:
+    """Write the boards of :func:`load` as a site that opens from disk.
+
+    Args:
+        *names: as for :func:`load`.
+        words: overrides.
+        config_dir: a folder with a user's own options.
+        joining: submissions that join the boards.
+        source: where the suite's newest run is read from.
+        to: folder to write to; None: ``<report_dir>/<label>``.
+        figures: also draw each board for papers.
+
+    Raises:
+        UserError: as :func:`load`, or the folder cannot be written.
+    """
+    results = load(*names, words=words, config_dir=config_dir, joining=joining, source=source)
+    out = to or settings(words, config_dir).report_dir / results.pack.suite
+    return replace(results, site=results.report(out, figures, config_dir))
+
+
+def show(
+    name: str, words: Words = (), config_dir: Path | None = None, source: str | None = None
+) -> tuple[TrialRecord, Path | None]:
+    """The record of one trial, and the folder of its reconstruction where the store has it.
+
+    Args:
+        name: the beginning of its identity, or ``dataset/model/defense/attack/seed``.
+        words: overrides; ``store=`` says where to look.
+        config_dir: a folder with a user's own options.
+        source: pack, suite or execution that it is in; None: the store is searched.
+
+    Raises:
+        UserError: none or several have that name.
+    """
+    from bench.engine.store import Store
+    from bench.exchange import sources
+
+    chosen = settings(words, config_dir)
+    if source is not None:
+        return sources.in_pack(sources.load(source, chosen), name)[0], None
+    store = Store(chosen.store)
+    record, _ = sources.in_store(store, name)
+    return record, store.path("attack", record.nodes["attack"])
+
+
+def compare(
+    a: str,
+    b: str,
+    words: Words = (),
+    config_dir: Path | None = None,
+    joining: Sequence[str] = (),
+    margin: float = 0.05,
+    anyway: bool = False,
+) -> Comparison:
+    """What moved from ``a`` to ``b``: packs, suites or executions.
+
+    Args:
+        a: the earlier results.
+        b: the later ones.
+        words: overrides.
+        config_dir: a folder with a user's own options.
+        joining: submissions that join ``b``.
+        margin: smallest difference that matters, from 0 to below 1.
+        anyway: judge although protocol, data or metrics differ.
+
+    Raises:
+        UserError: they cannot be compared, or have no board in common.
+    """
+    from bench.exchange import compare as comparing
+    from bench.exchange import sources
+
+    require(0 <= margin < 1, f"--margin is {margin}; give a number from 0 to below 1.")
+    chosen = settings(words, config_dir)
+    first = sources.load(a, chosen)
+    second = sources.joined(sources.load(b, chosen), joining, chosen)
+    trials = first.manifest["trials"], second.manifest["trials"]
+    comparison = comparing.compare(first.records, second.records, margin, trials)
+    if comparison.obstacles and not anyway:
+        raise UserError(
+            f"'{a}' and '{b}' cannot be compared, their figures do not mean the same: "
+            f"{'; '.join(comparison.obstacles)}; --anyway compares them all the same."
+        )
+    common = len(comparison.moves) or not comparison.changed["what"].str.startswith("boards").all()
+    require(
+        bool(common),
+        f"'{a}' and '{b}' have no board in common, so that nothing can have moved: "
+        f"{_alone(comparison, 'A')} here, {_alone(comparison, 'B')} there.",
+    )
+    return comparison
+
+
+def submit(
+    source: str,
+    out: Path,
+    words: Words = (),
+    config_dir: Path | None = None,
+    joining: Sequence[str] = (),
+    **how: Any,
+) -> Submission:
+    """Pack results for others to verify; see :func:`bench.exchange.submit.submit` for ``how``.
+
+    Args:
+        source: a suite, an execution or a pack.
+        out: file to write, ending in ``.zip``, or a folder.
+        words: overrides.
+        config_dir: a folder with a user's own options.
+        joining: submissions that join it first.
+        **how: ``by``, ``remark``, ``attack``, ``defense``, ``allow_dirty``.
+
+    Raises:
+        UserError: it cannot be submitted, or not written there.
+    """
+    from bench.exchange import sources
+    from bench.exchange.submit import submit as packed
+
+    require(
+        not (joining and (how.get("attack") or how.get("defense"))),
+        "--with packs whole boards; leave out --attack and --defense.",
+    )
+    chosen = settings(words, config_dir)
+    results = sources.joined(sources.load(source, chosen), joining, chosen)
+    return packed(results, out, **how)
+
+
+def verify(
+    path: Path,
+    words: Words = (),
+    config_dir: Path | None = None,
+    sample: int = 3,
+    seed: int = 0,
+) -> Verification:
+    """Check a pack, and run a sample of its trials again.
+
+    Args:
+        path: a folder or a ``.zip``.
+        words: overrides; ``data_root=`` says where real data is.
+        config_dir: a folder with a user's own options.
+        sample: trials to run again; 0: only what needs no training.
+        seed: which trials are drawn.
+
+    Raises:
+        UserError: it is no pack, or its grid cannot be composed here.
+    """
+    from bench.exchange.verify import verify as checked
+
+    require(sample >= 0, f"--sample is {sample}; give 0 or more.")
+    return checked(path, settings(words, config_dir), words, config_dir, sample, seed)
+
+
+def reproduce(
+    name: str,
+    words: Words = (),
+    config_dir: Path | None = None,
+    source: str | None = None,
+    keep: Path | None = None,
+) -> Reproduction:
+    """Run one recorded trial again, from nothing, and compare it with its record.
+
+    Args:
+        name: the beginning of its identity, or ``dataset/model/defense/attack/seed``.
+        words: overrides; ``data_root=`` says where real data is.
+        config_dir: a folder with a user's own options.
+        source: pack, suite or execution that it is in; None: the store is searched.
+        keep: empty folder for the store of the new run; None: a temporary one.
+
+    Raises:
+        UserError: there is no such trial, or its suite cannot be composed here.
+    """
+    from bench.exchange.reproduce import reproduce as run_again
+
+    return run_again(name, settings(words, config_dir), words, config_dir, source, keep)
+
+
+def _alone(comparison: Comparison, side: str) -> str:
+    """Boards that only one side has, in words."""
+    changed = comparison.changed
+    names = list(changed.loc[changed[side] == "present", "board"])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) or "nothing") + more
+
+
+def sync(words: Words = (), config_dir: Path | None = None) -> tuple[int, Results]:
+    """Upload to MLflow what it lacks of a suite's newest run; doing it twice adds nothing.
+
+    Returns:
+        How many trials were uploaded now, and what the store has of the run.
+
+    Raises:
+        UserError: the store has no such run, or MLflow cannot be reached.
+    """
+    from bench.engine import tracking
+    from bench.engine.store import Store
+
+    chosen = settings(words, config_dir)
+    require(
+        chosen.tracking.name == "mlflow",
+        "tracking=none has nowhere to upload to; leave it out, or set tracking.uri=.",
+    )
+    results = load(words=words, config_dir=config_dir)
+    store, manifest = Store(chosen.store), results.pack.manifest
+    with tempfile.TemporaryDirectory() as folder:
+        pages = results.report(Path(folder), config_dir=config_dir).page.parent
+        written = tracking.sync(store, chosen.tracking.uri, manifest, pages)
+    return written, results
+
+
+def why(name: str, words: Words = (), config_dir: Path | None = None) -> tuple[str, list[str]]:
+    """Whether a recorded trial would run again, and which part of its identity changed.
+
+    The trial is planned again with the overrides of its run.
+
+    Args:
+        name: the beginning of its identity, or ``dataset/model/defense/attack/seed``.
+        words: further overrides; they win.
+        config_dir: a folder with a user's own options; None: the one of the run.
+
+    Returns:
+        The answer in a sentence, and what changed, a line each.
+
+    Raises:
+        UserError: none or several have that name, or its suite cannot be composed here.
+    """
+    from bench.engine.execution import prepare
+    from bench.engine.store import Store
+    from bench.exchange import sources
+    from bench.exchange.rerun import changes, difference
+
+    store = Store(settings(words, config_dir).store)
+    record, manifest = sources.in_store(store, name)
+    again = [*manifest["overrides"], *words]
+    own = manifest["config_dir"]
+    _, planned = prepare(again, config_dir or (Path(own) if own else None))
+    cell = record.cell.key()
+    now = next((trial for trial in planned.trials if trial.cell.key() == cell), None)
+    if now is None:
+        return f"{cell} is not in the grid any more: {' '.join(again) or 'default suite'}.", []
+    if now.id == record.trial_id:
+        parts = [*record.nodes.items(), ("trial", now.id)]  # what failed has no result to look at
+        if all([store.intact(kind, key) for kind, key in parts if store.has(kind, key)]):
+            return f"{cell} is up to date: trial {now.id[:12]}, status {record.status}.", []
+        return f"{cell} is recorded as trial {now.id[:12]}, but it is damaged.", []
+    lines = list(changes(store, planned, record.nodes, now.nodes)) or [
+        f"{part}: {line}"
+        for part, was in (("defense", record.defense), ("attack", record.attack))
+        for line in difference(was.model_dump(include=set(now.info[part])), now.info[part])
+    ]
+    return f"{cell} would be a new trial: {record.trial_id[:12]} -> {now.id[:12]}.", lines or [
+        "a baseline of its goal changed, or the code that makes its record"
+    ]

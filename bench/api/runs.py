@@ -1,0 +1,219 @@
+"""Where work is started: plan, run, evaluate."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.contract.errors import require
+
+if TYPE_CHECKING:
+    from bench.contract import Component
+    from bench.engine.config import Grid
+    from bench.engine.execution import Execution
+    from bench.engine.graph import Plan
+    from bench.engine.work import Work
+    from bench.exchange.results import Results, RunSummary
+
+Words = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do.
+
+    Attributes:
+        grid: the composed suite.
+        plan: its nodes and trials, and what is left out.
+        work: what the store lacks of it.
+        seconds: what the remaining nodes took by earlier records, one after the other.
+        unknown: nodes of which no earlier record tells how long they take.
+        slots: how many nodes run at once.
+    """
+
+    grid: Grid
+    plan: Plan
+    work: Work
+    seconds: float
+    unknown: int
+    slots: int
+
+
+def plan(words: Words = (), config_dir: Path | None = None) -> Forecast:
+    """What a run would do, without doing it.
+
+    Raises:
+        UserError: an override or option is wrong, or nothing is left to run.
+    """
+    from bench.engine.backends import slots_of
+    from bench.engine.execution import expected, history, prepare
+    from bench.engine.store import Store
+    from bench.engine.work import remaining
+
+    grid, planned = prepare(words, config_dir)
+    store = Store(grid.settings.store)
+    work = remaining(planned, store, grid.settings.rerun)
+    todo = [planned.nodes[key] for key in work.todo]
+    seconds, unknown = expected(todo, history(store)) if todo else (0.0, 0)
+    return Forecast(grid, planned, work, seconds, unknown, slots_of(grid.settings))
+
+
+def run(words: Words = (), config_dir: Path | None = None) -> Results:
+    """Run a suite: train, attack, record, write the report.
+
+    What is recorded already is not computed again. May be called from any thread; in the main
+    thread a polite kill (SIGTERM) stops it as Ctrl-C does, and what is recorded is kept.
+
+    Raises:
+        UserError: an override or option is wrong, or nothing is left to run.
+    """
+    from bench.engine.execution import prepare
+
+    grid, planned = prepare(words, config_dir)
+    return _run(grid, planned, config_dir, grid.settings.report_dir / grid.settings.label)
+
+
+def _run(grid: Grid, planned: Plan, config_dir: Path | None, report: Path | None) -> Results:
+    from bench.engine.execution import execute
+    from bench.engine.store import Store
+    from bench.exchange.pack import Pack
+    from bench.exchange.publish import write
+    from bench.exchange.results import Results
+    from bench.exchange.sources import pictures
+
+    done = execute(grid, planned, config_dir)
+    records = done.outcome.records
+    pack = Pack(
+        grid.settings.label,
+        records,
+        done.manifest,
+        pictures(Store(grid.settings.store), records),
+    )
+    site = write(pack, report, config_dir=config_dir) if records and report is not None else None
+    untracked = ""
+    if done.sink is not None:
+        done.sink.close(done.manifest, site.page.parent if site else None)
+        untracked = done.sink.problem or ""
+    return Results(pack, _summary(done, untracked), site)
+
+
+def _summary(done: Execution, untracked: str) -> RunSummary:
+    from bench.exchange.results import RunSummary
+
+    outcome = done.outcome
+    reasons = Counter(
+        r.error.message if r.error.type == "Upstream" else f"{r.error.type}: {r.error.message}"
+        for r in outcome.records
+        if r.error is not None
+    )
+    return RunSummary(
+        label=done.grid.settings.label,
+        trials=len(done.plan.trials),
+        ended=dict(Counter(r.status for r in outcome.records)),
+        computed=dict(outcome.computed),
+        cached=outcome.cached,
+        left_out=done.plan.skipped,
+        reasons=dict(reasons.most_common()),
+        set_aside=tuple(outcome.set_aside),
+        interrupted=outcome.interrupted,
+        untracked=untracked,
+        wall_s=done.wall_s,
+        log=done.log,
+    )
+
+
+def evaluate(
+    attack: Any,
+    defense: Any = "none",
+    dataset: Any = "diabetes",
+    model: Any = "mlp",
+    *,
+    prior: Component | None = None,
+    seeds: int = 1,
+    words: Words = (),
+    config_dir: Path | None = None,
+    store: Path | None = None,
+) -> Results:
+    """Run attacks on deployments that are given as objects, in this process.
+
+    Args:
+        attack: an object of a class that subclasses :class:`bench.contract.Attack`, the name of an
+            option, or several of these.
+        defense: the same of a defense; ``none`` is the undefended target.
+        dataset: the same of a data set.
+        model: the same of a model.
+        prior: what the attacks that are given as objects learn from; None: what the option of the
+            same class names, if there is one.
+        seeds: independently split and trained targets.
+        words: further overrides, such as ``data_root=DIR`` or ``victims=200``.
+        config_dir: a folder with a user's own options.
+        store: where to keep results, so that another call finds them; None: nowhere.
+
+    Returns:
+        Its trials and boards: ``evaluate(...).trials()``.
+
+    Raises:
+        UserError: something is no component, nothing fits together, or results of a class whose
+            code has no file were to be kept.
+    """
+    from bench.engine.config import compose_grid
+    from bench.engine.lend import kept, lent, option
+    from bench.engine.plan import make_plan
+
+    given = {
+        "dataset": _listed(dataset),
+        "model": _listed(model),
+        "defense": _listed(defense),
+        "attack": _listed(attack),
+    }
+    objects = [part for parts in given.values() for part in parts if not isinstance(part, str)]
+    objects += [] if prior is None else [prior]
+    homeless = next((part for part in objects if not kept(part)), None)
+    require(
+        store is None or homeless is None,
+        f"The code of {type(homeless).__name__} has no file, so that its results cannot be told "
+        "from those of its next version; leave out store=, or write the class to a module.",
+    )
+    named = {group: [p for p in parts if isinstance(p, str)] for group, parts in given.items()}
+    choices = [f"{group}=[{','.join(names)}]" for group, names in named.items() if names]
+    quiet = ["controls=[]", "backend=local", "tracking=none", f"seeds={seeds}"]
+    with tempfile.TemporaryDirectory() as folder, lent(objects):
+        place = f"store='{store or folder}'"
+        grid = compose_grid([*quiet, *choices, place, *words], config_dir)
+        own = {
+            group: tuple(
+                option(part, group, _prior(part, prior, config_dir) if group == "attack" else None)
+                for part in parts
+                if not isinstance(part, str)
+            )
+            for group, parts in given.items()
+        }
+        options = {
+            group: (rows if named.get(group) else ()) + own.get(group, ())
+            for group, rows in grid.options.items()
+            if group in given
+        }
+        grid = replace(grid, options={**grid.options, **options})
+        results = _run(grid, make_plan(grid), config_dir, report=None)
+    return results
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _prior(attack: Component, prior: Component | None, config_dir: Path | None) -> Any:
+    """What an attack learns from: as given, or as the option of its class says."""
+    from bench.engine.components import build
+    from bench.engine.config import option_of_class
+    from bench.engine.lend import name_of
+
+    if prior is not None:
+        return prior
+    option = option_of_class("attack", name_of(type(attack)), config_dir)
+    config = option.get("prior") if option else None
+    return build(config, f"attack {type(attack).__name__}, prior") if config else None
