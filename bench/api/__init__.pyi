@@ -1,9 +1,15 @@
 """What the door offers; see ``__init__.py``."""
 
+from .decisions import audit as audit
 from .decisions import gate as gate
+from .decisions import inventory as inventory
 from .decisions import recommend as recommend
+from .decisions import register as register
+from .decisions import require_mlflow as require_mlflow
 from .results import compare as compare
+from .results import executions as executions
 from .results import load as load
+from .results import note as note
 from .results import report as report
 from .results import reproduce as reproduce
 from .results import settings as settings
@@ -16,3 +22,11 @@ from .runs import Forecast as Forecast
 from .runs import evaluate as evaluate
 from .runs import plan as plan
 from .runs import run as run
+from .upkeep import catalogue as catalogue
+from .upkeep import check as check
+from .upkeep import data_sets as data_sets
+from .upkeep import examine as examine
+from .upkeep import option_docs as option_docs
+from .upkeep import options as options
+from .upkeep import repair as repair
+from .upkeep import unfit as unfit

@@ -10,7 +10,12 @@ from bench.api.results import settings
 from bench.contract.errors import require
 
 if TYPE_CHECKING:
+    from datetime import date
+
+    from bench.decide.gate import Outcome
     from bench.decide.recommend import Decision
+    from bench.decide.registry import Entry
+    from bench.engine.audit import Audit
 
 Words = Sequence[str]
 
@@ -86,21 +91,18 @@ def recommend(
 def gate(
     policy: str,
     described: Path,
-    today: Any = None,
+    today: date | None = None,
     words: Words = (),
     config_dir: Path | None = None,
-) -> Any:
+) -> Outcome:
     """Judge a model before its release (PROTOCOL 8.3).
 
     Args:
         policy: name or path of a policy.
         described: the YAML file that describes the model; the packs it names may lie beside it.
-        today: the day to judge on, a ``datetime.date``; None: today.
+        today: the day to judge on; None: today.
         words: overrides; ``store=`` says where suites are.
         config_dir: a folder with a user's own options.
-
-    Returns:
-        :class:`bench.decide.gate.Outcome`.
 
     Raises:
         UserError: the description, the policy or the evidence cannot be used.
@@ -120,3 +122,80 @@ def gate(
     read = evidence.read([sources.load(name, chosen) for name in names])
     day = today or date.today()  # noqa: DTZ011  a day is meant as people at the place mean it
     return judging.judge(read, model, rules, day, deployed.digest(model.artifact))
+
+
+def register(
+    outcome: Outcome, files: Mapping[str, str], words: Words = (), config_dir: Path | None = None
+) -> tuple[str, bool]:
+    """Put a judged model into MLflow's Model Registry.
+
+    Args:
+        outcome: of :func:`gate`.
+        files: its assessment, by file name.
+        words: overrides; ``tracking.uri=`` says where MLflow is.
+        config_dir: a folder with a user's own options.
+
+    Returns:
+        The version, and whether it is new.
+
+    Raises:
+        UserError: MLflow is switched off or cannot be reached.
+    """
+    from bench.decide import registry
+
+    require_mlflow(words, config_dir)
+    return registry.register(settings(words, config_dir).tracking.uri, outcome, files)
+
+
+def require_mlflow(words: Words = (), config_dir: Path | None = None) -> None:
+    """Refuse to go on where MLflow is switched off.
+
+    Raises:
+        UserError: it is.
+    """
+    require(
+        settings(words, config_dir).tracking.name == "mlflow",
+        "--register needs MLflow; leave out tracking=none.",
+    )
+
+
+def inventory(today: date, words: Words = (), config_dir: Path | None = None) -> list[Entry]:
+    """The models that were registered, those that have expired first.
+
+    Args:
+        today: the day to look on.
+        words: overrides; ``tracking.uri=`` says where MLflow is.
+        config_dir: a folder with a user's own options.
+
+    Raises:
+        UserError: MLflow is switched off or cannot be reached.
+    """
+    from bench.decide import registry
+
+    tracking = settings(words, config_dir).tracking
+    require(tracking.name == "mlflow", "The inventory is in MLflow; leave out tracking=none.")
+    return registry.inventory(tracking.uri, today)
+
+
+def audit(
+    log: Path,
+    benign: Path | None = None,
+    detectors: Sequence[str] = (),
+    fpr: float = 0.01,
+    calibrate: float = 0.5,
+) -> Audit:
+    """Look for accounts that probe in a log of queries.
+
+    Args:
+        log: CSV, Parquet or JSON lines with a row a query.
+        benign: log of accounts known to be benign; None: some of ``log`` are taken for it.
+        detectors: their names; none: all that the log allows.
+        fpr: benign accounts that each detector flags, at most.
+        calibrate: share of the accounts of ``log`` that are taken for benign.
+
+    Raises:
+        UserError: a log cannot be read, or a detector is unknown.
+    """
+    from bench.engine.audit import audit as look
+
+    return look(log, benign, detectors, fpr, calibrate)

@@ -125,22 +125,20 @@ def show(
 
 
 def compare(
-    a: str,
-    b: str,
+    a: str | Results,
+    b: str | Results,
     words: Words = (),
     config_dir: Path | None = None,
-    joining: Sequence[str] = (),
     margin: float = 0.05,
     anyway: bool = False,
 ) -> Comparison:
-    """What moved from ``a`` to ``b``: packs, suites or executions.
+    """What moved from ``a`` to ``b``.
 
     Args:
-        a: the earlier results.
+        a: the earlier results: a pack, a suite or an execution, or what :func:`load` gave.
         b: the later ones.
         words: overrides.
         config_dir: a folder with a user's own options.
-        joining: submissions that join ``b``.
         margin: smallest difference that matters, from 0 to below 1.
         anyway: judge although protocol, data or metrics differ.
 
@@ -148,26 +146,52 @@ def compare(
         UserError: they cannot be compared, or have no board in common.
     """
     from bench.exchange import compare as comparing
-    from bench.exchange import sources
 
     require(0 <= margin < 1, f"--margin is {margin}; give a number from 0 to below 1.")
-    chosen = settings(words, config_dir)
-    first = sources.load(a, chosen)
-    second = sources.joined(sources.load(b, chosen), joining, chosen)
-    trials = first.manifest["trials"], second.manifest["trials"]
-    comparison = comparing.compare(first.records, second.records, margin, trials)
+    first, second = (
+        load(side, words=words, config_dir=config_dir) if isinstance(side, str) else side
+        for side in (a, b)
+    )
+    packs = first.pack, second.pack
+    planned = packs[0].manifest["trials"], packs[1].manifest["trials"]
+    comparison = comparing.compare(packs[0].records, packs[1].records, margin, planned)
+    names = f"'{packs[0].suite}' and '{packs[1].suite}'"
     if comparison.obstacles and not anyway:
         raise UserError(
-            f"'{a}' and '{b}' cannot be compared, their figures do not mean the same: "
+            f"{names} cannot be compared, their figures do not mean the same: "
             f"{'; '.join(comparison.obstacles)}; --anyway compares them all the same."
         )
     common = len(comparison.moves) or not comparison.changed["what"].str.startswith("boards").all()
     require(
         bool(common),
-        f"'{a}' and '{b}' have no board in common, so that nothing can have moved: "
+        f"{names} have no board in common, so that nothing can have moved: "
         f"{_alone(comparison, 'A')} here, {_alone(comparison, 'B')} there.",
     )
     return comparison
+
+
+def note(checked: Verification, by: str, sample: int, seed: int) -> Path:
+    """Note the outcome of :func:`verify` in the pack and beside it; boards show it.
+
+    Returns:
+        The file beside it.
+
+    Raises:
+        UserError: the pack could not be read.
+    """
+    from bench.exchange.verify import note as noted
+
+    return noted(checked, by, sample, seed)
+
+
+def executions(words: Words = (), config_dir: Path | None = None) -> list[dict[str, Any]]:
+    """Manifests of the runs in the store, the newest first; with ``suite=`` of that one alone."""
+    from bench.engine.store import Store
+
+    chosen = settings(words, config_dir)
+    named = any(word.partition("=")[0] in ("suite", "label") for word in words)
+    runs = Store(chosen.store).executions() if chosen.store.is_dir() else iter(())
+    return [manifest for manifest in runs if not named or manifest["suite"] == chosen.label]
 
 
 def submit(

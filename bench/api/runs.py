@@ -42,6 +42,13 @@ class Forecast:
     unknown: int
     slots: int
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of nodes, in the order in which they run."""
+        from bench.engine.graph import KINDS
+
+        return KINDS
+
 
 def plan(words: Words = (), config_dir: Path | None = None) -> Forecast:
     """What a run would do, without doing it.
@@ -209,7 +216,7 @@ def _listed(given: Any) -> list[Any]:
 def _prior(attack: Component, prior: Component | None, config_dir: Path | None) -> Any:
     """What an attack learns from: as given, or as the option of its class says."""
     from bench.engine.components import build
-    from bench.engine.config import option_of_class
+    from bench.engine.conf import option_of_class
     from bench.engine.lend import name_of
 
     if prior is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.cli.words import tell_faults
-from bench.contract.errors import UserError
+from bench.contract.errors import UserError, nearest
 
+_FAULTS_SHOWN = 5
 _VERBS = {
     "run": "Run a suite: train, attack, record, publish the boards",
     "plan": "Show what a run would do, without doing it",
@@ -45,8 +47,6 @@ class _Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
-            from bench.contract.errors import nearest
-
             raise UserError(f"There is no verb '{cmd_name}'.{nearest(cmd_name, _VERBS)}")
         module = importlib.import_module(f"bench.cli.{cmd_name}")
         command: click.Command = module.command
@@ -62,13 +62,14 @@ _HELP = """Inversion Bench compares defenses against model inversion.
 \b
 Start here:
   invbench run                            the default suite, no data needed
-  invbench run suite=smoke 'defense=[none,dp_sgd]' defense.dp_sgd.epsilon=3 seeds=5
+  invbench run suite=smoke 'defense=[none,dp_sgd]' defense.dp_sgd.epsilon=3 seeds=5 label=mine
   invbench plan suite=sectors data_root=DIR   what a run would do, and for how long
   invbench ls defenses                    what can be compared
 
-Words after a verb are Hydra overrides: key=value, +key=value, ~key. The settings are: suite, seeds,
-backend, data_root, store, report_dir, tracking.uri (tracking=none switches it off);
-conf/config.yaml explains them all.
+Words after a verb are names and Hydra overrides (key=value, +key=value, ~key), in any order. The
+settings are: suite, label, seeds, budgets, backend, data_root, store, report_dir, tracking.uri
+(tracking=none switches it off); conf/config.yaml explains them all. Python does the same by
+bench.api.
 
 \b
 Tab completion: eval "$(_INVBENCH_COMPLETE=bash_source invbench)"   (zsh_source, fish_source)
@@ -81,19 +82,41 @@ def cli() -> None:
     """Inversion Bench."""
 
 
+def speak(verbosity: int) -> None:
+    """Print what the program logs: warnings; with 1 what goes on, with 2 everything."""
+    logger = logging.getLogger("bench")
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setLevel(level)
+    logger.handlers = [handler]
+    logger.setLevel(min(level, logging.INFO))  # a run's log file holds what goes on
+
+
 def main() -> Any:
     """Entry point: a user's mistake is one sentence and exit code 2."""
     # A user's own package may lie where the command is given, as with `python -m`.
     sys.path.append(str(Path.cwd()))
     try:
+        _refuse_strangers()
+        speak(0)
         try:
             return cli(prog_name="invbench", standalone_mode=False)
         finally:
-            tell_faults()
+            _tell_faults()
     except UserError as error:
         click.echo(f"invbench: {error}", err=True)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
+    except click.NoSuchOption as error:
+        error.show()
+        if error.option_name in ("-m", "--multirun"):
+            click.echo(
+                "A grid is a list here, and needs no -m: 'defense=[none,dp_sgd]', or "
+                "'defense.dp_sgd.sweep={epsilon:[1,8]}' for several settings of one option.",
+                err=True,
+            )
+        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -103,3 +126,35 @@ def main() -> Any:
     except BrokenPipeError:
         sys.exit(0)
     sys.exit(2)
+
+
+def _refuse_strangers() -> None:
+    """Refuse packages that are called as ours and shadow them.
+
+    Raises:
+        UserError: names the folder.
+    """
+    home = Path(__file__).resolve().parents[2]
+    for name in ("attacks", "defenses"):
+        spec = importlib.util.find_spec(name)
+        places = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or ()]
+        if home / name not in [place.resolve() for place in places]:
+            raise UserError(
+                f"A package '{name}' that is not this program's is found first, at "
+                f"{places[0] if places else 'no folder'}; rename it, or run invbench elsewhere."
+            )
+
+
+def _tell_faults() -> None:
+    """Say which files of a store were left out because they are damaged."""
+    store = sys.modules.get("bench.engine.store")
+    faults: dict[Path, str] = store.FAULTS if store is not None else {}
+    for path, reason in list(faults.items())[:_FAULTS_SHOWN]:
+        click.echo(f"Left out: {path}: {reason}.", err=True)
+    if faults:
+        click.echo(
+            f"{len(faults)} damaged files were left out; 'invbench run' makes again what it needs "
+            "of them, 'invbench doctor' looks at the whole store.",
+            err=True,
+        )
+    faults.clear()

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
-_HEAD = ("account", "detector", "query", "time", "statistic", "threshold")
+from bench.cli.words import Given, table, takes
+
+_HEAD = ["account", "detector", "query", "time", "statistic", "threshold"]
 
 
 @click.command("audit")
-@click.argument("log", type=click.Path(path_type=Path))
+@takes("LOG", 1, 1)
 @click.option(
     "--benign",
     type=click.Path(path_type=Path),
@@ -19,21 +21,28 @@ _HEAD = ("account", "detector", "query", "time", "statistic", "threshold")
     "it. Without it, the accounts of LOG that asked first are taken for benign.",
 )
 @click.option(
-    "--calibrate", default=0.5, show_default=True,
+    "--calibrate",
+    default=0.5,
+    show_default=True,
     help="Share of LOG's accounts that are taken for benign; only without --benign.",
-)  # fmt: skip
+)
 @click.option(
-    "--fpr", default=0.01, show_default=True,
+    "--fpr",
+    default=0.01,
+    show_default=True,
     help="Benign accounts that each detector flags, at most.",
-)  # fmt: skip
+)
 @click.option(
-    "--detector", "names", multiple=True, metavar="NAME",
+    "--detector",
+    "names",
+    multiple=True,
+    metavar="NAME",
     help="prada, stateful, ood, concentration or volume; may be given several times. Without it, "
     "all that the log allows.",
-)  # fmt: skip
+)
 @click.option("--fail-on-flag", is_flag=True, help="Exit code 1 if an account is flagged.")
 def command(
-    log: Path,
+    given: Given,
     benign: Path | None,
     calibrate: float,
     fpr: float,
@@ -53,22 +62,24 @@ def command(
     records, mean of 20), stateful (minus the mean distance to the 10 nearest earlier queries),
     prada (1 - W of Shapiro and Wilk). No detector sees a prober that asks only natural records.
     """
-    from bench.engine.audit import audit
+    from bench import api
 
-    found = audit(log, benign, names, fpr, calibrate)
-    for note in found.notes:
+    audit = api.audit(Path(given.name), benign, names, fpr, calibrate)
+    for note in audit.notes:
         click.echo(note)
-    if found.flags:
-        rows = [_HEAD] + [
-            (
-                flag.account, flag.detector, str(flag.query), str(flag.time),
-                f"{flag.statistic:.4g}", f"{flag.limit:.4g}",
-            )
-            for flag in found.flags
-        ]  # fmt: skip
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-        for row in rows:
-            click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)))
-    flagged = len({flag.account for flag in found.flags})
-    click.echo(f"{flagged} of {found.audited} audited accounts flagged.")
+    rows = [
+        [
+            flag.account,
+            flag.detector,
+            str(flag.query),
+            str(flag.time),
+            f"{flag.statistic:.4g}",
+            f"{flag.limit:.4g}",
+        ]
+        for flag in audit.flags
+    ]
+    if rows:
+        table([_HEAD, *rows])
+    flagged = len({flag.account for flag in audit.flags})
+    click.echo(f"{flagged} of {audit.audited} audited accounts flagged.")
     sys.exit(1 if flagged and fail_on_flag else 0)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from bench.cli.words import overrides
+from bench.cli.words import Given, takes
 
 _GROUPS = ("dataset", "model", "defense", "attack")
 
 
 @click.command("check")
-@overrides
-def command(words: tuple[str, ...], config_dir: Path | None) -> None:
+@takes()
+def command(given: Given) -> None:
     """Check that a component keeps its contract: invbench check defense=mine.
 
     Takes any of dataset=, model=, defense=, attack= (one name or a list) and runs it in seconds on
@@ -23,8 +22,8 @@ def command(words: tuple[str, ...], config_dir: Path | None) -> None:
     from bench.contract import require
     from bench.engine.check import check
 
-    named = [w for w in words if w.partition("=")[0] in _GROUPS]
-    rest = [w for w in words if w not in named]
+    named = [w for w in given.words if w.partition("=")[0] in _GROUPS]
+    rest = [w for w in given.words if w not in named]
     require(
         bool(named),
         "Name what to check: dataset=, model=, defense= or attack=; 'invbench ls' lists the names.",
@@ -33,7 +32,7 @@ def command(words: tuple[str, ...], config_dir: Path | None) -> None:
     for word in named:
         group, _, names = word.partition("=")
         for name in names.strip("[]").split(","):
-            for tried, held, sentence in check(group, name.strip(), rest, config_dir):
+            for tried, held, sentence in check(group, name.strip(), rest, given.config_dir):
                 click.echo(
                     f"{'ok  ' if held else 'FAIL'}  {tried}{'' if held else ': ' + sentence}"
                 )

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 import click
 
-from bench.cli.words import overrides, submissions
-
-if TYPE_CHECKING:
-    from bench.exchange.compare import Comparison
-
-_SHOWN = 4
+from bench.cli.words import Given, submissions, table, takes, tell_joined
+from bench.contract.errors import require
 
 
 @click.command("compare")
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
-@overrides
+@takes("A B", 2, 2)
 @submissions
 @click.option("--margin", default=0.05, show_default=True, help="Smallest difference that matters.")
 @click.option(
@@ -35,13 +28,10 @@ _SHOWN = 4
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 def command(
-    a: str,
-    b: str,
-    words: tuple[str, ...],
-    config_dir: Path | None,
+    given: Given,
     joining: tuple[str, ...],
     margin: float,
-    fail_on: str,
+    fail_on: Any,
     anyway: bool,
     every: bool,
     as_json: bool,
@@ -58,56 +48,29 @@ def command(
 
     Exit code: 0 nothing of --fail-on, 1 something, 2 a mistake.
     """
-    from bench.contract import UserError, require
-    from bench.engine.config import compose_grid
-    from bench.exchange import compare, sources
+    from bench import api
+    from bench.exchange import compare
 
-    require(0 <= margin < 1, f"--margin is {margin}; give a number from 0 to below 1.")
     require(not (as_json and as_markdown), "--json and --markdown exclude each other; give one.")
-    settings = compose_grid(words, config_dir).settings
-    packs = [sources.load(name, settings) for name in (a, b)]
-    packs[1] = sources.joined(packs[1], joining, settings)
-    trials = packs[0].manifest["trials"], packs[1].manifest["trials"]
-    found = compare.compare(packs[0].records, packs[1].records, margin, trials)
-    if found.obstacles and not anyway:
-        raise UserError(
-            f"'{a}' and '{b}' cannot be compared, their figures do not mean the same: "
-            f"{'; '.join(found.obstacles)}; --anyway compares them all the same."
-        )
-    require(
-        len(found.moves) > 0 or not found.changed["what"].str.startswith("boards").all(),
-        f"'{a}' and '{b}' have no board in common, so that nothing can have moved: "
-        f"{_places(found, 'A')} here, {_places(found, 'B')} there.",
-    )
+    where: Any = {"words": given.words, "config_dir": given.config_dir}
+    before, after = given.names
+    later = api.load(after, joining=joining, **where)
+    tell_joined(later.pack.notes, joining)
+    comparison = api.compare(before, later, margin=margin, anyway=anyway, **where)
     if as_json:
-        click.echo(compare.as_json(found))
+        click.echo(compare.as_json(comparison))
     elif as_markdown:
-        click.echo(compare.markdown(found, every), nl=False)
+        click.echo(compare.markdown(comparison, every), nl=False)
     else:
-        for line in found.obstacles:
+        for line in comparison.obstacles:
             click.echo(f"NOT COMPARABLE: {line}.")
-        for line in found.notes:
+        for line in comparison.notes:
             click.echo(f"Note: {line}.")
-        click.echo(found.sentence())
-        table(compare.lines(found, every))
-        for row in found.changed.to_dict("records"):
+        click.echo(comparison.sentence())
+        rows = compare.lines(comparison, every)
+        if len(rows) > 1:
+            table(rows, "  ")
+        for row in comparison.changed.to_dict("records"):
             place = f"{row['board']} {row['defense']}".strip()
             click.echo(f"  {row['what']}: {place}: {row['A'] or '-'} -> {row['B'] or '-'}")
-    sys.exit(1 if found.fails(cast(compare.FailOn, fail_on)) else 0)
-
-
-def table(rows: list[list[str]]) -> None:
-    """Print rows in columns, the first row being their names; nothing if there is only that."""
-    if len(rows) < 2:
-        return
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  " + "  ".join(cells).rstrip())
-
-
-def _places(found: Comparison, side: str) -> str:
-    """Boards that only one side has, in words."""
-    names = list(found.changed.loc[found.changed[side] == "present", "board"])
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) or "nothing") + more
+    sys.exit(1 if comparison.fails(fail_on) else 0)

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
+
+from bench.cli.words import Given, takes
 
 _NOT_SAID = "see its card"
-
-
-def _complete(ctx: click.Context, param: click.Parameter, text: str) -> list[CompletionItem]:
-    from bench.engine.config import list_options
-
-    words = {**list_options("dataset"), "data_root=": ""}
-    return [CompletionItem(w, help=about) for w, about in words.items() if w.startswith(text)]
-
-
-def _words(command: Any) -> Any:
-    """Let a verb take names of data sets, Hydra overrides and ``--config-dir``."""
-    command = click.argument(
-        "words", nargs=-1, metavar="[NAME]... [KEY=VALUE]...", shell_complete=_complete
-    )(command)
-    return click.option(
-        "--config-dir", type=click.Path(path_type=Path), help="Folder with your own options."
-    )(command)
 
 
 @click.group("data")
@@ -39,17 +23,19 @@ def command() -> None:
 
 
 @command.command("list")
-@_words
+@takes("[NAME]...", 0, None)
 @click.option("--plain", is_flag=True, help="Tab-separated, for scripts.")
-def list_(words: tuple[str, ...], config_dir: Path | None, plain: bool) -> None:
+def list_(given: Given, plain: bool) -> None:
     """List data sets: whether they are here, their size, their terms, where to get them."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    chosen, data_root = _chosen(words, config_dir)
+    from bench import api
+
+    chosen, data_root = api.data_sets(given.names, given.words, given.config_dir)
     head = ("dataset", "state", "size", "terms", "get it with")
-    rows = [(name, *_row(name, data, data_root)) for name, data in chosen]
+    rows = [(name, *_row(name, data, data_root)) for name, data in chosen.items()]
     if plain:
         for row in [head, *rows]:
             click.echo("\t".join(row))
@@ -63,26 +49,27 @@ def list_(words: tuple[str, ...], config_dir: Path | None, plain: bool) -> None:
 
 
 @command.command("fetch")
-@_words
-def fetch_(words: tuple[str, ...], config_dir: Path | None) -> None:
+@takes("[NAME]...", 0, None)
+def fetch_(given: Given) -> None:
     """Download data sets into data_root; a file is kept only if it is whole and its hash right."""
-    from bench.contract import require
+    from bench import api
+    from bench.contract.errors import require
     from bench.data.fetch import REGISTRY, fetch
 
-    chosen, data_root = _chosen(words, config_dir)
-    named = _names(words)
+    chosen, data_root = api.data_sets(given.names, given.words, given.config_dir)
+    named = given.names
     can = f"can be fetched: {', '.join(REGISTRY)}"
     require(bool(named), f"Name the data sets; these {can}.")
     require(data_root is not None, "Say where to keep them: data_root=FOLDER.")
     assert data_root is not None
-    for name, data in chosen:
+    for name, data in chosen.items():
         require(
             name in REGISTRY,
             f"Data set '{name}' needs no files."
             if data.embedded
             else f"{data.missing(None)} invbench cannot fetch it; these {can}.",
         )
-    for name, _ in chosen:
+    for name, _ in chosen.items():
         for remote in REGISTRY[name]:
             with _Progress(remote.file) as progress:
                 _, sentence = fetch(name, remote, data_root, progress)
@@ -90,19 +77,20 @@ def fetch_(words: tuple[str, ...], config_dir: Path | None) -> None:
 
 
 @command.command("verify")
-@_words
-def verify(words: tuple[str, ...], config_dir: Path | None) -> None:
+@takes("[NAME]...", 0, None)
+def verify(given: Given) -> None:
     """Load what is in data_root as a run does: hashes, row counts, classes, duplicates.
 
     Exit code 1 if a data set is not what its loader expects.
     """
-    from bench.contract import UserError, require
+    from bench import api
+    from bench.contract.errors import UserError, require
 
-    chosen, data_root = _chosen(words, config_dir)
+    chosen, data_root = api.data_sets(given.names, given.words, given.config_dir)
     require(data_root is not None, "Say where they are: data_root=FOLDER.")
-    named = _names(words)
+    named = given.names
     bad = 0
-    for name, data in chosen:
+    for name, data in chosen.items():
         missing = data.missing(data_root)
         if data.embedded or (missing and name not in named):
             continue
@@ -125,35 +113,6 @@ _SAY = {
     "first use": "as when it was fetched",
     "nothing": "compared with nothing: its loader pins no hash",
 }
-
-
-def _names(words: Sequence[str]) -> list[str]:
-    return [w for w in words if "=" not in w]
-
-
-def _chosen(
-    words: Sequence[str], config_dir: Path | None
-) -> tuple[list[tuple[str, Any]], Path | None]:
-    """The named data sets, or all, as components; and the data root."""
-    from bench.contract import UserError, nearest
-    from bench.engine.components import CORE_PACKAGES, build
-    from bench.engine.config import compose_grid, list_options
-
-    known = list_options("dataset", config_dir)
-    names = _names(words)
-    for name in names:
-        if name not in known:
-            raise UserError(f"There is no dataset option '{name}'.{nearest(name, known)}")
-    grid = compose_grid(
-        [f"dataset=[{','.join(names or known)}]", *(w for w in words if "=" in w)], config_dir
-    )
-    packages = (*CORE_PACKAGES, *grid.settings.plugins)
-    found = {
-        option.file: build(option.layers[0], option.where, packages)
-        for option in grid.options["dataset"]
-    }
-    root = grid.settings.data_root
-    return list(found.items()), None if root is None else Path(root)
 
 
 def _row(name: str, data: Any, data_root: Path | None) -> tuple[str, str, str, str]:

@@ -9,15 +9,19 @@ from typing import Any
 
 import click
 
+from bench.cli.words import Given, takes
+
 
 @click.command("recommend")
-@click.argument("names", nargs=-1, required=True, metavar="EVIDENCE...")
+@takes("EVIDENCE...", 1, None)
 @click.option("--dataset", default="", help="Data set, where the evidence holds several.")
 @click.option("--model", default="", help="Model, where the evidence holds several.")
 @click.option(
-    "--access", type=click.Choice(["labels", "scores", "weights", "gradients"]), required=True,
+    "--access",
+    type=click.Choice(["labels", "scores", "weights", "gradients"]),
+    required=True,
     help="What customers get of the model.",
-)  # fmt: skip
+)
 @click.option("--tier", default="", help="Bars of the policy for a class of data: T1, T2 or T3.")
 @click.option("--tau", type=click.FloatRange(0, 1), help="Most leakage L; instead of --tier.")
 @click.option("--mu", type=click.FloatRange(0, 1), help="Most member-specific leakage M.")
@@ -29,15 +33,9 @@ import click
     "--needs-scores/--no-needs-scores", help="Whether the application uses scores, not labels only."
 )
 @click.option("--policy", default="default", show_default=True, help="Name or path of a policy.")
-@click.option("--set", "words", multiple=True, metavar="KEY=VALUE", help="Settings, as store=.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a page that prints.")
-def command(
-    names: tuple[str, ...], dataset: str, model: str, access: Any, tier: str, tau: float | None,
-    mu: float | None, loss: float | None, epsilon_required: bool, federated: bool,
-    query_cap: int | None, needs_scores: bool, policy: str, words: tuple[str, ...],
-    as_json: bool, html: Path | None,
-) -> None:  # fmt: skip
+def command(given: Given, as_json: bool, html: Path | None, **asked: Any) -> None:
     """Recommend a defense: invbench recommend results/published/credit --access scores --tier T2.
 
     EVIDENCE is a pack (folder or .zip), the name of a suite (its newest run in the store) or of an
@@ -46,30 +44,17 @@ def command(
 
     Exit code 0: there is a recommendation; 1: nothing qualifies; 2: a mistake.
     """
-    from bench.contract import require
-    from bench.decide import candidates, document, evidence, recommend, told
-    from bench.decide import policy as policies
-    from bench.engine.config import compose_grid
-    from bench.exchange import sources
+    from bench import api
+    from bench.decide import document, told
 
-    own = {"tau": tau, "mu": mu, "loss": loss}
-    given = [name for name, value in own.items() if value is not None]
-    require(bool(tier) != bool(given), "Give either --tier, or --tau, --mu and --loss.")
-    require(not given or len(given) == 3, f"Bars of your own need all of --tau, --mu and --loss; "
-            f"given: {', '.join(given)}.")  # fmt: skip
-    rules = policies.load(policy)
-    bars: policies.Bars = rules.tier(tier) if tier else policies.Bars.model_validate(own)
-    if epsilon_required:
-        asked = bars.epsilon.model_copy(update={"rule": "required"})
-        bars = bars.model_copy(update={"epsilon": asked})
-    settings = compose_grid(words).settings
-    found = evidence.read([sources.load(name, settings) for name in names])
-    of = evidence.scenario(found, dataset, model)
-    question = candidates.Question(
-        of, access, bars, tier, recommend.asked(rules, of, access, federated), query_cap,
-        needs_scores, rules.seeds.ranked,
-    )  # fmt: skip
-    decision = recommend.decide(found, question, policy=rules)
+    bars = {name: asked.pop(name) for name in ("tau", "mu", "loss")}
+    decision = api.recommend(
+        *given.names,
+        bars={name: bar for name, bar in bars.items() if bar is not None},
+        words=given.words,
+        config_dir=given.config_dir,
+        **asked,
+    )
     if as_json:
         click.echo(json.dumps(told.data(decision), indent=1))
     else:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from bench.cli.words import overrides, submissions
+from bench.cli.words import Given, submissions, takes, tell_joined
 
 
 @click.command("report")
-@overrides
+@takes("[PACK|SUITE]...", 0, None)
 @click.option(
     "--from",
     "source",
@@ -24,18 +25,13 @@ from bench.cli.words import overrides, submissions
     "--to",
     "out",
     type=click.Path(path_type=Path),
-    help="Folder to write to; without it, <report_dir>/<suite>.",
+    help="Folder to write to; without it, <report_dir>/<label>.",
 )
 @click.option(
     "--figures", is_flag=True, help="Also draw each board as SVG, PDF and PNG, for papers."
 )
 def command(
-    words: tuple[str, ...],
-    config_dir: Path | None,
-    source: str,
-    joining: tuple[str, ...],
-    out: Path | None,
-    figures: bool,
+    given: Given, source: Any, joining: tuple[str, ...], out: Path | None, figures: bool
 ) -> None:
     """Write the boards of a suite's newest run, or of packs: a site that opens from disk.
 
@@ -44,26 +40,20 @@ def command(
     records give the same bytes, from the store and from MLflow. A planned trial without a record
     is said to be absent, and flags its row 'missing'.
     """
-    from bench.contract import require
-    from bench.engine import tracking
-    from bench.engine.config import compose_grid
-    from bench.exchange import pack, publish, sources
+    from bench import api
 
-    names, settings_of = sources.split(words)
-    settings = compose_grid(settings_of, config_dir).settings
-    require(
-        source == "store" or not names,
-        "--from mlflow reads suite=; leave out --from to report packs, suites or executions.",
+    results = api.report(
+        *given.names,
+        words=given.words,
+        config_dir=given.config_dir,
+        joining=joining,
+        source=source,
+        to=out,
+        figures=figures,
     )
-    if source == "mlflow":
-        records, pictures, manifest = tracking.fetch(settings.tracking.uri, settings.suite)
-        require(bool(records), f"No trial of suite '{settings.suite}' has ended yet; run it first.")
-        found = pack.Pack(settings.suite, records, manifest, pictures)
-    else:
-        packs = [sources.load(name, settings) for name in names]
-        found = pack.together(packs or [sources.newest(settings)])
-    found = sources.joined(found, joining, settings)
-    site = publish.write(found, out or settings.report_dir / found.suite, figures, config_dir)
+    tell_joined(results.pack.notes, joining)
+    site = results.site
+    assert site is not None
     if site.lacking:
         click.echo(f"{site.lacking}.")
-    click.echo(f"{found.suite}: {site.trials} trials; report {site.page}")
+    click.echo(f"{results.pack.suite}: {site.trials} trials; report {site.page}")

@@ -4,85 +4,85 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.words import overrides
-from bench.contract.record import TrialRecord
+from bench.cli.words import Given, takes
 
-_REASONS = 5
+if TYPE_CHECKING:
+    from bench.exchange.results import Results
+
+_SHOWN = 5
 
 _HELP = """Run a suite: train, attack, record, publish the boards.
 
 \b
 Examples:
   invbench run
-  invbench run suite=smoke 'defense=[none,dp_sgd]' defense.dp_sgd.epsilon=3 seeds=5
+  invbench run suite=smoke 'defense=[none,dp_sgd]' defense.dp_sgd.epsilon=3 seeds=5 label=mine
   invbench run suite=sectors data_root=DIR backend=local tracking=none
   invbench run suite=smoke backend.address=auto resources.default.num_gpus=0.25
 
 Running the same command again computes nothing; after an interruption it goes on where it stopped.
+A grid that overrides changed gets a report of its own; label= names it.
 Exit code: 0 all trials ended well, 1 some did not, 2 a mistake, 130 interrupted.
 """
 
 
 @click.command("run", help=_HELP)
-@overrides
+@takes()
 @click.option(
     "--rerun",
     type=click.Choice(["failed", "all", "never"]),
     help="What to run again although it is recorded (default: never).",
 )
-def command(words: tuple[str, ...], config_dir: Path | None, rerun: str | None) -> None:
+def command(given: Given, rerun: str | None) -> None:
     """Run a suite."""
-    from bench.engine.execution import execute, prepare
-    from bench.exchange.publish import publish
+    from bench import api
 
     started = time.monotonic()
-    if rerun:
-        words = (*words, f"rerun={rerun}")
-    grid, plan = prepare(words, config_dir)
-    if plan.skipped:
-        cells = sum(plan.skipped.values())
+    words = (*given.words, f"rerun={rerun}") if rerun else given.words
+    results = api.run(words, given.config_dir)
+    _tell(results, time.monotonic() - started)
+    summary = results.summary
+    assert summary is not None
+    if summary.interrupted:
+        sys.exit(130)
+    sys.exit(1 if summary.failed or summary.ended.get("skipped") else 0)
+
+
+def _tell(results: Results, seconds: float) -> None:
+    summary, site = results.summary, results.site
+    assert summary is not None
+    if summary.left_out:
+        cells = sum(summary.left_out.values())
         click.echo(f"{cells} cells are left out; 'invbench plan' says why.", err=True)
-        for what, reason in plan.skipped:
+        for what, reason in summary.left_out:
             if " x " not in what:
                 click.echo(f"{what}: {reason}.", err=True)
-    done = execute(grid, plan, config_dir)
-    site = publish(done)
-    out = done.outcome
-    bad = len(out.records) - out.count("done", "skipped")
-    computed = sum(out.computed.values())
-    page = site.page if site else "not written: no trial has ended"
     click.echo(
-        f"{grid.settings.suite}: {out.count('done')} of {len(plan.trials)} trials done, "
-        f"{bad} failed, {out.count('skipped')} skipped; {computed} nodes computed, "
-        f"{out.cached} cached; "
-        f"{time.monotonic() - started:.1f} s; report {page}"
+        f"{summary.label}: {summary.ended.get('done', 0)} of {summary.trials} trials done, "
+        f"{summary.failed} failed, {summary.ended.get('skipped', 0)} skipped; "
+        f"{sum(summary.computed.values())} nodes computed, {summary.cached} cached; "
+        f"{seconds:.1f} s; report {site.page if site else 'not written: no trial has ended'}"
     )
-    for old, new, reason in out.set_aside[:_REASONS]:
+    for old, new, reason in summary.set_aside[:_SHOWN]:
         click.echo(f"Set aside and made again: {old}: {reason}; it is kept as {new}.", err=True)
-    if len(out.set_aside) > _REASONS:
-        click.echo(f"{len(out.set_aside)} damaged results were made again in all.", err=True)
+    if len(summary.set_aside) > _SHOWN:
+        click.echo(f"{len(summary.set_aside)} damaged results were made again in all.", err=True)
+    if summary.untracked:
+        click.echo(
+            f"MLflow did not take the run ({summary.untracked}); the store has everything: "
+            f"'invbench sync label={summary.label}' uploads it later.",
+            err=True,
+        )
     if site and site.lacking:
         click.echo(f"{site.lacking}.")
-    _say_failures(out.records)
-    if out.interrupted:
-        sys.exit(130)
-    sys.exit(1 if bad or out.count("skipped") else 0)
-
-
-def _say_failures(records: Sequence[TrialRecord]) -> None:
-    """Every reason once, with the number of trials it cost."""
-    reasons = Counter(
-        f"{r.error.type}: {r.error.message}" if r.error.type != "Upstream" else r.error.message
-        for r in records
-        if r.error is not None
-    )
-    for reason, count in reasons.most_common(_REASONS):
+    for reason, count in list(summary.reasons.items())[:_SHOWN]:
         click.echo(f"  {count} trials: {reason}", err=True)
-    if reasons:
-        click.echo("'invbench show TRIAL' tells more; '--rerun failed' tries again.", err=True)
+    if summary.reasons:
+        click.echo(
+            f"'invbench show TRIAL' tells more, '--rerun failed' tries again; log: {summary.log}",
+            err=True,
+        )

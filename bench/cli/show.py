@@ -2,73 +2,80 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.words import overrides
+from bench.cli.words import Given, takes
+
+if TYPE_CHECKING:
+    from bench.contract.record import TrialRecord
 
 
 @click.command("show")
-@click.argument("name", metavar="TRIAL")
-@overrides
+@takes("TRIAL", 1, 1)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole record.")
-def command(name: str, words: tuple[str, ...], config_dir: Path | None, as_json: bool) -> None:
+@click.option(
+    "--from",
+    "source",
+    metavar="PACK",
+    help="Pack, suite or execution the trial is in; without it the store is searched.",
+)
+def command(given: Given, as_json: bool, source: str | None) -> None:
     """Show one trial, named by the beginning of its identity or by its cell.
 
     A cell is dataset/model/defense/attack/seed, such as faces/mlp/none/miface/0.
     """
-    from bench.cli import find
-    from bench.engine.config import compose_grid
-    from bench.engine.store import Store
+    from bench import api
 
-    store = Store(compose_grid(words, config_dir).settings.store)
-    record, _ = find.trial(store, name)
+    record, folder = api.show(given.name, given.words, given.config_dir, source)
     if as_json:
         click.echo(record.model_dump_json(indent=1))
         return
-    rows: list[tuple[str, Any]] = [
-        ("trial", record.trial_id),
-        ("cell", record.cell.key()),
-        ("status", record.status),
-        ("goal", f"{record.goal} at access {record.access}"),
-    ]
-    if record.error is not None:
-        rows.append(("error", f"{record.error.type}: {record.error.message}"))
-    if record.score is not None:
-        s = record.score
-        rows += [
-            ("leakage L", "no headroom" if s.L is None else f"{s.L:.3f}"),
-            ("member gap M", "-" if s.M is None else f"{s.M:+.3f}"),
-            (
-                s.metric,
-                f"{s.value:.3f} (baseline {s.s_base:.3f} by {s.s_base_attack}, "
-                f"ceiling {s.s_ceil:.3f})",
-            ),
-        ]
-        rows += [(f"  {k}", f"{v:.4g}") for k, v in s.extra.items()]
-    if record.utility is not None:
-        u = record.utility
-        beside = "" if u.reference is None else f" (scikit-learn {u.reference:.3f})"
-        rows.append((u.metric, f"{u.value:.3f}{beside}"))
-    if record.privacy is not None:
-        p = record.privacy
-        rows.append(
-            (
-                "privacy",
-                f"epsilon {p.epsilon:.3f} ({p.accountant}), {p.epsilon_rdp:.3f} (rdp), "
-                f"delta {p.delta:.2g}, sigma {p.noise_multiplier:.3f}, {p.steps} steps",
-            )
-        )
-    rows += [
-        ("queries", record.budget.queries),
-        ("flags", ", ".join(record.flags) or "none"),
-        ("attack says", record.attack.info or "nothing"),
-        ("recorded", record.created_utc),
-        ("folder", store.path("attack", record.nodes["attack"])),
-    ]
-    if record.error is not None and record.error.traceback:
-        rows.append(("traceback", "\n" + record.error.traceback))
-    for label, value in rows:
+    for label, value in _rows(record):
         click.echo(f"{label:22} {value}")
+    if folder is not None:
+        click.echo(f"{'folder':22} {folder}")
+    if record.error is not None and record.error.traceback:
+        click.echo(f"traceback\n{record.error.traceback}")
+
+
+def _rows(record: TrialRecord) -> Iterator[tuple[str, Any]]:
+    yield "trial", record.trial_id
+    yield "cell", record.cell.key()
+    yield "status", record.status
+    yield "goal", f"{record.goal} at access {record.access}"
+    if record.error is not None:
+        yield "error", f"{record.error.type}: {record.error.message}"
+    score, utility, ledger = record.score, record.utility, record.privacy
+    if score is not None:
+        yield "leakage L", "no headroom" if score.L is None else f"{score.L:.3f}"
+        yield "member gap M", "-" if score.M is None else f"{score.M:+.3f}"
+        yield (
+            score.metric,
+            f"{score.value:.3f} (baseline {score.s_base:.3f} by {score.s_base_attack}, "
+            f"ceiling {score.s_ceil:.3f})",
+        )
+        for name, value in score.extra.items():
+            yield f"  {name}", f"{value:.4g}"
+    if utility is not None:
+        beside = "" if utility.reference is None else f" (scikit-learn {utility.reference:.3f})"
+        yield utility.metric, f"{utility.value:.3f}{beside}"
+    if ledger is not None:
+        yield (
+            "privacy",
+            f"epsilon {ledger.epsilon:.3f} ({ledger.accountant}), {ledger.epsilon_rdp:.3f} (rdp), "
+            f"delta {ledger.delta:.2g}, sigma {ledger.noise_multiplier:.3f}, {ledger.steps} steps",
+        )
+    cap = record.budget.queries_cap
+    yield "queries", f"{record.budget.queries}{'' if cap is None else f' of at most {cap}'}"
+    known = record.attack
+    yield (
+        "knowledge",
+        f"declares {', '.join(known.knowledge) or 'none'}; read "
+        f"{', '.join(known.knowledge_read) or 'none'}",
+    )
+    yield "flags", ", ".join(record.flags) or "none"
+    yield "attack says", known.info or "nothing"
+    yield "recorded", record.created_utc

@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.cli.words import overrides
+from bench.cli.words import Given, takes
 
 _SILENT_S = 60.0
 
 
 @click.command("status")
-@overrides
+@takes()
 @click.option("--all", "everything", is_flag=True, help="Every run, not the ten newest.")
-def command(words: tuple[str, ...], config_dir: Path | None, everything: bool) -> None:
-    """Show what runs have done and how far they are."""
-    from bench.engine.config import compose_grid
-    from bench.engine.store import Store
+def command(given: Given, everything: bool) -> None:
+    """Show what runs have done and how far they are, each with its command, to be run again."""
+    from bench import api
 
-    settings = compose_grid(words, config_dir).settings
-    suite = settings.suite if any(w.startswith("suite=") for w in words) else None
-    runs = [m for m in Store(settings.store).executions() if suite in (None, m["suite"])]
+    runs = api.executions(given.words, given.config_dir)
     if not runs:
-        click.echo(f"No run of {suite or 'any suite'} in store '{settings.store}' yet.")
-        return
+        store = api.settings(given.words, given.config_dir).store
+        click.echo(f"No such run in store '{store}' yet.")
     for manifest in runs if everything else runs[:10]:
         click.echo(_line(manifest))
 
 
-def _line(manifest: dict[str, Any]) -> str:
+def _line(manifest: Mapping[str, Any]) -> str:
     from bench.engine.progress import duration
 
     ended = manifest["ended"]
     bad = sum(n for status, n in ended.items() if status not in ("done", "skipped"))
-    state = manifest["state"]
-    more = ""
+    state, more = manifest["state"], ""
     if state == "running":
         age = datetime.now(UTC) - datetime.fromisoformat(manifest["updated_utc"])
         if age.total_seconds() > _SILENT_S:
-            state = "lost"
-            more = "; the same command goes on where it stopped"
+            state, more = "lost", "; the same command goes on where it stopped"
         elif manifest["left_s"] is not None:
             more = f"; {duration(manifest['left_s'])} left"
     else:

@@ -1,23 +1,116 @@
-"""What verbs share: Hydra's words after the verb, and their completion."""
+"""One grammar for every verb: names, and overrides as key=value, in any order."""
 
 from __future__ import annotations
 
-import sys
+import functools
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-_FAULTS_SHOWN = 5
+from bench.contract.errors import UserError
+
 _LISTED = ("dataset", "model", "defense", "attack", "suite", "backend", "tracking")
-_PLAIN = ("seeds", "data_root", "store", "report_dir", "tracking.uri", "rerun", "base_seed")
+_PLAIN = (
+    "seeds",
+    "label",
+    "data_root",
+    "store",
+    "report_dir",
+    "tracking.uri",
+    "rerun",
+    "budgets",
+    "base_seed",
+)
+_OVERRIDE = re.compile(r"(\+{0,2}[\w.@]+=)|(~[\w.@]+)")
+"""How an override begins; a cell such as ``faces/mlp/dp_sgd[epsilon=3]/miface/0`` is a name."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What stands after a verb.
+
+    Attributes:
+        names: words that are no override, in order.
+        words: overrides.
+        config_dir: folder with a user's own options.
+    """
+
+    names: tuple[str, ...]
+    words: tuple[str, ...]
+    config_dir: Path | None
+
+    @property
+    def name(self) -> str:
+        """The first name."""
+        return self.names[0]
+
+
+def takes(
+    metavar: str = "", least: int = 0, most: int | None = 0
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a verb take names and overrides; it gets them as :class:`Given`.
+
+    Args:
+        metavar: what the names are, for the help.
+        least: fewest names.
+        most: most names; None: any number.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def wrapper(tokens: tuple[str, ...], config_dir: Path | None, **options: Any) -> Any:
+            names = tuple(token for token in tokens if not _OVERRIDE.match(token))
+            words = tuple(token for token in tokens if _OVERRIDE.match(token))
+            if len(names) < least:
+                raise UserError(f"Name {metavar}; 'invbench VERB --help' shows an example.")
+            if most is not None and len(names) > most:
+                raise UserError(_too_many(names[most], metavar))
+            return command(Given(names, words, config_dir), **options)
+
+        shown = " ".join(part for part in (metavar, "[KEY=VALUE]...") if part)
+        with_tokens = click.argument("tokens", nargs=-1, metavar=shown, shell_complete=complete)
+        with_folder = click.option(
+            "--config-dir",
+            type=click.Path(path_type=Path),
+            help="Folder with your own options (dataset/, defense/, attack/, suite/ ...).",
+        )
+        with_verbosity = click.option(
+            "-v",
+            "--verbose",
+            count=True,
+            expose_value=False,
+            callback=lambda context, parameter, count: _more_words(count),
+            help="Say more: -v what goes on, -vv everything.",
+        )
+        return with_tokens(with_folder(with_verbosity(wrapper)))
+
+    return decorate
+
+
+def _too_many(name: str, metavar: str) -> str:
+    if metavar:
+        return f"'{name}' is one name too many; this verb takes {metavar} and key=value words."
+    return (
+        f"'{name}' is no override; write key=value, as in suite={name} for a suite or "
+        f"'defense=[none,{name}]' for a list."
+    )
+
+
+def _more_words(count: int) -> None:
+    if count:
+        from bench.cli import speak
+
+        speak(count)
 
 
 def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Setting names, then the options of a group; ``a=b`` may come as one word or as three."""
-    from bench.engine.config import list_options
+    from bench.engine.conf import list_options
 
     key, equals, value = incomplete.partition("=")
     prefix = f"{key}="
@@ -42,33 +135,6 @@ def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     ]
 
 
-def overrides(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a verb take Hydra overrides and ``--config-dir``."""
-    command = click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete)(
-        command
-    )
-    return click.option(
-        "--config-dir",
-        type=click.Path(path_type=Path),
-        help="Folder with your own options (dataset/, defense/, attack/, suite/ ...).",
-    )(command)
-
-
-def tell_faults() -> None:
-    """Say which files of a store were left out because they are damaged."""
-    store = sys.modules.get("bench.engine.store")
-    faults: dict[Path, str] = store.FAULTS if store is not None else {}
-    for path, reason in list(faults.items())[:_FAULTS_SHOWN]:
-        click.echo(f"Left out: {path}: {reason}.", err=True)
-    if faults:
-        click.echo(
-            f"{len(faults)} damaged files were left out; 'invbench run' makes again what it needs "
-            "of them, 'invbench doctor' looks at the whole store.",
-            err=True,
-        )
-    faults.clear()
-
-
 def submissions(command: Callable[..., Any]) -> Callable[..., Any]:
     """Let a verb take submissions that join the boards."""
     return click.option(
@@ -79,3 +145,21 @@ def submissions(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Trials that join the boards: what 'invbench submit' packed; may be given several "
         "times.",
     )(command)
+
+
+def tell_joined(notes: Any, names: tuple[str, ...]) -> None:
+    """Say what joined the boards, and which rows it did not meet."""
+    for name, note in zip(names, notes.get("submissions", ())[-len(names) :], strict=False):
+        who = f" by {note['submitter']}" if note.get("submitter") else ""
+        none = "" if note["joined"] else ": nothing in it is new here"
+        click.echo(f"Joined from {name}{who}: {note['joined']} trials{none}.", err=True)
+        for line in note["unmet"]:
+            click.echo(f"  {line}: these rows are flagged 'missing'.", err=True)
+
+
+def table(rows: list[list[str]], indent: str = "") -> None:
+    """Print rows in columns, the first row being their names."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(indent + "  ".join(cells).rstrip())

@@ -220,15 +220,18 @@ def _kind(hint: Any) -> str:
 
 def _default(field: dataclasses.Field[Any]) -> str:
     if field.default is not dataclasses.MISSING:
-        value = field.default
-    elif field.default_factory is not dataclasses.MISSING:
-        value = field.default_factory()
-    else:
-        return ""
+        return shown_default(field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        return shown_default(field.default_factory())
+    return ""
+
+
+def shown_default(value: Any) -> str:
+    """The value of an option as YAML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):
-        return f"[{', '.join(map(str, value))}]"
+        return f"[{', '.join(map(shown_default, value))}]"
     return "null" if value is None else str(value)
 
 

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.contract.errors import UserError, nearest, require
-from bench.engine.config import config_dir
+from bench.engine.conf import config_dir
 
 Severity = Literal["block", "conditional", "off"]
 RULES: Mapping[str, str] = {

@@ -21,8 +21,8 @@ from bench.contract import (
 )
 from bench.engine.check_defense import try_defense
 from bench.engine.components import CORE_PACKAGES, build
+from bench.engine.conf import config_dir as built_in
 from bench.engine.config import Grid, Option, compose_grid
-from bench.engine.config import config_dir as built_in
 from bench.engine.nodes import files_of
 from bench.engine.plan import make_plan
 from bench.engine.probes import Finding, embedded, model_for, paper, same_weights

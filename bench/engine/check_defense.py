@@ -21,7 +21,8 @@ from bench.contract import (
     TrainingDefense,
 )
 from bench.contract.task import top_list
-from bench.engine.config import Grid, Option, list_options
+from bench.engine.conf import list_options
+from bench.engine.config import Grid, Option
 from bench.engine.probes import Finding, embedded, model_for, paper, same_weights
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from bench.contract.errors import UserError, nearest, require
+from bench.engine.conf import config_dir, list_options
 from bench.engine.overrides import AXES, first_line, label_of, one_value, split_sweeps
 from bench.engine.settings import Settings
 from bench.engine.variants import flat, layers_of, members, merged, shown_value, variants
@@ -56,16 +57,6 @@ class Grid:
             all(fnmatch.fnmatchcase(cell[axis], pattern) for axis, pattern in rule.items())
             for rule in self.settings.exclude
         )
-
-
-def config_dir() -> Path:
-    """The folder of the built-in options, in a checkout or in an installed wheel.
-
-    An installed package carries it inside: what else is called ``conf`` beside it is not ours.
-    """
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Grid:
@@ -235,35 +226,6 @@ def _valid_keys(head: str, extra_dir: Path | None, overrides: Sequence[str]) -> 
     for part in head.split(".") if head else []:
         node = node.get(part) if isinstance(node, dict) else None
     return [str(k) for k in node] if isinstance(node, dict) else []
-
-
-def list_options(group: str, extra_dir: Path | None = None) -> dict[str, str]:
-    """Names of a group's options and the comment that says what each is."""
-    folder = "attack" if group == "baseline" else group
-    out: dict[str, str] = {}
-    for root in (config_dir(), extra_dir):
-        base = root / folder if root is not None else None
-        if base is None or not base.is_dir():
-            continue
-        for path in sorted(base.rglob("*.yaml")):
-            comments = [
-                line.lstrip("# ").strip()
-                for line in path.read_text(encoding="utf-8").splitlines()[:6]
-                if line.startswith("#") and "@package" not in line
-            ]
-            out[str(path.relative_to(base).with_suffix(""))] = comments[0] if comments else ""
-    return out
-
-
-def option_of_class(group: str, target: str, extra_dir: Path | None = None) -> dict[str, Any]:
-    """The first option of a group that names a class; empty if none does."""
-    for root in (config_dir(), extra_dir):
-        for path in sorted((root / group).rglob("*.yaml")) if root is not None else ():
-            text = path.read_text(encoding="utf-8")
-            if re.search(rf"^  _target_: {re.escape(target)}\s*$", text, re.MULTILINE):
-                body: dict[str, Any] = yaml.safe_load(text)[path.stem]
-                return body
-    return {}
 
 
 def _settings(plain: Mapping[str, Any]) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -131,3 +131,29 @@ def _sealed(
     except DamagedError as error:
         whole = "JSON" not in error.reason
         return {}, {}, ("bad" if whole else "torn", error.reason)
+
+
+def affected(store: Store, faults: Iterable[Fault]) -> list[str]:
+    """What the same commands will compute again, run by run."""
+    lost: dict[str, set[str]] = {}
+    for fault in faults:
+        place = fault.result.relative_to(store.root).parts
+        if len(place) == 2:
+            lost.setdefault(place[0], set()).add(place[1])
+    lines = []
+    for kind, keys in lost.items():
+        if kind not in ("trial", "executions"):
+            lines.append(
+                f"{len(keys)} {kind} results will be computed again when a run reads them."
+            )
+    seen: set[str] = set()
+    for manifest in store.executions():
+        cells = [c for k, c in manifest["trials"].items() if k in lost.get("trial", ())]
+        if cells and manifest["suite"] not in seen:
+            seen.add(manifest["suite"])
+            more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+            lines.append(
+                f"{len(cells)} trials of {manifest['suite']} will be made again by "
+                f"'{manifest['command']}': {', '.join(cells[:3])}{more}."
+            )
+    return lines

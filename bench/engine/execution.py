@@ -247,15 +247,3 @@ def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dic
             },
         },
     }
-
-
-def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a report says of where its numbers come from; the same from the store and MLflow."""
-    return {
-        "command": manifest["command"],
-        "planned": len(manifest["trials"]),
-        "skipped": manifest["skipped"],
-        "reported": manifest.get("reported", []),
-        "git_commit": manifest["git"].get("commit", ""),
-        "git_dirty": manifest["git"].get("dirty", False),
-    }

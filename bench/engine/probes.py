@@ -11,7 +11,8 @@ import torch
 from bench.contract import Dataset, Model, Task, UserError, common_task
 from bench.contract.task import TASKS
 from bench.engine.components import build
-from bench.engine.config import Option, compose_grid, list_options
+from bench.engine.conf import list_options
+from bench.engine.config import Option, compose_grid
 
 Finding = tuple[str, bool, str]
 """What was tried, whether it held, and a sentence where it did not."""

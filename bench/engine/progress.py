@@ -135,7 +135,7 @@ class Display:
         )
 
     def _say(self, line: str) -> None:
-        _LOG.info("%s", line)
+        _LOG.debug("%s", line)
         if self._bar is not None:
             self._bar.console.print(line, highlight=False)
         elif self._stream is not None:

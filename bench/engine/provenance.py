@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,3 +38,15 @@ def _git(*words: str) -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says of where its numbers come from; the same from the store and MLflow."""
+    return {
+        "command": manifest["command"],
+        "planned": len(manifest["trials"]),
+        "skipped": manifest["skipped"],
+        "reported": manifest.get("reported", []),
+        "git_commit": manifest["git"].get("commit", ""),
+        "git_dirty": manifest["git"].get("dirty", False),
+    }

@@ -23,14 +23,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.contract import UserError
+from bench.contract.errors import UserError
 from bench.engine.seal import DamagedError, digest_of, opened, sealed, unsealed
-from bench.engine.stages.result import TENSORS, Result, decode
+
+if TYPE_CHECKING:
+    from bench.engine.stages.result import Result
 
 STORE_VERSION = 2
 RECORD = "record.json"
+TENSORS = "tensors.safetensors"
 PICTURE = "gallery.png"
 ASIDE = "aside"
 FAULTS: dict[Path, str] = {}
@@ -317,6 +320,8 @@ def read(folder: Path) -> Result:
         record, digests = opened(folder / RECORD, f"{folder.parent.name}/{folder.name}")
     except FileNotFoundError as error:
         raise DamagedError(folder / RECORD, "it is not there") from error
+    from bench.engine.stages.result import decode  # PyTorch: who reads records alone does not wait
+
     tensors = checked(folder / TENSORS, digests[TENSORS]) if TENSORS in digests else None
     return decode(record["output"], tensors)
 
@@ -338,6 +343,8 @@ def unpacked(source: Parcel) -> Result:
     Raises:
         DamagedError: the record or the tensors are not what was written.
     """
+    from bench.engine.stages.result import decode
+
     try:
         record, digests = unsealed(source.record, source.place)
     except ValueError as error:

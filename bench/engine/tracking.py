@@ -17,13 +17,15 @@ import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.contract import UserError
+from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
-from bench.engine.graph import Node
 from bench.engine.seal import digest_of, sealed, unsealed
 from bench.engine.store import FAULTS, PICTURE, RECORD, Store
+
+if TYPE_CHECKING:
+    from bench.engine.graph import Node
 
 _PAGE = 1000
 _MANIFEST = "execution.json"

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.engine.config import list_options
-from bench.engine.execution import provenance
+from bench.engine.conf import list_options
+from bench.engine.provenance import provenance
 from bench.exchange.pack import Pack
 from bench.report import site
 from bench.report.site import Site

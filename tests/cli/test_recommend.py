@@ -81,7 +81,7 @@ def test_the_words_say_when_to_decide_again(call, tmp_path) -> None:
 
 
 def test_a_policy_of_ones_own(call, tmp_path) -> None:
-    from bench.engine.config import config_dir
+    from bench.engine.conf import config_dir
 
     text = (config_dir() / "policy" / "default.yaml").read_text(encoding="utf-8")
     own = tmp_path / "own.yaml"

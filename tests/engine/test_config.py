@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.contract import UserError
-from bench.engine.config import compose_grid, list_options
+from bench.engine.conf import list_options
+from bench.engine.config import compose_grid
 
 
 def _names(grid, group: str) -> list[str]:

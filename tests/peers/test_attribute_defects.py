@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from bench.contract import Exposure, Knowledge, Network, Split
 from bench.engine.components import build
-from bench.engine.config import compose_grid, list_options
+from bench.engine.conf import list_options
+from bench.engine.config import compose_grid
 from tests.attacks.tables import stump, table, table_card, told, uniform
 
 

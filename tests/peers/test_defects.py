@@ -44,7 +44,8 @@ from bench.contract import (
     generator,
 )
 from bench.engine.components import build
-from bench.engine.config import compose_grid, list_options
+from bench.engine.conf import list_options
+from bench.engine.config import compose_grid
 from bench.engine.deployment import Deployment
 from bench.engine.execution import execute, prepare
 from bench.metrics import attribute, evaluators

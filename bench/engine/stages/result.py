@@ -12,8 +12,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from bench.engine.components import CORE_PACKAGES
-
-TENSORS = "tensors.safetensors"
+from bench.engine.store import TENSORS
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,158 @@
+"""What keeps a benchmark in order: its options, its data sets, its store, its components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.api.results import settings
+from bench.contract.errors import UserError, nearest, require
+
+if TYPE_CHECKING:
+    from bench.contract import Component
+    from bench.contract.options import OptionDoc
+    from bench.engine.doctor import Fault
+    from bench.engine.store import Store
+
+Words = Sequence[str]
+
+
+def options(
+    group: str, names: Sequence[str] = (), words: Words = (), config_dir: Path | None = None
+) -> Iterator[tuple[str, list[Component]]]:
+    """Options of a group with the components they describe; of a sweep one for each variant.
+
+    Args:
+        group: ``dataset``, ``model``, ``defense`` or ``attack``.
+        names: the options; none: all.
+        words: overrides.
+        config_dir: a folder with a user's own options.
+
+    Raises:
+        UserError: there is no such option, or it cannot be built.
+    """
+    from bench.engine.components import CORE_PACKAGES, build
+    from bench.engine.conf import list_options
+    from bench.engine.config import compose_grid
+
+    known = list_options(group, config_dir)
+    for name in names:
+        if name not in known:
+            raise UserError(f"There is no {group} option '{name}'.{nearest(name, known)}")
+    grid = compose_grid([f"{group}=[{','.join(names or known)}]", *words], config_dir)
+    packages = (*CORE_PACKAGES, *grid.settings.plugins)
+    for option in grid.options[group]:
+        yield (
+            option.file,
+            [
+                build({k: v for k, v in layer.items() if k != "prior"}, option.where, packages)
+                for layer in option.layers
+            ],
+        )
+
+
+def data_sets(
+    names: Sequence[str] = (), words: Words = (), config_dir: Path | None = None
+) -> tuple[dict[str, Any], Path | None]:
+    """Data sets by the name of their option, and the folder of real data.
+
+    Args:
+        names: options; none: all.
+        words: overrides; ``data_root=`` names the folder.
+        config_dir: a folder with a user's own options.
+
+    Raises:
+        UserError: there is no such option, or it cannot be built.
+    """
+    parts = {name: parts[0] for name, parts in options("dataset", names, words, config_dir)}
+    root = settings(words, config_dir).data_root
+    return parts, None if root is None else Path(root)
+
+
+def examine(
+    words: Words = (), config_dir: Path | None = None
+) -> tuple[Store, Iterator[Fault | None]]:
+    """A store, and a look at every file of it: faults, and None for each result that is good.
+
+    Raises:
+        UserError: there is no store.
+    """
+    from bench.engine import doctor
+    from bench.engine.store import Store
+
+    root = settings(words, config_dir).store
+    require(root.is_dir(), f"There is no store '{root}'; name one with store=.")
+    store = Store(root)
+    return store, doctor.examine(store)
+
+
+def repair(store: Store, faults: Sequence[Fault]) -> list[str]:
+    """Set aside what is of no use, so that a run makes it again; nothing is deleted.
+
+    Returns:
+        What the same commands will compute again, a sentence a run.
+    """
+    from bench.engine import doctor
+
+    again = doctor.affected(store, faults)
+    for path, reason in {fault.result: fault.reason for fault in faults}.items():
+        store.set_aside(path, reason)
+    return again
+
+
+def check(
+    group: str, name: str, words: Words = (), config_dir: Path | None = None, on: str = ""
+) -> Iterator[Any]:
+    """Try whether a component keeps its contract.
+
+    Args:
+        group: ``dataset``, ``model``, ``defense`` or ``attack``.
+        name: the option.
+        words: overrides.
+        config_dir: a folder with a user's own options.
+        on: data set to try it on; empty: an embedded one that fits.
+
+    Raises:
+        UserError: the option cannot be composed or built.
+    """
+    from bench.engine.check import check as tried
+
+    return tried(group, name, words, config_dir)
+
+
+def catalogue(group: str, config_dir: Path | None = None) -> list[dict[str, Any]]:
+    """Every option of a group with what its component says of itself.
+
+    See :func:`bench.engine.catalogue.entries` for the keys.
+    """
+    from bench.engine.catalogue import entries
+
+    return entries(group, config_dir)
+
+
+def unfit(entry: dict[str, Any], group: str, data: dict[str, Any]) -> str:
+    """Why an option does not fit a data set, both from :func:`catalogue`; empty where it does."""
+    from bench.engine.catalogue import unfit as reason
+
+    return reason(entry, group, data)
+
+
+def option_docs(
+    group: str, name: str, words: Words = (), config_dir: Path | None = None
+) -> Iterator[tuple[str, list[tuple[OptionDoc, str]]]]:
+    """The keys of an option: of each of its components the class, and every key with its value.
+
+    Raises:
+        UserError: there is no such option, or it cannot be built.
+    """
+    from bench.contract.options import options_of, shown_default
+
+    for _, parts in options(group, [name], words, config_dir):
+        for part in parts:
+            kind = type(part)
+            yield (
+                f"{kind.__module__}.{kind.__qualname__}",
+                [(doc, shown_default(getattr(part, doc.name))) for doc in options_of(kind)],
+            )
+        return
