@@ -7,14 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.contract import (
-    Access,
     Attack,
     Card,
     Dataset,
@@ -161,6 +160,8 @@ class ToyPrior(Prior):
 
     value: float = 0.5
 
+    knowledge = frozenset({"K2"})
+
     def fit(self, knowledge: Knowledge, seed: int, device: str) -> dict[str, Tensor]:
         return {"value": torch.tensor([self.value])}
 
@@ -169,15 +170,14 @@ class ToyPrior(Prior):
 class ToyAttack(Attack):
     """Asks for every candidate; ``does`` says how it misbehaves."""
 
-    access: Access = "scores"
+    access: Literal[none, labels, scores, weights] = "scores"
     does: str = "work"
     mark: str = ""
     number: int = 0
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses: ClassVar[tuple[Access, ...]] = ("none", "labels", "scores", "weights")
-    knowledge = frozenset({"K3"})
+    knowledge = frozenset({"K2", "K3"})
     paper = "none"
 
     def run(
@@ -200,6 +200,14 @@ class ToyAttack(Attack):
         assert partial is not None and sensitive is not None
         candidates = sensitive.candidates(partial.x)
         n, v, d = candidates.shape
+        if not exposure.affords(n * v):
+            asked = (exposure.left or 0) // v
+            values = torch.full((n, v), 1 / v)
+            if asked:
+                scores = exposure.scores(candidates[:asked].reshape(asked * v, d))
+                rows = partial.y[:asked].view(asked, 1, 1).expand(asked, v, 1)
+                values[:asked] = scores.reshape(asked, v, -1).gather(2, rows).squeeze(2)
+            return Reconstruction(values, {"stop_reason": "budget"})
         if self.access == "none" or self.does == "idle":
             return Reconstruction(torch.rand(n, v, generator=generator(seed)))
         if self.access == "weights":

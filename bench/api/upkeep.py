@@ -12,6 +12,7 @@ from bench.contract.errors import UserError, nearest, require
 if TYPE_CHECKING:
     from bench.contract import Component
     from bench.contract.options import OptionDoc
+    from bench.engine.config import Grid
     from bench.engine.doctor import Fault
     from bench.engine.store import Store
 
@@ -32,7 +33,10 @@ def options(
     Raises:
         UserError: there is no such option, or it cannot be built.
     """
-    from bench.engine.components import CORE_PACKAGES, build
+    yield from _built(group, _composed(group, names, words, config_dir))
+
+
+def _composed(group: str, names: Sequence[str], words: Words, config_dir: Path | None) -> Grid:
     from bench.engine.conf import list_options
     from bench.engine.config import compose_grid
 
@@ -40,16 +44,16 @@ def options(
     for name in names:
         if name not in known:
             raise UserError(f"There is no {group} option '{name}'.{nearest(name, known)}")
-    grid = compose_grid([f"{group}=[{','.join(names or known)}]", *words], config_dir)
+    return compose_grid([f"{group}=[{','.join(names or known)}]", *words], config_dir)
+
+
+def _built(group: str, grid: Grid) -> Iterator[tuple[str, list[Component]]]:
+    from bench.engine.components import CORE_PACKAGES, build
+
     packages = (*CORE_PACKAGES, *grid.settings.plugins)
     for option in grid.options[group]:
-        yield (
-            option.file,
-            [
-                build({k: v for k, v in layer.items() if k != "prior"}, option.where, packages)
-                for layer in option.layers
-            ],
-        )
+        layers = [{k: v for k, v in layer.items() if k != "prior"} for layer in option.layers]
+        yield option.file, [build(layer, option.where, packages) for layer in layers]
 
 
 def data_sets(
@@ -65,9 +69,8 @@ def data_sets(
     Raises:
         UserError: there is no such option, or it cannot be built.
     """
-    parts = {name: parts[0] for name, parts in options("dataset", names, words, config_dir)}
-    root = settings(words, config_dir).data_root
-    return parts, None if root is None else Path(root)
+    grid = _composed("dataset", names, words, config_dir)
+    return {name: parts[0] for name, parts in _built("dataset", grid)}, grid.settings.data_root
 
 
 def examine(

@@ -68,9 +68,9 @@ def _made(group: str, about: dict[str, str], extra_dir: Path | None) -> Iterator
         ]
         entry = {
             "name": option.file,
+            **_SAYS[group](parts),
             "about": about[option.file],
             "target": [str(layer["_target_"]) for layer in option.layers],
-            **_SAYS[group](parts),
         }
         known = entries_of.setdefault(option.file, entry)
         for key, value in entry.items():  # variants of one option share an entry

@@ -28,7 +28,8 @@ def stores(tmp_path_factory) -> dict[str, Path]:
     for name, does in (("weak", "idle"), ("strong", "work")):
         folder = tmp_path_factory.mktemp(name)
         words = [
-            "suite=toy", "seeds=3", "attack=[toy]", f"attack.toy.sweep=[{{does: {does}}}]",
+            "suite=toy", "label=toy", "seeds=3", "attack=[toy]",
+            f"attack.toy.sweep=[{{does: {does}}}]",
             f"store={folder / 'store'}", "backend=local", "tracking=none", "progress=none",
         ]  # fmt: skip
         execute(*prepare(words, CONF), CONF)

@@ -127,7 +127,7 @@ def test_a_registered_model_has_one_version_however_often_it_is_judged(call, tmp
 
     deciding.evidence(tmp_path)
     uri = f"sqlite:///{tmp_path / 'mlflow' / 'm.db'}"
-    words = ("--register", "--set", f"tracking.uri={uri}", *DAY)
+    words = ("--register", f"tracking.uri={uri}", *DAY)
     signs = [{"role": role, "name": "N", "date": "2026-03-20"} for role in ROLES]
     assert "version 1." in call("gate", "default", deciding.described(tmp_path), *words)[2]
     again = call("gate", "default", deciding.described(tmp_path, sign_offs=signs), *words)
@@ -145,5 +145,5 @@ def test_a_registered_model_has_one_version_however_often_it_is_judged(call, tmp
 
     changed = deciding.described(tmp_path, purpose="Something else", version="2")
     assert "version 2." in call("gate", "default", changed, *words)[2]
-    code, out, _ = call("inventory", "--set", f"tracking.uri={uri}", *DAY)
+    code, out, _ = call("inventory", f"tracking.uri={uri}", *DAY)
     assert code == 0 and "bank; bureau" in out and "2 assessed, 0 expired." in out

@@ -54,11 +54,11 @@ def test_json_has_every_field(call, listed) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of MLflow about itself
 def test_an_empty_registry_says_how_to_fill_it(call, tmp_path) -> None:
-    code, out, err = call("inventory", "--set", f"tracking.uri=sqlite:///{tmp_path / 'm.db'}")
+    code, out, err = call("inventory", f"tracking.uri=sqlite:///{tmp_path / 'm.db'}")
     assert code == 0, err
     assert "gate --register" in out
 
 
 def test_without_mlflow_there_is_no_inventory(call) -> None:
-    code, _, err = call("inventory", "--set", "tracking=none")
+    code, _, err = call("inventory", "tracking=none")
     assert code == 2 and "MLflow" in err

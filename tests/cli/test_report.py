@@ -13,7 +13,7 @@ from bench.engine.backends.local import InProcess
 from bench.engine.store import Store
 from bench.exchange import pack
 from bench.exchange.pack import Pack
-from bench.exchange.publish import _said_since
+from bench.exchange.publish import handled
 from tests.cli.conftest import CONF
 
 OWN = ("--config-dir", CONF)
@@ -159,7 +159,7 @@ CHECKED = {"by": "me", "utc": "2026-01-02T03:04:05+00:00", "said": "Verified on 
 
 
 def _said(**notes: object) -> dict[str, str]:
-    return _said_since(Pack("toy", (), {}, notes=notes))
+    return handled(Pack("toy", (), {}, notes=notes))
 
 
 def test_who_submitted_and_who_verified() -> None:

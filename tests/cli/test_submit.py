@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.submit import _Kept, check
 from bench.contract import UserError
 from bench.contract.record import TrialRecord
 from bench.exchange import pack
 from bench.exchange.merge import merge
 from bench.exchange.pack import Pack
+from bench.exchange.records import Records
+from bench.exchange.submit import check
 from bench.report import boards, frame
 from tests.report import fake_records as fake
 
@@ -52,14 +53,14 @@ def test_a_dirty_working_copy_is_refused_unless_it_is_allowed() -> None:
     records = fake.build(seeds=2, datasets=("faces",))
     records = [r for r in records if r.status == "done"]
     clean = _pack(records)
-    kept = _Kept(clean, None, None)
-    trials, environments = check(clean, kept, None, allow_dirty=False)
+    kept = Records(lambda: clean.records)
+    trials, environments = check(clean, kept, None, None, allow_dirty=False)
     assert set(trials) == {r.trial_id for r in records}
     assert environments[0]["torch"] == "2.9.0+cpu"
     dirty = _pack([r.model_copy(update={"flags": ["dirty"]}) for r in records])
     with pytest.raises(UserError, match="modified working copy"):
-        check(dirty, _Kept(dirty, None, None), None, allow_dirty=False)
-    check(dirty, _Kept(dirty, None, None), None, allow_dirty=True)
+        check(dirty, Records(lambda: dirty.records), None, None, allow_dirty=False)
+    check(dirty, Records(lambda: dirty.records), None, None, allow_dirty=True)
 
 
 def test_missing_and_failed_trials_are_refused() -> None:
@@ -67,17 +68,17 @@ def test_missing_and_failed_trials_are_refused() -> None:
     whole = _pack(records)
     missing = replace(whole, records=records[1:])
     with pytest.raises(UserError, match="1 of its planned trials"):
-        check(missing, _Kept(missing, None, None), None, allow_dirty=False)
+        check(missing, Records(lambda: missing.records), None, None, allow_dirty=False)
     failed = _pack([records[0].model_copy(update=fake.broken("oom", "Oom", "No.")), *records[1:]])
     with pytest.raises(UserError, match=r"\(oom\)"):
-        check(failed, _Kept(failed, None, None), None, allow_dirty=False)
+        check(failed, Records(lambda: failed.records), None, None, allow_dirty=False)
 
 
 def test_a_failed_control_is_refused() -> None:
     records = [r for r in fake.build(seeds=3, datasets=("baskets",)) if r.status == "done"]
     found = _pack([*records, *(fake_control(r) for r in records if r.cell.attack == "yang")])
     with pytest.raises(UserError, match="a control failed that its boards rest on: C1 of baskets"):
-        check(found, _Kept(found, None, None), None, allow_dirty=False)
+        check(found, Records(lambda: found.records), None, None, allow_dirty=False)
 
 
 def fake_control(record: TrialRecord) -> TrialRecord:
@@ -98,7 +99,7 @@ def test_a_defense_that_nothing_adapted_to_is_refused() -> None:
     with pytest.raises(
         UserError, match="no attack that adapts to it ran on diabetes/mlp/attribute"
     ):
-        check(found, _Kept(found, None, "dropout"), "dropout", allow_dirty=False)
+        check(found, Records(lambda: found.records), None, "dropout", allow_dirty=False)
     adapted = _pack(
         [
             r.model_copy(
@@ -107,7 +108,7 @@ def test_a_defense_that_nothing_adapted_to_is_refused() -> None:
             for r in records
         ]
     )
-    check(adapted, _Kept(adapted, None, "dropout"), "dropout", allow_dirty=False)
+    check(adapted, Records(lambda: adapted.records), None, "dropout", allow_dirty=False)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench.cli.verify import told
 from bench.contract.record import TrialRecord
 from bench.exchange import pack
 from bench.exchange.rerun import compare
+from bench.exchange.verify import judged
 from bench.report import boards, frame, tables
 from tests.cli.conftest import CONF
 from tests.report import fake_records as fake
@@ -121,7 +121,7 @@ def test_elsewhere_a_trial_may_fall_anywhere_in_its_rows_interval() -> None:
 
     def outcome(record: TrialRecord, ends: tuple[float, float] | None) -> str:
         said = {"L": ends} if ends else None
-        return str(told(old, record, compare(old, record), said)["outcome"])
+        return str(judged(old, record, compare(old, record), said)["outcome"])
 
     assert outcome(there, (leak - 0.1, leak + 0.1)) == "within the interval"
     assert outcome(there, (leak + 0.02, leak + 0.1)) == "different"
