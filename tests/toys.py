@@ -170,7 +170,7 @@ class ToyPrior(Prior):
 class ToyAttack(Attack):
     """Asks for every candidate; ``does`` says how it misbehaves."""
 
-    access: Literal[none, labels, scores, weights] = "scores"
+    access: Literal["none", "labels", "scores", "weights"] = "scores"
     does: str = "work"
     mark: str = ""
     number: int = 0

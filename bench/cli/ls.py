@@ -66,11 +66,11 @@ def command(given: Given, named: str | None, data: str | None, plain: bool) -> N
         shown = [entry for entry in listed if not reasons.get(entry["name"])]
         if plain:
             _plain(group, shown)
-        else:
-            _table(group, shown)
-            for name, reason in reasons.items():
-                if reason:
-                    click.echo(f"not {name}: {reason}")
+            continue
+        _table(group, shown)
+        for name, reason in reasons.items():
+            if reason:
+                click.echo(f"not {name}: {reason}")
         click.echo()
 
 

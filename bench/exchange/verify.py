@@ -106,7 +106,10 @@ def verify(
         return Verification(path, None, "not looked at", (str(error),), Again(), True, sentence)
     again = Again()
     if sample and not wrong:
-        again = _run_again(boards_of, ends, sample, seed, settings, words, config_dir)
+        try:
+            again = _run_again(boards_of, ends, sample, seed, settings, words, config_dir)
+        except UserError as error:
+            raise UserError(f"What needs no training holds ({looked_at}), but {error}") from error
     failed, sentence = _outcome([*wrong, *again.wrong], again.ran)
     return Verification(path, boards_of, looked_at, (*wrong, *again.wrong), again, failed, sentence)
 
@@ -278,7 +281,7 @@ def _planned(
                 parts.append(_Part(manifest, mine, None, nothing))
                 continue
             raise UserError(
-                f"The grid of '{checked.suite}' cannot be composed here: {error} Options it ran "
+                f"the grid of '{checked.suite}' cannot be composed here: {error} Options it ran "
                 "with may be missing (--config-dir); '--sample 0' checks what needs no grid."
             ) from error
         survey = rerun.survey(plan, mine, manifest.get("skipped", ()), _must_have(checked))

@@ -221,7 +221,7 @@ def test_a_trial_deleted_in_the_store_is_said_and_flags_its_row(
 def test_an_interrupted_run_says_what_it_has_not_run(
     verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("run", *OWN, "suite=toy", "seeds=2", "attack=[toy]", f"store={tmp_path / 'store'}",
+    words = ("run", *OWN, "suite=toy", "label=toy", "seeds=2", "attack=[toy]", f"store={tmp_path / 'store'}",
              f"report_dir={tmp_path}", "backend=local", "tracking=none",
              "progress=none")  # fmt: skip
     real, polls = InProcess.poll, iter(range(12))

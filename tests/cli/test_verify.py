@@ -223,7 +223,7 @@ def test_other_seeds_under_the_names_of_these_are_noticed(
     pack.write(replace(found, records=records, manifest=told), to)
     code, out, _ = verb("verify", to, "--sample", "0")
     assert code == 0, out
-    monkeypatch.setattr("bench.engine.provenance.git_state", lambda: commit)
+    monkeypatch.setattr("bench.exchange.verify.git_state", lambda: commit)
     code, out, _ = verb("verify", to, *RUN)
     assert code == 1
     assert "is another trial than the one of that name in its grid" in out
@@ -253,7 +253,7 @@ def test_a_text_that_drifted_is_named(verb, packed) -> None:
 def test_options_that_are_not_here_are_asked_for(verb, packed) -> None:
     code, out, err = verb("verify", packed("weak"))
     assert code == 2
-    assert "leaderboard.csv" in out, "what needs no grid is said first"
+    assert "leaderboard.csv" in err, "what needs no grid is said first"
     assert "cannot be composed here" in err
     assert "--config-dir" in err
     assert err.count("\n") == 1
