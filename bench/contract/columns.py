@@ -56,9 +56,10 @@ class Layout:
         named = {i for c in card.fields for i in range(*c.columns)}
         binary = ((public == 0) | (public == 1)).all(0).tolist()
         flags = [
-            i for i in range(width)
+            i
+            for i in range(width)
             if i in single or (i not in named and (binary[i] or card.modality == "basket"))
-        ]  # fmt: skip
+        ]
         taken = {i for group in groups for i in group} | set(flags)
         longest = max(map(len, groups), default=1)
         padded = [group + [width] * (longest - len(group)) for group in groups]

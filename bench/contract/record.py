@@ -17,22 +17,46 @@ SCHEMA_VERSION = "1.6.0"
 
 Status = Literal["done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled"]
 STATUSES: tuple[Status, ...] = (
-    "done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled",
-)  # fmt: skip
+    "done",
+    "failed",
+    "timeout",
+    "oom",
+    "crashed",
+    "diverged",
+    "skipped",
+    "cancelled",
+)
 
 
 CONTROLS = (
-    "untrained", "random_labels", "temperature", "zero", "repeat", "doubled", "overfit",
-    "early_stopped", "canary",
-)  # fmt: skip
+    "untrained",
+    "random_labels",
+    "temperature",
+    "zero",
+    "repeat",
+    "doubled",
+    "overfit",
+    "early_stopped",
+    "canary",
+)
 """Control trials (PROTOCOL 3.6). A name in brackets says what it is a control of: the cell of
 ``doubled`` has the attack ``doubled[miface]``."""
 
 
 ENVIRONMENT = (
-    "host", "processor", "machine", "capability", "blas", "threads", "device", "driver", "python",
-    "torch", "numpy", "commit",
-)  # fmt: skip
+    "host",
+    "processor",
+    "machine",
+    "capability",
+    "blas",
+    "threads",
+    "device",
+    "driver",
+    "python",
+    "torch",
+    "numpy",
+    "commit",
+)
 """Facts of which all must be equal before two results are asked to be equal bit for bit."""
 ELSEWHERE = "elsewhere"
 """Key of ``env`` under which stands what differs where other nodes of a trial were made: facts by

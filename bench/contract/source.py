@@ -27,10 +27,20 @@ INERT: Mapping[str, str] = {
 
 _HARMLESS_DECORATORS = frozenset(
     {
-        "abstractmethod", "cache", "cached_property", "classmethod", "contextmanager", "final",
-        "lru_cache", "overload", "override", "property", "staticmethod", "wraps",
+        "abstractmethod",
+        "cache",
+        "cached_property",
+        "classmethod",
+        "contextmanager",
+        "final",
+        "lru_cache",
+        "overload",
+        "override",
+        "property",
+        "staticmethod",
+        "wraps",
     }
-)  # fmt: skip
+)
 """Decorators that do not read the annotations of the function they decorate."""
 
 

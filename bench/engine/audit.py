@@ -329,9 +329,13 @@ def _calibrated(
 
 
 def _flags(
-    detector: Detector, name: str, log: Log, audited: Tensor, fitted: dict[str, Tensor],
+    detector: Detector,
+    name: str,
+    log: Log,
+    audited: Tensor,
+    fitted: dict[str, Tensor],
     limit: Tensor,
-) -> list[Flag]:  # fmt: skip
+) -> list[Flag]:
     flags = []
     everything = log.of(audited)
     for account, places in by_account(log.account[everything]):

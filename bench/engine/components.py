@@ -183,6 +183,14 @@ def _coerce_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
 
 
 def _name(kind: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "text", bool: "true or false",
-            type(None): "null", Mapping: "a mapping", list: "a list", tuple: "a list",
-            dict: "a mapping"}.get(kind, str(kind))  # fmt: skip
+    return {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+        Mapping: "a mapping",
+        list: "a list",
+        tuple: "a list",
+        dict: "a mapping",
+    }.get(kind, str(kind))

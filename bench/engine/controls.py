@@ -104,9 +104,15 @@ def canary(planner: Planner) -> Iterator[Trial]:
         for attack in attacks:
             info = planner.info(rows["dataset"], rows["model"], rows["defense"], attack)
             yield planner.trial(
-                rows["dataset"], rows["model"], rows["defense"], attack, baselines, 0, info,
+                rows["dataset"],
+                rows["model"],
+                rows["defense"],
+                attack,
+                baselines,
+                0,
+                info,
                 control="canary",
-            )  # fmt: skip
+            )
     finally:
         planner.nodes = usual
 

@@ -13,9 +13,12 @@ from typing import Any
 from bench.engine.provenance import commit
 
 _KERNELS = (
-    "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
     "OPENBLAS_CORETYPE",
-)  # fmt: skip
+)
 """Variables by which libraries are told to use other kernels than the processor has."""
 
 

@@ -284,9 +284,16 @@ class Planner:
             "source": joining(self.packages),
         }
         return Trial(
-            node_id(document), cell, attack.first.threat, access, nodes, bases, info, tuple(flags),
+            node_id(document),
+            cell,
+            attack.first.threat,
+            access,
+            nodes,
+            bases,
+            info,
+            tuple(flags),
             control,
-        )  # fmt: skip
+        )
 
     def info(self, dataset: Row, model: Row, defense: Row, attack: Row) -> Mapping[str, Any]:
         """What the record says of the components."""

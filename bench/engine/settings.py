@@ -70,10 +70,26 @@ class Reported(_Strict):
     value: str
     source: str
     measured: Literal[
-        "utility", "utility_mae", "utility_rmse", "utility_r2", "utility_auroc", "error", "score",
-        "L", "M", "accuracy", "precision", "recall", "f1", "mcc", "g_mean", "ppv_top_100", "steps",
-        "queries", "attack_s",
-    ]  # fmt: skip
+        "utility",
+        "utility_mae",
+        "utility_rmse",
+        "utility_r2",
+        "utility_auroc",
+        "error",
+        "score",
+        "L",
+        "M",
+        "accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "mcc",
+        "g_mean",
+        "ppv_top_100",
+        "steps",
+        "queries",
+        "attack_s",
+    ]
     dataset: str = "*"
     model: str = "*"
     defense: str = "none"

@@ -28,10 +28,16 @@ def stores(tmp_path_factory) -> dict[str, Path]:
     for name, does in (("weak", "idle"), ("strong", "work")):
         folder = tmp_path_factory.mktemp(name)
         words = [
-            "suite=toy", "label=toy", "seeds=3", "attack=[toy]",
+            "suite=toy",
+            "label=toy",
+            "seeds=3",
+            "attack=[toy]",
             f"attack.toy.sweep=[{{does: {does}}}]",
-            f"store={folder / 'store'}", "backend=local", "tracking=none", "progress=none",
-        ]  # fmt: skip
+            f"store={folder / 'store'}",
+            "backend=local",
+            "tracking=none",
+            "progress=none",
+        ]
         execute(*prepare(words, CONF), CONF)
         out[name] = folder / "store"
     return out
@@ -44,9 +50,16 @@ def packed(verb, stores, tmp_path: Path) -> Callable[..., Path]:
     def pack(name: str, *words: str, to: str = "") -> Path:
         path = tmp_path / (to or f"{name}.zip")
         code, _, err = verb(
-            "submit", "toy", f"store={stores[name]}", "--to", path, "--by", name, "--allow-dirty",
+            "submit",
+            "toy",
+            f"store={stores[name]}",
+            "--to",
+            path,
+            "--by",
+            name,
+            "--allow-dirty",
             *words,
-        )  # fmt: skip
+        )
         assert code == 0, err
         return path
 

@@ -44,17 +44,33 @@ def evidence(folder: Path, **rows: Row) -> Path:
 def described(folder: Path, **changes: Any) -> Path:
     """A description beside its evidence; it needs two waivers and has them."""
     told: dict[str, Any] = {
-        "name": "scoring", "version": "1", "owner": "Risk", "purpose": "Rank", "necessity": "Many",
+        "name": "scoring",
+        "version": "1",
+        "owner": "Risk",
+        "purpose": "Rank",
+        "necessity": "Many",
         "tier": "T2",
-        "data": {"sources": ["bank", "bureau"], "dataset": "loans", "sha256": made.DATA_SHA,
-                 "privacy_unit": "record", "categories": ["income"], "sector": "credit"},
-        "exposure": {"access": "scores", "users": "staff"}, "model": "mlp",
-        "defense": {"name": "shield"}, "artifact": {"sha256": made.weights("shield", 0)},
-        "evidence": ["pack"], "subgroups": "by age: alike", "monitoring": "volume",
+        "data": {
+            "sources": ["bank", "bureau"],
+            "dataset": "loans",
+            "sha256": made.DATA_SHA,
+            "privacy_unit": "record",
+            "categories": ["income"],
+            "sector": "credit",
+        },
+        "exposure": {"access": "scores", "users": "staff"},
+        "model": "mlp",
+        "defense": {"name": "shield"},
+        "artifact": {"sha256": made.weights("shield", 0)},
+        "evidence": ["pack"],
+        "subgroups": "by age: alike",
+        "monitoring": "volume",
         "incident_contact": "x@example.org",
-        "waivers": [{"rule": rule, "name": "D. Officer", "reason": "r", "expires": "2026-06-30"}
-                    for rule in ("dp_expected", "not_independently_verified")],
-    }  # fmt: skip
+        "waivers": [
+            {"rule": rule, "name": "D. Officer", "reason": "r", "expires": "2026-06-30"}
+            for rule in ("dp_expected", "not_independently_verified")
+        ],
+    }
     path = folder / "model.yaml"
     path.write_text(yaml.safe_dump({**told, **changes}), encoding="utf-8")
     return path

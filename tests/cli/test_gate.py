@@ -71,11 +71,18 @@ def test_mistakes_exit_with_2(call, tmp_path) -> None:
         ({"defense": {"name": "sheild"}}, 2, "Did you mean 'shield'"),
         ({"exposure": {"access": "score", "users": "x"}}, 2, "exposure.access"),
         ({"artifact": {"path": "none.safetensors"}}, 2, "safetensors"),
-        ({"waivers": [{"rule": "dp_expected", "name": "D", "reason": "r",
-                       "expires": "2026-03-31"}]}, 3, "expired on 2026-03-31"),
+        (
+            {
+                "waivers": [
+                    {"rule": "dp_expected", "name": "D", "reason": "r", "expires": "2026-03-31"}
+                ]
+            },
+            3,
+            "expired on 2026-03-31",
+        ),
         ({"exposure": {"access": "weights", "users": "x"}}, 1, "There is no evidence on attribute"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_one_sentence(call, tmp_path, changes, code: int, said: str) -> None:
     deciding.evidence(tmp_path)
     got, out, err = call("gate", "default", deciding.described(tmp_path, **changes), *DAY)
@@ -100,15 +107,26 @@ EXAMPLES = Path(__file__).parents[2] / "results" / "published" / "examples"
     ("name", "verdict", "blocking"),
     [
         ("passes", "PASS", set()),
-        ("blocks", "BLOCK", {"leakage_above_bar", "member_leakage_above_bar",
-                             "dp_claim_unsupported", "artifact_mismatch"}),
+        (
+            "blocks",
+            "BLOCK",
+            {
+                "leakage_above_bar",
+                "member_leakage_above_bar",
+                "dp_claim_unsupported",
+                "artifact_mismatch",
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_published_examples_say_what_they_promise(call, name, verdict, blocking) -> None:
     if not (EXAMPLES.parent / "credit" / "pack.json").is_file():
         pytest.skip("results/published/credit is not there")
-    told = json.loads(call("gate", "default", EXAMPLES / f"credit_{name}.yaml", "--json",
-                           "--today", "2026-12-01")[1])  # fmt: skip
+    told = json.loads(
+        call(
+            "gate", "default", EXAMPLES / f"credit_{name}.yaml", "--json", "--today", "2026-12-01"
+        )[1]
+    )
     assert told["verdict"] == verdict
     assert {f["rule"] for f in told["findings"] if f["state"] == "block"} == blocking
     waived = {f["rule"] for f in told["findings"] if f["state"] == "waived"}

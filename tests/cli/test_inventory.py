@@ -18,8 +18,15 @@ def call(monkeypatch, capsys) -> deciding.Call:
 
 
 def entry(name: str, until: str, **more: str) -> Entry:
-    told = {"valid_until": until, "gate": "PASS", "pia_status": "approved", "goals_assessed": "G3",
-            "Lstar_G3_upper95": "0.0615", "data_sources": "bank", **more}  # fmt: skip
+    told = {
+        "valid_until": until,
+        "gate": "PASS",
+        "pia_status": "approved",
+        "goals_assessed": "G3",
+        "Lstar_G3_upper95": "0.0615",
+        "data_sources": "bank",
+        **more,
+    }
     return Entry(name, "1", {f"privacy.{key}": value for key, value in told.items()})
 
 

@@ -69,8 +69,9 @@ def test_mistakes_are_one_sentence_and_exit_with_2(call, tmp_path: Path, words, 
 
 
 def test_an_access_nobody_measured_is_an_answer_not_a_mistake(call, tmp_path) -> None:
-    code, out, _ = call("recommend", deciding.evidence(tmp_path), "--access", "weights",
-                        "--tier", "T2")  # fmt: skip
+    code, out, _ = call(
+        "recommend", deciding.evidence(tmp_path), "--access", "weights", "--tier", "T2"
+    )
     assert code == 1 and "no evidence on attribute with weights or more access" in out
     assert "with scores, shield would qualify" in " ".join(out.split())
 

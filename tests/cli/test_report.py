@@ -71,8 +71,9 @@ def test_several_packs_make_one_site(verb, packed, tmp_path: Path) -> None:
     code, _, err = verb("report", packed("weak"), packed("strong"), "--to", tmp_path / "site", *OWN)
     assert code == 0, err
     trials = (tmp_path / "site" / "trials.csv").read_text(encoding="utf-8")
-    assert {"toy[does=idle]", "toy[does=work]"} <= {line.split(",")[6] for line in
-                                                    trials.splitlines()}  # fmt: skip
+    assert {"toy[does=idle]", "toy[does=work]"} <= {
+        line.split(",")[6] for line in trials.splitlines()
+    }
     methods = (tmp_path / "site" / "methods.html").read_text(encoding="utf-8")
     assert "toy: by weak. toy (2): by strong" in methods
 
@@ -154,8 +155,12 @@ def test_a_place_that_is_no_pack_is_not_written_over(verb, stores, tmp_path: Pat
         assert "is there and is no pack" in err
 
 
-CHECKED = {"by": "me", "utc": "2026-01-02T03:04:05+00:00", "said": "Verified on a sample",
-           "outcome": "verified"}  # fmt: skip
+CHECKED = {
+    "by": "me",
+    "utc": "2026-01-02T03:04:05+00:00",
+    "said": "Verified on a sample",
+    "outcome": "verified",
+}
 
 
 def _said(**notes: object) -> dict[str, str]:
@@ -221,9 +226,19 @@ def test_a_trial_deleted_in_the_store_is_said_and_flags_its_row(
 def test_an_interrupted_run_says_what_it_has_not_run(
     verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("run", *OWN, "suite=toy", "label=toy", "seeds=2", "attack=[toy]", f"store={tmp_path / 'store'}",
-             f"report_dir={tmp_path}", "backend=local", "tracking=none",
-             "progress=none")  # fmt: skip
+    words = (
+        "run",
+        *OWN,
+        "suite=toy",
+        "label=toy",
+        "seeds=2",
+        "attack=[toy]",
+        f"store={tmp_path / 'store'}",
+        f"report_dir={tmp_path}",
+        "backend=local",
+        "tracking=none",
+        "progress=none",
+    )
     real, polls = InProcess.poll, iter(range(12))
 
     def stopped_after_some(self, timeout):

@@ -87,10 +87,12 @@ def fake_control(record: TrialRecord) -> TrialRecord:
     assert record.score is not None
     return record.model_copy(
         update={
-            "control": "untrained", "cell": cell, "trial_id": f"control-{record.trial_id}",
+            "control": "untrained",
+            "cell": cell,
+            "trial_id": f"control-{record.trial_id}",
             "score": record.score.model_copy(update={"L": 0.6}),
         }
-    )  # fmt: skip
+    )
 
 
 def test_a_defense_that_nothing_adapted_to_is_refused() -> None:

@@ -251,7 +251,7 @@ def test_a_text_that_drifted_is_named(verb, packed) -> None:
 
 
 def test_options_that_are_not_here_are_asked_for(verb, packed) -> None:
-    code, out, err = verb("verify", packed("weak"))
+    code, _, err = verb("verify", packed("weak"))
     assert code == 2
     assert "leaderboard.csv" in err, "what needs no grid is said first"
     assert "cannot be composed here" in err

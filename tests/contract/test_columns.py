@@ -17,9 +17,7 @@ FIELDS = (
     Column("f", "category", (6, 7), ("yes",)),
     Column("m", "number", (7, 8)),
 )
-CARD = Card(
-    "t", "credit", "table", (8,), ("a", "b"), "record", "", "", True, fields=FIELDS
-)  # fmt: skip
+CARD = Card("t", "credit", "table", (8,), ("a", "b"), "record", "", "", True, fields=FIELDS)
 PUBLIC = torch.tensor(
     [
         [-1.0, 1, 0, 0, 1, 0, 1, 0.0],

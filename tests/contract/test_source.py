@@ -63,10 +63,10 @@ SAME: dict[str, Callable[[str], str]] = {
     "annotated result": lambda s: s.replace("-> float", "-> int"),
     "annotated variable": lambda s: s.replace("total: float = 0.0", "total = 0.0"),
     "types only": lambda s: s.replace("import Kind", "import Kind, Other"),
-    "order of imports": lambda s: s.replace(
-        "from digested.base import require\n", ""
-    ).replace("from dataclasses", "from digested.base import require\nfrom dataclasses"),
-}  # fmt: skip
+    "order of imports": lambda s: s.replace("from digested.base import require\n", "").replace(
+        "from dataclasses", "from digested.base import require\nfrom dataclasses"
+    ),
+}
 
 OTHER: dict[str, Callable[[str], str]] = {
     "constant": lambda s: s.replace("total > 9", "total > 8"),
@@ -81,7 +81,7 @@ OTHER: dict[str, Callable[[str], str]] = {
     "name of an argument": lambda s: s.replace("scale", "factor"),
     "int for float": lambda s: s.replace("scale: float = 2.0", "scale: float = 2"),
     "another import": lambda s: s.replace("digested.base import", "digested.other import"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -198,8 +198,11 @@ def test_the_form_is_the_same_under_every_python() -> None:
             continue
         ran = subprocess.run(
             [path, "-c", PRINT, str(ROOT), *PACKAGES],
-            input=text, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if ran.returncode == 0:
             outputs[name] = ran.stdout
     assert sys.executable in outputs

@@ -86,16 +86,24 @@ def test_every_node_knows_the_source_of_its_stage(toy_words, toy_conf: Path) -> 
 
 def test_the_canary_meets_every_image_attack_once(toy_words, toy_conf: Path) -> None:
     words = [
-        "dataset=[faces]", "model=[mlp]", "attack=[gmi]", "attack.gmi.sweep=[{}]",
-        "defense=[none]", "seeds=2",
-    ]  # fmt: skip
+        "dataset=[faces]",
+        "model=[mlp]",
+        "attack=[gmi]",
+        "attack.gmi.sweep=[{}]",
+        "defense=[none]",
+        "seeds=2",
+    ]
     plan = _plan(toy_words, toy_conf, *words, "controls=[canary]", "attack@baseline=[public_mean]")
     (trial,) = [t for t in plan.trials if t.control]
     assert trial.cell.key() == "canary/canary/canary/gmi/0"
     other = _plan(
-        toy_words, toy_conf, *words, "controls=[canary]", "attack@baseline=[public_mean]",
+        toy_words,
+        toy_conf,
+        *words,
+        "controls=[canary]",
+        "attack@baseline=[public_mean]",
         "base_seed=7",
-    )  # fmt: skip
+    )
     assert {t.id for t in other.trials if t.control} == {trial.id}
 
 

@@ -64,9 +64,12 @@ def _delete(path: Path, rng: random.Random, others: list[Path]) -> None:
 
 
 HOW: dict[str, Callable[[Path, random.Random, list[Path]], None]] = {
-    "truncated": _truncate, "flipped": _flip, "swapped": _swap, "edited": _edit,
+    "truncated": _truncate,
+    "flipped": _flip,
+    "swapped": _swap,
+    "edited": _edit,
     "deleted": _delete,
-}  # fmt: skip
+}
 WHERE: dict[str, str] = {
     "records of nodes": "[!tef]*/*/record.json",
     "records of trials": "trial/*/record.json",
@@ -117,10 +120,18 @@ def _call(verb: str, words: list[str]) -> tuple[int, str]:
 def make(root: Path) -> Pristine:
     """Run the toy grid, with one attack that fails."""
     words = [
-        "--config-dir", str(CONF), "suite=toy", f"store={root}", f"report_dir={root}.report",
-        "backend=local", "tracking=none", "progress=none", "seeds=1", "defense=[none,toy_training]",
+        "--config-dir",
+        str(CONF),
+        "suite=toy",
+        f"store={root}",
+        f"report_dir={root}.report",
+        "backend=local",
+        "tracking=none",
+        "progress=none",
+        "seeds=1",
+        "defense=[none,toy_training]",
         "attack=[toy,toy_raise]",
-    ]  # fmt: skip
+    ]
     code, text = _call("run", words)
     assert code == 1, text
     pristine = Pristine(root, words)
@@ -176,11 +187,16 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Pristine:
 @pytest.mark.parametrize(
     ("how", "where", "seed"),
     [
-        ("edited", "records of trials", 0), ("swapped", "records of nodes", 1),
-        ("truncated", "records of nodes", 3), ("flipped", "tensors", 1), ("swapped", "tensors", 3),
-        ("deleted", "tensors", 5), ("truncated", "failures", 0), ("edited", "manifests", 0),
+        ("edited", "records of trials", 0),
+        ("swapped", "records of nodes", 1),
+        ("truncated", "records of nodes", 3),
+        ("flipped", "tensors", 1),
+        ("swapped", "tensors", 3),
+        ("deleted", "tensors", 5),
+        ("truncated", "failures", 0),
+        ("edited", "manifests", 0),
     ],
-)  # fmt: skip
+)
 def test_no_damage_shows_a_wrong_result_or_stops_a_command(
     pristine: Pristine, tmp_path: Path, how: str, where: str, seed: int
 ) -> None:

@@ -25,17 +25,27 @@ from tests.data.test_table import CARD, loans
 
 ROOT = Path(__file__).parents[2]
 WORDS = (
-    "dataset=[diabetes]", "model=[mlp]", "defense=[none,top_k,dropout]",
-    "attack=[csmia,attribute_map]", "attack.attribute_map.sweep=[{}]", "seeds=1", "controls=[]",
-    "tracking=none", "backend=local", "progress=none",
-)  # fmt: skip
+    "dataset=[diabetes]",
+    "model=[mlp]",
+    "defense=[none,top_k,dropout]",
+    "attack=[csmia,attribute_map]",
+    "attack.attribute_map.sweep=[{}]",
+    "seeds=1",
+    "controls=[]",
+    "tracking=none",
+    "backend=local",
+    "progress=none",
+)
 
 _FITTED = {"prepare", "utility", "audit", "attack", "trial"}
 MOVES: dict[str, tuple[str, str, str, set[str]]] = {
     "metric": ("bench/metrics/attribute.py", "MIN_GROUP = 50", "MIN_GROUP = 40", {"attack"}),
     "utility": ("bench/metrics/utility.py", "_BINS", "_BARS", {"utility", "reference"}),
     "coercion": (
-        "bench/engine/components.py", "return float(value)", "return float(value) + 1", set(KINDS),
+        "bench/engine/components.py",
+        "return float(value)",
+        "return float(value) + 1",
+        set(KINDS),
     ),
     "plain values": ("bench/engine/stages/__init__.py", "return None", "return 0", set(KINDS)),
     "loader": ("bench/data/diabetes.py", "seed", "sown", set(KINDS)),
@@ -46,14 +56,17 @@ MOVES: dict[str, tuple[str, str, str, set[str]]] = {
     "defense": ("defenses/top_k.py", "self.k", "(self.k + 0)", {"utility", "attack"}),
     "attack": ("attacks/csmia.py", "right", "wrong", {"attack"}),
     "helper of attacks": (
-        "attacks/common/candidates.py", "def break_ties", "def broken_ties", {"attack"}
+        "attacks/common/candidates.py",
+        "def break_ties",
+        "def broken_ties",
+        {"attack"},
     ),
     "knowledge": ("bench/engine/knowledge.py", "splits.public.to", "splits.test.to", {"attack"}),
     "deployment": ("bench/engine/deployment.py", "65536", "65537", {"utility", "attack"}),
     "victims": ("bench/data/victims.py", "min(limit", "max(limit", {"attack"}),
     "leakage": ("bench/metrics/leakage.py", "0.10", "0.11", {"trial"}),
     "join": ("bench/engine/join.py", "0.85", "0.86", {"trial"}),
-}  # fmt: skip
+}
 """Of each edit the file, what is replaced by what, and kinds of nodes that must be new."""
 
 STAYS: dict[str, tuple[str, str, str]] = {
@@ -112,8 +125,11 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[str]]
     words = [*WORDS, f"store={copy / 'store'}"]
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(copy), json.dumps(words), json.dumps(edits)],
-        capture_output=True, text=True, check=False, cwd=copy,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=copy,
+    )
     assert ran.returncode == 0, ran.stderr
     read: dict[str, list[list[str]]] = json.loads(ran.stdout)
     return read
@@ -150,10 +166,16 @@ def test_every_module_that_a_stage_runs_is_in_its_identity(
 ) -> None:
     """Run every kind of node with an eye on whose functions are called."""
     words = (
-        "dataset=[diabetes]", "model=[mlp]", "defense=[none,dp_sgd,label_only,probe_audit]",
-        "attack=[csmia,attribute_map,analytic_gradient]", "attack.analytic_gradient.sweep=[{}]",
-        "attack.attribute_map.sweep=[{}]", "seeds=1", "controls=[]", "victims=20",
-    )  # fmt: skip
+        "dataset=[diabetes]",
+        "model=[mlp]",
+        "defense=[none,dp_sgd,label_only,probe_audit]",
+        "attack=[csmia,attribute_map,analytic_gradient]",
+        "attack.analytic_gradient.sweep=[{}]",
+        "attack.attribute_map.sweep=[{}]",
+        "seeds=1",
+        "controls=[]",
+        "victims=20",
+    )
     plan = make_plan(compose_grid([w for w in toy_words(*words) if not w.startswith("suite=")]))
     site = Site("cpu", None)
     results: dict[str, Result] = {}
@@ -203,10 +225,16 @@ def own_table(tmp_path: Path, toy_words: Callable[..., list[str]]) -> list[str]:
     loans().to_csv(tmp_path / "loans.csv", index=False)
     return [
         *[w for w in toy_words() if not w.startswith("suite=")],
-        "dataset=[table]", f"dataset.table.file={tmp_path / 'loans.csv'}",
-        f"dataset.table.card={tmp_path / 'card.yaml'}", "model=[softmax]", "defense=[none]",
-        "attack=[csmia]", "seeds=1", "controls=[]", "victims=50",
-    ]  # fmt: skip
+        "dataset=[table]",
+        f"dataset.table.file={tmp_path / 'loans.csv'}",
+        f"dataset.table.card={tmp_path / 'card.yaml'}",
+        "model=[softmax]",
+        "defense=[none]",
+        "attack=[csmia]",
+        "seeds=1",
+        "controls=[]",
+        "victims=50",
+    ]
 
 
 def test_an_edited_table_or_card_is_run_again_and_named(
@@ -273,11 +301,19 @@ def test_a_picture_or_a_person_more_moves_an_image_folder(
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("L", (16, 16), 40 * person + shot).save(path)
     words = [
-        *[w for w in toy_words() if not w.startswith("suite=")], "dataset=[image_folder]",
-        "dataset.image_folder.people_private=2", "dataset.image_folder.images_train=2",
-        "dataset.image_folder.size=16", "model=[softmax]", "defense=[none]", "attack=[miface]",
-        "attack.miface.sweep=[{}]", "seeds=1", "controls=[]", f"data_root={root}",
-    ]  # fmt: skip
+        *[w for w in toy_words() if not w.startswith("suite=")],
+        "dataset=[image_folder]",
+        "dataset.image_folder.people_private=2",
+        "dataset.image_folder.images_train=2",
+        "dataset.image_folder.size=16",
+        "model=[softmax]",
+        "defense=[none]",
+        "attack=[miface]",
+        "attack.miface.sweep=[{}]",
+        "seeds=1",
+        "controls=[]",
+        f"data_root={root}",
+    ]
 
     def ids() -> set[str]:
         return _ids(make_plan(compose_grid(words)), "data")

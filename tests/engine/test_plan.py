@@ -173,8 +173,9 @@ def test_layers_that_cannot_be_stacked_are_skipped_with_the_reason(
     words = ("defense=[none,dp_sgd,mixup,toy_stack]", "+defense.toy_stack.stack=[dp_sgd,mixup]")
     plan = _plan(toy_words, toy_conf, "seeds=1", *words)
     reasons = [reason for what, reason in plan.skipped if "toy_stack" in what]
-    assert reasons == ["Mixup changes the steps of the training loop, but DpSgd replaces it; use "
-                       "one of them"]  # fmt: skip
+    assert reasons == [
+        "Mixup changes the steps of the training loop, but DpSgd replaces it; use one of them"
+    ]
 
 
 def test_a_stack_names_only_what_the_grid_has(toy_words, toy_conf: Path) -> None:

@@ -11,11 +11,19 @@ from bench.engine.plan import make_plan
 
 def test_what_claims_an_epsilon_is_audited_once_a_target(tmp_path: Path) -> None:
     words = [
-        "dataset=[diabetes]", "model=[softmax]", "defense=[none,dp_sgd,clip_only,dp_rounded]",
-        "attack=[attribute_map]", "seeds=1", "controls=[]", "backend=local", "tracking=none",
-        "progress=none", f"store={tmp_path / 'runs'}", f"report_dir={tmp_path}",
+        "dataset=[diabetes]",
+        "model=[softmax]",
+        "defense=[none,dp_sgd,clip_only,dp_rounded]",
+        "attack=[attribute_map]",
+        "seeds=1",
+        "controls=[]",
+        "backend=local",
+        "tracking=none",
+        "progress=none",
+        f"store={tmp_path / 'runs'}",
+        f"report_dir={tmp_path}",
         "defense.dp_sgd.epochs=3",
-    ]  # fmt: skip
+    ]
     grid = compose_grid(words)
     plan = make_plan(grid)
     done = execute(grid, plan)

@@ -24,8 +24,15 @@ def test_models_and_attacks_meet_where_they_can() -> None:
         "defense=[none,dp_sgd,label_only,top_n]",
         "attack=[attribute_map,tree_counts,neuron,fjrmia,basket_decoder,linear_recommender]",
     )
-    cells = {(t.cell.dataset, t.cell.model, t.cell.defense.partition("[")[0],
-              t.cell.attack.partition("[")[0]) for t in plan.trials}  # fmt: skip
+    cells = {
+        (
+            t.cell.dataset,
+            t.cell.model,
+            t.cell.defense.partition("[")[0],
+            t.cell.attack.partition("[")[0],
+        )
+        for t in plan.trials
+    }
     assert ("diabetes", "decision_tree", "none", "tree_counts") in cells
     assert ("diabetes", "mlp", "none", "neuron") in cells
     assert ("diabetes_progression", "ridge", "dp_sgd", "fjrmia") in cells
@@ -33,10 +40,14 @@ def test_models_and_attacks_meet_where_they_can() -> None:
     assert ("baskets", "ease", "none", "linear_recommender") in cells
     models = {(dataset, model) for dataset, model, *_ in cells}
     assert models == {
-        ("diabetes", "mlp"), ("diabetes", "decision_tree"), ("diabetes_progression", "mlp"),
-        ("diabetes_progression", "ridge"), ("baskets", "mlp"), ("baskets", "decision_tree"),
+        ("diabetes", "mlp"),
+        ("diabetes", "decision_tree"),
+        ("diabetes_progression", "mlp"),
+        ("diabetes_progression", "ridge"),
+        ("baskets", "mlp"),
+        ("baskets", "decision_tree"),
         ("baskets", "ease"),
-    }  # fmt: skip
+    }
     reasons = {f"{what}: {why}" for what, why in plan.skipped}
     assert any("needs leaves, which 'mlp' lacks" in r for r in reasons)
     assert any("needs descent, which 'decision_tree' lacks" in r for r in reasons)
@@ -52,14 +63,18 @@ def test_who_has_seen_the_answer_is_judged_apart() -> None:
 
 def test_the_positive_control_is_for_targets_trained_by_epochs() -> None:
     plan = _plan(
-        "dataset=[diabetes]", "model=[mlp,boosting]", "attack=[csmia,score_classifier]",
+        "dataset=[diabetes]",
+        "model=[mlp,boosting]",
+        "attack=[csmia,score_classifier]",
         "controls=[overfit,early_stopped,untrained]",
-    )  # fmt: skip
+    )
     found = {(t.control, t.cell.model, t.cell.attack) for t in plan.trials if t.control}
     assert found == {
-        ("overfit", "mlp", "csmia"), ("early_stopped", "mlp", "csmia"),
-        ("untrained", "mlp", "csmia"), ("untrained", "boosting", "csmia"),
-    }  # fmt: skip
+        ("overfit", "mlp", "csmia"),
+        ("early_stopped", "mlp", "csmia"),
+        ("untrained", "mlp", "csmia"),
+        ("untrained", "boosting", "csmia"),
+    }
 
 
 def test_a_sweep_reaches_into_the_prior() -> None:
@@ -73,21 +88,29 @@ def test_a_sweep_reaches_into_the_prior() -> None:
 @pytest.mark.slow
 def test_every_task_ends_in_records(tmp_path: Path) -> None:
     words = [
-        *QUIET, f"store={tmp_path}/runs", f"report_dir={tmp_path}",
+        *QUIET,
+        f"store={tmp_path}/runs",
+        f"report_dir={tmp_path}",
         "dataset=[diabetes,diabetes_progression,baskets]",
-        "dataset.baskets.train=300", "dataset.baskets.test=150", "dataset.baskets.public=300",
-        "model=[mlp,boosting,ridge,ease]", "model.mlp.epochs=10", "defense=[none,top_n]",
+        "dataset.baskets.train=300",
+        "dataset.baskets.test=150",
+        "dataset.baskets.public=300",
+        "model=[mlp,boosting,ridge,ease]",
+        "model.mlp.epochs=10",
+        "defense=[none,top_n]",
         "attack=[attribute_map,tree_counts,membership,fjrmia,score_classifier,basket_decoder]",
         "attack.basket_decoder.epochs=5",
-    ]  # fmt: skip
+    ]
     grid = compose_grid(words)
     records = execute(grid, make_plan(grid)).outcome.records
     failed = [(r.cell.key(), r.error.message) for r in records if r.error]
     assert not failed
     metrics = {(r.goal, r.score.metric) for r in records if r.score}
     assert metrics == {
-        ("attribute", "auc"), ("attribute_observed", "auc"), ("output_reconstruction", "f1_at_k"),
-    }  # fmt: skip
+        ("attribute", "auc"),
+        ("attribute_observed", "auc"),
+        ("output_reconstruction", "f1_at_k"),
+    }
     for record in records:
         assert record.utility is not None and record.utility.reference is not None
         if record.cell.dataset == "diabetes_progression":

@@ -19,14 +19,19 @@ from bench.engine.store import Store
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, TrialRecord], Store]:
     root = tmp_path_factory.mktemp("serving")
     words = [
-        "suite=toy", "seeds=1", "backend=local", "tracking=none", "progress=none",
-        f"store={root / 'runs'}", f"report_dir={root}",
+        "suite=toy",
+        "seeds=1",
+        "backend=local",
+        "tracking=none",
+        "progress=none",
+        f"store={root / 'runs'}",
+        f"report_dir={root}",
         "defense=[none,query_budget,probe_audit]",
         "+defense.query_budget.sweep={queries: [50]}",
         "+defense.probe_audit.sweep={detector: [volume]}",
         "attack=[toy,toy_weights]",
         "streams=[{accounts: 1000, per_account: 50}]",
-    ]  # fmt: skip
+    ]
     conf = Path(__file__).parents[1] / "conf"
     grid = compose_grid(words, conf)
     done = execute(grid, make_plan(grid), conf)

@@ -24,9 +24,16 @@ def task(toy_words, toy_conf: Path) -> Task:
     plan = make_plan(compose_grid(toy_words("seeds=1"), toy_conf))
     node = next(n for n in plan.nodes.values() if n.kind == "data")
     return Task(
-        node.id, node.kind, node.payload, {}, {}, node.identity["source"], node.texts,
-        node.readings, packages=("bench", "attacks", "defenses", "tests"),
-    )  # fmt: skip
+        node.id,
+        node.kind,
+        node.payload,
+        {},
+        {},
+        node.identity["source"],
+        node.texts,
+        node.readings,
+        packages=("bench", "attacks", "defenses", "tests"),
+    )
 
 
 def test_what_was_planned_is_run(task: Task) -> None:
@@ -81,11 +88,14 @@ def test_a_damaged_parent_is_named_and_not_used(
         read.cache_clear()
         return execute(
             Task(
-                child.id, child.kind, child.payload,
-                {"data": str(folder) if shared else parcel(folder)}, {"data": task.payload},
+                child.id,
+                child.kind,
+                child.payload,
+                {"data": str(folder) if shared else parcel(folder)},
+                {"data": task.payload},
                 packages=task.packages,
             )
-        )  # fmt: skip
+        )
 
     assert run().status == "done"
     tensors = folder / "tensors.safetensors"

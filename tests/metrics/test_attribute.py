@@ -36,9 +36,17 @@ def truth(s: Tensor, member: Tensor, n_values: int = 2) -> Truth:
     values = tuple(map(str, range(n_values)))
     codes = tuple(tuple(row) for row in torch.eye(n_values).tolist())
     card = Card(
-        "toy", "credit", "table", (n_values,), ("a", "b"), "record", "", "", True,
+        "toy",
+        "credit",
+        "table",
+        (n_values,),
+        ("a", "b"),
+        "record",
+        "",
+        "",
+        True,
         Sensitive("secret", values, (0, n_values), codes),
-    )  # fmt: skip
+    )
     records = Split(torch.zeros(len(s), n_values), torch.zeros_like(s), torch.arange(len(s)), s)
     return Truth(Splits(card, records, records, records), Victims(records, member), None, {})
 

@@ -19,7 +19,7 @@ from bench.contract import (
     UserError,
     Victims,
     generator,
-)  # fmt: skip
+)
 from bench.metrics.gradient_reconstruction import nearest_other, score
 
 N, SHAPE = 8, (1, 10, 10)

@@ -24,9 +24,17 @@ from bench.metrics.output_reconstruction import guess_size, guessed, item_auc, s
 def truth(x: Tensor, public: Tensor | None = None, sensitive: tuple[int, ...] = ()) -> Truth:
     n, items = x.shape
     card = Card(
-        "toy", "retail", "basket", (items,), ("a", "b"), "record", "", "", True,
+        "toy",
+        "retail",
+        "basket",
+        (items,),
+        ("a", "b"),
+        "record",
+        "",
+        "",
+        True,
         sensitive_items=sensitive,
-    )  # fmt: skip
+    )
     zeros = torch.zeros(n, dtype=torch.long)
     records = Split(x, zeros, torch.arange(n))
     aux = records if public is None else Split(public, zeros[: len(public)], zeros[: len(public)])

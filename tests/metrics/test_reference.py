@@ -11,8 +11,10 @@ from tests.models.records import images, numbers, table
 
 def test_baselines_are_scored_on_the_test_split() -> None:
     splits = table()
-    got = {n: reference.fit(splits, "classification", n, 0) for n in
-           ("logistic", "mlp", "tree", "boosting")}  # fmt: skip
+    got = {
+        n: reference.fit(splits, "classification", n, 0)
+        for n in ("logistic", "mlp", "tree", "boosting")
+    }
     plain = LogisticRegression().fit(splits.train.x.numpy(), splits.train.y.numpy())
     want = plain.score(splits.test.x.numpy(), splits.test.y.numpy())
     assert got["logistic"]["accuracy"] == pytest.approx(want)

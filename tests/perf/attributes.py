@@ -30,9 +30,19 @@ from tests.perf.queries import one_thread
 
 VICTIMS, PUBLIC, VALUES, KNOWN = 30_000, 15_000, 10, 50
 ATTACKS: tuple[Attack, ...] = (
-    BlackBox(), AttributeMap(), AttributeMap("labels"), CSMIA(), LOMIA(), Fjrmia(), Yeom(),
-    Membership(signal="threshold"), Membership(), Neuron(), ScoreClassifier(), TreeCounts(),
-)  # fmt: skip
+    BlackBox(),
+    AttributeMap(),
+    AttributeMap("labels"),
+    CSMIA(),
+    LOMIA(),
+    Fjrmia(),
+    Yeom(),
+    Membership(signal="threshold"),
+    Membership(),
+    Neuron(),
+    ScoreClassifier(),
+    TreeCounts(),
+)
 
 
 def records(n: int, n_values: int, seed: int) -> Split:

@@ -58,32 +58,80 @@ CLICKS = """(async () => {
 def records(datasets: int, defenses: int, attacks: int, seeds: int) -> Iterator[TrialRecord]:
     """Trials of settings of 10 defenses and as many attacks, all at one access."""
     rng = np.random.default_rng(0)
-    data = Data(sector="s", modality="table", source="", terms="", privacy_unit="person",
-                publishable=False, class_names=["a", "b"], facts={})  # fmt: skip
+    data = Data(
+        sector="s",
+        modality="table",
+        source="",
+        terms="",
+        privacy_unit="person",
+        publishable=False,
+        class_names=["a", "b"],
+        facts={},
+    )
     names = ["none", *(f"d{i % 10}[strength={i // 10}]" for i in range(defenses - 1))]
-    cells = ((d, n, a, s) for d in range(datasets) for n in names for a in range(attacks)
-             for s in range(seeds))  # fmt: skip
+    cells = (
+        (d, n, a, s)
+        for d in range(datasets)
+        for n in names
+        for a in range(attacks)
+        for s in range(seeds)
+    )
     for number, (place, defense, attack, seed) in enumerate(cells):
         strength = 0.3 + 0.05 * (hash_of(defense) % 10)
         leak = float(strength + 0.02 * attack + rng.normal(0, 0.1))
         yield TrialRecord.model_construct(
-            protocol_version="1.0", benchmark_version="1", trial_id=f"t{number:07}",
-            cell=Cell.model_construct(dataset=f"w{place:03}", model="m", defense=defense,
-                                      attack=f"a{attack}[access=scores]", seed=seed),
-            goal="attribute", access="scores", status="done", data=data,
-            target=Target.model_construct(), control="", flags=[], nodes={}, evaluator={},
+            protocol_version="1.0",
+            benchmark_version="1",
+            trial_id=f"t{number:07}",
+            cell=Cell.model_construct(
+                dataset=f"w{place:03}",
+                model="m",
+                defense=defense,
+                attack=f"a{attack}[access=scores]",
+                seed=seed,
+            ),
+            goal="attribute",
+            access="scores",
+            status="done",
+            data=data,
+            target=Target.model_construct(),
+            control="",
+            flags=[],
+            nodes={},
+            evaluator={},
             defense=DefenseInfo.model_construct(
-                layers=[], covers=[], adaptive_attacks=["a0"], stages=["training"], family="",
-                settings=1, paper=""),
+                layers=[],
+                covers=[],
+                adaptive_attacks=["a0"],
+                stages=["training"],
+                family="",
+                settings=1,
+                paper="",
+            ),
             attack=AttackInfo.model_construct(
-                params={}, paper="", adaptive_to=[], sha256="", family="", settings=1, info={}),
-            budget=Budget(queries=100), times=Times(train_s=1, attack_s=1, answer_ms=1),
-            privacy=None, privacy_audit=None, audit=None, error=None, env={},
+                params={}, paper="", adaptive_to=[], sha256="", family="", settings=1, info={}
+            ),
+            budget=Budget(queries=100),
+            times=Times(train_s=1, attack_s=1, answer_ms=1),
+            privacy=None,
+            privacy_audit=None,
+            audit=None,
+            error=None,
+            env={},
             created_utc="2026-01-01T00:00:00Z",
-            score=Scored(metric="auc", value=0.5 + leak / 2, s_base=0.5, s_base_attack="a",
-                         s_ceil=1.0, L=leak, M=0.1 * leak, members=0.5, nonmembers=0.5),
+            score=Scored(
+                metric="auc",
+                value=0.5 + leak / 2,
+                s_base=0.5,
+                s_base_attack="a",
+                s_ceil=1.0,
+                L=leak,
+                M=0.1 * leak,
+                members=0.5,
+                nonmembers=0.5,
+            ),
             utility=Utility(metric="accuracy", value=0.8 + 0.1 * strength, reference=0.8),
-        )  # fmt: skip
+        )
 
 
 def hash_of(name: str) -> int:
@@ -109,10 +157,14 @@ def measure(shape: tuple[int, int, int, int]) -> dict[str, float]:
     timed("summaries", lambda: families.summaries(found, table, tuned))
     text = timed("trials.csv", lambda: tables.trials_csv(table))
     timed("trials.parquet", lambda: tables.trials_parquet(table))
-    timed("leaderboards", lambda: (
-        tables.leaderboard_csv(found, "perf"), tables.leaderboard_md(found, tuned, "perf"),
-        latex.leaderboard_tex(found, "perf"),
-    ))  # fmt: skip
+    timed(
+        "leaderboards",
+        lambda: (
+            tables.leaderboard_csv(found, "perf"),
+            tables.leaderboard_md(found, tuned, "perf"),
+            latex.leaderboard_tex(found, "perf"),
+        ),
+    )
     timed("unit", lambda: pd.read_csv(io.StringIO(text)))
     return seconds | {"peak": peak()}
 
@@ -128,10 +180,13 @@ def whole(shape: tuple[int, int, int, int], out: Path) -> dict[str, float]:
     cpu, wall = (d - 2 * m + b for b, m, d in zip(before, made, done, strict=True))
     sizes = {path: path.stat().st_size for path in out.rglob("*") if path.is_file()}
     return {
-        "cpu": cpu, "wall": wall, "peak": peak(), "files": len(sizes),
+        "cpu": cpu,
+        "wall": wall,
+        "peak": peak(),
+        "files": len(sizes),
         "pages": sum(path.suffix == ".html" for path in sizes),
         "size": sum(sizes.values()) / 2**20,
-    }  # fmt: skip
+    }
 
 
 def peak() -> float:
