@@ -15,6 +15,7 @@ from bench.contract import Attack, common_task
 from bench.contract.record import CONTROLS
 from bench.engine.components import TARGET
 from bench.engine.config import Option
+from bench.engine.fits import unfit
 from bench.engine.graph import Row, Trial
 from bench.engine.nodes import Nodes
 
@@ -97,24 +98,14 @@ def canary(planner: Planner) -> Iterator[Trial]:
     if not attacks or not baselines:
         return
     rows = {group: planner.row(_option(group, "canary", c)) for group, c in _CANARY.items()}
-    usual = planner.nodes
     settings = planner.grid.settings.model_copy(update={"base_seed": 0})
-    planner.nodes = Nodes(settings, planner.packages, usual.nodes)
-    try:
-        for attack in attacks:
-            info = planner.info(rows["dataset"], rows["model"], rows["defense"], attack)
-            yield planner.trial(
-                rows["dataset"],
-                rows["model"],
-                rows["defense"],
-                attack,
-                baselines,
-                0,
-                info,
-                control="canary",
-            )
-    finally:
-        planner.nodes = usual
+    frozen = Nodes(settings, planner.packages, planner.nodes.nodes)
+    dataset, model, defense = (rows[group] for group in ("dataset", "model", "defense"))
+    for attack in attacks:
+        info = planner.info(dataset, model, defense, attack)
+        yield planner.trial(
+            dataset, model, defense, attack, baselines, 0, info, control="canary", made_by=frozen
+        )
 
 
 def _rows(
@@ -155,8 +146,6 @@ def _rows(
 
 def _at_zero(planner: Planner, dataset: Row, model: Row) -> Iterator[tuple[Row, frozenset[str]]]:
     """Every listed defense that works here once, at the strength that must change nothing."""
-    from bench.engine.plan import unfit
-
     task = common_task(dataset.first.tasks, model.first.tasks)
     assert task is not None
     seen: set[type[Any]] = set()

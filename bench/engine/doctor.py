@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.engine.graph import KINDS
+from bench.engine.names import RECORD
 from bench.engine.seal import DamagedError, opened
-from bench.engine.store import ASIDE, RECORD, Store, checked
+from bench.engine.store import ASIDE, Store, checked
 
 What = Literal["bad", "missing", "torn", "unknown", "left over"]
 WHATS: dict[What, str] = {

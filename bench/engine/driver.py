@@ -15,8 +15,9 @@ from bench.engine.backends import Backend, lost
 from bench.engine.components import CORE_PACKAGES
 from bench.engine.graph import KINDS, Node, Plan, Trial
 from bench.engine.join import join, unfinished
+from bench.engine.names import PICTURE
 from bench.engine.settings import Settings
-from bench.engine.store import PICTURE, Store
+from bench.engine.store import Store
 from bench.engine.work import Outcome, Work
 from bench.engine.worker import Done, Task
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.contract import (
@@ -17,9 +17,7 @@ from bench.contract import (
     ServeDefense,
     Stream,
     Task,
-    TrainingDefense,
     UserError,
-    clash,
     common_task,
     nearest,
     require,
@@ -30,6 +28,7 @@ from bench.contract.record import Cell
 from bench.engine import controls
 from bench.engine.components import CORE_PACKAGES, build, normalise
 from bench.engine.config import Grid, Option
+from bench.engine.fits import listed, refused, unfit
 from bench.engine.graph import Node, Part, Plan, Row, Trial
 from bench.engine.nodes import Nodes, joining
 
@@ -174,7 +173,7 @@ class Planner:
         if task not in part.tasks:
             self._skip(what, f"it does not attack {task}")
         elif needs:
-            self._skip(what, f"it needs {_and(needs)}, which '{model.name}' lacks")
+            self._skip(what, f"it needs {listed(needs)}, which '{model.name}' lacks")
         return bool(needs) or task not in part.tasks
 
     def _deployment(
@@ -214,7 +213,7 @@ class Planner:
             if self.grid.excluded(cell):
                 self._skip(f"{what} x {attack.name}", "excluded by the suite")
                 continue
-            reason = _refused(defense, attack)
+            reason = refused(defense, attack)
             if reason:
                 self._skip(f"{what} x {attack.name}", reason)
                 continue
@@ -242,25 +241,30 @@ class Planner:
         repeat: int,
         info: Mapping[str, Any],
         control: str = "",
+        made_by: Nodes | None = None,
     ) -> Trial:
-        """One cell and the nodes its record is joined from."""
+        """One cell and the nodes its record is joined from.
+
+        ``made_by`` makes them with other settings than those of the suite.
+        """
+        made_by = made_by or self.nodes
         access = attack.first.access
         blind = access == "none"
         task = common_task(dataset.first.tasks, model.first.tasks)
         assert task is not None
         nodes = {
-            "data": self.nodes.data(dataset, repeat),
-            "evaluator": self.nodes.evaluator(dataset, repeat),
-            "reference": self.nodes.reference(dataset, model.first.reference, task, repeat),
-            "target": self.nodes.target(dataset, model, defense, repeat),
-            "utility": self.nodes.utility(dataset, model, defense, repeat),
-            "attack": self.nodes.attack(
+            "data": made_by.data(dataset, repeat),
+            "evaluator": made_by.evaluator(dataset, repeat),
+            "reference": made_by.reference(dataset, model.first.reference, task, repeat),
+            "target": made_by.target(dataset, model, defense, repeat),
+            "utility": made_by.utility(dataset, model, defense, repeat),
+            "attack": made_by.attack(
                 dataset, None if blind else model, None if blind else defense, attack, repeat, task
             ),
         }
         if task == "classification" and any(getattr(p, "accounts", False) for p in defense.parts):
-            nodes["audit"] = self.nodes.audit(dataset, model, defense, repeat)
-        bases = {b.name: self.nodes.attack(dataset, None, None, b, repeat, task) for b in baselines}
+            nodes["audit"] = made_by.audit(dataset, model, defense, repeat)
+        bases = {b.name: made_by.attack(dataset, None, None, b, repeat, task) for b in baselines}
         cell = Cell(
             dataset=dataset.name,
             model=model.name,
@@ -354,10 +358,10 @@ def _by_own_name(rows: Sequence[Row]) -> list[Row]:
         UserError: two of them have one name.
     """
     named: dict[str, Row] = {}
-    for listed in rows:
-        own, option = listed.first.called, listed.option
+    for given in rows:
+        own, option = given.first.called, given.option
         name = option.name if own is None else own + option.name.removeprefix(option.file)
-        row = dataclasses.replace(listed, option=dataclasses.replace(option, name=name))
+        row = dataclasses.replace(given, option=dataclasses.replace(option, name=name))
         other = named.get(name)
         require(
             other is None,
@@ -367,22 +371,6 @@ def _by_own_name(rows: Sequence[Row]) -> list[Row]:
         )
         named[name] = row
     return list(named.values())
-
-
-def unfit(dataset: Row, model: Row, defense: Row, task: Task) -> str | None:
-    """Why a defense cannot stand before such a target; None if it can."""
-    reason = clash(defense.defenses)
-    if reason:
-        return reason
-    for part in defense.parts:
-        needs = part.needs - model.first.offers
-        if needs:
-            return f"it needs {_and(needs)}, which '{model.name}' lacks"
-        if task not in part.tasks:
-            return f"it does not protect {task}"
-        if dataset.first.modality not in part.modalities:
-            return f"it does not work on {dataset.first.modality} data"
-    return None
 
 
 def _stream(config: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
@@ -399,27 +387,6 @@ def _stream(config: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]
     except (UserError, TypeError) as error:
         raise UserError(f"{where}: {error}") from error
     return ",".join(f"stream.{k}={v}" for k, v in config.items()), full
-
-
-def _and(words: Iterable[str]) -> str:
-    return " and ".join(sorted(words))
-
-
-def _refused(defense: Row, attack: Row) -> str | None:
-    """Why a deployment behind this defense does not expose what the attack needs."""
-    wanted = attack.first.access
-    if wanted == "gradients":
-        try:
-            federation = attack.first.federation
-            for part in defense.defenses:
-                if isinstance(part, TrainingDefense):
-                    federation = part.federate(federation)
-        except UserError as error:
-            return str(error).rstrip(".")
-    offered = defense.offered(wanted)
-    if attack.first.usable_at(offered):
-        return None
-    return f"'{defense.name}' exposes {offered} only, '{attack.name}' needs {wanted}"
 
 
 def make_plan(grid: Grid) -> Plan:

@@ -26,15 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contract.errors import UserError
+from bench.engine.names import RECORD, TENSORS
 from bench.engine.seal import DamagedError, digest_of, opened, sealed, unsealed
 
 if TYPE_CHECKING:
     from bench.engine.stages.result import Result
 
 STORE_VERSION = 2
-RECORD = "record.json"
-TENSORS = "tensors.safetensors"
-PICTURE = "gallery.png"
 ASIDE = "aside"
 FAULTS: dict[Path, str] = {}
 """What any store of this process has read and found damaged, until it is set aside."""

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
+from bench.engine.names import PICTURE, RECORD
 from bench.engine.seal import digest_of, sealed, unsealed
-from bench.engine.store import FAULTS, PICTURE, RECORD, Store
+from bench.engine.store import FAULTS, Store
 
 if TYPE_CHECKING:
     from bench.engine.graph import Node

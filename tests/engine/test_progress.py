@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import io
+import logging
+import threading
 from pathlib import Path
 
 from bench.engine.execution import prepare
+from bench.engine.logs import log_file
 from bench.engine.progress import Display, TimeLeft, duration
 
 
@@ -29,12 +32,25 @@ def test_plain_lines_go_to_the_stream_and_the_log(
 ) -> None:
     _, plan = prepare(toy_words(), toy_conf)
     stream = io.StringIO()
-    log = tmp_path / "logs" / "run.log"
-    display = Display(plan, set(plan.nodes), len(plan.trials), log, "plain", stream=stream)
+    log, other = tmp_path / "logs" / "run.log", tmp_path / "logs" / "other.log"
+    display = Display(plan, set(plan.nodes), len(plan.trials), "plain", stream=stream)
     node = next(iter(plan.nodes.values()))
-    display.node(node, "failed", 1.0)
-    display.tick(2)
+    with log_file(log):
+        display.node(node, "failed", 1.0)
+        thread = threading.Thread(target=_logs, args=(other,))
+        thread.start()
+        thread.join()
+        display.tick(2)
     display.close()
     assert f"{node.kind} {node.label} ended in failed" in stream.getvalue()
     assert f"1/{len(plan.nodes)} nodes, 0/14 trials done, 2 running" in stream.getvalue()
     assert node.label in log.read_text()
+    assert "another run" not in log.read_text()
+    assert other.read_text().endswith("another run\n"), (
+        "each run of a process has a file of its own"
+    )
+
+
+def _logs(path: Path) -> None:
+    with log_file(path):
+        logging.getLogger("bench.engine.execution").info("another run")

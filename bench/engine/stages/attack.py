@@ -26,6 +26,7 @@ from bench.contract import (
 from bench.contract import seed as derive
 from bench.engine.components import build
 from bench.engine.knowledge import knowledge_of, victims_of
+from bench.engine.names import PICTURE
 from bench.engine.pictures import strip
 from bench.engine.stages import judge_of
 from bench.engine.stages.data import splits_of
@@ -88,7 +89,7 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     files = {}
     if splits.card.modality == "image":
         shown = _true_pictures(splits, classes, victims)
-        files["gallery.png"] = strip(shown, found.values[: len(shown)])
+        files[PICTURE] = strip(shown, found.values[: len(shown)])
     trail = gate.trail.columns()
     if trail:
         files["trail.parquet"] = parquet(trail)

@@ -12,7 +12,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from bench.engine.components import CORE_PACKAGES
-from bench.engine.store import TENSORS
+from bench.engine.names import TENSORS
 
 
 @dataclass(frozen=True)

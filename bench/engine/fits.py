@@ -1,0 +1,46 @@
+"""What goes together: why a defense cannot stand before a target, or an attack not reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.contract import Task, TrainingDefense, UserError, clash
+from bench.engine.graph import Row
+
+
+def unfit(dataset: Row, model: Row, defense: Row, task: Task) -> str | None:
+    """Why a defense cannot stand before such a target; None if it can."""
+    reason = clash(defense.defenses)
+    if reason:
+        return reason
+    for part in defense.parts:
+        needs = part.needs - model.first.offers
+        if needs:
+            return f"it needs {listed(needs)}, which '{model.name}' lacks"
+        if task not in part.tasks:
+            return f"it does not protect {task}"
+        if dataset.first.modality not in part.modalities:
+            return f"it does not work on {dataset.first.modality} data"
+    return None
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words joined as people list them."""
+    return " and ".join(sorted(words))
+
+
+def refused(defense: Row, attack: Row) -> str | None:
+    """Why a deployment behind this defense does not expose what the attack needs."""
+    wanted = attack.first.access
+    if wanted == "gradients":
+        try:
+            federation = attack.first.federation
+            for part in defense.defenses:
+                if isinstance(part, TrainingDefense):
+                    federation = part.federate(federation)
+        except UserError as error:
+            return str(error).rstrip(".")
+    offered = defense.offered(wanted)
+    if attack.first.usable_at(offered):
+        return None
+    return f"'{defense.name}' exposes {offered} only, '{attack.name}' needs {wanted}"

@@ -1,0 +1,5 @@
+"""Names of the files of a result."""
+
+RECORD = "record.json"
+TENSORS = "tensors.safetensors"
+PICTURE = "gallery.png"
