@@ -12,7 +12,6 @@ from .components import Truth as Truth
 from .data import Card as Card
 from .data import Column as Column
 from .data import Dataset as Dataset
-from .data import Goal as Goal
 from .data import Modality as Modality
 from .data import Outcome as Outcome
 from .data import Sensitive as Sensitive
@@ -41,6 +40,8 @@ from .errors import require as require
 from .exposure import Exposure as Exposure
 from .exposure import Federation as Federation
 from .exposure import Meter as Meter
+from .goals import Goal as Goal
+from .goals import Words as Words
 from .knowledge import Knowledge as Knowledge
 from .knowledge import metered as metered
 from .ledger import PrivacyLedger as PrivacyLedger

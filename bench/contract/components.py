@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.contract.access import Access, at_least
 from bench.contract.base import Component
-from bench.contract.data import Goal, Modality, Splits, Victims
+from bench.contract.data import Modality, Splits, Victims
 from bench.contract.exposure import Exposure, Federation
 from bench.contract.knowledge import Knowledge
 from bench.contract.options import type_hints
@@ -72,7 +72,7 @@ class Attack(Component, ABC):
     A subclass is a frozen dataclass with at least the field ``access``.
 
     Attributes:
-        goal: what it returns.
+        goal: name of its goal (:mod:`bench.goals`).
         modalities: data it works on.
         tasks: what the target may predict.
         needs: what the model must offer: a gradient of its output (``descent``), ``blocks`` of
@@ -87,7 +87,7 @@ class Attack(Component, ABC):
             ``serve``).
     """
 
-    goal: ClassVar[Goal]
+    goal: ClassVar[str]
     modalities: ClassVar[frozenset[Modality]]
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -107,12 +107,6 @@ class Attack(Component, ABC):
         """Access levels it can run at: those that the type of the option ``access`` lists."""
         levels: tuple[Access, ...] = get_args(type_hints(cls)["access"])
         return levels
-
-    @property
-    def threat(self) -> Goal:
-        """The goal its boards are named after: who has seen the answer for the record is apart."""
-        observed = self.goal == "attribute" and "K6" in self.knowledge
-        return "attribute_observed" if observed else self.goal
 
     @property
     def federation(self) -> Federation:

@@ -18,17 +18,6 @@ from bench.contract.errors import require
 from bench.contract.task import Task
 
 Modality = Literal["image", "table", "basket"]
-Goal = Literal[
-    "class_representative",
-    "output_reconstruction",
-    "attribute",
-    "attribute_observed",
-    "gradient_reconstruction",
-    "training_instance",
-]
-"""``attribute_observed`` is ``attribute`` by an attacker who has also seen what the deployment
-answered for the victims' own, complete records (K6): more than asking it allows, so it has boards
-of its own."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +237,8 @@ class Dataset(Component, ABC):
 
     sector: ClassVar[str]
     modality: ClassVar[Modality]
-    goals: ClassVar[tuple[Goal, ...]]
+    goals: ClassVar[tuple[str, ...]]
+    """Names of goals (:mod:`bench.goals`) that it can be attacked with."""
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     utility_metric: ClassVar[str]
     """``accuracy`` or ``balanced_accuracy``: the headline utility of a classifier, available at

@@ -331,6 +331,9 @@ def _simplified(node: ast.AST) -> dict[str, Any]:
             return {"returns": None, "args": _without_annotations(node.args)}
     elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
         return {"exc": _wordless(node.exc, 0)}
+    elif isinstance(node, ast.Call) and _name_of(node) == "Goal":
+        # What pages say of a goal decides no result.
+        return {"keywords": [word for word in node.keywords if word.arg != "words"]}
     elif isinstance(node, ast.Call) and _name_of(node) == "require":
         return {"args": _wordless(node, 1).args}
     elif isinstance(node, ast.Delete):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, require
+from bench.contract import Card, Dataset, Modality, Splits, require
 from bench.data import common, frames, tables
 
 SHA256 = "ca4df26312a5f31310ce10db316acc31018a469630dab90797a9ebc2f97dfcfe"
@@ -106,7 +106,7 @@ class Adult(Dataset):
 
     sector: ClassVar[str] = "credit"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
+    goals: ClassVar[tuple[str, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, Task, generator, require
+from bench.contract import Card, Dataset, Modality, Split, Splits, Task, generator, require
 from bench.data import common
 from bench.data.segments import segment_names
 
@@ -60,7 +60,7 @@ class Baskets(Dataset):
 
     sector: ClassVar[str] = "retail"
     modality: ClassVar[Modality] = "basket"
-    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction", "training_instance")
+    goals: ClassVar[tuple[str, ...]] = ("output_reconstruction", "training_instance")
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
     terms: ClassVar[str] = "synthetic, no person behind it"
     utility_metric: ClassVar[str] = "accuracy"

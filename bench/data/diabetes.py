@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_diabetes
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, Task, require
+from bench.contract import Card, Dataset, Modality, Splits, Task, require
 from bench.data import common, tables
 
 SHA256 = "43a28c7d3cf1c4cbb9cb67486e89ac06e370b76abd43210371b235e2ee2bc3b9"
@@ -47,7 +47,7 @@ class Diabetes(Dataset):
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
+    goals: ClassVar[tuple[str, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = True
 

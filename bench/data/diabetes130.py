@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, UserError, nearest, require
+from bench.contract import Card, Dataset, Modality, Splits, UserError, nearest, require
 from bench.data import common, frames, tables
 
 SHA256 = "2cc570fc34b09ba1169d94b68c27ce3802dce7dc4ab6082bed833a6c195507a5"
@@ -147,7 +147,7 @@ class Diabetes130(Dataset):
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
+    goals: ClassVar[tuple[str, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, generator, require
+from bench.contract import Card, Dataset, Modality, Split, Splits, generator, require
 from bench.data import common, face_render
 
 
@@ -45,7 +45,7 @@ class Faces(Dataset):
 
     sector: ClassVar[str] = "face"
     modality: ClassVar[Modality] = "image"
-    goals: ClassVar[tuple[Goal, ...]] = (
+    goals: ClassVar[tuple[str, ...]] = (
         "class_representative",
         "output_reconstruction",
         "gradient_reconstruction",

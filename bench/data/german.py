@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, require
+from bench.contract import Card, Dataset, Modality, Splits, require
 from bench.data import common, frames, tables
 
 SHA256 = "ec12a88b9fc14d74ba646ea0410cf7ff4533bec2eb61652f8ad76796bbfec017"
@@ -91,7 +91,7 @@ class German(Dataset):
 
     sector: ClassVar[str] = "credit"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
+    goals: ClassVar[tuple[str, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 

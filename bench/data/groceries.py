@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, Task, require
+from bench.contract import Card, Dataset, Modality, Split, Splits, Task, require
 from bench.data import common
 from bench.data.segments import segment, segment_names
 
@@ -52,7 +52,7 @@ class Groceries(Dataset):
 
     sector: ClassVar[str] = "retail"
     modality: ClassVar[Modality] = "basket"
-    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction", "training_instance")
+    goals: ClassVar[tuple[str, ...]] = ("output_reconstruction", "training_instance")
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
     terms: ClassVar[str] = "in the public domain, as stated at the source"
     utility_metric: ClassVar[str] = "accuracy"

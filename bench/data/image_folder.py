@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, require
+from bench.contract import Card, Dataset, Modality, Split, Splits, require
 from bench.data import common, people
 from bench.data.pictures import Album, Look
 
@@ -60,7 +60,7 @@ class ImageFolder(Dataset):
 
     sector: ClassVar[str] = "face"
     modality: ClassVar[Modality] = "image"
-    goals: ClassVar[tuple[Goal, ...]] = (
+    goals: ClassVar[tuple[str, ...]] = (
         "class_representative",
         "output_reconstruction",
         "gradient_reconstruction",

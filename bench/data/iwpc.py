@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, Task, require
+from bench.contract import Card, Dataset, Modality, Splits, Task, require
 from bench.data import common, frames, tables
 
 SHA256 = "6e6296143a32de451afc1d885b97e9c694bfe703c7214c359d6f5a52ee9bf31d"
@@ -92,7 +92,7 @@ class Iwpc(Dataset):
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = ("attribute",)
+    goals: ClassVar[tuple[str, ...]] = ("attribute",)
     tasks: ClassVar[tuple[Task, ...]] = ("regression",)
     utility_metric: ClassVar[str] = "within_20pct"
     embedded: ClassVar[bool] = False

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, UserError, require
+from bench.contract import Card, Dataset, Modality, Split, Splits, UserError, require
 from bench.data import common
 from bench.data.common import Ints
 from bench.data.pictures import Pixels, to_float
@@ -111,7 +111,7 @@ class MedMnist(Dataset):
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "image"
-    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction", "gradient_reconstruction")
+    goals: ClassVar[tuple[str, ...]] = ("output_reconstruction", "gradient_reconstruction")
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, nearest, require
+from bench.contract import Card, Dataset, Modality, Splits, nearest, require
 from bench.data import common, frames, tables
 
 SOURCE = (
@@ -49,7 +49,7 @@ class MehnazTable(Dataset):
     sha256: str | None = None
 
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
+    goals: ClassVar[tuple[str, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = False
 

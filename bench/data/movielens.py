@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, Task, UserError, require
+from bench.contract import Card, Dataset, Modality, Split, Splits, Task, UserError, require
 from bench.data import common, lock
 from bench.data.segments import segment, segment_names
 
@@ -69,7 +69,7 @@ class MovieLens(Dataset):
 
     sector: ClassVar[str] = "retail"
     modality: ClassVar[Modality] = "basket"
-    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction", "training_instance")
+    goals: ClassVar[tuple[str, ...]] = ("output_reconstruction", "training_instance")
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
     terms: ClassVar[str] = (
         "GroupLens: research use with acknowledgement, not commercial, passed on under the same "

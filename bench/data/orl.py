@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contract import Card, Dataset, Goal, Modality, Split, Splits, require
+from bench.contract import Card, Dataset, Modality, Split, Splits, require
 from bench.data import common, people, pictures
 from bench.data.lfw import CROP, Lfw, lfw_faces
 
@@ -52,7 +52,7 @@ class FortyPeople(Dataset):
     source: ClassVar[str]
     sector: ClassVar[str] = "face"
     modality: ClassVar[Modality] = "image"
-    goals: ClassVar[tuple[Goal, ...]] = (
+    goals: ClassVar[tuple[str, ...]] = (
         "class_representative",
         "output_reconstruction",
         "gradient_reconstruction",

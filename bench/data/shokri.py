@@ -20,7 +20,6 @@ from torch import Tensor
 from bench.contract import (
     Card,
     Dataset,
-    Goal,
     Modality,
     Split,
     Splits,
@@ -72,7 +71,7 @@ class BinaryRecords(Dataset):
     """The archive's file with the labels; None: they stand before the features."""
 
     modality: ClassVar[Modality] = "basket"
-    goals: ClassVar[tuple[Goal, ...]] = ("output_reconstruction", "training_instance")
+    goals: ClassVar[tuple[str, ...]] = ("output_reconstruction", "training_instance")
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
     terms: ClassVar[str] = "none stated at the source"
     utility_metric: ClassVar[str] = "accuracy"

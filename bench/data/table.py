@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from bench.contract import Card, Dataset, Goal, Modality, Splits, Task, require
+from bench.contract import Card, Dataset, Modality, Splits, Task, require
 from bench.data import common, frames, tables
 from bench.data.table_card import TableCard, bands, checked, labels_of, read_card, read_table
 
@@ -63,7 +63,7 @@ class Table(Dataset):
     sha256: str | None = None
 
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[Goal, ...]] = tables.GOALS
+    goals: ClassVar[tuple[str, ...]] = tables.GOALS
     embedded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

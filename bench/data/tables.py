@@ -19,7 +19,6 @@ from torch import Tensor
 from bench.contract import (
     Card,
     Column,
-    Goal,
     Outcome,
     Sensitive,
     Split,
@@ -31,7 +30,7 @@ from bench.data import common
 from bench.data.common import Indices, Ints
 from bench.data.headroom import headroom
 
-GOALS: tuple[Goal, ...] = ("attribute", "gradient_reconstruction", "training_instance")
+GOALS: tuple[str, ...] = ("attribute", "gradient_reconstruction", "training_instance")
 """What an attacker of a table wants whose target predicts a class."""
 
 

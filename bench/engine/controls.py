@@ -15,9 +15,10 @@ from bench.contract import Attack, common_task
 from bench.contract.record import CONTROLS
 from bench.engine.components import TARGET
 from bench.engine.config import Option
-from bench.engine.fits import unfit
+from bench.engine.fits import threat, unfit
 from bench.engine.graph import Row, Trial
 from bench.engine.nodes import Nodes
+from bench.goals import goal_named
 
 if TYPE_CHECKING:
     from bench.engine.plan import Planner
@@ -30,17 +31,6 @@ _DEPLOYED = {
     "early_stopped": "bench.models.controls.EarlyStopped",
 }
 """Controls that stand where a defense would."""
-
-_GOALS = {
-    "untrained": ("class_representative", "attribute"),
-    "random_labels": ("class_representative",),
-    "temperature": ("class_representative",),
-    "overfit": ("attribute",),
-    "early_stopped": ("attribute",),
-}
-"""Goals whose attacks must find nothing (or, for ``temperature``, as much as ever; for
-``overfit``, more about members than for ``early_stopped``). An attacker who has seen the answer for
-a complete record learns of it from any network, trained or not."""
 
 _EPOCHS = ("overfit", "early_stopped")
 """Controls that need a model trained for a number of epochs."""
@@ -86,14 +76,14 @@ def canary(planner: Planner) -> Iterator[Trial]:
     attacks = [
         a
         for a in planner.rows["attack"]
-        if a.first.goal == "class_representative"
+        if goal_named(a.first.goal).recognised
         and a.first.access != "none"
         and "image" in a.first.modalities
     ]
     baselines = [
         b
         for b in planner.rows["baseline"]
-        if b.first.goal == "class_representative" and "image" in b.first.modalities
+        if goal_named(b.first.goal).recognised and "image" in b.first.modalities
     ]
     if not attacks or not baselines:
         return
@@ -122,7 +112,7 @@ def _rows(
     if control in _DEPLOYED:
         defense = planner.row(_option("defense", control, {TARGET: _DEPLOYED[control]}))
         for attack in attacks:
-            if attack.first.threat in _GOALS[control]:
+            if control in goal_named(threat(attack.first)).controls:
                 yield defense, attack, repeats
     elif undefended is None:
         return

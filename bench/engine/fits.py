@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.contract import Task, TrainingDefense, UserError, clash
+from bench.contract import Attack, Task, TrainingDefense, UserError, clash
 from bench.engine.graph import Row
+from bench.goals import goal_named
 
 
 def unfit(dataset: Row, model: Row, defense: Row, task: Task) -> str | None:
@@ -44,3 +45,12 @@ def refused(defense: Row, attack: Row) -> str | None:
     if attack.first.usable_at(offered):
         return None
     return f"'{defense.name}' exposes {offered} only, '{attack.name}' needs {wanted}"
+
+
+def threat(attack: Attack) -> str:
+    """Name of the goal that an attack's boards are named after.
+
+    Who has seen the answers for the victims' complete records stands on boards of its own.
+    """
+    goal = goal_named(attack.goal)
+    return goal.observed_as if "K6" in attack.knowledge and goal.observed_as else goal.name

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from bench import __version__
-from bench.contract import Goal, PrivacyLedger, Score
+from bench.contract import PrivacyLedger, Score
 from bench.contract.identity import PROTOCOL_VERSION
 from bench.contract.record import (
     ELSEWHERE,
@@ -25,6 +25,7 @@ from bench.contract.record import (
     TrialRecord,
     Utility,
 )
+from bench.goals import goal_named
 from bench.metrics.leakage import leakage, member_gap
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ _MOST_IMPUTED = 0.85
 
 
 def _little_headroom(trial: Trial, scored: Scored, facts: Mapping[str, Any]) -> bool:
-    if not trial.goal.startswith("attribute"):
+    if not goal_named(trial.goal).hides_attribute:
         return False
     return "no_headroom" in facts or (scored.metric == "auc" and scored.s_base > _MOST_IMPUTED)
 
@@ -192,7 +193,7 @@ def _scored(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> Scored:
         s_base_attack=name,
         s_ceil=score.ceiling,
         L=leakage(score.value, base.value, score.ceiling),
-        M=member_gap(cast(Goal, trial.goal), score, base),
+        M=member_gap(goal_named(trial.goal).gains, score, base),
         members=score.members,
         nonmembers=score.nonmembers,
         extra={k: v for k, v in score.extra.items() if v is not None and not k.startswith(_GROUP)},

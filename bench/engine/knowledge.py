@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.contract import Federation, Knowledge, Splits, Task, Victims, require
+from bench.contract import Federation, Goal, Knowledge, Splits, Task, Victims, require
 
 
 def victims_of(
-    splits: Splits, goal: str, payload: Mapping[str, Any], federation: Federation
+    splits: Splits, goal: Goal, payload: Mapping[str, Any], federation: Federation
 ) -> Victims | None:
     """Members and matched held-out records under attack; None where the goal names classes.
 
@@ -22,9 +22,9 @@ def victims_of(
     """
     from bench.data.victims import draw
 
-    if goal in ("class_representative", "training_instance"):
+    if goal.victims == "classes":
         return None
-    if goal != "gradient_reconstruction":
+    if goal.victims == "records":
         return draw(splits, payload["seed"], payload["limit"])
     half = federation.records // 2
     victims = draw(splits, payload["seed"], half)
@@ -38,7 +38,7 @@ def victims_of(
 
 def knowledge_of(
     splits: Splits,
-    goal: str,
+    goal: Goal,
     victims: Victims | None,
     prior: Mapping[str, Tensor],
     defense: Sequence[Mapping[str, Any]],
@@ -53,16 +53,16 @@ def knowledge_of(
     the attacker has not seen that.
     """
     classes = partial = observed = labels = protocol = None
-    if goal in ("class_representative", "training_instance"):
+    if goal.victims == "classes":
         classes = torch.arange(splits.card.n_classes, device=device)
-    elif victims is not None and goal == "attribute":
+    if goal.victims == "clients":
+        protocol = federation
+    if victims is not None and goal.hides_attribute:
         sensitive = splits.card.sensitive
         assert sensitive is not None
         records = victims.records.to(device)
         partial = dataclasses.replace(records, x=sensitive.hide(records.x), s=None)
-    elif goal == "gradient_reconstruction":
-        protocol = federation
-    elif victims is not None and task == "classification":
+    if victims is not None and goal.tells_labels and task == "classification":
         labels = victims.records.y.to(device)
     if observe is not None and victims is not None:
         with torch.no_grad():

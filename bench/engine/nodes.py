@@ -20,7 +20,8 @@ from bench.engine.components import TARGET
 from bench.engine.contents import contents
 from bench.engine.graph import Kind, Node, Part, Reading, Row
 from bench.engine.settings import Settings
-from bench.engine.stages import judge_of, module_of
+from bench.engine.stages import module_of
+from bench.goals import goal_named
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Axes = dict[str, str | int]
@@ -161,6 +162,7 @@ class Nodes:
             payload,
             {"data": self.data(dataset, repeat)},
             [attack.prior],
+            _goal_modules(attack.first.goal)[:1],
         )
 
     @_once
@@ -289,7 +291,14 @@ class Nodes:
             **_again(attack),
         }
         parts = [*attack.made_with, *built]
-        return self._node("attack", label, payload, parents, parts, [judge_of(attack.first.goal)])
+        return self._node(
+            "attack", label, payload, parents, parts, _goal_modules(attack.first.goal)
+        )
+
+
+def _goal_modules(name: str) -> list[str]:
+    """Modules of a goal and of its judge."""
+    return [f"bench.goals.{name}", goal_named(name).judge]
 
 
 def _again(row: Row) -> dict[str, bool]:

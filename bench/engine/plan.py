@@ -28,9 +28,10 @@ from bench.contract.record import Cell
 from bench.engine import controls
 from bench.engine.components import CORE_PACKAGES, build, normalise
 from bench.engine.config import Grid, Option
-from bench.engine.fits import listed, refused, unfit
+from bench.engine.fits import listed, refused, threat, unfit
 from bench.engine.graph import Node, Part, Plan, Row, Trial
 from bench.engine.nodes import Nodes, joining
+from bench.goals import goal_named
 
 _KIND_OF: Mapping[str, type[Any]] = {
     "dataset": Dataset,
@@ -149,7 +150,8 @@ class Planner:
         for goal in sorted(goals - {b.first.goal for b in baselines}):
             raise UserError(
                 f"Goal '{goal}' has no baseline for {modality} data, and leakage has no zero "
-                f"without one; add one to 'attack@baseline=[...]'."
+                f"without one; add one to 'attack@baseline=[...]', such as "
+                f"{' or '.join(goal_named(goal).baselines)}."
             )
         for model in self.rows["model"]:
             reason, task = None, common_task(dataset.first.tasks, model.first.tasks)
@@ -278,7 +280,7 @@ class Planner:
         # All that its record says: names are no part of any node, but two rows must not share one.
         document = {
             "cell": cell.key(),
-            "goal": attack.first.threat,
+            "goal": threat(attack.first),
             "access": access,
             "control": control,
             "flags": flags,
@@ -290,7 +292,7 @@ class Planner:
         return Trial(
             node_id(document),
             cell,
-            attack.first.threat,
+            threat(attack.first),
             access,
             nodes,
             bases,

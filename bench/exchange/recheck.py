@@ -9,13 +9,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from bench.contract import Goal, Score
 from bench.contract.record import SCHEMA_VERSION, Scored, TrialRecord
+from bench.goals import goal_named
 from bench.metrics.leakage import leakage, member_gap
 from bench.report import stats
 from bench.report.boards import Boards
@@ -103,7 +102,7 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
                 f"{where}: s_base is {_said(score.s_base)} by '{score.s_base_attack}', but without "
                 f"the model '{most}' reached {_said(others[most])}"
             )
-        gap = member_gap(cast(Goal, record.goal), _score(score), _score(base))
+        gap = member_gap(goal_named(record.goal).gains, score, base)
         if not equal(score.M, gap):
             wrong.append(
                 f"{where}: M is {_said(score.M)}, but its members and non-members give {_said(gap)}"
@@ -264,13 +263,6 @@ def place(record: TrialRecord) -> tuple[str, ...]:
     return (
         record.data.sector, cell.dataset, cell.model, record.goal, record.access, cell.defense,
         cell.attack,
-    )  # fmt: skip
-
-
-def _score(scored: Scored) -> Score:
-    return Score(
-        metric=scored.metric, value=scored.value, members=scored.members,
-        nonmembers=scored.nonmembers, ceiling=scored.s_ceil,
     )  # fmt: skip
 
 

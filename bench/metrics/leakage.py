@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from bench.contract import Goal, Score
+from typing import Protocol
 
 MIN_HEADROOM = 0.10
 """Below this distance between baseline and ceiling, leakage would divide by noise."""
 
-_GAIN_GOALS: frozenset[Goal] = frozenset({"attribute", "attribute_observed"})
-"""Goals whose member gap is a gap of gains over the baseline (PROTOCOL 2.3)."""
+
+class Judged(Protocol):
+    """What a score says of members and of matched non-members, each in [0, 1]."""
+
+    @property
+    def members(self) -> float: ...  # noqa: D102
+    @property
+    def nonmembers(self) -> float: ...  # noqa: D102
 
 
 def leakage(value: float, base: float, ceiling: float) -> float | None:
@@ -33,13 +39,17 @@ def leakage(value: float, base: float, ceiling: float) -> float | None:
     return (value - base) / (ceiling - base)
 
 
-def member_gap(goal: Goal, score: Score, base: Score) -> float:
+def member_gap(gains: bool, score: Judged, base: Judged) -> float:
     """``M``: how much of the success is about the training members.
 
-    ``s(members) - s(matched non-members)``; for attribute inference both are gains over the
-    baseline on the same records.
+    ``s(members) - s(matched non-members)``.
+
+    Args:
+        gains: whether both are gains over the baseline on the same records, as the goal says.
+        score: of the attack.
+        base: of the baseline.
     """
     gap = score.members - score.nonmembers
-    if goal in _GAIN_GOALS:
+    if gains:
         gap -= base.members - base.nonmembers
     return gap

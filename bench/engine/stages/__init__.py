@@ -28,11 +28,6 @@ def module_of(kind: str) -> str:
     return f"{__name__}.{kind}"
 
 
-def judge_of(goal: str) -> str:
-    """Name of the module that judges attacks with ``goal``: its ``score`` is called."""
-    return f"bench.metrics.{goal}"
-
-
 def plain(value: Any) -> Any:
     """``value`` as JSON: tuples to lists, NumPy scalars to numbers, non-finite numbers to None."""
     if isinstance(value, Mapping):

@@ -28,12 +28,12 @@ from bench.engine.components import build
 from bench.engine.knowledge import knowledge_of, victims_of
 from bench.engine.names import PICTURE
 from bench.engine.pictures import strip
-from bench.engine.stages import judge_of
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.prepare import deployment_of
 from bench.engine.stages.result import Parents, Result, Site
 from bench.engine.stages.target import digest_of
 from bench.engine.trail import parquet
+from bench.goals import goal_named
 
 
 def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
@@ -43,7 +43,7 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
         DivergedError: NaN or Inf in the reconstruction.
     """
     splits = splits_of(parents["data"])
-    goal = payload["goal"]
+    goal = goal_named(payload["goal"])
     attack: Attack = build(payload["attack"], "attack", site.packages)
     federation = attack.federation
     gate = Gate()
@@ -82,7 +82,7 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     started = time.perf_counter()
     classes = None if knowledge.classes is None else knowledge.classes.cpu()
     truth = Truth(splits, victims, classes, parents["evaluator"].tensors, federation)
-    score = importlib.import_module(judge_of(goal)).score(found, truth)
+    score = importlib.import_module(goal.judge).score(found, truth)
     score_s = time.perf_counter() - started
 
     outcomes = {f"outcome.{k}": v.detach().cpu().contiguous() for k, v in score.outcomes.items()}

@@ -10,15 +10,16 @@ from bench.engine.components import build
 from bench.engine.knowledge import knowledge_of, victims_of
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.result import Parents, Result, Site, kept
+from bench.goals import goal_named
 
 
 def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     """Tensors of the fitted prior."""
     splits = splits_of(parents["data"])
-    goal = payload["goal"]
+    goal = goal_named(payload["goal"])
     federation = Federation()
     victims = None
-    if goal != "gradient_reconstruction":  # clients are whatever protocol the attack is about
+    if goal.victims != "clients":  # clients are whatever protocol the attack is about
         victims = victims_of(splits, goal, payload["victims"], federation)
     knowledge = knowledge_of(
         splits, goal, victims, {}, (), None, federation, splits.card.tasks[0], site.device

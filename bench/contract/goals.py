@@ -1,0 +1,64 @@
+"""What an adversary wants: everything that the program must know of one goal, in one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Words:
+    """What pages and documents say of a goal; no result depends on it.
+
+    Attributes:
+        code: of the protocol (PROTOCOL 1.1).
+        question: what a board answers; ``{secret}`` stands for the sensitive attribute.
+        event: what happens to a person, as the end of a sentence.
+        pictures: what the pictures of a reconstruction show, from top to bottom; empty: there are
+            none.
+    """
+
+    code: str
+    question: str
+    event: str
+    pictures: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What an adversary wants.
+
+    Attributes:
+        name: as configs, records and boards write it.
+        judge: module whose ``score`` gives the goal's metric.
+        victims: who is attacked: every class of the target, members and as many held-out records,
+            or the clients of one round of training.
+        baselines: options of the attackers without a model that its leakage is measured from.
+        words: what pages say of it.
+        hides_attribute: whether the attacker is told the victims' records without the sensitive
+            attribute.
+        tells_labels: whether the attacker is told the victims' published labels.
+        asks: whether an attack on answers must send queries; the answers for the victims' records
+            may be all that there is.
+        gains: whether the member gap is one of gains over the baseline (PROTOCOL 2.3).
+        recognised: whether evaluators recognise the reconstructions, so that boards rest on them
+            (PROTOCOL C5).
+        controls: controls in which its attacks must find nothing, or as much as ever (PROTOCOL
+            3.6).
+        observed_as: name of the goal of an attacker who has also seen what the deployment answered
+            for the victims' own, complete records (K6): more than asking it allows, so it has
+            boards of its own. Empty: that is no other goal.
+    """
+
+    name: str
+    judge: str
+    victims: Literal["classes", "records", "clients"]
+    baselines: tuple[str, ...]
+    words: Words
+    hides_attribute: bool = False
+    tells_labels: bool = False
+    asks: bool = True
+    gains: bool = False
+    recognised: bool = False
+    controls: frozenset[str] = frozenset()
+    observed_as: str = ""
