@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from bench.contract import Network, Step, TrainingDefense, require
+from bench.contract import Count, Network, NonNegative, Positive, Step, TrainingDefense
+from defenses.common import adaptive
 from defenses.common.perturbation import perturbed
 
 
@@ -27,33 +28,18 @@ class AdversarialTraining(TrainingDefense):
         step_size: of each; None: 2.5 epsilon / steps.
     """
 
-    epsilon: float = 0.03
-    steps: int = 7
-    step_size: float | None = None
+    epsilon: NonNegative = 0.03
+    steps: Count = 7
+    step_size: Positive | None = None
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image", "table"})
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = "Madry, Makelov, Schmidt, Tsipras, Vladu, ICLR 2018 (arXiv 1706.06083), section 2.1"
     cost = "steps more passes forth and back a step"
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 <= self.epsilon < float("inf"),
-            f"AdversarialTraining.epsilon is {self.epsilon}; give a finite number of at least 0.",
-        )
-        require(
-            self.steps >= 1,
-            f"AdversarialTraining.steps is {self.steps}; give at least 1.",
-        )
-        require(
-            self.step_size is None or 0.0 < self.step_size < float("inf"),
-            f"AdversarialTraining.step_size is {self.step_size}; give a finite number above 0, or "
-            "null for 2.5 epsilon / steps.",
-        )
 
     def augment(self, network: Network, x: Tensor, y: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """The hardest records nearby, with the same targets."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.contract import Network, Step, TrainingDefense, require
+from bench.contract import Count, Network, NonNegative, Positive, Step, TrainingDefense
+from defenses.common import adaptive
 from defenses.common.perturbation import perturbed
 
 
@@ -30,39 +31,19 @@ class AntiAdversarial(TrainingDefense):
         step_size: of each; None: epsilon / steps, as the authors.
     """
 
-    weight: float = 0.08
-    epsilon: float = 0.01
-    steps: int = 5
-    step_size: float | None = None
+    weight: NonNegative = 0.08
+    epsilon: Positive = 0.01
+    steps: Count = 5
+    step_size: Positive | None = None
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = "Torp, Smith, Breuer, ICLR 2026 (OpenReview BnEG8pn3pK), as the authors' code"
     cost = "steps + 1 more passes forth and back a step"
     zero: ClassVar[Mapping[str, Any]] = {"weight": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 <= self.weight < float("inf"),
-            f"AntiAdversarial.weight is {self.weight}; give a finite number of at least 0.",
-        )
-        require(
-            0.0 < self.epsilon < float("inf"),
-            f"AntiAdversarial.epsilon is {self.epsilon}; give a finite number above 0 (weight 0 is "
-            "no defense).",
-        )
-        require(
-            self.steps >= 1,
-            f"AntiAdversarial.steps is {self.steps}; give at least 1.",
-        )
-        require(
-            self.step_size is None or 0.0 < self.step_size < float("inf"),
-            f"AntiAdversarial.step_size is {self.step_size}; give a finite number above 0, or null "
-            "for epsilon / steps.",
-        )
 
     def penalty(
         self,

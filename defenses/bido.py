@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -10,8 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.contract import Network, Step, TrainingDefense, require
+from bench.contract import Network, NonNegative, Positive, Step, TrainingDefense
 from bench.contract.task import distribution
+from defenses.common import adaptive
 
 _RIDGE = 1e-5
 """Of the normalised HSIC, per record; as in the authors' code."""
@@ -41,37 +41,18 @@ class Bido(TrainingDefense):
     """
 
     dependence: Literal["hsic", "coco"] = "hsic"
-    input_weight: float = 0.05
-    label_weight: float = 0.5
-    bandwidth: float = 5.0
+    input_weight: NonNegative = 0.05
+    label_weight: NonNegative = 0.5
+    bandwidth: Positive = 5.0
     label_kernel: Literal["linear", "gaussian"] = "linear"
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps", "blocks"})
     tasks = ("classification",)
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = "Peng, Liu, Zhang, Lan, Ye, Liu, Han, KDD 2022 (arXiv 2206.05483)"
     cost = "kernel matrices of every block at every step"
     zero: ClassVar[Mapping[str, Any]] = {"input_weight": 0.0, "label_weight": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            self.dependence in ("hsic", "coco"),
-            f"Bido.dependence is '{self.dependence}'; allowed: hsic, coco.",
-        )
-        require(
-            self.label_kernel in ("linear", "gaussian"),
-            f"Bido.label_kernel is '{self.label_kernel}'; allowed: linear, gaussian.",
-        )
-        require(
-            all(0.0 <= w < math.inf for w in (self.input_weight, self.label_weight)),
-            f"Bido has input_weight={self.input_weight}, label_weight={self.label_weight}; give "
-            "finite numbers of at least 0.",
-        )
-        require(
-            0.0 < self.bandwidth < math.inf,
-            f"Bido.bandwidth is {self.bandwidth}; give a finite number above 0.",
-        )
 
     def penalty(
         self,

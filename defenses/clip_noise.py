@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import TrainingDefense, require
+from bench.contract import NonNegative, Positive, TrainingDefense
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,14 @@ class ClipNoise(TrainingDefense):
             where nothing is clipped.
     """
 
-    clip_norm: float | None = 1.0
-    noise_multiplier: float = 0.01
+    clip_norm: Positive | None = 1.0
+    noise_multiplier: NonNegative = 0.01
 
     needs = frozenset({"steps"})
-    adaptive_attacks = (
-        "prior_matching", "prior_inversion", "miface", "attribute_map", "basket_decoder",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.BASIC, "prior_matching", "miface")
     paper = "McMahan, Ramage, Talwar, Zhang, ICLR 2018; Geyer, Klein, Nabi 2017, arXiv 1712.07557"
     cost = "a client's clipped norm; slower learning"
     zero: ClassVar[Mapping[str, Any]] = {"clip_norm": None, "noise_multiplier": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            self.clip_norm is None or self.clip_norm > 0,
-            f"ClipNoise.clip_norm is {self.clip_norm}; give a number above 0, or null.",
-        )
-        require(
-            0.0 <= self.noise_multiplier < math.inf,
-            f"ClipNoise.noise_multiplier is {self.noise_multiplier}; give a finite number of at "
-            "least 0.",
-        )
 
     def share(self, update: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
         """The clipped update plus noise of its own."""

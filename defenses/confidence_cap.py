@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
-from bench.contract import Query, ReleaseDefense, require
+from bench.contract import Query, ReleaseDefense, Share, require
+from defenses.common import adaptive
 from defenses.common.answers import keep_label
 
 
@@ -33,29 +35,16 @@ class ConfidenceCap(ReleaseDefense):
         below: scores under it are answered as their mean; 0 answers all of them.
     """
 
-    cap: float = 0.8
-    below: float = 0.0
+    cap: Annotated[float, Gt(0), Le(1)] = 0.8
+    below: Share = 0.0
 
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "latent_evolution",
-        "class_decoder", "inverse_decoder", "score_classifier",
-    )  # fmt: skip
+    adaptive_attacks = adaptive.SCORES
     paper = (
         "Elementary. 'below' is the high-confidence cut-off of the Adversarial Robustness Toolbox "
         "(HighConfidence), with the label kept"
     )
     cost = "surest answers less sure than they are"
     zero: ClassVar[Mapping[str, Any]] = {"cap": 1.0, "below": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 < self.cap <= 1.0,
-            f"ConfidenceCap.cap is {self.cap}; give more than 1 / n_classes and at most 1.",
-        )
-        require(
-            0.0 <= self.below < 1.0,
-            f"ConfidenceCap.below is {self.below}; give at least 0 and less than 1.",
-        )
 
     def check_classes(self, n_classes: int) -> None:
         """Raise UserError where the scores of that many classes cannot all be under the cap."""

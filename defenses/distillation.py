@@ -11,16 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.contract import (
+    Count,
     FitReport,
     Network,
+    Positive,
     Recipe,
     Split,
     TrainingContext,
     TrainingDefense,
-    require,
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement
+from defenses.common import adaptive
 from defenses.common.descent import descend, predict
 
 
@@ -40,31 +42,16 @@ class Distillation(TrainingDefense):
     """
 
     records: Literal["public", "private"] | None = "public"
-    temperature: float = 4.0
-    epochs: int | None = None
+    temperature: Positive = 4.0
+    epochs: Count | None = None
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = "Hinton, Vinyals, Dean 2015 (arXiv 1503.02531), section 2"
     cost = "a second training; public records"
     zero: ClassVar[Mapping[str, Any]] = {"records": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.records in ("public", "private", None),
-            f"Distillation.records is '{self.records}'; allowed: public, private, or null for no "
-            "distillation.",
-        )
-        require(
-            0.0 < self.temperature < float("inf"),
-            f"Distillation.temperature is {self.temperature}; give a finite number above 0.",
-        )
-        require(
-            self.epochs is None or self.epochs >= 1,
-            f"Distillation.epochs is {self.epochs}; give at least 1, or null for the recipe's.",
-        )
 
     def fit(
         self, network: Network, train: Split, recipe: Recipe, context: TrainingContext

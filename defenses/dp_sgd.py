@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Gt, Le
 
 from bench.contract import (
+    Count,
     DivergedError,
     FitReport,
+    Fraction,
     Network,
+    NonNegative,
+    Positive,
     PrivacyLedger,
     Recipe,
     Split,
@@ -23,6 +28,7 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement, targets
+from defenses.common import adaptive
 from defenses.common.accounting import MOST_EPSILON, composed, least_noise, quiet, spent
 from defenses.common.descent import predict
 
@@ -70,29 +76,29 @@ class DpSgd(TrainingDefense):
             included; above 1 the ledger states the epsilon of all of them together.
     """
 
-    epsilon: float | None = 8.0
-    noise_multiplier: float | None = None
-    delta: float | None = None
-    clip_norm: float = 1.0
+    epsilon: Annotated[float, Gt(0), Le(MOST_EPSILON)] | None = 8.0
+    noise_multiplier: NonNegative | None = None
+    delta: Fraction | None = None
+    clip_norm: Positive = 1.0
     clipping: Literal["flat", "per_layer", "adaptive"] = "flat"
-    quantile: float = 0.5
+    quantile: Fraction = 0.5
     unit: Literal["record", "person"] = "record"
-    epochs: int = 30
-    batch_size: int = 64
-    lr: float = 0.05
+    epochs: Count = 30
+    batch_size: Count = 64
+    lr: Positive = 0.05
     optimizer: Literal["adam", "sgd"] = "sgd"
     poisson_sampling: bool = True
     epsilon_total_basis: Literal[
         "single_run", "public_tuning", "not_accounted", "naive_composition"
     ] = "not_accounted"
-    tuning_runs: int = 1
+    tuning_runs: Count = 1
 
     # A trusted curator clips and adds noise: what single clients share with it is not protected.
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"descent"})
     accounts: ClassVar[bool] = True
     cost = "a gradient per record or two backward passes; its own recipe"
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    adaptive_attacks = adaptive.BASIC
     paper = (
         "Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang, CCS 2016, algorithm 1; adaptive "
         "clipping: Andrew, Thakkar, McMahan, Ramaswamy, NeurIPS 2021, algorithm 1 and theorem 1"
@@ -100,63 +106,25 @@ class DpSgd(TrainingDefense):
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": None, "noise_multiplier": None}
 
     def __post_init__(self) -> None:
-        require(
-            self.epsilon is None or 0.0 < self.epsilon <= MOST_EPSILON,
-            f"DpSgd.epsilon is {self.epsilon}; give a number above 0 and at most "
-            f"{MOST_EPSILON:g}, or null (with noise_multiplier 0 gradients are clipped only).",
-        )
-        require(
-            self.noise_multiplier is None or 0.0 <= self.noise_multiplier < math.inf,
-            f"DpSgd.noise_multiplier is {self.noise_multiplier}; give a finite number of at "
-            "least 0.",
-        )
+        super().__post_init__()
         require(
             self.epsilon is None or self.noise_multiplier is None,
-            "DpSgd has both epsilon and noise_multiplier; set one and leave the other null.",
+            "both epsilon and noise_multiplier are given; set one and leave the other null.",
         )
         require(
             self.poisson_sampling,
-            "DpSgd.poisson_sampling is false, but its accountant assumes Poisson batches: the "
-            "epsilon would not hold; leave it true.",
+            "poisson_sampling is false, but the accountant assumes Poisson batches: the epsilon "
+            "would not hold; leave it true.",
         )
         require(
-            self.delta is None or 0.0 < self.delta < 1.0,
-            f"DpSgd.delta is {self.delta}; give a number between 0 and 1 / (10 n), or null.",
-        )
-        require(self.clip_norm > 0, f"DpSgd.clip_norm is {self.clip_norm}; give more than 0.")
-        require(
-            self.epochs >= 1 and self.batch_size >= 1 and self.lr > 0,
-            f"DpSgd has epochs={self.epochs}, batch_size={self.batch_size}, lr={self.lr}; "
-            "give at least 1, at least 1 and more than 0.",
-        )
-        for name, allowed in (
-            ("optimizer", ("adam", "sgd")),
-            ("clipping", ("flat", "per_layer", "adaptive")),
-            ("unit", ("record", "person")),
-            (
-                "epsilon_total_basis",
-                ("single_run", "public_tuning", "not_accounted", "naive_composition"),
-            ),
-        ):
-            value = getattr(self, name)
-            require(value in allowed, f"DpSgd.{name} is '{value}'; allowed: {', '.join(allowed)}.")
-        require(
-            0.0 < self.quantile < 1.0,
-            f"DpSgd.quantile is {self.quantile}; give a number between 0 and 1.",
-        )
-        require(
-            self.tuning_runs >= 1,
-            f"DpSgd.tuning_runs is {self.tuning_runs}; give a whole number of at least 1.",
-        )
-        bases = ("not_accounted", "naive_composition")
-        require(
-            self.tuning_runs == 1 or self.epsilon_total_basis in bases,
-            f"DpSgd.tuning_runs is {self.tuning_runs}, but epsilon_total_basis is "
+            self.tuning_runs == 1
+            or self.epsilon_total_basis in ("not_accounted", "naive_composition"),
+            f"tuning_runs is {self.tuning_runs}, but epsilon_total_basis is "
             f"'{self.epsilon_total_basis}', by which tuning cost nothing; leave one of them out.",
         )
         require(
             self.tuning_runs > 1 or self.epsilon_total_basis != "naive_composition",
-            "DpSgd.epsilon_total_basis is 'naive_composition'; give tuning_runs, a number above 1.",
+            "epsilon_total_basis is 'naive_composition'; give tuning_runs, a number above 1.",
         )
 
     def fit(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from bench.contract import Recipe, TrainingDefense, require
+from bench.contract import Count, Recipe, Share, TrainingDefense
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -21,29 +22,16 @@ class EarlyStopping(TrainingDefense):
         patience: epochs without a better validation loss before training stops, at least 1.
     """
 
-    validation: float | None = 0.1
-    patience: int = 3
+    validation: Share | None = 0.1
+    patience: Count = 3
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     on_steps: ClassVar[bool] = True
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi", "membership",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.GENERATIVE, "membership")
     paper = "Prechelt, Early Stopping - But When?, Neural Networks: Tricks of the Trade, 1998"
     cost = "the records held out"
     zero: ClassVar[Mapping[str, Any]] = {"validation": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.validation is None or 0.0 <= self.validation < 1.0,
-            f"EarlyStopping.validation is {self.validation}; give a share of at least 0 and less "
-            "than 1, or null for no defense.",
-        )
-        require(
-            self.patience >= 1,
-            f"EarlyStopping.patience is {self.patience}; give at least 1 epoch.",
-        )
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The same recipe that stops early."""

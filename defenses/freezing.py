@@ -8,8 +8,18 @@ from typing import Any, ClassVar
 
 import torch
 
-from bench.contract import Network, Recipe, TrainingContext, TrainingDefense, require
+from bench.contract import (
+    Count,
+    CountOrZero,
+    Network,
+    Positive,
+    Recipe,
+    TrainingContext,
+    TrainingDefense,
+    require,
+)
 from bench.contract import seed as derive
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -28,29 +38,17 @@ class Freezing(TrainingDefense):
         lr: learning rate of the pre-training (Adam).
     """
 
-    layers: int | None = 1
-    epochs: int = 15
-    batch_size: int = 32
-    lr: float = 1e-3
+    layers: CountOrZero | None = 1
+    epochs: Count = 15
+    batch_size: Count = 32
+    lr: Positive = 1e-3
 
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    adaptive_attacks = adaptive.BASIC
     paper = "Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024 (arXiv 2405.05588)"
     cost = "a training on public records first"
     needs = frozenset({"blocks"})
     tasks = ("classification",)
     zero: ClassVar[Mapping[str, Any]] = {"layers": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.layers is None or self.layers >= 0,
-            f"Freezing.layers is {self.layers}; give a number of blocks of at least 0, or null "
-            "for no transfer.",
-        )
-        require(
-            self.epochs >= 1 and self.batch_size >= 1 and self.lr > 0,
-            f"Freezing has epochs={self.epochs}, batch_size={self.batch_size}, lr={self.lr}; "
-            "give at least 1, at least 1 and more than 0.",
-        )
 
     def adapt(self, network: Network, context: TrainingContext) -> Network:
         """Load pre-trained blocks into ``network`` and fix the first; its head stays fresh.

@@ -14,6 +14,7 @@ from bench.contract import (
     Card,
     FitReport,
     Network,
+    Positive,
     PrivacyLedger,
     Recipe,
     Split,
@@ -51,7 +52,7 @@ class FunctionalMechanism(TrainingDefense):
             Same guarantee, much less noise.
     """
 
-    epsilon: float | None = 1.0
+    epsilon: Positive | None = 1.0
     sensitivity: Literal["tight", "paper"] = "tight"
 
     # Like DP-SGD's, the curator is trusted: no client shares an update.
@@ -67,17 +68,6 @@ class FunctionalMechanism(TrainingDefense):
     accounts: ClassVar[bool] = True
     cost = "one solve; ridge regression only"
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.epsilon is None or 0.0 < self.epsilon < math.inf,
-            f"FunctionalMechanism.epsilon is {self.epsilon}; give a finite number above 0, or null "
-            "for no defense.",
-        )
-        require(
-            self.sensitivity in ("tight", "paper"),
-            f"FunctionalMechanism.sensitivity is '{self.sensitivity}'; allowed: tight, paper.",
-        )
 
     def fit(
         self, network: Network, train: Split, recipe: Recipe, context: TrainingContext

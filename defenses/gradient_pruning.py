@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import TrainingDefense, require
+from bench.contract import Share, TrainingDefense
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -23,21 +24,13 @@ class GradientPruning(TrainingDefense):
         removed: share of the coordinates set to zero, in [0, 1); 0 is no defense.
     """
 
-    removed: float = 0.9
+    removed: Share = 0.9
 
     needs = frozenset({"steps"})
-    adaptive_attacks = (
-        "masked_matching", "prior_inversion", "miface", "attribute_map", "basket_decoder",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.BASIC, "masked_matching", "miface")
     paper = "Zhu, Liu, Han, NeurIPS 2019, section 5; Lin, Han, Mao, Wang, Dally, ICLR 2018"
     cost = "a sort of each update"
     zero: ClassVar[Mapping[str, Any]] = {"removed": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 <= self.removed < 1.0,
-            f"GradientPruning.removed is {self.removed}; give at least 0 and less than 1.",
-        )
 
     def share(self, update: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
         """The update with its smallest coordinates at zero."""

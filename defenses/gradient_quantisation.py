@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
-from bench.contract import TrainingDefense, require
+from bench.contract import TrainingDefense
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,14 @@ class GradientQuantisation(TrainingDefense):
             plus or minus the largest magnitude.
     """
 
-    bits: int | None = 1
+    bits: Annotated[int, Ge(1), Le(16)] | None = 1
     stochastic: bool = False
 
     needs = frozenset({"steps"})
-    adaptive_attacks = (
-        "sign_matching", "prior_inversion", "miface", "attribute_map", "basket_decoder",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.BASIC, "sign_matching", "miface")
     paper = "Alistarh, Grubic, Li, Tomioka, Vojnovic, NIPS 2017; Bernstein et al., ICML 2018"
     cost = "a pass over each update"
     zero: ClassVar[Mapping[str, Any]] = {"bits": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.bits is None or 1 <= self.bits <= 16,
-            f"GradientQuantisation.bits is {self.bits}; give 1 to 16, or null for no defense.",
-        )
 
     def share(self, update: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
         """The update on its grid."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from bench.contract import Split, TrainingContext, TrainingDefense, require
+from annotated_types import MinLen
+
+from bench.contract import Count, Split, TrainingContext, TrainingDefense
+from defenses.common import adaptive
 from defenses.common.sanitizers import columns_of, microaggregate
 
 
@@ -25,27 +28,15 @@ class KAnonymity(TrainingDefense):
         attributes: the quasi-identifiers, by their names before encoding; null: every column.
     """
 
-    k: int = 5
-    attributes: tuple[str, ...] | None = None
+    k: Count = 5
+    attributes: Annotated[tuple[str, ...], MinLen(1)] | None = None
 
     covers = frozenset({"labels", "scores", "weights"})
     cost = "one sort of the records per level of the partition"
     modalities = frozenset({"table"})
-    adaptive_attacks = (
-        "attribute_map", "black_box", "csmia", "lomia", "membership", "tree_counts",
-        "prior_inversion", "basket_decoder",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.BASIC, "black_box", "csmia", "lomia", "membership", "tree_counts")
     paper = "LeFevre, DeWitt, Ramakrishnan, ICDE 2006 (Mondrian multidimensional k-anonymity)"
     zero: ClassVar[Mapping[str, Any]] = {"k": 1}
-
-    def __post_init__(self) -> None:
-        require(
-            self.k >= 1, f"KAnonymity.k is {self.k}; give a whole number of at least 1 (1: none)."
-        )
-        require(
-            self.attributes is None or len(self.attributes) > 0,
-            "KAnonymity.attributes is empty; name at least one, or null for every column.",
-        )
 
     def sanitize(self, train: Split, context: TrainingContext) -> Split:
         """The records with the quasi-identifiers of their class; labels as they were."""

@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 
 from bench.contract import Query, ReleaseDefense
 from bench.contract.access import Access
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class LabelOnly(ReleaseDefense):
     the scores from them, so nothing changes there.
     """
 
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    adaptive_attacks = adaptive.BASIC
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015; attacked by Kahla et al., CVPR 2022"
     cost = "no scores for customers"
 

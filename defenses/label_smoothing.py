@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import Le
 from torch import Tensor
 
-from bench.contract import Network, Step, TrainingDefense, require
+from bench.contract import Network, Step, TrainingDefense
 from bench.contract.task import distribution
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class LabelSmoothing(TrainingDefense):
             ``constant``: whole from the start.
     """
 
-    alpha: float = -0.05
+    alpha: Annotated[float, Le(1)] = -0.05
     schedule: Literal["paper", "constant"] = "paper"
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = (
         "Struppek, Hintersdorf, Kersting, ICLR 2024 (arXiv 2310.06549), schedule as train_model.py "
         "of the authors' code; Szegedy et al., CVPR 2016, section 7"
@@ -43,17 +45,6 @@ class LabelSmoothing(TrainingDefense):
     zero: ClassVar[Mapping[str, Any]] = {"alpha": 0.0}
     # A probe of few epochs would hardly leave the first half.
     probe: ClassVar[Mapping[str, Any]] = {"schedule": "constant"}
-
-    def __post_init__(self) -> None:
-        require(
-            -float("inf") < self.alpha <= 1.0,
-            f"LabelSmoothing.alpha is {self.alpha}; give a finite number of at most 1, negative "
-            "for the defense of Struppek et al.",
-        )
-        require(
-            self.schedule in ("paper", "constant"),
-            f"LabelSmoothing.schedule is '{self.schedule}'; allowed: paper, constant.",
-        )
 
     def strength(self, progress: float) -> float:
         """Alpha where ``progress`` of the epochs are done."""

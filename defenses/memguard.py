@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.contract import Owner, Query, ReleaseDefense, generator, require
+from bench.contract import Count, Owner, Query, ReleaseDefense, generator
 from bench.contract import seed as derive
-from defenses.common import perceptron
+from defenses.common import adaptive, perceptron
 from defenses.common.answers import keep_label, secret, uniform
 
 _STEP = 0.1
@@ -49,34 +50,18 @@ class Memguard(ReleaseDefense):
         fit_steps: steps of Adam that fit the classifier.
     """
 
-    epsilon: float = 0.5
-    steps: int = 100
-    width: int = 32
-    fit_steps: int = 1000
+    epsilon: Annotated[float, Ge(0), Le(2)] = 0.5
+    steps: Count = 100
+    width: Annotated[int, Ge(2)] = 32
+    fit_steps: Count = 1000
 
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "latent_evolution",
-        "class_decoder", "inverse_decoder", "score_classifier", "membership",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.SCORES, "membership")
     paper = (
         "Jia, Salem, Backes, Zhang, Gong, CCS 2019 (arXiv 1909.10594); objective, weights and "
         "probability as in the authors' code"
     )
     cost = "public records; hundreds of passes through a small classifier per answer"
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 <= self.epsilon <= 2.0,
-            f"Memguard.epsilon is {self.epsilon}; give 0 (no defense) to 2, the largest L1 "
-            "distance between two answers.",
-        )
-        for name in ("steps", "width", "fit_steps"):
-            least = 2 if name == "width" else 1
-            require(
-                getattr(self, name) >= least,
-                f"Memguard.{name} is {getattr(self, name)}; give at least {least}.",
-            )
 
     def prepare(self, owner: Owner, seed: int) -> Mapping[str, Tensor]:
         """The classifier: members are the training records, non-members the public ones."""

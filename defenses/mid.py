@@ -10,8 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract import Network, Step, TrainingContext, TrainingDefense, generator, require
+from bench.contract import (
+    Count,
+    Network,
+    Positive,
+    Step,
+    TrainingContext,
+    TrainingDefense,
+    generator,
+)
 from bench.contract import seed as derive
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -31,26 +40,15 @@ class Mid(TrainingDefense):
             code does, instead of answering by ``mu``. Then an attacker must average.
     """
 
-    beta: float | None = 0.003
-    width: int | None = None
+    beta: Positive | None = 0.003
+    width: Count | None = None
     sample: bool = False
 
     needs = frozenset({"steps"})
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = "Wang, Zhang, Jia, AAAI 2021 (arXiv 2009.05241), the approximation for neural networks"
     cost = "one more linear layer"
     zero: ClassVar[Mapping[str, Any]] = {"beta": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.beta is None or 0.0 < self.beta < float("inf"),
-            f"Mid.beta is {self.beta}; give a finite number above 0, or null for no bottleneck: at "
-            "0 nothing keeps the noise from vanishing.",
-        )
-        require(
-            self.width is None or self.width >= 1,
-            f"Mid.width is {self.width}; give at least 1, or null for half of the head's inputs.",
-        )
 
     def adapt(self, network: Network, context: TrainingContext) -> Network:
         """Append the bottleneck as a block and replace the head by one of its width."""

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import Network, Step, TrainingDefense, require
+from bench.contract import Network, NonNegative, Step, TrainingDefense
 from bench.contract.task import distribution
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -26,24 +27,15 @@ class Mixup(TrainingDefense):
             is no defense.
     """
 
-    alpha: float | None = 1.0
+    alpha: NonNegative | None = 1.0
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi", "membership",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.GENERATIVE, "membership")
     paper = "Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018 (arXiv 1710.09412), section 2"
     cost = "a mixture a step"
     zero: ClassVar[Mapping[str, Any]] = {"alpha": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.alpha is None or 0.0 <= self.alpha < float("inf"),
-            f"Mixup.alpha is {self.alpha}; give a finite number of at least 0, or null for no "
-            "defense.",
-        )
 
     def augment(self, network: Network, x: Tensor, y: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Mix the batch with a permutation of itself."""

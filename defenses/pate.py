@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.nn import functional as F
 
 from bench.contract import (
+    Count,
     FitReport,
+    Fraction,
     Network,
+    Positive,
     PrivacyLedger,
     Recipe,
     Split,
@@ -24,6 +28,7 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement
+from defenses.common import adaptive
 from defenses.common.descent import predict
 
 
@@ -50,17 +55,17 @@ class Pate(TrainingDefense):
         epsilon_total_basis: how the choice of these options was accounted for, as in ``dp_sgd``.
     """
 
-    teachers: int | None = 10
+    teachers: Annotated[int, Ge(2)] | None = 10
     mechanism: Literal["gaussian", "laplace"] = "gaussian"
-    noise: float = 2.0
-    queries: int | None = 200
-    delta: float | None = None
+    noise: Positive = 2.0
+    queries: Count | None = 200
+    delta: Fraction | None = None
     epsilon_total_basis: Literal["single_run", "public_tuning", "not_accounted"] = "not_accounted"
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = (
         "Papernot, Abadi, Erlingsson, Goodfellow, Talwar, ICLR 2017 (arXiv 1610.05755); Papernot, "
         "Song, Mironov, Raghunathan, Talwar, Erlingsson, ICLR 2018 (arXiv 1802.08908)"
@@ -68,35 +73,6 @@ class Pate(TrainingDefense):
     accounts: ClassVar[bool] = True
     cost = "a training for every teacher; public records"
     zero: ClassVar[Mapping[str, Any]] = {"teachers": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.teachers is None or self.teachers >= 2,
-            f"Pate.teachers is {self.teachers}; give at least 2, or null for no ensemble.",
-        )
-        require(
-            self.mechanism in ("gaussian", "laplace"),
-            f"Pate.mechanism is '{self.mechanism}'; allowed: gaussian, laplace.",
-        )
-        require(
-            0.0 < self.noise < math.inf,
-            f"Pate.noise is {self.noise}; give a finite number above 0: votes without noise "
-            "promise nothing.",
-        )
-        require(
-            self.queries is None or self.queries >= 1,
-            f"Pate.queries is {self.queries}; give at least 1, or null for all public records.",
-        )
-        require(
-            self.delta is None or 0.0 < self.delta < 1.0,
-            f"Pate.delta is {self.delta}; give a number between 0 and 1 / (10 n), or null.",
-        )
-        bases = ("single_run", "public_tuning", "not_accounted")
-        require(
-            self.epsilon_total_basis in bases,
-            f"Pate.epsilon_total_basis is '{self.epsilon_total_basis}'; allowed: "
-            f"{', '.join(bases)}.",
-        )
 
     def fit(
         self, network: Network, train: Split, recipe: Recipe, context: TrainingContext

@@ -5,16 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from bench.contract import Monitor, Owner, ServeDefense, Traffic, Verdict, generator, require
+from bench.contract import (
+    Count,
+    Monitor,
+    Owner,
+    ServeDefense,
+    Share,
+    Traffic,
+    Verdict,
+    generator,
+    require,
+)
 from bench.contract import seed as derive
+from defenses.common import adaptive
 from defenses.common.accounts import by_account
 from defenses.common.detectors import DETECTORS
-from defenses.common.streams import Detector, Queries, Watch, alarm, largest, threshold
+from defenses.common.streams import (
+    Detector,
+    History,
+    Least,
+    Queries,
+    Watch,
+    Window,
+    alarm,
+    largest,
+    threshold,
+)
 
 _ROWS = 65536
 
@@ -46,25 +68,17 @@ class ProbeAudit(ServeDefense):
     """
 
     detector: Literal["prada", "stateful", "ood", "concentration", "volume"] = "ood"
-    fpr: float = 0.01
-    accounts: int = 1000
-    window: int | None = None
-    components: int | None = 32
-    references: int = 1000
-    neighbours: int = 10
-    least: int = 100
-    every: int = 10
-    history: int = 1000
+    fpr: Share = 0.01
+    accounts: Annotated[int, Ge(20)] = 1000
+    window: Window | None = None
+    components: Count | None = 32
+    references: Annotated[int, Ge(2)] = 1000
+    neighbours: Count = 10
+    least: Least = 100
+    every: Count = 10
+    history: History = 1000
 
-    adaptive_attacks = (
-        "prior_inversion",
-        "attribute_map",
-        "basket_decoder",
-        "class_decoder",
-        "inverse_decoder",
-        "latent_evolution",
-        "score_classifier",
-    )
+    adaptive_attacks = adaptive.SCORES
     tasks = ("classification",)
     paper = (
         "Juuti, Szyller, Marchal, Asokan, EuroS&P 2019 (prada); Chen, Carlini, Wagner, "
@@ -74,32 +88,16 @@ class ProbeAudit(ServeDefense):
     zero: ClassVar[Mapping[str, Any]] = {"fpr": 0.0}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        needed = math.ceil(1 / self.fpr - 1 - 1e-9) if self.fpr else 0
         require(
-            self.detector in DETECTORS,
-            f"ProbeAudit.detector is '{self.detector}'; allowed: {', '.join(DETECTORS)}.",
+            self.accounts >= needed,
+            f"accounts is {self.accounts}; to promise fpr {self.fpr:g} takes at least {needed}: "
+            "give more, or a larger fpr.",
         )
         require(
-            0.0 <= self.fpr < 1.0,
-            f"ProbeAudit.fpr is {self.fpr}; give a rate of at least 0 and less than 1.",
-        )
-        most = max(20, math.ceil(1 / self.fpr - 1 - 1e-9)) if self.fpr else 20
-        require(
-            self.accounts >= most,
-            f"ProbeAudit.accounts is {self.accounts}; to promise fpr {self.fpr:g} takes at least "
-            f"{most}: give more, or a larger fpr.",
-        )
-        low = {"window": 2, "components": 1, "references": 2, "neighbours": 1}
-        low |= {"least": 3, "every": 1, "history": self.neighbours}
-        for name, least in low.items():
-            value = getattr(self, name)
-            require(
-                value is None or value >= least,
-                f"ProbeAudit.{name} is {value}; give a whole number of at least {least}.",
-            )
-        require(
-            self.history <= 5000,
-            f"ProbeAudit.history is {self.history}; give at most 5000: beyond, the test of Shapiro "
-            "and Wilk is not accurate.",
+            self.history >= self.neighbours,
+            f"history is {self.history}; give at least neighbours, which is {self.neighbours}.",
         )
 
     def statistic(self) -> Detector:

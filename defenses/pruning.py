@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from bench.contract import Recipe, TrainingDefense, require
+from bench.contract import Count, NonNegative, Recipe, TrainingDefense
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -23,32 +23,19 @@ class Pruning(TrainingDefense):
         alpha: complexity parameter, at least 0; 0 cuts nothing back.
     """
 
-    min_leaf: int = 10
-    alpha: float = 0.0
+    min_leaf: Count = 10
+    alpha: NonNegative = 0.0
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"leaves"})
     modalities = frozenset({"table", "basket"})
-    adaptive_attacks = (
-        "tree_counts", "attribute_map", "black_box", "csmia", "membership", "prior_inversion",
-        "basket_decoder",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.BASIC, "tree_counts", "black_box", "csmia", "membership")
     paper = (
         "Breiman, Friedman, Olshen, Stone, Classification and Regression Trees, 1984, chapter 3; "
         "Fredrikson, Jha, Ristenpart, CCS 2015, section 6 (decision trees)"
     )
     cost = "none: smaller trees"
     zero: ClassVar[Mapping[str, Any]] = {"min_leaf": 1, "alpha": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            self.min_leaf >= 1,
-            f"Pruning.min_leaf is {self.min_leaf}; give a whole number of at least 1.",
-        )
-        require(
-            0.0 <= self.alpha < math.inf,
-            f"Pruning.alpha is {self.alpha}; give a finite number of at least 0.",
-        )
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The stricter of the two demands."""

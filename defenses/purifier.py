@@ -9,9 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.contract import Owner, Query, ReleaseDefense, generator, require
+from bench.contract import (
+    Count,
+    NonNegative,
+    Owner,
+    Probability,
+    Query,
+    ReleaseDefense,
+    generator,
+)
 from bench.contract import seed as derive
-from defenses.common import perceptron
+from defenses.common import adaptive, perceptron
 from defenses.common.answers import keep_label
 
 _ALIKE = 1e-6
@@ -47,38 +55,19 @@ class Purifier(ReleaseDefense):
         fit_steps: steps of Adam.
     """
 
-    kl: float = 0.01
-    label_weight: float = 0.2
-    latent: int = 4
-    swap: float = 0.0
-    width: int = 64
-    fit_steps: int = 1000
+    kl: NonNegative = 0.01
+    label_weight: NonNegative = 0.2
+    latent: Count = 4
+    swap: Probability = 0.0
+    width: Count = 64
+    fit_steps: Count = 1000
 
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "latent_evolution",
-        "class_decoder", "inverse_decoder", "score_classifier", "membership",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.SCORES, "membership")
     paper = (
         "Yang, Wang, Yang, Wan, Zhao, Chang, Zhang, Ren, 'Purifier', AAAI 2023 (arXiv 2212.00612); "
         "an autoencoder of answers first in Yang, Shao, Xuan, Chang, Zhang 2020, arXiv 2005.03915"
     )
     cost = "public records; a pass through an autoencoder per answer"
-
-    def __post_init__(self) -> None:
-        for name in ("kl", "label_weight"):
-            require(
-                0.0 <= getattr(self, name) < float("inf"),
-                f"Purifier.{name} is {getattr(self, name)}; give a finite number of at least 0.",
-            )
-        require(
-            0.0 <= self.swap <= 1.0,
-            f"Purifier.swap is {self.swap}; give the share of members to swap, 0 to 1.",
-        )
-        for name in ("latent", "width", "fit_steps"):
-            require(
-                getattr(self, name) >= 1,
-                f"Purifier.{name} is {getattr(self, name)}; give at least 1.",
-            )
 
     @property
     def relabels(self) -> bool:

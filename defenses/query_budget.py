@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import Monitor, ServeDefense, Traffic, Verdict, require
+from bench.contract import Count, Monitor, Positive, ServeDefense, Traffic, Verdict
+from defenses.common import adaptive
 from defenses.common.accounts import by_account
 
 DAY_S = 86400.0
@@ -28,29 +29,13 @@ class QueryBudget(ServeDefense):
         days: length of a period; budgets start anew with each.
     """
 
-    queries: int | None = 1000
-    days: float = 30.0
+    queries: Count | None = 1000
+    days: Positive = 30.0
 
-    adaptive_attacks = (
-        "prior_inversion",
-        "attribute_map",
-        "basket_decoder",
-        "class_decoder",
-        "inverse_decoder",
-        "latent_evolution",
-        "score_classifier",
-    )
+    adaptive_attacks = adaptive.SCORES
     paper = "No paper: the query cap that prediction services have"
     cost = "a counter per account; customers beyond the budget are turned away"
     zero: ClassVar[Mapping[str, Any]] = {"queries": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.queries is None or self.queries >= 1,
-            f"QueryBudget.queries is {self.queries}; give a whole number of at least 1, or null "
-            "for no budget.",
-        )
-        require(self.days > 0, f"QueryBudget.days is {self.days}; give a number above 0.")
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:
         """Counters at 0."""

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.contract import Network, Step, TrainingDefense, require
+from bench.contract import Fraction, Network, Probability, Share, Step, TrainingDefense, require
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,16 @@ class RandomErasing(TrainingDefense):
         fill: ``mean`` (each channel's, of the batch) or ``noise`` (uniform in [0, 1]).
     """
 
-    largest: float = 0.4
-    smallest: float = 0.1
-    probability: float = 1.0
+    largest: Fraction = 0.4
+    smallest: Share = 0.1
+    probability: Probability = 1.0
     fill: Literal["mean", "noise"] = "mean"
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = (
         "Tran, Nguyen, Mai, Vandierendonck, Assent, Kot, Cheung, TMLR 2025 (arXiv 2409.01062); "
         "Zhong, Zheng, Kang, Li, Yang, AAAI 2020 (arXiv 1708.04896)"
@@ -46,18 +47,11 @@ class RandomErasing(TrainingDefense):
     zero: ClassVar[Mapping[str, Any]] = {"probability": 0.0}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
-            0.0 <= self.smallest <= self.largest < 1.0 and self.largest > 0,
-            f"RandomErasing has smallest={self.smallest}, largest={self.largest}; give shares of a "
-            "picture with 0 <= smallest <= largest < 1 and largest above 0.",
-        )
-        require(
-            0.0 <= self.probability <= 1.0,
-            f"RandomErasing.probability is {self.probability}; give a number from 0 to 1.",
-        )
-        require(
-            self.fill in ("mean", "noise"),
-            f"RandomErasing.fill is '{self.fill}'; allowed: mean, noise.",
+            self.smallest <= self.largest,
+            f"smallest is {self.smallest}, above largest, which is {self.largest}; give a smaller "
+            "one.",
         )
 
     def augment(self, network: Network, x: Tensor, y: Tensor, step: Step) -> tuple[Tensor, Tensor]:

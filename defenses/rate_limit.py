@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import Monitor, ServeDefense, Traffic, Verdict, require
+from bench.contract import Count, Monitor, ServeDefense, Traffic, Verdict
+from defenses.common import adaptive
 from defenses.common.accounts import by_account
 
 
@@ -26,33 +27,16 @@ class RateLimit(ServeDefense):
         per_day: answers in a day; None: any number. Both None: no defense.
     """
 
-    per_minute: int | None = 30
-    per_day: int | None = 500
+    per_minute: Count | None = 30
+    per_day: Count | None = 500
 
-    adaptive_attacks = (
-        "prior_inversion",
-        "attribute_map",
-        "basket_decoder",
-        "class_decoder",
-        "inverse_decoder",
-        "latent_evolution",
-        "score_classifier",
-    )
+    adaptive_attacks = adaptive.SCORES
     paper = (
         "No paper: the token bucket of network traffic, as virtual scheduling (generic cell rate "
         "algorithm, ITU-T I.371)"
     )
     cost = "two numbers per account; bursts of customers wait"
     zero: ClassVar[Mapping[str, Any]] = {"per_minute": None, "per_day": None}
-
-    def __post_init__(self) -> None:
-        for name in ("per_minute", "per_day"):
-            value = getattr(self, name)
-            require(
-                value is None or value >= 1,
-                f"RateLimit.{name} is {value}; give a whole number of at least 1, or null for no "
-                "limit.",
-            )
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:
         """Full buckets."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
-from bench.contract import Query, ReleaseDefense, require
-from defenses.common.answers import check_argmax, keep_label, normalised
+from bench.contract import Probability, Query, ReleaseDefense
+from defenses.common import adaptive
+from defenses.common.answers import Argmax, keep_label, normalised
 
 
 @dataclass(frozen=True)
@@ -31,33 +33,17 @@ class ReverseSigmoid(ReleaseDefense):
             the answered label is that of the answered scores.
     """
 
-    beta: float = 0.7
-    gamma: float = 0.2
-    argmax: str = "kept"
+    beta: Probability = 0.7
+    gamma: Annotated[float, Gt(0), Le(1)] = 0.2
+    argmax: Argmax = "kept"
 
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "latent_evolution",
-        "class_decoder", "inverse_decoder", "score_classifier",
-    )  # fmt: skip
+    adaptive_attacks = adaptive.SCORES
     paper = (
         "Lee, Edwards, Molloy, Su, 'Defending against neural network model stealing attacks using "
         "deceptive perturbations', IEEE SPW 2019 (arXiv 1806.00054)"
     )
     cost = "scores that mislead every customer"
     zero: ClassVar[Mapping[str, Any]] = {"beta": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 <= self.beta <= 1.0,
-            f"ReverseSigmoid.beta is {self.beta}; give 0 (no perturbation) to 1, beyond which "
-            "scores become negative.",
-        )
-        require(
-            0.0 < self.gamma <= 1.0,
-            f"ReverseSigmoid.gamma is {self.gamma}; give more than 0 and at most 1, beyond which "
-            "scores become negative.",
-        )
-        check_argmax("ReverseSigmoid", self.argmax)
 
     @property
     def relabels(self) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 
 from bench.contract import (
+    Count,
     FitReport,
     Network,
+    Positive,
     Recipe,
     Split,
     TrainingContext,
@@ -20,6 +23,7 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement
+from defenses.common import adaptive
 from defenses.common.descent import predict
 from defenses.common.sanitizers import gaussian_noise, microaggregate, synthetic
 
@@ -45,48 +49,24 @@ class SanitizedFinetuning(TrainingDefense):
         components: most principal components of a class, at least 1.
     """
 
-    layers: int | None = 1
+    layers: Count | None = 1
     source: Literal["private", "public"] = "private"
     sanitizer: Literal["k_anonymity", "noise", "synthetic"] = "k_anonymity"
-    k: int = 5
-    std: float = 0.3
-    components: int = 20
+    k: Annotated[int, Ge(2)] = 5
+    std: Positive = 0.3
+    components: Count = 20
 
     # Clients share updates on records as they are.
     covers = frozenset({"labels", "scores", "weights"})
     cost = "a second training; the sanitized copy"
     needs = frozenset({"steps", "blocks"})
     tasks = ("classification",)
-    adaptive_attacks = (
-        "attribute_map", "prior_inversion", "basket_decoder", "lomma", "plg_mi", "csmia",
-        "membership",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.GENERATIVE, "csmia", "membership")
     paper = (
         "Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024 (arXiv 2405.05588), turned round; "
         "sanitizers: LeFevre, DeWitt, Ramakrishnan, ICDE 2006, and plain Gaussians"
     )
     zero: ClassVar[Mapping[str, Any]] = {"layers": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.layers is None or self.layers >= 1,
-            f"SanitizedFinetuning.layers is {self.layers}; give at least 1 block, or null for "
-            "plain training.",
-        )
-        for name, allowed in (
-            ("source", ("private", "public")),
-            ("sanitizer", ("k_anonymity", "noise", "synthetic")),
-        ):
-            value = getattr(self, name)
-            require(
-                value in allowed,
-                f"SanitizedFinetuning.{name} is '{value}'; allowed: {', '.join(allowed)}.",
-            )
-        require(
-            self.k >= 2 and self.std > 0 and self.components >= 1,
-            f"SanitizedFinetuning has k={self.k}, std={self.std}, components={self.components}; "
-            "give at least 2, more than 0 and at least 1.",
-        )
 
     def adapt(self, network: Network, context: TrainingContext) -> Network:
         """Fix the first blocks, as they are once the network is trained.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from bench.contract import Query, ReleaseDefense, require
-from defenses.common.answers import check_argmax, gaussian, keep_label, normalised, secret
+from bench.contract import NonNegative, Query, ReleaseDefense
+from defenses.common import adaptive
+from defenses.common.answers import Argmax, gaussian, keep_label, normalised, secret
 
 
 @dataclass(frozen=True)
@@ -30,31 +31,17 @@ class ScoreNoise(ReleaseDefense):
             ``charged``: the noise may change the label, at the price of accuracy.
     """
 
-    sigma: float = 0.1
-    noise: str = "fixed"
-    argmax: str = "kept"
+    sigma: NonNegative = 0.1
+    noise: Literal["fresh", "fixed"] = "fixed"
+    argmax: Argmax = "kept"
 
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "latent_evolution",
-        "class_decoder", "inverse_decoder", "score_classifier", "membership",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.SCORES, "membership")
     paper = (
         "Elementary. Noise fixed per record is the one-time randomness of Jia, Salem, Backes, "
         "Zhang, Gong, CCS 2019 (MemGuard)"
     )
     cost = "noisy scores"
     zero: ClassVar[Mapping[str, Any]] = {"sigma": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 <= self.sigma < float("inf"),
-            f"ScoreNoise.sigma is {self.sigma}; give a finite number of at least 0.",
-        )
-        require(
-            self.noise in ("fresh", "fixed"),
-            f"ScoreNoise.noise is '{self.noise}'; allowed: fresh, fixed.",
-        )
-        check_argmax("ScoreNoise", self.argmax)
 
     @property
     def relabels(self) -> bool:

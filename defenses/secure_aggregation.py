@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench.contract import Federation, TrainingDefense, require
+from bench.contract import Count, Federation, TrainingDefense
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -26,27 +27,22 @@ class SecureAggregation(TrainingDefense):
             records must be a multiple of twice the records of such a group.
     """
 
-    clients: int = 4
+    clients: Count = 4
 
     covers = frozenset({"gradients"})
     cost = "two masked exchanges per client and round; a quadratic number of keys"
     needs = frozenset({"steps"})
     adaptive_attacks = (
-        "analytic_gradient", "inverting_gradients", "prior_matching", "prior_inversion",
-        "attribute_map", "basket_decoder",
-    )  # fmt: skip
+        *adaptive.BASIC,
+        "analytic_gradient",
+        "inverting_gradients",
+        "prior_matching",
+    )
     paper = (
         "Bonawitz, Ivanov, Kreuter, Marcedone, McMahan, Patel, Ramage, Segal, Seth, CCS 2017, "
         "section 4"
     )
     zero: ClassVar[Mapping[str, Any]] = {"clients": 1}
-
-    def __post_init__(self) -> None:
-        require(
-            self.clients >= 1,
-            f"SecureAggregation.clients is {self.clients}; give a whole number of at least 1 "
-            "(1 hides nothing).",
-        )
 
     def federate(self, federation: Federation) -> Federation:
         """The same protocol, of which only means over ``clients`` updates are observed."""

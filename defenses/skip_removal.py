@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench.contract import Network, TrainingContext, TrainingDefense, require
+from bench.contract import CountOrZero, Network, Share, TrainingContext, TrainingDefense, require
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,15 @@ class SkipRemoval(TrainingDefense):
         scale: factor of those stages' skip connections, in [0, 1).
     """
 
-    stages: int = 1
-    scale: float = 0.0
+    stages: CountOrZero = 1
+    scale: Share = 0.0
 
     needs = frozenset({"skips"})
     modalities = frozenset({"image"})
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = "Koh, Ho, Nguyen, Cheung, ECCV 2024 (arXiv 2409.01696): RoLSS and SSF"
     cost = "none"
     zero: ClassVar[Mapping[str, Any]] = {"stages": 0}
-
-    def __post_init__(self) -> None:
-        require(
-            self.stages >= 0,
-            f"SkipRemoval.stages is {self.stages}; give a number of stages of at least 0.",
-        )
-        require(
-            0.0 <= self.scale < 1.0 and math.isfinite(self.scale),
-            f"SkipRemoval.scale is {self.scale}; give at least 0 and less than 1.",
-        )
 
     def adapt(self, network: Network, context: TrainingContext) -> Network:
         """Replace the shortcuts of the last stages.

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import Query, ReleaseDefense, require
+from bench.contract import Positive, Query, ReleaseDefense
+from defenses.common import adaptive
 from defenses.common.answers import keep_label
 
 
@@ -27,21 +28,12 @@ class Temperature(ReleaseDefense):
         temperature: T, above 0; above 1 flattens, below 1 sharpens, 1 changes nothing.
     """
 
-    temperature: float = 5.0
+    temperature: Positive = 5.0
 
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "latent_evolution",
-        "class_decoder", "inverse_decoder", "score_classifier",
-    )  # fmt: skip
+    adaptive_attacks = adaptive.SCORES
     paper = "Shokri, Stronati, Song, Shmatikov, S&P 2017 (arXiv 1610.05820): a higher temperature"
     cost = "calibration of the scores"
     zero: ClassVar[Mapping[str, Any]] = {"temperature": 1.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 < self.temperature < float("inf"),
-            f"Temperature.temperature is {self.temperature}; give a finite number above 0.",
-        )
 
     def release(self, scores: Tensor, query: Query) -> Tensor:
         """Rescale scores ``[n, n_classes]``; the argmax of each row is kept."""

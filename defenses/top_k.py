@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import Query, ReleaseDefense, require
+from bench.contract import Count, Query, ReleaseDefense, require
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -21,19 +22,13 @@ class TopK(ReleaseDefense):
         renormalise: divide the kept scores by their sum, which hides how much was cut.
     """
 
-    k: int | None = 1
+    k: Count | None = 1
     renormalise: bool = False
 
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    adaptive_attacks = adaptive.BASIC
     paper = "Yang, Zhang, Chang, Liang, CCS 2019 (arXiv 1902.08552), truncated predictions"
     cost = "no scores beyond the best"
     zero: ClassVar[Mapping[str, Any]] = {"k": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.k is None or self.k >= 1,
-            f"TopK.k is {self.k}; give an integer of at least 1, or null for no truncation.",
-        )
 
     def check_classes(self, n_classes: int) -> None:
         """Raise UserError where more scores would be kept than there are classes."""

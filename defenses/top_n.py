@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bench.contract import Access, Query, ReleaseDefense, require
+from bench.contract import Access, Count, Query, ReleaseDefense
 from bench.contract.task import top_list
 
 
@@ -23,7 +23,7 @@ class TopN(ReleaseDefense):
         hide_bought: whether to leave out what the customer has bought.
     """
 
-    length: int = 20
+    length: Count = 20
     hide_bought: bool = True
 
     covers = frozenset({"scores", "labels"})
@@ -32,11 +32,6 @@ class TopN(ReleaseDefense):
     adaptive_attacks = ("basket_decoder",)
     paper = "Calandrino, Kilzer, Narayanan, Felten, Shmatikov, IEEE S&P 2011, section 3: lists"
     cost = "shorter lists"
-
-    def __post_init__(self) -> None:
-        require(
-            self.length >= 1, f"TopN.length is {self.length}; give a whole number of at least 1."
-        )
 
     def offered(self, access: Access) -> Access:
         """Scores become lists."""

@@ -5,24 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn import functional as F
 
 from bench.contract import (
     FitReport,
+    Fraction,
     Network,
+    Positive,
     Recipe,
+    Share,
     Split,
     TrainingContext,
     TrainingDefense,
     generator,
-    require,
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement
+from defenses.common import adaptive
 from defenses.common.descent import descend, optimizer, predict
 
 
@@ -48,43 +52,21 @@ class TrapMid(TrainingDefense):
         rotation: most degrees of a rotation, at least 0.
     """
 
-    alpha: float = 0.02
-    beta: float = 0.2
-    trigger_step: float = 0.01
-    crop: float = 0.8
+    alpha: Fraction = 0.02
+    beta: Share = 0.2
+    trigger_step: Positive = 0.01
+    crop: Annotated[float, Gt(0), Le(1)] = 0.8
     flip: bool = True
-    rotation: float = 30.0
+    rotation: Annotated[float, Ge(0), Le(180)] = 30.0
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = "Liu, Chen, NeurIPS 2024 (arXiv 2411.08460)"
     cost = "a discriminator beside the target: about five times the passes of a step"
     zero: ClassVar[Mapping[str, Any]] = {"beta": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 < self.alpha < 1.0,
-            f"TrapMid.alpha is {self.alpha}; give a number between 0 and 1.",
-        )
-        require(
-            0.0 <= self.beta < 1.0,
-            f"TrapMid.beta is {self.beta}; give at least 0 and less than 1.",
-        )
-        require(
-            0.0 < self.trigger_step < math.inf,
-            f"TrapMid.trigger_step is {self.trigger_step}; give a finite number above 0.",
-        )
-        require(
-            0.0 < self.crop <= 1.0,
-            f"TrapMid.crop is {self.crop}; give more than 0 and at most 1.",
-        )
-        require(
-            0.0 <= self.rotation <= 180.0,
-            f"TrapMid.rotation is {self.rotation}; give at least 0 and at most 180 degrees.",
-        )
 
     def fit(
         self, network: Network, train: Split, recipe: Recipe, context: TrainingContext

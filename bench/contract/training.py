@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from bench.contract.base import Component
 from bench.contract.data import Card, Modality, Split
 from bench.contract.ledger import PrivacyLedger
 from bench.contract.task import Task
+
+Optimizer = Literal["adam", "sgd"]
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Recipe:
     epochs: int
     batch_size: int
     lr: float
-    optimizer: str = "adam"
+    optimizer: Optimizer = "adam"
     weight_decay: float = 0.0
-    schedule: str = "constant"
+    schedule: Schedule = "constant"
     validation: float = 0.0
     patience: int = 0
     min_leaf: int = 1

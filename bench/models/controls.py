@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Gt
 from safetensors.torch import load_file
 from torch import nn
 
 from bench.contract import (
     FitReport,
+    Fraction,
     Model,
     Network,
+    Positive,
     Recipe,
     Split,
     TrainingContext,
@@ -71,13 +74,10 @@ class Overfit(TrainingDefense):
         factor: times the model's epochs, above 1.
     """
 
-    factor: float = 3.0
+    factor: Annotated[float, Gt(1)] = 3.0
 
     needs = frozenset({"steps"})
     paper: ClassVar[str] = "control (PROTOCOL 3.6, C3)"
-
-    def __post_init__(self) -> None:
-        require(self.factor > 1, f"Overfit.factor is {self.factor}; give a number above 1.")
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The same recipe with more epochs."""
@@ -92,16 +92,10 @@ class EarlyStopped(TrainingDefense):
         fraction: of the model's epochs, above 0 and below 1; at least one epoch is left.
     """
 
-    fraction: float = 0.1
+    fraction: Fraction = 0.1
 
     needs = frozenset({"steps"})
     paper: ClassVar[str] = "control (PROTOCOL 3.6, C3)"
-
-    def __post_init__(self) -> None:
-        require(
-            0 < self.fraction < 1,
-            f"EarlyStopped.fraction is {self.fraction}; give a number between 0 and 1.",
-        )
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The same recipe with fewer epochs."""
@@ -119,15 +113,9 @@ class Temperature(TrainingDefense):
         temperature: above 1 flattens the scores.
     """
 
-    temperature: float = 10.0
+    temperature: Positive = 10.0
 
     paper: ClassVar[str] = "control (PROTOCOL 3.6)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.temperature > 0,
-            f"Temperature.temperature is {self.temperature}; give a number above 0.",
-        )
 
     def fit(
         self, network: Network, train: Split, recipe: Recipe, context: TrainingContext

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from bench.contract import Model, Recipe, require
+from bench.contract import Count, Model, Positive, Recipe
+from bench.contract.training import Optimizer, Schedule
 
 
 @dataclass(frozen=True)
@@ -23,25 +23,11 @@ class Trained(Model):
         schedule: ``constant`` or ``cosine``.
     """
 
-    epochs: int = 60
-    batch_size: int = 32
-    lr: float = 1e-3
-    optimizer: Literal["adam", "sgd"] = "adam"
-    schedule: Literal["constant", "cosine"] = "constant"
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__
-        require(self.epochs >= 1, f"{name}.epochs is {self.epochs}; give at least 1.")
-        require(self.batch_size >= 1, f"{name}.batch_size is {self.batch_size}; give at least 1.")
-        require(self.lr > 0, f"{name}.lr is {self.lr}; give a number above 0.")
-        require(
-            self.optimizer in ("adam", "sgd"),
-            f"{name}.optimizer is '{self.optimizer}'; allowed: adam, sgd.",
-        )
-        require(
-            self.schedule in ("constant", "cosine"),
-            f"{name}.schedule is '{self.schedule}'; allowed: constant, cosine.",
-        )
+    epochs: Count = 60
+    batch_size: Count = 32
+    lr: Positive = 1e-3
+    optimizer: Optimizer = "adam"
+    schedule: Schedule = "constant"
 
     @property
     def recipe(self) -> Recipe:

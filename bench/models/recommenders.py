@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract import Model, Network, Recipe, Task, require
+from bench.contract import Count, Model, Network, Positive, Recipe, Share, Task
 from bench.models.recipe import Trained
 from bench.models.seeded import seeded
 
@@ -23,15 +23,12 @@ class Ease(Model):
         penalty: lambda, the L2 penalty on the weights, above 0, in customers.
     """
 
-    penalty: float = 100.0
+    penalty: Positive = 100.0
 
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset()
     reference = "item_knn"
-
-    def __post_init__(self) -> None:
-        require(self.penalty > 0, f"Ease.penalty is {self.penalty}; give a number above 0.")
 
     @property
     def recipe(self) -> Recipe:
@@ -65,15 +62,12 @@ class PureSvd(Model):
         factors: number of singular vectors, at least 1.
     """
 
-    factors: int = 10
+    factors: Count = 10
 
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset()
     reference = "item_knn"
-
-    def __post_init__(self) -> None:
-        require(self.factors >= 1, f"PureSvd.factors is {self.factors}; give at least 1.")
 
     @property
     def recipe(self) -> Recipe:
@@ -122,23 +116,15 @@ class AutoEncoder(Trained):
             an auto-encoder without it learns to repeat what was bought.
     """
 
-    epochs: int = 30
-    batch_size: int = 100
-    hidden: int = 64
-    corruption: float = 0.5
+    epochs: Count = 30
+    batch_size: Count = 100
+    hidden: Count = 64
+    corruption: Share = 0.5
 
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset({"descent", "steps", "blocks"})
     reference = "item_knn"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.hidden >= 1, f"AutoEncoder.hidden is {self.hidden}; give at least 1.")
-        require(
-            0 <= self.corruption < 1,
-            f"AutoEncoder.corruption is {self.corruption}; give at least 0 and less than 1.",
-        )
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A freshly initialised network; the same seed gives the same weights."""

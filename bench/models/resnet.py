@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
-from typing import Literal
+from typing import Annotated
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 
-from bench.contract import Network, require
+from bench.contract import Count, Network, Positive, require
+from bench.contract.training import Optimizer, Schedule
 from bench.models.recipe import Trained
 from bench.models.seeded import seeded
 
@@ -78,26 +80,17 @@ class ResNet(Trained):
             common divisor with them.
     """
 
-    epochs: int = 60
-    lr: float = 5e-2
-    optimizer: Literal["adam", "sgd"] = "sgd"
-    schedule: Literal["constant", "cosine"] = "cosine"
-    stages: tuple[int, ...] = (2, 2, 2, 2)
-    width: int = 64
-    groups: int = 32
+    epochs: Count = 60
+    lr: Positive = 5e-2
+    optimizer: Optimizer = "sgd"
+    schedule: Schedule = "cosine"
+    stages: Annotated[tuple[Count, ...], MinLen(1)] = (2, 2, 2, 2)
+    width: Count = 64
+    groups: Count = 32
 
     modalities = frozenset({"image"})
     offers = frozenset({"descent", "steps", "blocks", "skips"})
     reference = "mlp"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            len(self.stages) > 0 and min(self.stages) >= 1,
-            f"ResNet.stages is {list(self.stages)}; give at least one stage of at least 1 block.",
-        )
-        require(self.width >= 1, f"ResNet.width is {self.width}; give at least 1.")
-        require(self.groups >= 1, f"ResNet.groups is {self.groups}; give at least 1.")
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A freshly initialised network; the same seed gives the same weights.

@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from bench.contract import Model, Network, Recipe, require
+from bench.contract import Model, Network, NonNegative, Recipe
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,12 @@ class Ridge(Model):
         alpha: penalty on the squared weights, at least 0, in records; the intercept has none.
     """
 
-    alpha: float = 1.0
+    alpha: NonNegative = 1.0
 
     modalities = frozenset({"table"})
     tasks = ("regression",)
     offers = frozenset({"descent", "least_squares"})
     reference = "least_squares"
-
-    def __post_init__(self) -> None:
-        require(self.alpha >= 0, f"Ridge.alpha is {self.alpha}; give a number of at least 0.")
 
     @property
     def recipe(self) -> Recipe:

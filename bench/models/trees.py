@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from annotated_types import Ge, Gt, Le
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
-from bench.contract import Model, Network, Recipe, require
+from bench.contract import Count, Model, Network, Recipe
 
 _NEVER = -110.0
 """Logit of a class that a leaf holds nobody of: a softmax in float32 makes it exactly 0."""
@@ -164,19 +165,11 @@ class DecisionTree(_Trees):
         max_leaf_nodes: most leaves; None: no limit.
     """
 
-    max_depth: int | None = None
-    min_samples_leaf: int = 1
-    max_leaf_nodes: int | None = None
+    max_depth: Count | None = None
+    min_samples_leaf: Count = 1
+    max_leaf_nodes: Annotated[int, Ge(2)] | None = None
 
     reference = "tree"
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_depth", 1), ("min_samples_leaf", 1), ("max_leaf_nodes", 2)):
-            value = getattr(self, name)
-            require(
-                value is None or value >= least,
-                f"DecisionTree.{name} is {value}; give a whole number of at least {least}.",
-            )
 
     def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
         """Grow the tree; ``seed`` breaks ties between splits."""
@@ -208,18 +201,12 @@ class Boosting(_Trees):
         min_samples_leaf: least records in a leaf.
     """
 
-    trees: int = 100
-    max_depth: int = 3
-    lr: float = 0.1
-    min_samples_leaf: int = 1
+    trees: Count = 100
+    max_depth: Count = 3
+    lr: Annotated[float, Gt(0), Le(1)] = 0.1
+    min_samples_leaf: Count = 1
 
     reference = "boosting"
-
-    def __post_init__(self) -> None:
-        for name in ("trees", "max_depth", "min_samples_leaf"):
-            value = getattr(self, name)
-            require(value >= 1, f"Boosting.{name} is {value}; give a whole number of at least 1.")
-        require(0 < self.lr <= 1, f"Boosting.lr is {self.lr}; give more than 0 and at most 1.")
 
     def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
         """Boost; ``seed`` breaks ties between splits."""

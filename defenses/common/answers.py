@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bench.contract import Query, require
+from bench.contract import Query
 from bench.contract.serving import digest
 
 _GOLDEN = -7046029254386353131
 """0x9E3779B97F4A7C15 as int64: the step of splitmix64."""
 
-ARGMAX = ("kept", "charged")
-
-
-def check_argmax(where: str, argmax: str) -> None:
-    """Raise UserError where ``argmax`` is no policy."""
-    require(argmax in ARGMAX, f"{where}.argmax is '{argmax}'; allowed: {', '.join(ARGMAX)}.")
+Argmax = Literal["kept", "charged"]
+"""Whether the answered label stays the model's (``kept``) or may change (``charged``)."""
 
 
 def normalised(rows: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ import torch
 from scipy.stats import shapiro
 from torch import Tensor
 
+from bench.contract import Count, Positive
 from bench.contract.serving import digest
-from defenses.common.streams import NEVER, Detector, Queries, Watch
+from defenses.common.streams import NEVER, Detector, History, Least, Queries, Watch, Window
 
 
 # ---------------------------------------------------------------- features
@@ -81,7 +82,7 @@ class Volume(Detector):
         days: length of the window.
     """
 
-    days: float = 30.0
+    days: Positive = 30.0
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
         """No query yet."""
@@ -113,7 +114,7 @@ class Concentration(Detector):
         window: answers looked at.
     """
 
-    window: int = 50
+    window: Window = 50
 
     reads = frozenset({"label"})
 
@@ -153,8 +154,8 @@ class Ood(Detector):
         components: principal components; None: distances between whole records.
     """
 
-    window: int = 20
-    components: int | None = 32
+    window: Window = 20
+    components: Count | None = 32
 
     reads = frozenset({"x"})
 
@@ -203,9 +204,9 @@ class Stateful(Detector):
         history: earlier queries kept.
     """
 
-    neighbours: int = 10
-    components: int | None = 32
-    history: int = 1000
+    neighbours: Count = 10
+    components: Count | None = 32
+    history: History = 1000
 
     reads = frozenset({"x"})
 
@@ -261,9 +262,9 @@ class Prada(Detector):
             the paper's grow without end.
     """
 
-    least: int = 100
-    every: int = 10
-    history: int = 1000
+    least: Least = 100
+    every: Count = 10
+    history: History = 1000
 
     reads = frozenset({"x", "label"})
 

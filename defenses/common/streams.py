@@ -11,17 +11,26 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
+from bench.contract import check_options
 from defenses.common.accounts import by_account
 
 PIECE = 512
 """Queries looked at together: what comes after an alarm is not worth looking at."""
 NEVER = -math.inf
 """The statistic where there is too little to say anything."""
+
+Window = Annotated[int, Ge(2)]
+"""Number of the last queries that a detector looks at."""
+Least = Annotated[int, Ge(3)]
+"""Number of distances before a test for normality; it needs three."""
+History = Annotated[int, Ge(1), Le(5000)]
+"""Number of queries that are remembered: above 5000 the test of Shapiro and Wilk is inaccurate."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,9 @@ class Detector(ABC):
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def fit(self, reference: Tensor) -> dict[str, Tensor]:
         """What it must know of ordinary records ``[m, ...]``, none of which calibrates it."""

@@ -285,16 +285,12 @@ def test_a_weighted_loader_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    "options",
     [
-        ({"clipping": "ghost"}, "clipping is 'ghost'; allowed: flat, per_layer, adaptive"),
-        ({"unit": "class"}, "unit is 'class'; allowed: record, person"),
-        ({"quantile": 1.0}, r"quantile is 1\.0"),
-        ({"tuning_runs": 0}, "tuning_runs is 0"),
-        ({"tuning_runs": 3, "epsilon_total_basis": "single_run"}, "by which tuning cost nothing"),
-        ({"epsilon_total_basis": "naive_composition"}, "give tuning_runs"),
+        {"tuning_runs": 3, "epsilon_total_basis": "single_run"},
+        {"epsilon_total_basis": "naive_composition"},
     ],
 )
-def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_tuning_that_costs_nothing_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="tuning_runs"):
         DpSgd(**options)

@@ -213,19 +213,6 @@ def test_a_number_that_never_varies_in_public_is_ignored() -> None:
     assert bool(torch.isfinite(network.head.weight).all())
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"epsilon": 0.0}, "epsilon is 0.0"),
-        ({"epsilon": math.inf}, "epsilon is inf"),
-        ({"sensitivity": "loose"}, "'loose'; allowed: tight, paper"),
-    ],
-)
-def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        FunctionalMechanism(**options)
-
-
 def test_other_networks_and_outcomes_are_refused() -> None:
     with pytest.raises(UserError, match="needs least_squares, which Mlp does not"):
         train(Mlp(hidden=(4,), epochs=1), [FunctionalMechanism()], table(), 0, "cpu")

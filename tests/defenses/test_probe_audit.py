@@ -265,18 +265,17 @@ def test_a_long_attack_takes_seconds(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"detector": "oracle"}, "detector is 'oracle'; allowed: prada"),
-        ({"fpr": -0.1}, "fpr is -0.1"),
-        ({"fpr": 1.0}, "fpr is 1.0"),
-        ({"fpr": 0.001, "accounts": 998}, "accounts is 998; .* at least 999"),
-        ({"fpr": 0.3, "accounts": 10}, "at least 20"),
-        ({"window": 1}, "window is 1"),
-        ({"neighbours": 0}, "neighbours is 0"),
-        ({"history": 5}, "history is 5; give a whole number of at least 10"),
-        ({"history": 5001}, "at most 5000"),
-        ({"every": 0}, "every is 0"),
+        ({"fpr": 0.001, "accounts": 998}, "accounts is 998.* at least 999"),
+        ({"history": 5}, "history is 5.* 10"),
     ],
 )
-def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_fit_each_other_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         ProbeAudit(**options)
+
+
+def test_a_detector_refuses_an_impossible_window() -> None:
+    with pytest.raises(UserError, match="window is 1"):
+        Concentration(window=1)

@@ -130,22 +130,6 @@ def test_noise_is_in_units_of_a_column_s_spread() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"layers": 0}, "layers is 0"),
-        ({"source": "both"}, "source is 'both'; allowed: private, public"),
-        ({"sanitizer": "blur"}, "allowed: k_anonymity, noise, synthetic"),
-        ({"k": 1}, "k=1"),
-        ({"std": 0.0}, r"std=0\.0"),
-        ({"components": 0}, "components=0"),
-    ],
-)
-def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        SanitizedFinetuning(**options)
-
-
 def test_what_only_the_model_or_the_data_can_tell_is_refused_too() -> None:
     splits = images()
     with pytest.raises(UserError, match="has 2 blocks; give at most 2"):

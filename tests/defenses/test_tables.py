@@ -178,21 +178,6 @@ def test_of_two_prunings_the_stricter_counts() -> None:
 
 
 # ---------------------------------------------------------------- messages
-@pytest.mark.parametrize(
-    ("defense", "options", "said"),
-    [
-        (KAnonymity, {"k": 0}, "k is 0"),
-        (KAnonymity, {"attributes": ()}, "attributes is empty"),
-        (Pruning, {"min_leaf": 0}, "min_leaf is 0"),
-        (Pruning, {"alpha": -0.1}, r"alpha is -0\.1"),
-        (Pruning, {"alpha": float("inf")}, "alpha is inf"),
-    ],
-)
-def test_wrong_options_are_refused(defense: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        defense(**options)
-
-
 def test_what_only_the_data_can_tell_is_refused_too() -> None:
     splits = people()
     with pytest.raises(UserError, match=r"names 'twon'.*Did you mean 'town'"):
