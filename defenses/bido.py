@@ -97,10 +97,12 @@ def hsic(a: Tensor, b: Tensor) -> Tensor:
     """Normalised HSIC of two kernel matrices."""
     ridge = _RIDGE * len(a) * torch.eye(len(a), device=a.device)
     one, two = (torch.linalg.solve(k + ridge, k) for k in (centred(a), centred(b)))
-    return (one * two.T).sum()
+    dependence: Tensor = (one * two.T).sum()
+    return dependence
 
 
 def coco(a: Tensor, b: Tensor) -> Tensor:
     """``sqrt(|HAH HBH|) / n`` with the Frobenius norm."""
     # The square root has no slope at 0, where a block is constant.
-    return (centred(a) @ centred(b)).norm().clamp_min(1e-12).sqrt() / len(a)
+    norm: Tensor = torch.linalg.norm(centred(a) @ centred(b))
+    return norm.clamp_min(1e-12).sqrt() / len(a)

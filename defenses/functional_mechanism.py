@@ -249,4 +249,5 @@ def minimiser(quadratic: Tensor, linear: Tensor, spread: float) -> Tensor:
     # Relative: a direction in which no record differs is 0 up to rounding, without any noise.
     kept = values > 1e-12 * values.abs().max()
     inverse = torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
-    return vectors @ (inverse * (vectors.T @ (-linear / 2)))
+    solution: Tensor = vectors @ (inverse * (vectors.T @ (-linear / 2)))
+    return solution

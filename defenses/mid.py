@@ -114,13 +114,13 @@ class Bottleneck(nn.Module):
             return mu
         # A count, not a generator: a network is copied and sent between processes.
         self.drawn += 1
-        rng = generator(derive(self.noise, answer=self.drawn), mu.device)
+        rng = generator(derive(self.noise, answer=self.drawn), str(mu.device))
         return mu + sigma * torch.randn(sigma.shape, generator=rng, device=mu.device)
 
 
 def _linear(entering: int, leaving: int, rng: torch.Generator) -> nn.Linear:
     """A layer initialised as PyTorch does, from a generator of its own."""
-    layer = nn.utils.skip_init(nn.Linear, entering, leaving)
+    layer = nn.Linear(entering, leaving, device="meta").to_empty(device="cpu")
     bound = entering**-0.5
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -bound, bound, generator=rng)

@@ -103,7 +103,7 @@ class ProbeAudit(ServeDefense):
     def statistic(self) -> Detector:
         """The detector with those of these options that it has."""
         kind = DETECTORS[self.detector]
-        own = {f.name for f in fields(kind)} & {f.name for f in fields(self)}  # type: ignore[arg-type]
+        own = {f.name for f in fields(kind)} & {f.name for f in fields(self)}
         found = {name: getattr(self, name) for name in own}
         if self.window is None:
             found.pop("window", None)
@@ -118,7 +118,7 @@ class ProbeAudit(ServeDefense):
         chosen = torch.randperm(len(owner.public), generator=rng)[: self.references]
         fitted = detector.fit(owner.public.x[chosen.to(owner.device)])
         asked = owner.traffic(self.accounts, derive(seed, part="accounts"))
-        answers = [owner.scores(part).argmax(1) for part in asked.x.split(_ROWS)]
+        answers = [owner.scores(part).argmax(1) for part in torch.split(asked.x, _ROWS)]
         stream = Queries(asked.time, torch.cat(answers), asked.x)
         peaks = largest(detector, fitted, stream, asked.account)
         return fitted | {"threshold": threshold(peaks, self.fpr)}

@@ -113,7 +113,7 @@ class Purifier(ReleaseDefense):
         known = weights["swapped"].double()
         exact = "donot_use_mm_for_euclid_dist"  # the other way loses the digits that tell
         nearest = [
-            torch.cdist(part, known, compute_mode=exact).amin(1) for part in rows.split(4096)
+            torch.cdist(part, known, compute_mode=exact).amin(1) for part in torch.split(rows, 4096)
         ]
         hit = (torch.cat(nearest) <= _ALIKE).unsqueeze(1)
         runner_up = scores.scatter(1, scores.argmax(1, keepdim=True), -1.0)

@@ -67,10 +67,11 @@ class RandomErasing(TrainingDefense):
         """Which pixels go, bool ``[n, 1, height, width]``."""
         n, _, height, width = x.shape
         share, down, right, chance = torch.rand(4, n, generator=rng, device=x.device)
-        area = self.smallest + (self.largest - self.smallest) * share
+        area: Tensor = self.smallest + (self.largest - self.smallest) * share
         side = (area * height * width).sqrt().round()
         rows = _between(height, side, down) & (chance < self.probability).unsqueeze(1)
-        return (rows.unsqueeze(2) & _between(width, side, right).unsqueeze(1)).unsqueeze(1)
+        square: Tensor = rows.unsqueeze(2) & _between(width, side, right).unsqueeze(1)
+        return square.unsqueeze(1)
 
 
 def _between(length: int, side: Tensor, place: Tensor) -> Tensor:

@@ -104,8 +104,8 @@ class SanitizedFinetuning(TrainingDefense):
             network.head.out_features, derive(context.seed, part="second training")
         )
         for mine, new in zip(
-            [*network.blocks[self.layers :], network.head],
-            [*fresh.blocks[self.layers :], fresh.head],
+            [*list(network.blocks)[self.layers :], network.head],
+            [*list(fresh.blocks)[self.layers :], fresh.head],
             strict=True,
         ):
             mine.load_state_dict(new.state_dict())
@@ -149,5 +149,5 @@ class SanitizedFinetuning(TrainingDefense):
         return replace(report, public_records=len(labels))
 
     def _first(self, network: Network, trainable: bool) -> None:
-        for block in network.blocks[: self.layers]:
+        for block in list(network.blocks)[: self.layers]:
             block.requires_grad_(trainable)

@@ -162,6 +162,6 @@ def learn_to_tell(
     said = critic(torch.cat([clean, trapped]))
     truth = torch.cat([torch.ones_like(said[: len(clean)]), torch.zeros_like(said[len(clean) :])])
     step.zero_grad()
-    F.binary_cross_entropy_with_logits(said, truth).backward()
+    torch.autograd.backward(F.binary_cross_entropy_with_logits(said, truth))
     step.step()
     critic.eval()

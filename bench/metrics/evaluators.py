@@ -123,7 +123,7 @@ def _fit_cnn(train: Split, public: Split, people: int, seed: int, device: str) -
             y = torch.cat([side[1][row] for side, row in zip(sides, rows, strict=True)])
             optimiser.zero_grad()
             loss = F.cross_entropy(net(augment(x, rng)), y, label_smoothing=0.1)
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
     return net.eval()

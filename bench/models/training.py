@@ -162,7 +162,7 @@ class Loop:
                 for batch in torch.split(shuffled, recipe.batch_size):
                     optimizer.zero_grad()
                     error = self._error(network, x[batch], y[batch], step)
-                    error.backward()  # type: ignore[no-untyped-call]
+                    torch.autograd.backward(error)
                     if sharing:
                         _share(network, sharing, noise)
                     optimizer.step()

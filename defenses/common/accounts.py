@@ -12,4 +12,4 @@ def by_account(account: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Every account and the places int64 of its queries in ``account`` ``[n]``, in their order."""
     order = torch.argsort(account, stable=True)
     names, counts = torch.unique_consecutive(account[order], return_counts=True)
-    yield from zip(names.tolist(), order.split(counts.tolist()), strict=True)
+    yield from zip(names.tolist(), torch.split(order, counts.tolist()), strict=True)

@@ -68,7 +68,8 @@ def gaussian(secrets: Tensor, draws: int) -> Tensor:
 
 def _shift(bits: Tensor, by: int) -> Tensor:
     """Shift right and fill with zeros, as of an unsigned number."""
-    return (bits >> by) & (2 ** (64 - by) - 1)
+    shifted: Tensor = (bits >> by) & (2 ** (64 - by) - 1)
+    return shifted
 
 
 def _mix(bits: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def descend(
             for batch in torch.split(shuffled, recipe.batch_size):
                 loss = error(batch)
                 descent.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 descent.step()
                 total += loss.detach() * len(batch)
                 steps += 1

@@ -56,7 +56,8 @@ def fit(
     with torch.enable_grad():
         for _ in range(steps):
             optimizer.zero_grad()
-            loss(torch.randint(n, (min(n, 128),), generator=rng), rng).backward()
+            batch = torch.randint(n, (min(n, 128),), generator=rng)
+            torch.autograd.backward(loss(batch, rng))
             optimizer.step()
             schedule.step()
     return {key: value.detach() for key, value in weights.items()}

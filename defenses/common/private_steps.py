@@ -32,6 +32,8 @@ class AdaptiveClip(AdaClipDPOptimizer):  # type: ignore[misc]
     expected size.
     """
 
+    max_grad_norm: float
+
     def clip_and_accumulate(self) -> None:
         """Clip at the present norm and count; an empty batch counts nobody."""
         if len(self.grad_samples[0]):
@@ -206,6 +208,7 @@ class PrivateSteps:
         total = torch.zeros((), device=x.device)
         if len(rows):
             error = self._criterion(self._module(x[rows]), y[rows])
+            # In ghost mode Opacus returns an object of its own, which is no tensor.
             error.backward()
             total = error.detach() * len(rows)
             if not self.units.single:

@@ -64,6 +64,7 @@ class Watch(ABC):
         """The statistic at each of the next queries, float64 ``[n]``."""
 
 
+@dataclass(frozen=True)
 class Detector(ABC):
     """A frozen dataclass whose fields are its options.
 
@@ -126,7 +127,7 @@ def alarm(watch: Watch, stream: Queries, limit: Tensor) -> tuple[int, float] | N
 
     After an alarm the account has been seen no further than its piece.
     """
-    for rows in torch.arange(len(stream), device=stream.time.device).split(PIECE):
+    for rows in torch.split(torch.arange(len(stream), device=stream.time.device), PIECE):
         found = watch.see(stream.take(rows))
         over = (found > limit).nonzero()
         if len(over):
