@@ -17,15 +17,16 @@ from defenses.common.perturbation import perturbed
 class AdversarialTraining(TrainingDefense):
     """Replace every record by the hardest one nearby (Madry et al., ICLR 2018).
 
-    A control as much as a defense: what resists perturbation is what people see, and by Torp, Smith
-    and Breuer (ICLR 2026) what class inversion shows. Of a table it makes answers move less with
-    any one column; a perturbed record need not be one that exists.
+    This is a control as much as a defense: a network that resists perturbations uses what people
+    see, and that is what an inversion of a class shows (Torp, Smith and Breuer, ICLR 2026). For a
+    table, any one column then moves the answers less; a perturbed record need not be one that can
+    exist.
 
     Attributes:
-        epsilon: most change of every number of a record: of pixels in [0, 1], of a table's scaled
-            columns; 0 is no defense.
-        steps: gradient steps, each a pass forth and back.
-        step_size: of each; None: 2.5 epsilon / steps.
+        epsilon: largest change of every number of a record: of pixels in [0, 1], or of a table's
+            scaled columns; 0 is no defense. Values worth a sweep are 0.01, 0.03, 0.1 and 0.3.
+        steps: number of gradient steps; each is a pass forward and backward.
+        step_size: length of each step; null means 2.5 epsilon / steps.
     """
 
     epsilon: NonNegative = 0.03

@@ -21,9 +21,8 @@ from bench.contract import (
     TrainingDefense,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement
 from defenses.common import adaptive
-from defenses.common.descent import descend, predict
+from defenses.common.descent import descend, predict, training_accuracy
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,10 @@ class Distillation(TrainingDefense):
 
         recipe = replace(recipe, epochs=self.epochs or recipe.epochs)
         steps, loss = descend(network, recipe, len(x), context.seed, context.device, error)
-        outputs = predict(network, train.x.to(context.device))
         return FitReport(
             epochs=recipe.epochs,
             steps=steps,
             final_loss=loss,
-            train_accuracy=agreement(context.task, outputs, train.y.to(context.device)),
+            train_accuracy=training_accuracy(network, train, context),
             public_records=len(x) if self.records == "public" else 0,
         )

@@ -27,10 +27,17 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement, targets
+from bench.contract.task import targets
 from defenses.common import adaptive
-from defenses.common.accounting import MOST_EPSILON, composed, least_noise, quiet, spent
-from defenses.common.descent import predict
+from defenses.common.accounting import (
+    MOST_EPSILON,
+    allowed_delta,
+    composed,
+    least_noise,
+    quiet,
+    spent,
+)
+from defenses.common.descent import layer_noise, training_accuracy
 
 if TYPE_CHECKING:
     from defenses.common.private_steps import Units
@@ -143,26 +150,17 @@ class DpSgd(TrainingDefense):
         from defenses.common.private_steps import Units
 
         units = Units.people(train.person) if self.unit == "person" else Units.records(len(train))
-        delta = self._delta(units.count)
+        delta = allowed_delta(self.delta, units.count, self._counted(units.count))
         require(
             self.batch_size <= units.count,
-            f"DpSgd.batch_size is {self.batch_size}, but there are {self._said(units.count)}; give "
-            f"at most {units.count}.",
+            f"batch_size is {self.batch_size}, but there are {self._counted(units.count)}; give at "
+            f"most {units.count}.",
         )
         with quiet():
             return self._fit(network, train, units, recipe, context, delta)
 
-    def _said(self, n: int) -> str:
+    def _counted(self, n: int) -> str:
         return f"{n} training records" if self.unit == "record" else f"{n} people in training"
-
-    def _delta(self, n: int) -> float:
-        most = 1.0 / (10 * n)
-        require(
-            self.delta is None or self.delta <= most,
-            f"DpSgd.delta is {self.delta}, above 1 / (10 n) = {most:.3g} for {self._said(n)}; give "
-            "less, or null for the most allowed.",
-        )
-        return most if self.delta is None else self.delta
 
     def _noise(self, sample_rate: float, steps: int, delta: float) -> float:
         if self.epsilon is not None:
@@ -213,9 +211,7 @@ class DpSgd(TrainingDefense):
             quantile=self.quantile,
             rng=generator(derive(seed, part="noise"), device),
         )
-        cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(derive(seed, part="layers"))
+        with layer_noise(seed, device):
             for epoch in range(self.epochs):
                 loss_sum, seen = torch.zeros((), device=device), 0
                 for drawn in private.batches():
@@ -229,12 +225,11 @@ class DpSgd(TrainingDefense):
                         f"{self.epochs}; lower DpSgd.lr ({self.lr})."
                     )
         private.close()
-        outputs = predict(network, x)
         return FitReport(
             epochs=self.epochs,
             steps=sum(steps for _, _, steps in private.history),
             final_loss=final_loss,
-            train_accuracy=agreement(context.task, outputs, y),
+            train_accuracy=training_accuracy(network, train, context),
             privacy=self._ledger(private.history, delta, units.count, private.empty),
         )
 

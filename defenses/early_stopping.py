@@ -12,14 +12,15 @@ from defenses.common import adaptive
 
 @dataclass(frozen=True)
 class EarlyStopping(TrainingDefense):
-    """Hold records out, stop when their loss no longer falls, keep the weights of the best epoch.
+    """Stop when the loss of held-out records no longer falls, and keep the best weights.
 
-    They are training records, so the test split decides nothing. The judge still counts them as
-    members, though no step ever saw them: leakage is over all records the owner holds.
+    The held-out records are training records, so the test split decides nothing. The judge still
+    counts them as members, though no step ever saw them: leakage is over all records of the owner.
 
     Attributes:
-        validation: share of the training records held out, in [0, 1); 0 or None is no defense.
-        patience: epochs without a better validation loss before training stops, at least 1.
+        validation: share of the training records that is held out; 0 or null is no defense.
+        patience: epochs without a better validation loss before training stops. Values worth a
+            sweep are 1, 3, 5 and 10.
     """
 
     validation: Share | None = 0.1

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import torch
 
 from bench.contract import (
     Count,
@@ -18,8 +16,8 @@ from bench.contract import (
     TrainingDefense,
     require,
 )
-from bench.contract import seed as derive
 from defenses.common import adaptive
+from defenses.common.pretraining import pretrained
 
 
 @dataclass(frozen=True)
@@ -64,16 +62,8 @@ class Freezing(TrainingDefense):
             f"Freezing.layers is {self.layers}, but the network has {len(network.blocks)} "
             f"blocks; give at most {len(network.blocks)}.",
         )
-        names, labels = torch.unique(context.public.y, return_inverse=True)
-        require(
-            len(names) > 1,
-            f"Freezing needs public records of two classes or more to pre-train on, those of "
-            f"'{context.card.name}' have one; use another data set.",
-        )
-        seed = derive(context.seed, part="pretraining")
-        source = context.trainer.build(len(names), seed)
         recipe = Recipe(self.epochs, self.batch_size, self.lr)
-        context.trainer.fit(source, replace(context.public, y=labels), recipe, seed)
+        source, _ = pretrained(context, recipe, "Freezing trains on public records first")
         for mine, theirs in zip(network.blocks, source.blocks, strict=False):
             mine.load_state_dict(theirs.state_dict())  # a layer before may have added blocks
         for block in list(network.blocks)[: self.layers]:

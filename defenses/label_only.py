@@ -17,8 +17,8 @@ from defenses.common import adaptive
 class LabelOnly(ReleaseDefense):
     """Answer the predicted class and no score.
 
-    A deployment that would have offered scores offers labels. Whoever holds the weights computes
-    the scores from them, so nothing changes there.
+    A deployment that would have offered scores offers labels instead. Somebody who holds the
+    weights computes the scores from them, so nothing changes there.
     """
 
     adaptive_attacks = adaptive.BASIC

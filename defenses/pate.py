@@ -27,9 +27,9 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement
 from defenses.common import adaptive
-from defenses.common.descent import predict
+from defenses.common.accounting import allowed_delta
+from defenses.common.descent import predict, training_accuracy
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,15 @@ class Pate(TrainingDefense):
             f"Pate.teachers is {self.teachers}, but '{context.card.name}' has {n} training "
             "records; give at most as many.",
         )
-        delta = 1 / (10 * n) if self.delta is None else self.delta
-        require(
-            delta <= 1 / (10 * n),
-            f"Pate.delta is {delta}, above 1 / (10 n) = {1 / (10 * n):.3g}; give less, or null.",
-        )
+        delta = allowed_delta(self.delta, n, f"{n} training records")
         own = derive(context.seed, part="teachers")
         asked = torch.randperm(len(context.public), generator=generator(own))[: self.queries]
         public = context.public.take(asked.to(context.public.x.device)).to(context.device)
         labels = self.aggregate(self._votes(train, public.x, recipe, context, own), own)
         report = context.trainer.fit(network, replace(public, y=labels), recipe, context.seed)
-        outputs = predict(network, train.x.to(context.device))
         return replace(
             report,
-            train_accuracy=agreement(context.task, outputs, train.y.to(context.device)),
+            train_accuracy=training_accuracy(network, train, context),
             public_records=len(public),
             privacy=self._ledger(len(public), n, delta),
         )

@@ -19,13 +19,14 @@ DAY_S = 86400.0
 
 @dataclass(frozen=True)
 class QueryBudget(ServeDefense):
-    """Answer every account so many queries a month, and no more.
+    """Answer every account a fixed number of queries a month, and no more.
 
-    It knows nothing of what is asked: whoever has many accounts has as many budgets, and an
-    attack that needs fewer queries than a busy customer is not touched.
+    It knows nothing of what is asked: somebody with many accounts has as many budgets, and an
+    attack that needs fewer queries than a busy customer is not affected.
 
     Attributes:
-        queries: answers an account gets in a period; None: any number (no defense).
+        queries: answers that an account gets in a period; null means any number and is no defense.
+            Values worth a sweep are 100, 300, 1000 and 3000.
         days: length of a period; budgets start anew with each.
     """
 

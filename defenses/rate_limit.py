@@ -16,15 +16,17 @@ from defenses.common.accounts import by_account
 
 @dataclass(frozen=True)
 class RateLimit(ServeDefense):
-    """Hold queries back where an account asks too fast: token buckets by the minute and the day.
+    """Hold queries back where an account asks too fast, by token buckets of a minute and a day.
 
-    A bucket holds ``per_minute`` tokens and gains as many a minute, evenly; a query takes one, and
-    waits for it. Nobody is refused, and who never asks more than the limit within any minute and
-    any day never waits. What it costs an attacker is time: a campaign has an end.
+    A bucket holds ``per_minute`` tokens and gains as many in a minute, evenly. A query takes a
+    token and waits for one if there is none. Nobody is refused, and an account that never asks more
+    than the limit within any minute and any day never waits. An attacker pays with time, and a
+    campaign ends.
 
     Attributes:
-        per_minute: answers in a minute; None: any number.
-        per_day: answers in a day; None: any number. Both None: no defense.
+        per_minute: answers in a minute; null means any number.
+        per_day: answers in a day; null means any number. Both null is no defense. Values worth a
+            sweep are 50, 150, 500 and 1500.
     """
 
     per_minute: Count | None = 30
@@ -45,10 +47,11 @@ class RateLimit(ServeDefense):
 
 
 class _Buckets(Monitor):
-    """Virtual scheduling: a bucket is the time at which it would be full again.
+    """Virtual scheduling: a bucket is stored as the time at which it would be full again.
 
-    Times of one call are as if none of its queries was held back, times of the next call as the
-    client's clock then shows. So a wait delays every later query of its account in the same call.
+    The times of one call are as if none of its queries was held back; the times of the next call
+    are those of the client's clock after the waits. So a wait delays every later query of its
+    account in the same call.
     """
 
     def __init__(self, limits: list[tuple[int, float]]) -> None:

@@ -18,12 +18,13 @@ from defenses.common import adaptive
 class Rounding(ReleaseDefense):
     """Answer scores to a fixed number of decimals (Fredrikson et al. CCS 2015, section 6).
 
-    Where rounding would change the label that the scores name (a tie, or a row of many small
-    scores that all round to 0), the label's score is answered one unit of the last decimal
-    higher: a deployment answers the label anyway.
+    Rounding can change the label that the scores name: two scores become equal, or many small
+    scores all become 0. There the label's score is answered one unit of the last decimal higher,
+    because a deployment answers the label anyway.
 
     Attributes:
-        decimals: digits kept after the point, 0 to 7; None keeps all (no defense).
+        decimals: digits kept after the point; null keeps all and is no defense. Values worth a
+            sweep are 0, 1, 2 and 3.
     """
 
     decimals: Annotated[int, Ge(0), Le(7)] | None = 1

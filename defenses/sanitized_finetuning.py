@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
-import torch
 from annotated_types import Ge
 
 from bench.contract import (
@@ -22,9 +21,9 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement
 from defenses.common import adaptive
-from defenses.common.descent import predict
+from defenses.common.descent import training_accuracy
+from defenses.common.pretraining import pretrained
 from defenses.common.sanitizers import gaussian_noise, microaggregate, synthetic
 
 
@@ -99,7 +98,8 @@ class SanitizedFinetuning(TrainingDefense):
             first = context.trainer.fit(network, train, recipe, context.seed)
             self._first(network, trainable=False)
         else:
-            first = self._pretrain(network, recipe, context)
+            source, first = pretrained(context, recipe, "SanitizedFinetuning.source is public")
+            network.blocks.load_state_dict(source.blocks.state_dict())
         fresh = context.trainer.build(
             network.head.out_features, derive(context.seed, part="second training")
         )
@@ -113,12 +113,11 @@ class SanitizedFinetuning(TrainingDefense):
         second = context.trainer.fit(
             network, copy, recipe, derive(context.seed, part="second training")
         )
-        outputs = predict(network, train.x.to(context.device))
         return replace(
             second,
             epochs=first.epochs + second.epochs,
             steps=first.steps + second.steps,
-            train_accuracy=agreement(context.task, outputs, train.y.to(context.device)),
+            train_accuracy=training_accuracy(network, train, context),
             public_records=first.public_records,
         )
 
@@ -133,20 +132,6 @@ class SanitizedFinetuning(TrainingDefense):
                 train, x=gaussian_noise(train.x, card, public, self.std, generator(seed))
             )
         return replace(train, x=microaggregate(train.x, card, public, self.k))
-
-    def _pretrain(self, network: Network, recipe: Recipe, context: TrainingContext) -> FitReport:
-        """Load blocks trained on public records, whose classes may be others."""
-        names, labels = torch.unique(context.public.y, return_inverse=True)
-        require(
-            len(names) > 1,
-            f"SanitizedFinetuning.source is public, but the public records of "
-            f"'{context.card.name}' have one class; set it to private.",
-        )
-        seed = derive(context.seed, part="pretraining")
-        source = context.trainer.build(len(names), seed)
-        report = context.trainer.fit(source, replace(context.public, y=labels), recipe, seed)
-        network.blocks.load_state_dict(source.blocks.state_dict())
-        return replace(report, public_records=len(labels))
 
     def _first(self, network: Network, trainable: bool) -> None:
         for block in list(network.blocks)[: self.layers]:

@@ -15,11 +15,12 @@ from defenses.common import adaptive
 
 @dataclass(frozen=True)
 class TopK(ReleaseDefense):
-    """Answer the k largest scores of a record, 0 for the others.
+    """Answer the k largest scores of a record and 0 for the others.
 
     Attributes:
-        k: scores kept, at least 1; None keeps all (no defense).
-        renormalise: divide the kept scores by their sum, which hides how much was cut.
+        k: number of scores that are kept, at most the number of classes; null keeps all and is no
+            defense. Values worth a sweep are 1, 3, 5 and 10.
+        renormalise: whether the kept scores are divided by their sum, which hides how much was cut.
     """
 
     k: Count | None = 1
@@ -34,8 +35,7 @@ class TopK(ReleaseDefense):
         """Raise UserError where more scores would be kept than there are classes."""
         require(
             self.k is None or self.k <= n_classes,
-            f"TopK.k is {self.k}, but the data set has {n_classes} classes; "
-            f"give at most {n_classes}.",
+            f"k is {self.k}, but the data set has {n_classes} classes; give at most {n_classes}.",
         )
 
     def release(self, scores: Tensor, query: Query) -> Tensor:

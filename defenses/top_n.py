@@ -14,13 +14,13 @@ from bench.contract.task import top_list
 class TopN(ReleaseDefense):
     """Show the best items and no score.
 
-    To hide what the customer has bought is how shops do it, and itself a channel: an item that
-    such a basket would bring up and that is not in the list was probably bought (PROTOCOL 2.4:
-    the list that excludes them reveals more than the one that includes them).
+    Shops also hide what the customer has bought, and that is a channel of its own: an item that
+    such a basket should bring up and that is not in the list was probably bought (PROTOCOL 2.4: a
+    list without the bought items reveals more than a list with them).
 
     Attributes:
-        length: items in the list, at least 1; a catalogue that has fewer shows all.
-        hide_bought: whether to leave out what the customer has bought.
+        length: number of items in the list; a smaller catalogue is shown as a whole.
+        hide_bought: whether the list leaves out what the customer has bought.
     """
 
     length: Count = 20

@@ -25,9 +25,8 @@ from bench.contract import (
     generator,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement
 from defenses.common import adaptive
-from defenses.common.descent import descend, optimizer, predict
+from defenses.common.descent import descend, training_accuracy
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,16 @@ class TrapMid(TrainingDefense):
         classes = context.card.n_classes
         triggers = torch.rand((classes, *x.shape[1:]), generator=rng, device=context.device)
         critic = context.trainer.build(1, derive(own, part="discriminator"))
-        step = optimizer(critic, recipe)
+        step = recipe.optimizer_of(critic)
 
         def error(batch: Tensor) -> Tensor:
             nonlocal triggers
             clean = x[batch]
             # As equally often as a shuffle of all classes allows.
             many = math.ceil(len(batch) / classes)
-            trap = torch.cat([
-                torch.randperm(classes, generator=rng, device=context.device) for _ in range(many)
-            ])[: len(batch)]  # fmt: skip
+            trap = torch.cat(
+                [torch.randperm(classes, generator=rng, device=context.device) for _ in range(many)]
+            )[: len(batch)]
             learn_to_tell(critic, step, clean, self.blend(clean, triggers[trap]))
             triggers = self.improve(network, critic, triggers, clean, trap, rng)
             both = torch.cat([clean, self.blend(clean, triggers[trap])])
@@ -103,7 +102,7 @@ class TrapMid(TrainingDefense):
             epochs=recipe.epochs,
             steps=steps,
             final_loss=loss,
-            train_accuracy=agreement(context.task, predict(network, x), y),
+            train_accuracy=training_accuracy(network, train, context),
         )
 
     def blend(self, x: Tensor, trigger: Tensor) -> Tensor:
@@ -146,10 +145,13 @@ class TrapMid(TrainingDefense):
         angle = torch.deg2rad(drawn(-self.rotation, self.rotation, 0.0))
         cos, sin = angle.cos(), angle.sin()
         shape = x.shape[2] / x.shape[3]  # coordinates span [-1, 1] on either side
-        where = torch.stack([
-            torch.stack([mirror * side * cos, -side * sin * shape, across], 1),
-            torch.stack([mirror * side * sin / shape, side * cos, along], 1),
-        ], 1)  # fmt: skip
+        where = torch.stack(
+            [
+                torch.stack([mirror * side * cos, -side * sin * shape, across], 1),
+                torch.stack([mirror * side * sin / shape, side * cos, along], 1),
+            ],
+            1,
+        )
         grid = F.affine_grid(where, list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, align_corners=False)
 

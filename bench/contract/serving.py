@@ -144,9 +144,11 @@ class Gate:
     """
 
     def __init__(
-        self, monitors: Sequence[Monitor] = (), stream: Stream | None = None,
+        self,
+        monitors: Sequence[Monitor] = (),
+        stream: Stream | None = None,
         natural: Tensor | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.monitors = list(monitors)
         self.stream = stream or Stream()
         self.natural = natural
@@ -255,10 +257,16 @@ class Gate:
         self.covered += extra
         mixed = torch.cat([x, self.natural[at].to(x.device)])
         said = torch.cat([answers, answer(mixed[len(x) :])])
-        place = torch.cat([
-            torch.arange(len(x)) * (1 + ratio),
-            (torch.arange(extra) + 0.5) * (1 + ratio) / ratio,
-        ]).argsort(stable=True).to(x.device)  # fmt: skip
+        place = (
+            torch.cat(
+                [
+                    torch.arange(len(x)) * (1 + ratio),
+                    (torch.arange(extra) + 0.5) * (1 + ratio) / ratio,
+                ]
+            )
+            .argsort(stable=True)
+            .to(x.device)
+        )
         own = (place < len(x)).to(x.device)
         return mixed[place], said[place], own
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
@@ -46,6 +47,25 @@ class Recipe:
     patience: int = 0
     min_leaf: int = 1
     prune: float = 0.0
+
+    def optimizer_of(self, network: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of those parameters of ``network`` that require gradients."""
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        # Adam and not AdamW: with either optimiser the decay is then the L2 penalty of Krogh and
+        # Hertz, on one scale, and a decay of 0 changes nothing, not even in the last bit.
+        if self.optimizer == "adam":
+            return torch.optim.Adam(
+                parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True
+            )
+        return torch.optim.SGD(
+            parameters, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay, fused=True
+        )
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of an epoch; the first epoch is 0."""
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
 
 class Network(nn.Module):

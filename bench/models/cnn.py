@@ -55,12 +55,7 @@ class Cnn(Trained):
         Raises:
             UserError: the records are not images, or the last block would have no pixel left.
         """
-        require(
-            len(shape) == 3,
-            f"Cnn needs images [channels, height, width], the records have shape {list(shape)}; "
-            "use model=mlp.",
-        )
-        colours, height, across = shape
+        colours, height, across = self.image_shape(shape)
         halvings = len(self.channels)
         require(
             min(height, across) >> halvings >= 1,

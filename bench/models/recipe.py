@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.contract import Count, Model, Positive, Recipe
+from bench.contract import Count, Model, Positive, Recipe, require
 from bench.contract.training import Optimizer, Schedule
 
 
@@ -39,3 +39,27 @@ class Trained(Model):
             optimizer=self.optimizer,
             schedule=self.schedule,
         )
+
+    def image_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """The shape of a record that must be an image: channels, height, width.
+
+        Raises:
+            UserError: the records are no images.
+        """
+        require(
+            len(shape) == 3,
+            f"{type(self).__name__} needs images [channels, height, width], the records have "
+            f"shape {list(shape)}; use model=mlp.",
+        )
+        channels, height, width = shape
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Solved(Model):
+    """A model that is fitted in one pass by ``solve``, without gradient steps."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """A recipe that says nothing, since there are no steps."""
+        return Recipe(epochs=1, batch_size=1, lr=1.0)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract import Count, Model, Network, Positive, Recipe, Share, Task
-from bench.models.recipe import Trained
+from bench.contract import Count, Network, Positive, Recipe, Share, Task
+from bench.models.recipe import Solved, Trained
 from bench.models.seeded import seeded
 
 
 @dataclass(frozen=True)
-class Ease(Model):
+class Ease(Solved):
     """EASE, the linear item-to-item model in closed form (Steck, WWW 2019, section 3).
 
     Attributes:
@@ -29,11 +29,6 @@ class Ease(Model):
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset()
     reference = "item_knn"
-
-    @property
-    def recipe(self) -> Recipe:
-        """It has none: one solve."""
-        return Recipe(epochs=1, batch_size=1, lr=1.0)
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A model that recommends nothing, whatever the seed."""
@@ -53,7 +48,7 @@ class Ease(Model):
 
 
 @dataclass(frozen=True)
-class PureSvd(Model):
+class PureSvd(Solved):
     """PureSVD, a factorisation that serves new customers too (Cremonesi et al., RecSys 2010).
 
     ``scores = x V V'`` with the leading right singular vectors of the members' baskets.
@@ -68,11 +63,6 @@ class PureSvd(Model):
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset()
     reference = "item_knn"
-
-    @property
-    def recipe(self) -> Recipe:
-        """It has none: one decomposition."""
-        return Recipe(epochs=1, batch_size=1, lr=1.0)
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A model that recommends nothing, whatever the seed."""

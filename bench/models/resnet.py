@@ -11,7 +11,7 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from bench.contract import Count, Network, Positive, require
+from bench.contract import Count, Network, Positive
 from bench.contract.training import Optimizer, Schedule
 from bench.models.recipe import Trained
 from bench.models.seeded import seeded
@@ -98,12 +98,7 @@ class ResNet(Trained):
         Raises:
             UserError: the records are not images.
         """
-        require(
-            len(shape) == 3,
-            f"ResNet needs images [channels, height, width], the records have shape "
-            f"{list(shape)}; use model=mlp.",
-        )
-        colours, *sides = shape
+        colours, *sides = self.image_shape(shape)
         small = min(sides) <= _SMALL
         channels = [self.width * 2**i for i in range(len(self.stages))]
         with seeded(seed):

@@ -15,7 +15,8 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
-from bench.contract import Count, Model, Network, Recipe
+from bench.contract import Count, Network, Recipe
+from bench.models.recipe import Solved
 
 _NEVER = -110.0
 """Logit of a class that a leaf holds nobody of: a softmax in float32 makes it exactly 0."""
@@ -130,16 +131,11 @@ def plant(
 
 
 @dataclass(frozen=True)
-class _Trees(Model):
+class _Trees(Solved):
     """What the tree models share: no gradient, no neurons, leaves that count their records."""
 
     modalities = frozenset({"table", "basket"})
     offers = frozenset({"leaves"})
-
-    @property
-    def recipe(self) -> Recipe:
-        """Trees have none: one pass."""
-        return Recipe(epochs=1, batch_size=1, lr=1.0)
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A single leaf that says nothing, whatever the seed."""

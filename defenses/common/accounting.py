@@ -11,10 +11,30 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from bench.contract import UserError
+from bench.contract import UserError, require
 
 MOST_EPSILON = 100.0
 """Beyond it a budget promises nothing and the PRV accountant's grid no longer fits in memory."""
+
+
+def allowed_delta(delta: float | None, n: int, units: str) -> float:
+    """The failure probability to account with: the given one, or the largest that is allowed.
+
+    Args:
+        delta: the given one; None asks for the largest, which is ``1 / (10 n)``.
+        n: number of protected units.
+        units: their number in words, for the message.
+
+    Raises:
+        UserError: ``delta`` is above ``1 / (10 n)``.
+    """
+    most = 1 / (10 * n)
+    require(
+        delta is None or delta <= most,
+        f"delta is {delta}, above 1 / (10 n) = {most:.3g} for {units}; give less, or null for the "
+        "most allowed.",
+    )
+    return most if delta is None else delta
 
 
 @contextmanager
@@ -125,7 +145,7 @@ def least_noise(epsilon: float, delta: float, sample_rate: float, steps: int) ->
         a, b, at_a = b, b - at_b * (b - a) / (at_b - at_a), at_b
         at_b = excess(b)
     raise UserError(
-        f"DpSgd.epsilon is {epsilon}, for which no noise was found at {steps} steps and sample "
+        f"epsilon is {epsilon}, for which no noise was found at {steps} steps and sample "
         f"rate {sample_rate:.3g} (the last try spent {epsilon * math.exp(at_b):.3g}); give another "
         "epsilon or fewer epochs."
     )

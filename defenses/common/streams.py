@@ -95,9 +95,9 @@ def largest(
     detector: Detector, fitted: Mapping[str, Tensor], stream: Queries, account: Tensor
 ) -> Tensor:
     """The largest statistic of every account, float64 ``[accounts]``, in the order of its name."""
-    return torch.stack([
-        detector.watch(fitted).see(stream.take(rows)).max() for _, rows in by_account(account)
-    ])  # fmt: skip
+    return torch.stack(
+        [detector.watch(fitted).see(stream.take(rows)).max() for _, rows in by_account(account)]
+    )
 
 
 def threshold(peaks: Tensor, fpr: float) -> Tensor:

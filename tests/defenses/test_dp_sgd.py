@@ -42,8 +42,11 @@ def test_the_ledger_is_what_the_accountants_say_of_the_executed_run() -> None:
         assert said == pytest.approx(accountant.get_epsilon(1 / 960), abs=1e-6)
     assert 7.9 < ledger.epsilon <= 8.0 < ledger.epsilon_rdp
     assert (ledger.accountant, ledger.unit, ledger.neighbour_relation, ledger.sampling) == (
-        "prv", "record", "add_remove", "poisson",
-    )  # fmt: skip
+        "prv",
+        "record",
+        "add_remove",
+        "poisson",
+    )
     assert ledger.rng == "seeded (not for release)"
     assert ledger.clip_norm == 1.0
     assert set(ledger.libraries) == {"opacus", "torch"}

@@ -29,9 +29,14 @@ def scores(x: torch.Tensor) -> torch.Tensor:
 
 
 OWNER = Owner(
-    CARD, "classification", SPLITS.train, SPLITS.public, scores,
-    lambda count, seed: benign(SPLITS.train, CARD, count, seed), "cpu",
-)  # fmt: skip
+    CARD,
+    "classification",
+    SPLITS.train,
+    SPLITS.public,
+    scores,
+    lambda count, seed: benign(SPLITS.train, CARD, count, seed),
+    "cpu",
+)
 MONTH = benign(SPLITS.test, CARD, 120, 5)
 NAMES = sorted(DETECTORS)
 

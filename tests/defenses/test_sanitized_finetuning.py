@@ -135,6 +135,6 @@ def test_what_only_the_model_or_the_data_can_tell_is_refused_too() -> None:
     with pytest.raises(UserError, match="has 2 blocks; give at most 2"):
         train(MODEL, [SanitizedFinetuning(layers=3)], splits, 0, "cpu")
     alike = dataclasses.replace(splits.public, y=torch.zeros_like(splits.public.y))
-    with pytest.raises(UserError, match="have one class; set it to private"):
+    with pytest.raises(UserError, match="two classes or more"):
         layers = [SanitizedFinetuning(source="public")]
         train(MODEL, layers, dataclasses.replace(splits, public=alike), 0, "cpu")

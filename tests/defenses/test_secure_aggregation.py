@@ -26,9 +26,7 @@ def test_what_is_seen_is_the_mean_of_single_updates_and_none_of_them() -> None:
     def round_of(federation: Federation) -> dict[str, torch.Tensor]:
         clip = [ClipNoise(clip_norm=0.05, noise_multiplier=0.0)]
         x, y = splits.train.x, splits.train.y
-        return updates(
-            network, clip, x, y, federation, "classification", generator(0), "cpu"
-        )  # fmt: skip
+        return updates(network, clip, x, y, federation, "classification", generator(0), "cpu")
 
     single, summed = round_of(PLAIN), round_of(hidden)
     for name, value in single.items():

@@ -47,14 +47,22 @@ def people(n: int = 90) -> Splits:
     )
     y = (x[:, 0] + 2 * x[:, 1] + x[:, 4] > 0.8).long()
     card = Card(
-        "people", "survey", "table", (5,), ("no", "yes"), "record", "made up", "none", True,
+        "people",
+        "survey",
+        "table",
+        (5,),
+        ("no", "yes"),
+        "record",
+        "made up",
+        "none",
+        True,
         sensitive=Sensitive("town", ("a", "b", "c"), (1, 4), ((1, 0, 0), (0, 1, 0), (0, 0, 1))),
         fields=(
             Column("age", "number", (0, 1)),
             Column("town", "category", (1, 4), ("a", "b", "c")),
             Column("member", "category", (4, 5), ("yes",)),
         ),
-    )  # fmt: skip
+    )
     full = Split(x, y, torch.arange(3 * n), town)
     return Splits(card, *(full.take(torch.arange(i * n, (i + 1) * n)) for i in range(3)))
 

@@ -35,7 +35,9 @@ def test_scores_are_withheld_and_nothing_else() -> None:
     defense = TopN()
     assert defense.offered("scores") == "labels"
     assert [defense.offered(a) for a in ("none", "labels", "weights")] == [
-        "none", "labels", "weights",
-    ]  # fmt: skip
+        "none",
+        "labels",
+        "weights",
+    ]
     assert torch.equal(defense.release(SCORES, ASKED), SCORES)
     assert defense.covers == {"scores", "labels"} and defense.zero is None

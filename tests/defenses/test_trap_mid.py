@@ -7,7 +7,6 @@ import torch
 from bench.contract import generator
 from bench.models.mlp import Mlp
 from bench.models.training import train
-from defenses.common.descent import optimizer
 from defenses.trap_mid import TrapMid, learn_to_tell
 from tests.models.records import images
 
@@ -42,7 +41,7 @@ def test_a_trigger_moves_by_its_step_towards_its_class_and_stays_a_picture() -> 
 def test_the_discriminator_learns_to_tell() -> None:
     model = Mlp(hidden=(8,), lr=0.01)
     critic = model.build((1, 4, 4), 1, 0)
-    step = optimizer(critic, model.recipe)
+    step = model.recipe.optimizer_of(critic)
     clean = torch.rand((32, 1, 4, 4), generator=generator(0))
     for _ in range(60):
         learn_to_tell(critic, step, clean, clean + 0.5)
