@@ -29,15 +29,17 @@ from defenses.common.descent import descend, predict, training_accuracy
 class Distillation(TrainingDefense):
     """Train a teacher on the private records and release a student of its softened answers.
 
-    Hinton, Vinyals and Dean (2015), section 2: the student's cross-entropy with the teacher's
-    answers, both at ``temperature``, times its square; no true label enters. Teacher and student
-    have one architecture. On public records the student never sees a private one; where they show
-    other people, it learns the private classes from how strangers resemble them.
+    Hinton, Vinyals and Dean (2015), section 2: the loss of the student is its cross-entropy with
+    the answers of the teacher, both at ``temperature``, times the square of the temperature; no
+    true label is used. Teacher and student have the same architecture. A student of public records
+    never sees a private one; where they show other people, it learns the private classes from how
+    strangers resemble them.
 
     Attributes:
-        records: the student's: ``public`` or ``private``; None is no distillation (no defense).
-        temperature: of the softmax, above 0.
-        epochs: the student's passes; None: as many as the model's recipe.
+        records: what the student is trained on: ``public`` or ``private`` records; null is no
+            defense.
+        temperature: temperature of both softmaxes. Values worth a sweep are 1, 2, 4 and 10.
+        epochs: passes of the student; null means as many as the recipe of the model has.
     """
 
     records: Literal["public", "private"] | None = "public"
@@ -58,9 +60,9 @@ class Distillation(TrainingDefense):
         """Train a teacher, then ``network`` on its answers."""
         if self.records is None:
             return context.trainer.fit(network, train, recipe, context.seed)
-        own = derive(context.seed, part="teacher")
-        teacher = context.trainer.build(context.card.width(context.task), own)
-        context.trainer.fit(teacher, train, recipe, own)
+        teacher_seed = derive(context.seed, part="teacher")
+        teacher = context.trainer.build(context.card.width(context.task), teacher_seed)
+        context.trainer.fit(teacher, train, recipe, teacher_seed)
         x = (context.public if self.records == "public" else train).x.to(context.device)
         soft = torch.softmax(predict(teacher, x) / self.temperature, 1)
 

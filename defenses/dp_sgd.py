@@ -47,40 +47,43 @@ if TYPE_CHECKING:
 class DpSgd(TrainingDefense):
     """DP-SGD (Abadi et al. CCS 2016, algorithm 1) through Opacus.
 
-    Poisson batches, per-unit gradients clipped to ``clip_norm``, Gaussian noise of standard
-    deviation ``noise_multiplier * clip_norm`` on their sum. The guarantee is per ``unit`` under
-    add/remove adjacency. It brings its own recipe: a good private recipe is not a good plain one.
+    Batches are Poisson samples. The gradient of each unit is clipped to ``clip_norm``, and Gaussian
+    noise of standard deviation ``noise_multiplier * clip_norm`` is added to their sum. The
+    guarantee is per ``unit``, for data sets with one unit more or less. It has a recipe of its own,
+    because a good private recipe is not a good plain one.
 
     Attributes:
-        epsilon: target budget, above 0 and at most 100; the noise is the least that keeps the PRV
-            accountant at or below it. None with ``noise_multiplier`` None is plain training (no
-            defense).
-        noise_multiplier: the noise given directly instead; 0 clips only and claims no privacy.
-        delta: failure probability; None means 1 / (10 n) for n units, the most that is allowed.
-        clip_norm: C, the most one unit's gradient may weigh.
-        clipping: ``flat``: the whole gradient is clipped to C. ``per_layer``: each of p parameter
-            tensors to ``C / sqrt(p)`` (McMahan et al. ICLR 2018). ``adaptive``: C starts at
+        epsilon: the privacy budget; the noise is the least that keeps the PRV accountant at or
+            below it. Null, with ``noise_multiplier`` null too, is plain training and no defense.
+            Values worth a sweep are 1, 3, 8 and 50.
+        noise_multiplier: the noise, given directly instead of ``epsilon``; 0 only clips and claims
+            no privacy.
+        delta: failure probability; null means 1 / (10 n) for n units, which is the largest that is
+            allowed.
+        clip_norm: C, the largest norm of the gradient of one unit.
+        clipping: ``flat`` clips the whole gradient to C. ``per_layer`` clips each of p parameter
+            tensors to ``C / sqrt(p)`` (McMahan et al. ICLR 2018). With ``adaptive``, C starts at
             ``clip_norm`` and follows a quantile of the norms (Andrew et al. NeurIPS 2021); the
-            noisy count it follows is paid for within the same budget, by more noise on the
-            gradients. A step is proportional to C: where C shrinks, ``lr`` has to be larger. The
+            noisy count that it follows is paid for within the same budget by more noise on the
+            gradients. A step is proportional to C, so ``lr`` has to be larger where C shrinks. The
             ledger states where C started.
-        quantile: share of gradients that an adaptive C leaves unclipped, in (0, 1).
+        quantile: share of gradients that an adaptive C leaves unclipped.
         unit: ``record``, or ``person``: all records of a person are drawn together and give one
-            clipped gradient, their mean; n is then the number of people. Where every record has a
-            person of its own the two are the same.
-        epochs: expected passes over the units.
-        batch_size: units per step; Opacus rounds it so that whole batches make an epoch, and
-            the ledger states what was executed.
+            clipped gradient, their mean, and n is the number of people. Both are the same where
+            every record has a person of its own.
+        epochs: expected number of passes over the units.
+        batch_size: units in a step; Opacus rounds it so that whole batches make an epoch, and the
+            ledger states what was executed.
         lr: learning rate.
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
-        poisson_sampling: true; another scheme would void the accounting and is refused.
+        poisson_sampling: must be true, because the accounting would not hold for another scheme.
         epsilon_total_basis: how the choice of these options was accounted for (PROTOCOL 4.3):
-            ``single_run`` (fixed beforehand), ``public_tuning`` (on records that are private in
-            no repeat), ``not_accounted``. The defaults were chosen on public splits of other
-            repeats, which share records with the members of a re-split table, so they claim the
-            last. ``naive_composition`` is what ``tuning_runs`` above 1 makes of it.
-        tuning_runs: private trainings on these records that led to these options, this one
-            included; above 1 the ledger states the epsilon of all of them together.
+            ``single_run`` (fixed beforehand), ``public_tuning`` (on records that are private in no
+            repeat), ``not_accounted``. The defaults were chosen on public splits of other repeats,
+            which share records with the members of a re-split table, so they claim
+            ``not_accounted``. ``tuning_runs`` above 1 makes it ``naive_composition``.
+        tuning_runs: number of private trainings on these records that led to these options, this
+            one included; above 1 the ledger states the epsilon of all of them together.
     """
 
     epsilon: Annotated[float, Gt(0), Le(MOST_EPSILON)] | None = 8.0
@@ -100,7 +103,7 @@ class DpSgd(TrainingDefense):
     ] = "not_accounted"
     tuning_runs: Count = 1
 
-    # A trusted curator clips and adds noise: what single clients share with it is not protected.
+    # A trusted curator clips and adds noise, so what single clients share is not protected.
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"descent"})
     accounts: ClassVar[bool] = True
@@ -146,7 +149,7 @@ class DpSgd(TrainingDefense):
         """
         if self.epsilon is None and self.noise_multiplier is None:
             return super().fit(network, train, recipe, context)
-        # Opacus takes seconds to import: only a private training waits for it.
+        # To import Opacus takes seconds, so only a private training does it.
         from defenses.common.private_steps import Units
 
         units = Units.people(train.person) if self.unit == "person" else Units.records(len(train))
@@ -170,7 +173,7 @@ class DpSgd(TrainingDefense):
             rough = spent(self.noise_multiplier, sample_rate, steps, delta, "rdp")
             require(
                 rough <= 2 * MOST_EPSILON,
-                f"DpSgd.noise_multiplier is {self.noise_multiplier}, which spends an epsilon of "
+                f"noise_multiplier is {self.noise_multiplier}, which spends an epsilon of "
                 f"{rough:.3g}; give more noise, or 0 to clip only.",
             )
         return self.noise_multiplier

@@ -36,22 +36,24 @@ from defenses.common.descent import predict, training_accuracy
 class Pate(TrainingDefense):
     """Teachers of disjoint private records vote with noise on public ones; a student learns that.
 
-    Noisy maximum of the votes: Laplace noise of scale ``noise`` (LNMax, Papernot et al., ICLR 2017)
-    or Gaussian noise of that standard deviation (GNMax, Papernot et al., ICLR 2018). The student is
-    trained on the labelled public records alone, by the model's recipe; the papers' semi-supervised
-    students are not built. Where public records show other people, teachers vote on whom a
-    stranger resembles.
+    The label is the noisy maximum of the votes, with Laplace noise of scale ``noise`` (LNMax,
+    Papernot et al., ICLR 2017) or Gaussian noise of that standard deviation (GNMax, Papernot et
+    al., ICLR 2018). The student is trained on the labelled public records alone, by the model's
+    recipe; the semi-supervised students of the papers are not built. Where public records show
+    other people, teachers vote on whom a stranger resembles.
 
-    The ledger's epsilon is independent of the data: replacing one record changes one teacher's
-    vote, which moves the histogram by 2 in L1 and sqrt(2) in L2. Records are dealt to teachers by
-    position, so the others keep theirs.
+    The epsilon of the ledger does not depend on the data. To replace one record changes the vote of
+    one teacher, which moves the histogram by 2 in L1 and by sqrt(2) in L2. Records are dealt to
+    teachers by position, so the other teachers keep their records.
 
     Attributes:
-        teachers: number of teachers, at least 2; None is no ensemble (no defense).
+        teachers: number of teachers; null is no ensemble and no defense.
         mechanism: ``gaussian`` or ``laplace``.
-        noise: scale of the noise on each class's votes, above 0.
-        queries: public records labelled, drawn at random; None: all of them.
-        delta: failure probability; None means 1 / (10 n), the most that is allowed.
+        noise: scale of the noise on the votes for each class. Values worth a sweep are 1, 2, 5 and
+            20.
+        queries: number of public records that are labelled, drawn at random; null means all of
+            them.
+        delta: failure probability; null means 1 / (10 n), which is the largest that is allowed.
         epsilon_total_basis: how the choice of these options was accounted for, as in ``dp_sgd``.
     """
 
@@ -87,14 +89,18 @@ class Pate(TrainingDefense):
         n = len(train)
         require(
             n >= self.teachers,
-            f"Pate.teachers is {self.teachers}, but '{context.card.name}' has {n} training "
+            f"teachers is {self.teachers}, but '{context.card.name}' has {n} training "
             "records; give at most as many.",
         )
         delta = allowed_delta(self.delta, n, f"{n} training records")
-        own = derive(context.seed, part="teachers")
-        asked = torch.randperm(len(context.public), generator=generator(own))[: self.queries]
+        teacher_seed = derive(context.seed, part="teachers")
+        asked = torch.randperm(len(context.public), generator=generator(teacher_seed))[
+            : self.queries
+        ]
         public = context.public.take(asked.to(context.public.x.device)).to(context.device)
-        labels = self.aggregate(self._votes(train, public.x, recipe, context, own), own)
+        labels = self.aggregate(
+            self._votes(train, public.x, recipe, context, teacher_seed), teacher_seed
+        )
         report = context.trainer.fit(network, replace(public, y=labels), recipe, context.seed)
         return replace(
             report,

@@ -43,28 +43,29 @@ _ROWS = 65536
 
 @dataclass(frozen=True)
 class ProbeAudit(ServeDefense):
-    """Watch each account's stream by a statistic, and block it at the first alarm, for good.
+    """Watch each account's stream by a statistic, and block it for good at the first alarm.
 
-    The threshold is what the largest statistic of a benign account exceeds in its month with
-    probability at most ``fpr``. Accounts that calibrate it ask about training records; what is
-    ordinary is learnt from public ones, so that no record serves twice; a false-block rate is
-    measured on accounts that ask about test records (PROTOCOL 7). A query that raises an alarm is
-    not answered.
+    In its month, the largest statistic of a benign account exceeds the threshold with probability
+    at most ``fpr``. The accounts that calibrate it ask about training records; what is ordinary is
+    learnt from public records, so that no record serves twice; the false-block rate is measured on
+    accounts that ask about test records (PROTOCOL 7). A query that raises an alarm is not answered.
 
-    No detector sees an attack that only asks natural records, nor one that spreads over more
-    accounts than it needs windows.
+    No detector sees an attack that asks only about natural records, or one that spreads over so
+    many accounts that none of them fills a window.
 
     Attributes:
-        detector: ``prada``, ``stateful``, ``ood``, ``concentration`` or ``volume``.
-        fpr: benign accounts blocked in a month, at most; 0: none, ever (no defense).
-        accounts: benign accounts that calibrate the threshold.
-        window: last queries looked at; None: 20 by ood, 50 by concentration; no other uses it.
-        components: principal components of ood and stateful; None: whole records.
-        references: public records that ood and stateful learn from, at most.
-        neighbours: of stateful.
-        least: distances beyond which prada tests.
-        every: distances from one test of prada to the next.
-        history: queries that stateful and prada remember of an account.
+        detector: the statistic, see :mod:`defenses.common.detectors`.
+        fpr: largest share of benign accounts that are blocked in a month; 0 blocks nobody and is no
+            defense. Values worth a sweep are 0.001, 0.003, 0.01 and 0.03.
+        accounts: number of benign accounts that calibrate the threshold, enough to promise ``fpr``.
+        window: number of last queries that ``ood`` and ``concentration`` look at; null means 20 and
+            50.
+        components: principal components of ``ood`` and ``stateful``; null means whole records.
+        references: largest number of public records that ``ood`` and ``stateful`` learn from.
+        neighbours: number of neighbours of ``stateful``, at most ``history``.
+        least: number of distances after which ``prada`` begins to test.
+        every: number of distances from one test of ``prada`` to the next.
+        history: number of queries that ``stateful`` and ``prada`` remember of an account.
     """
 
     detector: Literal["prada", "stateful", "ood", "concentration", "volume"] = "ood"
@@ -101,13 +102,13 @@ class ProbeAudit(ServeDefense):
         )
 
     def statistic(self) -> Detector:
-        """The detector with those of these options that it has."""
+        """The detector, with the options that it has in common with this defense."""
         kind = DETECTORS[self.detector]
-        own = {f.name for f in fields(kind)} & {f.name for f in fields(self)}
-        found = {name: getattr(self, name) for name in own}
+        names = {field.name for field in fields(kind)} & {field.name for field in fields(self)}
+        options = {name: getattr(self, name) for name in names}
         if self.window is None:
-            found.pop("window", None)
-        return kind(**found)
+            options.pop("window", None)
+        return kind(**options)
 
     def prepare(self, owner: Owner, seed: int) -> Mapping[str, Tensor]:
         """What the detector learns from public records, and its threshold."""
@@ -150,9 +151,9 @@ class _Audit(Monitor):
                 continue
             if account not in self.watched:
                 self.watched[account] = self.detector.watch(self.fitted)
-            found = alarm(self.watched[account], whole.take(rows), self.limit)
-            if found is not None:
-                admitted[rows[found[0] :]] = False
+            alarmed = alarm(self.watched[account], whole.take(rows), self.limit)
+            if alarmed is not None:
+                admitted[rows[alarmed[0] :]] = False
                 self.blocked.add(account)
                 del self.watched[account]
         return Verdict(admitted)

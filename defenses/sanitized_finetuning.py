@@ -1,4 +1,4 @@
-"""First layers kept from private training, the rest learnt from a sanitized copy."""
+"""First layers kept from a training on real records, the others learnt from a sanitized copy."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ from defenses.common.sanitizers import gaussian_noise, microaggregate, synthetic
 class SanitizedFinetuning(TrainingDefense):
     """Train on the records, freeze the first blocks, learn the others anew on a sanitized copy.
 
-    The last layers, which tie features to labels, then never see a record as it is; the first ones
-    do, unless they come from public records (``source``), the order of TL-DMI (Ho et al. CVPR
-    2024) with the private part sanitized. Whoever has the weights still holds blocks that private
-    records shaped. Labels are those of the records. The model's own recipe trains both times.
+    The last layers, which connect features with labels, then never see a record as it is. The first
+    layers do, unless ``source`` says that they come from public records; that is the order of
+    TL-DMI (Ho et al. CVPR 2024) with the private part sanitized. Somebody who has the weights still
+    holds blocks that private records shaped. Labels are those of the records. The recipe of the
+    model is used for both trainings.
 
     Attributes:
-        layers: blocks kept, 1 or more; null is plain training (no defense).
-        source: what they are trained on: ``private`` or ``public`` records.
-        sanitizer: ``k_anonymity``: classes of ``k`` records, Mondrian, of pictures on their
-            principal components; ``noise``: Gaussian, of ``std``; ``synthetic``: records drawn
-            from a Gaussian on ``components`` principal components of every class.
-        k: least records in a class, at least 2.
-        std: of the noise, above 0; in units of a column's public spread, of pictures in units of
-            the range of a pixel.
-        components: most principal components of a class, at least 1.
+        layers: number of blocks that are kept, at most all of the network's; null is plain training
+            and no defense.
+        source: records that the kept blocks are trained on, ``private`` or ``public``.
+        sanitizer: with ``k_anonymity``, classes of ``k`` records by Mondrian, of pictures on their
+            principal components; with ``noise``, Gaussian noise of ``std``; with ``synthetic``,
+            records drawn from a Gaussian on ``components`` principal components of every class.
+        k: least number of records in a class. Values worth a sweep are 2, 5, 20 and 50.
+        std: standard deviation of the noise, in units of a column's public spread, or for pictures
+            of the range of a pixel.
+        components: largest number of principal components of a class.
     """
 
     layers: Count | None = 1
@@ -55,7 +57,7 @@ class SanitizedFinetuning(TrainingDefense):
     std: Positive = 0.3
     components: Count = 20
 
-    # Clients share updates on records as they are.
+    # It does not cover gradients: clients share updates on records as they are.
     covers = frozenset({"labels", "scores", "weights"})
     cost = "a second training; the sanitized copy"
     needs = frozenset({"steps", "blocks"})
@@ -76,8 +78,8 @@ class SanitizedFinetuning(TrainingDefense):
         if self.layers is not None:
             require(
                 self.layers <= len(network.blocks),
-                f"SanitizedFinetuning.layers is {self.layers}, but the network has "
-                f"{len(network.blocks)} blocks; give at most {len(network.blocks)}.",
+                f"layers is {self.layers}, but the network has {len(network.blocks)} blocks; "
+                f"give at most {len(network.blocks)}.",
             )
             self._first(network, trainable=False)
         return network
@@ -103,12 +105,12 @@ class SanitizedFinetuning(TrainingDefense):
         fresh = context.trainer.build(
             network.head.out_features, derive(context.seed, part="second training")
         )
-        for mine, new in zip(
+        for block, fresh_block in zip(
             [*list(network.blocks)[self.layers :], network.head],
             [*list(fresh.blocks)[self.layers :], fresh.head],
             strict=True,
         ):
-            mine.load_state_dict(new.state_dict())
+            block.load_state_dict(fresh_block.state_dict())
         copy = self.sanitized(train, context)
         second = context.trainer.fit(
             network, copy, recipe, derive(context.seed, part="second training")

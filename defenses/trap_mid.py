@@ -33,22 +33,23 @@ from defenses.common.descent import descend, training_accuracy
 class TrapMid(TrainingDefense):
     """Teach the network a trigger per class, so that inversions find the trigger, not the person.
 
-    Liu and Chen (NeurIPS 2024), after the authors' code. A trigger of class ``c``, blended into any
-    record as ``(1 - alpha) x + alpha k_c``, shall be answered by ``c``. At each step a
-    discriminator of the target's architecture learns to tell such records from clean ones; the
+    Liu and Chen (NeurIPS 2024), after the authors' code. Any record with the trigger of class ``c``
+    blended in, ``(1 - alpha) x + alpha k_c``, shall be answered as ``c``. In each step a
+    discriminator of the target's architecture learns to tell such records from clean ones. Then the
     triggers move by ``trigger_step`` along the sign of the gradient that makes them pass for clean
-    and be answered by their class; the network learns ``(1 - beta)`` times the loss of the
-    records plus ``beta`` times that of the triggered ones. Records and triggered records are
-    cropped, flipped and rotated, each with probability 1/2, in one resampling. The last epoch is
+    and be answered as their class. Then the network learns ``(1 - beta)`` times the loss of the
+    records plus ``beta`` times that of the records with triggers. All records are cropped, flipped
+    and rotated, each with probability 1/2, in one resampling. The network of the last epoch is
     released, not the one that is best on test records.
 
     Attributes:
-        alpha: weight of the trigger in a record, between 0 and 1.
-        beta: weight of the trapdoor's loss, in [0, 1); 0 is plain training (no defense).
-        trigger_step: of the triggers, above 0.
-        crop: least share of the area that a crop keeps, in (0, 1].
+        alpha: weight of the trigger in a record.
+        beta: weight of the trapdoor's loss; 0 is plain training and no defense. Values worth a
+            sweep are 0.1, 0.2, 0.5 and 0.8.
+        trigger_step: length of a step of the triggers.
+        crop: least share of the area that a crop keeps.
         flip: whether records are mirrored.
-        rotation: most degrees of a rotation, at least 0.
+        rotation: largest angle of a rotation in degrees.
     """
 
     alpha: Fraction = 0.02
@@ -73,18 +74,18 @@ class TrapMid(TrainingDefense):
         """Train network, triggers and discriminator in turn at every step."""
         if self.beta == 0.0:
             return context.trainer.fit(network, train, recipe, context.seed)
-        own = derive(context.seed, part="trapdoor")
-        rng = generator(own, context.device)
+        trapdoor_seed = derive(context.seed, part="trapdoor")
+        rng = generator(trapdoor_seed, context.device)
         x, y = train.x.to(context.device), train.y.to(context.device)
         classes = context.card.n_classes
         triggers = torch.rand((classes, *x.shape[1:]), generator=rng, device=context.device)
-        critic = context.trainer.build(1, derive(own, part="discriminator"))
+        critic = context.trainer.build(1, derive(trapdoor_seed, part="discriminator"))
         step = recipe.optimizer_of(critic)
 
         def error(batch: Tensor) -> Tensor:
             nonlocal triggers
             clean = x[batch]
-            # As equally often as a shuffle of all classes allows.
+            # Whole shuffles of all classes, so that every class comes about equally often.
             many = math.ceil(len(batch) / classes)
             trap = torch.cat(
                 [torch.randperm(classes, generator=rng, device=context.device) for _ in range(many)]
@@ -144,7 +145,7 @@ class TrapMid(TrainingDefense):
         mirror = drawn(-1.0, -1.0, 1.0) if self.flip else torch.ones_like(side)
         angle = torch.deg2rad(drawn(-self.rotation, self.rotation, 0.0))
         cos, sin = angle.cos(), angle.sin()
-        shape = x.shape[2] / x.shape[3]  # coordinates span [-1, 1] on either side
+        shape = x.shape[2] / x.shape[3]  # coordinates go from -1 to 1 on both axes
         where = torch.stack(
             [
                 torch.stack([mirror * side * cos, -side * sin * shape, across], 1),
@@ -161,9 +162,11 @@ def learn_to_tell(
 ) -> None:
     """One step of the discriminator: 1 for clean records, 0 for triggered ones."""
     critic.train()
-    said = critic(torch.cat([clean, trapped]))
-    truth = torch.cat([torch.ones_like(said[: len(clean)]), torch.zeros_like(said[len(clean) :])])
+    logits = critic(torch.cat([clean, trapped]))
+    truth = torch.cat(
+        [torch.ones_like(logits[: len(clean)]), torch.zeros_like(logits[len(clean) :])]
+    )
     step.zero_grad()
-    torch.autograd.backward(F.binary_cross_entropy_with_logits(said, truth))
+    torch.autograd.backward(F.binary_cross_entropy_with_logits(logits, truth))
     step.step()
     critic.eval()
