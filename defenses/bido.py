@@ -19,7 +19,7 @@ _RIDGE = 1e-5
 
 @dataclass(frozen=True)
 class Bido(TrainingDefense):
-    """Make every block dependence less on the record and more on the label (Peng et al. 2022).
+    """Make every block depend less on the record and more on the label (Peng et al. 2022).
 
     The loss gains ``input_weight * sum_j d(h_j, x) - label_weight * sum_j d(h_j, y)``, a sum over
     the outputs ``h_j`` of the blocks. The dependence d is estimated on the batch as in the authors'

@@ -19,15 +19,15 @@ from bench.models.seeded import seeded
 class Cnn(Trained):
     """Blocks of 3x3 convolution, group normalisation, activation and halving.
 
-    Group, not batch normalisation: a batch statistic mixes records, which DP-SGD forbids, and the
-    undefended network must be the one that DP-SGD trains.
+    It normalises groups and not batches: a batch statistic mixes records, which DP-SGD forbids, and
+    the undefended network must be the one that DP-SGD trains.
 
     Attributes:
         channels: output channels of each block, multiples of ``groups``.
-        groups: groups of the normalisation.
+        groups: number of groups of the normalisation.
         activation: ``relu``, ``tanh`` or ``sigmoid``.
         halving: ``pool`` (2x2 maximum) or ``stride`` (of the convolution). With ``stride`` and a
-            smooth activation the network is twice differentiable, as LeNet in the literature on
+            smooth activation the network is twice differentiable, as LeNet is in the literature on
             gradient leakage (Zhu et al., NeurIPS 2019, section 4).
     """
 

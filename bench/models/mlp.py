@@ -18,13 +18,13 @@ from bench.models.seeded import seeded
 
 @dataclass(frozen=True)
 class Mlp(Trained):
-    """Fully connected network, one block per hidden layer.
+    """Fully connected network with one block per hidden layer.
 
     One hidden layer of 3000 sigmoid units is the target of Fredrikson, Jha and Ristenpart (CCS
-    2015, section 5.1): ``model=mlp3000``.
+    2015, section 5.1); it is the option ``model=mlp3000``.
 
     Attributes:
-        hidden: sizes of the hidden layers, at least one.
+        hidden: sizes of the hidden layers; ``model=softmax`` has none.
         activation: ``relu``, ``tanh`` or ``sigmoid``.
     """
 

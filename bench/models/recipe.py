@@ -10,17 +10,17 @@ from bench.contract.training import Optimizer, Schedule
 
 @dataclass(frozen=True)
 class Trained(Model):
-    """A model whose recipe is spelled out in its options.
+    """A model that is trained by gradient steps; its options spell out its recipe.
 
-    Undefended training is plain by design: no weight decay, no dropout, no early stopping. Those
-    are defenses, with their own rows.
+    Undefended training is plain on purpose: no weight decay, no dropout, no early stopping. Those
+    are defenses, with rows of their own.
 
     Attributes:
-        epochs: passes over the training records, at least 1.
-        batch_size: records per step, at least 1.
-        lr: learning rate, above 0.
+        epochs: passes over the training records.
+        batch_size: records in a step.
+        lr: learning rate.
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
-        schedule: ``constant`` or ``cosine``.
+        schedule: whether the learning rate is ``constant`` or falls along a ``cosine``.
     """
 
     epochs: Count = 60

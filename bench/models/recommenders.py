@@ -20,7 +20,7 @@ class Ease(Solved):
     """EASE, the linear item-to-item model in closed form (Steck, WWW 2019, section 3).
 
     Attributes:
-        penalty: lambda, the L2 penalty on the weights, above 0, in customers.
+        penalty: lambda, the L2 penalty on the weights, in units of a customer.
     """
 
     penalty: Positive = 100.0
@@ -54,7 +54,7 @@ class PureSvd(Solved):
     ``scores = x V V'`` with the leading right singular vectors of the members' baskets.
 
     Attributes:
-        factors: number of singular vectors, at least 1.
+        factors: number of singular vectors.
     """
 
     factors: Count = 10
@@ -97,12 +97,12 @@ class _Scaled(nn.Module):
 class AutoEncoder(Trained):
     """Mult-DAE, the denoising auto-encoder of Liang et al. (WWW 2018, section 2.3).
 
-    One hidden layer of ``tanh`` units over baskets of unit length, half of whose items are
-    dropped in training, and a multinomial likelihood over all items.
+    It has one hidden layer of ``tanh`` units over baskets of unit length, and a multinomial
+    likelihood over all items. Half of the items of a basket are dropped in training.
 
     Attributes:
-        hidden: units, at least 1 (200 in the paper, for catalogues of 20,000 films).
-        corruption: share of the basket dropped in training, in [0, 1); part of the model, since
+        hidden: number of hidden units (200 in the paper, for catalogues of 20,000 films).
+        corruption: share of the basket that is dropped in training. It is part of the model, since
             an auto-encoder without it learns to repeat what was bought.
     """
 

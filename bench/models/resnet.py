@@ -62,22 +62,23 @@ def _norm(channels: int, groups: int) -> nn.GroupNorm:
 
 @dataclass(frozen=True)
 class ResNet(Trained):
-    """Stem, stages of basic blocks, global average pooling: ResNet-18 by default.
+    """Stem, stages of basic blocks, and global average pooling: ResNet-18 by default.
 
-    The network of He, Zhang, Ren and Sun (CVPR 2016, table 1), with group normalisation (Wu and
-    He, ECCV 2018) in the place of batch normalisation: a batch statistic mixes records, which
+    This is the network of He, Zhang, Ren and Sun (CVPR 2016, table 1) with group normalisation (Wu
+    and He, ECCV 2018) in the place of batch normalisation: a batch statistic mixes records, which
     DP-SGD forbids, and the undefended network must be the one that DP-SGD trains. Pictures with a
-    side of up to 64 pixels meet a 3x3 stem of stride 1, larger ones the paper's 7x7 stem of
-    stride 2 and its pooling.
+    side of at most 64 pixels have a 3x3 stem of stride 1; larger ones have the paper's 7x7 stem of
+    stride 2 with its pooling.
 
     ``Network.blocks`` are the stem, each stage, and the pooling: 6 for ResNet-18.
 
     Attributes:
-        stages: basic blocks in each stage; ``[2, 2, 2, 2]`` is ResNet-18, ``[3, 4, 6, 3]``
-            ResNet-34. Each stage but the first halves height and width and doubles channels.
-        width: channels of the first stage; the paper's is 64.
-        groups: groups of the normalisation; where they do not divide the channels, their greatest
-            common divisor with them.
+        stages: number of basic blocks in each stage; ``[2, 2, 2, 2]`` is ResNet-18, ``[3, 4, 6,
+            3]`` is ResNet-34. Each stage but the first halves height and width and doubles the
+            channels.
+        width: channels of the first stage, 64 in the paper.
+        groups: number of groups of the normalisation; where it does not divide the channels, it is
+            their greatest common divisor.
     """
 
     epochs: Count = 60

@@ -74,10 +74,10 @@ class _Best:
 
     def enough(self, network: Network, task: Task, x: Tensor, y: Tensor) -> bool:
         """Whether the last ``patience`` epochs brought nothing; keeps the best weights."""
-        now = float(loss(task, predict(network, x), y))
+        present = float(loss(task, predict(network, x), y))
         network.train()
-        if now < self.loss:
-            self.loss, self.since = now, 0
+        if present < self.loss:
+            self.loss, self.since = present, 0
             self.state = {k: v.detach().clone() for k, v in network.state_dict().items()}
         else:
             self.since += 1
@@ -110,7 +110,7 @@ class Loop:
     layers: Sequence[TrainingDefense] = ()
 
     def context(self, public: Split, seed: int) -> TrainingContext:
-        """What the defenses of a training with this loop may use."""
+        """What the defenses of a training by this loop may use."""
         return TrainingContext(self.card, self.task, public, self, seed, self.device)
 
     def build(self, width: int, seed: int) -> Network:
@@ -240,9 +240,9 @@ def train(
     network = _adapted(layers, context)
     # Private records do not reach a hook before fit, so whatever was trained on is public.
     public_records = loop.records
-    own = next((layer for layer in layers if overrides(layer, "fit")), None)
-    if own is not None:
-        report = own.fit(network, data, recipe, context)
+    trainer = next((layer for layer in layers if overrides(layer, "fit")), None)
+    if trainer is not None:
+        report = trainer.fit(network, data, recipe, context)
     else:
         report = replace(loop, layers=layers).fit(network, data, recipe, seed)
     network.eval()

@@ -19,7 +19,7 @@ from bench.contract import Count, Network, Recipe
 from bench.models.recipe import Solved
 
 _NEVER = -110.0
-"""Logit of a class that a leaf holds nobody of: a softmax in float32 makes it exactly 0."""
+"""Logit of a class without records in a leaf: its softmax in float32 is exactly 0."""
 
 _BUFFERS = ("feature", "threshold", "left", "right", "counts", "leaf")
 
@@ -27,9 +27,9 @@ _BUFFERS = ("feature", "threshold", "left", "right", "counts", "leaf")
 class Leaves(nn.Module):
     """Which leaf of every tree a record falls into.
 
-    Buffers, each ``[trees, nodes]`` and padded: ``feature``, ``threshold``, ``left``, ``right``
-    (-1 at a leaf; go left where ``x[feature] <= threshold``), ``counts`` (training records that
-    reached the node) and ``leaf`` (row of a leaf in the head, -1 elsewhere).
+    Its buffers are ``[trees, nodes]`` and padded. A record goes left where ``x[feature] <=
+    threshold``; ``left`` and ``right`` are -1 at a leaf. ``counts`` is the number of training
+    records that reached the node, and ``leaf`` is the row of a leaf in the head, -1 elsewhere.
     """
 
     feature: Tensor
@@ -64,8 +64,8 @@ class Leaves(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Indicator of the leaves ``[n, n_leaves]``."""
         rows = self.rows(x.flatten(1))
-        out = x.new_zeros(len(x), int(self.leaf.max()) + 1)
-        return out.scatter_(1, rows, 1.0)
+        indicator = x.new_zeros(len(x), int(self.leaf.max()) + 1)
+        return indicator.scatter_(1, rows, 1.0)
 
 
 class TreeNetwork(Network):
@@ -76,18 +76,18 @@ class TreeNetwork(Network):
         leaves = self.blocks[0]
         assert isinstance(leaves, Leaves)
         rows = leaves.rows(self.front(x).flatten(1))
-        out: Tensor = self.head.weight.T[rows].sum(1) + self.head.bias
-        return out
+        logits: Tensor = self.head.weight.T[rows].sum(1) + self.head.bias
+        return logits
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """Take the shape of the trees from the state, then load it strictly."""
-        made = self.head.weight.device
+        device = self.head.weight.device
         trees, nodes = state_dict["blocks.0.feature"].shape
         width, leaves = state_dict["head.weight"].shape
-        self.blocks[0] = Leaves(trees, nodes).to(made)
-        self.head = nn.Linear(leaves, width).to(made)
+        self.blocks[0] = Leaves(trees, nodes).to(device)
+        self.head = nn.Linear(leaves, width).to(device)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
 
@@ -109,7 +109,8 @@ def plant(
     first = 0
     for i, (tree, value) in enumerate(zip(trees, values, strict=True)):
         n, is_leaf = tree.node_count, tree.children_left < 0
-        # The greatest float32 that is not above the threshold: x, a float32, falls as it did.
+        # The greatest float32 that is not above the threshold: a record of float32 then falls to
+        # the same side as in scikit-learn.
         threshold = tree.threshold.astype(np.float32)
         above = threshold > tree.threshold
         threshold[above] = np.nextafter(threshold[above], np.float32(-np.inf))
@@ -132,7 +133,7 @@ def plant(
 
 @dataclass(frozen=True)
 class _Trees(Solved):
-    """What the tree models share: no gradient, no neurons, leaves that count their records."""
+    """What tree models share: they have no gradient and no neurons, and leaves count records."""
 
     modalities = frozenset({"table", "basket"})
     offers = frozenset({"leaves"})
@@ -153,12 +154,12 @@ def _arrays(x: Tensor, target: Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[An
 class DecisionTree(_Trees):
     """A classification tree (CART, Breiman et al. 1984), by scikit-learn.
 
-    Fully grown by default: it remembers its records, as an undefended tree does.
+    It is fully grown by default, so it remembers its records, as an undefended tree does.
 
     Attributes:
-        max_depth: levels below the root; None: as many as it takes.
-        min_samples_leaf: least records in a leaf.
-        max_leaf_nodes: most leaves; None: no limit.
+        max_depth: largest number of levels below the root; null means no limit.
+        min_samples_leaf: least number of records in a leaf.
+        max_leaf_nodes: largest number of leaves; null means no limit.
     """
 
     max_depth: Count | None = None
@@ -191,10 +192,11 @@ class Boosting(_Trees):
     """Gradient-boosted trees (Friedman 2001), by scikit-learn.
 
     Attributes:
-        trees: boosting rounds; each grows one tree, or one for every class beyond two.
-        max_depth: levels of a tree.
-        lr: shrinkage of every tree's vote, in (0, 1].
-        min_samples_leaf: least records in a leaf.
+        trees: number of boosting rounds; each grows one tree, or one for every class if there are
+            more than two.
+        max_depth: largest number of levels of a tree.
+        lr: shrinkage of the vote of every tree.
+        min_samples_leaf: least number of records in a leaf.
     """
 
     trees: Count = 100
@@ -230,7 +232,7 @@ class Boosting(_Trees):
         bias[torch.from_numpy(seen)] = 0.0
         plant(network, trees, votes, bias)
         with torch.no_grad():
-            # What every tree's vote is added to: the classes' shares, as scikit-learn has them.
+            # The votes are added to the shares of the classes, as in scikit-learn.
             start = model.decision_function(values[:1])[0]
             ours = network(torch.from_numpy(values[:1]))[0, torch.from_numpy(seen)]
             wanted = np.array([0.0, start]) if len(seen) == 2 else np.asarray(start)

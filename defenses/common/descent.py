@@ -16,10 +16,12 @@ from bench.contract.task import agreement, targets
 
 @contextmanager
 def layer_noise(seed: int, device: str) -> Iterator[None]:
-    """Seed the global generators inside the block, for layers that draw noise; restore them after.
+    """Seed the global generators inside the block, and restore them after it.
+
+    Layers that draw noise, such as dropout, take no generator of their own.
 
     Args:
-        seed: of the training.
+        seed: seed of the training.
         device: torch device name.
     """
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
@@ -39,15 +41,16 @@ def descend(
     """Train ``network`` in place by ``recipe``, with its batches, optimiser and schedule.
 
     Args:
-        network: left in evaluation mode.
-        recipe: holds nothing out: early stopping belongs to the shared loop.
+        network: is left in evaluation mode.
+        recipe: holds nothing out, because early stopping belongs to the shared loop.
         n: number of records.
-        seed: of the order of batches and the noise of layers.
+        seed: decides the order of batches and the noise of layers.
         device: torch device name.
-        error: the loss of the records at an index int64 ``[k]``, the network in training mode.
+        error: gives the loss of the records at an index int64 ``[k]``; the network is in training
+            mode.
 
     Returns:
-        Optimiser steps, and the mean loss of the last epoch.
+        The number of optimiser steps, and the mean loss of the last epoch.
 
     Raises:
         DivergedError: the loss became NaN or Inf.
