@@ -87,9 +87,10 @@ class TrapMid(TrainingDefense):
             clean = x[batch]
             # Whole shuffles of all classes, so that every class comes about equally often.
             many = math.ceil(len(batch) / classes)
-            trap = torch.cat(
-                [torch.randperm(classes, generator=rng, device=context.device) for _ in range(many)]
-            )[: len(batch)]
+            shuffles = [
+                torch.randperm(classes, generator=rng, device=context.device) for _ in range(many)
+            ]
+            trap = torch.cat(shuffles)[: len(batch)]
             learn_to_tell(critic, step, clean, self.blend(clean, triggers[trap]))
             triggers = self.improve(network, critic, triggers, clean, trap, rng)
             both = torch.cat([clean, self.blend(clean, triggers[trap])])
@@ -146,14 +147,11 @@ class TrapMid(TrainingDefense):
         angle = torch.deg2rad(drawn(-self.rotation, self.rotation, 0.0))
         cos, sin = angle.cos(), angle.sin()
         shape = x.shape[2] / x.shape[3]  # coordinates go from -1 to 1 on both axes
-        where = torch.stack(
-            [
-                torch.stack([mirror * side * cos, -side * sin * shape, across], 1),
-                torch.stack([mirror * side * sin / shape, side * cos, along], 1),
-            ],
-            1,
+        first_row = torch.stack([mirror * side * cos, -side * sin * shape, across], 1)
+        second_row = torch.stack([mirror * side * sin / shape, side * cos, along], 1)
+        grid = F.affine_grid(
+            torch.stack([first_row, second_row], 1), list(x.shape), align_corners=False
         )
-        grid = F.affine_grid(where, list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, align_corners=False)
 
 

@@ -25,15 +25,15 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training records.
-        batch_size: records per step.
+        batch_size: records in a step.
         lr: learning rate.
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
         weight_decay: L2 coefficient: ``weight_decay * w`` is added to the gradient of each w.
         schedule: ``constant`` or ``cosine``.
-        validation: share of the training records held out to decide when to stop, in [0, 1); the
-            weights of the best epoch are kept.
+        validation: share of the training records, below 1, that is held out to decide when to stop;
+            the weights of the best epoch are kept.
         patience: epochs without a better validation loss before training stops.
-        min_leaf: training records that a leaf of a tree must hold.
+        min_leaf: least number of training records in a leaf of a tree.
         prune: complexity parameter of minimal cost-complexity pruning of a tree.
     """
 
@@ -71,11 +71,11 @@ class Recipe:
 class Network(nn.Module):
     """Hidden blocks and a linear head; ``forward`` returns raw outputs ``[n, width]``.
 
-    They are the logits of classes, the outcome of a regression, a recommender's item scores.
-    Defenses act on this shape: dropout goes after each block, freezing fixes the first blocks.
-    A softmax regression has no block; the block of a tree says which leaf a record falls into, and
-    its head holds the leaves' values. ``front`` is what a defense does to a record before the first
-    block; it holds no parameters.
+    Outputs are the logits of classes, the outcome of a regression, or the item scores of a
+    recommender. Defenses act on this shape: dropout goes after each block, freezing fixes the first
+    blocks. A softmax regression has no block. The block of a tree says which leaf a record falls
+    into, and its head holds the values of the leaves. ``front`` is what a defense does to a record
+    before the first block; it has no parameters.
     """
 
     def __init__(self, blocks: nn.Sequential, head: nn.Linear) -> None:
@@ -90,17 +90,17 @@ class Network(nn.Module):
 
     def trace(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Output of each block, and the raw outputs, of one pass."""
-        hidden, now = [], self.front(x)
+        hidden, values = [], self.front(x)
         for block in self.blocks:
-            now = block(now)
-            hidden.append(now)
-        outputs: Tensor = self.head(torch.flatten(now, 1))
+            values = block(values)
+            hidden.append(values)
+        outputs: Tensor = self.head(torch.flatten(values, 1))
         return hidden, outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw outputs ``[n, width]`` of records ``[n, *shape]``."""
-        out: Tensor = self.head(self.features(x))
-        return out
+        outputs: Tensor = self.head(self.features(x))
+        return outputs
 
 
 class Model(Component, ABC):
@@ -109,10 +109,11 @@ class Model(Component, ABC):
     modalities: ClassVar[frozenset[Modality]]
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     offers: ClassVar[frozenset[str]] = frozenset({"descent", "steps"})
-    """``descent`` if it is differentiable and could be trained by gradient steps, ``steps`` if the
-    shared loop trains it by them, ``blocks`` if it has hidden blocks of neurons, ``leaves`` if it
-    is made of trees, ``least_squares`` if it is a linear regression, its squared error a polynomial
-    of the weights, ``skips`` if modules within its blocks add a submodule ``shortcut``."""
+    """What it offers: ``descent`` if it is differentiable and could be trained by gradient steps,
+    ``steps`` if the shared loop trains it by them, ``blocks`` if it has hidden blocks of neurons,
+    ``leaves`` if it is made of trees, ``least_squares`` if it is a linear regression (its squared
+    error is then a polynomial of the weights), ``skips`` if modules within its blocks add a
+    submodule ``shortcut``."""
     reference: ClassVar[str]
     """Name of the plain baseline its undefended utility must come within 2 points of."""
 

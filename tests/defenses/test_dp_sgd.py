@@ -34,12 +34,12 @@ def test_the_ledger_is_what_the_accountants_say_of_the_executed_run() -> None:
     assert ledger.steps == report.steps == 12
     assert ledger.expected_batch == pytest.approx(32)
     assert ledger.delta == pytest.approx(1 / 960)
-    for accountant, said in (
+    for accountant, epsilon in (
         (PRVAccountant(), ledger.epsilon),
         (RDPAccountant(), ledger.epsilon_rdp),
     ):
         accountant.history = [(ledger.noise_multiplier, 1 / 3, 12)]
-        assert said == pytest.approx(accountant.get_epsilon(1 / 960), abs=1e-6)
+        assert epsilon == pytest.approx(accountant.get_epsilon(1 / 960), abs=1e-6)
     assert 7.9 < ledger.epsilon <= 8.0 < ledger.epsilon_rdp
     assert (ledger.accountant, ledger.unit, ledger.neighbour_relation, ledger.sampling) == (
         "prv",

@@ -33,12 +33,12 @@ def owned(splits: Splits, person: Tensor) -> Splits:
 def gradients(split: Split) -> list[list[Tensor]]:
     """Of every record, one tensor per parameter, at the initial weights."""
     start = MODEL.build((6,), 2, seed(0, part="init"))
-    out = []
+    per_record = []
     for i in range(len(split)):
         start.zero_grad()
         cross_entropy(start(split.x[i : i + 1]), split.y[i : i + 1]).backward()
-        out.append([p.grad.clone() for p in start.parameters() if p.grad is not None])
-    return out
+        per_record.append([p.grad.clone() for p in start.parameters() if p.grad is not None])
+    return per_record
 
 
 def norm(parts: list[Tensor]) -> float:
@@ -51,8 +51,8 @@ def moved(network: nn.Module) -> list[Tensor]:
     return [(a - b).detach() for a, b in pairs]
 
 
-def close(found: list[Tensor], wanted: list[Tensor]) -> None:
-    for a, b in zip(found, wanted, strict=True):
+def close(actual: list[Tensor], wanted: list[Tensor]) -> None:
+    for a, b in zip(actual, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 

@@ -29,8 +29,8 @@ def part(traffic: Traffic, rows: torch.Tensor | slice) -> Traffic:
 
 
 def test_rows_are_found_account_by_account_in_their_order() -> None:
-    found = [(name, rows.tolist()) for name, rows in by_account(torch.tensor([7, 2, 7, 2, 9]))]
-    assert found == [(2, [1, 3]), (7, [0, 2]), (9, [4])]
+    places = [(name, rows.tolist()) for name, rows in by_account(torch.tensor([7, 2, 7, 2, 9]))]
+    assert places == [(2, [1, 3]), (7, [0, 2]), (9, [4])]
     assert list(by_account(torch.zeros(0, dtype=torch.long))) == []
 
 

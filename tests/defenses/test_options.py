@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
 import typing
@@ -14,24 +15,29 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from bench.contract import UserError
-from bench.contract.options import type_hints
-from bench.engine.components import TARGET, locate
+from bench.contract.options import attribute_texts, type_hints
+from bench.engine.components import TARGET, locate, normalise
 from bench.models import controls
 from defenses.common.detectors import DETECTORS
 
 CONF = Path(__file__).parents[2] / "conf"
 
 
-def components() -> Mapping[str, type[Any]]:
-    """All classes that an option of ``conf/defense`` or ``conf/model`` names, and their helpers."""
-    configs = [
-        config
+def configs() -> Mapping[str, Mapping[str, Any]]:
+    """Every option of ``conf/defense`` and ``conf/model`` that names a class."""
+    return {
+        f"{group}-{name}": config
         for group in ("defense", "model")
         for path in sorted((CONF / group).glob("*.yaml"))
-        for config in yaml.safe_load(path.read_text()).values()
-    ]
-    named = {config[TARGET] for config in configs if TARGET in config}
-    classes = [locate(target, "test") for target in sorted(named)]
+        for name, config in yaml.safe_load(path.read_text()).items()
+        if TARGET in config
+    }
+
+
+def components() -> Mapping[str, type[Any]]:
+    """All classes that these options name, and their helpers that have options."""
+    targets = {config[TARGET] for config in configs().values()}
+    classes = [locate(target, "test") for target in sorted(targets)]
     classes += [controls.Overfit, controls.EarlyStopped, controls.Temperature, *DETECTORS.values()]
     return {f"{cls.__module__}.{cls.__name__}": cls for cls in classes}
 
@@ -95,3 +101,14 @@ def test_a_value_outside_its_range_is_refused_and_named(
 @pytest.mark.parametrize("cls", components().values(), ids=components())
 def test_the_defaults_are_allowed(cls: type[Any]) -> None:
     cls()
+
+
+@pytest.mark.parametrize("cls", components().values(), ids=components())
+def test_every_option_is_documented(cls: type[Any]) -> None:
+    assert {field.name for field in dataclasses.fields(cls)} <= attribute_texts(cls).keys()
+
+
+@pytest.mark.parametrize("config", configs().values(), ids=configs())
+def test_a_file_repeats_no_default(config: Mapping[str, Any]) -> None:
+    default = normalise({TARGET: config[TARGET]}, "test")
+    assert all(config[name] != default[name] for name in config.keys() - {TARGET, "sweep"})

@@ -197,11 +197,11 @@ def test_the_stream_is_splitmix64() -> None:
 
 # ---------------------------------------------------------------- reverse sigmoid
 def by_hand(row: list[float], beta: float, gamma: float) -> list[float]:
-    out = []
+    answers = []
     for y in row:
         z = gamma * math.log(y / (1 - y))
-        out.append(y - beta * (1 / (1 + math.exp(-z)) - 0.5))
-    return [v / sum(out) for v in out]
+        answers.append(y - beta * (1 / (1 + math.exp(-z)) - 0.5))
+    return [v / sum(answers) for v in answers]
 
 
 def test_reverse_sigmoid_is_its_formula() -> None:

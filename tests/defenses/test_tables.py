@@ -133,21 +133,22 @@ def test_mondrian_on_hand_worked_numbers() -> None:
 @pytest.mark.parametrize("k", [2, 5, 20])
 def test_every_record_looks_like_k_of_them(k: int) -> None:
     splits = people()
-    out = KAnonymity(k=k).sanitize(splits.train, context(splits))
-    _, same = torch.unique(out.x, dim=0, return_counts=True)
+    anonymous = KAnonymity(k=k).sanitize(splits.train, context(splits))
+    _, same = torch.unique(anonymous.x, dim=0, return_counts=True)
     assert int(same.min()) >= k
     assert len(same) > 90 / (4 * k), "and not like needlessly many"
-    assert torch.equal(out.y, splits.train.y)
+    assert torch.equal(anonymous.y, splits.train.y)
     # Valid records, and numbers keep their mean.
-    assert torch.equal(out.x[:, 1:4].sum(1), torch.ones(90)) and set(out.x[:, 4].tolist()) <= {0, 1}
-    torch.testing.assert_close(out.x[:, 0].mean(), splits.train.x[:, 0].mean())
+    assert torch.equal(anonymous.x[:, 1:4].sum(1), torch.ones(90))
+    assert set(anonymous.x[:, 4].tolist()) <= {0, 1}
+    torch.testing.assert_close(anonymous.x[:, 0].mean(), splits.train.x[:, 0].mean())
 
 
 def test_a_class_takes_its_mean_and_its_most_common_category() -> None:
     splits = people()
-    out = KAnonymity(k=10).sanitize(splits.train, context(splits)).x
-    for row in torch.unique(out, dim=0):
-        members = splits.train.x[(out == row).all(1)]
+    anonymous = KAnonymity(k=10).sanitize(splits.train, context(splits)).x
+    for row in torch.unique(anonymous, dim=0):
+        members = splits.train.x[(anonymous == row).all(1)]
         assert float(row[0]) == pytest.approx(float(members[:, 0].mean()), abs=1e-5)
         counts = members[:, 1:4].sum(0)
         assert float(counts[row[1:4].argmax()]) == float(counts.max())
@@ -155,9 +156,9 @@ def test_a_class_takes_its_mean_and_its_most_common_category() -> None:
 
 def test_only_the_named_columns_are_grouped() -> None:
     splits = people()
-    out = KAnonymity(k=30, attributes=("age",)).sanitize(splits.train, context(splits)).x
-    assert torch.equal(out[:, 1:], splits.train.x[:, 1:])
-    assert sorted(torch.unique(out[:, 0], return_counts=True)[1].tolist()) == [45, 45]
+    anonymous = KAnonymity(k=30, attributes=("age",)).sanitize(splits.train, context(splits)).x
+    assert torch.equal(anonymous[:, 1:], splits.train.x[:, 1:])
+    assert sorted(torch.unique(anonymous[:, 0], return_counts=True)[1].tolist()) == [45, 45]
 
 
 # ---------------------------------------------------------------- trees
