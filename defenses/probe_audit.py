@@ -125,7 +125,7 @@ class ProbeAudit(ServeDefense):
         return fitted | {"threshold": threshold(peaks, self.fpr)}
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:
-        """Nobody is blocked yet."""
+        """A monitor that has blocked nobody yet."""
         return _Audit(self.statistic(), fitted)
 
 

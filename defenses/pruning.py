@@ -40,7 +40,7 @@ class Pruning(TrainingDefense):
     zero: ClassVar[Mapping[str, Any]] = {"min_leaf": 1, "alpha": 0.0}
 
     def recipe(self, recipe: Recipe) -> Recipe:
-        """The stricter of the two demands."""
+        """The recipe with the stricter of both demands, its own and this defense's."""
         return replace(
             recipe,
             min_leaf=max(recipe.min_leaf, self.min_leaf),

@@ -39,7 +39,7 @@ class QueryBudget(ServeDefense):
     zero: ClassVar[Mapping[str, Any]] = {"queries": None}
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:
-        """Counters at 0."""
+        """A monitor whose counters are 0."""
         return _Budget(self.queries, self.days * DAY_S)
 
 
@@ -49,7 +49,7 @@ class _Budget(Monitor):
         self.asked: Counter[tuple[int, int]] = Counter()
 
     def admit(self, traffic: Traffic, answers: Tensor) -> Verdict:
-        """Admit an account's first queries of a period."""
+        """Admit the first queries of an account in a period."""
         admitted = torch.ones(len(traffic), dtype=torch.bool, device=traffic.x.device)
         if self.queries is None:
             return Verdict(admitted)

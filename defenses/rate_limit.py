@@ -41,7 +41,7 @@ class RateLimit(ServeDefense):
     zero: ClassVar[Mapping[str, Any]] = {"per_minute": None, "per_day": None}
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:
-        """Full buckets."""
+        """A monitor whose buckets are full."""
         limits = ((self.per_minute, 60.0), (self.per_day, 86400.0))
         return _Buckets([(size, period) for size, period in limits if size is not None])
 
@@ -59,7 +59,7 @@ class _Buckets(Monitor):
         self.full: dict[int, list[float]] = {}
 
     def admit(self, traffic: Traffic, answers: Tensor) -> Verdict:
-        """Admit everything, each query after its wait."""
+        """Admit every query after its wait."""
         admitted = torch.ones(len(traffic), dtype=torch.bool, device=traffic.x.device)
         if not self.limits:
             return Verdict(admitted)

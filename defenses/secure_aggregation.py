@@ -47,5 +47,5 @@ class SecureAggregation(TrainingDefense):
     zero: ClassVar[Mapping[str, Any]] = {"clients": 1}
 
     def federate(self, federation: Federation) -> Federation:
-        """The same protocol, of which only means over ``clients`` updates are observed."""
+        """The same protocol, but only means over ``clients`` updates are observed."""
         return federation.aggregate(self.clients)

@@ -34,11 +34,11 @@ class TopN(ReleaseDefense):
     cost = "shorter lists"
 
     def offered(self, access: Access) -> Access:
-        """Scores become lists."""
+        """Lists where the deployment offered scores."""
         return "labels" if access == "scores" else access
 
     def release(self, scores: Tensor, query: Query) -> Tensor:
-        """Scores as they are: nobody is offered them."""
+        """The scores as they are, since nobody gets them."""
         return scores
 
     def recommend(self, scores: Tensor, x: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class _Best:
     state: dict[str, Tensor] | None = None
 
     def enough(self, network: Network, task: Task, x: Tensor, y: Tensor) -> bool:
-        """Whether the last ``patience`` epochs brought nothing; keeps the best weights."""
+        """Whether the last ``patience`` epochs were no better; the best weights are kept."""
         present = float(loss(task, predict(network, x), y))
         network.train()
         if present < self.loss:
@@ -266,7 +266,7 @@ def task_of(model: Model, card: Card) -> Task:
 
 
 def _adapted(layers: Sequence[TrainingDefense], context: TrainingContext) -> Network:
-    """The network as the ``adapt`` hooks leave it, before any private record."""
+    """The network after the ``adapt`` hooks, before any private record."""
     width = context.card.width(context.task)
     network = context.trainer.build(width, derive(context.seed, part="init"))
     for layer in layers:
@@ -292,7 +292,7 @@ def initial(
 
 
 class _Untrained(Loop):
-    """Replays what a defense does to an architecture without training anything."""
+    """A loop that repeats what a defense does to an architecture, without any training."""
 
     def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
         """Leave ``network`` as it is; its weights are loaded afterwards."""

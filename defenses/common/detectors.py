@@ -85,7 +85,7 @@ class Volume(Detector):
     days: Positive = 30.0
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """No query yet."""
+        """A watch that has seen no query yet."""
         return _Volume(self.days * 86400.0)
 
 
@@ -119,7 +119,7 @@ class Concentration(Detector):
     reads = frozenset({"label"})
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """No answer yet."""
+        """A watch that has seen no answer yet."""
         return _Concentration(self.window)
 
 
@@ -171,7 +171,7 @@ class Ood(Detector):
         return fitted | {"reference": z, "units": units}
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """No record yet."""
+        """A watch that has seen no record yet."""
         return _Ood(self.window, fitted)
 
 
@@ -214,11 +214,11 @@ class Stateful(Detector):
     reads = frozenset({"x"})
 
     def fit(self, reference: Tensor) -> dict[str, Tensor]:
-        """Mean and axes."""
+        """The mean and the axes of the references."""
         return principal(reference, self.components)
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """No query yet."""
+        """A watch that has seen no query yet."""
         return _Stateful(self, fitted)
 
 
@@ -273,7 +273,7 @@ class Prada(Detector):
     reads = frozenset({"x", "label"})
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """Empty sets."""
+        """A watch whose sets are empty."""
         return _Prada(self)
 
 
@@ -290,7 +290,7 @@ class _Prada(Watch):
         self.count = 0
 
     def see(self, stream: Queries) -> Tensor:
-        """``1 - W`` at every tested query."""
+        """The statistic ``1 - W`` at every tested query."""
         assert stream.x is not None and stream.label is not None
         statistic = _never(stream)
         new = self.distinct.new(stream.x).nonzero().squeeze(1)
