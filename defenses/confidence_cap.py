@@ -51,7 +51,7 @@ class ConfidenceCap(ReleaseDefense):
         """Raise UserError where the scores of that many classes cannot all be under the cap."""
         require(
             self.cap * n_classes > 1.0,
-            f"cap is {self.cap}, but the data set has {n_classes} classes; "
+            f"ConfidenceCap.cap is {self.cap}, but the data set has {n_classes} classes; "
             f"give more than {1.0 / n_classes:.4g}.",
         )
 

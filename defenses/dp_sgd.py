@@ -153,11 +153,11 @@ class DpSgd(TrainingDefense):
         from defenses.common.private_steps import Units
 
         units = Units.people(train.person) if self.unit == "person" else Units.records(len(train))
-        delta = allowed_delta(self.delta, units.count, self._counted(units.count))
+        delta = allowed_delta("DpSgd.delta", self.delta, units.count, self._counted(units.count))
         require(
             self.batch_size <= units.count,
-            f"batch_size is {self.batch_size}, but there are {self._counted(units.count)}; give at "
-            f"most {units.count}.",
+            f"DpSgd.batch_size is {self.batch_size}, but there are {self._counted(units.count)}; "
+            f"give at most {units.count}.",
         )
         with quiet():
             return self._fit(network, train, units, recipe, context, delta)
@@ -173,7 +173,7 @@ class DpSgd(TrainingDefense):
             rough = spent(self.noise_multiplier, sample_rate, steps, delta, "rdp")
             require(
                 rough <= 2 * MOST_EPSILON,
-                f"noise_multiplier is {self.noise_multiplier}, which spends an epsilon of "
+                f"DpSgd.noise_multiplier is {self.noise_multiplier}, which spends an epsilon of "
                 f"{rough:.3g}; give more noise, or 0 to clip only.",
             )
         return self.noise_multiplier

@@ -60,8 +60,8 @@ class Freezing(TrainingDefense):
             return network
         require(
             self.layers <= len(network.blocks),
-            f"layers is {self.layers}, but the network has {len(network.blocks)} blocks; "
-            f"give at most {len(network.blocks)}.",
+            f"Freezing.layers is {self.layers}, but the network has {len(network.blocks)} "
+            f"blocks; give at most {len(network.blocks)}.",
         )
         recipe = Recipe(self.epochs, self.batch_size, self.lr)
         source, _ = pretrained(context, recipe, "Freezing trains on public records first")

@@ -89,10 +89,10 @@ class Pate(TrainingDefense):
         n = len(train)
         require(
             n >= self.teachers,
-            f"teachers is {self.teachers}, but '{context.card.name}' has {n} training "
+            f"Pate.teachers is {self.teachers}, but '{context.card.name}' has {n} training "
             "records; give at most as many.",
         )
-        delta = allowed_delta(self.delta, n, f"{n} training records")
+        delta = allowed_delta("Pate.delta", self.delta, n, f"{n} training records")
         teacher_seed = derive(context.seed, part="teachers")
         asked = torch.randperm(len(context.public), generator=generator(teacher_seed))[
             : self.queries

@@ -78,8 +78,8 @@ class SanitizedFinetuning(TrainingDefense):
         if self.layers is not None:
             require(
                 self.layers <= len(network.blocks),
-                f"layers is {self.layers}, but the network has {len(network.blocks)} blocks; "
-                f"give at most {len(network.blocks)}.",
+                f"SanitizedFinetuning.layers is {self.layers}, but the network has "
+                f"{len(network.blocks)} blocks; give at most {len(network.blocks)}.",
             )
             self._first(network, trainable=False)
         return network

@@ -47,7 +47,7 @@ class SkipRemoval(TrainingDefense):
         stages = [stage for stage in map(residual, network.blocks) if stage]
         require(
             self.stages <= len(stages),
-            f"stages is {self.stages}, but the network has {len(stages)} stages with "
+            f"SkipRemoval.stages is {self.stages}, but the network has {len(stages)} stages with "
             f"skip connections; give at most {len(stages)}.",
         )
         for stage in stages[len(stages) - self.stages :]:

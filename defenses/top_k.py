@@ -35,7 +35,8 @@ class TopK(ReleaseDefense):
         """Raise UserError where more scores would be kept than there are classes."""
         require(
             self.k is None or self.k <= n_classes,
-            f"k is {self.k}, but the data set has {n_classes} classes; give at most {n_classes}.",
+            f"TopK.k is {self.k}, but the data set has {n_classes} classes; give at most "
+            f"{n_classes}.",
         )
 
     def release(self, scores: Tensor, query: Query) -> Tensor:

@@ -17,10 +17,11 @@ MOST_EPSILON = 100.0
 """A larger budget promises nothing, and the grid of the PRV accountant does not fit in memory."""
 
 
-def allowed_delta(delta: float | None, n: int, units: str) -> float:
+def allowed_delta(option: str, delta: float | None, n: int, units: str) -> float:
     """The failure probability to account with: the given one, or the largest that is allowed.
 
     Args:
+        option: the option that gives it, for the message.
         delta: the given one; None asks for the largest, which is ``1 / (10 n)``.
         n: number of protected units.
         units: their number in words, for the message.
@@ -31,8 +32,8 @@ def allowed_delta(delta: float | None, n: int, units: str) -> float:
     most = 1 / (10 * n)
     require(
         delta is None or delta <= most,
-        f"delta is {delta}, above 1 / (10 n) = {most:.3g} for {units}; give less, or null for the "
-        "most allowed.",
+        f"{option} is {delta}, above 1 / (10 n) = {most:.3g} for {units}; give less, or null for "
+        "the most allowed.",
     )
     return most if delta is None else delta
 
@@ -153,7 +154,7 @@ def least_noise(epsilon: float, delta: float, sample_rate: float, steps: int) ->
         a, b, at_a = b, b - at_b * (b - a) / (at_b - at_a), at_b
         at_b = excess(b)
     raise UserError(
-        f"epsilon is {epsilon}, for which no noise was found at {steps} steps and sample "
+        f"DpSgd.epsilon is {epsilon}, for which no noise was found at {steps} steps and sample "
         f"rate {sample_rate:.3g} (the last try spent {epsilon * math.exp(at_b):.3g}); give another "
         "epsilon or fewer epochs."
     )
