@@ -1,1 +1,1 @@
-"""Defenses, one file each; what several of them share is in :mod:`defenses.common`."""
+"""Defenses, one file each; what several of them share stands in :mod:`defenses.common`."""

@@ -4,58 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
-from bench.contract import Query, ReleaseDefense, require
+from bench.contract import Query, ReleaseDefense, Share, require
+from defenses.common import adaptive
 from defenses.common.answers import keep_label
 
 
 @dataclass(frozen=True)
 class ConfidenceCap(ReleaseDefense):
-    """Never answer a score above a cap; never tell small scores apart.
+    """Never answer a score above a cap, and never tell small scores apart.
 
-    The mass above ``cap`` is spread over the other classes in proportion to their scores, none of
-    which may exceed the cap either. Every answer as sure as the cap or surer looks alike at the
-    top, so an attack that climbs the confidence of a class meets a plateau there. Of two classes
-    nothing is left above the cap; of more the ratios of the others are still answered. Equal
-    shares would flatten these, too, but only for show: the smallest answer would give the share
-    away, and with it the confidence.
+    The mass above ``cap`` is spread over the other classes in proportion to their scores; none of
+    them may exceed the cap either. All answers that are at least as sure as the cap look alike at
+    the top, so an attack that climbs the confidence of a class meets a plateau there. With two
+    classes nothing is left above the cap; with more, the ratios of the other scores are still
+    answered. Equal shares would not help: the smallest answer would give the share away, and with
+    it the confidence.
 
-    ``below`` is the opposite, the cut-off that answers high confidences only: scores under it are
-    replaced by their mean. A peer's version sets them to 0, which makes class 0 the label of a
-    record no class is sure of; here the label keeps its score.
+    ``below`` is the opposite, a cut-off that answers only high confidences: scores under it are
+    replaced by their mean. The version of the Adversarial Robustness Toolbox sets them to 0, which
+    makes class 0 the label of a record that no class is sure of; here the label keeps its score.
 
     Attributes:
-        cap: largest score answered, above 1 / n_classes; 1 caps nothing.
+        cap: largest score that is answered, above 1 / n_classes; 1 caps nothing. Values worth a
+            sweep are 0.6, 0.7, 0.8 and 0.9.
         below: scores under it are answered as their mean; 0 answers all of them.
     """
 
-    cap: float = 0.8
-    below: float = 0.0
+    cap: Annotated[float, Gt(0), Le(1)] = 0.8
+    below: Share = 0.0
 
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "latent_evolution",
-        "class_decoder", "inverse_decoder", "score_classifier",
-    )  # fmt: skip
+    adaptive_attacks = adaptive.SCORES
     paper = (
         "Elementary. 'below' is the high-confidence cut-off of the Adversarial Robustness Toolbox "
         "(HighConfidence), with the label kept"
     )
     cost = "surest answers less sure than they are"
     zero: ClassVar[Mapping[str, Any]] = {"cap": 1.0, "below": 0.0}
-
-    def __post_init__(self) -> None:
-        require(
-            0.0 < self.cap <= 1.0,
-            f"ConfidenceCap.cap is {self.cap}; give more than 1 / n_classes and at most 1.",
-        )
-        require(
-            0.0 <= self.below < 1.0,
-            f"ConfidenceCap.below is {self.below}; give at least 0 and less than 1.",
-        )
 
     def check_classes(self, n_classes: int) -> None:
         """Raise UserError where the scores of that many classes cannot all be under the cap."""
@@ -87,13 +77,14 @@ class ConfidenceCap(ReleaseDefense):
         n = rows.shape[1]
         ordered = rows.sort(1, descending=True).values
         at_cap = torch.arange(n, device=rows.device)
-        # With the first m classes at the cap, the other n - m are multiplied by factor[m].
+        # With the first m classes at the cap, the other n - m are multiplied by factor[m]; the
+        # least possible m is searched.
         left = (1.0 - self.cap * at_cap).clamp_min(0.0)
         rest = ordered.flip(1).cumsum(1).flip(1)
         factor = left / rest.clamp_min(1e-300)
-        m = (ordered * factor <= self.cap).double().argmax(1, keepdim=True)
-        out = (rows * factor.gather(1, m)).clamp_max(self.cap)
+        count = (ordered * factor <= self.cap).double().argmax(1, keepdim=True)
+        capped = (rows * factor.gather(1, count)).clamp_max(self.cap)
         # Classes of score 0 have no proportions: they share what is left.
-        nothing = rest.gather(1, m) == 0
-        share = left[m] / (n - m)
-        return torch.where(nothing, torch.where(rows == 0, share, self.cap), out)
+        nothing = rest.gather(1, count) == 0
+        share = left[count] / (n - count)
+        return torch.where(nothing, torch.where(rows == 0, share, self.cap), capped)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Gt, Le
 
 from bench.contract import (
+    Count,
     DivergedError,
     FitReport,
+    Fraction,
     Network,
+    NonNegative,
+    Positive,
     PrivacyLedger,
     Recipe,
     Split,
@@ -22,9 +27,17 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement, targets
-from defenses.common.accounting import MOST_EPSILON, composed, least_noise, quiet, spent
-from defenses.common.descent import predict
+from bench.contract.task import targets
+from defenses.common import adaptive
+from defenses.common.accounting import (
+    MOST_EPSILON,
+    allowed_delta,
+    composed,
+    least_noise,
+    quiet,
+    spent,
+)
+from defenses.common.descent import layer_noise, training_accuracy
 
 if TYPE_CHECKING:
     from defenses.common.private_steps import Units
@@ -34,65 +47,68 @@ if TYPE_CHECKING:
 class DpSgd(TrainingDefense):
     """DP-SGD (Abadi et al. CCS 2016, algorithm 1) through Opacus.
 
-    Poisson batches, per-unit gradients clipped to ``clip_norm``, Gaussian noise of standard
-    deviation ``noise_multiplier * clip_norm`` on their sum. The guarantee is per ``unit`` under
-    add/remove adjacency. It brings its own recipe: a good private recipe is not a good plain one.
+    Batches are Poisson samples. The gradient of each unit is clipped to ``clip_norm``, and Gaussian
+    noise of standard deviation ``noise_multiplier * clip_norm`` is added to their sum. The
+    guarantee is per ``unit``, for data sets with one unit more or less. It has a recipe of its own,
+    because a good private recipe is not a good plain one.
 
     Attributes:
-        epsilon: target budget, above 0 and at most 100; the noise is the least that keeps the PRV
-            accountant at or below it. None with ``noise_multiplier`` None is plain training (no
-            defense).
-        noise_multiplier: the noise given directly instead; 0 clips only and claims no privacy.
-        delta: failure probability; None means 1 / (10 n) for n units, the most that is allowed.
-        clip_norm: C, the most one unit's gradient may weigh.
-        clipping: ``flat``: the whole gradient is clipped to C. ``per_layer``: each of p parameter
-            tensors to ``C / sqrt(p)`` (McMahan et al. ICLR 2018). ``adaptive``: C starts at
+        epsilon: the privacy budget; the noise is the least that keeps the PRV accountant at or
+            below it. Null, with ``noise_multiplier`` null too, is plain training and no defense.
+            Values worth a sweep are 1, 3, 8 and 50.
+        noise_multiplier: the noise, given directly instead of ``epsilon``; 0 only clips and claims
+            no privacy.
+        delta: failure probability; null means 1 / (10 n) for n units, which is the largest that is
+            allowed.
+        clip_norm: C, the largest norm of the gradient of one unit.
+        clipping: ``flat`` clips the whole gradient to C. ``per_layer`` clips each of p parameter
+            tensors to ``C / sqrt(p)`` (McMahan et al. ICLR 2018). With ``adaptive``, C starts at
             ``clip_norm`` and follows a quantile of the norms (Andrew et al. NeurIPS 2021); the
-            noisy count it follows is paid for within the same budget, by more noise on the
-            gradients. A step is proportional to C: where C shrinks, ``lr`` has to be larger. The
+            noisy count that it follows is paid for within the same budget by more noise on the
+            gradients. A step is proportional to C, so ``lr`` has to be larger where C shrinks. The
             ledger states where C started.
-        quantile: share of gradients that an adaptive C leaves unclipped, in (0, 1).
+        quantile: share of gradients that an adaptive C leaves unclipped.
         unit: ``record``, or ``person``: all records of a person are drawn together and give one
-            clipped gradient, their mean; n is then the number of people. Where every record has a
-            person of its own the two are the same.
-        epochs: expected passes over the units.
-        batch_size: units per step; Opacus rounds it so that whole batches make an epoch, and
-            the ledger states what was executed.
+            clipped gradient, their mean, and n is the number of people. Both are the same where
+            every record has a person of its own.
+        epochs: expected number of passes over the units.
+        batch_size: units in a step; Opacus rounds it so that whole batches make an epoch, and the
+            ledger states what was executed.
         lr: learning rate.
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
-        poisson_sampling: true; another scheme would void the accounting and is refused.
+        poisson_sampling: must be true, because the accounting would not hold for another scheme.
         epsilon_total_basis: how the choice of these options was accounted for (PROTOCOL 4.3):
-            ``single_run`` (fixed beforehand), ``public_tuning`` (on records that are private in
-            no repeat), ``not_accounted``. The defaults were chosen on public splits of other
-            repeats, which share records with the members of a re-split table, so they claim the
-            last. ``naive_composition`` is what ``tuning_runs`` above 1 makes of it.
-        tuning_runs: private trainings on these records that led to these options, this one
-            included; above 1 the ledger states the epsilon of all of them together.
+            ``single_run`` (fixed beforehand), ``public_tuning`` (on records that are private in no
+            repeat), ``not_accounted``. The defaults were chosen on public splits of other repeats,
+            which share records with the members of a re-split table, so they claim
+            ``not_accounted``. ``tuning_runs`` above 1 makes it ``naive_composition``.
+        tuning_runs: number of private trainings on these records that led to these options, this
+            one included; above 1 the ledger states the epsilon of all of them together.
     """
 
-    epsilon: float | None = 8.0
-    noise_multiplier: float | None = None
-    delta: float | None = None
-    clip_norm: float = 1.0
+    epsilon: Annotated[float, Gt(0), Le(MOST_EPSILON)] | None = 8.0
+    noise_multiplier: NonNegative | None = None
+    delta: Fraction | None = None
+    clip_norm: Positive = 1.0
     clipping: Literal["flat", "per_layer", "adaptive"] = "flat"
-    quantile: float = 0.5
+    quantile: Fraction = 0.5
     unit: Literal["record", "person"] = "record"
-    epochs: int = 30
-    batch_size: int = 64
-    lr: float = 0.05
+    epochs: Count = 30
+    batch_size: Count = 64
+    lr: Positive = 0.05
     optimizer: Literal["adam", "sgd"] = "sgd"
     poisson_sampling: bool = True
     epsilon_total_basis: Literal[
         "single_run", "public_tuning", "not_accounted", "naive_composition"
     ] = "not_accounted"
-    tuning_runs: int = 1
+    tuning_runs: Count = 1
 
-    # A trusted curator clips and adds noise: what single clients share with it is not protected.
+    # A trusted curator clips and adds noise, so what single clients share is not protected.
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"descent"})
     accounts: ClassVar[bool] = True
     cost = "a gradient per record or two backward passes; its own recipe"
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    adaptive_attacks = adaptive.BASIC
     paper = (
         "Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang, CCS 2016, algorithm 1; adaptive "
         "clipping: Andrew, Thakkar, McMahan, Ramaswamy, NeurIPS 2021, algorithm 1 and theorem 1"
@@ -100,63 +116,25 @@ class DpSgd(TrainingDefense):
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": None, "noise_multiplier": None}
 
     def __post_init__(self) -> None:
-        require(
-            self.epsilon is None or 0.0 < self.epsilon <= MOST_EPSILON,
-            f"DpSgd.epsilon is {self.epsilon}; give a number above 0 and at most "
-            f"{MOST_EPSILON:g}, or null (with noise_multiplier 0 gradients are clipped only).",
-        )
-        require(
-            self.noise_multiplier is None or 0.0 <= self.noise_multiplier < math.inf,
-            f"DpSgd.noise_multiplier is {self.noise_multiplier}; give a finite number of at "
-            "least 0.",
-        )
+        super().__post_init__()
         require(
             self.epsilon is None or self.noise_multiplier is None,
-            "DpSgd has both epsilon and noise_multiplier; set one and leave the other null.",
+            "both epsilon and noise_multiplier are given; set one and leave the other null.",
         )
         require(
             self.poisson_sampling,
-            "DpSgd.poisson_sampling is false, but its accountant assumes Poisson batches: the "
-            "epsilon would not hold; leave it true.",
+            "poisson_sampling is false, but the accountant assumes Poisson batches: the epsilon "
+            "would not hold; leave it true.",
         )
         require(
-            self.delta is None or 0.0 < self.delta < 1.0,
-            f"DpSgd.delta is {self.delta}; give a number between 0 and 1 / (10 n), or null.",
-        )
-        require(self.clip_norm > 0, f"DpSgd.clip_norm is {self.clip_norm}; give more than 0.")
-        require(
-            self.epochs >= 1 and self.batch_size >= 1 and self.lr > 0,
-            f"DpSgd has epochs={self.epochs}, batch_size={self.batch_size}, lr={self.lr}; "
-            "give at least 1, at least 1 and more than 0.",
-        )
-        for name, allowed in (
-            ("optimizer", ("adam", "sgd")),
-            ("clipping", ("flat", "per_layer", "adaptive")),
-            ("unit", ("record", "person")),
-            (
-                "epsilon_total_basis",
-                ("single_run", "public_tuning", "not_accounted", "naive_composition"),
-            ),
-        ):
-            value = getattr(self, name)
-            require(value in allowed, f"DpSgd.{name} is '{value}'; allowed: {', '.join(allowed)}.")
-        require(
-            0.0 < self.quantile < 1.0,
-            f"DpSgd.quantile is {self.quantile}; give a number between 0 and 1.",
-        )
-        require(
-            self.tuning_runs >= 1,
-            f"DpSgd.tuning_runs is {self.tuning_runs}; give a whole number of at least 1.",
-        )
-        bases = ("not_accounted", "naive_composition")
-        require(
-            self.tuning_runs == 1 or self.epsilon_total_basis in bases,
-            f"DpSgd.tuning_runs is {self.tuning_runs}, but epsilon_total_basis is "
+            self.tuning_runs == 1
+            or self.epsilon_total_basis in ("not_accounted", "naive_composition"),
+            f"tuning_runs is {self.tuning_runs}, but epsilon_total_basis is "
             f"'{self.epsilon_total_basis}', by which tuning cost nothing; leave one of them out.",
         )
         require(
             self.tuning_runs > 1 or self.epsilon_total_basis != "naive_composition",
-            "DpSgd.epsilon_total_basis is 'naive_composition'; give tuning_runs, a number above 1.",
+            "epsilon_total_basis is 'naive_composition'; give tuning_runs, a number above 1.",
         )
 
     def fit(
@@ -171,30 +149,21 @@ class DpSgd(TrainingDefense):
         """
         if self.epsilon is None and self.noise_multiplier is None:
             return super().fit(network, train, recipe, context)
-        # Opacus takes seconds to import: only a private training waits for it.
+        # To import Opacus takes seconds, so only a private training does it.
         from defenses.common.private_steps import Units
 
         units = Units.people(train.person) if self.unit == "person" else Units.records(len(train))
-        delta = self._delta(units.count)
+        delta = allowed_delta("DpSgd.delta", self.delta, units.count, self._counted(units.count))
         require(
             self.batch_size <= units.count,
-            f"DpSgd.batch_size is {self.batch_size}, but there are {self._said(units.count)}; give "
-            f"at most {units.count}.",
+            f"DpSgd.batch_size is {self.batch_size}, but there are {self._counted(units.count)}; "
+            f"give at most {units.count}.",
         )
         with quiet():
             return self._fit(network, train, units, recipe, context, delta)
 
-    def _said(self, n: int) -> str:
+    def _counted(self, n: int) -> str:
         return f"{n} training records" if self.unit == "record" else f"{n} people in training"
-
-    def _delta(self, n: int) -> float:
-        most = 1.0 / (10 * n)
-        require(
-            self.delta is None or self.delta <= most,
-            f"DpSgd.delta is {self.delta}, above 1 / (10 n) = {most:.3g} for {self._said(n)}; give "
-            "less, or null for the most allowed.",
-        )
-        return most if self.delta is None else self.delta
 
     def _noise(self, sample_rate: float, steps: int, delta: float) -> float:
         if self.epsilon is not None:
@@ -245,9 +214,7 @@ class DpSgd(TrainingDefense):
             quantile=self.quantile,
             rng=generator(derive(seed, part="noise"), device),
         )
-        cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(derive(seed, part="layers"))
+        with layer_noise(seed, device):
             for epoch in range(self.epochs):
                 loss_sum, seen = torch.zeros((), device=device), 0
                 for drawn in private.batches():
@@ -261,12 +228,11 @@ class DpSgd(TrainingDefense):
                         f"{self.epochs}; lower DpSgd.lr ({self.lr})."
                     )
         private.close()
-        outputs = predict(network, x)
         return FitReport(
             epochs=self.epochs,
             steps=sum(steps for _, _, steps in private.history),
             final_loss=final_loss,
-            train_accuracy=agreement(context.task, outputs, y),
+            train_accuracy=training_accuracy(network, train, context),
             privacy=self._ledger(private.history, delta, units.count, private.empty),
         )
 

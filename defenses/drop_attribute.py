@@ -10,20 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from bench.contract import Network, Split, TrainingContext, TrainingDefense, require
+from defenses.common import adaptive
 from defenses.common.sanitizers import columns_of
 
 
 @dataclass(frozen=True)
 class DropAttribute(TrainingDefense):
-    """Take attributes out of the records, in training and in every query (data minimisation).
+    """Take attributes out of the records in training and in every query (data minimisation).
 
     Their encoded columns become 0: the public mean of a number, no value of a category. The
-    deployed model does the same to what it is asked, so its answer says nothing about them that the
-    other attributes do not: what an attack still finds it could have imputed without the model.
+    deployed model does the same to what it is asked. So its answer says nothing about these
+    attributes that the others do not say, and an attack could have guessed without the model
+    whatever it still finds.
 
     Attributes:
-        attributes: names of columns before encoding; null: the sensitive one of the data set;
-            none (``[]``) is no defense.
+        attributes: names of columns before encoding; null is the sensitive one of the data set, and
+            an empty list is no defense.
     """
 
     attributes: tuple[str, ...] | None = None
@@ -31,10 +33,7 @@ class DropAttribute(TrainingDefense):
     rowwise: ClassVar[bool] = True
     cost = "what the attributes said about the target"
     modalities = frozenset({"table"})
-    adaptive_attacks = (
-        "attribute_map", "black_box", "csmia", "lomia", "membership", "imputation",
-        "prior_inversion", "basket_decoder",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.BASIC, "black_box", "csmia", "lomia", "membership", "imputation")
     paper = "Goldsteen, Ezov, Shmelkin, Moffie, Farkash 2020, arXiv 2008.04113 (data minimisation)"
     zero: ClassVar[Mapping[str, Any]] = {"attributes": ()}
 
@@ -67,7 +66,7 @@ class DropAttribute(TrainingDefense):
 
 
 class _Without(nn.Module):
-    """Sets columns to 0. Not part of the state dictionary: the options say which."""
+    """Sets columns to 0. The options say which; they are not in the state dictionary."""
 
     keep: Tensor
 

@@ -3,60 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-
-from bench.contract import Network, Recipe, TrainingContext, TrainingDefense, require
-from bench.contract import seed as derive
+from bench.contract import (
+    Count,
+    CountOrZero,
+    Network,
+    Positive,
+    Recipe,
+    TrainingContext,
+    TrainingDefense,
+    require,
+)
+from defenses.common import adaptive
+from defenses.common.pretraining import pretrained
 
 
 @dataclass(frozen=True)
 class Freezing(TrainingDefense):
     """Pre-train on public records, then fine-tune on private ones with the first blocks fixed.
 
-    The first blocks, which carry most of what inversion reads, never see a private record
-    (Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024, section 4). Public faces are other
-    people; public tables and baskets have the same classes. The head is new in either case.
+    The first blocks carry most of what an inversion reads, and here they never see a private record
+    (Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024, section 4). Public faces show other people;
+    public tables and baskets have the same classes. The head is new in either case.
 
     Attributes:
-        layers: blocks fixed after pre-training; 0 is plain fine-tuning, as many as the network
-            has is a linear probe; None is no transfer at all (no defense).
+        layers: number of blocks that are fixed after pre-training, at most all of the network's; 0
+            is plain fine-tuning, all of them is a linear probe, and null is no transfer at all and
+            no defense. Values worth a sweep are 0, 1, 2 and 3.
         epochs: passes over the public records.
-        batch_size: public records per step.
-        lr: learning rate of the pre-training (Adam).
+        batch_size: public records in a step.
+        lr: learning rate of the pre-training, which uses Adam.
     """
 
-    layers: int | None = 1
-    epochs: int = 15
-    batch_size: int = 32
-    lr: float = 1e-3
+    layers: CountOrZero | None = 1
+    epochs: Count = 15
+    batch_size: Count = 32
+    lr: Positive = 1e-3
 
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    adaptive_attacks = adaptive.BASIC
     paper = "Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024 (arXiv 2405.05588)"
     cost = "a training on public records first"
     needs = frozenset({"blocks"})
     tasks = ("classification",)
     zero: ClassVar[Mapping[str, Any]] = {"layers": None}
 
-    def __post_init__(self) -> None:
-        require(
-            self.layers is None or self.layers >= 0,
-            f"Freezing.layers is {self.layers}; give a number of blocks of at least 0, or null "
-            "for no transfer.",
-        )
-        require(
-            self.epochs >= 1 and self.batch_size >= 1 and self.lr > 0,
-            f"Freezing has epochs={self.epochs}, batch_size={self.batch_size}, lr={self.lr}; "
-            "give at least 1, at least 1 and more than 0.",
-        )
-
     def adapt(self, network: Network, context: TrainingContext) -> Network:
-        """Load pre-trained blocks into ``network`` and fix the first; its head stays fresh.
+        """Load pre-trained blocks into ``network`` and fix the first ones; its head stays new.
 
         Raises:
-            UserError: more blocks to fix than there are, or public records of one class only.
+            UserError: the network has fewer blocks, or all public records are of one class.
             DivergedError: the pre-training loss became NaN or Inf.
         """
         if self.layers is None:
@@ -66,18 +63,11 @@ class Freezing(TrainingDefense):
             f"Freezing.layers is {self.layers}, but the network has {len(network.blocks)} "
             f"blocks; give at most {len(network.blocks)}.",
         )
-        names, labels = torch.unique(context.public.y, return_inverse=True)
-        require(
-            len(names) > 1,
-            f"Freezing needs public records of two classes or more to pre-train on, those of "
-            f"'{context.card.name}' have one; use another data set.",
-        )
-        seed = derive(context.seed, part="pretraining")
-        source = context.trainer.build(len(names), seed)
         recipe = Recipe(self.epochs, self.batch_size, self.lr)
-        context.trainer.fit(source, replace(context.public, y=labels), recipe, seed)
-        for mine, theirs in zip(network.blocks, source.blocks, strict=False):
-            mine.load_state_dict(theirs.state_dict())  # a layer before may have added blocks
+        source, _ = pretrained(context, recipe, "Freezing trains on public records first")
+        # A layer before this one may have added blocks to the network.
+        for block, pretrained_block in zip(network.blocks, source.blocks, strict=False):
+            block.load_state_dict(pretrained_block.state_dict())
         for block in list(network.blocks)[: self.layers]:
             block.requires_grad_(False)
         return network

@@ -14,6 +14,7 @@ from bench.contract import (
     Card,
     FitReport,
     Network,
+    Positive,
     PrivacyLedger,
     Recipe,
     Split,
@@ -30,31 +31,33 @@ from bench.contract.task import agreement, loss
 class FunctionalMechanism(TrainingDefense):
     """Least squares on a noisy objective: the private dosing model of Fredrikson et al. 2014.
 
-    Zhang et al. (VLDB 2012): the squared error ``sum_i (y_i - x_i w)^2`` is a polynomial of w; its
+    Zhang et al. (VLDB 2012): the squared error ``sum_i (y_i - x_i w)^2`` is a polynomial of w. Its
     coefficients get Laplace noise of scale ``sensitivity / epsilon`` (algorithm 1), and the noisy
-    polynomial is minimised. A penalty of four standard deviations of the noise and the trimming of
-    directions without a minimum (section 6) use nothing but what is already private. The guarantee
-    is pure epsilon-DP per record, for data sets that differ in the value of one record; adding or
-    removing one would need half the noise.
+    polynomial is minimised. It gets a penalty of four standard deviations of the noise, and
+    directions without a minimum are left out (section 6); both use only what is already private.
+    The guarantee is pure epsilon-DP per record, for data sets that differ in the value of one
+    record. To add or remove a record would need half the noise.
 
-    Bounds are public: of a category 0 and 1, of a number and of the outcome what the public split
-    holds. Members are clipped to them, numbers become [0, 1] (section 3) and a constant is added,
-    which the paper leaves out; all are divided by the root of their number. The outcome is divided
-    by its largest public size, so that with more and more noise the model falls back on the public
-    mean, not on the middle of the range. The recipe, weight decay included, is not used.
+    Bounds are public: 0 and 1 for a category, and what the public split holds for a number and for
+    the outcome. Records of members are clipped to them. Numbers become [0, 1] (section 3), a
+    constant is added, which the paper leaves out, and all features are divided by the root of their
+    number. The outcome is divided by its largest public size, so that with more and more noise the
+    model falls back on the public mean and not on the middle of the range. The recipe, with its
+    weight decay, is not used.
 
     Attributes:
-        epsilon: the budget, above 0; None is the plain model (no defense).
-        sensitivity: ``paper``: ``2 (d + 1)^2`` for d features, the constant one of them (section
-            4.2), as if each could be 1. ``tight``: ``2 (1 + B)^2``, where B is the most that the
-            scaled features of a record add up to: of the columns of a category only one is not 0.
-            Same guarantee, much less noise.
+        epsilon: the privacy budget; null is the plain model and no defense. Values worth a sweep
+            are 0.25, 1, 5, 20 and 100.
+        sensitivity: ``paper`` is ``2 (d + 1)^2`` for d features, the constant one of them (section
+            4.2), as if each could be 1. ``tight`` is ``2 (1 + B)^2``, where B is the largest
+            possible sum of the scaled features of a record: only one column of a category is not 0.
+            The guarantee is the same, with much less noise.
     """
 
-    epsilon: float | None = 1.0
+    epsilon: Positive | None = 1.0
     sensitivity: Literal["tight", "paper"] = "tight"
 
-    # Like DP-SGD's, the curator is trusted: no client shares an update.
+    # The curator is trusted, as in DP-SGD: no client shares an update.
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"least_squares"})
     tasks = ("regression",)
@@ -67,17 +70,6 @@ class FunctionalMechanism(TrainingDefense):
     accounts: ClassVar[bool] = True
     cost = "one solve; ridge regression only"
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.epsilon is None or 0.0 < self.epsilon < math.inf,
-            f"FunctionalMechanism.epsilon is {self.epsilon}; give a finite number above 0, or null "
-            "for no defense.",
-        )
-        require(
-            self.sensitivity in ("tight", "paper"),
-            f"FunctionalMechanism.sensitivity is '{self.sensitivity}'; allowed: tight, paper.",
-        )
 
     def fit(
         self, network: Network, train: Split, recipe: Recipe, context: TrainingContext
@@ -259,4 +251,5 @@ def minimiser(quadratic: Tensor, linear: Tensor, spread: float) -> Tensor:
     # Relative: a direction in which no record differs is 0 up to rounding, without any noise.
     kept = values > 1e-12 * values.abs().max()
     inverse = torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
-    return vectors @ (inverse * (vectors.T @ (-linear / 2)))
+    solution: Tensor = vectors @ (inverse * (vectors.T @ (-linear / 2)))
+    return solution

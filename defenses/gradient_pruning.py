@@ -9,42 +9,37 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import TrainingDefense, require
+from bench.contract import Share, TrainingDefense
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
 class GradientPruning(TrainingDefense):
     """Set the smallest coordinates of a client's update to zero (Zhu et al. 2019, section 5).
 
-    By magnitude over the whole update. Lin et al. (ICLR 2018) also keep what was cut for later
-    rounds; a client of one round has no later one, and the target is trained without it.
+    The smallest are those of the whole update with the smallest magnitude. Lin et al. (ICLR 2018)
+    also keep what was cut for later rounds; a client of a single round has no later one, and the
+    target is trained without it.
 
     Attributes:
-        removed: share of the coordinates set to zero, in [0, 1); 0 is no defense.
+        removed: share of the coordinates that become zero; 0 is no defense. Values worth a sweep
+            are 0.5, 0.7, 0.9 and 0.99.
     """
 
-    removed: float = 0.9
+    removed: Share = 0.9
 
     needs = frozenset({"steps"})
-    adaptive_attacks = (
-        "masked_matching", "prior_inversion", "miface", "attribute_map", "basket_decoder",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.BASIC, "masked_matching", "miface")
     paper = "Zhu, Liu, Han, NeurIPS 2019, section 5; Lin, Han, Mao, Wang, Dally, ICLR 2018"
     cost = "a sort of each update"
     zero: ClassVar[Mapping[str, Any]] = {"removed": 0.0}
 
-    def __post_init__(self) -> None:
-        require(
-            0.0 <= self.removed < 1.0,
-            f"GradientPruning.removed is {self.removed}; give at least 0 and less than 1.",
-        )
-
     def share(self, update: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
         """The update with its smallest coordinates at zero."""
-        size = sum(v.numel() for v in update.values())
+        size = sum(part.numel() for part in update.values())
         cut = round(self.removed * size)
         if cut == 0:
             return update
-        magnitude = torch.cat([v.abs().flatten() for v in update.values()])
+        magnitude = torch.cat([part.abs().flatten() for part in update.values()])
         least = magnitude.kthvalue(min(cut, size - 1)).values
-        return {k: torch.where(v.abs() > least, v, 0.0) for k, v in update.items()}
+        return {name: torch.where(part.abs() > least, part, 0.0) for name, part in update.items()}

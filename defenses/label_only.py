@@ -10,17 +10,18 @@ from torch.nn.functional import one_hot
 
 from bench.contract import Query, ReleaseDefense
 from bench.contract.access import Access
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
 class LabelOnly(ReleaseDefense):
     """Answer the predicted class and no score.
 
-    A deployment that would have offered scores offers labels. Whoever holds the weights computes
-    the scores from them, so nothing changes there.
+    A deployment that would have offered scores offers labels instead. Somebody who holds the
+    weights computes the scores from them, so nothing changes there.
     """
 
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    adaptive_attacks = adaptive.BASIC
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015; attacked by Kahla et al., CVPR 2022"
     cost = "no scores for customers"
 

@@ -9,7 +9,7 @@ from bench.contract import Defense
 
 @dataclass(frozen=True)
 class Undefended(Defense):
-    """The plainly trained model, its full scores released. It has no part to apply."""
+    """The plainly trained model, which answers all its scores. There is nothing to apply."""
 
     covers = frozenset()
     paper = "none"

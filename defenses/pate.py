@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.nn import functional as F
 
 from bench.contract import (
+    Count,
     FitReport,
+    Fraction,
     Network,
+    Positive,
     PrivacyLedger,
     Recipe,
     Split,
@@ -23,44 +27,47 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement
-from defenses.common.descent import predict
+from defenses.common import adaptive
+from defenses.common.accounting import allowed_delta
+from defenses.common.descent import predict, training_accuracy
 
 
 @dataclass(frozen=True)
 class Pate(TrainingDefense):
     """Teachers of disjoint private records vote with noise on public ones; a student learns that.
 
-    Noisy maximum of the votes: Laplace noise of scale ``noise`` (LNMax, Papernot et al., ICLR 2017)
-    or Gaussian noise of that standard deviation (GNMax, Papernot et al., ICLR 2018). The student is
-    trained on the labelled public records alone, by the model's recipe; the papers' semi-supervised
-    students are not built. Where public records show other people, teachers vote on whom a
-    stranger resembles.
+    The label is the noisy maximum of the votes, with Laplace noise of scale ``noise`` (LNMax,
+    Papernot et al., ICLR 2017) or Gaussian noise of that standard deviation (GNMax, Papernot et
+    al., ICLR 2018). The student is trained on the labelled public records alone, by the model's
+    recipe; the semi-supervised students of the papers are not built. Where public records show
+    other people, teachers vote on whom a stranger resembles.
 
-    The ledger's epsilon is independent of the data: replacing one record changes one teacher's
-    vote, which moves the histogram by 2 in L1 and sqrt(2) in L2. Records are dealt to teachers by
-    position, so the others keep theirs.
+    The epsilon of the ledger does not depend on the data. To replace one record changes the vote of
+    one teacher, which moves the histogram by 2 in L1 and by sqrt(2) in L2. Records are dealt to
+    teachers by position, so the other teachers keep their records.
 
     Attributes:
-        teachers: number of teachers, at least 2; None is no ensemble (no defense).
+        teachers: number of teachers; null is no ensemble and no defense.
         mechanism: ``gaussian`` or ``laplace``.
-        noise: scale of the noise on each class's votes, above 0.
-        queries: public records labelled, drawn at random; None: all of them.
-        delta: failure probability; None means 1 / (10 n), the most that is allowed.
+        noise: scale of the noise on the votes for each class. Values worth a sweep are 1, 2, 5 and
+            20.
+        queries: number of public records that are labelled, drawn at random; null means all of
+            them.
+        delta: failure probability; null means 1 / (10 n), which is the largest that is allowed.
         epsilon_total_basis: how the choice of these options was accounted for, as in ``dp_sgd``.
     """
 
-    teachers: int | None = 10
+    teachers: Annotated[int, Ge(2)] | None = 10
     mechanism: Literal["gaussian", "laplace"] = "gaussian"
-    noise: float = 2.0
-    queries: int | None = 200
-    delta: float | None = None
+    noise: Positive = 2.0
+    queries: Count | None = 200
+    delta: Fraction | None = None
     epsilon_total_basis: Literal["single_run", "public_tuning", "not_accounted"] = "not_accounted"
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = (
         "Papernot, Abadi, Erlingsson, Goodfellow, Talwar, ICLR 2017 (arXiv 1610.05755); Papernot, "
         "Song, Mironov, Raghunathan, Talwar, Erlingsson, ICLR 2018 (arXiv 1802.08908)"
@@ -68,35 +75,6 @@ class Pate(TrainingDefense):
     accounts: ClassVar[bool] = True
     cost = "a training for every teacher; public records"
     zero: ClassVar[Mapping[str, Any]] = {"teachers": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.teachers is None or self.teachers >= 2,
-            f"Pate.teachers is {self.teachers}; give at least 2, or null for no ensemble.",
-        )
-        require(
-            self.mechanism in ("gaussian", "laplace"),
-            f"Pate.mechanism is '{self.mechanism}'; allowed: gaussian, laplace.",
-        )
-        require(
-            0.0 < self.noise < math.inf,
-            f"Pate.noise is {self.noise}; give a finite number above 0: votes without noise "
-            "promise nothing.",
-        )
-        require(
-            self.queries is None or self.queries >= 1,
-            f"Pate.queries is {self.queries}; give at least 1, or null for all public records.",
-        )
-        require(
-            self.delta is None or 0.0 < self.delta < 1.0,
-            f"Pate.delta is {self.delta}; give a number between 0 and 1 / (10 n), or null.",
-        )
-        bases = ("single_run", "public_tuning", "not_accounted")
-        require(
-            self.epsilon_total_basis in bases,
-            f"Pate.epsilon_total_basis is '{self.epsilon_total_basis}'; allowed: "
-            f"{', '.join(bases)}.",
-        )
 
     def fit(
         self, network: Network, train: Split, recipe: Recipe, context: TrainingContext
@@ -114,20 +92,19 @@ class Pate(TrainingDefense):
             f"Pate.teachers is {self.teachers}, but '{context.card.name}' has {n} training "
             "records; give at most as many.",
         )
-        delta = 1 / (10 * n) if self.delta is None else self.delta
-        require(
-            delta <= 1 / (10 * n),
-            f"Pate.delta is {delta}, above 1 / (10 n) = {1 / (10 * n):.3g}; give less, or null.",
-        )
-        own = derive(context.seed, part="teachers")
-        asked = torch.randperm(len(context.public), generator=generator(own))[: self.queries]
+        delta = allowed_delta("Pate.delta", self.delta, n, f"{n} training records")
+        teacher_seed = derive(context.seed, part="teachers")
+        asked = torch.randperm(len(context.public), generator=generator(teacher_seed))[
+            : self.queries
+        ]
         public = context.public.take(asked.to(context.public.x.device)).to(context.device)
-        labels = self.aggregate(self._votes(train, public.x, recipe, context, own), own)
+        labels = self.aggregate(
+            self._votes(train, public.x, recipe, context, teacher_seed), teacher_seed
+        )
         report = context.trainer.fit(network, replace(public, y=labels), recipe, context.seed)
-        outputs = predict(network, train.x.to(context.device))
         return replace(
             report,
-            train_accuracy=agreement(context.task, outputs, train.y.to(context.device)),
+            train_accuracy=training_accuracy(network, train, context),
             public_records=len(public),
             privacy=self._ledger(len(public), n, delta),
         )

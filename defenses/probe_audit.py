@@ -5,66 +5,81 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from bench.contract import Monitor, Owner, ServeDefense, Traffic, Verdict, generator, require
+from bench.contract import (
+    Count,
+    Monitor,
+    Owner,
+    ServeDefense,
+    Share,
+    Traffic,
+    Verdict,
+    generator,
+    require,
+)
 from bench.contract import seed as derive
+from defenses.common import adaptive
 from defenses.common.accounts import by_account
 from defenses.common.detectors import DETECTORS
-from defenses.common.streams import Detector, Queries, Watch, alarm, largest, threshold
+from defenses.common.streams import (
+    Detector,
+    History,
+    Least,
+    Queries,
+    Watch,
+    Window,
+    alarm,
+    largest,
+    threshold,
+)
 
 _ROWS = 65536
 
 
 @dataclass(frozen=True)
 class ProbeAudit(ServeDefense):
-    """Watch each account's stream by a statistic, and block it at the first alarm, for good.
+    """Watch each account's stream by a statistic, and block it for good at the first alarm.
 
-    The threshold is what the largest statistic of a benign account exceeds in its month with
-    probability at most ``fpr``. Accounts that calibrate it ask about training records; what is
-    ordinary is learnt from public ones, so that no record serves twice; a false-block rate is
-    measured on accounts that ask about test records (PROTOCOL 7). A query that raises an alarm is
-    not answered.
+    In its month, the largest statistic of a benign account exceeds the threshold with probability
+    at most ``fpr``. The accounts that calibrate it ask about training records; what is ordinary is
+    learnt from public records, so that no record serves twice; the false-block rate is measured on
+    accounts that ask about test records (PROTOCOL 7). A query that raises an alarm is not answered.
 
-    No detector sees an attack that only asks natural records, nor one that spreads over more
-    accounts than it needs windows.
+    No detector sees an attack that asks only about natural records, or one that spreads over so
+    many accounts that none of them fills a window.
 
     Attributes:
-        detector: ``prada``, ``stateful``, ``ood``, ``concentration`` or ``volume``.
-        fpr: benign accounts blocked in a month, at most; 0: none, ever (no defense).
-        accounts: benign accounts that calibrate the threshold.
-        window: last queries looked at; None: 20 by ood, 50 by concentration; no other uses it.
-        components: principal components of ood and stateful; None: whole records.
-        references: public records that ood and stateful learn from, at most.
-        neighbours: of stateful.
-        least: distances beyond which prada tests.
-        every: distances from one test of prada to the next.
-        history: queries that stateful and prada remember of an account.
+        detector: the statistic, see :mod:`defenses.common.detectors`.
+        fpr: largest share of benign accounts that are blocked in a month; 0 blocks nobody and is no
+            defense. Values worth a sweep are 0.001, 0.003, 0.01 and 0.03.
+        accounts: number of benign accounts that calibrate the threshold, enough to promise ``fpr``.
+        window: number of last queries that ``ood`` and ``concentration`` look at; null means 20 and
+            50.
+        components: principal components of ``ood`` and ``stateful``; null means whole records.
+        references: largest number of public records that ``ood`` and ``stateful`` learn from.
+        neighbours: number of neighbours of ``stateful``, at most ``history``.
+        least: number of distances after which ``prada`` begins to test.
+        every: number of distances from one test of ``prada`` to the next.
+        history: number of queries that ``stateful`` and ``prada`` remember of an account.
     """
 
     detector: Literal["prada", "stateful", "ood", "concentration", "volume"] = "ood"
-    fpr: float = 0.01
-    accounts: int = 1000
-    window: int | None = None
-    components: int | None = 32
-    references: int = 1000
-    neighbours: int = 10
-    least: int = 100
-    every: int = 10
-    history: int = 1000
+    fpr: Share = 0.01
+    accounts: Annotated[int, Ge(20)] = 1000
+    window: Window | None = None
+    components: Count | None = 32
+    references: Annotated[int, Ge(2)] = 1000
+    neighbours: Count = 10
+    least: Least = 100
+    every: Count = 10
+    history: History = 1000
 
-    adaptive_attacks = (
-        "prior_inversion",
-        "attribute_map",
-        "basket_decoder",
-        "class_decoder",
-        "inverse_decoder",
-        "latent_evolution",
-        "score_classifier",
-    )
+    adaptive_attacks = adaptive.SCORES
     tasks = ("classification",)
     paper = (
         "Juuti, Szyller, Marchal, Asokan, EuroS&P 2019 (prada); Chen, Carlini, Wagner, "
@@ -74,42 +89,26 @@ class ProbeAudit(ServeDefense):
     zero: ClassVar[Mapping[str, Any]] = {"fpr": 0.0}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        needed = math.ceil(1 / self.fpr - 1 - 1e-9) if self.fpr else 0
         require(
-            self.detector in DETECTORS,
-            f"ProbeAudit.detector is '{self.detector}'; allowed: {', '.join(DETECTORS)}.",
+            self.accounts >= needed,
+            f"accounts is {self.accounts}; to promise fpr {self.fpr:g} takes at least {needed}: "
+            "give more, or a larger fpr.",
         )
         require(
-            0.0 <= self.fpr < 1.0,
-            f"ProbeAudit.fpr is {self.fpr}; give a rate of at least 0 and less than 1.",
-        )
-        most = max(20, math.ceil(1 / self.fpr - 1 - 1e-9)) if self.fpr else 20
-        require(
-            self.accounts >= most,
-            f"ProbeAudit.accounts is {self.accounts}; to promise fpr {self.fpr:g} takes at least "
-            f"{most}: give more, or a larger fpr.",
-        )
-        low = {"window": 2, "components": 1, "references": 2, "neighbours": 1}
-        low |= {"least": 3, "every": 1, "history": self.neighbours}
-        for name, least in low.items():
-            value = getattr(self, name)
-            require(
-                value is None or value >= least,
-                f"ProbeAudit.{name} is {value}; give a whole number of at least {least}.",
-            )
-        require(
-            self.history <= 5000,
-            f"ProbeAudit.history is {self.history}; give at most 5000: beyond, the test of Shapiro "
-            "and Wilk is not accurate.",
+            self.history >= self.neighbours,
+            f"history is {self.history}; give at least neighbours, which is {self.neighbours}.",
         )
 
     def statistic(self) -> Detector:
-        """The detector with those of these options that it has."""
+        """The detector, with the options that it has in common with this defense."""
         kind = DETECTORS[self.detector]
-        own = {f.name for f in fields(kind)} & {f.name for f in fields(self)}  # type: ignore[arg-type]
-        found = {name: getattr(self, name) for name in own}
+        names = {field.name for field in fields(kind)} & {field.name for field in fields(self)}
+        options = {name: getattr(self, name) for name in names}
         if self.window is None:
-            found.pop("window", None)
-        return kind(**found)
+            options.pop("window", None)
+        return kind(**options)
 
     def prepare(self, owner: Owner, seed: int) -> Mapping[str, Tensor]:
         """What the detector learns from public records, and its threshold."""
@@ -120,13 +119,13 @@ class ProbeAudit(ServeDefense):
         chosen = torch.randperm(len(owner.public), generator=rng)[: self.references]
         fitted = detector.fit(owner.public.x[chosen.to(owner.device)])
         asked = owner.traffic(self.accounts, derive(seed, part="accounts"))
-        answers = [owner.scores(part).argmax(1) for part in asked.x.split(_ROWS)]
+        answers = [owner.scores(part).argmax(1) for part in torch.split(asked.x, _ROWS)]
         stream = Queries(asked.time, torch.cat(answers), asked.x)
         peaks = largest(detector, fitted, stream, asked.account)
         return fitted | {"threshold": threshold(peaks, self.fpr)}
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:
-        """Nobody is blocked yet."""
+        """A monitor that has blocked nobody yet."""
         return _Audit(self.statistic(), fitted)
 
 
@@ -152,9 +151,9 @@ class _Audit(Monitor):
                 continue
             if account not in self.watched:
                 self.watched[account] = self.detector.watch(self.fitted)
-            found = alarm(self.watched[account], whole.take(rows), self.limit)
-            if found is not None:
-                admitted[rows[found[0] :]] = False
+            alarmed = alarm(self.watched[account], whole.take(rows), self.limit)
+            if alarmed is not None:
+                admitted[rows[alarmed[0] :]] = False
                 self.blocked.add(account)
                 del self.watched[account]
         return Verdict(admitted)

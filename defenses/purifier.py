@@ -9,76 +9,66 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.contract import Owner, Query, ReleaseDefense, generator, require
+from bench.contract import (
+    Count,
+    NonNegative,
+    Owner,
+    Probability,
+    Query,
+    ReleaseDefense,
+    generator,
+)
 from bench.contract import seed as derive
-from defenses.common import perceptron
+from defenses.common import adaptive, perceptron
 from defenses.common.answers import keep_label
 
 _ALIKE = 1e-6
-"""L2 distance within which an answer is one of a stored member's."""
+"""An answer within this L2 distance of a stored one counts as the answer for that member."""
 
 
 @dataclass(frozen=True)
 class Purifier(ReleaseDefense):
-    """Answer what a conditional autoencoder of answers for non-members makes of an answer.
+    """Answer what an autoencoder of answers for non-members makes of the model's answer.
 
-    Fitted once per target on the answers for public records, which the target has not seen. The
-    encoder maps an answer and its label to the mean and variance of a normal code, the decoder a
-    code and the label to an answer; the loss is ``||s' - s||^2 + label_weight CE(s', label) +
-    kl KL(code || N(0, 1))``. The code's mean is decoded, so an answer is always given back alike.
-    What it cannot tell of an answer it does not give back: how members' answers differ from those
-    of others, and with a heavy ``kl`` everything but the label.
+    The autoencoder is fitted once per target on the answers for public records, which the target
+    has not seen. The encoder maps an answer and its label to mean and variance of a normal code;
+    the decoder maps a code and the label to an answer. The loss is ``||s' - s||^2 + label_weight
+    CE(s', label) + kl KL(code || N(0, 1))``. The mean of the code is decoded, so the same answer is
+    always given back alike. What the autoencoder cannot represent is lost: how the answers for
+    members differ from those for others, and with a large ``kl`` everything but the label.
 
-    ``swap`` takes labels, too: of that share of the training records, drawn once, the answers are
-    kept, and whoever's answer is one of them is told the runner-up as label, with the two scores
+    ``swap`` changes labels, too. Of that share of the training records, drawn once, the answers are
+    kept. Who gets one of these answers is given the runner-up as label, with the two scores
     exchanged. Members are then right no more often than others; the paper sets the share to
-    ``(acc_train - acc_test) / acc_train``. A non-member with the same answer is told wrong as
-    well, often where answers are saturated. A swapped label also points at its member: of all
-    values of an attribute, the record's own is the one that is answered otherwise.
+    ``(acc_train - acc_test) / acc_train``. A non-member with the same answer gets a wrong label as
+    well, often so where answers are saturated. A swapped label also points at its member: of all
+    values of an attribute, the record's own is the one that is answered differently.
 
     There is no option at which nothing changes.
 
     Attributes:
-        kl: weight of the divergence; larger values give back less.
-        label_weight: lambda, of the cross-entropy to the label.
+        kl: weight of the divergence; larger values give back less. Values worth a sweep are 0.001,
+            0.01, 0.1 and 1.
+        label_weight: weight of the cross-entropy with the label, lambda in the paper.
         latent: width of the code.
-        swap: share of the members whose label is swapped, in [0, 1]; 0 keeps every label.
+        swap: share of the members whose label is swapped; 0 keeps every label.
         width: hidden units of encoder and decoder.
-        fit_steps: steps of Adam.
+        fit_steps: number of steps of Adam.
     """
 
-    kl: float = 0.01
-    label_weight: float = 0.2
-    latent: int = 4
-    swap: float = 0.0
-    width: int = 64
-    fit_steps: int = 1000
+    kl: NonNegative = 0.01
+    label_weight: NonNegative = 0.2
+    latent: Count = 4
+    swap: Probability = 0.0
+    width: Count = 64
+    fit_steps: Count = 1000
 
-    adaptive_attacks = (
-        "prior_inversion", "attribute_map", "basket_decoder", "latent_evolution",
-        "class_decoder", "inverse_decoder", "score_classifier", "membership",
-    )  # fmt: skip
+    adaptive_attacks = (*adaptive.SCORES, "membership")
     paper = (
         "Yang, Wang, Yang, Wan, Zhao, Chang, Zhang, Ren, 'Purifier', AAAI 2023 (arXiv 2212.00612); "
         "an autoencoder of answers first in Yang, Shao, Xuan, Chang, Zhang 2020, arXiv 2005.03915"
     )
     cost = "public records; a pass through an autoencoder per answer"
-
-    def __post_init__(self) -> None:
-        for name in ("kl", "label_weight"):
-            require(
-                0.0 <= getattr(self, name) < float("inf"),
-                f"Purifier.{name} is {getattr(self, name)}; give a finite number of at least 0.",
-            )
-        require(
-            0.0 <= self.swap <= 1.0,
-            f"Purifier.swap is {self.swap}; give the share of members to swap, 0 to 1.",
-        )
-        for name in ("latent", "width", "fit_steps"):
-            require(
-                getattr(self, name) >= 1,
-                f"Purifier.{name} is {getattr(self, name)}; give at least 1.",
-            )
 
     @property
     def relabels(self) -> bool:
@@ -95,12 +85,12 @@ class Purifier(ReleaseDefense):
         weights |= perceptron.fresh("decoder", sizes, rng, owner.device)
 
         def loss(index: Tensor, rng: torch.Generator) -> Tensor:
-            at = rows[index.to(rows.device)]
-            mean, log_var = self._encode(at, weights)
+            answers = rows[index.to(rows.device)]
+            mean, log_var = self._encode(answers, weights)
             noise = torch.randn(mean.shape, generator=rng, dtype=mean.dtype).to(mean.device)
-            logits = self._decode(mean + noise * (0.5 * log_var).exp(), at, weights)
-            distance = (logits.softmax(1) - at).square().sum(1)
-            label = F.cross_entropy(logits, at.argmax(1), reduction="none")
+            logits = self._decode(mean + noise * (0.5 * log_var).exp(), answers, weights)
+            distance = (logits.softmax(1) - answers).square().sum(1)
+            label = F.cross_entropy(logits, answers.argmax(1), reduction="none")
             divergence = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
             return (distance + self.label_weight * label + self.kl * divergence).mean()
 
@@ -122,9 +112,10 @@ class Purifier(ReleaseDefense):
         if not self.relabels or len(weights["swapped"]) == 0:
             return answer
         known = weights["swapped"].double()
-        exact = "donot_use_mm_for_euclid_dist"  # the other way loses the digits that tell
+        # By a matrix product the distance would lose the digits that matter here.
+        exact = "donot_use_mm_for_euclid_dist"
         nearest = [
-            torch.cdist(part, known, compute_mode=exact).amin(1) for part in rows.split(4096)
+            torch.cdist(part, known, compute_mode=exact).amin(1) for part in torch.split(rows, 4096)
         ]
         hit = (torch.cat(nearest) <= _ALIKE).unsqueeze(1)
         runner_up = scores.scatter(1, scores.argmax(1, keepdim=True), -1.0)

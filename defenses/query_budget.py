@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import Monitor, ServeDefense, Traffic, Verdict, require
+from bench.contract import Count, Monitor, Positive, ServeDefense, Traffic, Verdict
+from defenses.common import adaptive
 from defenses.common.accounts import by_account
 
 DAY_S = 86400.0
@@ -18,42 +19,27 @@ DAY_S = 86400.0
 
 @dataclass(frozen=True)
 class QueryBudget(ServeDefense):
-    """Answer every account so many queries a month, and no more.
+    """Answer every account a fixed number of queries a month, and no more.
 
-    It knows nothing of what is asked: whoever has many accounts has as many budgets, and an
-    attack that needs fewer queries than a busy customer is not touched.
+    It knows nothing of what is asked: somebody with many accounts has as many budgets, and an
+    attack that needs fewer queries than a busy customer is not affected.
 
     Attributes:
-        queries: answers an account gets in a period; None: any number (no defense).
+        queries: answers that an account gets in a period; null means any number and is no defense.
+            Values worth a sweep are 100, 300, 1000 and 3000.
         days: length of a period; budgets start anew with each.
     """
 
-    queries: int | None = 1000
-    days: float = 30.0
+    queries: Count | None = 1000
+    days: Positive = 30.0
 
-    adaptive_attacks = (
-        "prior_inversion",
-        "attribute_map",
-        "basket_decoder",
-        "class_decoder",
-        "inverse_decoder",
-        "latent_evolution",
-        "score_classifier",
-    )
+    adaptive_attacks = adaptive.SCORES
     paper = "No paper: the query cap that prediction services have"
     cost = "a counter per account; customers beyond the budget are turned away"
     zero: ClassVar[Mapping[str, Any]] = {"queries": None}
 
-    def __post_init__(self) -> None:
-        require(
-            self.queries is None or self.queries >= 1,
-            f"QueryBudget.queries is {self.queries}; give a whole number of at least 1, or null "
-            "for no budget.",
-        )
-        require(self.days > 0, f"QueryBudget.days is {self.days}; give a number above 0.")
-
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:
-        """Counters at 0."""
+        """A monitor whose counters are 0."""
         return _Budget(self.queries, self.days * DAY_S)
 
 
@@ -63,7 +49,7 @@ class _Budget(Monitor):
         self.asked: Counter[tuple[int, int]] = Counter()
 
     def admit(self, traffic: Traffic, answers: Tensor) -> Verdict:
-        """Admit an account's first queries of a period."""
+        """Admit the first queries of an account in a period."""
         admitted = torch.ones(len(traffic), dtype=torch.bool, device=traffic.x.device)
         if self.queries is None:
             return Verdict(admitted)

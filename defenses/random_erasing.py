@@ -9,35 +9,37 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.contract import Network, Step, TrainingDefense, require
+from bench.contract import Fraction, Network, Probability, Share, Step, TrainingDefense, require
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
 class RandomErasing(TrainingDefense):
-    """Erase a square of random area at a random place, anew in every step.
+    """Erase a square of random area at a random place of a picture, anew in every step.
 
-    The network never sees a whole picture, and attacks that search whole ones end elsewhere in its
-    feature space (Tran, Nguyen et al., TMLR 2025, there called MIDRE): every picture is erased, by
-    squares, filled with the mean pixel. Zhong et al. erase half of the pictures and fill with
-    noise.
+    The network never sees a whole picture, and attacks that search whole pictures end elsewhere in
+    its feature space (Tran, Nguyen et al., TMLR 2025, who call it MIDRE): every picture loses a
+    square, which is filled with the mean pixel. Zhong et al. erase half of the pictures and fill
+    with noise.
 
     Attributes:
-        largest: largest share of a picture that is erased, above ``smallest`` and below 1.
-        smallest: smallest share, at least 0.
-        probability: that a picture is erased at all; 0 is no defense.
-        fill: ``mean`` (each channel's, of the batch) or ``noise`` (uniform in [0, 1]).
+        largest: largest share of a picture that is erased. Values worth a sweep are 0.2, 0.4, 0.6
+            and 0.8.
+        smallest: smallest share that is erased, at most ``largest``.
+        probability: chance that a picture is erased at all; 0 is no defense.
+        fill: ``mean`` is the mean of each channel in the batch, ``noise`` is uniform in [0, 1].
     """
 
-    largest: float = 0.4
-    smallest: float = 0.1
-    probability: float = 1.0
+    largest: Fraction = 0.4
+    smallest: Share = 0.1
+    probability: Probability = 1.0
     fill: Literal["mean", "noise"] = "mean"
 
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder", "lomma", "plg_mi")
+    adaptive_attacks = adaptive.GENERATIVE
     paper = (
         "Tran, Nguyen, Mai, Vandierendonck, Assent, Kot, Cheung, TMLR 2025 (arXiv 2409.01062); "
         "Zhong, Zheng, Kang, Li, Yang, AAAI 2020 (arXiv 1708.04896)"
@@ -46,18 +48,11 @@ class RandomErasing(TrainingDefense):
     zero: ClassVar[Mapping[str, Any]] = {"probability": 0.0}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
-            0.0 <= self.smallest <= self.largest < 1.0 and self.largest > 0,
-            f"RandomErasing has smallest={self.smallest}, largest={self.largest}; give shares of a "
-            "picture with 0 <= smallest <= largest < 1 and largest above 0.",
-        )
-        require(
-            0.0 <= self.probability <= 1.0,
-            f"RandomErasing.probability is {self.probability}; give a number from 0 to 1.",
-        )
-        require(
-            self.fill in ("mean", "noise"),
-            f"RandomErasing.fill is '{self.fill}'; allowed: mean, noise.",
+            self.smallest <= self.largest,
+            f"smallest is {self.smallest}, above largest, which is {self.largest}; give a smaller "
+            "one.",
         )
 
     def augment(self, network: Network, x: Tensor, y: Tensor, step: Step) -> tuple[Tensor, Tensor]:
@@ -70,18 +65,19 @@ class RandomErasing(TrainingDefense):
         return torch.where(self._erased(x, step.rng), filling, x), y
 
     def _erased(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Which pixels go, bool ``[n, 1, height, width]``."""
+        """Which pixels are erased, bool ``[n, 1, height, width]``."""
         n, _, height, width = x.shape
         share, down, right, chance = torch.rand(4, n, generator=rng, device=x.device)
-        area = self.smallest + (self.largest - self.smallest) * share
+        area: Tensor = self.smallest + (self.largest - self.smallest) * share
         side = (area * height * width).sqrt().round()
         rows = _between(height, side, down) & (chance < self.probability).unsqueeze(1)
-        return (rows.unsqueeze(2) & _between(width, side, right).unsqueeze(1)).unsqueeze(1)
+        square: Tensor = rows.unsqueeze(2) & _between(width, side, right).unsqueeze(1)
+        return square.unsqueeze(1)
 
 
 def _between(length: int, side: Tensor, place: Tensor) -> Tensor:
     """A run of ``side`` positions at a random ``place`` in [0, 1), bool ``[n, length]``."""
     room = (length - side).clamp_min(0)
     start = (place * (room + 1)).floor().unsqueeze(1)
-    at = torch.arange(length, device=side.device)
-    return (at >= start) & (at < start + side.unsqueeze(1))
+    position = torch.arange(length, device=side.device)
+    return (position >= start) & (position < start + side.unsqueeze(1))

@@ -9,35 +9,30 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import Monitor, ServeDefense, Traffic, Verdict, require
+from bench.contract import Count, Monitor, ServeDefense, Traffic, Verdict
+from defenses.common import adaptive
 from defenses.common.accounts import by_account
 
 
 @dataclass(frozen=True)
 class RateLimit(ServeDefense):
-    """Hold queries back where an account asks too fast: token buckets by the minute and the day.
+    """Hold queries back where an account asks too fast, by token buckets of a minute and a day.
 
-    A bucket holds ``per_minute`` tokens and gains as many a minute, evenly; a query takes one, and
-    waits for it. Nobody is refused, and who never asks more than the limit within any minute and
-    any day never waits. What it costs an attacker is time: a campaign has an end.
+    A bucket holds ``per_minute`` tokens and gains as many in a minute, evenly. A query takes a
+    token and waits for one if there is none. Nobody is refused, and an account that never asks more
+    than the limit within any minute and any day never waits. An attacker pays with time, and a
+    campaign ends.
 
     Attributes:
-        per_minute: answers in a minute; None: any number.
-        per_day: answers in a day; None: any number. Both None: no defense.
+        per_minute: answers in a minute; null means any number.
+        per_day: answers in a day; null means any number. Both null is no defense. Values worth a
+            sweep are 50, 150, 500 and 1500.
     """
 
-    per_minute: int | None = 30
-    per_day: int | None = 500
+    per_minute: Count | None = 30
+    per_day: Count | None = 500
 
-    adaptive_attacks = (
-        "prior_inversion",
-        "attribute_map",
-        "basket_decoder",
-        "class_decoder",
-        "inverse_decoder",
-        "latent_evolution",
-        "score_classifier",
-    )
+    adaptive_attacks = adaptive.SCORES
     paper = (
         "No paper: the token bucket of network traffic, as virtual scheduling (generic cell rate "
         "algorithm, ITU-T I.371)"
@@ -45,26 +40,18 @@ class RateLimit(ServeDefense):
     cost = "two numbers per account; bursts of customers wait"
     zero: ClassVar[Mapping[str, Any]] = {"per_minute": None, "per_day": None}
 
-    def __post_init__(self) -> None:
-        for name in ("per_minute", "per_day"):
-            value = getattr(self, name)
-            require(
-                value is None or value >= 1,
-                f"RateLimit.{name} is {value}; give a whole number of at least 1, or null for no "
-                "limit.",
-            )
-
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:
-        """Full buckets."""
+        """A monitor whose buckets are full."""
         limits = ((self.per_minute, 60.0), (self.per_day, 86400.0))
         return _Buckets([(size, period) for size, period in limits if size is not None])
 
 
 class _Buckets(Monitor):
-    """Virtual scheduling: a bucket is the time at which it would be full again.
+    """Virtual scheduling: a bucket is stored as the time at which it would be full again.
 
-    Times of one call are as if none of its queries was held back, times of the next call as the
-    client's clock then shows. So a wait delays every later query of its account in the same call.
+    The times of one call are as if none of its queries was held back; the times of the next call
+    are those of the client's clock after the waits. So a wait delays every later query of its
+    account in the same call.
     """
 
     def __init__(self, limits: list[tuple[int, float]]) -> None:
@@ -72,7 +59,7 @@ class _Buckets(Monitor):
         self.full: dict[int, list[float]] = {}
 
     def admit(self, traffic: Traffic, answers: Tensor) -> Verdict:
-        """Admit everything, each query after its wait."""
+        """Admit every query after its wait."""
         admitted = torch.ones(len(traffic), dtype=torch.bool, device=traffic.x.device)
         if not self.limits:
             return Verdict(admitted)

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
-from bench.contract import Query, ReleaseDefense, require
+from bench.contract import Query, ReleaseDefense
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
 class Rounding(ReleaseDefense):
     """Answer scores to a fixed number of decimals (Fredrikson et al. CCS 2015, section 6).
 
-    Where rounding would change the label that the scores name (a tie, or a row of many small
-    scores that all round to 0), the label's score is answered one unit of the last decimal
-    higher: a deployment answers the label anyway.
+    Rounding can change the label that the scores name: two scores become equal, or many small
+    scores all become 0. There the label's score is answered one unit of the last decimal higher,
+    because a deployment answers the label anyway.
 
     Attributes:
-        decimals: digits kept after the point, 0 to 7; None keeps all (no defense).
+        decimals: digits kept after the point; null keeps all and is no defense. Values worth a
+            sweep are 0, 1, 2 and 3.
     """
 
-    decimals: int | None = 1
+    decimals: Annotated[int, Ge(0), Le(7)] | None = 1
 
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    adaptive_attacks = adaptive.BASIC
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015, section 6"
     cost = "coarser scores"
     zero: ClassVar[Mapping[str, Any]] = {"decimals": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.decimals is None or 0 <= self.decimals <= 7,
-            f"Rounding.decimals is {self.decimals}; give 0 to 7, or null for no rounding.",
-        )
 
     def release(self, scores: Tensor, query: Query) -> Tensor:
         """Round scores ``[n, n_classes]`` half to even; the argmax of each row is kept."""

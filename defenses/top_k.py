@@ -9,38 +9,34 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.contract import Query, ReleaseDefense, require
+from bench.contract import Count, Query, ReleaseDefense, require
+from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
 class TopK(ReleaseDefense):
-    """Answer the k largest scores of a record, 0 for the others.
+    """Answer the k largest scores of a record and 0 for the others.
 
     Attributes:
-        k: scores kept, at least 1; None keeps all (no defense).
-        renormalise: divide the kept scores by their sum, which hides how much was cut.
+        k: number of scores that are kept, at most the number of classes; null keeps all and is no
+            defense. Values worth a sweep are 1, 3, 5 and 10.
+        renormalise: whether the kept scores are divided by their sum, which hides how much was cut.
     """
 
-    k: int | None = 1
+    k: Count | None = 1
     renormalise: bool = False
 
-    adaptive_attacks = ("prior_inversion", "attribute_map", "basket_decoder")
+    adaptive_attacks = adaptive.BASIC
     paper = "Yang, Zhang, Chang, Liang, CCS 2019 (arXiv 1902.08552), truncated predictions"
     cost = "no scores beyond the best"
     zero: ClassVar[Mapping[str, Any]] = {"k": None}
-
-    def __post_init__(self) -> None:
-        require(
-            self.k is None or self.k >= 1,
-            f"TopK.k is {self.k}; give an integer of at least 1, or null for no truncation.",
-        )
 
     def check_classes(self, n_classes: int) -> None:
         """Raise UserError where more scores would be kept than there are classes."""
         require(
             self.k is None or self.k <= n_classes,
-            f"TopK.k is {self.k}, but the data set has {n_classes} classes; "
-            f"give at most {n_classes}.",
+            f"TopK.k is {self.k}, but the data set has {n_classes} classes; give at most "
+            f"{n_classes}.",
         )
 
     def release(self, scores: Tensor, query: Query) -> Tensor:

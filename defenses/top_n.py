@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bench.contract import Access, Query, ReleaseDefense, require
+from bench.contract import Access, Count, Query, ReleaseDefense
 from bench.contract.task import top_list
 
 
@@ -14,16 +14,16 @@ from bench.contract.task import top_list
 class TopN(ReleaseDefense):
     """Show the best items and no score.
 
-    To hide what the customer has bought is how shops do it, and itself a channel: an item that
-    such a basket would bring up and that is not in the list was probably bought (PROTOCOL 2.4:
-    the list that excludes them reveals more than the one that includes them).
+    Shops also hide what the customer has bought, and that is a channel of its own: an item that
+    such a basket should bring up and that is not in the list was probably bought (PROTOCOL 2.4: a
+    list without the bought items reveals more than a list with them).
 
     Attributes:
-        length: items in the list, at least 1; a catalogue that has fewer shows all.
-        hide_bought: whether to leave out what the customer has bought.
+        length: number of items in the list; a smaller catalogue is shown as a whole.
+        hide_bought: whether the list leaves out what the customer has bought.
     """
 
-    length: int = 20
+    length: Count = 20
     hide_bought: bool = True
 
     covers = frozenset({"scores", "labels"})
@@ -33,17 +33,12 @@ class TopN(ReleaseDefense):
     paper = "Calandrino, Kilzer, Narayanan, Felten, Shmatikov, IEEE S&P 2011, section 3: lists"
     cost = "shorter lists"
 
-    def __post_init__(self) -> None:
-        require(
-            self.length >= 1, f"TopN.length is {self.length}; give a whole number of at least 1."
-        )
-
     def offered(self, access: Access) -> Access:
-        """Scores become lists."""
+        """Lists where the deployment offered scores."""
         return "labels" if access == "scores" else access
 
     def release(self, scores: Tensor, query: Query) -> Tensor:
-        """Scores as they are: nobody is offered them."""
+        """The scores as they are, since nobody gets them."""
         return scores
 
     def recommend(self, scores: Tensor, x: Tensor) -> Tensor:

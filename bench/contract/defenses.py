@@ -29,8 +29,6 @@ class Defense(Component, ABC):
     """Anything the owner does to leak less.
 
     Attributes:
-        covers: access levels at which it can change what an attack sees. A release defense does
-            not cover ``weights``: there the board prints "no effect".
         adaptive_attacks: names of attack options that adapt to it (option, not class).
         paper: citation.
         cost: what the owner pays besides utility, in a phrase: passes over the data, public
@@ -42,7 +40,6 @@ class Defense(Component, ABC):
         probe: options that differ from ``zero``, for ``invbench check``; empty: the defaults.
     """
 
-    covers: ClassVar[frozenset[Access]]
     adaptive_attacks: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str]
     cost: ClassVar[str] = ""
@@ -51,6 +48,15 @@ class Defense(Component, ABC):
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "table", "basket"})
     zero: ClassVar[Mapping[str, Any] | None] = None
     probe: ClassVar[Mapping[str, Any]] = {}
+
+    @property
+    def covers(self) -> frozenset[Access]:
+        """Access levels at which it can change what an attack sees.
+
+        A subclass states it as a class attribute where it does not depend on options. A release
+        defense does not cover ``weights``: there the board prints "no effect".
+        """
+        return frozenset()
 
 
 # ---------------------------------------------------------------- training
@@ -255,10 +261,10 @@ class Query:
 class ReleaseDefense(Defense):
     """A defense that changes what is answered; it shares the undefended target."""
 
-    tasks = ("classification",)
+    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
 
     @property
-    def covers(self) -> frozenset[Access]:  # type: ignore[override]
+    def covers(self) -> frozenset[Access]:
         """Scores; labels too where it may change them."""
         return frozenset({"scores", "labels"}) if self.relabels else frozenset({"scores"})
 

@@ -1,4 +1,4 @@
-"""Serving: who asked what and when, who is refused, and the trail that is kept of it."""
+"""Serving: who asked what and when, who is refused, and the record that is kept of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Traffic:
     """Queries in the order of their time.
 
     Attributes:
-        x: records asked about ``[n, *shape]``.
+        x: records that are asked about ``[n, *shape]``.
         account: who asked, int64 ``[n]``.
         time: seconds since the start, float64 ``[n]``, ascending.
     """
@@ -36,7 +36,8 @@ class Verdict:
 
     Attributes:
         admitted: whether it is answered, bool ``[n]``.
-        wait: seconds it is held back before it is answered, float64 ``[n]``; None: none.
+        wait: seconds that it is held back before it is answered, float64 ``[n]``; None means no
+            wait.
     """
 
     admitted: Tensor
@@ -44,10 +45,10 @@ class Verdict:
 
 
 class Monitor(ABC):
-    """Watches one deployment; remembers what every account has asked.
+    """Watches one deployment and remembers what every account has asked.
 
     Attributes:
-        detects: whether a refusal says "this account probes", not just "this account asks much".
+        detects: whether a refusal says "this account probes" and not only "this account asks much".
     """
 
     detects: bool = False
@@ -63,10 +64,10 @@ class Monitor(ABC):
 
 
 def digest(x: Tensor) -> Tensor:
-    """A 64-bit hash of every record, int64 ``[n]``: equal records, equal digests.
+    """A 64-bit hash of every record, int64 ``[n]``: equal records have equal hashes.
 
     Args:
-        x: ``[n, *shape]``, floating point.
+        x: records ``[n, *shape]``, floating point.
     """
     bits = x.detach().flatten(1).to(torch.float32).contiguous().view(torch.int32)
     if bits.shape[1] % 2:
@@ -81,9 +82,9 @@ def digest(x: Tensor) -> Tensor:
         mixed = part >> 29
         mixed.bitwise_xor_(part).mul_(odd)
         parts.append(mixed.sum(1))
-    found = torch.cat(parts) if parts else words.new_zeros(0)
-    found = (found ^ (found >> 31)) * 0x1CE4E5B9BF58476D
-    return found ^ (found >> 29)
+    code = torch.cat(parts) if parts else words.new_zeros(0)
+    code = (code ^ (code >> 31)) * 0x1CE4E5B9BF58476D
+    return code ^ (code >> 29)
 
 
 @dataclass
@@ -131,7 +132,7 @@ class Trail:
 
 
 _ROWS = 1000
-"""Most queries sent at once: what follows a refusal was sent in vain."""
+"""Largest number of queries sent at once: those after a refusal are sent for nothing."""
 
 
 class Gate:
@@ -139,24 +140,26 @@ class Gate:
 
     Args:
         monitors: the serve part of the defense, in order.
-        stream: how the attacker sends his queries.
+        stream: how the attacker sends the queries.
         natural: records of cover traffic ``[m, *shape]``, asked in turn.
     """
 
     def __init__(
-        self, monitors: Sequence[Monitor] = (), stream: Stream | None = None,
+        self,
+        monitors: Sequence[Monitor] = (),
+        stream: Stream | None = None,
         natural: Tensor | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.monitors = list(monitors)
         self.stream = stream or Stream()
         self.natural = natural
         self.trail = Trail()
         self.account = 0
         self.sent = 0
-        """Queries of his own from the present account."""
+        """Number of queries of the attacker's own from the present account."""
         self.clock = 0.0
         self.covered = 0
-        """Natural queries sent."""
+        """Number of natural queries sent."""
         self.refusals: list[tuple[int, int, bool]] = []
         """Account, queries it had been answered, and whether a detector refused it."""
         self._answered = 0
@@ -209,14 +212,14 @@ class Gate:
 
     def _send(self, x: Tensor, answers: Tensor, answer: Callable[[Tensor], Tensor]) -> int:
         """Send through the present account; how many of ``x`` were answered before a refusal."""
-        sent, said, own = self._covered(x, answers, answer)
+        sent, answered, own = self._covered(x, answers, answer)
         traffic = self._traffic(sent, len(sent))
         admitted = torch.ones(len(sent), dtype=torch.bool, device=x.device)
         wait = torch.zeros(len(sent), dtype=torch.float64, device=x.device)
         detected = False
         for monitor in self.monitors:
-            verdict = monitor.admit(traffic, said)
-            # Once refused, an attacker stops: what a monitor thinks of later queries is moot.
+            verdict = monitor.admit(traffic, answered)
+            # An attacker stops at a refusal, so a verdict on later queries does not matter.
             kept = verdict.admitted.cumprod(0).bool()
             if bool((admitted & ~kept).any()):
                 detected = monitor.detects
@@ -227,9 +230,9 @@ class Gate:
         late = bool((admitted & ~in_time).any())
         admitted &= in_time
         refused = not bool(admitted.all())
-        last = int(admitted.sum()) + refused  # he stops at the first refusal
+        last = int(admitted.sum()) + refused
         self.clock = float(traffic.time[last - 1]) + float(wait[admitted].sum())
-        self.trail.add(traffic, said, admitted, last)
+        self.trail.add(traffic, answered, admitted, last)
         passed = int((admitted & own).sum())
         self.sent += passed
         self._answered += int(admitted.sum())
@@ -254,13 +257,12 @@ class Gate:
         at = torch.arange(self.covered, self.covered + extra) % len(self.natural)
         self.covered += extra
         mixed = torch.cat([x, self.natural[at].to(x.device)])
-        said = torch.cat([answers, answer(mixed[len(x) :])])
-        place = torch.cat([
-            torch.arange(len(x)) * (1 + ratio),
-            (torch.arange(extra) + 0.5) * (1 + ratio) / ratio,
-        ]).argsort(stable=True).to(x.device)  # fmt: skip
+        answered = torch.cat([answers, answer(mixed[len(x) :])])
+        own_time = torch.arange(len(x)) * (1 + ratio)
+        natural_time = (torch.arange(extra) + 0.5) * (1 + ratio) / ratio
+        place = torch.cat([own_time, natural_time]).argsort(stable=True).to(x.device)
         own = (place < len(x)).to(x.device)
-        return mixed[place], said[place], own
+        return mixed[place], answered[place], own
 
     def _traffic(self, x: Tensor, n: int) -> Traffic:
         steps = torch.arange(1, n + 1, dtype=torch.float64, device=x.device)
@@ -274,9 +276,9 @@ class Gate:
 
 
 def refusal(answers: Tensor) -> Tensor:
-    """What a refused query comes back with, so that it says nothing: ``[n, ...]`` as ``answers``.
+    """What a refused query is answered with, so that it says nothing: ``[n, ...]`` as ``answers``.
 
-    Equal scores; the first class; an empty list.
+    It is equal scores, the first class, or an empty list.
     """
     if answers.is_floating_point():
         return torch.full_like(answers, 1.0 / answers.shape[1])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from bench.contract.data import Card, Modality, Split
 from bench.contract.ledger import PrivacyLedger
 from bench.contract.task import Task
 
+Optimizer = Literal["adam", "sgd"]
+Schedule = Literal["constant", "cosine"]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -21,38 +25,57 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training records.
-        batch_size: records per step.
+        batch_size: records in a step.
         lr: learning rate.
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
         weight_decay: L2 coefficient: ``weight_decay * w`` is added to the gradient of each w.
         schedule: ``constant`` or ``cosine``.
-        validation: share of the training records held out to decide when to stop, in [0, 1); the
-            weights of the best epoch are kept.
+        validation: share of the training records, below 1, that is held out to decide when to stop;
+            the weights of the best epoch are kept.
         patience: epochs without a better validation loss before training stops.
-        min_leaf: training records that a leaf of a tree must hold.
+        min_leaf: least number of training records in a leaf of a tree.
         prune: complexity parameter of minimal cost-complexity pruning of a tree.
     """
 
     epochs: int
     batch_size: int
     lr: float
-    optimizer: str = "adam"
+    optimizer: Optimizer = "adam"
     weight_decay: float = 0.0
-    schedule: str = "constant"
+    schedule: Schedule = "constant"
     validation: float = 0.0
     patience: int = 0
     min_leaf: int = 1
     prune: float = 0.0
 
+    def optimizer_of(self, network: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of those parameters of ``network`` that require gradients."""
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        # Adam and not AdamW: with either optimiser the decay is then the L2 penalty of Krogh and
+        # Hertz, on one scale, and a decay of 0 changes nothing, not even in the last bit.
+        if self.optimizer == "adam":
+            return torch.optim.Adam(
+                parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True
+            )
+        return torch.optim.SGD(
+            parameters, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay, fused=True
+        )
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of an epoch; the first epoch is 0."""
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+
 
 class Network(nn.Module):
     """Hidden blocks and a linear head; ``forward`` returns raw outputs ``[n, width]``.
 
-    They are the logits of classes, the outcome of a regression, a recommender's item scores.
-    Defenses act on this shape: dropout goes after each block, freezing fixes the first blocks.
-    A softmax regression has no block; the block of a tree says which leaf a record falls into, and
-    its head holds the leaves' values. ``front`` is what a defense does to a record before the first
-    block; it holds no parameters.
+    Outputs are the logits of classes, the outcome of a regression, or the item scores of a
+    recommender. Defenses act on this shape: dropout goes after each block, freezing fixes the first
+    blocks. A softmax regression has no block. The block of a tree says which leaf a record falls
+    into, and its head holds the values of the leaves. ``front`` is what a defense does to a record
+    before the first block; it has no parameters.
     """
 
     def __init__(self, blocks: nn.Sequential, head: nn.Linear) -> None:
@@ -67,17 +90,17 @@ class Network(nn.Module):
 
     def trace(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Output of each block, and the raw outputs, of one pass."""
-        hidden, now = [], self.front(x)
+        hidden, values = [], self.front(x)
         for block in self.blocks:
-            now = block(now)
-            hidden.append(now)
-        outputs: Tensor = self.head(torch.flatten(now, 1))
+            values = block(values)
+            hidden.append(values)
+        outputs: Tensor = self.head(torch.flatten(values, 1))
         return hidden, outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw outputs ``[n, width]`` of records ``[n, *shape]``."""
-        out: Tensor = self.head(self.features(x))
-        return out
+        outputs: Tensor = self.head(self.features(x))
+        return outputs
 
 
 class Model(Component, ABC):
@@ -86,10 +109,11 @@ class Model(Component, ABC):
     modalities: ClassVar[frozenset[Modality]]
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     offers: ClassVar[frozenset[str]] = frozenset({"descent", "steps"})
-    """``descent`` if it is differentiable and could be trained by gradient steps, ``steps`` if the
-    shared loop trains it by them, ``blocks`` if it has hidden blocks of neurons, ``leaves`` if it
-    is made of trees, ``least_squares`` if it is a linear regression, its squared error a polynomial
-    of the weights, ``skips`` if modules within its blocks add a submodule ``shortcut``."""
+    """What it offers: ``descent`` if it is differentiable and could be trained by gradient steps,
+    ``steps`` if the shared loop trains it by them, ``blocks`` if it has hidden blocks of neurons,
+    ``leaves`` if it is made of trees, ``least_squares`` if it is a linear regression (its squared
+    error is then a polynomial of the weights), ``skips`` if modules within its blocks add a
+    submodule ``shortcut``."""
     reference: ClassVar[str]
     """Name of the plain baseline its undefended utility must come within 2 points of."""
 

@@ -1,19 +1,19 @@
 """The committee of evaluators that judges reconstructions of people (PROTOCOL 2.1).
 
-Three families, so that an error of one is not an error of all: a small convolutional network, a
-linear discriminant on principal components, and template matching, which is not learned. They are
-never shown to an attack or a defense, never select anything, and are kept as tensors.
+It has three families, so that an error of one is not an error of all: a small convolutional
+network, a linear discriminant on principal components, and template matching, which is not learnt.
+No attack and no defense ever sees them, they select nothing, and they are kept as tensors.
 
 The line-up is open: a picture is a private person's only if it is more like that person than like
 any other private person *and* any public person. Among private people alone somebody is always
-named, and an attack that returns the public picture the deployment is surest of, another person's,
-was taken for a leak in .4 to .8 of the cases. Public people are therefore people like the
-others to the network and to the discriminant, and fillers in the gallery of the template matcher.
-A threshold on the score instead (beat 95 % or 99 % of the public pictures) let a tenth to a half of
-those look-alikes pass; one above every public picture stopped them too, kept more reconstructions
-on ORL and rejected more, and more held-out pictures, on generated faces and LFW. The line-up stops
-public pictures because their owners stand in it; a look-alike who does not is stopped less often
-(``public_far_*``).
+named. An attack that returns the public picture of which the deployment is surest, which shows
+another person, then counted as a leak in .4 to .8 of the cases. Therefore public people are people
+like the others for the network and for the discriminant, and fillers in the gallery of the template
+matcher. With a threshold on the score instead, set to beat 95 % or 99 % of the public pictures, a
+tenth to a half of such look-alikes passed. A threshold above every public picture stopped them too,
+kept more reconstructions on ORL, and rejected more of them, and more held-out pictures, on
+generated faces and LFW. The line-up stops public pictures because their owners stand in it; a
+look-alike who does not stand in it is stopped less often (``public_far_*``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COMMITTEE = ("cnn", "lda", "ncc")
 """Names of the evaluators, in the order of every table."""
 
 HEIGHT = 32
-"""Evaluators look at pictures of at most this height: enough to know a face, and less noise."""
+"""Evaluators see pictures of at most this height, which is enough for a face and less noise."""
 
 _STEPS, _MOST_STEPS, _BATCH, _LR = 300, 600, 32, 2e-3
 _UNSEEN, _MOST_UNSEEN = 0.2, 100
@@ -42,8 +42,8 @@ class EvaluatorNet(nn.Module):
     """Three strided convolutions with group normalisation, a 128-wide layer and a head.
 
     Args:
-        channels: of the images.
-        people: number of people it tells apart, the private ones first.
+        channels: number of colour channels of the images.
+        people: number of people that it tells apart, the private ones first.
     """
 
     def __init__(self, channels: int, people: int) -> None:
@@ -67,8 +67,8 @@ class EvaluatorNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[n, people]`` of images ``[n, c, h, w]``."""
-        out: Tensor = self.head(self.drop(self.body(x)))
-        return out
+        logits: Tensor = self.head(self.drop(self.body(x)))
+        return logits
 
 
 def small(x: Tensor) -> Tensor:
@@ -82,8 +82,8 @@ def small(x: Tensor) -> Tensor:
 def augment(x: Tensor, rng: torch.Generator) -> Tensor:
     """Small turns, shifts, zooms, blur, light and noise, all drawn from ``rng`` (on the CPU).
 
-    The blur matters: reconstructions are smoother than photographs, and an evaluator that never
-    saw a smooth face rejects the right one (PROTOCOL 0, finding 4).
+    The blur matters: reconstructions are smoother than photographs, and an evaluator that has never
+    seen a smooth face rejects the right one (PROTOCOL 0, finding 4).
     """
     n = len(x)
 
@@ -104,7 +104,7 @@ def augment(x: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _fit_cnn(train: Split, public: Split, people: int, seed: int, device: str) -> EvaluatorNet:
-    """The network on pictures of both, half a batch each: many strangers drown nobody."""
+    """The network, trained on half a batch of each kind, so that strangers are no majority."""
     rng = generator(seed)
     sides = [(split.x.to(device), split.y.to(device)) for split in (train, public) if len(split)]
     share = _BATCH // len(sides)
@@ -123,7 +123,7 @@ def _fit_cnn(train: Split, public: Split, people: int, seed: int, device: str) -
             y = torch.cat([side[1][row] for side, row in zip(sides, rows, strict=True)])
             optimiser.zero_grad()
             loss = F.cross_entropy(net(augment(x, rng)), y, label_smoothing=0.1)
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
     return net.eval()
@@ -132,13 +132,12 @@ def _fit_cnn(train: Split, public: Split, people: int, seed: int, device: str) -
 def _fit_lda(known: Split, seed: int) -> tuple[Tensor, Tensor]:
     """PCA, then the map that makes the scatter within people white: ``x @ weight.T + bias``.
 
-    Cosines there are the discriminant analysis of Belhumeur et al. (PAMI 1997), indifferent to how
-    far a picture goes in a person's direction: reconstructions overdo it, blurred ones fall short.
+    Cosines in that space are the discriminant analysis of Belhumeur et al. (PAMI 1997). They do not
+    depend on how far a picture goes in the direction of a person: reconstructions go too far, and
+    blurred pictures not far enough.
     """
-    x, owner = (
-        known.x.flatten(1).double().cpu(),
-        torch.unique(known.y, return_inverse=True)[1].cpu(),
-    )
+    x = known.x.flatten(1).double().cpu()
+    owner = torch.unique(known.y, return_inverse=True)[1].cpu()
     people = int(owner.max()) + 1
     # One component fewer than within-class degrees of freedom keeps the scatter invertible.
     rank = max(1, min(100, len(x) - people, x.shape[1]))
@@ -147,7 +146,7 @@ def _fit_lda(known: Split, seed: int) -> tuple[Tensor, Tensor]:
     means = torch.zeros(people, rank, dtype=z.dtype).index_add(0, owner, z)
     means /= owner.bincount().unsqueeze(1)
     scatter = torch.from_numpy(ledoit_wolf((z - means[owner]).numpy(), assume_centered=True)[0])
-    # Where every person has one picture nothing is known of the scatter: the cosine is plain.
+    # Where every person has one picture, nothing is known of the scatter: it is a plain cosine.
     ridge = 1e-6 * z.var(0).mean() * torch.eye(rank, dtype=z.dtype)
     components = torch.from_numpy(pca.components_)
     whiten = torch.linalg.inv(torch.linalg.cholesky(scatter + ridge)) @ components
@@ -160,7 +159,7 @@ def _means(x: Tensor, y: Tensor, people: int) -> Tensor:
 
 
 def templates(x: Tensor, mean: Tensor) -> Tensor:
-    """Images as unit templates ``[n, d]``: grey, 3x3 box blur, less the public mean, zero mean."""
+    """Images as unit vectors ``[n, d]``: grey, 3x3 box blur, less the public mean, zero mean."""
 
     def blur(image: Tensor) -> Tensor:
         grey = small(image).mean(1, keepdim=True)
@@ -181,7 +180,7 @@ def match(x: Tensor, gallery: Split, mean: Tensor, people: int) -> Tensor:
 
 
 def network(tensors: Mapping[str, Tensor]) -> EvaluatorNet:
-    """The fitted convolutional evaluator, in evaluation mode."""
+    """The fitted convolutional network, in evaluation mode."""
     state = {k.removeprefix("cnn."): v for k, v in tensors.items() if k.startswith("cnn.")}
     # On the meta device nothing is initialised, so no global random number is drawn.
     with torch.device("meta"):
@@ -201,7 +200,7 @@ def _spherical(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
 
 
 def _beside(scores: Tensor, n_classes: int) -> Tensor:
-    """Scores ``[n, people]`` of the private people, and the best stranger's in one column."""
+    """Scores ``[n, people]`` of private people, with those of the best stranger as last column."""
     stranger = F.pad(scores[:, n_classes:], (1, 0), value=-torch.inf).amax(1, keepdim=True)
     return torch.cat([scores[:, :n_classes], stranger], 1)
 
@@ -239,10 +238,10 @@ def judge(
 
 
 def named(scores: Tensor) -> Tensor:
-    """Whom an evaluator names, int64 ``[n]``; ``n_classes``: no private person.
+    """The person that an evaluator names, int64 ``[n]``; ``n_classes`` means no private person.
 
-    The private person must be ahead of the best stranger, not level: what is like nobody (a plain
-    grey image) is nobody.
+    The private person must be ahead of the best stranger and not level with that person: what is
+    like nobody, such as a plain grey image, is nobody.
     """
     best, who = scores[:, :-1].max(1)
     return torch.where(best > scores[:, -1], who, scores.shape[1] - 1)
@@ -254,15 +253,15 @@ def committee(scores: Mapping[str, Tensor], classes: Tensor) -> Tensor:
 
 
 def closed(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same scores without a stranger: somebody private is always named."""
+    """The same scores without a stranger, so that somebody private is always named."""
     gone = {name: torch.full_like(scores[name][:, :1], -torch.inf) for name in COMMITTEE}
     return {name: torch.cat([scores[name][:, :-1], gone[name]], 1) for name in COMMITTEE}
 
 
 def matched_galleries(train: Split, test: Split) -> tuple[Split, Split]:
-    """Equal numbers per person of member and held-out images.
+    """Equal numbers per person of images of members and of held-out images.
 
-    Without it the larger gallery would be the nearer one by chance alone.
+    Otherwise the larger gallery would be the nearer one by chance alone.
     """
 
     def rank(y: Tensor) -> Tensor:
@@ -278,7 +277,7 @@ def matched_galleries(train: Split, test: Split) -> tuple[Split, Split]:
 
 
 def _unseen(public: Split, seed: int) -> Tensor:
-    """Pictures (bool ``[n]``) of public people that are kept from training, to be strangers."""
+    """Which pictures, bool ``[n]``, are of public people whom the training must not see."""
     people = torch.unique(public.y)
     count = min(_MOST_UNSEEN, max(1, round(_UNSEEN * len(people)))) if len(people) > 1 else 0
     drawn = torch.randperm(len(people), generator=generator(seed))[:count]
@@ -288,24 +287,24 @@ def _unseen(public: Split, seed: int) -> Tensor:
 def fit(splits: Splits, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Fit the committee on members and public people; held-out images only measure it.
 
-    A fifth of the public people (at most 100) is kept from training. Pictures of theirs are
-    strangers as nobody has seen them: they give the rate of false acceptance. Only then are they
-    enrolled in the discriminant's and the template matcher's line-up.
+    A fifth of the public people, at most 100, is kept from training. Their pictures are strangers
+    that the evaluators have never seen, and they give the rate of false acceptance. Only then are
+    they enrolled in the line-up of the discriminant and of the template matcher.
 
     Args:
-        splits: the data; public labels are taken for other people's.
-        seed: of the network's weights, batches, augmentation and of who is unseen.
+        splits: the data; public labels count as those of other people.
+        seed: decides the network's weights, the batches, the augmentation, and who is unseen.
         device: torch device name.
 
     Returns:
-        Tensors for :func:`judge` (on the CPU), with ``features.train`` and ``features.public``
-        and ``ceiling``; and facts: ``heldout_acc_*`` on held-out images (template matching
-        against member images), ``oracle_*`` on the mean member image of each class, the same two
-        for the committee (``committee_ceiling``, ``committee_oracle``); ``public_far_*``, the
-        chance that an unseen stranger's picture passes for a given private person, and
+        Tensors for :func:`judge` (on the CPU), with ``features.train``, ``features.public`` and
+        ``ceiling``; and figures: ``heldout_acc_*`` on held-out images (template matching against
+        images of members), ``oracle_*`` on the mean image of the members of each class, the same
+        two for the committee (``committee_ceiling``, ``committee_oracle``); ``public_far_*``, the
+        probability that an unseen stranger's picture passes for a given private person, and
         ``public_named_committee``, that it passes for any of them (a line-up without threshold
-        names one of few people often); these are absent with a single public person.
-        Both are empty where a class is no person, which makes identity meaningless: tables,
+        names one of few people often). The last two are absent with a single public person. Both
+        results are empty where a class is no person, which makes identity meaningless: tables,
         baskets, images of diseases.
     """
     card, train, test = splits.card, splits.train, splits.test

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import MinLen
 from torch import nn
 
-from bench.contract import Network, require
-from bench.models.activations import ACTIVATIONS
+from bench.contract import Count, Network, Positive, require
+from bench.models.activations import ACTIVATIONS, Activation
 from bench.models.recipe import Trained
 from bench.models.seeded import seeded
 
@@ -18,23 +19,23 @@ from bench.models.seeded import seeded
 class Cnn(Trained):
     """Blocks of 3x3 convolution, group normalisation, activation and halving.
 
-    Group, not batch normalisation: a batch statistic mixes records, which DP-SGD forbids, and the
-    undefended network must be the one that DP-SGD trains.
+    It normalises groups and not batches: a batch statistic mixes records, which DP-SGD forbids, and
+    the undefended network must be the one that DP-SGD trains.
 
     Attributes:
         channels: output channels of each block, multiples of ``groups``.
-        groups: groups of the normalisation.
+        groups: number of groups of the normalisation.
         activation: ``relu``, ``tanh`` or ``sigmoid``.
         halving: ``pool`` (2x2 maximum) or ``stride`` (of the convolution). With ``stride`` and a
-            smooth activation the network is twice differentiable, as LeNet in the literature on
+            smooth activation the network is twice differentiable, as LeNet is in the literature on
             gradient leakage (Zhu et al., NeurIPS 2019, section 4).
     """
 
-    epochs: int = 20
-    lr: float = 2e-3
-    channels: tuple[int, ...] = (8, 16, 32)
-    groups: int = 8
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
+    epochs: Count = 20
+    lr: Positive = 2e-3
+    channels: Annotated[tuple[Count, ...], MinLen(1)] = (8, 16, 32)
+    groups: Count = 8
+    activation: Activation = "relu"
     halving: Literal["pool", "stride"] = "pool"
 
     modalities = frozenset({"image"})
@@ -44,18 +45,8 @@ class Cnn(Trained):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
-            self.activation in ACTIVATIONS,
-            f"Cnn.activation is '{self.activation}'; allowed: {', '.join(ACTIVATIONS)}.",
-        )
-        require(
-            self.halving in ("pool", "stride"),
-            f"Cnn.halving is '{self.halving}'; allowed: pool, stride.",
-        )
-        require(self.groups >= 1, f"Cnn.groups is {self.groups}; give at least 1.")
-        require(
-            len(self.channels) > 0 and all(c >= 1 and c % self.groups == 0 for c in self.channels),
-            f"Cnn.channels is {list(self.channels)}; give at least one block, each a multiple of "
-            f"groups={self.groups}.",
+            all(count % self.groups == 0 for count in self.channels),
+            f"channels is {list(self.channels)}; give multiples of groups, which is {self.groups}.",
         )
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
@@ -64,12 +55,7 @@ class Cnn(Trained):
         Raises:
             UserError: the records are not images, or the last block would have no pixel left.
         """
-        require(
-            len(shape) == 3,
-            f"Cnn needs images [channels, height, width], the records have shape {list(shape)}; "
-            "use model=mlp.",
-        )
-        colours, height, across = shape
+        colours, height, across = self.image_shape(shape)
         halvings = len(self.channels)
         require(
             min(height, across) >> halvings >= 1,

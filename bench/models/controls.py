@@ -1,4 +1,4 @@
-"""Targets that are no deployment at all: what an attack must not, or must still, get from them.
+"""Controls: targets from which an attack must get nothing, or from which it must still get much.
 
 They stand where a defense would, so that every attack meets them exactly as it meets a defense
 (PROTOCOL 3.6).
@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Gt
 from safetensors.torch import load_file
 from torch import nn
 
 from bench.contract import (
     FitReport,
+    Fraction,
     Model,
     Network,
+    Positive,
     Recipe,
     Split,
     TrainingContext,
@@ -36,7 +39,7 @@ CANARY = Path(__file__).with_name("canary.safetensors")
 
 @dataclass(frozen=True)
 class Untrained(TrainingDefense):
-    """A network as it was initialised: it holds nothing about anybody (C1)."""
+    """A network as it was initialised: it knows nothing about anybody (C1)."""
 
     paper: ClassVar[str] = "control (PROTOCOL 3.6, C1)"
 
@@ -46,13 +49,13 @@ class Untrained(TrainingDefense):
         """Leave ``network`` as it is."""
         with torch.no_grad():
             outputs = network.eval()(train.x.to(context.device)).cpu()
-        found = agreement(context.task, outputs, targets(context.task, train).cpu())
-        return FitReport(0, 0, 0.0, found)
+        accuracy = agreement(context.task, outputs, targets(context.task, train).cpu())
+        return FitReport(0, 0, 0.0, accuracy)
 
 
 @dataclass(frozen=True)
 class RandomLabels(TrainingDefense):
-    """A network trained on shuffled labels: its classes are nobody (C1)."""
+    """A network trained on shuffled labels: its classes are no people (C1)."""
 
     paper: ClassVar[str] = "control (PROTOCOL 3.6, C1)"
 
@@ -65,19 +68,16 @@ class RandomLabels(TrainingDefense):
 
 @dataclass(frozen=True)
 class Overfit(TrainingDefense):
-    """The undefended target trained on and on: what leaks about members must show here (C3).
+    """The undefended target trained for many more epochs: leakage about members must show (C3).
 
     Attributes:
-        factor: times the model's epochs, above 1.
+        factor: how many times the epochs of the model.
     """
 
-    factor: float = 3.0
+    factor: Annotated[float, Gt(1)] = 3.0
 
     needs = frozenset({"steps"})
     paper: ClassVar[str] = "control (PROTOCOL 3.6, C3)"
-
-    def __post_init__(self) -> None:
-        require(self.factor > 1, f"Overfit.factor is {self.factor}; give a number above 1.")
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The same recipe with more epochs."""
@@ -89,19 +89,13 @@ class EarlyStopped(TrainingDefense):
     """The undefended target stopped long before it remembers anybody (C3).
 
     Attributes:
-        fraction: of the model's epochs, above 0 and below 1; at least one epoch is left.
+        fraction: share of the epochs of the model; at least one epoch is left.
     """
 
-    fraction: float = 0.1
+    fraction: Fraction = 0.1
 
     needs = frozenset({"steps"})
     paper: ClassVar[str] = "control (PROTOCOL 3.6, C3)"
-
-    def __post_init__(self) -> None:
-        require(
-            0 < self.fraction < 1,
-            f"EarlyStopped.fraction is {self.fraction}; give a number between 0 and 1.",
-        )
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The same recipe with fewer epochs."""
@@ -112,22 +106,16 @@ class EarlyStopped(TrainingDefense):
 class Temperature(TrainingDefense):
     """The undefended network with its logits divided by ``temperature``.
 
-    It looks safer and is not: labels are the same and scores can be sharpened again. An attack
-    that gets less from it is mistuned, not met with a defense.
+    It looks safer and is not: its labels are the same, and its scores can be sharpened again. An
+    attack that gets less from it is badly tuned and has not met a defense.
 
     Attributes:
-        temperature: above 1 flattens the scores.
+        temperature: divides the logits; above 1 it flattens the scores.
     """
 
-    temperature: float = 10.0
+    temperature: Positive = 10.0
 
     paper: ClassVar[str] = "control (PROTOCOL 3.6)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.temperature > 0,
-            f"Temperature.temperature is {self.temperature}; give a number above 0.",
-        )
 
     def fit(
         self, network: Network, train: Split, recipe: Recipe, context: TrainingContext
@@ -142,7 +130,7 @@ class Temperature(TrainingDefense):
 
 @dataclass(frozen=True)
 class Canary(Model):
-    """A frozen target: whatever changes between two releases, it is not the target (C8)."""
+    """A target that never changes: what differs between two releases is not the target (C8)."""
 
     modalities = frozenset({"image"})
     reference = "logistic"

@@ -62,8 +62,8 @@ def updates(
         total: dict[str, Tensor] = first(trained, x, y)
         later = vmap(grad(loss), randomness="different")
         for _ in range(federation.local_steps - 1):
-            now = {k: trained[k] - federation.local_lr * total[k] for k in trained}
-            step = later(now, x, y)
+            weights = {k: trained[k] - federation.local_lr * total[k] for k in trained}
+            step = later(weights, x, y)
             total = {k: total[k] + step[k] for k in total}
     network.train(was_training)
 

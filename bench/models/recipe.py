@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from bench.contract import Model, Recipe, require
+from bench.contract import Count, Model, Positive, Recipe, require
+from bench.contract.training import Optimizer, Schedule
 
 
 @dataclass(frozen=True)
 class Trained(Model):
-    """A model whose recipe is spelled out in its options.
+    """A model that is trained by gradient steps; its options spell out its recipe.
 
-    Undefended training is plain by design: no weight decay, no dropout, no early stopping. Those
-    are defenses, with their own rows.
+    Undefended training is plain on purpose: no weight decay, no dropout, no early stopping. Those
+    are defenses, with rows of their own.
 
     Attributes:
-        epochs: passes over the training records, at least 1.
-        batch_size: records per step, at least 1.
-        lr: learning rate, above 0.
+        epochs: passes over the training records.
+        batch_size: records in a step.
+        lr: learning rate.
         optimizer: ``adam`` or ``sgd`` (momentum 0.9).
-        schedule: ``constant`` or ``cosine``.
+        schedule: whether the learning rate is ``constant`` or falls along a ``cosine``.
     """
 
-    epochs: int = 60
-    batch_size: int = 32
-    lr: float = 1e-3
-    optimizer: Literal["adam", "sgd"] = "adam"
-    schedule: Literal["constant", "cosine"] = "constant"
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__
-        require(self.epochs >= 1, f"{name}.epochs is {self.epochs}; give at least 1.")
-        require(self.batch_size >= 1, f"{name}.batch_size is {self.batch_size}; give at least 1.")
-        require(self.lr > 0, f"{name}.lr is {self.lr}; give a number above 0.")
-        require(
-            self.optimizer in ("adam", "sgd"),
-            f"{name}.optimizer is '{self.optimizer}'; allowed: adam, sgd.",
-        )
-        require(
-            self.schedule in ("constant", "cosine"),
-            f"{name}.schedule is '{self.schedule}'; allowed: constant, cosine.",
-        )
+    epochs: Count = 60
+    batch_size: Count = 32
+    lr: Positive = 1e-3
+    optimizer: Optimizer = "adam"
+    schedule: Schedule = "constant"
 
     @property
     def recipe(self) -> Recipe:
@@ -53,3 +39,27 @@ class Trained(Model):
             optimizer=self.optimizer,
             schedule=self.schedule,
         )
+
+    def image_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """The shape of a record that must be an image: channels, height, width.
+
+        Raises:
+            UserError: the records are no images.
+        """
+        require(
+            len(shape) == 3,
+            f"{type(self).__name__} needs images [channels, height, width], the records have "
+            f"shape {list(shape)}; use model=mlp.",
+        )
+        channels, height, width = shape
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Solved(Model):
+    """A model that is fitted in one pass by ``solve``, without gradient steps."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """A recipe that says nothing, since there are no steps."""
+        return Recipe(epochs=1, batch_size=1, lr=1.0)

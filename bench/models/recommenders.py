@@ -10,33 +10,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract import Model, Network, Recipe, Task, require
-from bench.models.recipe import Trained
+from bench.contract import Count, Network, Positive, Recipe, Share, Task
+from bench.models.recipe import Solved, Trained
 from bench.models.seeded import seeded
 
 
 @dataclass(frozen=True)
-class Ease(Model):
+class Ease(Solved):
     """EASE, the linear item-to-item model in closed form (Steck, WWW 2019, section 3).
 
     Attributes:
-        penalty: lambda, the L2 penalty on the weights, above 0, in customers.
+        penalty: lambda, the L2 penalty on the weights, in units of a customer.
     """
 
-    penalty: float = 100.0
+    penalty: Positive = 100.0
 
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset()
     reference = "item_knn"
-
-    def __post_init__(self) -> None:
-        require(self.penalty > 0, f"Ease.penalty is {self.penalty}; give a number above 0.")
-
-    @property
-    def recipe(self) -> Recipe:
-        """It has none: one solve."""
-        return Recipe(epochs=1, batch_size=1, lr=1.0)
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A model that recommends nothing, whatever the seed."""
@@ -56,29 +48,21 @@ class Ease(Model):
 
 
 @dataclass(frozen=True)
-class PureSvd(Model):
+class PureSvd(Solved):
     """PureSVD, a factorisation that serves new customers too (Cremonesi et al., RecSys 2010).
 
     ``scores = x V V'`` with the leading right singular vectors of the members' baskets.
 
     Attributes:
-        factors: number of singular vectors, at least 1.
+        factors: number of singular vectors.
     """
 
-    factors: int = 10
+    factors: Count = 10
 
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset()
     reference = "item_knn"
-
-    def __post_init__(self) -> None:
-        require(self.factors >= 1, f"PureSvd.factors is {self.factors}; give at least 1.")
-
-    @property
-    def recipe(self) -> Recipe:
-        """It has none: one decomposition."""
-        return Recipe(epochs=1, batch_size=1, lr=1.0)
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A model that recommends nothing, whatever the seed."""
@@ -113,32 +97,24 @@ class _Scaled(nn.Module):
 class AutoEncoder(Trained):
     """Mult-DAE, the denoising auto-encoder of Liang et al. (WWW 2018, section 2.3).
 
-    One hidden layer of ``tanh`` units over baskets of unit length, half of whose items are
-    dropped in training, and a multinomial likelihood over all items.
+    It has one hidden layer of ``tanh`` units over baskets of unit length, and a multinomial
+    likelihood over all items. Half of the items of a basket are dropped in training.
 
     Attributes:
-        hidden: units, at least 1 (200 in the paper, for catalogues of 20,000 films).
-        corruption: share of the basket dropped in training, in [0, 1); part of the model, since
+        hidden: number of hidden units (200 in the paper, for catalogues of 20,000 films).
+        corruption: share of the basket that is dropped in training. It is part of the model, since
             an auto-encoder without it learns to repeat what was bought.
     """
 
-    epochs: int = 30
-    batch_size: int = 100
-    hidden: int = 64
-    corruption: float = 0.5
+    epochs: Count = 30
+    batch_size: Count = 100
+    hidden: Count = 64
+    corruption: Share = 0.5
 
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset({"descent", "steps", "blocks"})
     reference = "item_knn"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.hidden >= 1, f"AutoEncoder.hidden is {self.hidden}; give at least 1.")
-        require(
-            0 <= self.corruption < 1,
-            f"AutoEncoder.corruption is {self.corruption}; give at least 0 and less than 1.",
-        )
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A freshly initialised network; the same seed gives the same weights."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
-from typing import Literal
+from typing import Annotated
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 
-from bench.contract import Network, require
+from bench.contract import Count, Network, Positive
+from bench.contract.training import Optimizer, Schedule
 from bench.models.recipe import Trained
 from bench.models.seeded import seeded
 
@@ -60,44 +62,36 @@ def _norm(channels: int, groups: int) -> nn.GroupNorm:
 
 @dataclass(frozen=True)
 class ResNet(Trained):
-    """Stem, stages of basic blocks, global average pooling: ResNet-18 by default.
+    """Stem, stages of basic blocks, and global average pooling: ResNet-18 by default.
 
-    The network of He, Zhang, Ren and Sun (CVPR 2016, table 1), with group normalisation (Wu and
-    He, ECCV 2018) in the place of batch normalisation: a batch statistic mixes records, which
+    This is the network of He, Zhang, Ren and Sun (CVPR 2016, table 1) with group normalisation (Wu
+    and He, ECCV 2018) in the place of batch normalisation: a batch statistic mixes records, which
     DP-SGD forbids, and the undefended network must be the one that DP-SGD trains. Pictures with a
-    side of up to 64 pixels meet a 3x3 stem of stride 1, larger ones the paper's 7x7 stem of
-    stride 2 and its pooling.
+    side of at most 64 pixels have a 3x3 stem of stride 1; larger ones have the paper's 7x7 stem of
+    stride 2 with its pooling.
 
     ``Network.blocks`` are the stem, each stage, and the pooling: 6 for ResNet-18.
 
     Attributes:
-        stages: basic blocks in each stage; ``[2, 2, 2, 2]`` is ResNet-18, ``[3, 4, 6, 3]``
-            ResNet-34. Each stage but the first halves height and width and doubles channels.
-        width: channels of the first stage; the paper's is 64.
-        groups: groups of the normalisation; where they do not divide the channels, their greatest
-            common divisor with them.
+        stages: number of basic blocks in each stage; ``[2, 2, 2, 2]`` is ResNet-18, ``[3, 4, 6,
+            3]`` is ResNet-34. Each stage but the first halves height and width and doubles the
+            channels.
+        width: channels of the first stage, 64 in the paper.
+        groups: number of groups of the normalisation; where it does not divide the channels, it is
+            their greatest common divisor.
     """
 
-    epochs: int = 60
-    lr: float = 5e-2
-    optimizer: Literal["adam", "sgd"] = "sgd"
-    schedule: Literal["constant", "cosine"] = "cosine"
-    stages: tuple[int, ...] = (2, 2, 2, 2)
-    width: int = 64
-    groups: int = 32
+    epochs: Count = 60
+    lr: Positive = 5e-2
+    optimizer: Optimizer = "sgd"
+    schedule: Schedule = "cosine"
+    stages: Annotated[tuple[Count, ...], MinLen(1)] = (2, 2, 2, 2)
+    width: Count = 64
+    groups: Count = 32
 
     modalities = frozenset({"image"})
     offers = frozenset({"descent", "steps", "blocks", "skips"})
     reference = "mlp"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            len(self.stages) > 0 and min(self.stages) >= 1,
-            f"ResNet.stages is {list(self.stages)}; give at least one stage of at least 1 block.",
-        )
-        require(self.width >= 1, f"ResNet.width is {self.width}; give at least 1.")
-        require(self.groups >= 1, f"ResNet.groups is {self.groups}; give at least 1.")
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A freshly initialised network; the same seed gives the same weights.
@@ -105,12 +99,7 @@ class ResNet(Trained):
         Raises:
             UserError: the records are not images.
         """
-        require(
-            len(shape) == 3,
-            f"ResNet needs images [channels, height, width], the records have shape "
-            f"{list(shape)}; use model=mlp.",
-        )
-        colours, *sides = shape
+        colours, *sides = self.image_shape(shape)
         small = min(sides) <= _SMALL
         channels = [self.width * 2**i for i in range(len(self.stages))]
         with seeded(seed):

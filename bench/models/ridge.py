@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from bench.contract import Model, Network, Recipe, require
+from bench.contract import Model, Network, NonNegative, Recipe
 
 
 @dataclass(frozen=True)
@@ -19,22 +19,19 @@ class Ridge(Model):
     International Warfarin Pharmacogenetics Consortium (NEJM 2009).
 
     Attributes:
-        alpha: penalty on the squared weights, at least 0, in records; the intercept has none.
+        alpha: penalty on the squared weights, in units of a record; the intercept has none.
     """
 
-    alpha: float = 1.0
+    alpha: NonNegative = 1.0
 
     modalities = frozenset({"table"})
     tasks = ("regression",)
     offers = frozenset({"descent", "least_squares"})
     reference = "least_squares"
 
-    def __post_init__(self) -> None:
-        require(self.alpha >= 0, f"Ridge.alpha is {self.alpha}; give a number of at least 0.")
-
     @property
     def recipe(self) -> Recipe:
-        """Of a defense that descends instead: a plain one, its own options aside."""
+        """A plain recipe for a defense that descends instead."""
         return Recipe(epochs=1, batch_size=32, lr=1e-2)
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
@@ -49,7 +46,7 @@ class Ridge(Model):
         features, y = x.flatten(1).double(), target.double()
         mean_x, mean_y = features.mean(0), y.mean()
         centred = features - mean_x
-        # The loop's penalty is on the mean of the squares, half of it.
+        # The penalty of the loop is half of the squares, and on a mean over the records.
         penalty = self.alpha + recipe.weight_decay * len(x) / 2
         gram = centred.T @ centred
         gram += max(penalty, 1e-8) * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 from torch import nn
 
-from bench.contract import Network
+from bench.contract import Network, Positive
+from bench.contract.training import Optimizer
 from bench.models.recipe import Trained
 from bench.models.seeded import seeded
 
@@ -20,8 +20,8 @@ class Softmax(Trained):
     It has no hidden block, so it offers none to a defense.
     """
 
-    lr: float = 1e-2
-    optimizer: Literal["adam", "sgd"] = "sgd"
+    lr: Positive = 1e-2
+    optimizer: Optimizer = "sgd"
 
     modalities = frozenset({"image", "table", "basket"})
     reference = "logistic"

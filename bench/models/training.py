@@ -40,19 +40,6 @@ def predict(network: Network, x: Tensor, batch_size: int = 1024) -> Tensor:
     return torch.cat([network(part) for part in torch.split(x, batch_size)])
 
 
-def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    # Adam, not AdamW: decay is then the L2 penalty of Krogh & Hertz under either optimiser, on one
-    # scale, and a strength of 0 changes nothing bit for bit.
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(
-            parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-        )
-    return torch.optim.SGD(
-        parameters, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay, fused=True
-    )
-
-
 def _share(network: Network, layers: Sequence[TrainingDefense], rng: torch.Generator) -> None:
     """Replace the gradient of a step by what a client with this batch would share."""
     parameters = {k: p for k, p in network.named_parameters() if p.grad is not None}
@@ -86,11 +73,11 @@ class _Best:
     state: dict[str, Tensor] | None = None
 
     def enough(self, network: Network, task: Task, x: Tensor, y: Tensor) -> bool:
-        """Whether the last ``patience`` epochs brought nothing; keeps the best weights."""
-        now = float(loss(task, predict(network, x), y))
+        """Whether the last ``patience`` epochs were no better; the best weights are kept."""
+        present = float(loss(task, predict(network, x), y))
         network.train()
-        if now < self.loss:
-            self.loss, self.since = now, 0
+        if present < self.loss:
+            self.loss, self.since = present, 0
             self.state = {k: v.detach().clone() for k, v in network.state_dict().items()}
         else:
             self.since += 1
@@ -122,6 +109,10 @@ class Loop:
     records: int = 0
     layers: Sequence[TrainingDefense] = ()
 
+    def context(self, public: Split, seed: int) -> TrainingContext:
+        """What the defenses of a training by this loop may use."""
+        return TrainingContext(self.card, self.task, public, self, seed, self.device)
+
     def build(self, width: int, seed: int) -> Network:
         """A fresh network of the target's architecture with ``width`` outputs."""
         return self.model.build(self.card.shape, width, seed).to(self.device)
@@ -140,7 +131,7 @@ class Loop:
         if type(self.model).solve is not Model.solve:
             self.model.solve(network, x, y, recipe, seed)
             return self._report(network, x, y, recipe, 0)
-        optimizer = _optimizer(network, recipe)
+        optimizer = recipe.optimizer_of(network)
         order = generator(derive(seed, part="batches"))
         noise = generator(derive(seed, part="share"), self.device)
         drawn = generator(derive(seed, part="augment"), self.device)
@@ -152,17 +143,14 @@ class Loop:
         network.train()
         with seeded(derive(seed, part="layers"), self.device):
             for epoch in range(recipe.epochs):
-                if recipe.schedule == "cosine":
-                    optimizer.param_groups[0]["lr"] = (
-                        recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
-                    )
+                optimizer.param_groups[0]["lr"] = recipe.lr_at(epoch)
                 step = Step(epoch / recipe.epochs, self.card.n_classes, drawn)
                 shuffled = torch.randperm(len(x), generator=order).to(self.device)
                 loss_sum.zero_()
                 for batch in torch.split(shuffled, recipe.batch_size):
                     optimizer.zero_grad()
                     error = self._error(network, x[batch], y[batch], step)
-                    error.backward()  # type: ignore[no-untyped-call]
+                    torch.autograd.backward(error)
                     if sharing:
                         _share(network, sharing, noise)
                     optimizer.step()
@@ -244,7 +232,7 @@ def train(
         )
 
     loop = Loop(model, splits.card, task_of(model, splits.card), device)
-    context = TrainingContext(splits.card, loop.task, splits.public, loop, seed, device)
+    context = loop.context(splits.public, seed)
     data, recipe = splits.train, model.recipe
     for layer in layers:
         data = layer.sanitize(data, context)
@@ -252,9 +240,9 @@ def train(
     network = _adapted(layers, context)
     # Private records do not reach a hook before fit, so whatever was trained on is public.
     public_records = loop.records
-    own = next((layer for layer in layers if overrides(layer, "fit")), None)
-    if own is not None:
-        report = own.fit(network, data, recipe, context)
+    trainer = next((layer for layer in layers if overrides(layer, "fit")), None)
+    if trainer is not None:
+        report = trainer.fit(network, data, recipe, context)
     else:
         report = replace(loop, layers=layers).fit(network, data, recipe, seed)
     network.eval()
@@ -278,7 +266,7 @@ def task_of(model: Model, card: Card) -> Task:
 
 
 def _adapted(layers: Sequence[TrainingDefense], context: TrainingContext) -> Network:
-    """The network as the ``adapt`` hooks leave it, before any private record."""
+    """The network after the ``adapt`` hooks, before any private record."""
     width = context.card.width(context.task)
     network = context.trainer.build(width, derive(context.seed, part="init"))
     for layer in layers:
@@ -300,12 +288,11 @@ def initial(
         device: torch device name.
     """
     loop = Loop(model, splits.card, task_of(model, splits.card), device)
-    context = TrainingContext(splits.card, loop.task, splits.public, loop, seed, device)
-    return _adapted(layers, context).to(device).eval()
+    return _adapted(layers, loop.context(splits.public, seed)).to(device).eval()
 
 
 class _Untrained(Loop):
-    """Replays what a defense does to an architecture without training anything."""
+    """A loop that repeats what a defense does to an architecture, without any training."""
 
     def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
         """Leave ``network`` as it is; its weights are loaded afterwards."""
@@ -336,7 +323,6 @@ def restore(
         RuntimeError: the weights do not fit, name by name and shape by shape.
     """
     loop = _Untrained(model, splits.card, task_of(model, splits.card), device)
-    context = TrainingContext(splits.card, loop.task, splits.public, loop, seed, device)
-    network = _adapted(layers, context)
+    network = _adapted(layers, loop.context(splits.public, seed))
     network.load_state_dict(dict(weights), strict=True)
     return network.to(device).eval()

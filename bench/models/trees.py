@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from annotated_types import Ge, Gt, Le
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
-from bench.contract import Model, Network, Recipe, require
+from bench.contract import Count, Network, Recipe
+from bench.models.recipe import Solved
 
 _NEVER = -110.0
-"""Logit of a class that a leaf holds nobody of: a softmax in float32 makes it exactly 0."""
+"""Logit of a class without records in a leaf: its softmax in float32 is exactly 0."""
 
 _BUFFERS = ("feature", "threshold", "left", "right", "counts", "leaf")
 
@@ -25,9 +27,9 @@ _BUFFERS = ("feature", "threshold", "left", "right", "counts", "leaf")
 class Leaves(nn.Module):
     """Which leaf of every tree a record falls into.
 
-    Buffers, each ``[trees, nodes]`` and padded: ``feature``, ``threshold``, ``left``, ``right``
-    (-1 at a leaf; go left where ``x[feature] <= threshold``), ``counts`` (training records that
-    reached the node) and ``leaf`` (row of a leaf in the head, -1 elsewhere).
+    Its buffers are ``[trees, nodes]`` and padded. A record goes left where ``x[feature] <=
+    threshold``; ``left`` and ``right`` are -1 at a leaf. ``counts`` is the number of training
+    records that reached the node, and ``leaf`` is the row of a leaf in the head, -1 elsewhere.
     """
 
     feature: Tensor
@@ -62,8 +64,8 @@ class Leaves(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Indicator of the leaves ``[n, n_leaves]``."""
         rows = self.rows(x.flatten(1))
-        out = x.new_zeros(len(x), int(self.leaf.max()) + 1)
-        return out.scatter_(1, rows, 1.0)
+        indicator = x.new_zeros(len(x), int(self.leaf.max()) + 1)
+        return indicator.scatter_(1, rows, 1.0)
 
 
 class TreeNetwork(Network):
@@ -74,18 +76,18 @@ class TreeNetwork(Network):
         leaves = self.blocks[0]
         assert isinstance(leaves, Leaves)
         rows = leaves.rows(self.front(x).flatten(1))
-        out: Tensor = self.head.weight.T[rows].sum(1) + self.head.bias
-        return out
+        logits: Tensor = self.head.weight.T[rows].sum(1) + self.head.bias
+        return logits
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """Take the shape of the trees from the state, then load it strictly."""
-        made = self.head.weight.device
+        device = self.head.weight.device
         trees, nodes = state_dict["blocks.0.feature"].shape
         width, leaves = state_dict["head.weight"].shape
-        self.blocks[0] = Leaves(trees, nodes).to(made)
-        self.head = nn.Linear(leaves, width).to(made)
+        self.blocks[0] = Leaves(trees, nodes).to(device)
+        self.head = nn.Linear(leaves, width).to(device)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
 
@@ -107,7 +109,8 @@ def plant(
     first = 0
     for i, (tree, value) in enumerate(zip(trees, values, strict=True)):
         n, is_leaf = tree.node_count, tree.children_left < 0
-        # The greatest float32 that is not above the threshold: x, a float32, falls as it did.
+        # The greatest float32 that is not above the threshold: a record of float32 then falls to
+        # the same side as in scikit-learn.
         threshold = tree.threshold.astype(np.float32)
         above = threshold > tree.threshold
         threshold[above] = np.nextafter(threshold[above], np.float32(-np.inf))
@@ -129,16 +132,11 @@ def plant(
 
 
 @dataclass(frozen=True)
-class _Trees(Model):
-    """What the tree models share: no gradient, no neurons, leaves that count their records."""
+class _Trees(Solved):
+    """What tree models share: they have no gradient and no neurons, and leaves count records."""
 
     modalities = frozenset({"table", "basket"})
     offers = frozenset({"leaves"})
-
-    @property
-    def recipe(self) -> Recipe:
-        """Trees have none: one pass."""
-        return Recipe(epochs=1, batch_size=1, lr=1.0)
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A single leaf that says nothing, whatever the seed."""
@@ -156,27 +154,19 @@ def _arrays(x: Tensor, target: Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[An
 class DecisionTree(_Trees):
     """A classification tree (CART, Breiman et al. 1984), by scikit-learn.
 
-    Fully grown by default: it remembers its records, as an undefended tree does.
+    It is fully grown by default, so it remembers its records, as an undefended tree does.
 
     Attributes:
-        max_depth: levels below the root; None: as many as it takes.
-        min_samples_leaf: least records in a leaf.
-        max_leaf_nodes: most leaves; None: no limit.
+        max_depth: largest number of levels below the root; null means no limit.
+        min_samples_leaf: least number of records in a leaf.
+        max_leaf_nodes: largest number of leaves; null means no limit.
     """
 
-    max_depth: int | None = None
-    min_samples_leaf: int = 1
-    max_leaf_nodes: int | None = None
+    max_depth: Count | None = None
+    min_samples_leaf: Count = 1
+    max_leaf_nodes: Annotated[int, Ge(2)] | None = None
 
     reference = "tree"
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_depth", 1), ("min_samples_leaf", 1), ("max_leaf_nodes", 2)):
-            value = getattr(self, name)
-            require(
-                value is None or value >= least,
-                f"DecisionTree.{name} is {value}; give a whole number of at least {least}.",
-            )
 
     def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
         """Grow the tree; ``seed`` breaks ties between splits."""
@@ -202,24 +192,19 @@ class Boosting(_Trees):
     """Gradient-boosted trees (Friedman 2001), by scikit-learn.
 
     Attributes:
-        trees: boosting rounds; each grows one tree, or one for every class beyond two.
-        max_depth: levels of a tree.
-        lr: shrinkage of every tree's vote, in (0, 1].
-        min_samples_leaf: least records in a leaf.
+        trees: number of boosting rounds; each grows one tree, or one for every class if there are
+            more than two.
+        max_depth: largest number of levels of a tree.
+        lr: shrinkage of the vote of every tree.
+        min_samples_leaf: least number of records in a leaf.
     """
 
-    trees: int = 100
-    max_depth: int = 3
-    lr: float = 0.1
-    min_samples_leaf: int = 1
+    trees: Count = 100
+    max_depth: Count = 3
+    lr: Annotated[float, Gt(0), Le(1)] = 0.1
+    min_samples_leaf: Count = 1
 
     reference = "boosting"
-
-    def __post_init__(self) -> None:
-        for name in ("trees", "max_depth", "min_samples_leaf"):
-            value = getattr(self, name)
-            require(value >= 1, f"Boosting.{name} is {value}; give a whole number of at least 1.")
-        require(0 < self.lr <= 1, f"Boosting.lr is {self.lr}; give more than 0 and at most 1.")
 
     def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
         """Boost; ``seed`` breaks ties between splits."""
@@ -247,7 +232,7 @@ class Boosting(_Trees):
         bias[torch.from_numpy(seen)] = 0.0
         plant(network, trees, votes, bias)
         with torch.no_grad():
-            # What every tree's vote is added to: the classes' shares, as scikit-learn has them.
+            # The votes are added to the shares of the classes, as in scikit-learn.
             start = model.decision_function(values[:1])[0]
             ours = network(torch.from_numpy(values[:1]))[0, torch.from_numpy(seen)]
             wanted = np.array([0.0, start]) if len(seen) == 2 else np.asarray(start)

@@ -1,4 +1,4 @@
-"""What Poisson-subsampled Gaussian steps spend, by Opacus's accountants."""
+"""What Gaussian steps on Poisson samples spend, by the accountants of Opacus."""
 
 from __future__ import annotations
 
@@ -11,15 +11,36 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from bench.contract import UserError
+from bench.contract import UserError, require
 
 MOST_EPSILON = 100.0
-"""Beyond it a budget promises nothing and the PRV accountant's grid no longer fits in memory."""
+"""A larger budget promises nothing, and the grid of the PRV accountant does not fit in memory."""
+
+
+def allowed_delta(option: str, delta: float | None, n: int, units: str) -> float:
+    """The failure probability to account with: the given one, or the largest that is allowed.
+
+    Args:
+        option: the option that gives it, for the message.
+        delta: the given one; None asks for the largest, which is ``1 / (10 n)``.
+        n: number of protected units.
+        units: their number in words, for the message.
+
+    Raises:
+        UserError: ``delta`` is above ``1 / (10 n)``.
+    """
+    most = 1 / (10 * n)
+    require(
+        delta is None or delta <= most,
+        f"{option} is {delta}, above 1 / (10 n) = {most:.3g} for {units}; give less, or null for "
+        "the most allowed.",
+    )
+    return most if delta is None else delta
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what is by design: seeded noise, inputs without gradient, accountants' ranges."""
+    """Silence warnings about seeded noise, inputs without gradient, and ranges of orders."""
     with warnings.catch_warnings(), np.errstate(divide="ignore"):
         warnings.filterwarnings("ignore", message="Secure RNG turned off")
         warnings.filterwarnings("ignore", message="Full backward hook is firing")
@@ -30,23 +51,30 @@ def quiet() -> Iterator[None]:
 
 @lru_cache(maxsize=256)
 def spent(sigma: float, sample_rate: float, steps: int, delta: float, accountant: str) -> float:
-    """Epsilon of ``steps`` Poisson-subsampled Gaussian steps, as Opacus's ``prv`` or ``rdp`` say.
+    """Epsilon of ``steps`` Gaussian steps on Poisson samples, by Opacus's accountant.
 
-    An evaluation takes tenths of a second, so it is kept for the repeats of a suite.
+    One evaluation takes tenths of a second, so results are kept for the repeats of a suite.
+
+    Args:
+        sigma: noise multiplier.
+        sample_rate: probability that a unit is drawn.
+        steps: number of noisy steps.
+        delta: failure probability.
+        accountant: ``prv`` or ``rdp``.
     """
     if accountant == "rdp":
         return _rdp(sigma, sample_rate, steps, delta)
     from opacus.accountants.analysis import prv
 
-    # Opacus's own accountant, with its defaults, but that the divergences are computed once: it
-    # computes them for all steps and again for one, and most of the time goes there.
-    slack, wrong = 0.01, delta / 1000
+    # This is Opacus's own accountant with its defaults, except that the divergences are computed
+    # once. Opacus computes them for all steps and again for one, which takes most of the time.
+    epsilon_error, delta_error = 0.01, delta / 1000
     reach = max(
-        _rdp(sigma, sample_rate, steps, wrong / 4),
-        _rdp(sigma, sample_rate, 1, wrong / (8 * steps)),
-        slack,
+        _rdp(sigma, sample_rate, steps, delta_error / 4),
+        _rdp(sigma, sample_rate, 1, delta_error / (8 * steps)),
+        epsilon_error,
     )
-    mesh = slack / np.sqrt(steps * np.log(12 / wrong) / 2)
+    mesh = epsilon_error / np.sqrt(steps * np.log(12 / delta_error) / 2)
     domain = prv.Domain.create_aligned(-(reach + 3), reach + 3, mesh)
     loss = prv.PoissonSubsampledGaussianPRV(sample_rate, sigma)
     with quiet():
@@ -54,7 +82,7 @@ def spent(sigma: float, sample_rate: float, steps: int, delta: float, accountant
             prv.TruncatedPrivacyRandomVariable(loss, domain.t_min, domain.t_max), domain
         )
         _, _, epsilon = prv.compose_heterogeneous([step], [steps]).compute_epsilon(
-            delta, wrong, slack
+            delta, delta_error, epsilon_error
         )
     return float(epsilon)
 
@@ -76,14 +104,14 @@ def _divergences(sigma: float, sample_rate: float) -> tuple[list[float], npt.NDA
 
     orders = RDPAccountant.DEFAULT_ALPHAS
     with quiet():
-        found = rdp.compute_rdp(q=sample_rate, noise_multiplier=sigma, steps=1, orders=orders)
-    return orders, found
+        divergences = rdp.compute_rdp(q=sample_rate, noise_multiplier=sigma, steps=1, orders=orders)
+    return orders, divergences
 
 
 def composed(sigma: float, sample_rate: float, steps: int, delta: float, runs: int) -> float:
     """Epsilon of ``runs`` equal trainings together, at one ``delta`` for all (PROTOCOL 4.3).
 
-    By PRV; by RDP, which says more, where PRV's grid would not fit in memory.
+    It is that of PRV, or the larger one of RDP where the grid of PRV would not fit in memory.
     """
     together = (sigma, sample_rate, runs * steps, delta)
     rough = spent(*together, "rdp")
@@ -93,29 +121,30 @@ def composed(sigma: float, sample_rate: float, steps: int, delta: float, runs: i
 def least_noise(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
     """The noise multiplier whose PRV epsilon is at most 1% below ``epsilon`` and never above.
 
-    Opacus's own search takes some twelve PRV evaluations; a secant on log-log axes takes four.
+    The search of Opacus itself takes about twelve PRV evaluations; a secant on log-log axes takes
+    four.
 
     Args:
-        epsilon: target budget, above 0.
+        epsilon: the privacy budget, above 0.
         delta: failure probability.
-        sample_rate: Poisson inclusion probability.
-        steps: noisy steps.
+        sample_rate: probability that a unit is drawn.
+        steps: number of noisy steps.
 
     Raises:
-        UserError: no noise reaches the budget.
+        UserError: no noise keeps the budget.
     """
 
     def excess(log_sigma: float) -> float:
         used = spent(math.exp(log_sigma), sample_rate, steps, delta, "prv")
         return math.log(used / (0.995 * epsilon))
 
-    # Start: the mu of Gaussian DP at this budget, epsilon = mu^2 / 2 + mu sqrt(2 ln 1/delta), and
-    # the central limit mu = q sqrt(T (exp(1 / sigma^2) - 1)) solved for sigma.
+    # It starts at the mu of Gaussian DP at this budget, epsilon = mu^2 / 2 + mu sqrt(2 ln 1/delta),
+    # and solves the central limit mu = q sqrt(T (exp(1 / sigma^2) - 1)) for sigma.
     tail = 2 * math.log(1 / delta)
     mu = math.sqrt(tail + 2 * epsilon) - math.sqrt(tail)
     a = -0.5 * math.log(math.log1p(mu**2 / (sample_rate**2 * steps)))
     at_a = excess(a)
-    b = a + at_a / 1.25  # epsilon falls about as sigma^-1.25
+    b = a + at_a / 1.25  # epsilon falls roughly as sigma^-1.25
     at_b = excess(b)
     for _ in range(12):
         if abs(at_b) <= 0.005:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from bench.contract import DivergedError, Network, Recipe, generator
+from bench.contract import DivergedError, Network, Recipe, Split, TrainingContext, generator
 from bench.contract import seed as derive
+from bench.contract.task import agreement, targets
 
 
-def optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimiser of ``recipe``, as the shared loop makes it."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    decay = recipe.weight_decay
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=decay, fused=True)
-    return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, weight_decay=decay, fused=True)
+@contextmanager
+def layer_noise(seed: int, device: str) -> Iterator[None]:
+    """Seed the global generators inside the block, and restore them after it.
+
+    Layers that draw noise, such as dropout, take no generator of their own.
+
+    Args:
+        seed: seed of the training.
+        device: torch device name.
+    """
+    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(derive(seed, part="layers"))
+        yield
 
 
 def descend(
@@ -32,37 +41,34 @@ def descend(
     """Train ``network`` in place by ``recipe``, with its batches, optimiser and schedule.
 
     Args:
-        network: left in evaluation mode.
-        recipe: holds nothing out: early stopping belongs to the shared loop.
+        network: is left in evaluation mode.
+        recipe: holds nothing out, because early stopping belongs to the shared loop.
         n: number of records.
-        seed: of the order of batches and the noise of layers.
+        seed: decides the order of batches and the noise of layers.
         device: torch device name.
-        error: the loss of the records at an index int64 ``[k]``, the network in training mode.
+        error: gives the loss of the records at an index int64 ``[k]``; the network is in training
+            mode.
 
     Returns:
-        Optimiser steps, and the mean loss of the last epoch.
+        The number of optimiser steps, and the mean loss of the last epoch.
 
     Raises:
         DivergedError: the loss became NaN or Inf.
     """
     steps, mean = 0, 0.0
-    descent = optimizer(network, recipe)
+    optimizer = recipe.optimizer_of(network)
     order = generator(derive(seed, part="batches"))
-    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(derive(seed, part="layers"))
+    with layer_noise(seed, device):
         network.train()
         for epoch in range(recipe.epochs):
-            if recipe.schedule == "cosine":
-                share = (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
-                descent.param_groups[0]["lr"] = recipe.lr * share
+            optimizer.param_groups[0]["lr"] = recipe.lr_at(epoch)
             total = torch.zeros((), device=device)
             shuffled = torch.randperm(n, generator=order).to(device)
             for batch in torch.split(shuffled, recipe.batch_size):
                 loss = error(batch)
-                descent.zero_grad()
-                loss.backward()
-                descent.step()
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
                 total += loss.detach() * len(batch)
                 steps += 1
             mean = total.item() / n
@@ -71,7 +77,7 @@ def descend(
                     f"The training loss became {mean} in epoch {epoch + 1} of {recipe.epochs}; "
                     f"lower the learning rate ({recipe.lr})."
                 )
-    descent.zero_grad()
+    optimizer.zero_grad()
     network.eval()
     return steps, mean
 
@@ -81,3 +87,9 @@ def predict(network: Network, x: Tensor, batch_size: int = 1024) -> Tensor:
     """Raw outputs ``[n, width]`` in evaluation mode."""
     network.eval()
     return torch.cat([network(part) for part in torch.split(x, batch_size)])
+
+
+def training_accuracy(network: Network, train: Split, context: TrainingContext) -> float:
+    """How well a trained network does on its training records, for the report of a training."""
+    outputs = predict(network, train.x.to(context.device))
+    return agreement(context.task, outputs, targets(context.task, train).to(context.device))

@@ -1,6 +1,6 @@
 """Statistics that tell an account that probes from one that asks.
 
-No defense: what audits use, of a deployment and of a log.
+They are no defenses: audits use them, on a deployment and on a log.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 from scipy.stats import shapiro
 from torch import Tensor
 
+from bench.contract import Count, Positive
 from bench.contract.serving import digest
-from defenses.common.streams import NEVER, Detector, Queries, Watch
+from defenses.common.streams import NEVER, Detector, History, Least, Queries, Watch, Window
 
 
 # ---------------------------------------------------------------- features
@@ -30,7 +31,7 @@ def principal(reference: Tensor, components: int | None) -> dict[str, Tensor]:
 
 
 def _project(x: Tensor, fitted: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Coordinates ``[n, k]`` and what they leave over, its length ``[n]``."""
+    """Coordinates ``[n, k]``, and the length of what they leave out ``[n]``."""
     centred = x.flatten(1).double() - fitted["mean"]
     if "axes" not in fitted:
         return centred, centred.new_zeros(len(x))
@@ -39,32 +40,32 @@ def _project(x: Tensor, fitted: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class _Distinct:
-    """Tells repeats from new records: a repeat is answered from memory and says nothing new."""
+    """Tells new records from repeats: a repeat is answered from memory and says nothing new."""
 
     def __init__(self) -> None:
         self.known: set[int] = set()
 
     def new(self, x: Tensor) -> Tensor:
-        found = []
+        is_new = []
         for code in digest(x).tolist():
-            found.append(code not in self.known)
+            is_new.append(code not in self.known)
             self.known.add(code)
-        return torch.tensor(found, dtype=torch.bool, device=x.device)
+        return torch.tensor(is_new, dtype=torch.bool, device=x.device)
 
 
-def _unsaid(stream: Queries) -> Tensor:
+def _never(stream: Queries) -> Tensor:
     return torch.full((len(stream),), NEVER, dtype=torch.float64, device=stream.time.device)
 
 
 class _Tail:
-    """The last values before the next ones, so that windows reach back over pieces."""
+    """Keeps the last values for the next call, so that windows reach over several pieces."""
 
     def __init__(self, length: int) -> None:
         self.length = length
         self.held: Tensor | None = None
 
     def windows(self, values: Tensor) -> Tensor:
-        """Every full window ``[w, length + 1]`` that ends in one of ``values``; maybe none."""
+        """Every full window ``[w, length + 1]`` that ends in one of ``values``; perhaps none."""
         whole = values if self.held is None else torch.cat([self.held, values])
         self.held = whole[max(len(whole) - self.length, 0) :]
         if len(whole) <= self.length:
@@ -75,16 +76,16 @@ class _Tail:
 # ---------------------------------------------------------------- detectors
 @dataclass(frozen=True)
 class Volume(Detector):
-    """Queries in the last 30 days.
+    """Number of queries in the last days.
 
     Attributes:
         days: length of the window.
     """
 
-    days: float = 30.0
+    days: Positive = 30.0
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """No query yet."""
+        """A watch that has seen no query yet."""
         return _Volume(self.days * 86400.0)
 
 
@@ -95,7 +96,7 @@ class _Volume(Watch):
         self.first = 0
 
     def see(self, stream: Queries) -> Tensor:
-        """Count each query and those not older than the window."""
+        """Count each query together with the queries that are not older than the window."""
         counts = []
         for time in stream.time.tolist():
             self.times.append(time)
@@ -110,15 +111,15 @@ class Concentration(Detector):
     """Share of the most frequent class among the last answers.
 
     Attributes:
-        window: answers looked at.
+        window: number of answers that are looked at.
     """
 
-    window: int = 50
+    window: Window = 50
 
     reads = frozenset({"label"})
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """No answer yet."""
+        """A watch that has seen no answer yet."""
         return _Concentration(self.window)
 
 
@@ -127,39 +128,41 @@ class _Concentration(Watch):
         self.tail = _Tail(window - 1)
 
     def see(self, stream: Queries) -> Tensor:
-        """The share from the first full window on."""
+        """The share, from the first full window on."""
         assert stream.label is not None
-        found = _unsaid(stream)
+        statistic = _never(stream)
         ordered = self.tail.windows(stream.label).sort(1).values
         if len(ordered):
             new = torch.ones_like(ordered)
             new[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]).long()
-            run = new.cumsum(1)  # number of the run of equal labels each place lies in
+            # The number of the run of equal labels that each place lies in.
+            run = new.cumsum(1)
             counts = torch.zeros_like(run).scatter_add(1, run - 1, torch.ones_like(run))
-            found[-len(ordered) :] = counts.amax(1) / ordered.shape[1]
-        return found
+            statistic[-len(ordered) :] = counts.amax(1) / ordered.shape[1]
+        return statistic
 
 
 @dataclass(frozen=True)
 class Ood(Detector):
-    """How far the last records lie from ordinary ones: distances in a PCA space, and beside it.
+    """How far the last records lie from ordinary ones, in a PCA space and beside it.
 
-    Of each record, the distance to the nearest reference record among its principal components
-    and the length of what these leave over, each in units of the references' own, are put
-    together as the sides of a right angle; the statistic is their mean over the last records.
+    Two lengths are measured for each record: the distance to the nearest reference record among the
+    principal components, and the length of what these components leave out. Each is divided by what
+    is usual for the references. The two are put together as the sides of a right angle, and the
+    statistic is the mean of the result over the last records.
 
     Attributes:
-        window: records averaged.
-        components: principal components; None: distances between whole records.
+        window: number of records that are averaged.
+        components: number of principal components; null means distances between whole records.
     """
 
-    window: int = 20
-    components: int | None = 32
+    window: Window = 20
+    components: Count | None = 32
 
     reads = frozenset({"x"})
 
     def fit(self, reference: Tensor) -> dict[str, Tensor]:
-        """Axes, reference coordinates and their usual distances."""
+        """Axes, the coordinates of the references, and their usual distances."""
         fitted = principal(reference, self.components)
         z, rest = _project(reference, fitted)
         apart = torch.cdist(z, z).fill_diagonal_(math.inf).min(1).values
@@ -168,7 +171,7 @@ class Ood(Detector):
         return fitted | {"reference": z, "units": units}
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """No record yet."""
+        """A watch that has seen no record yet."""
         return _Ood(self.window, fitted)
 
 
@@ -178,43 +181,44 @@ class _Ood(Watch):
         self.tail = _Tail(window - 1)
 
     def see(self, stream: Queries) -> Tensor:
-        """The mean from the first full window on."""
+        """The mean, from the first full window on."""
         assert stream.x is not None
         z, rest = _project(stream.x, self.fitted)
         near = torch.cdist(z, self.fitted["reference"]).min(1).values
         units = self.fitted["units"]
         means = self.tail.windows(torch.hypot(near / units[0], rest / units[1])).mean(1)
-        found = _unsaid(stream)
-        found[len(found) - len(means) :] = means
-        return found
+        statistic = _never(stream)
+        statistic[len(statistic) - len(means) :] = means
+        return statistic
 
 
 @dataclass(frozen=True)
 class Stateful(Detector):
     """Mean distance to the nearest earlier queries (Chen, Carlini, Wagner 2019, section 4).
 
-    A query whose k nearest neighbours among the account's earlier queries are close on average is
-    part of a search. They embed queries by an encoder trained for similarity; here the space is
-    that of the principal components. A record asked again bit for bit is not counted.
+    A query is part of a search if its k nearest neighbours among the earlier queries of the account
+    are close on average. The paper embeds queries by an encoder that is trained for similarity;
+    here the space is that of the principal components. A record that is asked again bit for bit
+    does not count.
 
     Attributes:
-        neighbours: their k.
-        components: principal components; None: distances between whole records.
-        history: earlier queries kept.
+        neighbours: number of neighbours, k in the paper.
+        components: number of principal components; null means distances between whole records.
+        history: number of earlier queries that are kept.
     """
 
-    neighbours: int = 10
-    components: int | None = 32
-    history: int = 1000
+    neighbours: Count = 10
+    components: Count | None = 32
+    history: History = 1000
 
     reads = frozenset({"x"})
 
     def fit(self, reference: Tensor) -> dict[str, Tensor]:
-        """Mean and axes."""
+        """The mean and the axes of the references."""
         return principal(reference, self.components)
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """No query yet."""
+        """A watch that has seen no query yet."""
         return _Stateful(self, fitted)
 
 
@@ -225,9 +229,9 @@ class _Stateful(Watch):
         self.held: Tensor | None = None
 
     def see(self, stream: Queries) -> Tensor:
-        """Minus the mean distance, from query k + 1 on."""
+        """The mean distance with a minus sign, from query k + 1 on."""
         assert stream.x is not None
-        found = _unsaid(stream)
+        statistic = _never(stream)
         new = self.distinct.new(stream.x)
         z, _ = _project(stream.x[new], self.fitted)
         past = z[:0] if self.held is None else self.held
@@ -235,40 +239,41 @@ class _Stateful(Watch):
         k, history = self.options.neighbours, self.options.history
         self.held = whole[max(len(whole) - history, 0) :]
         if len(whole) <= k or not len(z):
-            return found
+            return statistic
         own = torch.arange(len(past), len(whole), device=z.device).unsqueeze(1)
         other = torch.arange(len(whole), device=z.device)
         apart = torch.cdist(z, whole)
         apart = apart.masked_fill((other >= own) | (other < own - history), math.inf)
-        found[new] = -apart.topk(k, dim=1, largest=False).values.mean(1)
-        return found
+        statistic[new] = -apart.topk(k, dim=1, largest=False).values.mean(1)
+        return statistic
 
 
 @dataclass(frozen=True)
 class Prada(Detector):
-    """Non-normality of the distances between queries (Juuti et al., EuroS&P 2019, algorithm 3).
+    """Distances between queries that are not normal (Juuti et al., EuroS&P 2019, algorithm 3).
 
-    Per class a growing set takes a query if its distance to the set exceeds the class's
-    threshold, the mean less the standard deviation of the distances at which the set has grown.
-    The distances of all queries to the set of their class, less those three standard deviations
-    from their mean, are tested by Shapiro and Wilk: the statistic is 1 - W. Distances are
-    Euclidean, between whole records. A record asked again bit for bit is not counted.
+    For each class there is a growing set. It takes a query whose distance to the set exceeds the
+    threshold of the class, which is the mean less the standard deviation of the distances at which
+    the set has grown. The distances of all queries to the set of their class, without those that
+    are three standard deviations from the mean, are tested by Shapiro and Wilk, and the statistic
+    is 1 - W. Distances are Euclidean, between whole records. A record that is asked again bit for
+    bit does not count.
 
     Attributes:
-        least: distances beyond which the test begins (the paper's 100).
-        every: distances from one test to the next (the authors' code: 10).
-        history: distances tested, the last ones, and records that the growing sets hold together;
-            the paper's grow without end.
+        least: number of distances after which the test begins (100 in the paper).
+        every: number of distances from one test to the next (10 in the authors' code).
+        history: number of last distances that are tested, and of records that all growing sets hold
+            together; those of the paper grow without end.
     """
 
-    least: int = 100
-    every: int = 10
-    history: int = 1000
+    least: Least = 100
+    every: Count = 10
+    history: History = 1000
 
     reads = frozenset({"x", "label"})
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Watch:
-        """Empty sets."""
+        """A watch whose sets are empty."""
         return _Prada(self)
 
 
@@ -285,9 +290,9 @@ class _Prada(Watch):
         self.count = 0
 
     def see(self, stream: Queries) -> Tensor:
-        """``1 - W`` at every tested query."""
+        """The statistic ``1 - W`` at every tested query."""
         assert stream.x is not None and stream.label is not None
-        found = _unsaid(stream)
+        statistic = _never(stream)
         new = self.distinct.new(stream.x).nonzero().squeeze(1)
         x = stream.x[new].flatten(1).double()
         held = x[:0] if self.held is None else self.held
@@ -297,19 +302,19 @@ class _Prada(Watch):
         places: list[int] = []
         labels = stream.label[new].tolist()
         for i, (row, label) in enumerate(zip(new.tolist(), labels, strict=True)):
-            mine = self.members.setdefault(label, [])
-            near = [joined[m - start] if m >= start else m for m in mine]
-            distance = float(apart[i, near].min()) if mine else 0.0
-            if mine:
-                found[row] = self._test(distance)
-            first = not mine
+            members = self.members.setdefault(label, [])
+            near = [joined[m - start] if m >= start else m for m in members]
+            distance = float(apart[i, near].min()) if members else 0.0
+            if members:
+                statistic[row] = self._test(distance)
+            first = not members
             if first or distance > self.limits[label]:
                 self._grow(label, distance, start + len(joined))
-                if mine and mine[-1] == start + len(joined):
+                if members and members[-1] == start + len(joined):
                     joined.append(start + i)
                     places.append(i)
         self.held = torch.cat([held, x[torch.tensor(places, dtype=torch.long).to(x.device)]])
-        return found
+        return statistic
 
     def _grow(self, label: int, distance: float, place: int) -> None:
         if sum(map(len, self.members.values())) >= self.options.history:

@@ -1,4 +1,4 @@
-"""Small perceptrons that an owner fits on answers; their weights are named tensors."""
+"""Small perceptrons that an owner fits on answers; their weights are tensors with names."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bench.contract import generator
 
 
 def fresh(name: str, sizes: Sequence[int], rng: torch.Generator, device: str) -> dict[str, Tensor]:
-    """Weights of a perceptron with ``sizes`` inputs, hidden units and outputs, float64.
+    """Weights of a perceptron with ``sizes`` inputs, hidden units and outputs, in float64.
 
-    Drawn on the CPU and moved, so that they do not depend on the device.
+    They are drawn on the CPU and then moved, so that they do not depend on the device.
     """
-    out = {}
+    weights = {}
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         for part, shape in (("weight", (fan_out, fan_in)), ("bias", (fan_out,))):
             drawn = torch.rand(shape, generator=rng, dtype=torch.float64) * 2 - 1
-            out[f"{name}.{i}.{part}"] = (drawn * fan_in**-0.5).to(device).requires_grad_()
-    return out
+            weights[f"{name}.{i}.{part}"] = (drawn * fan_in**-0.5).to(device).requires_grad_()
+    return weights
 
 
 def run(name: str, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Outputs of the perceptron ``name`` on ``x``, ReLU between its layers."""
+    """Outputs of the perceptron ``name`` on ``x``, with a ReLU between its layers."""
     depth = sum(key.startswith(f"{name}.") for key in weights) // 2
     for i in range(depth):
         x = F.linear(x, weights[f"{name}.{i}.weight"], weights[f"{name}.{i}.bias"])
@@ -41,14 +41,15 @@ def fit(
     steps: int,
     seed: int,
 ) -> dict[str, Tensor]:
-    """Minimise ``loss`` of random batches of 128 records by Adam; the weights it ends with.
+    """Minimise ``loss`` of random batches of 128 records by Adam, and return the last weights.
 
     Args:
         weights: changed in place.
-        loss: of the records at an index int64 ``[b]`` (on the CPU), with a generator for noise.
+        loss: gives the loss of the records at an index int64 ``[b]`` (on the CPU), with a generator
+            for noise.
         n: number of records.
-        steps: of Adam; the learning rate falls to 0 along a cosine.
-        seed: of the batches and the noise.
+        steps: number of steps of Adam; the learning rate falls to 0 along a cosine.
+        seed: decides the batches and the noise.
     """
     rng = generator(seed)
     optimizer = torch.optim.Adam(weights.values(), lr=0.003)
@@ -56,7 +57,8 @@ def fit(
     with torch.enable_grad():
         for _ in range(steps):
             optimizer.zero_grad()
-            loss(torch.randint(n, (min(n, 128),), generator=rng), rng).backward()
+            batch = torch.randint(n, (min(n, 128),), generator=rng)
+            torch.autograd.backward(loss(batch, rng))
             optimizer.step()
             schedule.step()
     return {key: value.detach() for key, value in weights.items()}

@@ -18,26 +18,26 @@ def perturbed(
     step_size: float,
     rng: torch.Generator,
 ) -> Tensor:
-    """Where a network's loss is larger, at most ``epsilon`` away in every coordinate.
+    """Records at most ``epsilon`` away in every number where the network's loss is larger.
 
-    Projected gradient ascent by signs from a random start (Madry et al., ICLR 2018, section 2.1).
-    Parameters get no gradient. Pictures stay in [0, 1].
+    This is projected gradient ascent by signs from a random start (Madry et al., ICLR 2018, section
+    2.1). Parameters get no gradient. Pictures stay in [0, 1].
 
     Args:
-        network: under training.
+        network: the network in training.
         x: records ``[n, *shape]``.
         y: labels int64 ``[n]``, or distributions ``[n, n_classes]``.
-        epsilon: half the side of the box.
-        steps: gradient steps.
-        step_size: of each; negative goes where the loss is smaller.
-        rng: of the start, on the records' device.
+        epsilon: half the side of the box around a record.
+        steps: number of gradient steps.
+        step_size: length of each step; a negative length goes to where the loss is smaller.
+        rng: generator of the random start, on the device of the records.
     """
     low, high = x - epsilon, x + epsilon
     if x.dim() == 4:
         low, high = low.clamp_min(0.0), high.clamp_max(1.0)
-    now = low + (high - low) * torch.rand(x.shape, generator=rng, device=x.device)
+    moved = low + (high - low) * torch.rand(x.shape, generator=rng, device=x.device)
     for _ in range(steps):
-        now = now.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(loss("classification", network(now), y), now)
-        now = (now + step_size * slope.sign()).clamp(low, high)
-    return now.detach()
+        moved = moved.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(loss("classification", network(moved), y), moved)
+        moved = (moved + step_size * slope.sign()).clamp(low, high)
+    return moved.detach()

@@ -1,4 +1,4 @@
-"""Private steps: Poisson batches of units, their gradients clipped one by one, noise on the sum."""
+"""Private steps: Poisson batches, gradients clipped unit by unit, and noise on their sum."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ class AdaptiveClip(AdaClipDPOptimizer):  # type: ignore[misc]
     """Opacus's adaptive clipping with the count of Andrew et al. (NeurIPS 2021, algorithm 1).
 
     Opacus 1.6 charges the noise on the count of unclipped gradients as if one record moved the
-    count by 1/2. It moves it by 1, and the batch's exact size, by which Opacus divides, is private
-    too and may be 0. Here every record of the batch adds 1/2 or -1/2, and the sum is divided by the
-    expected size.
+    count by 1/2. A record moves it by 1, and the exact size of the batch, by which Opacus divides,
+    is private too and may be 0. Here every record of the batch adds 1/2 or -1/2, and the sum is
+    divided by the expected size.
     """
 
+    max_grad_norm: float
+
     def clip_and_accumulate(self) -> None:
-        """Clip at the present norm and count; an empty batch counts nobody."""
+        """Clip at the present norm and count; an empty batch counts no record."""
         if len(self.grad_samples[0]):
             super().clip_and_accumulate()
         else:
@@ -41,7 +43,7 @@ class AdaptiveClip(AdaClipDPOptimizer):  # type: ignore[misc]
             self.unclipped_num = torch.zeros((), device=self.grad_samples[0].device)
 
     def update_max_grad_norm(self) -> None:
-        """Move the norm towards the quantile, by what the noisy count says."""
+        """Move the norm towards the quantile, by the noisy count."""
         centred = float(self.unclipped_num) - self.sample_size / 2
         share = centred / self.expected_batch_size + 0.5
         moved = self.max_grad_norm * math.exp(
@@ -82,33 +84,34 @@ class Units:
         return cls(torch.unique(person, return_inverse=True)[1])
 
     def rows(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Records of the units ``drawn``, and of each its place among them: int64 ``[m]`` twice."""
+        """Records of the units ``drawn``, and the place of their unit in it, int64 ``[m]`` each."""
         if self.single:
             return drawn, torch.arange(len(drawn), device=drawn.device)
         place = torch.full((self.count,), -1, device=drawn.device)
         place[drawn] = torch.arange(len(drawn), device=drawn.device)
-        of = place[self.owner.to(drawn.device)]
-        rows = (of >= 0).nonzero().squeeze(1)
-        return rows, of[rows]
+        place_of_record = place[self.owner.to(drawn.device)]
+        rows = (place_of_record >= 0).nonzero().squeeze(1)
+        return rows, place_of_record[rows]
 
 
 class PrivateSteps:
     """A network, its optimizer and its loader, made private by Opacus.
 
     Args:
-        network: trained in place.
-        optimizer: of its parameters.
-        loader: over the numbers of the units; its sampler is replaced by a Poisson one.
-        units: whose records they are.
+        network: is trained in place.
+        optimizer: of the parameters of the network.
+        loader: goes over the numbers of the units; its sampler is replaced by a Poisson one.
+        units: says which records belong together.
         task: what the network predicts.
-        clipping: ``flat``: one norm of the whole gradient, by ghost clipping where every unit is
-            one record (two backward passes instead of a gradient per record, as fast on small
-            convolutions and up to twenty times faster on wide linear layers); ``per_layer``: an
-            equal norm for every parameter tensor, of joint norm ``clip_norm``; ``adaptive``.
+        clipping: ``flat`` is one norm of the whole gradient, by ghost clipping where every unit is
+            one record: two backward passes instead of a gradient per record, which is as fast on
+            small convolutions and up to twenty times faster on wide linear layers. ``per_layer`` is
+            an equal norm for every parameter tensor, with the joint norm ``clip_norm``.
+            ``adaptive`` follows a quantile.
         sigma: noise multiplier.
         clip_norm: C, or where it starts.
-        quantile: of the gradients' norms that an adaptive C follows.
-        rng: of the noise.
+        quantile: of the norms of gradients, which an adaptive C follows.
+        rng: generator of the noise.
     """
 
     def __init__(
@@ -159,7 +162,7 @@ class PrivateSteps:
         expected = self._optimizer.expected_batch_size
         self._optimizer = AdaptiveClip(
             self._optimizer.original_optimizer,
-            # Of gradients and count together (theorem 1): what the accountant is told.
+            # Of gradients and count together (theorem 1); the accountant gets this number.
             noise_multiplier=sigma,
             target_unclipped_quantile=quantile,
             clipbound_learning_rate=_CLIP_RATE,
@@ -186,7 +189,7 @@ class PrivateSteps:
         return float(self._optimizer.max_grad_norm)
 
     def batches(self) -> Iterator[Tensor]:
-        """An expected pass over the units: numbers of those drawn, perhaps of nobody."""
+        """The batches of an expected pass over the units: numbers of units, perhaps none."""
         for (drawn,) in self._loader:
             yield drawn
 
@@ -206,13 +209,14 @@ class PrivateSteps:
         total = torch.zeros((), device=x.device)
         if len(rows):
             error = self._criterion(self._module(x[rows]), y[rows])
+            # In ghost mode Opacus returns an object of its own, which is no tensor.
             error.backward()
             total = error.detach() * len(rows)
             if not self.units.single:
                 self._gather(place, len(drawn))
         else:
-            # Skipping would reveal the emptiness and escape the accountant: step on noise alone
-            # (opacus issue 161).
+            # To skip the step would reveal that the batch is empty, and the accountant would not
+            # count it: the step is made on noise alone (opacus issue 161).
             self.empty += 1
             for parameter in self._optimizer.params:
                 if self._ghost:
@@ -223,7 +227,7 @@ class PrivateSteps:
         return total, len(rows)
 
     def _gather(self, place: Tensor, count: int) -> None:
-        """The mean of a unit's gradients instead of one per record, before they are clipped."""
+        """Replace the gradients of a unit's records by their mean, before they are clipped."""
         member = (place == torch.arange(count, device=place.device).unsqueeze(1)).float()
         member /= member.sum(1, keepdim=True)
         for parameter in self._optimizer.params:
@@ -232,13 +236,13 @@ class PrivateSteps:
             parameter.grad_sample = mean.view(count, *parameter.shape)
 
     def close(self) -> None:
-        """Leave the network without a trace of Opacus."""
+        """Leave the network without any trace of Opacus."""
         self._optimizer.zero_grad(set_to_none=True)
         self._module.to_standard_module()
 
 
 class _Criterion(torch.nn.Module):
-    """The task's loss; Opacus asks for it record by record by setting ``reduction``."""
+    """The loss of the task; Opacus asks for it record by record by setting ``reduction``."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -258,7 +262,7 @@ def unit_loader(
 
 
 def refuse_weights(loader: DataLoader[tuple[Tensor, ...]]) -> None:
-    """Refuse a loader that does not draw all units with the same chance."""
+    """Refuse a loader that does not draw all units with the same probability."""
     sampler = loader.sampler
     plain = isinstance(sampler, SequentialSampler) or (
         isinstance(sampler, RandomSampler) and not sampler.replacement
@@ -272,7 +276,7 @@ def refuse_weights(loader: DataLoader[tuple[Tensor, ...]]) -> None:
 
 
 def refuse_mixing(network: Network) -> None:
-    """Refuse layers that mix records, frozen ones included: their statistics are private too."""
+    """Refuse layers that mix records, even if they are frozen: their statistics are private too."""
     names = {
         type(m).__name__
         for m in network.modules()

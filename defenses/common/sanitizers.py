@@ -13,15 +13,15 @@ from bench.contract import Card, Split, nearest, require
 from bench.contract.columns import Layout
 
 _COMPONENTS = 20
-"""Principal components of pictures that classes of similar ones are made in."""
+"""Number of principal components in which similar pictures are grouped."""
 
 
 def columns_of(card: Card, names: Sequence[str] | None, where: str) -> list[int]:
     """Encoded columns that hold the named attributes of a table.
 
     Args:
-        card: of the table.
-        names: attributes; None: all of them.
+        card: description of the table.
+        names: names of attributes; None means all of them.
         where: the option that names them, for the message.
 
     Raises:
@@ -43,14 +43,14 @@ def columns_of(card: Card, names: Sequence[str] | None, where: str) -> list[int]
 def mondrian(values: npt.NDArray[np.float64], k: int) -> list[npt.NDArray[np.int64]]:
     """Equivalence classes of at least ``k`` records (LeFevre et al. ICDE 2006, strict top-down).
 
-    A class is cut where its normalised range is widest, at the allowable place nearest to the
-    median; where no cut of that dimension leaves ``k`` records on both sides, the next widest is
-    tried. Equal values stay together. The paper only looks at the median itself, which would rule
-    out most cuts of categories.
+    A class is cut where its normalised range is widest, at the allowed place nearest to the median.
+    Where no cut of that dimension leaves ``k`` records on both sides, the next widest one is tried.
+    Equal values stay together. The paper looks only at the median itself, which would rule out most
+    cuts of categories.
 
     Args:
-        values: ``[n, m]``; codes of categories are taken as ordered.
-        k: least records in a class, at most n.
+        values: numbers ``[n, m]``; codes of categories count as ordered.
+        k: least number of records in a class, at most n.
     """
     spread = np.ptp(values, axis=0)
     scaled = values / np.where(spread > 0, spread, 1.0)
@@ -76,20 +76,20 @@ def mondrian(values: npt.NDArray[np.float64], k: int) -> list[npt.NDArray[np.int
 def microaggregate(
     x: Tensor, card: Card, public: Tensor, k: int, columns: Sequence[int] | None = None
 ) -> Tensor:
-    """Records that stand in for at least ``k`` each, in the order of ``x``.
+    """Records that each stand for at least ``k`` records, in the order of ``x``.
 
-    Classes are made by :func:`mondrian`, of pictures on their first principal components. Every
-    record takes the mean of its class; of a category or a flag the most common value.
+    Classes are made by :func:`mondrian`, for pictures on their first principal components. Every
+    record takes the mean of its class, or the most common value of a category or a flag.
 
     Args:
-        x: ``[n, *shape]``.
-        card: what the records are.
+        x: records ``[n, *shape]``.
+        card: description of the records.
         public: public records, which tell numbers from flags.
-        k: least records in a class; 1 changes nothing.
-        columns: encoded columns that are grouped and replaced; None: all.
+        k: least number of records in a class; 1 changes nothing.
+        columns: encoded columns that are grouped and replaced; None means all.
 
     Raises:
-        UserError: fewer than ``k`` records.
+        UserError: there are fewer than ``k`` records.
     """
     require(
         k <= len(x),
@@ -106,23 +106,23 @@ def microaggregate(
     used = [place for place, column in enumerate(first) if column in set(chosen)]
     layout = Layout.of(card, public.to(x.device))
     classes = mondrian(_numpy(layout.values(x)[:, used]), k)
-    out = x.clone()
-    out[:, chosen] = layout.project(_means(x, classes))[:, chosen]
-    return out
+    replaced = x.clone()
+    replaced[:, chosen] = layout.project(_means(x, classes))[:, chosen]
+    return replaced
 
 
 def gaussian_noise(
     x: Tensor, card: Card, public: Tensor, std: float, rng: torch.Generator
 ) -> Tensor:
-    """Independent noise on every value; the nearest valid record is taken.
+    """Records with independent noise on every value, moved to the nearest valid record.
 
     Args:
-        x: ``[n, *shape]``.
-        card: what the records are.
-        public: public records, for the scale of every column.
-        std: of the noise, for tables and baskets in units of the encoded column's public spread,
-            for pictures in units of the range of a pixel.
-        rng: of the noise, on the CPU.
+        x: records ``[n, *shape]``.
+        card: description of the records.
+        public: public records, which give the scale of every column.
+        std: standard deviation of the noise, for tables and baskets in units of the public spread
+            of the encoded column, for pictures in units of the range of a pixel.
+        rng: generator of the noise, on the CPU.
     """
     noise = torch.randn(x.shape, generator=rng).to(x)
     if card.modality == "image":
@@ -134,37 +134,38 @@ def gaussian_noise(
 def synthetic(split: Split, card: Card, public: Tensor, components: int, seed: int) -> Split:
     """As many made-up records of every class as there are, in the same order of labels.
 
-    Of each class a Gaussian on its own principal components, diagonal there: mean and covariance of
-    the class, cut to ``components``. What is drawn becomes the nearest valid record.
+    Each class is a Gaussian on its own principal components, with independent components: mean and
+    covariance of the class, cut to ``components``. What is drawn is moved to the nearest valid
+    record.
 
     Args:
         split: private records of classes.
-        card: what the records are.
+        card: description of the records.
         public: public records, which tell numbers from flags.
-        components: most principal components of a class.
-        seed: of what is drawn.
+        components: largest number of principal components of a class.
+        seed: seed of the draw.
     """
     flat = split.x.flatten(1)
-    out = torch.empty_like(flat)
+    values = torch.empty_like(flat)
     rng = torch.Generator().manual_seed(seed)
     for label in torch.unique(split.y):
         rows = split.y == label
-        own = flat[rows]
-        mean, axes = principal(own, components)
-        spread = ((own - mean) @ axes).square().mean(0).sqrt()
-        drawn = torch.randn(len(own), axes.shape[1], generator=rng).to(own)
-        out[rows] = mean + (drawn * spread) @ axes.T
+        members = flat[rows]
+        mean, axes = principal(members, components)
+        spread = ((members - mean) @ axes).square().mean(0).sqrt()
+        drawn = torch.randn(len(members), axes.shape[1], generator=rng).to(members)
+        values[rows] = mean + (drawn * spread) @ axes.T
     if card.modality == "image":
-        made = out.clamp(0.0, 1.0)
+        made = values.clamp(0.0, 1.0)
     else:
-        made = Layout.of(card, public.to(out.device)).project(out)
+        made = Layout.of(card, public.to(values.device)).project(values)
     return Split(made.view_as(split.x), split.y, split.person)
 
 
 def principal(x: Tensor, components: int) -> tuple[Tensor, Tensor]:
     """Mean ``[d]`` and the first principal axes ``[d, c]`` of ``x`` ``[n, d]``.
 
-    There are at most n - 1 of them; signs are fixed by the largest entry of an axis.
+    There are at most n - 1 axes. The largest entry of an axis is positive, which fixes its sign.
     """
     mean = x.mean(0)
     _, _, rows = torch.linalg.svd(x - mean, full_matrices=False)
@@ -174,11 +175,11 @@ def principal(x: Tensor, components: int) -> tuple[Tensor, Tensor]:
 
 
 def _means(x: Tensor, classes: Sequence[npt.NDArray[np.int64]]) -> Tensor:
-    out = torch.empty_like(x)
+    means = torch.empty_like(x)
     for rows in classes:
         place = torch.from_numpy(rows).to(x.device)
-        out[place] = x[place].mean(0, keepdim=True)
-    return out
+        means[place] = x[place].mean(0, keepdim=True)
+    return means
 
 
 def _numpy(x: Tensor) -> npt.NDArray[np.float64]:

@@ -21,9 +21,14 @@ def owner(n_classes: int = 6, n: int = 400, sure: float = 4.0, unsure: float = 1
         raise AssertionError("no release defense asks for traffic")
 
     return Owner(
-        cast("Card", None), "classification", split(sure), split(unsure),
-        lambda x: x.softmax(1), silent, "cpu",
-    )  # fmt: skip
+        cast("Card", None),
+        "classification",
+        split(sure),
+        split(unsure),
+        lambda x: x.softmax(1),
+        silent,
+        "cpu",
+    )
 
 
 def quick(defense: Defense) -> Defense:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.contract import Network, Step, TrainingDefense, UserError, generator
+from bench.contract import Network, Step, TrainingDefense, generator
 from bench.models.cnn import Cnn
 from bench.models.mlp import Mlp
 from bench.models.softmax import Softmax
@@ -50,8 +49,8 @@ def test_the_penalty_is_the_divergence_of_two_normal_distributions() -> None:
     sigma = nn.functional.softplus(s - 5)
     normal = torch.distributions.Normal
     exact = torch.distributions.kl_divergence(normal(mu, sigma), normal(0.0, 1.0)).sum(1).mean()
-    found = Mid(beta=0.5).penalty(network, x, torch.zeros(20), hidden, outputs, step())
-    torch.testing.assert_close(found, 0.5 * exact)
+    result = Mid(beta=0.5).penalty(network, x, torch.zeros(20), hidden, outputs, step())
+    torch.testing.assert_close(result, 0.5 * exact)
 
 
 @pytest.mark.parametrize("layers", [[Mid()], [Mid(), Dropout()], [Dropout(), Mid()]])
@@ -105,12 +104,12 @@ def test_of_a_linear_network_the_hardest_record_is_the_corner_of_the_box() -> No
     weight = torch.tensor([[1.0, -2.0, 0.5], [-1.0, 1.0, 0.5]])
     x, y = torch.randn(8, 3, generator=generator(1)), torch.tensor([0, 1] * 4)
     network = linear(weight)
-    found = perturbed(network, x, y, 0.1, 7, 0.1, generator(0))
+    result = perturbed(network, x, y, 0.1, 7, 0.1, generator(0))
     towards = (weight[1 - y] - weight[y]).sign()
-    moved = found - x
+    moved = result - x
     torch.testing.assert_close(moved[:, :2], 0.1 * towards[:, :2])
     assert float(moved.abs().max()) <= 0.1 + 1e-6
-    assert network.head.weight.grad is None and not found.requires_grad
+    assert network.head.weight.grad is None and not result.requires_grad
     easy = perturbed(network, x, y, 0.1, 7, -0.1, generator(0)) - x
     torch.testing.assert_close(easy[:, :2], -0.1 * towards[:, :2])
 
@@ -118,9 +117,9 @@ def test_of_a_linear_network_the_hardest_record_is_the_corner_of_the_box() -> No
 def test_pictures_stay_pictures() -> None:
     x = torch.rand(6, 1, 4, 4, generator=generator(0)).round()
     network = linear(torch.randn(3, 16, generator=generator(1)))
-    found = perturbed(network, x, torch.arange(6) % 3, 0.2, 3, 0.1, generator(0))
-    assert float(found.min()) >= 0 and float(found.max()) <= 1
-    assert float((found - x).abs().max()) <= 0.2 + 1e-6
+    result = perturbed(network, x, torch.arange(6) % 3, 0.2, 3, 0.1, generator(0))
+    assert float(result.min()) >= 0 and float(result.max()) <= 1
+    assert float((result - x).abs().max()) <= 0.2 + 1e-6
 
 
 def test_a_robust_network_loses_less_and_a_brittle_one_more() -> None:
@@ -145,13 +144,13 @@ def test_the_second_loss_is_of_another_class_the_perturbation_went_to() -> None:
     weight = torch.tensor([[1.0, -2.0], [-1.0, 1.0]])
     network, x, y = linear(weight), torch.tensor([[0.3, 0.2]]), torch.tensor([0])
     defense = AntiAdversarial(weight=0.25, epsilon=0.1, steps=4, step_size=0.1)
-    found = defense.penalty(network, x, y, [], network(x), step())
+    result = defense.penalty(network, x, y, [], network(x), step())
     corner = x + 0.1 * (weight[1] - weight[0]).sign()
     wanted = 0.25 * nn.functional.cross_entropy(network(corner), torch.tensor([1]))
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(result, wanted)
     soft = torch.tensor([[0.9, 0.1]])
     torch.testing.assert_close(defense.penalty(network, x, soft, [], network(x), step()), wanted)
-    found.backward()  # type: ignore[no-untyped-call]
+    result.backward()  # type: ignore[no-untyped-call]
     assert network.head.weight.grad is not None
 
 
@@ -171,23 +170,3 @@ def test_every_layer_of_a_stack_acts() -> None:
         less, _ = train(model, layers[:out] + layers[out + 1 :], table(), 0, "cpu")
         first = [next(iter(n.parameters())) for n in (whole, less)]
         assert not torch.equal(*first)
-
-
-@pytest.mark.parametrize(
-    ("defense", "options", "said"),
-    [
-        (Mid, {"beta": 0.0}, r"beta is 0\.0"),
-        (Mid, {"beta": float("inf")}, "beta is inf"),
-        (Mid, {"width": 0}, "width is 0"),
-        (AdversarialTraining, {"epsilon": -0.1}, r"epsilon is -0\.1"),
-        (AdversarialTraining, {"steps": 0}, "steps is 0"),
-        (AdversarialTraining, {"step_size": 0.0}, r"step_size is 0\.0"),
-        (AntiAdversarial, {"weight": -1.0}, r"weight is -1\.0"),
-        (AntiAdversarial, {"epsilon": 0.0}, r"epsilon is 0\.0"),
-        (AntiAdversarial, {"steps": 0}, "steps is 0"),
-        (AntiAdversarial, {"step_size": -1.0}, r"step_size is -1\.0"),
-    ],
-)
-def test_wrong_options_are_refused(defense: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        defense(**options)

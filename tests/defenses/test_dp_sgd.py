@@ -34,16 +34,19 @@ def test_the_ledger_is_what_the_accountants_say_of_the_executed_run() -> None:
     assert ledger.steps == report.steps == 12
     assert ledger.expected_batch == pytest.approx(32)
     assert ledger.delta == pytest.approx(1 / 960)
-    for accountant, said in (
+    for accountant, epsilon in (
         (PRVAccountant(), ledger.epsilon),
         (RDPAccountant(), ledger.epsilon_rdp),
     ):
         accountant.history = [(ledger.noise_multiplier, 1 / 3, 12)]
-        assert said == pytest.approx(accountant.get_epsilon(1 / 960), abs=1e-6)
+        assert epsilon == pytest.approx(accountant.get_epsilon(1 / 960), abs=1e-6)
     assert 7.9 < ledger.epsilon <= 8.0 < ledger.epsilon_rdp
     assert (ledger.accountant, ledger.unit, ledger.neighbour_relation, ledger.sampling) == (
-        "prv", "record", "add_remove", "poisson",
-    )  # fmt: skip
+        "prv",
+        "record",
+        "add_remove",
+        "poisson",
+    )
     assert ledger.rng == "seeded (not for release)"
     assert ledger.clip_norm == 1.0
     assert set(ledger.libraries) == {"opacus", "torch"}
@@ -143,26 +146,11 @@ def test_frozen_blocks_stay_and_the_rest_trains_privately() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"epsilon": 0.0}, r"epsilon is 0\.0"),
-        ({"epsilon": -1.0}, r"epsilon is -1\.0"),
-        ({"epsilon": float("inf")}, "epsilon is inf"),
-        ({"epsilon": 101.0}, "at most 100"),
-        ({"epsilon": float("nan")}, "epsilon is nan"),
-        ({"epsilon": None, "noise_multiplier": -0.1}, r"noise_multiplier is -0\.1"),
-        ({"noise_multiplier": 1.0}, "both epsilon and noise_multiplier"),
-        ({"poisson_sampling": False}, "assumes Poisson batches"),
-        ({"delta": 0.0}, r"delta is 0\.0"),
-        ({"clip_norm": 0.0}, r"clip_norm is 0\.0"),
-        ({"epochs": 0}, "epochs=0"),
-        ({"lr": 0.0}, r"lr=0\.0"),
-        ({"optimizer": "lamb"}, "allowed: adam, sgd"),
-        ({"epsilon_total_basis": "naive"}, "allowed: single_run"),
-    ],
+    "options",
+    [{"noise_multiplier": 1.0}, {"poisson_sampling": False}, {"epsilon": 101.0}],
 )
-def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_options_that_promise_nothing_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(options))):
         DpSgd(**options)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
 
-from bench.contract import Query, ReleaseDefense, UserError, generator
+from bench.contract import Query, ReleaseDefense, generator
 from defenses.common import perceptron
 from defenses.common.answers import secret, uniform
 from defenses.memguard import Memguard, member
@@ -75,8 +74,8 @@ def test_a_perceptron_is_its_layers() -> None:
 # ---------------------------------------------------------------- memguard
 def test_the_classifier_tells_members_and_the_answers_mislead_it() -> None:
     g = fitted(GUARD)
-    said = [member(x.softmax(1).double(), g) > 0 for x in (TRAIN, PUBLIC)]
-    before = (said[0].double().mean() + (~said[1]).double().mean()) / 2
+    is_member = [member(x.softmax(1).double(), g) > 0 for x in (TRAIN, PUBLIC)]
+    before = (is_member[0].double().mean() + (~is_member[1]).double().mean()) / 2
     assert float(before) > 0.8  # .85 to .90 over eight seeds; a guess is right in half
     now = [member(released(GUARD, x).double(), g) > 0 for x in (TRAIN, PUBLIC)]
     after = (now[0].double().mean() + (~now[1]).double().mean()) / 2
@@ -116,8 +115,8 @@ def test_the_descent_follows_its_objective() -> None:
 
     small = 1e-6 * torch.eye(6, dtype=rows.dtype)
     slope = [(objective(z + e) - objective(z - e)) / 2e-6 for e in small]
-    _, _, found = GUARD._look(z, rows, label, g, 3.0)
-    torch.testing.assert_close(found, torch.stack(slope, 1), atol=1e-4, rtol=1e-4)
+    _, _, gradient = GUARD._look(z, rows, label, g, 3.0)
+    torch.testing.assert_close(gradient, torch.stack(slope, 1), atol=1e-4, rtol=1e-4)
 
 
 def test_the_expected_distortion_keeps_to_the_budget() -> None:
@@ -183,22 +182,3 @@ def test_swapping_tells_the_runner_up_for_its_share_of_members_only() -> None:
     assert torch.equal(released(defense, PUBLIC).argmax(1), PUBLIC.argmax(1))
     kept = Purifier(swap=0.0, fit_steps=20)
     torch.testing.assert_close(answer.sort(1).values, released(kept, TRAIN).sort(1).values)
-
-
-@pytest.mark.parametrize(
-    ("defense", "options"),
-    [
-        (Memguard, {"epsilon": -0.1}),
-        (Memguard, {"epsilon": 2.5}),
-        (Memguard, {"steps": 0}),
-        (Memguard, {"width": 1}),
-        (Purifier, {"kl": -1.0}),
-        (Purifier, {"label_weight": -1.0}),
-        (Purifier, {"swap": 1.1}),
-        (Purifier, {"latent": 0}),
-    ],
-)
-def test_wrong_options_are_refused(defense: Any, options: dict[str, Any]) -> None:
-    ((name, value),) = options.items()
-    with pytest.raises(UserError, match=rf"\.{name} is {value}"):
-        defense(**options)

@@ -29,9 +29,14 @@ def scores(x: torch.Tensor) -> torch.Tensor:
 
 
 OWNER = Owner(
-    CARD, "classification", SPLITS.train, SPLITS.public, scores,
-    lambda count, seed: benign(SPLITS.train, CARD, count, seed), "cpu",
-)  # fmt: skip
+    CARD,
+    "classification",
+    SPLITS.train,
+    SPLITS.public,
+    scores,
+    lambda count, seed: benign(SPLITS.train, CARD, count, seed),
+    "cpu",
+)
 MONTH = benign(SPLITS.test, CARD, 120, 5)
 NAMES = sorted(DETECTORS)
 
@@ -72,8 +77,8 @@ def test_volume_counts_the_last_days() -> None:
 
 def test_concentration_is_the_share_of_the_most_frequent_answer() -> None:
     label = torch.tensor([3, 3, 1, 3, 0, 1, 1, 1])
-    found = Concentration(window=4).watch({}).see(Asked(torch.zeros(8), label))
-    assert found.tolist() == [-math.inf] * 3 + [0.75, 0.5, 0.5, 0.5, 0.75]
+    statistic = Concentration(window=4).watch({}).see(Asked(torch.zeros(8), label))
+    assert statistic.tolist() == [-math.inf] * 3 + [0.75, 0.5, 0.5, 0.5, 0.75]
 
 
 def test_ood_is_a_mean_of_distances_in_and_beside_the_space() -> None:
@@ -84,16 +89,16 @@ def test_ood_is_a_mean_of_distances_in_and_beside_the_space() -> None:
     assert fitted["units"][0] == pytest.approx(1.0)
     x = torch.tensor([[2.0, 0, 0], [2.5, 0, 0], [2.0, 3.0, 4.0]])
     inside, beside = 0.5, 5.0 / float(fitted["units"][1])
-    found = detector.watch(fitted).see(asked(x)).tolist()
-    assert found == pytest.approx([-math.inf, inside / 2, (inside + beside) / 2])
+    statistic = detector.watch(fitted).see(asked(x)).tolist()
+    assert statistic == pytest.approx([-math.inf, inside / 2, (inside + beside) / 2])
 
 
 def test_stateful_is_the_mean_distance_to_the_nearest_earlier_queries() -> None:
     x = torch.tensor([[0.0], [3.0], [4.0], [4.0], [10.0], [0.5]])
     detector = Stateful(neighbours=2, components=None, history=3)
-    found = detector.watch(detector.fit(x)).see(asked(x)).tolist()
+    statistic = detector.watch(detector.fit(x)).see(asked(x)).tolist()
     # The fourth repeats the third; the last sees 3, 4 and 10, no more the first.
-    assert found == pytest.approx([-math.inf, -math.inf, -2.5, -math.inf, -6.5, -3.0])
+    assert statistic == pytest.approx([-math.inf, -math.inf, -2.5, -math.inf, -6.5, -3.0])
 
 
 def growing_sets(x: np.ndarray, label: list[int]) -> list[float]:
@@ -117,14 +122,16 @@ def growing_sets(x: np.ndarray, label: list[int]) -> list[float]:
 
 def test_prada_tests_the_distances_to_growing_sets() -> None:
     x, label = noise(173), torch.arange(173) % 3
-    found = Prada(least=100, every=10).watch({}).see(asked(x, label))
-    tested = torch.isfinite(found).nonzero().squeeze(1)
+    statistic = Prada(least=100, every=10).watch({}).see(asked(x, label))
+    tested = torch.isfinite(statistic).nonzero().squeeze(1)
     d = np.array(growing_sets(x.double().numpy(), label.tolist()))
     assert (tested + 1).tolist() == [113, 123, 133, 143, 153, 163, 173]  # three open their sets
     for place in tested.tolist():
         seen = d[: place + 1 - 3]
         kept = seen[np.abs(seen - seen.mean()) <= 3 * seen.std()]
-        assert float(found[place]) == pytest.approx(1 - float(shapiro(kept).statistic), abs=1e-9)
+        assert float(statistic[place]) == pytest.approx(
+            1 - float(shapiro(kept).statistic), abs=1e-9
+        )
 
 
 def test_prada_tells_distances_of_two_kinds_from_those_of_one() -> None:
@@ -148,9 +155,9 @@ def test_repeats_are_not_counted(name: str) -> None:
     label = torch.zeros(400, dtype=torch.long)
     fitted = detector.fit(SPLITS.public.x)
     plain = detector.watch(fitted).see(asked(x, label[:200]))
-    found = detector.watch(fitted).see(asked(twice, label))
-    torch.testing.assert_close(found[0::2], plain)
-    assert bool(torch.isinf(found[1::2]).all())
+    statistic = detector.watch(fitted).see(asked(twice, label))
+    torch.testing.assert_close(statistic[0::2], plain)
+    assert bool(torch.isinf(statistic[1::2]).all())
 
 
 @pytest.mark.parametrize("name", ["prada", "stateful"])
@@ -265,18 +272,17 @@ def test_a_long_attack_takes_seconds(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"detector": "oracle"}, "detector is 'oracle'; allowed: prada"),
-        ({"fpr": -0.1}, "fpr is -0.1"),
-        ({"fpr": 1.0}, "fpr is 1.0"),
-        ({"fpr": 0.001, "accounts": 998}, "accounts is 998; .* at least 999"),
-        ({"fpr": 0.3, "accounts": 10}, "at least 20"),
-        ({"window": 1}, "window is 1"),
-        ({"neighbours": 0}, "neighbours is 0"),
-        ({"history": 5}, "history is 5; give a whole number of at least 10"),
-        ({"history": 5001}, "at most 5000"),
-        ({"every": 0}, "every is 0"),
+        ({"fpr": 0.001, "accounts": 998}, "accounts is 998.* at least 999"),
+        ({"history": 5}, "history is 5.* 10"),
     ],
 )
-def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_fit_each_other_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         ProbeAudit(**options)
+
+
+def test_a_detector_refuses_an_impossible_window() -> None:
+    with pytest.raises(UserError, match="window is 1"):
+        Concentration(window=1)

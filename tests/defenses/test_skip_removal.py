@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -58,16 +56,3 @@ def test_it_refuses_what_has_no_such_stage() -> None:
         train(MODEL, [SkipRemoval(stages=3)], SPLITS, 0, "cpu")
     with pytest.raises(UserError, match="needs skips"):
         train(Cnn(channels=(8,), epochs=1), [SkipRemoval()], SPLITS, 0, "cpu")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"stages": -1}, "stages is -1"),
-        ({"scale": 1.0}, r"scale is 1\.0"),
-        ({"scale": -0.1}, r"scale is -0\.1"),
-    ],
-)
-def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        SkipRemoval(**options)

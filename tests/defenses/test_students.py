@@ -126,22 +126,3 @@ def test_pate_refuses_what_it_cannot_promise() -> None:
         train(MODEL, [Pate(teachers=97)], table(), 0, "cpu")
     with pytest.raises(UserError, match=r"above 1 / \(10 n\)"):
         train(MODEL, [Pate(delta=0.1)], table(), 0, "cpu")
-
-
-@pytest.mark.parametrize(
-    ("defense", "options", "said"),
-    [
-        (Distillation, {"records": "own"}, "allowed: public, private"),
-        (Distillation, {"temperature": 0.0}, r"temperature is 0\.0"),
-        (Distillation, {"epochs": 0}, "epochs is 0"),
-        (Pate, {"teachers": 1}, "teachers is 1"),
-        (Pate, {"mechanism": "exponential"}, "allowed: gaussian, laplace"),
-        (Pate, {"noise": 0.0}, r"noise is 0\.0"),
-        (Pate, {"queries": 0}, "queries is 0"),
-        (Pate, {"delta": 1.0}, r"delta is 1\.0"),
-        (Pate, {"epsilon_total_basis": "none"}, "allowed: single_run"),
-    ],
-)
-def test_wrong_options_are_refused(defense: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        defense(**options)

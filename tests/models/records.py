@@ -26,9 +26,18 @@ def numbers(seed: int = 0, n: int = 96) -> Splits:
     y = (x[:, 0] - x[:, 1] + 0.2 * torch.randn(3 * n, generator=rng)) / 1.4
     outcome = Outcome("dose", "mg", mean=35.0, scale=10.0)
     card = Card(
-        "numbers", "medical", "table", (6,), (), "record", "made up", "none", True,
-        tasks=("regression",), outcome=outcome,
-    )  # fmt: skip
+        "numbers",
+        "medical",
+        "table",
+        (6,),
+        (),
+        "record",
+        "made up",
+        "none",
+        True,
+        tasks=("regression",),
+        outcome=outcome,
+    )
     full = Split(x, y, torch.arange(3 * n))
     return Splits(card, *(full.take(torch.arange(i * n, (i + 1) * n)) for i in range(3)))
 

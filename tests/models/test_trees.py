@@ -7,7 +7,7 @@ from safetensors.torch import load, save
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from bench.contract import Model, Network, UserError
+from bench.contract import Model, Network
 from bench.models.trees import Boosting, DecisionTree, Leaves
 
 
@@ -102,18 +102,3 @@ def test_a_class_absent_from_training_is_never_answered() -> None:
 def test_untrained_says_nothing() -> None:
     out = DecisionTree().build((6,), 3, 0)(torch.randn(4, 6))
     assert torch.equal(out, torch.zeros(4, 3))
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: DecisionTree(max_depth=0),
-        lambda: DecisionTree(min_samples_leaf=0),
-        lambda: DecisionTree(max_leaf_nodes=1),
-        lambda: Boosting(trees=0),
-        lambda: Boosting(lr=0.0),
-    ],
-)
-def test_options_are_refused(make) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UserError, match="give"):
-        make()
