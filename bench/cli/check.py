@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -14,7 +15,19 @@ _GROUPS = ("dataset", "model", "defense", "attack")
 
 @click.command("check")
 @overrides
-def command(words: tuple[str, ...], config_dir: Path | None) -> None:
+@click.option(
+    "--on",
+    "place",
+    metavar="dataset=NAME",
+    help="Data set to try it on, instead of embedded data; data_root= and dataset.NAME.key= are "
+    "further words.",
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show where an error within a component came from."
+)
+def command(
+    words: tuple[str, ...], config_dir: Path | None, place: str | None, verbose: bool
+) -> None:
     """Check that a component keeps its contract: invbench check defense=mine.
 
     Takes any of dataset=, model=, defense=, attack= (one name or a list) and runs it in seconds on
@@ -23,20 +36,26 @@ def command(words: tuple[str, ...], config_dir: Path | None) -> None:
     from bench.contract import require
     from bench.engine.check import check
 
-    named = [w for w in words if w.partition("=")[0] in _GROUPS]
-    rest = [w for w in words if w not in named]
+    named = [word for word in words if word.partition("=")[0] in _GROUPS]
+    rest = [word for word in words if word not in named]
     require(
         bool(named),
         "Name what to check: dataset=, model=, defense= or attack=; 'invbench ls' lists the names.",
     )
+    key, _, on = (place or "dataset=").partition("=")
+    require(
+        key == "dataset" and (place is None or bool(on.strip("[]"))),
+        f"--on is '{place}'; give the data set to try it on, as in '--on dataset=german'.",
+    )
+    if verbose:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("bench.engine.check").setLevel(logging.DEBUG)
     failed = 0
     for word in named:
         group, _, names = word.partition("=")
         for name in names.strip("[]").split(","):
-            for tried, held, sentence in check(group, name.strip(), rest, config_dir):
-                click.echo(
-                    f"{'ok  ' if held else 'FAIL'}  {tried}{'' if held else ': ' + sentence}"
-                )
-                failed += not held
+            for found in check(group, name.strip(), rest, config_dir, on.strip("[]") or None):
+                click.echo(found.line)
+                failed += not found.holds
     click.echo("All checks hold." if not failed else f"{failed} checks do not hold.")
     sys.exit(1 if failed else 0)
