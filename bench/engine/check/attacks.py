@@ -159,6 +159,8 @@ def _asked(option: Option, part: Attack, outcome: Outcome) -> Iterator[Check]:
 
 
 def _unsteady(first: Outcome, second: Outcome) -> str:
+    if not isinstance(first.found, Reconstruction):
+        return ""  # That is what is wrong with it.
     if second.error is not None:
         return f"the second run failed: {told(second.error)}"
     one, other = first.found.values, second.found.values

@@ -87,15 +87,15 @@ def _trained(
     option: Option, part: Model, splits: Splits, width: int, place: str
 ) -> Iterator[Check]:
     """What holds of the network once the shared loop, or its own ``solve``, has trained it."""
-    from bench.models.training import restore, train
+    from bench.models.training import initial, restore, train
 
     made: list[Network] = []
 
     def trains() -> str:
         network, _ = train(part, [], splits, 0, "cpu")
         made.append(network)
-        start = part.build(splits.card.shape, width, 0).state_dict()
-        if same_weights(start, network.state_dict()):
+        start = initial(part, [], splits, 0, "cpu")
+        if same_weights(start.state_dict(), network.state_dict()):
             return "training left its weights as they were"
         return _outputs(network, splits.test.x[:5], width)
 

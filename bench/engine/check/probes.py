@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,13 @@ class Ground:
         return option, data
 
 
+@cache
+def _built_in(group: str) -> tuple[tuple[Option, Any], ...]:
+    """The built-in options of a group with their components."""
+    grid = compose_grid([f"{group}=[{','.join(list_options(group))}]"])
+    return tuple((option, build(option.layers[0], option.where)) for option in grid.options[group])
+
+
 def embedded(
     modalities: Iterable[str], goal: str | None = None, tasks: Sequence[Task] = TASKS
 ) -> tuple[Option, Dataset]:
@@ -80,10 +88,8 @@ def embedded(
         Untestable: there is none.
     """
     wanted = set(modalities)
-    grid = compose_grid([f"dataset=[{','.join(list_options('dataset'))}]"])
-    rows = [(option, build(option.layers[0], option.where)) for option in grid.options["dataset"]]
     for modality in ("table", "basket", "image"):
-        for option, data in rows:
+        for option, data in _built_in("dataset"):
             fits = data.embedded and data.modality == modality and modality in wanted
             if fits and (goal is None or goal in data.goals) and common_task(data.tasks, tasks):
                 return option, data
@@ -95,10 +101,7 @@ def embedded(
 
 def model_for(data: Dataset, tasks: Sequence[Task], needs: frozenset[str]) -> tuple[Option, Model]:
     """A quick model that an attack or a defense can work on."""
-    names = ["mlp", *(name for name in list_options("model") if name != "mlp")]
-    grid = compose_grid([f"model=[{','.join(names)}]"])
-    for option in grid.options["model"]:
-        model: Model = build(option.layers[0], option.where)
+    for option, model in sorted(_built_in("model"), key=lambda row: row[0].name != "mlp"):
         task = common_task(data.tasks, model.tasks)
         if task in tasks and needs <= model.offers and data.modality in model.modalities:
             return option, quicker(model)
