@@ -38,13 +38,13 @@ def try_attack(option: Option, part: Attack, ground: Ground) -> Iterator[Check]:
         yield Check(f"{option.name}: reads only the knowledge it declares", False, prior_codes)
         return
     first = scene.run(global_seed=0)
-    undeclared = sorted(first.read - part.knowledge)
     all_read = sorted(first.read | set(prior_codes.split()))
+    undeclared = [code for code in all_read if code not in part.knowledge]
     yield require_that(
         f"{option.name}: reads only the knowledge it declares"
         + (f" (read: {', '.join(all_read)})" if all_read else " (read: none)"),
         not undeclared,
-        f"it read {', '.join(undeclared)} and declares "
+        f"it, or its prior, read {', '.join(undeclared)}, and it declares "
         f"{', '.join(sorted(part.knowledge)) or 'no knowledge'}; add the code to the class "
         "attribute 'knowledge', or do not read it",
     )

@@ -40,6 +40,12 @@ def try_defense(option: Option, part: Defense, ground: Ground) -> Iterator[Check
         lambda: _adaptive_attacks(part, ground),
     )
     yield require_that(
+        f"{option.name}: says what it covers",
+        bool(part.covers),
+        "set the class attribute 'covers': the access levels at which it changes what an attack "
+        "sees",
+    )
+    yield require_that(
         f"{option.name}: says what it costs",
         bool(part.cost.strip()),
         "set the class attribute 'cost': what the owner pays besides utility, in a phrase",

@@ -16,12 +16,17 @@ from bench.engine.config import Option
 _RECORDS = 256
 """Records of each split that a model is trained on: enough to see that it can be trained."""
 
+_BASELINE = 64
+"""Records that the plain baseline is fitted on: enough to see that there is one."""
+
 _ROUNDING = 1e-4
 """Difference of outputs that the order of sums may make."""
 
 
 def try_model(option: Option, part: Model, ground: Ground) -> Iterator[Check]:
     """Build it, train it twice, and answer with it in batches of every size."""
+    from bench.metrics import reference
+
     place, data = ground.dataset(part.modalities, tasks=part.tasks)
     splits = few(data.load(0, ground.data_root), _RECORDS)
     task = common_task(data.tasks, part.tasks)
@@ -55,6 +60,15 @@ def try_model(option: Option, part: Model, ground: Ground) -> Iterator[Check]:
         lambda: _outputs(built.eval(), splits.test.x[:5], width),
     )
     yield from _trained(option, quicker(part), splits, width, place.name)
+    yield attempt(
+        f"{option.name}: names a baseline to keep up with",
+        lambda: (
+            ""
+            if reference.fit(few(splits, _BASELINE), task, part.reference, 0)
+            else f"'reference' is '{part.reference}', which bench.metrics.reference does not know "
+            f"for {task}"
+        ),
+    )
 
 
 def _initial(part: Model, shape: tuple[int, ...], width: int, built: Network, solved: bool) -> str:

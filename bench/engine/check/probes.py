@@ -94,8 +94,9 @@ def embedded(
             if fits and (goal is None or goal in data.goals) and common_task(data.tasks, tasks):
                 return option, data
     raise Untestable(
-        f"No embedded data set has modality {' or '.join(sorted(wanted))}, goal {goal} and task "
-        f"{' or '.join(tasks)}; name one that has with '--on dataset=NAME'."
+        f"No embedded data set has modality {' or '.join(sorted(wanted))}"
+        + (f", goal {goal}" if goal else "")
+        + f" and task {' or '.join(tasks)}; name one that has with '--on dataset=NAME'."
     )
 
 
