@@ -25,7 +25,7 @@ def _broken(group: str, name: str, folder: Path, *words: str) -> set[str]:
         ("defense", "none"),
         ("defense", "query_budget"),
         ("defense", "secure_aggregation"),
-        ("attack", "csmia"),
+        ("attack", "toy_labels"),
         ("model", "softmax"),
     ],
 )
