@@ -12,6 +12,7 @@ from bench.contract.errors import UserError, nearest, require
 if TYPE_CHECKING:
     from bench.contract import Component
     from bench.contract.options import OptionDoc
+    from bench.engine.check.findings import Check
     from bench.engine.config import Grid
     from bench.engine.doctor import Fault
     from bench.engine.store import Store
@@ -105,8 +106,12 @@ def repair(store: Store, faults: Sequence[Fault]) -> list[str]:
 
 
 def check(
-    group: str, name: str, words: Words = (), config_dir: Path | None = None, on: str = ""
-) -> Iterator[Any]:
+    group: str,
+    name: str,
+    words: Words = (),
+    config_dir: Path | None = None,
+    on: str | None = None,
+) -> Iterator[Check]:
     """Try whether a component keeps its contract.
 
     Args:
@@ -114,14 +119,14 @@ def check(
         name: the option.
         words: overrides.
         config_dir: a folder with a user's own options.
-        on: data set to try it on; empty: an embedded one that fits.
+        on: data set to try it on; None: an embedded one that fits.
 
     Raises:
         UserError: the option cannot be composed or built.
     """
     from bench.engine.check import check as tried
 
-    return tried(group, name, words, config_dir)
+    return tried(group, name, words, config_dir, on)
 
 
 def catalogue(group: str, config_dir: Path | None = None) -> list[dict[str, Any]]:

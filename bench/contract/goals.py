@@ -35,6 +35,8 @@ class Goal:
             or the clients of one round of training.
         baselines: options of the attackers without a model that its leakage is measured from.
         words: what pages say of it.
+        rows: rows of a reconstruction: one a victim; one a victim or a single one for all; any
+            number.
         hides_attribute: whether the attacker is told the victims' records without the sensitive
             attribute.
         tells_labels: whether the attacker is told the victims' published labels.
@@ -55,6 +57,7 @@ class Goal:
     victims: Literal["classes", "records", "clients"]
     baselines: tuple[str, ...]
     words: Words
+    rows: Literal["one", "shared", "any"] = "one"
     hides_attribute: bool = False
     tells_labels: bool = False
     asks: bool = True

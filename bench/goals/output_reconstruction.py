@@ -6,6 +6,7 @@ GOAL = Goal(
     name="output_reconstruction",
     judge="bench.metrics.output_reconstruction",
     victims="records",
+    rows="shared",
     baselines=("class_mean", "popularity"),
     tells_labels=True,
     asks=False,

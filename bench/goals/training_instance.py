@@ -6,6 +6,7 @@ GOAL = Goal(
     name="training_instance",
     judge="bench.metrics.training_instance",
     victims="classes",
+    rows="any",
     baselines=("public_records",),
     words=Words(
         code="G4",

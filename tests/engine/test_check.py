@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import save_file
 
 from bench.engine.check import check
-from tests import toys
 
 PLUGINS = ["plugins=[tests]"]
 
@@ -16,7 +15,7 @@ PLUGINS = ["plugins=[tests]"]
 def _broken(group: str, name: str, folder: Path, *words: str) -> set[str]:
     found = list(check(group, name, [*PLUGINS, *words], folder))
     assert found
-    return {tried.partition(": ")[2] for tried, held, _ in found if not held}
+    return {one.name.partition(": ")[2] for one in found if not one.holds}
 
 
 @pytest.mark.parametrize(
@@ -26,7 +25,7 @@ def _broken(group: str, name: str, folder: Path, *words: str) -> set[str]:
         ("defense", "none"),
         ("defense", "query_budget"),
         ("defense", "secure_aggregation"),
-        ("attack", "csmia"),
+        ("attack", "toy_labels"),
         ("model", "softmax"),
     ],
 )
@@ -52,7 +51,7 @@ def test_a_defense_without_an_adaptive_attack_or_a_cost_is_caught(
     monkeypatch.setattr("tests.toys.ToyTraining.adaptive_attacks", ())
     monkeypatch.setattr("tests.toys.ToyTraining.cost", "")
     broken = _broken("defense", "toy_training", toy_conf)
-    assert broken == {"names an adaptive attack", "says what it costs"}
+    assert broken == {"names adaptive attacks on the model", "says what it costs"}
 
 
 def test_a_watcher_that_turns_customers_away_is_caught(toy_conf: Path) -> None:
@@ -74,6 +73,6 @@ def test_a_component_that_hides_what_it_reads_is_caught(
     if not declared:
         monkeypatch.setattr("tests.toys.ToyWeights.files", lambda self, data_root: {})
     # It takes records of three columns only, as the toy table has.
-    monkeypatch.setattr("bench.engine.check.embedded", lambda *_, **__: ("toy", toys.ToyTable()))
-    broken = _broken("model", "toy", conf)
+    found = check("model", "toy", PLUGINS, conf, on="toy")
+    broken = {one.name.partition(": ")[2] for one in found if not one.holds}
     assert ("declares the files it reads" in broken) != declared

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench.contract import UserError
+from bench.engine.check.reads import opened_files, undeclared
 from bench.engine.contents import contents
-from bench.engine.reads import opened_files, undeclared
 
 
 @pytest.fixture(autouse=True)
