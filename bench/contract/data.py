@@ -255,6 +255,8 @@ class Dataset(Component, ABC):
     every access."""
     embedded: ClassVar[bool]
     """Whether it needs no files."""
+    fixed_split: ClassVar[bool] = False
+    """Whether the members are the same for every seed, as in an official training set."""
 
     @property
     def called(self) -> str | None:
@@ -268,6 +270,17 @@ class Dataset(Component, ABC):
     @abstractmethod
     def n_classes(self) -> int:
         """Number of classes, known from the options before anything is loaded."""
+
+    def count_classes(self, data_root: Path | None) -> int:
+        """Number of classes, also where only a file below the data root tells it.
+
+        Args:
+            data_root: folder of data sets; None if there is none.
+
+        Raises:
+            UserError: the number is not known without a file that is not there.
+        """
+        return self.n_classes
 
     def missing(self, data_root: Path | None) -> str | None:
         """One sentence saying which file is missing and where to get it; None if all is there."""

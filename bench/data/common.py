@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,24 @@ from bench.contract import (
 Ints = npt.NDArray[np.int64]
 Indices = tuple[Ints, Ints, Ints]
 """Row numbers of train, test, public."""
+
+
+# ---------------------------------------------------------------- lists of names
+def listed(text: str, by: str | None = None) -> tuple[str, ...]:
+    """The names in a block of text.
+
+    Args:
+        text: names, in any number of lines.
+        by: what stands between two names; None: a blank or the end of a line.
+    """
+    return tuple(" ".join(name.split()) for name in text.split(by))
+
+
+def columns(text: str) -> dict[str, tuple[str, ...]]:
+    """The values of columns: ``COLUMN: VALUE | VALUE``, where values may go on in the next line."""
+    parts = re.split(r"\n\s*(?=[\w-]+:)", text.strip())
+    lines = (part.partition(":") for part in parts)
+    return {column: listed(values, "|") for column, _, values in lines}
 
 
 # ---------------------------------------------------------------- files
@@ -57,8 +76,8 @@ def present(data_root: Path | None, **paths: str | Sequence[str]) -> dict[str, t
     if data_root is None:
         return {}
     named = {k: [v] if isinstance(v, str) else v for k, v in paths.items()}
-    found = {k: tuple(data_root / path for path in v) for k, v in named.items()}
-    return {k: v for k, v in found.items() if all(path.exists() for path in v)}
+    below = {k: tuple(data_root / path for path in v) for k, v in named.items()}
+    return {k: v for k, v in below.items() if all(path.exists() for path in v)}
 
 
 def require_files(missing: str | None, data_root: Path | None) -> Path:
@@ -127,15 +146,6 @@ def check_sha256_option(name: str, value: str | None) -> None:
 
 
 # ---------------------------------------------------------------- splitting
-def check_fractions(name: str, train: float, public: float) -> None:
-    """Refuse split fractions that leave a split empty."""
-    require(
-        min(train, public) > 0.0 and train + public < 1.0,
-        f"dataset.{name}: train={train} and public={public} are shares of the records; both must "
-        "be above 0 and their sum below 1, since the rest is 'test'.",
-    )
-
-
 def stratified(name: str, strata: Ints, train: float, public: float, seed: int) -> Indices:
     """Split rows into train, test and public with equal shares of every stratum.
 
