@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def listed(text: str, by: str | None = None) -> tuple[str, ...]:
 
 def columns(text: str) -> dict[str, tuple[str, ...]]:
     """The values of columns: ``COLUMN: VALUE | VALUE``, where values may go on in the next line."""
-    parts = re.split(r"\n\s*(?=[\w-]+:)", text.strip())
+    parts = re.split(r"\n\s*(?=[\w-]+:\s)", text.strip())
     lines = (part.partition(":") for part in parts)
     return {column: listed(values, "|") for column, _, values in lines}
 
@@ -64,20 +64,6 @@ def missing_path(name: str, data_root: Path | None, path: str, source: str) -> s
         f"Data set '{name}' needs '{where}', which is missing: get it from {source}, keep it as "
         f"'{path}' in a folder of data sets and name that folder with data_root=FOLDER."
     )
-
-
-def present(data_root: Path | None, **paths: str | Sequence[str]) -> dict[str, tuple[Path, ...]]:
-    """What a data set reads below the data root, as far as it is there.
-
-    Args:
-        data_root: folder of data sets, None if none was given.
-        **paths: files or folders below it, by the option that names them.
-    """
-    if data_root is None:
-        return {}
-    named = {k: [v] if isinstance(v, str) else v for k, v in paths.items()}
-    below = {k: tuple(data_root / path for path in v) for k, v in named.items()}
-    return {k: v for k, v in below.items() if all(path.exists() for path in v)}
 
 
 def require_files(missing: str | None, data_root: Path | None) -> Path:

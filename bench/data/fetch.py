@@ -16,7 +16,10 @@ from typing import Any, Protocol
 import pooch
 
 from bench.contract import UserError, require
-from bench.data import german, groceries, lock, movielens, shokri
+from bench.data import lock, shokri
+from bench.data.german import German
+from bench.data.groceries import Groceries
+from bench.data.movielens import MovieLens
 
 MIRROR = "INVBENCH_DATA_MIRROR"
 """Environment variable: fetch ``$INVBENCH_DATA_MIRROR/FILE`` instead of the published addresses,
@@ -98,7 +101,7 @@ REGISTRY: Mapping[str, tuple[Remote, ...]] = {
         Remote(
             "german/german.csv",
             "https://raw.githubusercontent.com/jbrownlee/Datasets/master/german.csv",
-            f"sha256:{german.SHA256}",
+            f"sha256:{German.sha256}",
         ),
     ),
     "groceries": (
@@ -106,7 +109,7 @@ REGISTRY: Mapping[str, tuple[Remote, ...]] = {
             "groceries/groceries.csv",
             "https://raw.githubusercontent.com/stedy/Machine-Learning-with-R-datasets/master/"
             "groceries.csv",
-            f"sha256:{groceries.SHA256}",
+            f"sha256:{Groceries.sha256}",
         ),
     ),
     "gss": _mehnaz(
@@ -117,12 +120,10 @@ REGISTRY: Mapping[str, tuple[Remote, ...]] = {
         Remote(
             shokri.Location30.file,
             _RAW.format("privacytrustlab/datasets", "dataset_location.tgz"),
-            f"sha256:{shokri.LOCATION30_SHA256}",
+            f"sha256:{shokri.Location30.sha256}",
         ),
     ),
-    "movielens": (
-        Remote(movielens.MovieLens.file, movielens.SOURCE, f"sha256:{movielens.SHA256}"),
-    ),
+    "movielens": (Remote(MovieLens.file, MovieLens.source, f"sha256:{MovieLens.sha256}"),),
     "purchase100": (
         Remote(
             shokri.Purchase100.file,

@@ -78,9 +78,12 @@ class Stored(Loader):
         """Where a user gets the files."""
         return f"{self.source} (invbench data fetch {self.name})" if self.noted else self.source
 
-    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+    def files(self, data_root: Path | None) -> Mapping[str, Path | Sequence[Path]]:
         """Its files, as far as they are there; see the base class."""
-        return common.present(data_root, **{self.place: self._paths()})
+        if data_root is None:
+            return {}
+        paths = [data_root / path for path in self._paths()]
+        return {self.place: paths} if paths and all(path.exists() for path in paths) else {}
 
     def missing(self, data_root: Path | None) -> str | None:
         """Where the first file that is not there should be; see the base class."""

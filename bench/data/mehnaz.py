@@ -48,7 +48,7 @@ class MehnazTable(StoredTable):
     terms = "'publicly available', no licence stated by Mehnaz et al."
     place = "folder"
     gaps = True
-    copies = "count"
+    copies: ClassVar[Literal["refuse", "drop", "count"]] = "count"
     protocol = "records of both files, stratified by {target} and {sensitive}"
 
     @property

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge
 
-from bench.contract import generator, require
+from bench.contract import Goal, Modality, generator, require
 from bench.data.common import Indices, Ints
+from bench.data.loader import Loader
+
+Two = Annotated[int, Ge(2)]
+"""Number of people: at least two."""
+Side = Annotated[int, Ge(16)]
+"""Pixels a side: below 16 no face can be told."""
+
+
+class PeopleSet(Loader):
+    """What pictures of people are used for; a class is a private person."""
+
+    people_private: int
+    """Number of private people."""
+
+    sector: ClassVar[str] = "face"
+    modality: ClassVar[Modality] = "image"
+    goals: ClassVar[tuple[Goal, ...]] = (
+        "class_representative",
+        "output_reconstruction",
+        "gradient_reconstruction",
+    )
+    utility_metric: ClassVar[str] = "accuracy"
+    unit = "person"
+
+    @property
+    def n_classes(self) -> int:
+        """``people_private``."""
+        return self.people_private
 
 
 @dataclass(frozen=True)

@@ -101,11 +101,11 @@ class StoredTable(Shared):
 
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Read, check, draw and split by ``seed``; see the base class."""
-        paths, facts = self._open(data_root)
+        paths, opened = self._open(data_root)
         records = self._read(paths)
         column, names = self.sensitives[self.sensitive]
         frame, values, hidden = frames.recode(self.name, records.frame, column, names)
-        facts = {**facts, **records.facts}
+        facts: dict[str, Any] = {**opened, **records.facts}
         if self.distinct:
             first = ~frame.duplicated([*self.numeric, *self.categories]).to_numpy()
             frame, hidden = frame[first], hidden[first]
