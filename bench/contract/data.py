@@ -139,10 +139,10 @@ class Sensitive:
 
     def candidates(self, x: Tensor) -> Tensor:
         """``x`` ``[n, d]`` completed with every value: ``[n, n_values, d]``."""
-        out = x.unsqueeze(1).repeat(1, len(self.values), 1)
+        completed = x.unsqueeze(1).repeat(1, len(self.values), 1)
         codes = torch.tensor(self.codes, dtype=x.dtype, device=x.device)
-        out[:, :, self.columns[0] : self.columns[1]] = codes
-        return out
+        completed[:, :, self.columns[0] : self.columns[1]] = codes
+        return completed
 
 
 @dataclass(frozen=True)

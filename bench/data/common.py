@@ -102,21 +102,21 @@ def sha256_of_arrays(*arrays: npt.NDArray[Any] | Tensor) -> str:
     return digest.hexdigest()
 
 
-def check_sha256(name: str, what: str, expected: str | None, found: str) -> None:
+def check_sha256(name: str, what: str, expected: str | None, sha256: str) -> None:
     """Refuse another copy of the data than the one results are comparable with.
 
     Args:
         name: the data set.
         what: the file, folder or array that was hashed.
         expected: 64 hex digits; None: any copy is accepted.
-        found: 64 hex digits.
+        sha256: of the copy that is there, 64 hex digits.
 
     Raises:
         UserError: the hashes differ.
     """
     require(
-        expected is None or expected == found,
-        f"Data set '{name}': {what} has sha256 {found}, expected {expected}; it is another or a "
+        expected is None or expected == sha256,
+        f"Data set '{name}': {what} has sha256 {sha256}, expected {expected}; it is another or a "
         "damaged copy, and results on it would not be comparable. Get the copy named in its "
         f"source, or accept this one with dataset.{name}.sha256=null (recorded, not checked).",
     )

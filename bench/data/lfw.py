@@ -68,5 +68,5 @@ def lfw_faces(
     drawn = torch.randperm(len(album.people), generator=generator(seed))[:people].numpy()
     rows = np.flatnonzero(np.isin(album.person, drawn))
     x, sha256 = album.read(rows, look)
-    _, who = np.unique(album.person[rows], return_inverse=True)
-    return x, who, {"n_people_public": len(drawn), "public_sha256": sha256}
+    _, owner = np.unique(album.person[rows], return_inverse=True)
+    return x, owner, {"n_people_public": len(drawn), "public_sha256": sha256}

@@ -103,10 +103,10 @@ class FortyPeople(PeopleSet, Stored):
         more: dict[str, Any] = {"n_people_public": len(drawn.public)}
         if elsewhere:
             frame = pictures.Look(size, crop=CROP, aspect=self.original)
-            theirs, who, more = lfw_faces(root, frame, self.people_public, seed)
-            rows = (*rows[:2], np.arange(len(x), len(x) + len(theirs)))
-            x, y = torch.cat([x, theirs]), np.concatenate([y, who])
-            person = np.concatenate([person, who + PEOPLE])
+            faces, owner, more = lfw_faces(root, frame, self.people_public, seed)
+            rows = (*rows[:2], np.arange(len(x), len(x) + len(faces)))
+            x, y = torch.cat([x, faces]), np.concatenate([y, owner])
+            person = np.concatenate([person, owner + PEOPLE])
         card = self._card(
             shape=tuple(x.shape[1:]),
             class_names=tuple(f"s{i + 1}" for i in drawn.private),
