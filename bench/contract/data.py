@@ -128,10 +128,10 @@ class Sensitive:
 
     def candidates(self, x: Tensor) -> Tensor:
         """``x`` ``[n, d]`` completed with every value: ``[n, n_values, d]``."""
-        out = x.unsqueeze(1).repeat(1, len(self.values), 1)
+        completed = x.unsqueeze(1).repeat(1, len(self.values), 1)
         codes = torch.tensor(self.codes, dtype=x.dtype, device=x.device)
-        out[:, :, self.columns[0] : self.columns[1]] = codes
-        return out
+        completed[:, :, self.columns[0] : self.columns[1]] = codes
+        return completed
 
 
 @dataclass(frozen=True)
@@ -245,6 +245,8 @@ class Dataset(Component, ABC):
     every access."""
     embedded: ClassVar[bool]
     """Whether it needs no files."""
+    fixed_split: ClassVar[bool] = False
+    """Whether the members are the same for every seed, as in an official training set."""
 
     @property
     def called(self) -> str | None:
@@ -258,6 +260,17 @@ class Dataset(Component, ABC):
     @abstractmethod
     def n_classes(self) -> int:
         """Number of classes, known from the options before anything is loaded."""
+
+    def count_classes(self, data_root: Path | None) -> int:
+        """Number of classes, also where only a file below the data root tells it.
+
+        Args:
+            data_root: folder of data sets; None if there is none.
+
+        Raises:
+            UserError: the number is not known without a file that is not there.
+        """
+        return self.n_classes
 
     def missing(self, data_root: Path | None) -> str | None:
         """One sentence saying which file is missing and where to get it; None if all is there."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    from bench.contract.data import Split
 
 Task = Literal["classification", "regression", "recommendation"]
 """``classification``: one of the classes. ``regression``: a number. ``recommendation``: from what a
@@ -27,7 +24,19 @@ def common_task(offered: Iterable[Task], wanted: Iterable[Task]) -> Task | None:
     return next((task for task in TASKS if task in both), None)
 
 
-def targets(task: Task, split: Split) -> Tensor:
+class Labelled(Protocol):
+    """Records and the label of each, such as a split has them."""
+
+    @property
+    def x(self) -> Tensor:
+        """The records."""
+
+    @property
+    def y(self) -> Tensor:
+        """Their labels or outcomes."""
+
+
+def targets(task: Task, split: Labelled) -> Tensor:
     """What a model of ``task`` learns to say of each record.
 
     Returns:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from bench.data.adult import CATEGORIES, INCOME
+from bench.data.adult import CATEGORIES, CLASSES
 from bench.data.mehnaz import MehnazTable
-
-SHA256 = "85bd5d011bee3970a8b10771ba2fc16beaa1e3ff5eaceebb1d59643b8154798e"
 
 
 @dataclass(frozen=True)
@@ -23,17 +21,14 @@ class AdultMehnaz(MehnazTable):
         sensitive: ``marital``: married or single (the paper's), or ``sex``.
     """
 
-    sensitive: str = "marital"
-    sha256: str | None = SHA256
+    sensitive: Literal["marital", "sex"] = "marital"
+    sha256: str | None = "85bd5d011bee3970a8b10771ba2fc16beaa1e3ff5eaceebb1d59643b8154798e"
 
     sector: ClassVar[str] = "credit"
-    label = "adult_mehnaz"
+    name = "adult_mehnaz"
     names = ("Adult_35222.csv", "Adult_10000.csv")
     target = "income"
-    classes: ClassVar = {
-        INCOME[0]: "income at most 50,000 dollars",
-        INCOME[1]: "income above 50,000 dollars",
-    }
+    classes: ClassVar = CLASSES
     numeric = ("fnlwgt", "capitalgain", "capitalloss", "hoursperweek")
     categories: ClassVar = {
         "work": CATEGORIES["workclass"],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,24 @@ Indices = tuple[Ints, Ints, Ints]
 """Row numbers of train, test, public."""
 
 
+# ---------------------------------------------------------------- lists of names
+def listed(text: str, by: str | None = None) -> tuple[str, ...]:
+    """The names in a block of text.
+
+    Args:
+        text: names, in any number of lines.
+        by: what stands between two names; None: a blank or the end of a line.
+    """
+    return tuple(" ".join(name.split()) for name in text.split(by))
+
+
+def columns(text: str) -> dict[str, tuple[str, ...]]:
+    """The values of columns: ``COLUMN: VALUE | VALUE``, where values may go on in the next line."""
+    parts = re.split(r"\n\s*(?=[\w-]+:\s)", text.strip())
+    lines = (part.partition(":") for part in parts)
+    return {column: listed(values, "|") for column, _, values in lines}
+
+
 # ---------------------------------------------------------------- files
 def missing_path(name: str, data_root: Path | None, path: str, source: str) -> str | None:
     """One sentence saying that ``data_root/path`` is not there; None if it is.
@@ -45,20 +64,6 @@ def missing_path(name: str, data_root: Path | None, path: str, source: str) -> s
         f"Data set '{name}' needs '{where}', which is missing: get it from {source}, keep it as "
         f"'{path}' in a folder of data sets and name that folder with data_root=FOLDER."
     )
-
-
-def present(data_root: Path | None, **paths: str | Sequence[str]) -> dict[str, tuple[Path, ...]]:
-    """What a data set reads below the data root, as far as it is there.
-
-    Args:
-        data_root: folder of data sets, None if none was given.
-        **paths: files or folders below it, by the option that names them.
-    """
-    if data_root is None:
-        return {}
-    named = {k: [v] if isinstance(v, str) else v for k, v in paths.items()}
-    found = {k: tuple(data_root / path for path in v) for k, v in named.items()}
-    return {k: v for k, v in found.items() if all(path.exists() for path in v)}
 
 
 def require_files(missing: str | None, data_root: Path | None) -> Path:
@@ -97,21 +102,21 @@ def sha256_of_arrays(*arrays: npt.NDArray[Any] | Tensor) -> str:
     return digest.hexdigest()
 
 
-def check_sha256(name: str, what: str, expected: str | None, found: str) -> None:
+def check_sha256(name: str, what: str, expected: str | None, sha256: str) -> None:
     """Refuse another copy of the data than the one results are comparable with.
 
     Args:
         name: the data set.
         what: the file, folder or array that was hashed.
         expected: 64 hex digits; None: any copy is accepted.
-        found: 64 hex digits.
+        sha256: of the copy that is there, 64 hex digits.
 
     Raises:
         UserError: the hashes differ.
     """
     require(
-        expected is None or expected == found,
-        f"Data set '{name}': {what} has sha256 {found}, expected {expected}; it is another or a "
+        expected is None or expected == sha256,
+        f"Data set '{name}': {what} has sha256 {sha256}, expected {expected}; it is another or a "
         "damaged copy, and results on it would not be comparable. Get the copy named in its "
         f"source, or accept this one with dataset.{name}.sha256=null (recorded, not checked).",
     )
@@ -127,15 +132,6 @@ def check_sha256_option(name: str, value: str | None) -> None:
 
 
 # ---------------------------------------------------------------- splitting
-def check_fractions(name: str, train: float, public: float) -> None:
-    """Refuse split fractions that leave a split empty."""
-    require(
-        min(train, public) > 0.0 and train + public < 1.0,
-        f"dataset.{name}: train={train} and public={public} are shares of the records; both must "
-        "be above 0 and their sum below 1, since the rest is 'test'.",
-    )
-
-
 def stratified(name: str, strata: Ints, train: float, public: float, seed: int) -> Indices:
     """Split rows into train, test and public with equal shares of every stratum.
 

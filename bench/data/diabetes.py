@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from sklearn.datasets import load_diabetes
 
-from bench.contract import Card, Dataset, Modality, Splits, Task, require
-from bench.data import common, tables
+from bench.contract import Modality, Splits, Task
+from bench.data import common, frames, tables
+from bench.data.loader import Shared
 
-SHA256 = "43a28c7d3cf1c4cbb9cb67486e89ac06e370b76abd43210371b235e2ee2bc3b9"
 NUMERIC = ("age", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 SEX = ("sex 1", "sex 2")
 """The study codes sex as 1 and 2 and its documentation does not say which is which."""
-SENSITIVE = ("sex", "bmi", "bp")
 
 
 @dataclass(frozen=True)
-class Diabetes(Dataset):
+class Diabetes(Shared):
     """442 patients, ten baseline measurements, disease progression one year on.
 
     The target is progression as a class, so that defenses which release labels or scores apply.
@@ -32,34 +33,28 @@ class Diabetes(Dataset):
 
     Attributes:
         sensitive: ``sex``, ``bmi`` (kg/m^2) or ``bp`` (mean arterial pressure).
-        bands: number of progression classes, 2 to 10; 2 is below/above the public median. None:
+        bands: number of progression classes; 2 is below/above the public median. None:
             the target predicts progression itself, a number.
-        train: share of the records that are members.
-        public: share of the records the attacker holds; the rest is ``test``.
-        sha256: expected content hash of scikit-learn's arrays; None accepts any.
     """
 
-    sensitive: str = "sex"
-    bands: int | None = 2
-    train: float = 0.4
-    public: float = 0.3
-    sha256: str | None = SHA256
+    sensitive: Literal["sex", "bmi", "bp"] = "sex"
+    bands: Annotated[int, Ge(2), Le(10)] | None = 2
+    sha256: str | None = "43a28c7d3cf1c4cbb9cb67486e89ac06e370b76abd43210371b235e2ee2bc3b9"
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "table"
     goals: ClassVar[tuple[str, ...]] = tables.GOALS
     utility_metric: ClassVar[str] = "balanced_accuracy"
     embedded: ClassVar[bool] = True
+    name = "diabetes"
+    source = (
+        "Efron, Hastie, Johnstone, Tibshirani, Least Angle Regression, 2004, as embedded in "
+        "scikit-learn (load_diabetes)"
+    )
+    terms = "distributed with scikit-learn (BSD-3-Clause)"
 
-    def __post_init__(self) -> None:
-        tables.check_sensitive("diabetes", self.sensitive, SENSITIVE)
-        require(
-            self.bands is None or 2 <= self.bands <= 10,
-            f"dataset.diabetes.bands is {self.bands}; allowed: 2 to 10 progression classes, or "
-            "null to predict the number.",
-        )
-        common.check_fractions("diabetes", self.train, self.public)
-        common.check_sha256_option("diabetes", self.sha256)
+    def _paths(self) -> Sequence[str]:
+        return ()
 
     @property
     def n_classes(self) -> int:
@@ -76,11 +71,10 @@ class Diabetes(Dataset):
         bunch = load_diabetes(as_frame=True, scaled=False)
         frame, progression = bunch.data, bunch.target.to_numpy(np.float64)
         sha256 = common.sha256_of_arrays(frame.to_numpy(np.float64), progression)
-        common.check_sha256("diabetes", "scikit-learn's diabetes array", self.sha256, sha256)
+        self._check_sha256("scikit-learn's diabetes array", sha256)
 
         sex = frame["sex"].to_numpy(np.int64) - 1
-        quartile = np.digitize(progression, np.quantile(progression, [0.25, 0.5, 0.75]))
-        rows = common.stratified("diabetes", sex * 4 + quartile, self.train, self.public, seed)
+        rows = self._stratified(sex * 4 + frames.quartiles(bunch.target), seed)
 
         frame = frame.assign(sex=np.asarray(SEX)[sex])
         encoded = tables.encode(
@@ -91,26 +85,18 @@ class Diabetes(Dataset):
             numeric=NUMERIC,
             categories={"sex": SEX},
         )
-        bands, told = self.bands or 1, None
+        bands, outcome = self.bands or 1, None
         cuts = np.quantile(progression[rows[2]], np.arange(1, bands) / bands)
         y = torch.as_tensor(np.digitize(progression, cuts, right=True))
         if self.bands is None:
-            y, told = tables.outcome("diabetes", "progression", "points", progression, rows[2])
-        card = Card(
+            y, outcome = tables.outcome("diabetes", "progression", "points", progression, rows[2])
+        card = self._card(
             name="diabetes" if self.bands else "diabetes_progression",
-            sector=self.sector,
-            modality=self.modality,
             shape=(),
             class_names=tuple(
                 f"progression band {i + 1} of {bands}" for i in range(self.n_classes)
             ),
-            privacy_unit="record",
-            source="Efron, Hastie, Johnstone, Tibshirani, Least Angle Regression, 2004, "
-            "as embedded in scikit-learn (load_diabetes)",
-            terms="distributed with scikit-learn (BSD-3-Clause)",
-            publishable=False,
-            tasks=self.tasks,
-            outcome=told,
+            outcome=outcome,
         )
         return tables.finish(
             card,
@@ -119,7 +105,6 @@ class Diabetes(Dataset):
             torch.arange(len(frame)),
             rows,
             sha256=sha256,
-            split_protocol=f"records, stratified by sex and progression quartile: "
-            f"{self.train} train, {self.public} public, rest test",
+            split_protocol="records, stratified by sex and progression quartile: " + self._shares,
             public_cuts=[float(cut) for cut in cuts],
         )

@@ -16,16 +16,22 @@ from typing import Any, Protocol
 import pooch
 
 from bench.contract import UserError, require
-from bench.data import german, groceries, lock, movielens, shokri
+from bench.data import lock
+from bench.data.diabetes130 import Diabetes130
+from bench.data.german import German
+from bench.data.groceries import Groceries
+from bench.data.movielens import MovieLens
+from bench.data.shokri import Location30, Purchase100, Texas100
 
 MIRROR = "INVBENCH_DATA_MIRROR"
 """Environment variable: fetch ``$INVBENCH_DATA_MIRROR/FILE`` instead of the published addresses,
 such as a data root that a colleague serves; the hashes stay."""
 TIMEOUT_S = 30.0
 _UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
-_RAW = "https://github.com/{}/raw/master/{}"
+_RAW = "https://raw.githubusercontent.com"
+_SHOKRI = "https://github.com/privacytrustlab/datasets/raw/master/dataset"
 _MEHNAZ = (
-    "https://raw.githubusercontent.com/smehnaz/Black-box-Model-Inversion-Attribute-Inference/"
+    f"{_RAW}/smehnaz/Black-box-Model-Inversion-Attribute-Inference/"
     "c403d3c2e42d7570fa842f66daeff2a4782eeb6b/data"
 )
 
@@ -53,6 +59,10 @@ class Remote:
         """The published address, or the one below ``MIRROR``."""
         mirror = os.environ.get(MIRROR)
         return f"{mirror.rstrip('/')}/{self.file}" if mirror else self.url
+
+
+def _one(file: str, url: str, sha256: str | None) -> tuple[Remote, ...]:
+    return (Remote(file, url, sha256 and f"sha256:{sha256}"),)
 
 
 def _mehnaz(**digests: str) -> tuple[Remote, ...]:
@@ -87,60 +97,25 @@ REGISTRY: Mapping[str, tuple[Remote, ...]] = {
             "md5:750601b1f35ba3300ea97c75c52ff8f6",
         ),
     ),
-    "diabetes130": (
-        Remote(
-            "diabetes130/dataset_diabetes.zip",
-            f"{_UCI}/00296/dataset_diabetes.zip",
-            "sha256:2cc570fc34b09ba1169d94b68c27ce3802dce7dc4ab6082bed833a6c195507a5",
-        ),
-    ),
-    "german": (
-        Remote(
-            "german/german.csv",
-            "https://raw.githubusercontent.com/jbrownlee/Datasets/master/german.csv",
-            f"sha256:{german.SHA256}",
-        ),
-    ),
-    "groceries": (
-        Remote(
-            "groceries/groceries.csv",
-            "https://raw.githubusercontent.com/stedy/Machine-Learning-with-R-datasets/master/"
-            "groceries.csv",
-            f"sha256:{groceries.SHA256}",
-        ),
+    "diabetes130": _one(Diabetes130.file, f"{_UCI}/00296/dataset_diabetes.zip", Diabetes130.sha256),
+    "german": _one(German.file, f"{_RAW}/jbrownlee/Datasets/master/german.csv", German.sha256),
+    "groceries": _one(
+        Groceries.file,
+        f"{_RAW}/stedy/Machine-Learning-with-R-datasets/master/groceries.csv",
+        Groceries.sha256,
     ),
     "gss": _mehnaz(
         GSS_15235="49b1f7755cd9c072645809c239865e9dc4b42a811950e214f43587a3e5e526ef",
         GSS_5079="857d1d93e6c55f21bab34a27bf359921421a590e656a18d2e6b7ebc1e25ad90a",
     ),
-    "location30": (
-        Remote(
-            shokri.Location30.file,
-            _RAW.format("privacytrustlab/datasets", "dataset_location.tgz"),
-            f"sha256:{shokri.LOCATION30_SHA256}",
-        ),
-    ),
-    "movielens": (
-        Remote(movielens.MovieLens.file, movielens.SOURCE, f"sha256:{movielens.SHA256}"),
-    ),
-    "purchase100": (
-        Remote(
-            shokri.Purchase100.file,
-            _RAW.format("privacytrustlab/datasets", "dataset_purchase.tgz"),
-            None,
-        ),
-    ),
+    "location30": _one(Location30.file, f"{_SHOKRI}_location.tgz", Location30.sha256),
+    "movielens": _one(MovieLens.file, MovieLens.source, MovieLens.sha256),
+    "purchase100": _one(Purchase100.file, f"{_SHOKRI}_purchase.tgz", Purchase100.sha256),
     "steak": _mehnaz(
         fte_full="1e3900a0310f41410c9c56d5b2b4390cefd8cd5df9dc8e5073bf351765f5cf03",
         fte_322="9b3d27a8d953e88397ebfd6ef19b9e61e2d509094c70f35505f6a20b42c4afd5",
     ),
-    "texas100": (
-        Remote(
-            shokri.Texas100.file,
-            _RAW.format("privacytrustlab/datasets", "dataset_texas.tgz"),
-            None,
-        ),
-    ),
+    "texas100": _one(Texas100.file, f"{_SHOKRI}_texas.tgz", Texas100.sha256),
 }
 """Dataset option to its files. More archives are public that ask for a form or must be unpacked;
 their loaders say where."""
@@ -195,9 +170,7 @@ def fetch(
             if remote.skip and remote.address == remote.url:
                 lines = part.read_bytes().splitlines(keepends=True)
                 part.write_bytes(b"".join(lines[remote.skip :]))
-            _compare(
-                name, part, expected, f"nothing is kept of what {remote.address} serves now",
-            )  # fmt: skip
+            _compare(name, part, expected, f"nothing is kept of what {remote.address} serves now")
             sha256 = pooch.file_hash(str(part), alg="sha256")
             if expected is None:
                 _require_whole(name, part, remote)
@@ -208,12 +181,12 @@ def fetch(
             f"Data set '{name}': '{path}' cannot be written ({error.strerror}); nothing is kept. "
             "Make room or name another folder with data_root=FOLDER."
         ) from error
-    how = (
+    judgement = (
         "as expected"
         if expected
         else f"trusted on first use (none is published) and noted in '{lock.lock_of(path).name}'"
     )
-    return True, f"'{path}' fetched from {remote.address}, sha256 {sha256}, {how}."
+    return True, f"'{path}' fetched from {remote.address}, sha256 {sha256}, {judgement}."
 
 
 def _digest_of(sha256: str | None) -> str | None:
@@ -224,10 +197,10 @@ def _compare(name: str, path: Path, expected: str | None, advice: str) -> None:
     if expected is None:
         return
     kind, _, value = expected.partition(":")
-    found = pooch.file_hash(str(path), alg=kind)
+    its_hash = pooch.file_hash(str(path), alg=kind)
     require(
-        found == value,
-        f"Data set '{name}': '{path.name}' has {kind} {found}, expected {value}; {advice}.",
+        its_hash == value,
+        f"Data set '{name}': '{path.name}' has {kind} {its_hash}, expected {value}; {advice}.",
     )
 
 

@@ -73,7 +73,7 @@ def numbers(name: str, frame: pd.DataFrame, columns: Collection[str]) -> pd.Data
 
 
 def recode(
-    name: str, frame: pd.DataFrame, column: str, names: Mapping[str, str]
+    name: str, frame: pd.DataFrame, column: str, names: Mapping[Any, str]
 ) -> tuple[pd.DataFrame, tuple[str, ...], Ints]:
     """A category with its codes replaced.
 
@@ -96,18 +96,16 @@ def recode(
         "file is corrupt or another version.",
     )
     values = tuple(dict.fromkeys(names.values()))
-    told = frame[column].map(names)
-    codes = told.map({value: code for code, value in enumerate(values)})
-    return frame.assign(**{column: told}), values, np.array(codes, np.int64)
+    renamed = frame[column].map(names)
+    codes = renamed.map({value: code for code, value in enumerate(values)})
+    return frame.assign(**{column: renamed}), values, np.array(codes, np.int64)
 
 
 # ---------------------------------------------------------------- splitting
-def check_records(name: str, records: int | None) -> None:
-    """Refuse a number of records that leaves splits too small to say anything."""
-    require(
-        records is None or records >= 100,
-        f"dataset.{name}.records is {records}; allowed: at least 100, or null for all.",
-    )
+def quartiles(values: pd.Series[Any]) -> Ints:
+    """Quartile of each number, int64 ``[n]``: what numbers are stratified by."""
+    array = values.to_numpy(np.float64)
+    return np.array(np.digitize(array, np.quantile(array, [0.25, 0.5, 0.75])), np.int64)
 
 
 def draw(strata: Ints, records: int | None, seed: int) -> Ints:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from bench.data import common
 from bench.data.mehnaz import MehnazTable
-
-SHA256 = "487b3ebacea1648d80104758a45241ad2a0a0d356157e5cc3b4b19111cfe60a7"
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,11 @@ class Gss(MehnazTable):
             ``sex``.
     """
 
-    sensitive: str = "xmovie"
-    sha256: str | None = SHA256
+    sensitive: Literal["xmovie", "sex"] = "xmovie"
+    sha256: str | None = "487b3ebacea1648d80104758a45241ad2a0a0d356157e5cc3b4b19111cfe60a7"
 
     sector: ClassVar[str] = "survey"
-    label = "gss"
+    name = "gss"
     names = ("GSS_15235.csv", "GSS_5079.csv")
     target = "hapmar"
     classes: ClassVar = {
@@ -38,18 +37,16 @@ class Gss(MehnazTable):
     }
     numeric = ("year", "childs", "age", "educ")
     unknown_numbers: ClassVar = {"childs": (9,), "age": (98, 99), "educ": (98, 99)}
-    categories: ClassVar = {
-        "divorce": ("ds_no", "ds_yes", "noanswer"),
-        "sex": ("female", "male"),
-        "race": ("white", "black", "other"),
-        "relig": (
-            "protestant", "catholic", "jewish", "none", "other", "buddhism", "hinduism",
-            "othereastern", "muslim", "orthodoxchristian", "christian", "nativeamerican",
-            "internondenominational", "dontknow", "noanswer",
-        ),
-        "xmovie": ("x_no", "x_yes"),
-        "pornlaw": ("illegalillegal8", "illegal", "legal", "dontknow", "noanswer"),
-    }  # fmt: skip
+    categories: ClassVar = common.columns("""
+        divorce: ds_no | ds_yes | noanswer
+        sex: female | male
+        race: white | black | other
+        relig: protestant | catholic | jewish | none | other | buddhism | hinduism | othereastern |
+            muslim | orthodoxchristian | christian | nativeamerican | internondenominational |
+            dontknow | noanswer
+        xmovie: x_no | x_yes
+        pornlaw: illegalillegal8 | illegal | legal | dontknow | noanswer
+    """)
     sensitives: ClassVar = {
         "xmovie": ("xmovie", {"x_no": "no", "x_yes": "yes"}),
         "sex": ("sex", {"male": "male", "female": "female"}),

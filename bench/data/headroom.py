@@ -87,8 +87,8 @@ def imputer_auc(splits: Splits) -> float:
     scores = np.zeros((len(truth), int(max(learnt.max(), truth.max())) + 1))
     scores[:, model.classes_] = model.predict_proba(_known(splits, train))
     held = [value for value in np.unique(truth) if (truth != value).any()]
-    found = [roc_auc_score(truth == value, scores[:, value]) for value in held]
-    return float(np.mean(found)) if found else 0.5
+    areas = [roc_auc_score(truth == value, scores[:, value]) for value in held]
+    return float(np.mean(areas)) if areas else 0.5
 
 
 def imputer_r2(splits: Splits) -> float:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 
-from bench.contract import Card, Dataset, Modality, Split, Splits, require
+from bench.contract import Count, CountOrZero, Split, Splits
 from bench.data import common, people
+from bench.data.loader import Stored
+from bench.data.people import PeopleSet, Side, Two
 from bench.data.pictures import Album, Look
 
 
 @dataclass(frozen=True)
-class ImageFolder(Dataset):
+class ImageFolder(PeopleSet, Stored):
     """Pictures in any format that Pillow reads; a class is a person.
 
     Who is private and which pictures are members follows from the seed; the others' pictures are
@@ -27,70 +29,37 @@ class ImageFolder(Dataset):
     Attributes:
         name: of the data set, in cards and messages; as the key of the option file.
         folder: path below the data root with a folder per person.
-        people_private: number of classes, at least 2.
-        images_train: pictures per private person that are members, at least 1.
+        people_private: number of classes.
+        images_train: pictures per private person that are members.
         images_test: most other pictures per private person that are ``test``; None: all.
         min_images: only people with this many pictures may be private.
-        people_public: most public people, at least 2; None: all who are not private.
-        size: pixels a side, or height and width, from 16; None keeps the pixels of pictures that
+        people_public: most public people; None: all who are not private.
+        size: pixels a side, or height and width; None keeps the pixels of pictures that
             are equally large.
-        crop: share of the largest centred window in the shape of ``size`` that is kept, in
-            (0, 1]. The 108 of CelebA's 178 pixels that the field keeps are 0.607.
+        crop: share of the largest centred window in the shape of ``size`` that is
+            kept. The 108 of CelebA's 178 pixels that the field keeps are 0.607.
         colour: RGB instead of grey.
         source: where the pictures come from, for the card.
         terms: licence or terms stated there, for the card.
         publishable: whether a published report may show them; real people: no.
-        sha256: expected content hash of names and files; None accepts any.
+        sha256: expected content hash of names and files; None accepts any copy.
     """
 
     name: str = "image_folder"
     folder: str = "images"
-    people_private: int = 20
-    images_train: int = 8
-    images_test: int | None = None
-    min_images: int = 0
-    people_public: int | None = None
-    size: int | tuple[int, int] | None = 64
-    crop: float = 1.0
+    people_private: Two = 20
+    images_train: Count = 8
+    images_test: Count | None = None
+    min_images: CountOrZero = 0
+    people_public: Two | None = None
+    size: Side | tuple[Side, Side] | None = 64
+    crop: Annotated[float, Gt(0), Le(1)] = 1.0
     colour: bool = True
     source: str = "the user's own collection"
     terms: str = "not stated"
     publishable: bool = False
-    sha256: str | None = None
 
-    sector: ClassVar[str] = "face"
-    modality: ClassVar[Modality] = "image"
-    goals: ClassVar[tuple[str, ...]] = (
-        "class_representative",
-        "output_reconstruction",
-        "gradient_reconstruction",
-    )
-    utility_metric: ClassVar[str] = "accuracy"
-    embedded: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        for key, low in (
-            ("people_private", 2),
-            ("images_train", 1),
-            ("images_test", 1),
-            ("min_images", 0),
-            ("people_public", 2),
-        ):
-            value = getattr(self, key)
-            require(
-                (value is None and key in ("images_test", "people_public")) or value >= low,
-                f"dataset.{self.name}.{key} is {value}; give at least {low}.",
-            )
-        require(
-            self.size is None or (len(self._size or ()) == 2 and min(self._size or ()) >= 16),
-            f"dataset.{self.name}.size is {self.size}; give a number of pixels or [height, width], "
-            "from 16, or null for what the files hold.",
-        )
-        require(
-            0.0 < self.crop <= 1.0,
-            f"dataset.{self.name}.crop is {self.crop}; give a share above 0 and at most 1.",
-        )
-        common.check_sha256_option(self.name, self.sha256)
+    place = "folder"
 
     @property
     def _size(self) -> tuple[int, int] | None:
@@ -101,23 +70,9 @@ class ImageFolder(Dataset):
         """``name``, where it was set."""
         return None if self.name == type(self).name else self.name
 
-    @property
-    def n_classes(self) -> int:
-        """``people_private``."""
-        return self.people_private
-
-    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
-        """The folder of pictures; see the base class."""
-        return common.present(data_root, folder=self.folder)
-
-    def missing(self, data_root: Path | None) -> str | None:
-        """Where the folder should be; see the base class."""
-        return common.missing_path(self.name, data_root, self.folder, self.source)
-
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Read the pictures that the split needs, once; see the base class."""
-        root = common.require_files(self.missing(data_root), data_root)
-        album = Album.find(self.name, root / self.folder)
+        album = Album.find(self.name, self._root(data_root) / self.folder)
         drawn = people.draw(
             self.name,
             album.person,
@@ -131,23 +86,16 @@ class ImageFolder(Dataset):
         rows = np.concatenate(drawn.rows)
         look = Look(self._size, self.crop, colour=self.colour)
         x, sha256 = album.read(rows, look)
-        common.check_sha256(self.name, f"folder '{album.folder}'", self.sha256, sha256)
+        self._check_sha256(f"folder '{album.folder}'", sha256)
 
         ends = np.cumsum([len(part) for part in drawn.rows])
         (train, test, public), dropped = common.without_copies(
             x, *np.split(np.arange(len(rows)), ends[:-1])
         )
         person = album.person[rows]
-        card = Card(
-            name=self.name,
-            sector=self.sector,
-            modality=self.modality,
+        card = self._card(
             shape=tuple(x.shape[1:]),
             class_names=tuple(album.people[i] for i in drawn.private),
-            privacy_unit="person",
-            source=self.source,
-            terms=self.terms,
-            publishable=self.publishable,
             shared_classes=False,
         )
         return common.finish(

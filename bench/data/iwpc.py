@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 
-from bench.contract import Card, Dataset, Modality, Splits, Task, require
-from bench.data import common, frames, tables
-
-SHA256 = "6e6296143a32de451afc1d885b97e9c694bfe703c7214c359d6f5a52ee9bf31d"
-SOURCE = "https://www.pharmgkb.org/downloads (IWPC data)"
+from bench.contract import Task, require
+from bench.data import common, frames
+from bench.data.stored_table import Records, StoredTable
 
 DOSE = "Therapeutic Dose of Warfarin"
 STABLE = "Subject Reached Stable Dose of Warfarin"
@@ -33,32 +30,15 @@ RENAMED = {
     "CYP2C9 consensus": "cyp2c9",
     "Amiodarone (Cordarone)": "amiodarone",
 }
-DECADES: dict[str, int] = {
-    "10 - 19": 1, "19-Oct": 1, "20 - 29": 2, "30 - 39": 3, "40 - 49": 4, "50 - 59": 5,
-    "60 - 69": 6, "70 - 79": 7, "80 - 89": 8, "90+": 9,
-}  # fmt: skip
+DECADES = {f"{low} - {low + 9}": low // 10 for low in range(10, 90, 10)} | {"90+": 9, "19-Oct": 1}
 """Age groups as the algorithm counts them. A spreadsheet has read "10 - 19" as a date."""
-NUMERIC = ("age_decade", "height", "weight")
 CYP2C9 = ("*1/*1", "*1/*2", "*1/*3", "other")
-CATEGORIES: dict[str, tuple[str, ...]] = {
-    "vkorc1": ("A/A", "A/G", "G/G"),
-    "cyp2c9": CYP2C9,
-    "race": ("White", "Asian", "Black or African American", "Unknown"),
-    "enzyme_inducer": ("no", "yes"),
-    "amiodarone": ("no", "yes"),
-}
-SENSITIVE: dict[str, tuple[str, dict[str, str]]] = {
-    "vkorc1": ("vkorc1", {v: v for v in CATEGORIES["vkorc1"]}),
-    "cyp2c9": ("cyp2c9", {v: v for v in CYP2C9}),
-    "cyp2c9_variant": ("cyp2c9", {v: "no" if v == "*1/*1" else "yes" for v in CYP2C9}),
-}
-"""Option ``sensitive`` to the column it replaces and the value each code becomes."""
 MOST_DOSE = 1000.0
 """mg a week; above it a number is no dose."""
 
 
 @dataclass(frozen=True)
-class Iwpc(Dataset):
+class Iwpc(StoredTable):
     """Patients on a stable dose of warfarin: how many milligrams a week do they need?
 
     The inputs are those of the consortium's pharmacogenetic algorithm (NEJM 360:753, 2009): age
@@ -76,101 +56,52 @@ class Iwpc(Dataset):
 
     Attributes:
         sensitive: ``vkorc1`` (about a third each), ``cyp2c9`` (76 % are *1/*1; 3 % "other" leave
-            no headroom) or ``cyp2c9_variant``, any other than *1/*1. It replaces the column it is
-            made from.
-        train: share of the records that are members.
-        public: share of the records the attacker holds; the rest is ``test``.
+            no headroom) or ``cyp2c9_variant``, any other than *1/*1.
         file: path below the data root.
-        sha256: expected content hash of the file; None accepts any copy.
     """
 
-    sensitive: str = "vkorc1"
-    train: float = 0.4
-    public: float = 0.3
+    sensitive: Literal["vkorc1", "cyp2c9", "cyp2c9_variant"] = "vkorc1"
     file: str = "iwpc/warfarin.csv"
-    sha256: str | None = SHA256
+    sha256: str | None = "6e6296143a32de451afc1d885b97e9c694bfe703c7214c359d6f5a52ee9bf31d"
 
     sector: ClassVar[str] = "medical"
-    modality: ClassVar[Modality] = "table"
     goals: ClassVar[tuple[str, ...]] = ("attribute",)
     tasks: ClassVar[tuple[Task, ...]] = ("regression",)
     utility_metric: ClassVar[str] = "within_20pct"
-    embedded: ClassVar[bool] = False
+    name = "iwpc"
+    unit = "person"
+    credit = (
+        "International Warfarin Pharmacogenetics Consortium, Estimation of the Warfarin Dose with "
+        "Clinical and Pharmacogenetic Data, NEJM 360:753, 2009"
+    )
+    source = "https://www.pharmgkb.org/downloads (IWPC data)"
+    terms = "none stated in the file; see PharmGKB"
+    target = "dose"
+    outcome = ("warfarin dose", "mg/week", 2.0)
+    numeric = ("age_decade", "height", "weight")
+    categories: ClassVar = common.columns("""
+        vkorc1: A/A | A/G | G/G
+        cyp2c9: *1/*1 | *1/*2 | *1/*3 | other
+        race: White | Asian | Black or African American | Unknown
+        enzyme_inducer: no | yes
+        amiodarone: no | yes
+    """)
+    gaps = True
+    sensitives: ClassVar = {
+        "vkorc1": ("vkorc1", {genotype: genotype for genotype in ("A/A", "A/G", "G/G")}),
+        "cyp2c9": ("cyp2c9", {genotype: genotype for genotype in CYP2C9}),
+        "cyp2c9_variant": ("cyp2c9", {"*1/*1": "no", **dict.fromkeys(CYP2C9[1:], "yes")}),
+    }
+    distinct = True
+    protocol = "patients, stratified by {sensitive} and quartile of dose"
 
-    def __post_init__(self) -> None:
-        tables.check_sensitive("iwpc", self.sensitive, SENSITIVE)
-        common.check_fractions("iwpc", self.train, self.public)
-        common.check_sha256_option("iwpc", self.sha256)
-
-    @property
-    def n_classes(self) -> int:
-        """0: a dose is a number."""
-        return 0
-
-    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
-        """The table; see the base class."""
-        return common.present(data_root, file=self.file)
-
-    def missing(self, data_root: Path | None) -> str | None:
-        """Where the file should be; see the base class."""
-        return common.missing_path("iwpc", data_root, self.file, SOURCE)
-
-    def load(self, seed: int, data_root: Path | None) -> Splits:
-        """Read, check and split by ``seed``; see the base class."""
-        path = common.require_files(self.missing(data_root), data_root) / self.file
-        sha256 = common.sha256_of_files([path])
-        common.check_sha256("iwpc", f"file '{path}'", self.sha256, sha256)
-        frame = _read(path)
-        n_rows = len(frame)
-        frame = frame[frame[["dose", "vkorc1", "cyp2c9"]].notna().all(axis=1)]
-        n_known = len(frame)
-        column, names = SENSITIVE[self.sensitive]
-        frame, values, _ = frames.recode("iwpc", frame, column, names)
-        frame = frame.drop_duplicates([*NUMERIC, *CATEGORIES])
-        s = frame[column].map(values.index).to_numpy(np.int64)
-        dose = frame["dose"].to_numpy(np.float64)
-        quartile = np.digitize(dose, np.quantile(dose, [0.25, 0.5, 0.75]))
-        rows = common.stratified("iwpc", s * 4 + quartile, self.train, self.public, seed)
-        y, outcome = tables.outcome("iwpc", "warfarin dose", "mg/week", dose, rows[2], power=2.0)
-        encoded = tables.encode(
-            "iwpc",
-            frame,
-            sensitive=column,
-            called=self.sensitive,
-            public=rows[2],
-            numeric=NUMERIC,
-            categories={**CATEGORIES, column: values},
-            gaps=True,
-        )
-        card = Card(
-            name="iwpc",
-            sector=self.sector,
-            modality=self.modality,
-            shape=(),
-            class_names=(),
-            privacy_unit="person",
-            source="International Warfarin Pharmacogenetics Consortium, Estimation of the "
-            f"Warfarin Dose with Clinical and Pharmacogenetic Data, NEJM 360:753, 2009; {SOURCE}",
-            terms="none stated in the file; see PharmGKB",
-            publishable=False,
-            tasks=self.tasks,
-            outcome=outcome,
-        )
-        return tables.finish(
-            card,
-            encoded,
-            y,
-            torch.from_numpy(frame.index.to_numpy(np.int64, copy=True)),
-            rows,
-            sha256=sha256,
-            split_protocol=f"patients, stratified by {self.sensitive} and quartile of dose: "
-            f"{self.train} train, {self.public} public, rest test",
-            patients_in_file=n_rows,
-            duplicates_dropped=n_known - len(frame),
-        )
+    def _read(self, paths: Sequence[Path]) -> Records:
+        frame = read_patients(paths[0])
+        known = frame[["dose", "vkorc1", "cyp2c9"]].notna().all(axis=1)
+        return Records(frame[known], {"patients_in_file": len(frame)})
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_patients(path: Path) -> pd.DataFrame:
     """The inputs and ``dose`` of patients, gaps as NaN.
 
     Raises:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
-from bench.contract import generator
+from bench.contract import Count, CountOrZero, generator
 from bench.data import common
 from bench.data.common import Ints
 from bench.data.image_folder import ImageFolder
+from bench.data.people import Two
 from bench.data.pictures import Album, Look
 
 CROP = 0.5
@@ -29,12 +31,11 @@ class Lfw(ImageFolder):
 
     name: str = "lfw"
     folder: str = "lfw"
-    people_private: int = 40
-    images_train: int = 14
-    images_test: int | None = 6
-    min_images: int = 20
-    size: int | tuple[int, int] | None = 64
-    crop: float = CROP
+    people_private: Two = 40
+    images_train: Count = 14
+    images_test: Count | None = 6
+    min_images: CountOrZero = 20
+    crop: Annotated[float, Gt(0), Le(1)] = CROP
     colour: bool = False
     source: str = (
         "Huang, Ramesh, Berg, Learned-Miller, Labeled Faces in the Wild, UMass Amherst technical "
@@ -67,5 +68,5 @@ def lfw_faces(
     drawn = torch.randperm(len(album.people), generator=generator(seed))[:people].numpy()
     rows = np.flatnonzero(np.isin(album.person, drawn))
     x, sha256 = album.read(rows, look)
-    _, who = np.unique(album.person[rows], return_inverse=True)
-    return x, who, {"n_people_public": len(drawn), "public_sha256": sha256}
+    _, owner = np.unique(album.person[rows], return_inverse=True)
+    return x, owner, {"n_people_public": len(drawn), "public_sha256": sha256}

@@ -51,15 +51,15 @@ def check(name: str, path: Path, expected: str | None) -> tuple[str, str]:
     Raises:
         UserError: the file cannot be read, or it is another one.
     """
-    found = common.sha256_of_files([path])
-    common.check_sha256(name, f"file '{path}'", expected, found)
+    sha256 = common.sha256_of_files([path])
+    common.check_sha256(name, f"file '{path}'", expected, sha256)
     if expected is not None:
-        return found, "pinned"
+        return sha256, "pinned"
     before = noted(path)
     require(
-        before in (None, found),
-        f"Data set '{name}': file '{path}' has sha256 {found}, and {before} when it was fetched; "
+        before in (None, sha256),
+        f"Data set '{name}': file '{path}' has sha256 {sha256}, and {before} when it was fetched; "
         f"remove it and run 'invbench data fetch {name}' again, or remove '{lock_of(path).name}' "
         "if the new file is meant.",
     )
-    return found, "nothing" if before is None else "first use"
+    return sha256, "nothing" if before is None else "first use"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,79 +12,38 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
-from bench.contract import Card, Dataset, Modality, Split, Splits, UserError, require
+from bench.contract import Fraction, Modality, Split, Splits, UserError, require
 from bench.data import common
 from bench.data.common import Ints
+from bench.data.loader import Stored
 from bench.data.pictures import Pixels, to_float
 
-ORGANS = (
-    "bladder",
-    "left femur",
-    "right femur",
-    "heart",
-    "left kidney",
-    "right kidney",
-    "liver",
-    "left lung",
-    "right lung",
-    "pancreas",
-    "spleen",
-)
-CLASSES = {
-    "bloodmnist": (
-        "basophil",
-        "eosinophil",
-        "erythroblast",
-        "immature granulocyte",
-        "lymphocyte",
-        "monocyte",
-        "neutrophil",
-        "platelet",
-    ),
-    "breastmnist": ("malignant", "normal or benign"),
-    "dermamnist": (
-        "actinic keratosis or intraepithelial carcinoma",
-        "basal cell carcinoma",
-        "benign keratosis-like lesion",
-        "dermatofibroma",
-        "melanoma",
-        "melanocytic nevus",
-        "vascular lesion",
-    ),
-    "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
-    "organamnist": ORGANS,
-    "organcmnist": ORGANS,
-    "organsmnist": ORGANS,
-    "pathmnist": (
-        "adipose",
-        "background",
-        "debris",
-        "lymphocytes",
-        "mucus",
-        "smooth muscle",
-        "normal colon mucosa",
-        "cancer-associated stroma",
-        "colorectal adenocarcinoma epithelium",
-    ),
-    "pneumoniamnist": ("normal", "pneumonia"),
-    "retinamnist": ("grade 0", "grade 1", "grade 2", "grade 3", "grade 4"),
-    "tissuemnist": (
-        "collecting duct or connecting tubule",
-        "distal convoluted tubule",
-        "glomerular endothelial cell",
-        "interstitial endothelial cell",
-        "leukocyte",
-        "podocyte",
-        "proximal tubule segment",
-        "thick ascending limb",
-    ),
-}
+_ORGANS = """bladder | left femur | right femur | heart | left kidney | right kidney | liver |
+        left lung | right lung | pancreas | spleen"""
+CLASSES = common.columns(f"""
+    bloodmnist: basophil | eosinophil | erythroblast | immature granulocyte | lymphocyte |
+        monocyte | neutrophil | platelet
+    breastmnist: malignant | normal or benign
+    dermamnist: actinic keratosis or intraepithelial carcinoma | basal cell carcinoma |
+        benign keratosis-like lesion | dermatofibroma | melanoma | melanocytic nevus |
+        vascular lesion
+    octmnist: choroidal neovascularization | diabetic macular edema | drusen | normal
+    organamnist: {_ORGANS}
+    organcmnist: {_ORGANS}
+    organsmnist: {_ORGANS}
+    pathmnist: adipose | background | debris | lymphocytes | mucus | smooth muscle |
+        normal colon mucosa | cancer-associated stroma | colorectal adenocarcinoma epithelium
+    pneumoniamnist: normal | pneumonia
+    retinamnist: grade 0 | grade 1 | grade 2 | grade 3 | grade 4
+    tissuemnist: collecting duct or connecting tubule | distal convoluted tubule |
+        glomerular endothelial cell | interstitial endothelial cell | leukocyte | podocyte |
+        proximal tubule segment | thick ascending limb
+""")
 """The members of MedMNIST v2 with pictures in two dimensions and one label each."""
-SOURCE = "https://medmnist.com (https://zenodo.org/records/10519652)"
 
 
 @dataclass(frozen=True)
-class MedMnist(Dataset):
+class MedMnist(Stored):
     """Grey or RGB pictures whose class is a disease, an organ, a cell or a tissue.
 
     The official ``train`` is split into members and public records, class by class; the official
@@ -96,68 +55,65 @@ class MedMnist(Dataset):
 
     Attributes:
         flag: name of the set, such as ``breastmnist``; its file is ``medmnist/FLAG.npz``.
-        public: share of the official training records that the attacker holds, in (0, 1).
+        public: share of the official training records that the attacker holds.
         classes: names of the classes; empty: those of ``flag``, where it is a known one.
         file: path below the data root; None follows from ``flag``.
-        sha256: expected content hash of the six arrays; None accepts any. The md5 sums that the
-            medmnist package knows are those of its own files and differ for a re-saved one.
+        sha256: expected content hash of the six arrays; None accepts any copy. The md5 sums that
+            the medmnist package knows are those of its own files and differ for a re-saved one.
     """
 
     flag: str = "breastmnist"
-    public: float = 0.5
+    public: Fraction = 0.5
     classes: tuple[str, ...] = ()
     file: str | None = None
-    sha256: str | None = None
 
     sector: ClassVar[str] = "medical"
     modality: ClassVar[Modality] = "image"
     goals: ClassVar[tuple[str, ...]] = ("output_reconstruction", "gradient_reconstruction")
     utility_metric: ClassVar[str] = "balanced_accuracy"
-    embedded: ClassVar[bool] = False
+    credit = "Yang, Shi, Wei, Liu, Zhao, Ke, Pfister, Ni, MedMNIST v2, Scientific Data 2023"
+    source = "https://medmnist.com (https://zenodo.org/records/10519652)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             bool(self.classes) or self.flag in CLASSES,
             f"dataset.{self.flag}.flag is '{self.flag}'; allowed: {', '.join(CLASSES)}; for "
             "another set with one label a picture name its classes in 'classes'.",
         )
         require(
-            not self.classes or len(self.classes) > 1,
+            len(self.classes) != 1,
             f"dataset.{self.flag}.classes is {list(self.classes)}; give at least two names.",
         )
-        require(
-            0.0 < self.public < 1.0,
-            f"dataset.{self.flag}.public is {self.public}; give a share above 0 and below 1.",
-        )
-        common.check_sha256_option(self.flag, self.sha256)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """``flag``."""
+        return self.flag
+
+    @property
+    def terms(self) -> str:  # type: ignore[override]
+        """As the publishers of MedMNIST state them."""
+        return "CC BY-NC 4.0" if self.flag == "dermamnist" else "CC BY 4.0"
 
     @property
     def _classes(self) -> tuple[str, ...]:
         return self.classes or CLASSES[self.flag]
 
-    @property
-    def _file(self) -> str:
-        return self.file or f"medmnist/{self.flag}.npz"
+    def _paths(self) -> Sequence[str]:
+        return (self.file or f"medmnist/{self.flag}.npz",)
 
     @property
     def n_classes(self) -> int:
         """Number of names in ``classes``, given or known from ``flag``."""
         return len(self._classes)
 
-    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
-        """The arrays; see the base class."""
-        return common.present(data_root, file=self._file)
-
-    def missing(self, data_root: Path | None) -> str | None:
-        """Where the file should be; see the base class."""
-        return common.missing_path(self.flag, data_root, self._file, SOURCE)
-
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Read, check and split by ``seed``; see the base class."""
-        root = common.require_files(self.missing(data_root), data_root)
-        arrays = self._read(root / self._file)
+        path = self._root(data_root) / self._paths()[0]
+        arrays = self._read(path)
         sha256 = common.sha256_of_arrays(*(a for pair in arrays.values() for a in pair))
-        common.check_sha256(self.flag, f"file '{root / self._file}'", self.sha256, sha256)
+        self._check_sha256(f"file '{path}'", sha256)
         pixels = np.concatenate([images for images, _ in arrays.values()])
         y = np.concatenate([labels for _, labels in arrays.values()])
         x = to_float(pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2))
@@ -171,22 +127,16 @@ class MedMnist(Dataset):
         except ValueError as error:
             raise UserError(
                 f"Data set '{self.flag}' cannot be split with public={self.public}: {error} "
-                f"Check '{self._file}', or choose another share."
+                f"Check '{path}', or choose another share."
             ) from error
         (test, train, public), dropped = common.without_copies(
             x, test, np.sort(train), np.concatenate([np.sort(held), val])
         )
-        card = Card(
-            name=self.flag,
-            sector=self.sector,
-            modality=self.modality,
+        card = self._card(
             shape=tuple(x.shape[1:]),
             class_names=self._classes,
-            privacy_unit="record",
-            source="Yang, Shi, Wei, Liu, Zhao, Ke, Pfister, Ni, MedMNIST v2, Scientific Data 2023; "
-            f"{SOURCE}. No patient ids: one patient may stand in several splits.",
-            terms="CC BY-NC 4.0" if self.flag == "dermamnist" else "CC BY 4.0",
-            publishable=False,
+            source=f"{self.credit}; {self.source}. No patient ids: one patient may stand in "
+            "several splits.",
         )
         return common.finish(
             card,
@@ -205,16 +155,16 @@ class MedMnist(Dataset):
             UserError: no such archive, or arrays of another kind than MedMNIST's.
         """
         where = f"Data set '{self.flag}': file '{path}'"
-        advice = f"get it again from {SOURCE}."
-        out: dict[str, tuple[Pixels, Ints]] = {}
+        advice = f"get it again from {self.source}."
+        parts: dict[str, tuple[Pixels, Ints]] = {}
         try:
             with np.load(path, allow_pickle=False) as archive:
                 for part in ("train", "val", "test"):
                     images, labels = archive[f"{part}_images"], archive[f"{part}_labels"]
-                    out[part] = images, labels[:, 0] if labels.shape[1:] == (1,) else labels
+                    parts[part] = images, labels[:, 0] if labels.shape[1:] == (1,) else labels
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{where} cannot be read ({error}); {advice}") from error
-        for part, (images, labels) in out.items():
+        for part, (images, labels) in parts.items():
             grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
             require(
                 images.dtype == np.uint8 and (grey or colour),
@@ -232,4 +182,4 @@ class MedMnist(Dataset):
                 f"{where}: {part}_labels is empty or outside 0 to {self.n_classes - 1}; name all "
                 f"classes in dataset.{self.flag}.classes, or {advice}",
             )
-        return {part: (images, labels.astype(np.int64)) for part, (images, labels) in out.items()}
+        return {part: (images, labels.astype(np.int64)) for part, (images, labels) in parts.items()}

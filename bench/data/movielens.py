@@ -3,153 +3,97 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Ge, Le
 
-from bench.contract import Card, Dataset, Modality, Split, Splits, Task, UserError, require
-from bench.data import common, lock
-from bench.data.segments import segment, segment_names
+from bench.contract import Count, UserError, require
+from bench.data import common
+from bench.data.stored_baskets import Purchases, SegmentedBaskets
 
-SHA256 = "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"
-SOURCE = "https://files.grouplens.org/datasets/movielens/ml-latest-small.zip"
 TABLES = {
     "ratings": ("userId", "movieId", "rating"),
     "movies": ("movieId", "title"),
     "tags": ("movieId", "tag"),
 }
-SENSITIVE_TAGS = (
-    "aids", "alcoholism", "autism", "drug abuse", "drug overdose", "heroin", "mental illness",
-    "schizophrenia", "suicide",
-    "bible", "biblical references", "catholic church", "christianity", "jewish", "judaism",
-    "missionary", "muslim", "nun", "religion",
-    "gay", "homosexuality", "lesbian", "prostitution", "r:graphic sexuality", "sexuality",
-    "transgender", "transvestite",
-    "communism", "political commentary", "politics",
-    "american indians", "holocaust", "native americans", "racism",
-)  # fmt: skip
+SENSITIVE_TAGS = common.listed(
+    """
+    aids | alcoholism | autism | drug abuse | drug overdose | heroin | mental illness |
+    schizophrenia | suicide |
+    bible | biblical references | catholic church | christianity | jewish | judaism | missionary |
+    muslim | nun | religion |
+    gay | homosexuality | lesbian | prostitution | r:graphic sexuality | sexuality | transgender |
+    transvestite |
+    communism | political commentary | politics |
+    american indians | holocaust | native americans | racism
+    """,
+    "|",
+)
 """Tags, in lower case, of films that hint at what GDPR art. 9 protects: health, belief, sex life,
 political opinion, descent. Ratings of such films are what Narayanan and Shmatikov (IEEE S&P 2008,
 sec. 5) read off Netflix customers."""
 
 
 @dataclass(frozen=True)
-class MovieLens(Dataset):
+class MovieLens(SegmentedBaskets):
     """Films a person likes, as 0/1 vectors; class = segment of taste; a person is one record.
 
     A rating of ``least_rating`` or more is a like, everything else is 0 (implicit feedback, as in
     Liang et al., WWW 2018, sec. 4.1, who also keep ratings of 4 and above and people with 5 films
-    or more). Segments: see :mod:`bench.data.segments`. Sensitive films carry one of
+    or more). Sensitive films carry one of
     ``SENSITIVE_TAGS``.
 
     Attributes:
-        segments: number of classes, 2 to 50.
-        least_rating: lowest rating that is a like, 0.5 to 5.
-        min_users: only films that so many people like, 1 or more.
-        min_items: only people who like so many of those films, 1 or more.
-        train: share of the people who are members.
-        public: share of the people the attacker holds; the rest is ``test``.
+        segments: number of classes.
+        least_rating: lowest rating that is a like.
+        min_users: only films that so many people like.
+        min_items: only people who like so many of those films.
         file: path below the data root, as GroupLens packs it.
-        sha256: expected content hash of the file; None accepts any copy.
     """
 
-    segments: int = 5
-    least_rating: float = 4.0
-    min_users: int = 20
-    min_items: int = 5
-    train: float = 0.4
-    public: float = 0.4
+    segments: Annotated[int, Ge(2), Le(50)] = 5
+    least_rating: Annotated[float, Ge(0.5), Le(5)] = 4.0
+    min_users: Count = 20
+    min_items: Count = 5
     file: str = "movielens/ml-latest-small.zip"
-    sha256: str | None = SHA256
+    sha256: str | None = "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"
 
     sector: ClassVar[str] = "retail"
-    modality: ClassVar[Modality] = "basket"
-    goals: ClassVar[tuple[str, ...]] = ("output_reconstruction", "training_instance")
-    tasks: ClassVar[tuple[Task, ...]] = ("classification", "recommendation")
-    terms: ClassVar[str] = (
+    name = "movielens"
+    unit = "person"
+    credit = (
+        "MovieLens latest-small (2018), Harper and Konstan, ACM TiiS 5(4) 2015, "
+        "https://doi.org/10.1145/2827872"
+    )
+    source = "https://files.grouplens.org/datasets/movielens/ml-latest-small.zip"
+    terms = (
         "GroupLens: research use with acknowledgement, not commercial, passed on under the same "
         "terms"
     )
-    utility_metric: ClassVar[str] = "accuracy"
-    embedded: ClassVar[bool] = False
+    noted = True
 
-    def __post_init__(self) -> None:
-        for key, low, high in (
-            ("segments", 2, 50),
-            ("least_rating", 0.5, 5.0),
-            ("min_users", 1, 10**6),
-            ("min_items", 1, 10**6),
-        ):
-            value = getattr(self, key)
-            require(
-                low <= value <= high,
-                f"dataset.movielens.{key} is {value}; allowed: {low} to {high:g}.",
-            )
-        common.check_fractions("movielens", self.train, self.public)
-        common.check_sha256_option("movielens", self.sha256)
-
-    @property
-    def n_classes(self) -> int:
-        """``segments``."""
-        return self.segments
-
-    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
-        """The archive; see the base class."""
-        return common.present(data_root, file=self.file)
-
-    def missing(self, data_root: Path | None) -> str | None:
-        """Where the file should be; see the base class."""
-        source = f"{SOURCE} (invbench data fetch movielens)"
-        return common.missing_path("movielens", data_root, self.file, source)
-
-    def load(self, seed: int, data_root: Path | None) -> Splits:
-        """Read, check, split and segment by ``seed``; see the base class."""
-        path = common.require_files(self.missing(data_root), data_root) / self.file
-        sha256, checked = lock.check("movielens", path, self.sha256)
-        ratings, movies, tags = _read(path)
+    def _read(self, path: Path, seed: int) -> Purchases:
+        ratings, movies, tags = read_tables(path)
         likes = self._likes(ratings)
-        x = torch.from_numpy(likes.to_numpy(np.float32, copy=True))
-        user = likes.index.to_numpy(np.int64, copy=True)
         films = likes.columns.to_numpy(np.int64, copy=True)
         delicate = tags.loc[tags["tag"].str.lower().isin(SENSITIVE_TAGS), "movieId"]
-
-        strata = np.zeros(len(x), dtype=np.int64)
-        rows = common.stratified("movielens", strata, self.train, self.public, seed)
-        y = segment("movielens", x, rows[2], self.segments, seed)
-        card = Card(
-            name="movielens",
-            sector=self.sector,
-            modality=self.modality,
-            shape=(len(films),),
-            class_names=segment_names(self.segments),
-            privacy_unit="person",
-            source="MovieLens latest-small (2018), Harper and Konstan, ACM TiiS 5(4) 2015, "
-            f"https://doi.org/10.1145/2827872; {SOURCE}",
-            terms=self.terms,
-            publishable=False,
-            columns=tuple(movies.set_index("movieId")["title"].reindex(films).astype(str)),
-            tasks=self.tasks,
-            sensitive_items=tuple(np.flatnonzero(np.isin(films, delicate)).tolist()),
-        )
-        return common.finish(
-            card,
-            Split(x, y, torch.from_numpy(user)),
-            rows,
-            sha256=sha256,
-            split_protocol=f"people with {self.min_items} films or more that {self.min_users} or "
-            f"more people rate {self.least_rating:g} or higher: {self.train} train, "
-            f"{self.public} public, rest test; segments: k-means on public",
-            allow_duplicates=True,
-            sha256_checked=checked,
-            n_ratings=len(ratings),
-            n_users=int(ratings["userId"].nunique()),
-            n_films=len(movies),
-            mean_basket=float(x.sum(1).mean()),
+        return Purchases(
+            torch.from_numpy(likes.to_numpy(np.float32, copy=True)),
+            torch.from_numpy(likes.index.to_numpy(np.int64, copy=True)),
+            tuple(movies.set_index("movieId")["title"].reindex(films).astype(str)),
+            f"people with {self.min_items} films or more that {self.min_users} or more people "
+            f"rate {self.least_rating:g} or higher",
+            tuple(np.flatnonzero(np.isin(films, delicate)).tolist()),
+            facts={
+                "n_ratings": len(ratings),
+                "n_users": int(ratings["userId"].nunique()),
+                "n_films": len(movies),
+            },
         )
 
     def _likes(self, ratings: pd.DataFrame) -> pd.DataFrame:
@@ -167,13 +111,13 @@ class MovieLens(Dataset):
         return table
 
 
-def _read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def read_tables(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The tables ratings, movies and tags.
 
     Raises:
         UserError: no such archive, or tables of another form.
     """
-    found = []
+    frames = []
     for table, columns in TABLES.items():
         try:
             with zipfile.ZipFile(path) as archive:
@@ -183,14 +127,16 @@ def _read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         except (OSError, zipfile.BadZipFile, EOFError, IndexError, ValueError) as error:
             raise UserError(
                 f"Data set 'movielens': '{path}' has no table {table}.csv with the columns "
-                f"{', '.join(columns)} ({error}); get it again from {SOURCE}."
+                f"{', '.join(columns)} ({error}); get it again from {MovieLens.source}."
             ) from error
         numbers = [c for c in columns if c not in ("title", "tag")]
         require(
-            len(frame) > 0 and all(frame[c].dtype.kind in "if" for c in numbers)
+            len(frame) > 0
+            and all(frame[c].dtype.kind in "if" for c in numbers)
             and not frame[numbers].isna().any(axis=None),
             f"Data set 'movielens': table {table}.csv in '{path}' is empty or holds no numbers in "
-            f"{', '.join(numbers)}; get it again from {SOURCE}.",
-        )  # fmt: skip
-        found.append(frame)
-    return found[0], found[1], found[2].assign(tag=found[2]["tag"].astype(str))
+            f"{', '.join(numbers)}; get it again from {MovieLens.source}.",
+        )
+        frames.append(frame)
+    ratings, movies, tags = frames
+    return ratings, movies, tags.assign(tag=tags["tag"].astype(str))

@@ -6,24 +6,25 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le, Lt
 from torch import Tensor
 
-from bench.contract import Card, Dataset, Modality, Split, Splits, require
+from bench.contract import Split, Splits, require
 from bench.data import common, people, pictures
 from bench.data.lfw import CROP, Lfw, lfw_faces
+from bench.data.loader import Stored
+from bench.data.people import PeopleSet, Two
 
-SHA256 = "d81dc0ce1b7cae73897b46ab3d4d0ee2d1ff72f033819ec7c2a184dbba14a58f"
-SOURCE = "https://cam-orl.co.uk/facedatabase.html (att_faces.zip)"
 PEOPLE, PICTURES = 40, 10
 HEIGHT, WIDTH = 112, 92
 
 
 @dataclass(frozen=True)
-class FortyPeople(Dataset):
+class FortyPeople(PeopleSet, Stored):
     """40 people, 10 grey pictures each; a class is a person. What ORL and Olivetti share.
 
     Who is private and which pictures are members follows from the seed. The public faces are the
@@ -32,76 +33,51 @@ class FortyPeople(Dataset):
     faces are there to fit a prior on.
 
     Attributes:
-        people_private: number of classes: 2 to 38, with ``public: lfw`` up to 40.
-        images_train: pictures per private person that are members, 1 to 9; the rest is ``test``.
-        size: pixels a side, averaged over areas, from 16; None keeps the original size.
+        people_private: number of classes: to 38, with ``public: lfw`` to 40.
+        images_train: pictures per private person that are members; the rest is ``test``.
+        size: pixels a side, averaged over areas; None keeps the original size.
         public: ``people``: the other people; ``lfw``: the people below the data root's ``lfw``,
             cropped to the same frame, and the other people are left out.
-        people_public: most public people, at least 2; None: all.
+        people_public: most public people; None: all.
+        folder: path below the data root.
     """
 
-    people_private: int = 20
-    images_train: int = 6
+    people_private: Annotated[int, Ge(2), Le(PEOPLE)] = 20
+    images_train: Annotated[int, Ge(1), Lt(PICTURES)] = 6
     size: int | None = 32
     public: Literal["people", "lfw"] = "people"
-    people_public: int | None = None
+    people_public: Two | None = None
+    folder: str = ""
 
-    name: ClassVar[str]
     original: ClassVar[tuple[int, int]]
     """Height and width of the original pictures."""
-    source: ClassVar[str]
-    sector: ClassVar[str] = "face"
-    modality: ClassVar[Modality] = "image"
-    goals: ClassVar[tuple[str, ...]] = (
-        "class_representative",
-        "output_reconstruction",
-        "gradient_reconstruction",
+    place = "folder"
+    credit = (
+        "Olivetti Research Laboratory, Cambridge; Samaria and Harter, Parameterisation of a "
+        "stochastic model for human face identification, WACV 1994"
     )
-    utility_metric: ClassVar[str] = "accuracy"
-    embedded: ClassVar[bool] = False
+    terms = "credit to Olivetti Research Laboratory required"
 
     def __post_init__(self) -> None:
-        height, width = self.original
-        for key, low, high, otherwise in (
-            ("people_private", 2, PEOPLE - 2 * (self.public == "people"), None),
-            ("images_train", 1, PICTURES - 1, None),
-            ("size", 16, height, f"null for the full {height} x {width}"),
-            ("people_public", 2, 10**6, "null for all"),
-        ):
-            value = getattr(self, key)
-            require(
-                (value is None and otherwise is not None) or low <= value <= high,
-                f"dataset.{self.name}.{key} is {value}; allowed: {low} to {high}"
-                + (f", or {otherwise}." if otherwise else "."),
-            )
+        super().__post_init__()
         require(
-            self.public in ("people", "lfw"),
-            f"dataset.{self.name}.public is '{self.public}'; allowed: people, lfw.",
+            self.public == "lfw" or self.people_private <= PEOPLE - 2,
+            f"dataset.{self.name}: people_private is {self.people_private}; with public=people "
+            f"give at most {PEOPLE - 2}, so that two of the {PEOPLE} people are public.",
         )
 
-    @property
-    def n_classes(self) -> int:
-        """``people_private``."""
-        return self.people_private
-
-    def files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
+    def files(self, data_root: Path | None) -> Mapping[str, Path | Sequence[Path]]:
         """The pictures, and those of other people where they are public; see the base class."""
         elsewhere = Lfw().files(data_root) if self.public == "lfw" else {}
-        return {**self._own_files(data_root), **{f"public.{k}": v for k, v in elsewhere.items()}}
-
-    @abstractmethod
-    def _own_files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
-        """As :meth:`files`, of the 400 pictures alone."""
+        return {**super().files(data_root), **{f"public.{k}": v for k, v in elsewhere.items()}}
 
     def missing(self, data_root: Path | None) -> str | None:
         """Which file is missing and where to get it; see the base class."""
-        return self._missing(data_root) or (
-            Lfw().missing(data_root) if self.public == "lfw" else None
-        )
+        return super().missing(data_root) or self._public_missing(data_root)
 
-    @abstractmethod
-    def _missing(self, data_root: Path | None) -> str | None:
-        """As :meth:`missing`, of the 400 pictures alone."""
+    def _public_missing(self, data_root: Path | None) -> str | None:
+        """As :meth:`missing`, of the other people's pictures alone."""
+        return Lfw().missing(data_root) if self.public == "lfw" else None
 
     @abstractmethod
     def _pictures(self, root: Path, look: pictures.Look) -> tuple[Tensor, str]:
@@ -109,7 +85,7 @@ class FortyPeople(Dataset):
 
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Read, check and split by ``seed``; see the base class."""
-        root = common.require_files(self.missing(data_root), data_root)
+        root = self._root(data_root)
         size = self.original if self.size is None else (self.size, self.size)
         look = pictures.Look(size, aspect=self.original)
         x, sha256 = self._pictures(root, look)
@@ -127,22 +103,15 @@ class FortyPeople(Dataset):
         more: dict[str, Any] = {"n_people_public": len(drawn.public)}
         if elsewhere:
             frame = pictures.Look(size, crop=CROP, aspect=self.original)
-            theirs, who, more = lfw_faces(root, frame, self.people_public, seed)
-            rows = (*rows[:2], np.arange(len(x), len(x) + len(theirs)))
-            x, y = torch.cat([x, theirs]), np.concatenate([y, who])
-            person = np.concatenate([person, who + PEOPLE])
-        card = Card(
-            name=self.name,
-            sector=self.sector,
-            modality=self.modality,
+            faces, owner, more = lfw_faces(root, frame, self.people_public, seed)
+            rows = (*rows[:2], np.arange(len(x), len(x) + len(faces)))
+            x, y = torch.cat([x, faces]), np.concatenate([y, owner])
+            person = np.concatenate([person, owner + PEOPLE])
+        card = self._card(
             shape=tuple(x.shape[1:]),
             class_names=tuple(f"s{i + 1}" for i in drawn.private),
-            privacy_unit="person",
-            source="Olivetti Research Laboratory, Cambridge; Samaria and Harter, Parameterisation "
-            f"of a stochastic model for human face identification, WACV 1994; {self.source}"
+            source=f"{self.credit}; {self.source}"
             + (f"; public faces: {Lfw().source}" if elsewhere else ""),
-            terms="credit to Olivetti Research Laboratory required",
-            publishable=False,
             shared_classes=False,
         )
         return common.finish(
@@ -159,41 +128,26 @@ class FortyPeople(Dataset):
 
 @dataclass(frozen=True)
 class Orl(FortyPeople):
-    """The 400 PGM files; see :class:`FortyPeople` for what the options mean.
+    """The 400 PGM files, in folders s1 to s40 of 1.pgm to 10.pgm."""
 
-    Attributes:
-        folder: path below the data root with the folders s1 to s40 of 1.pgm to 10.pgm.
-        sha256: expected content hash of the 400 files in numerical order; None accepts any.
-    """
-
+    size: Annotated[int, Ge(16), Le(HEIGHT)] | None = 32
     folder: str = "orl_faces"
-    sha256: str | None = SHA256
+    sha256: str | None = "d81dc0ce1b7cae73897b46ab3d4d0ee2d1ff72f033819ec7c2a184dbba14a58f"
 
-    name: ClassVar[str] = "orl"
-    original: ClassVar[tuple[int, int]] = (HEIGHT, WIDTH)
-    source: ClassVar[str] = SOURCE
+    name = "orl"
+    original = (HEIGHT, WIDTH)
+    source = "https://cam-orl.co.uk/facedatabase.html (att_faces.zip)"
+    names = tuple(
+        f"s{person}/{picture}.pgm"
+        for person in range(1, PEOPLE + 1)
+        for picture in range(1, PICTURES + 1)
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        common.check_sha256_option("orl", self.sha256)
-
-    def _files(self) -> list[str]:
-        return [
-            f"{self.folder}/s{person}/{picture}.pgm"
-            for person in range(1, PEOPLE + 1)
-            for picture in range(1, PICTURES + 1)
-        ]
-
-    def _own_files(self, data_root: Path | None) -> Mapping[str, Sequence[Path]]:
-        return common.present(data_root, folder=self._files())
-
-    def _missing(self, data_root: Path | None) -> str | None:
-        paths = [self.folder, *self._files()]
-        found = (common.missing_path("orl", data_root, path, SOURCE) for path in paths)
-        return next((sentence for sentence in found if sentence), None)
+    def missing(self, data_root: Path | None) -> str | None:
+        """The folder, where it is not there at all; see the base class."""
+        folder = common.missing_path(self.name, data_root, self.folder, self.source)
+        return folder or super().missing(data_root)
 
     def _pictures(self, root: Path, look: pictures.Look) -> tuple[Tensor, str]:
-        files = [root / path for path in self._files()]
-        sha256 = common.sha256_of_files(files)
-        common.check_sha256("orl", f"folder '{root / self.folder}'", self.sha256, sha256)
-        return pictures.read("orl", files, look, self.original), sha256
+        files, facts = self._open(root)
+        return pictures.read("orl", files, look, self.original), facts["sha256"]

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge
 
-from bench.contract import generator, require
+from bench.contract import Modality, generator, require
 from bench.data.common import Indices, Ints
+from bench.data.loader import Loader
+
+Two = Annotated[int, Ge(2)]
+"""Number of people: at least two."""
+Side = Annotated[int, Ge(16)]
+"""Pixels a side: below 16 no face can be told."""
+
+
+class PeopleSet(Loader):
+    """What pictures of people are used for; a class is a private person."""
+
+    people_private: int
+    """Number of private people."""
+
+    sector: ClassVar[str] = "face"
+    modality: ClassVar[Modality] = "image"
+    goals: ClassVar[tuple[str, ...]] = (
+        "class_representative",
+        "output_reconstruction",
+        "gradient_reconstruction",
+    )
+    utility_metric: ClassVar[str] = "accuracy"
+    unit = "person"
+
+    @property
+    def n_classes(self) -> int:
+        """``people_private``."""
+        return self.people_private
 
 
 @dataclass(frozen=True)
@@ -31,10 +61,10 @@ class Draw:
         Args:
             person: int64 ``[n]``, each of them private or public.
         """
-        own = np.searchsorted(self.private, person)
-        own[own == len(self.private)] = 0
-        hers = np.searchsorted(self.public, person)
-        return np.where(self.private[own] == person, own, hers)
+        private = np.searchsorted(self.private, person)
+        private[private == len(self.private)] = 0
+        public = np.searchsorted(self.public, person)
+        return np.where(self.private[private] == person, private, public)
 
 
 def draw(
@@ -79,10 +109,14 @@ def draw(
     chosen = torch.randperm(len(eligible), generator=rng)[:people_private]
     private = np.sort(eligible[chosen.numpy()])
 
-    own = np.flatnonzero(np.isin(person, private))
-    shuffled = own[np.lexsort((torch.rand(len(own), generator=rng).numpy(), person[own]))]
+    candidates = np.flatnonzero(np.isin(person, private))
+    shuffled = candidates[
+        np.lexsort((torch.rand(len(candidates), generator=rng).numpy(), person[candidates]))
+    ]
     n = counts[private]
-    place = np.arange(len(own)) - np.repeat(np.cumsum(n) - n, n)  # 0, 1, 2... for each person
+    place = np.arange(len(candidates)) - np.repeat(
+        np.cumsum(n) - n, n
+    )  # 0, 1, 2... for each person
     last = np.inf if images_test is None else images_train + images_test
     train = shuffled[place < images_train]
     test = shuffled[(place >= images_train) & (place < last)]

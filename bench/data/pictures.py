@@ -113,11 +113,11 @@ def read(name: str, paths: Iterable[Path], look: Look, pixels: tuple[int, int]) 
     Raises:
         UserError: as :func:`decode`.
     """
-    found = [
+    decoded = [
         decode(path.read_bytes(), look, f"Data set '{name}': file '{path}'", pixels)
         for path in paths
     ]
-    return to_float(np.stack(found))
+    return to_float(np.stack(decoded))
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Album:
         place = np.full(len(self.files), -1)
         place[rows] = np.arange(len(rows))
         digest = hashlib.sha256()
-        out: Pixels | None = None
+        records: Pixels | None = None
         pixels: tuple[int, int] | None = None
         for row, (file, who) in enumerate(zip(self.files, self.person, strict=True)):
             path = f"{self.people[who]}/{file}"
@@ -212,12 +212,12 @@ class Album:
             if place[row] < 0:
                 continue
             picture = decode(content, look, where, pixels)
-            if out is None:
-                out = np.empty((len(rows), *picture.shape), dtype=np.uint8)
+            if records is None:
+                records = np.empty((len(rows), *picture.shape), dtype=np.uint8)
                 if look.size is None:
                     with Image.open(io.BytesIO(content)) as image:
                         turned = ImageOps.exif_transpose(image)
                         pixels = (turned.height, turned.width)
-            out[place[row]] = picture
-        assert out is not None
-        return to_float(out), digest.hexdigest()
+            records[place[row]] = picture
+        assert records is not None
+        return to_float(records), digest.hexdigest()

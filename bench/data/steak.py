@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from bench.data import common
 from bench.data.mehnaz import MehnazTable
 
-SHA256 = "eb84f803187e438ac4cd9c17f8a24ac33f058cfd72def5d70c26eeb62dab6d13"
+AGES = ("18-29", "30-44", "45-60", "> 60")
 YES_NO = ("No", "Yes")
+HABITS = ("smoking", "alcohol", "gambling", "skydiving", "speeding", "infidelity")
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,12 @@ class Steak(MehnazTable):
             (four groups; who did not tell is left out).
     """
 
-    split: str = "random"
-    sensitive: str = "infidelity"
-    sha256: str | None = SHA256
+    split: Literal["paper", "random"] = "random"
+    sensitive: Literal["infidelity", "alcohol", "age"] = "infidelity"
+    sha256: str | None = "eb84f803187e438ac4cd9c17f8a24ac33f058cfd72def5d70c26eeb62dab6d13"
 
     sector: ClassVar[str] = "survey"
-    label = "steak"
+    name = "steak"
     names = ("fte_full.csv", "fte_322.csv")
     target = "steak_type"
     classes: ClassVar = {
@@ -45,29 +47,22 @@ class Steak(MehnazTable):
     }
     categories: ClassVar = {
         "lottery": ("Lottery A", "Lottery B"),
-        **dict.fromkeys(
-            ("smoking", "alcohol", "gambling", "skydiving", "speeding", "infidelity"), YES_NO
-        ),
+        **dict.fromkeys(HABITS, YES_NO),
         "gender": ("Male", "Female"),
-        "age": ("18-29", "30-44", "45-60", "> 60"),
-        "income": (
-            "$0 - $24,999", "$25,000 - $49,999", "$50,000 - $99,999", "$100,000 - $149,999",
-            "$150,000+",
-        ),
-        "education": (
-            "Less than high school degree", "High school degree",
-            "Some college or Associate degree", "Bachelor degree", "Graduate degree",
-        ),
-        "location": (
-            "East North Central", "East South Central", "Middle Atlantic", "Mountain",
-            "New England", "Pacific", "South Atlantic", "West North Central",
-            "West South Central",
-        ),
-    }  # fmt: skip
+        "age": AGES,
+        **common.columns("""
+            income: $0 - $24,999 | $25,000 - $49,999 | $50,000 - $99,999 | $100,000 - $149,999 |
+                $150,000+
+            education: Less than high school degree | High school degree |
+                Some college or Associate degree | Bachelor degree | Graduate degree
+            location: East North Central | East South Central | Middle Atlantic | Mountain |
+                New England | Pacific | South Atlantic | West North Central | West South Central
+        """),
+    }
     sensitives: ClassVar = {
         "infidelity": ("infidelity", {"No": "no", "Yes": "yes"}),
         "alcohol": ("alcohol", {"Yes": "yes", "No": "no"}),
-        "age": ("age", {v: v for v in ("18-29", "30-44", "45-60", "> 60")}),
+        "age": ("age", {age: age for age in AGES}),
     }
     person = "response_id"
     credit = "FiveThirtyEight, How Americans Like Their Steak, 2014"

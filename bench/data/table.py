@@ -10,13 +10,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from bench.contract import Card, Dataset, Modality, Splits, Task, require
+from bench.contract import Count, Modality, Splits, Task, require
 from bench.data import common, frames, tables
-from bench.data.table_card import TableCard, bands, checked, labels_of, read_card, read_table
+from bench.data.loader import Shared
+from bench.data.table_card import TableCard, checked, labels_of, read_card, read_table
 
 
 @dataclass(frozen=True)
-class Table(Dataset):
+class Table(Shared):
     """Records of a file, as a card describes them.
 
     A card is a YAML file::
@@ -50,28 +51,23 @@ class Table(Dataset):
             below the data root, or else beside the card.
         card: its card: a full path or one from the working directory.
         train: share of the people (or records) that are members.
-        public: share that the attacker holds; the rest is ``test``.
+        public: share of the people (or records) that the attacker holds; the rest is ``test``.
         rare: public records that a category's value needs for a column of its own.
         sha256: expected content hash of file and card; None accepts any.
     """
 
     file: str = "table/table.csv"
     card: str = "table.yaml"
-    train: float = 0.4
-    public: float = 0.3
-    rare: int = 5
-    sha256: str | None = None
+    rare: Count = 5
 
     modality: ClassVar[Modality] = "table"
     goals: ClassVar[tuple[str, ...]] = tables.GOALS
-    embedded: ClassVar[bool] = False
+    name = "table"
+    source = "its card says where from"
+    terms = "see its card"
 
     def __post_init__(self) -> None:
-        common.check_fractions("table", self.train, self.public)
-        common.check_sha256_option("table", self.sha256)
-        require(
-            self.rare >= 1, f"dataset.table.rare is {self.rare}; allowed: 1 or more public records."
-        )
+        super().__post_init__()
         require(
             Path(self.file).suffix in (".csv", ".parquet"),
             f"dataset.table.file is '{self.file}'; allowed: a file that ends in .csv or .parquet.",
@@ -111,8 +107,12 @@ class Table(Dataset):
 
         Raises:
             UserError: the card does not list the classes, and the file is neither given by its
-                full path nor beside the card.
+                full path nor beside the card: then :meth:`count_classes` tells.
         """
+        return self.count_classes(None)
+
+    def count_classes(self, data_root: Path | None) -> int:
+        """As :attr:`n_classes`, of a file that may lie below the data root."""
         card = self._known()
         if card is None:
             return 2
@@ -120,11 +120,12 @@ class Table(Dataset):
             return 0
         if card.classes:
             return len(card.classes)
-        path = self._path(None)
+        path = self._path(data_root)
         require(
             path.exists(),
-            f"Table card '{self.card}' lists no 'classes', and '{self.file}' cannot be found "
-            "without a data root; list them in the card, or give the file's full path.",
+            f"Table card '{self.card}' lists no 'classes', and '{self.file}' is neither beside "
+            f"the card nor below data_root={data_root}; list them in the card, or give the file's "
+            "full path.",
         )
         return len(labels_of(card, read_table(card.name, path, (card.target,))))
 
@@ -163,51 +164,58 @@ class Table(Dataset):
         """
         absent = self.missing(data_root)
         require(absent is None, str(absent))
-        path, told = self._path(data_root), read_card(Path(self.card))
+        path, described = self._path(data_root), read_card(Path(self.card))
         sha256 = common.sha256_of_files([path, Path(self.card)])
-        common.check_sha256("table", f"'{path}' with its card", self.sha256, sha256)
-        everything = read_table(told.name, path, told.used)
-        frame = checked(told, everything)
+        self._check_sha256(f"'{path}' with its card", sha256)
+        everything = read_table(described.name, path, described.used)
+        frame = checked(described, everything)
         n = len(frame)
-        person = frame[told.person].factorize()[0] if told.person else np.arange(n)
+        person = frame[described.person].factorize()[0] if described.person else np.arange(n)
 
-        number = told.columns[told.sensitive] == "number"
-        values = () if number else tuple(sorted(set(frame[told.sensitive])))
-        hidden = bands(frame[told.sensitive]) if number else frame[told.sensitive].map(values.index)
-        classes = labels_of(told, frame) if told.task == "classification" else ()
-        target = frame[told.target]
-        label = (target.map(classes.index) if classes else bands(target)).astype(np.int64)
+        number = described.columns[described.sensitive] == "number"
+        values = () if number else tuple(sorted(set(frame[described.sensitive])))
+        hidden = (
+            frames.quartiles(frame[described.sensitive])
+            if number
+            else frame[described.sensitive].map(values.index)
+        )
+        classes = labels_of(described, frame) if described.task == "classification" else ()
+        target = frame[described.target]
+        label = (target.map(classes.index) if classes else frames.quartiles(target)).astype(
+            np.int64
+        )
         strata = np.asarray(label, np.int64) * n + np.asarray(hidden, np.int64)
-        rows = frames.stratified_people(told.name, strata, person, self.train, self.public, seed)
+        rows = frames.stratified_people(
+            described.name, strata, person, self.train, self.public, seed
+        )
 
         y, outcome = torch.from_numpy(np.array(label, np.int64)), None
-        if told.task == "regression":
+        if described.task == "regression":
             known = target.to_numpy(np.float64)
-            y, outcome = tables.outcome(told.name, told.target, told.unit, known, rows[2])
-        categories: dict[str, tuple[str, ...] | None] = dict.fromkeys(told.of_kind("category"))
+            y, outcome = tables.outcome(
+                described.name, described.target, described.unit, known, rows[2]
+            )
+        categories: dict[str, tuple[str, ...] | None] = dict.fromkeys(described.of_kind("category"))
         if not number:
-            categories[told.sensitive] = values
+            categories[described.sensitive] = values
         encoded = tables.encode(
-            told.name,
+            described.name,
             frame,
-            sensitive=told.sensitive,
+            sensitive=described.sensitive,
             public=rows[2],
-            numeric=told.of_kind("number"),
+            numeric=described.of_kind("number"),
             categories=categories,
             gaps=True,
             rare=self.rare,
         )
-        card = Card(
-            name=told.name,
-            sector=told.sector,
-            modality=self.modality,
+        card = self._card(
+            name=described.name,
             shape=(),
             class_names=classes,
-            privacy_unit="record" if told.person is None else "person",
-            source=told.source,
-            terms=told.terms,
-            publishable=told.publishable,
-            tasks=(told.task,),
+            privacy_unit="record" if described.person is None else "person",
+            source=described.source,
+            terms=described.terms,
+            publishable=described.publishable,
             outcome=outcome,
         )
         return tables.finish(
@@ -216,10 +224,9 @@ class Table(Dataset):
             y,
             torch.from_numpy(person.astype(np.int64)),
             rows,
-            copies="count" if told.repeats else "drop",
+            copies="count" if described.repeats else "drop",
             sha256=sha256,
-            split_protocol=f"{'people' if told.person else 'records'}, stratified by "
-            f"{told.target} and {told.sensitive}: {self.train} train, {self.public} public, rest "
-            "test",
+            split_protocol=f"{'people' if described.person else 'records'}, stratified by "
+            f"{described.target} and {described.sensitive}: {self._shares}",
             incomplete_dropped=len(everything) - n,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,6 @@ import yaml
 
 from bench.contract import UserError, nearest, require
 from bench.data import frames
-from bench.data.common import Ints
 
 KINDS = ("number", "category")
 TASKS = ("classification", "regression")
@@ -45,7 +44,7 @@ class TableCard:
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Names of the columns that are numbers, or categories."""
-        return tuple(name for name, of in self.columns.items() if of == kind)
+        return tuple(name for name, its_kind in self.columns.items() if its_kind == kind)
 
 
 def read_card(path: Path) -> TableCard:
@@ -149,19 +148,19 @@ def labels_of(card: TableCard, frame: pd.DataFrame) -> tuple[str, ...]:
     Raises:
         UserError: a label that the card does not list, or fewer than two labels.
     """
-    found = sorted(set(frame[card.target].dropna()))
-    unknown = [label for label in found if label not in card.classes] if card.classes else []
+    labels = sorted(set(frame[card.target].dropna()))
+    unknown = [label for label in labels if label not in card.classes] if card.classes else []
     require(
         not unknown,
         f"Data set '{card.name}', target '{card.target}' holds {unknown[:5]}; the card's classes "
         f"are {list(card.classes)}. Mend the file or the card.",
     )
     require(
-        len(found) > 1,
-        f"Data set '{card.name}': the target '{card.target}' is {found} in every record, so there "
+        len(labels) > 1,
+        f"Data set '{card.name}': the target '{card.target}' is {labels} in every record, so there "
         "is nothing to learn; name another column as 'target'.",
     )
-    return card.classes or tuple(found)
+    return card.classes or tuple(labels)
 
 
 def checked(card: TableCard, frame: pd.DataFrame) -> pd.DataFrame:
@@ -187,9 +186,3 @@ def checked(card: TableCard, frame: pd.DataFrame) -> pd.DataFrame:
         "record whose target is known, so there is nothing to hide; name another.",
     )
     return frame
-
-
-def bands(values: pd.Series[Any]) -> Ints:
-    """Quartile of each number, int64 ``[n]``: what numbers are stratified by."""
-    array = values.to_numpy(np.float64)
-    return np.array(np.digitize(array, np.quantile(array, [0.25, 0.5, 0.75])), np.int64)

@@ -23,7 +23,6 @@ from bench.contract import (
     Sensitive,
     Split,
     Splits,
-    nearest,
     require,
 )
 from bench.data import common
@@ -32,14 +31,6 @@ from bench.data.headroom import headroom
 
 GOALS: tuple[str, ...] = ("attribute", "gradient_reconstruction", "training_instance")
 """What an attacker of a table wants whose target predicts a class."""
-
-
-def check_sensitive(name: str, value: str, options: Collection[str]) -> None:
-    """Refuse a ``sensitive`` option that names no attribute of the data set ``name``."""
-    require(
-        value in options,
-        f"dataset.{name}.sensitive is '{value}'." + nearest(str(value), options),
-    )
 
 
 MISSING = "(missing)"
@@ -149,14 +140,14 @@ def encode(
         kind: Literal["category", "number"] = "category" if column in values else "number"
         fields.append(Column(column, kind, (start, stop), values.get(column, ())))
         start = stop
-    said = called or sensitive
+    attribute_name = called or sensitive
     if sensitive in numeric:
         known = frame[sensitive].to_numpy(np.float64)[public]
-        attribute = _grid(said, known, encoder.named_transformers_["sensitive"][-1])
+        attribute = _grid(attribute_name, known, encoder.named_transformers_["sensitive"][-1])
         codes = torch.tensor(attribute.codes).T
         s = (x[:, :1] - codes).abs().argmin(1)
     else:
-        attribute = one_hot_sensitive(said, values[sensitive], fields[0].columns)
+        attribute = one_hot_sensitive(attribute_name, values[sensitive], fields[0].columns)
         s = x[:, : len(values[sensitive])].argmax(1)
     return Encoded(x, s, attribute, tuple(fields), tuple(encoder.get_feature_names_out()), facts)
 

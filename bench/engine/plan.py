@@ -193,9 +193,10 @@ class Planner:
             self._skip(what, reason)
             return
         try:
+            classes = dataset.first.count_classes(self.grid.settings.data_root)
             for part in defense.parts:
                 if isinstance(part, ReleaseDefense):
-                    part.check_classes(dataset.first.n_classes)
+                    part.check_classes(classes)
         except UserError as error:
             self.impossible.setdefault(defense.name, str(error))
             self._skip(what, str(error).rstrip("."))

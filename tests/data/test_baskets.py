@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.contract import Splits, UserError
+from bench.contract import Splits
 from bench.data import baskets
 from bench.data.baskets import Baskets
 
@@ -69,11 +69,3 @@ def test_popularity_has_a_long_tail_with_the_sensitive_items_in_it(splits: Split
 def test_the_seed_decides(splits: Splits) -> None:
     assert Baskets().load(0, None).facts["sha256"] == splits.facts["sha256"]
     assert Baskets().load(1, None).facts["sha256"] != splits.facts["sha256"]
-
-
-@pytest.mark.parametrize(
-    "options", [{"items": 10}, {"segments": 1}, {"train": 0}, {"mean_size": 60.0}]
-)
-def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=f"dataset.baskets.{next(iter(options))} is .*; allowed"):
-        Baskets(**options)  # type: ignore[arg-type]

@@ -51,12 +51,11 @@ def test_a_stratum_of_one_is_refused() -> None:
         common.stratified("toy", np.array([0] * 20 + [1]), 0.4, 0.3, 0)
 
 
-@pytest.mark.parametrize(
-    ("train", "public"), [(0.0, 0.5), (0.5, 0.5), (0.5, -0.1), (float("nan"), 0.1)]
-)
-def test_fractions_must_leave_every_split_something(train: float, public: float) -> None:
-    with pytest.raises(UserError, match="below 1"):
-        common.check_fractions("toy", train, public)
+def test_names_in_a_block_of_text() -> None:
+    assert common.listed("a b\n  c") == ("a", "b", "c")
+    assert common.listed("a b |\n  c", "|") == ("a b", "c")
+    block = "\n  x: a b | c |\n    r:d e\n  y-z: 1"
+    assert common.columns(block) == {"x": ("a b", "c", "r:d e"), "y-z": ("1",)}
 
 
 def test_hashes_see_content_type_and_shape(tmp_path: Path) -> None:

@@ -72,14 +72,6 @@ def test_a_number_may_be_sensitive(name: str, splits: Splits) -> None:
     assert "sensitive_prevalence" not in numeric.facts
 
 
-@pytest.mark.parametrize(
-    "options", [{"sensitive": "s1"}, {"bands": 1}, {"bands": 11}, {"train": 0.9}, {"sha256": "x"}]
-)
-def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=r"allowed|must be|Valid"):
-        Diabetes(**options)  # type: ignore[arg-type]
-
-
 def test_another_array_is_refused() -> None:
     with pytest.raises(UserError, match=r"expected 0{64}"):
         Diabetes(sha256="0" * 64).load(0, None)

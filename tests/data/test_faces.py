@@ -95,14 +95,6 @@ def test_variation_scales_the_differences() -> None:
     assert calm < 0.001 < usual < wild
 
 
-@pytest.mark.parametrize(
-    "options", [{"people_private": 1}, {"size": 8}, {"noise": -0.1}, {"images_test": 0}]
-)
-def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=f"dataset.faces.{next(iter(options))} is .*; allowed"):
-        Faces(**options)  # type: ignore[arg-type]
-
-
 def test_pictures_of_a_person_cannot_all_be_the_same() -> None:
     with pytest.raises(UserError, match="both 0"):
         Faces(variation=0.0, noise=0.0)

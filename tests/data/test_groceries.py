@@ -108,12 +108,6 @@ def test_a_missing_file_is_explained(tmp_path: Path) -> None:
             SMALL.load(0, root)
 
 
-@pytest.mark.parametrize("options", [{"segments": 1}, {"min_size": 0}, {"sha256": ""}])
-def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=f"dataset.groceries.{next(iter(options))} is .*; allowed"):
-        Groceries(**options)  # type: ignore[arg-type]
-
-
 @pytest.mark.skipif(REAL is None, reason="INVBENCH_DATA_ROOT names no folder of data sets")
 def test_the_real_file() -> None:
     assert REAL is not None

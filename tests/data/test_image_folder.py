@@ -131,22 +131,3 @@ def test_pictures_of_several_sizes_need_a_size(tmp_path: Path) -> None:
 def test_another_copy_is_refused(root: Path) -> None:
     dataset = ImageFolder(people_private=3, images_train=2, size=16, sha256="e" * 64)
     refused(root, "dataset.image_folder.sha256=null", dataset)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"people_private": 1},
-        {"images_train": 0},
-        {"images_test": 0},
-        {"people_public": 1},
-        {"size": 8},
-        {"size": (32, 8)},
-        {"crop": 0.0},
-        {"crop": float("nan")},
-        {"sha256": "abc"},
-    ],
-)
-def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=f"dataset.image_folder.{next(iter(options))} is "):
-        ImageFolder(**options)  # type: ignore[arg-type]

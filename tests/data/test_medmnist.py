@@ -118,15 +118,6 @@ def test_another_copy_is_refused(tmp_path: Path) -> None:
         MedMnist(sha256="e" * 64).load(0, save(tmp_path, arrays()))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"public": 0.0}, {"public": 1.0}, {"flag": "chestmnist"}, {"classes": ("one",)}],
-)
-def test_bad_options(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=rf"{next(iter(options))} is "):
-        MedMnist(**options)
-
-
 @pytest.mark.skipif(REAL is None, reason="INVBENCH_DATA_ROOT names no folder of data sets")
 def test_the_real_file() -> None:
     assert REAL is not None

@@ -102,14 +102,6 @@ def test_a_missing_file_is_explained() -> None:
     assert "invbench data fetch movielens" in (SMALL.missing(None) or "")
 
 
-@pytest.mark.parametrize(
-    "options", [{"segments": 1}, {"least_rating": 6.0}, {"min_users": 0}, {"min_items": 0}]
-)
-def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=f"dataset.movielens.{next(iter(options))} is .*; allowed"):
-        MovieLens(**options)  # type: ignore[arg-type]
-
-
 @pytest.mark.skipif(REAL is None, reason="INVBENCH_DATA_ROOT names no folder of data sets")
 def test_the_real_file() -> None:
     assert REAL is not None

@@ -81,12 +81,6 @@ def test_a_damaged_or_other_file_is_refused(root: Path, tmp_path: Path) -> None:
         SMALL.load(0, tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"size": 112}, {"people_private": 39}, {"people_public": 1}])
-def test_bad_options(options: dict[str, int]) -> None:
-    with pytest.raises(UserError, match=f"dataset.olivetti.{next(iter(options))} is .*; allowed"):
-        Olivetti(**options)  # type: ignore[arg-type]
-
-
 @pytest.mark.skipif(REAL is None, reason="INVBENCH_DATA_ROOT names no folder of data sets")
 def test_the_real_file() -> None:
     assert REAL is not None

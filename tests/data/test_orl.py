@@ -125,12 +125,6 @@ def test_a_missing_folder_is_explained(tmp_path: Path) -> None:
         assert "data_root=" in (SMALL.missing(root) or "")
 
 
-@pytest.mark.parametrize("options", [{"people_private": 40}, {"images_train": 10}, {"size": 8}])
-def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=f"dataset.orl.{next(iter(options))} is .*; allowed"):
-        Orl(**options)  # type: ignore[arg-type]
-
-
 @pytest.mark.skipif(REAL is None, reason="INVBENCH_DATA_ROOT names no folder of data sets")
 def test_the_real_folder() -> None:
     assert REAL is not None

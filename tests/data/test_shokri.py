@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bench.contract import UserError
 from bench.data.lock import lock_of, note
-from bench.data.shokri import BinaryRecords, Location30, Purchase100, Texas100, rare
+from bench.data.shokri import BinaryRecords, Location30, Purchase100, Texas100
+from bench.data.stored_baskets import rare
 from tests.data import archives
 
 REAL = os.environ.get("INVBENCH_DATA_ROOT")
@@ -169,12 +170,6 @@ def test_a_missing_file_is_explained(data: BinaryRecords, tmp_path: Path) -> Non
     assert f"invbench data fetch {data.name}" in (data.missing(tmp_path) or "")
     with pytest.raises(UserError, match="which is missing"):
         data.load(0, tmp_path)
-
-
-@pytest.mark.parametrize("options", [{"records": 5}, {"sha256": "abc"}])
-def test_bad_options(options: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=f"dataset.location30.{next(iter(options))} is .*; allowed"):
-        Location30(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(REAL is None, reason="INVBENCH_DATA_ROOT names no folder of data sets")

@@ -107,9 +107,11 @@ def test_labels_may_be_the_files_own(tmp_path: Path) -> None:
     dataset = table(tmp_path, classes=None)
     assert dataset.n_classes == 2
     assert dataset.load(0, None).card.class_names == ("no", "yes")
-    (tmp_path / "loans.csv").unlink()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "loans.csv").rename(tmp_path / "below/loans.csv")
     with pytest.raises(UserError, match="lists no 'classes'"):
         _ = dataset.n_classes
+    assert dataset.count_classes(tmp_path / "below") == 2
 
 
 def test_a_number_may_be_the_target(tmp_path: Path) -> None:
@@ -194,11 +196,13 @@ def test_a_known_attribute_is_said_to_have_no_headroom(tmp_path: Path) -> None:
         ({"columns": {"age": "number"}}, "'columns' must name two columns"),
         ({"columns": {**CARD["columns"], "incme": "number"}}, "Did you mean 'income'"),
         ({"columns": {**CARD["columns"], "age": "int"}}, "column 'age' is 'int'"),
-        ({"columns": {**CARD["columns"], "district": "number"}},
-         r"column 'district', record 1 holds '\w+th|column 'district', record 1 holds 'east'"),
+        (
+            {"columns": {**CARD["columns"], "district": "number"}},
+            "column 'district', record 1 holds '(north|south|east)'",
+        ),
         ({"publishable": "yes"}, "'publishable' is 'yes'; allowed: true or false"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_card_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words):
         load(tmp_path, **changes)
@@ -244,11 +248,3 @@ def test_a_missing_card_is_explained(tmp_path: Path) -> None:
     assert dataset.sector == "not stated"
     with pytest.raises(UserError, match="needs a card"):
         dataset.load(0, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "options", [{"file": "a.xlsx"}, {"rare": 0}, {"train": 1.0}, {"sha256": "x"}]
-)
-def test_bad_options(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"allowed|must be"):
-        Table(**options)

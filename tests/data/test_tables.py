@@ -221,9 +221,16 @@ def test_equal_records_in_two_splits(copies: Any) -> None:
 
     def finish() -> Any:
         return tables.finish(
-            card, encode(table), y, torch.arange(N), rows,
-            copies=copies, sha256="", split_protocol="", more=1,
-        )  # fmt: skip
+            card,
+            encode(table),
+            y,
+            torch.arange(N),
+            rows,
+            copies=copies,
+            sha256="",
+            split_protocol="",
+            more=1,
+        )
 
     if copies == "refuse":
         with pytest.raises(UserError, match="1 records in more than one split"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from bench.contract.data import duplicates_across
 from bench.engine.check.findings import Check, attempt, global_seeds, require_that
 from bench.engine.check.probes import Ground
 from bench.engine.config import Option
+from bench.goals import goal_named
 
 _SPLITS = ("train", "test", "public")
 _FACTS = frozenset(
@@ -41,7 +43,10 @@ def try_dataset(option: Option, part: Dataset, ground: Ground) -> Iterator[Check
     yield attempt(f"{option.name}: its splits are sound", lambda: _unsound(splits))
     yield attempt(f"{option.name}: its tensors have the contract's types", lambda: _types(splits))
     yield attempt(f"{option.name}: follows from its seed", lambda: _seeding(part, splits, ground))
-    yield attempt(f"{option.name}: its card agrees with its class", lambda: _card(part, splits))
+    yield attempt(
+        f"{option.name}: its card agrees with its class",
+        lambda: _card(part, splits, ground.data_root),
+    )
     yield attempt(
         f"{option.name}: its card agrees with its records", lambda: _records(part, splits)
     )
@@ -96,20 +101,21 @@ def _same(one: Splits, other: Splits) -> bool:
     return True
 
 
-def _card(part: Dataset, splits: Splits) -> str:
+def _card(part: Dataset, splits: Splits, data_root: Path | None) -> str:
     card = splits.card
     said = {
         "sector": (card.sector, part.sector),
         "modality": (card.modality, part.modality),
-        "n_classes": (card.n_classes, part.n_classes),
+        "n_classes": (card.n_classes, part.count_classes(data_root)),
         "tasks": (tuple(card.tasks), tuple(part.tasks)),
         "name": (card.name, part.called or card.name),
     }
     for key, (on_card, of_class) in said.items():
         if on_card != of_class:
             return f"the card's {key} is {on_card!r}, the class says {of_class!r}; one is wrong"
-    if "attribute" in part.goals and card.sensitive is None:
-        return "the class offers the goal 'attribute', the card names no sensitive attribute"
+    secret = [name for name in part.goals if goal_named(name).hides_attribute]
+    if secret and card.sensitive is None:
+        return f"the class offers the goal '{secret[0]}', the card names no sensitive attribute"
     if "regression" in part.tasks and card.outcome is None:
         return "the class offers regression, the card has no outcome"
     return ""
@@ -119,7 +125,7 @@ def _records(part: Dataset, splits: Splits) -> str:
     card = splits.card
     if card.columns and len(card.columns) != card.shape[0]:
         return f"the card names {len(card.columns)} columns, a record has {card.shape[0]}"
-    if card.shared_classes and card.outcome is None and part.n_classes:
+    if card.shared_classes and card.outcome is None and card.n_classes:
         labels = splits.public.y
         if int(labels.min()) < 0 or int(labels.max()) >= card.n_classes:
             return (

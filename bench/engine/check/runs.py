@@ -131,9 +131,16 @@ class Scene:
                 observe = labels if attack.access == "labels" else scores
         prior = self.parents["prior"].tensors if "prior" in self.parents else {}
         knowledge = knowledge_of(
-            splits, goal_named(attack.goal), victims, copy.deepcopy(dict(prior)), self.payload["defense"],
-            observe, attack.federation, self.payload["task"], "cpu",
-        )  # fmt: skip
+            splits,
+            goal_named(attack.goal),
+            victims,
+            copy.deepcopy(dict(prior)),
+            self.payload["defense"],
+            observe,
+            attack.federation,
+            self.payload["task"],
+            "cpu",
+        )
         watched, read = metered(knowledge, _all_codes(attack.knowledge))
         found, error = None, None
         with global_seeds(global_seed):
