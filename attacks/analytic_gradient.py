@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attacks.common.federated import Federated, Observed
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.columns import Layout
+from bench.contract.options import Count
 
 _KEEPS_THE_INPUT = (nn.Flatten, nn.Dropout, nn.Identity)
 _SAME = 1e-2
@@ -40,25 +41,15 @@ class AnalyticGradient(Federated, Attack):
         rounds: rounds of the same clients averaged, against a defense's noise.
     """
 
-    access: Access = "gradients"
-    rounds: int = 1
+    access: Literal["gradients"] = "gradients"
+    rounds: Count = 1
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"image", "table"})
     needs = frozenset({"descent"})
-    accesses = ("gradients",)
     knowledge = frozenset({"K2", "K4"})
     paper = "Geiping, Bauermeister, Droge, Moeller, NeurIPS 2020, proposition 3.1"
     adaptive_to = ("gradient_pruning",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.access == "gradients",
-            f"AnalyticGradient.access is '{self.access}'; it reads shared updates: set "
-            "access=gradients.",
-        )
-        require(self.rounds >= 1, f"AnalyticGradient.rounds is {self.rounds}; give at least 1.")
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

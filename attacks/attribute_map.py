@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ from attacks.common.candidates import (
     likelihood,
 )
 from attacks.common.error_models import confusion, deviation, log_gaussian, public_errors, residual
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Task
+from bench.contract.options import NonNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,12 @@ class AttributeMap(Attack):
             answer. Labels: pseudo-count of every column of the confusion matrix.
     """
 
-    access: Access = "scores"
-    weight: float = 1.0
-    smoothing: float = 0.05
+    access: Literal["scores", "labels"] = "scores"
+    weight: NonNegative = 1.0
+    smoothing: Positive = 0.05
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores", "labels")
     knowledge = frozenset({"K2", "K3", "K4"})
     paper = (
         "Fredrikson et al., USENIX Security 2014, algorithm 1; "
@@ -70,20 +71,6 @@ class AttributeMap(Attack):
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
         """Labels exist for classes only."""
         return ("classification", "regression") if self.access == "scores" else ("classification",)
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"attribute_map: access is '{self.access}'; allowed: scores, labels.",
-        )
-        require(
-            self.weight >= 0,
-            f"attribute_map: weight is {self.weight}; allowed: 0 (imputation) or more.",
-        )
-        require(
-            self.smoothing > 0,
-            f"attribute_map: smoothing is {self.smoothing}; allowed: above 0.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,7 +15,6 @@ from attacks.common import item_decoders as decoders
 from attacks.common.item_decoders import Encoder, Guess, Pairs, basket_size, mean_f1
 from attacks.common.segments import popularity
 from bench.contract import (
-    Access,
     Attack,
     Exposure,
     Knowledge,
@@ -21,6 +22,7 @@ from bench.contract import (
     generator,
     require,
 )
+from bench.contract.options import Count, Fraction, NonNegative, Positive
 from bench.contract.seeding import seed as derive
 
 
@@ -56,45 +58,21 @@ class BasketDecoder(Attack):
         holdout: share of the public baskets that stops the network and chooses the decoder.
     """
 
-    access: Access = "scores"
-    hidden: int = 128
-    epochs: int = 60
-    patience: int = 4
-    lr: float = 3e-3
-    weight_decay: float = 1e-2
-    ridge: tuple[float, ...] = (1e-4, 0.1, 3.0, 30.0, 100.0)
-    holdout: float = 0.25
+    access: Literal["scores", "labels"] = "scores"
+    hidden: Count = 128
+    epochs: Count = 60
+    patience: Count = 4
+    lr: Positive = 3e-3
+    weight_decay: NonNegative = 1e-2
+    ridge: Annotated[tuple[Positive, ...], MinLen(1)] = (1e-4, 0.1, 3.0, 30.0, 100.0)
+    holdout: Fraction = 0.25
 
     goal = "output_reconstruction"
     modalities = frozenset({"basket"})
     tasks = ("classification", "recommendation")
-    accesses = ("scores", "labels")
     knowledge = frozenset({"K2", "K4"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3.2 and 4 (arXiv 1902.08552)"
     adaptive_to = ("release", "serve")
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", tuple(self.ridge))
-        require(
-            self.access in self.accesses,
-            f"basket_decoder: access is '{self.access}'; allowed: scores, labels.",
-        )
-        for key in ("hidden", "epochs", "patience"):
-            value = getattr(self, key)
-            require(value >= 1, f"basket_decoder: {key} is {value}; allowed: 1 or more.")
-        require(self.lr > 0, f"basket_decoder: lr is {self.lr}; allowed: above 0.")
-        require(
-            len(self.ridge) > 0 and min(self.ridge) > 0,
-            f"basket_decoder: ridge is {list(self.ridge)}; allowed: a list of numbers above 0.",
-        )
-        require(
-            self.weight_decay >= 0,
-            f"basket_decoder: weight_decay is {self.weight_decay}; allowed: 0 or more.",
-        )
-        require(
-            0 < self.holdout < 1,
-            f"basket_decoder: holdout is {self.holdout}; allowed: between 0 and 1.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

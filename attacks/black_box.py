@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from attacks.common.candidates import ask_scores, attacked, break_ties, likelihood
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,12 @@ class BlackBox(Attack):
         access: ``scores``.
     """
 
-    access: Access = "scores"
+    access: Literal["scores"] = "scores"
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores",)
     knowledge = frozenset({"K3"})
     paper = "Jayaraman and Evans, CCS 2022, section 4.1 (BB)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"black_box: access is '{self.access}'; allowed: scores.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from attacks.common.decoder import CHUNK, Decoder, DecoderOptions, fit_decoder
 from attacks.common.latent import objective, require_classes
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
+from bench.contract.options import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,14 @@ class ClassDecoder(DecoderOptions, Attack):
         sharpen: powers of the mean answer; larger is nearer to one-hot.
     """
 
-    nearest: int = 5
-    sharpen: tuple[float, ...] = (1.0, 2.0, 4.0)
+    nearest: Count = 5
+    sharpen: tuple[Positive, ...] = (1.0, 2.0, 4.0)
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("scores", "labels")
     knowledge = frozenset({"K1", "K4"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3 and 5 (arXiv 1902.08552)"
     adaptive_to = ("release", "serve")
-
-    def __post_init__(self) -> None:
-        self.check("ClassDecoder")
-        require(self.nearest >= 1, f"ClassDecoder.nearest is {self.nearest}; give 1 or more.")
-        require(
-            all(power > 0 for power in self.sharpen),
-            f"ClassDecoder.sharpen is {list(self.sharpen)}; give powers above 0, or [].",
-        )
 
     def doubled(self) -> ClassDecoder:
         """The same attack with twice the epochs and the patience."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from attacks.common.candidates import ask_scores, attacked, cases
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, generator, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,12 @@ class CSMIA(Attack):
         access: ``scores``.
     """
 
-    access: Access = "scores"
+    access: Literal["scores"] = "scores"
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores",)
     knowledge = frozenset({"K3"})
     paper = "Mehnaz et al., USENIX Security 2022, section 4.1"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"csmia: access is '{self.access}'; allowed: scores. For labels use lomia.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import Federated, Observed, matching, squared
+from attacks.common.federated import Federated, Observed, adaptations, matching, squared
 from attacks.common.latent import best_restart, last_fifth
 from attacks.common.lbfgs import Minimum, minimise
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
+from bench.contract.options import Count
 
 
 @dataclass(frozen=True)
@@ -42,39 +42,23 @@ class Dlg(Federated, Attack):
         mask: compare only the coordinates that are not zero in the shared update, against pruning.
     """
 
-    access: Access = "gradients"
+    access: Literal["gradients"] = "gradients"
     labels: Literal["joint", "inferred"] = "joint"
-    steps: int = 300
-    history: int = 50
-    restarts: int = 1
-    rounds: int = 1
+    steps: Count = 300
+    history: Count = 50
+    restarts: Count = 1
+    rounds: Count = 1
     mask: bool = False
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"image"})
-    accesses = ("gradients",)
     knowledge = frozenset({"K2", "K4"})
     paper = "Zhu, Liu, Han, NeurIPS 2019, algorithm 1; Zhao, Mopuri, Bilen 2020, arXiv 2001.02610"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.access == "gradients",
-            f"Dlg.access is '{self.access}'; it reads shared updates: set access=gradients.",
-        )
-        require(
-            self.labels in ("joint", "inferred"),
-            f"Dlg.labels is '{self.labels}'; allowed: joint, inferred.",
-        )
-        for name in ("steps", "history", "restarts", "rounds"):
-            value = getattr(self, name)
-            require(value >= 1, f"Dlg.{name} is {value}; give a whole number of at least 1.")
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
         """Pruning, where it matches the survivors; noise, where it averages rounds."""
-        noise = ("clip_noise",) if self.rounds > 1 else ()
-        return noise + (("gradient_pruning",) if self.mask else ())
+        return adaptations(self.rounds, self.mask)
 
     def doubled(self) -> Dlg:
         """Twice the steps."""

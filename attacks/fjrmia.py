@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from attacks.common.candidates import ask_labels, ask_scores, attacked, break_ties, value_prior
 from attacks.common.error_models import confusion, deviation, log_gaussian, public_errors, residual
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Task
 
 COUNT = 1e-3
 """Added to every cell of the confusion matrix, so that an answer seen nowhere excludes no value."""
@@ -37,11 +38,10 @@ class Fjrmia(Attack):
         access: ``labels`` of classes, ``scores`` of a number.
     """
 
-    access: Access = "labels"
+    access: Literal["labels", "scores"] = "labels"
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("labels", "scores")
     knowledge = frozenset({"K2", "K3"})
     paper = (
         "Fredrikson et al., USENIX Security 2014, algorithm 1; "
@@ -53,13 +53,6 @@ class Fjrmia(Attack):
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
         """Labels exist for classes, whose scores the attack has no use for."""
         return ("classification",) if self.access == "labels" else ("regression",)
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"fjrmia: access is '{self.access}'; allowed: labels (of classes), scores (of a "
-            "predicted number).",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -28,13 +28,9 @@ class InverseDecoder(DecoderOptions, Attack):
 
     goal = "output_reconstruction"
     modalities = frozenset({"image"})
-    accesses = ("scores", "labels")
     knowledge = frozenset({"K2", "K4"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3.2 and 4 (arXiv 1902.08552)"
     adaptive_to = ("training", "release", "serve")
-
-    def __post_init__(self) -> None:
-        self.check("InverseDecoder")
 
     def doubled(self) -> InverseDecoder:
         """The same attack with twice the epochs and the patience."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from attacks.common.latent import (
@@ -25,15 +27,14 @@ from attacks.common.latent_search import (
     repeated,
 )
 from bench.contract import (
-    Access,
     Attack,
     DivergedError,
     Exposure,
     Knowledge,
     Reconstruction,
     generator,
-    require,
 )
+from bench.contract.options import Count, CountOrZero, NonNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -60,40 +61,20 @@ class LatentEvolution(Attack):
         repeats: answers averaged for every individual (EOT, PROTOCOL 3.5).
     """
 
-    access: Access = "scores"
-    restarts: int = 1
-    steps: int = 60
-    population: int = 32
-    sigma: float = 0.5
-    prior_weight: float = 0.003
-    samples: int = 500
-    repeats: int = 1
+    access: Literal["scores"] = "scores"
+    restarts: Count = 1
+    steps: Count = 60
+    population: Annotated[int, Ge(4)] = 32
+    sigma: Positive = 0.5
+    prior_weight: NonNegative = 0.003
+    samples: CountOrZero = 500
+    repeats: Count = 1
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("scores",)
     knowledge = frozenset({"K1", "K4"})
     paper = "Ros and Hansen, PPSN 2008 (sep-CMA-ES); threat model of An et al., NDSS 2022"
     adaptive_to = ("release",)
-
-    def __post_init__(self) -> None:
-        require(
-            self.access == "scores",
-            f"LatentEvolution.access is '{self.access}'; it ranks by scores: set access=scores, or "
-            "use prior_inversion for other access.",
-        )
-        least = {"restarts": 1, "steps": 1, "population": 4, "samples": 0, "repeats": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            require(
-                value >= low,
-                f"LatentEvolution.{name} is {value}; give a whole number of at least {low}.",
-            )
-        require(self.sigma > 0, f"LatentEvolution.sigma is {self.sigma}; give a number above 0.")
-        require(
-            self.prior_weight >= 0,
-            f"LatentEvolution.prior_weight is {self.prior_weight}; give 0 or more.",
-        )
 
     def doubled(self) -> LatentEvolution:
         """The same attack with twice the generations."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import sklearn
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from attacks.common.candidates import ask_labels, attacked, break_ties, cases
 from attacks.common.learners import known_features, some
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
+from bench.contract.options import Count
 
 
 @dataclass(frozen=True)
@@ -30,27 +32,15 @@ class LOMIA(Attack):
         most: most given-away victims it is fitted on; None: all. The paper sets no limit.
     """
 
-    access: Access = "labels"
-    trees: int = 100
-    most: int | None = 5000
+    access: Literal["labels"] = "labels"
+    trees: Count = 100
+    most: Count | None = 5000
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("labels",)
     knowledge = frozenset({"K3"})
     paper = "Mehnaz et al., USENIX Security 2022, section 4.2"
     adaptive_to = ("label_only",)
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"lomia: access is '{self.access}'; allowed: labels. For scores use csmia.",
-        )
-        require(self.trees >= 1, f"lomia: trees is {self.trees}; allowed: 1 or more.")
-        require(
-            self.most is None or self.most >= 1,
-            f"lomia: most is {self.most}; allowed: 1 or more victims, or null for all.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

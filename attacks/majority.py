@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from attacks.common.candidates import attacked, break_ties, value_prior
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,13 @@ class Majority(Attack):
         access: ``none``.
     """
 
-    access: Access = "none"
+    access: Literal["none"] = "none"
 
     goal = "attribute"
     modalities = frozenset({"table"})
     tasks = ("classification", "regression")
-    accesses = ("none",)
     knowledge = frozenset({"K2"})
     paper = "Jayaraman and Evans, CCS 2022 (majority class)"
-
-    def __post_init__(self) -> None:
-        require(self.access == "none", f"majority: access is '{self.access}'; allowed: none.")
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -24,7 +24,8 @@ from attacks.common.candidates import (
 )
 from attacks.common.error_models import log_loss, public_errors
 from attacks.common.learners import some
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.seeding import seed as derive
 
 SURE = 1e-6
@@ -68,38 +69,19 @@ class Membership(Attack):
         most: most public records the reference is trained on; None: all.
     """
 
-    access: Access = "scores"
+    access: Literal["scores"] = "scores"
     signal: Literal["threshold", "calibrated"] = "calibrated"
     impute: bool = False
     reference: Literal["logistic", "forest", "mlp"] = "logistic"
-    most: int | None = 5000
+    most: AtLeastTwo | None = 5000
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores",)
     knowledge = frozenset({"K2", "K3", "K5"})
     paper = (
         "Yeom et al., CSF 2018, section 5; Watson et al., ICLR 2022 (difficulty calibration); "
         "Carlini et al., S&P 2022 (LiRA)"
     )
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"membership: access is '{self.access}'; allowed: scores.",
-        )
-        require(
-            self.signal in ("threshold", "calibrated"),
-            f"membership: signal is '{self.signal}'; allowed: threshold, calibrated.",
-        )
-        require(
-            self.reference in REFERENCES,
-            f"membership: reference is '{self.reference}'; allowed: {', '.join(REFERENCES)}.",
-        )
-        require(
-            self.most is None or self.most >= 2,
-            f"membership: most is {self.most}; allowed: 2 or more public records, or null.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

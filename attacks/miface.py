@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Le, MinLen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attacks.common.latent import best_restart, last_fifth, require_classes
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
+from bench.contract.options import Count, Fraction, Positive, Probability
 
 
 def denoise(x: Tensor) -> Tensor:
@@ -189,44 +191,19 @@ class MIFace(Attack):
         difference: scores: how far a pixel is moved each way, in grey levels of [0, 1].
     """
 
-    access: Access = "weights"
-    alpha: int = 5000
-    beta: int = 100
-    gamma: float = 0.001
-    step_size: float = 0.1
-    process: tuple[str, ...] = ()
-    starts: tuple[float, ...] = (0.0,)
-    difference: float = 0.05
+    access: Literal["weights", "scores"] = "weights"
+    alpha: Count = 5000
+    beta: Count = 100
+    gamma: Fraction = 0.001
+    step_size: Positive = 0.1
+    process: tuple[Literal["denoise", "sharpen"], ...] = ()
+    starts: Annotated[tuple[Probability, ...], MinLen(1)] = (0.0,)
+    difference: Annotated[float, Gt(0), Le(1)] = 0.05
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights", "scores")
     knowledge = frozenset({"K0", "K4"})
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015, Algorithm 1; section 5: numeric gradients"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"MIFace.access is '{self.access}'; it needs gradients: set access=weights or scores, "
-            "or use prior_inversion for labels.",
-        )
-        for name in ("alpha", "beta"):
-            value = getattr(self, name)
-            require(value >= 1, f"MIFace.{name} is {value}; give a whole number of at least 1.")
-        require(0 < self.gamma < 1, f"MIFace.gamma is {self.gamma}; give a number in (0, 1).")
-        require(self.step_size > 0, f"MIFace.step_size is {self.step_size}; give one above 0.")
-        require(
-            len(self.starts) > 0 and all(0 <= grey <= 1 for grey in self.starts),
-            f"MIFace.starts is {list(self.starts)}; give grey levels in [0, 1], such as [0.0].",
-        )
-        require(
-            all(name in FILTERS for name in self.process),
-            f"MIFace.process is {list(self.process)}; allowed: {', '.join(FILTERS)}, or [].",
-        )
-        require(
-            0 < self.difference <= 1,
-            f"MIFace.difference is {self.difference}; give a number in (0, 1].",
-        )
 
     def doubled(self) -> MIFace:
         """The same attack with twice the steps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from sklearn.preprocessing import QuantileTransformer
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 
 from attacks.common.candidates import attacked, break_ties, imputed
 from attacks.common.learners import some
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
+from bench.contract.options import Count
 from bench.contract.seeding import seed as derive
 
 ROWS = 16384
@@ -45,29 +48,17 @@ class Neuron(Attack):
             gives the attack and the imputer as many: 50, 500 or 5,000.
     """
 
-    access: Access = "weights"
-    neurons: int = 10
+    access: Literal["weights"] = "weights"
+    neurons: Count = 10
     impute: bool = True
-    n_aux: int | None = None
+    n_aux: AtLeastTwo | None = None
 
     goal = "attribute"
     modalities = frozenset({"table"})
     tasks = ("classification", "regression")
     needs = frozenset({"blocks"})
-    accesses = ("weights",)
     knowledge = frozenset({"K2", "K3"})
     paper = "Jayaraman and Evans, CCS 2022, section 4.2 (WB, WB.IP)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"neuron: access is '{self.access}'; allowed: weights.",
-        )
-        require(self.neurons >= 1, f"neuron: neurons is {self.neurons}; allowed: 1 or more.")
-        require(
-            self.n_aux is None or self.n_aux >= 2,
-            f"neuron: n_aux is {self.n_aux}; allowed: 2 or more public records, or null for all.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Gt, MultipleOf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attacks.common.descent import Features
 from attacks.common.latent import (
     Latent,
+    Loss,
     best_restart,
     last_fifth,
     objective,
@@ -26,11 +29,9 @@ from bench.contract import (
     Knowledge,
     Reconstruction,
     generator,
-    require,
 )
-from bench.contract.access import Access
+from bench.contract.options import Count, CountOrZero, Fraction, NonNegative, Positive
 
-LOSSES = ("cross_entropy", "logit", "margin")
 STEPS = {"weights": 150, "scores": 80, "labels": 120}
 RATES = {"weights": 0.1, "scores": 0.3, "labels": 0.0}
 RADII = {"weights": 0.0, "scores": 4.0, "labels": 2.0}
@@ -78,89 +79,40 @@ class PriorInversion(Attack):
             raise it where the release is randomised (EOT, PROTOCOL 3.5).
     """
 
-    access: Access = "weights"
-    loss: Literal["cross_entropy", "logit", "margin"] = "margin"
-    restarts: int = 1
-    steps: int | None = None
-    learning_rate: float | None = None
-    prior_weight: float = 0.003
-    feature_weight: float = 1.0
-    jitter: int = 1
-    noise: float = 0.0
-    samples: int = 500
-    probes: int = 32
-    radius: float | None = None
-    expansion: float = 1.3
-    expand_at: float = 0.875
-    patience: int = 1000
-    clamp: float = 1.5
+    access: Literal["weights", "scores", "labels"] = "weights"
+    loss: Loss = "margin"
+    restarts: Count = 1
+    steps: Count | None = None
+    learning_rate: Positive | None = None
+    prior_weight: NonNegative = 0.003
+    feature_weight: NonNegative = 1.0
+    jitter: CountOrZero = 1
+    noise: NonNegative = 0.0
+    samples: CountOrZero = 500
+    probes: Annotated[int, Ge(2), MultipleOf(2)] = 32
+    radius: Positive | None = None
+    expansion: Annotated[float, Gt(1)] = 1.3
+    expand_at: Fraction = 0.875
+    patience: Count = 1000
+    clamp: Positive = 1.5
     normalise: bool = True
-    rounds: int = 4
-    repeats: int = 1
+    rounds: CountOrZero = 4
+    repeats: Count = 1
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights", "scores", "labels")
     knowledge = frozenset({"K1", "K4"})
     paper = (
         "PCA-prior stand-in for Zhang et al., CVPR 2020; losses: Nguyen et al., CVPR 2023 "
         "and Yuan et al., AAAI 2023; labels: Kahla et al., CVPR 2022"
     )
-    adaptive_to = ("training", "release")
 
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"PriorInversion.access is '{self.access}'; allowed: {', '.join(self.accesses)}.",
-        )
-        require(
-            self.loss in LOSSES,
-            f"PriorInversion.loss is '{self.loss}'; allowed: {', '.join(LOSSES)}.",
-        )
-        whole = (
-            "restarts",
-            "steps",
-            "probes",
-            "patience",
-            "repeats",
-            "samples",
-            "rounds",
-            "jitter",
-        )
-        for name in whole:
-            value, least = getattr(self, name), 0 if name in ("samples", "rounds", "jitter") else 1
-            require(
-                value is None or value >= least,
-                f"PriorInversion.{name} is {value}; give a whole number of at least {least}.",
-            )
-        for name in ("learning_rate", "radius", "clamp"):
-            value = getattr(self, name)
-            require(
-                value is None or value > 0,
-                f"PriorInversion.{name} is {value}; give a number above 0.",
-            )
-        for name in ("prior_weight", "feature_weight", "noise"):
-            value = getattr(self, name)
-            require(value >= 0, f"PriorInversion.{name} is {value}; give 0 or more.")
-        require(
-            self.probes % 2 == 0,
-            f"PriorInversion.probes is {self.probes}; give an even number: they come in pairs.",
-        )
-        require(
-            self.expansion > 1,
-            f"PriorInversion.expansion is {self.expansion}; give a factor above 1.",
-        )
-        require(
-            0 < self.expand_at < 1,
-            f"PriorInversion.expand_at is {self.expand_at}; give a share in (0, 1).",
-        )
-        # Cross-entropy is the standard attack; only the other two see past a changed loss surface.
-        adapts = {
-            "weights": () if self.loss == "cross_entropy" else ("training",),
-            "scores": ("release",),
-            "labels": ("release",),
-        }
-        object.__setattr__(self, "adaptive_to", adapts[self.access])
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Cross-entropy is the standard attack; what else it sees is past a changed surface."""
+        if self.access == "weights":
+            return () if self.loss == "cross_entropy" else ("training",)
+        return ("release",)
 
     def doubled(self) -> PriorInversion:
         """The same attack with twice the steps."""
@@ -227,7 +179,7 @@ class PriorInversion(Attack):
         rng: torch.Generator,
     ) -> Found:
         """Adam on ``loss / spread + prior_weight * |z|^2 / 2``; rows restart by restart."""
-        head = _HeadInput(network)
+        head = Features(network)
         with torch.no_grad():
             seen = objective(network(latent.decode(bank[:256])), self.loss)[:, classes]
             spread = seen.std(0).mean().clamp_min(1e-6)
@@ -272,17 +224,3 @@ def shifted(x: Tensor, pixels: int, rng: torch.Generator) -> Tensor:
     down, right = torch.randint(2 * pixels + 1, (2,), generator=rng, device=rng.device).tolist()
     padded = F.pad(x, (pixels,) * 4, mode="replicate")
     return padded[:, :, down : down + x.shape[2], right : right + x.shape[3]]
-
-
-class _HeadInput:
-    """The penultimate features of a network: what enters its last linear layer."""
-
-    value: Tensor
-
-    def __init__(self, network: nn.Module) -> None:
-        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
-        require(bool(linear), "The target has no linear head; LOMMA's penalty needs one.")
-        linear[-1].register_forward_pre_hook(self._keep)
-
-    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.value = inputs[0]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from attacks.common.latent import require_classes
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -17,19 +17,12 @@ class PublicMean(Attack):
         access: ``none``.
     """
 
-    access: Access = "none"
+    access: Literal["none"] = "none"
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("none",)
     knowledge = frozenset({"K1"})
     paper = "baseline (PROTOCOL 3.6, C4)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access == "none",
-            f"PublicMean.access is '{self.access}'; a baseline has access=none.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

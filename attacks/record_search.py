@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from attacks.common.latent import last_fifth, require_classes
+from attacks.common.ranges import AtLeastTwo
 from attacks.common.relaxation import log_prior, relax, unrelax
 from bench.contract import (
-    Access,
     Attack,
     Exposure,
     Knowledge,
     Reconstruction,
     generator,
-    require,
 )
 from bench.contract.columns import Layout
+from bench.contract.options import Count, NonNegative, Positive
 
 _CHUNK = 4096
 """Records per query."""
@@ -48,36 +49,18 @@ class RecordSearch(Attack):
         prior_weight: weight of the log prior, a mean over columns; 0: none.
     """
 
-    access: Access = "weights"
-    candidates: int = 32
-    steps: int = 200
-    step_size: float = 0.1
-    sweeps: int = 3
-    grid: int = 9
-    prior_weight: float = 1.0
+    access: Literal["weights", "scores"] = "weights"
+    candidates: Count = 32
+    steps: Count = 200
+    step_size: Positive = 0.1
+    sweeps: Count = 3
+    grid: AtLeastTwo = 9
+    prior_weight: NonNegative = 1.0
 
     goal = "training_instance"
     modalities = frozenset({"table", "basket"})
-    accesses = ("weights", "scores")
     knowledge = frozenset({"K2", "K4"})
     paper = "after Fredrikson, Jha, Ristenpart, CCS 2015, algorithm 1 (ours for tables)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"record_search: access is '{self.access}'; allowed: weights, scores.",
-        )
-        for key in ("candidates", "steps", "sweeps"):
-            value = getattr(self, key)
-            require(value >= 1, f"record_search: {key} is {value}; allowed: 1 or more.")
-        require(self.grid >= 2, f"record_search: grid is {self.grid}; allowed: 2 or more.")
-        require(
-            self.step_size > 0, f"record_search: step_size is {self.step_size}; allowed: above 0."
-        )
-        require(
-            self.prior_weight >= 0,
-            f"record_search: prior_weight is {self.prior_weight}; allowed: 0 or more.",
-        )
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from attacks.common.candidates import attacked, break_ties
 from attacks.common.learners import WINNERS, Learner, known_features, some
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Task, require
+from bench.contract.options import Count
 from bench.contract.seeding import seed as derive
 
 
@@ -39,14 +42,13 @@ class ScoreClassifier(Attack):
         most: most public records it asks about and learns from; None: all.
     """
 
-    access: Access = "scores"
-    folds: int = 3
-    trees: int = 100
-    most: int | None = 5000
+    access: Literal["scores", "labels"] = "scores"
+    folds: AtLeastTwo = 3
+    trees: Count = 100
+    most: AtLeastTwo | None = 5000
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores", "labels")
     knowledge = frozenset({"K2", "K3", "K6"})
     paper = (
         "Nicolae et al., arXiv 1807.01069 (Adversarial Robustness Toolbox, black-box attribute "
@@ -59,18 +61,6 @@ class ScoreClassifier(Attack):
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
         """Labels exist for classes only."""
         return ("classification", "regression") if self.access == "scores" else ("classification",)
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"score_classifier: access is '{self.access}'; allowed: scores, labels.",
-        )
-        require(self.folds >= 2, f"score_classifier: folds is {self.folds}; allowed: 2 or more.")
-        require(self.trees >= 1, f"score_classifier: trees is {self.trees}; allowed: 1 or more.")
-        require(
-            self.most is None or self.most >= 2,
-            f"score_classifier: most is {self.most}; allowed: 2 or more public records, or null.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

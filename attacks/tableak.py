@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Le
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import DISTANCES, Federated, Observed, matching
+from attacks.common.federated import DISTANCES, Federated, Observed, adaptations, matching
 from attacks.common.latent import last_fifth
 from attacks.common.relaxation import TOLERANCE, relax
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 from bench.contract.columns import Layout
+from bench.contract.options import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -50,56 +51,28 @@ class TabLeak(Federated, Attack):
         mask: compare only the coordinates that are not zero in the shared update, against pruning.
     """
 
-    access: Access = "gradients"
+    access: Literal["gradients"] = "gradients"
     distance: Literal["cosine", "squared", "sign"] = "cosine"
-    steps: int = 1500
-    step_size: float = 0.06
+    steps: Count = 1500
+    step_size: Positive = 0.06
     signed: bool = True
-    restarts: int = 30
+    restarts: Count = 30
     pooling: Literal["median", "mean"] = "median"
-    temperature: float = 1.0
-    cooling: float = 1.0
-    rounds: int = 1
+    temperature: Positive = 1.0
+    cooling: Annotated[float, Gt(0), Le(1)] = 1.0
+    rounds: Count = 1
     mask: bool = False
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"table"})
     needs = frozenset({"descent"})
-    accesses = ("gradients",)
     knowledge = frozenset({"K2", "K4"})
     paper = "Vero, Balunovic, Dimitrov, Vechev, ICML 2023, sections 4.1 and 4.2"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.access == "gradients",
-            f"TabLeak.access is '{self.access}'; it reads shared updates: set access=gradients.",
-        )
-        require(
-            self.distance in DISTANCES,
-            f"TabLeak.distance is '{self.distance}'; allowed: {', '.join(DISTANCES)}.",
-        )
-        require(
-            self.pooling in ("median", "mean"),
-            f"TabLeak.pooling is '{self.pooling}'; allowed: median, mean.",
-        )
-        for key in ("steps", "restarts", "rounds"):
-            value = getattr(self, key)
-            require(value >= 1, f"TabLeak.{key} is {value}; give a whole number of at least 1.")
-        for key in ("step_size", "temperature", "cooling"):
-            value = getattr(self, key)
-            require(value > 0, f"TabLeak.{key} is {value}; give a number above 0.")
-        require(self.cooling <= 1, f"TabLeak.cooling is {self.cooling}; give at most 1.")
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
         """Pruning with ``mask``, quantisation with ``sign``, noise with several rounds."""
-        pairs = {
-            "clip_noise": self.rounds > 1,
-            "gradient_pruning": self.mask,
-            "gradient_quantisation": self.distance == "sign",
-        }
-        return tuple(name for name, adapts in pairs.items() if adapts)
+        return adaptations(self.rounds, self.mask, self.distance)
 
     def doubled(self) -> TabLeak:
         """Twice the steps."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from attacks.common.candidates import ask_each, attacked, break_ties, likelihood, value_prior
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Sensitive
 
 CELLS = 2**22
 """Records times trees that are followed at once."""
@@ -39,21 +39,14 @@ class TreeCounts(Attack):
         label: count the records of the victim's class only.
     """
 
-    access: Access = "weights"
+    access: Literal["weights"] = "weights"
     label: bool = False
 
     goal = "attribute"
     modalities = frozenset({"table"})
     needs = frozenset({"leaves"})
-    accesses = ("weights",)
     knowledge = frozenset({"K2", "K3"})
     paper = "Fredrikson, Jha and Ristenpart, CCS 2015, section 4 (white-box with counts)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"tree_counts: access is '{self.access}'; allowed: weights.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -15,7 +16,8 @@ from attacks.common.error_models import (
     public_errors,
     residual,
 )
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
+from bench.contract.options import Positive
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,14 @@ class Yeom(Attack):
         scale: of the error; None: as on the public records.
     """
 
-    access: Access = "scores"
-    scale: float | None = None
+    access: Literal["scores"] = "scores"
+    scale: Positive | None = None
 
     goal = "attribute"
     modalities = frozenset({"table"})
     tasks = ("classification", "regression")
-    accesses = ("scores",)
     knowledge = frozenset({"K2", "K3"})
     paper = "Yeom et al., CSF 2018, section 4 (general adversary)"
-
-    def __post_init__(self) -> None:
-        require(self.access in self.accesses, f"yeom: access is '{self.access}'; allowed: scores.")
-        require(
-            self.scale is None or self.scale > 0,
-            f"yeom: scale is {self.scale}; allowed: above 0, or null for that of public records.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attacks.common.latent import last_fifth
-from bench.contract import Access, Exposure, Knowledge, generator, require
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Exposure, Knowledge, generator, require
+from bench.contract.options import Count, Positive, check_options
 from bench.contract.seeding import seed as derive
 
 CHUNK = 256
@@ -39,42 +43,19 @@ class DecoderOptions:
             decoder learns the expectation over a randomised release.
     """
 
-    access: Access = "scores"
-    channels: int = 64
-    epochs: int = 100
-    patience: int = 15
-    batch_size: int = 32
-    lr: float = 2e-3
-    shift: float | None = None
+    access: Literal["scores", "labels"] = "scores"
+    channels: Annotated[int, Ge(8)] = 64
+    epochs: Count = 100
+    patience: Count = 15
+    batch_size: AtLeastTwo = 32
+    lr: Positive = 2e-3
+    shift: Positive | None = None
     align: bool = True
-    holdout: float = 0.1
-    repeats: int = 1
+    holdout: Annotated[float, Gt(0), Le(0.5)] = 0.1
+    repeats: Count = 1
 
-    def check(self, name: str) -> None:
-        """Raise UserError where an option of attack ``name`` is out of range."""
-        require(
-            self.access in ("scores", "labels"),
-            f"{name}.access is '{self.access}'; allowed: scores, labels.",
-        )
-        for key, least in (
-            ("channels", 8),
-            ("epochs", 1),
-            ("patience", 1),
-            ("batch_size", 2),
-            ("repeats", 1),
-        ):
-            value = getattr(self, key)
-            require(
-                value >= least, f"{name}.{key} is {value}; give a whole number of at least {least}."
-            )
-        require(self.lr > 0, f"{name}.lr is {self.lr}; give a number above 0.")
-        require(
-            self.shift is None or self.shift > 0,
-            f"{name}.shift is {self.shift}; give a number above 0, or null.",
-        )
-        require(
-            0 < self.holdout <= 0.5, f"{name}.holdout is {self.holdout}; give a share in (0, 0.5]."
-        )
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 class DecoderNet(nn.Module):

@@ -12,7 +12,6 @@ from attacks.common.latent import objective
 from bench.contract import DivergedError, require
 
 IdentityLoss = Literal["poincare", "cross_entropy", "logit", "margin"]
-LOSSES = ("poincare", "cross_entropy", "logit", "margin")
 
 
 def poincare(logits: Tensor, classes: Tensor, xi: float = 1e-4) -> Tensor:

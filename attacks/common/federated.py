@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from bench.contract import Exposure, Federation, Knowledge, require
 from bench.contract.columns import Layout
+from bench.contract.options import Count, Positive, check_options
 
 _NUMBERS = 2**25
 """Most numbers of dummy gradients held at once: 128 MiB a copy, and backward keeps a few."""
@@ -30,13 +31,14 @@ class Federated:
         records: victims over all clients, a multiple of ``2 * batch_size``.
     """
 
-    batch_size: int = 1
-    local_steps: int = 1
-    local_lr: float = 0.01
+    batch_size: Count = 1
+    local_steps: Count = 1
+    local_lr: Positive = 0.01
     state: Literal["initial", "trained"] = "initial"
-    records: int = 32
+    records: Count = 32
 
     def __post_init__(self) -> None:
+        check_options(self)
         _ = self.federation
 
     @property
@@ -45,6 +47,22 @@ class Federated:
         return Federation(
             self.batch_size, self.local_steps, self.local_lr, self.state, self.records
         )
+
+
+def adaptations(rounds: int, mask: bool, distance: str = "squared") -> tuple[str, ...]:
+    """Defenses that an attack on updates adapts to by its options.
+
+    Args:
+        rounds: of the same clients, averaged against noise.
+        mask: whether it compares what survived pruning only.
+        distance: a name in :data:`DISTANCES`; ``sign`` is against quantisation.
+    """
+    adapted = {
+        "clip_noise": rounds > 1,
+        "gradient_pruning": mask,
+        "gradient_quantisation": distance == "sign",
+    }
+    return tuple(name for name, adapts in adapted.items() if adapts)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from attacks.common.gan import Generator, load_generator
 from bench.contract import Knowledge, require
+
+Loss = Literal["cross_entropy", "logit", "margin"]
+"""What a search for a class minimises; see :func:`objective`."""
 
 CHUNK = 128
 """Records per call to an exposure: a small batch stays in the processor's cache."""
@@ -196,7 +200,7 @@ def best_restart(quality: Tensor, restarts: int) -> Tensor:
     return table.argmax(0) * table.shape[1] + torch.arange(table.shape[1], device=table.device)
 
 
-def objective(logits: Tensor, loss: str) -> Tensor:
+def objective(logits: Tensor, loss: Loss) -> Tensor:
     """What an attacker minimises, for every class at once.
 
     Args:

@@ -22,7 +22,9 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from torch import Tensor
 
+from attacks.common.ranges import AtLeastTwo
 from bench.contract import Card, Sensitive, Split, generator
+from bench.contract.options import Count, check_options
 
 WINNERS = ("random_forest", "logistic", "gradient_boosting", "marginal")
 """What :attr:`Learned.winner` counts into; of a number, ``logistic`` is ridge regression."""
@@ -82,8 +84,11 @@ class Learner:
         trees: in the forest, and boosting rounds.
     """
 
-    folds: int = 3
-    trees: int = 100
+    folds: AtLeastTwo = 3
+    trees: Count = 100
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def learn(
         self, sensitive: Sensitive, x: Tensor, public: Split, apply: Tensor, seed: int
