@@ -47,7 +47,7 @@ class AnalyticGradient(Federated, Attack):
     goal = "gradient_reconstruction"
     modalities = frozenset({"image", "table"})
     needs = frozenset({"descent"})
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2"})
     paper = "Geiping, Bauermeister, Droge, Moeller, NeurIPS 2020, proposition 3.1"
     adaptive_to = ("gradient_pruning",)
 

@@ -34,7 +34,7 @@ class ClassDecoder(DecoderOptions, Attack):
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3 and 5 (arXiv 1902.08552)"
     adaptive_to = ("release", "serve")
 
@@ -51,7 +51,9 @@ class ClassDecoder(DecoderOptions, Attack):
         public mean is returned), ``fed`` per class, and what the decoder says.
         """
         classes = require_classes(knowledge, device)
-        decoder = fit_decoder(self, exposure, knowledge, seed, device)
+        fed_each = 1 + len(self.sharpen) if self.access == "scores" else 0
+        later = fed_each * len(classes)
+        decoder = fit_decoder(self, exposure, knowledge, seed, device, later)
         if decoder is None:
             mean = knowledge.public.x.to(device).mean(0)
             values = mean.expand(len(classes), *mean.shape).clone()

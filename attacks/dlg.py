@@ -52,7 +52,7 @@ class Dlg(Federated, Attack):
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2"})
     paper = "Zhu, Liu, Han, NeurIPS 2019, algorithm 1; Zhao, Mopuri, Bilen 2020, arXiv 2001.02610"
 
     @property

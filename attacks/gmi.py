@@ -64,7 +64,7 @@ class Gmi(Attack):
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Zhang et al., CVPR 2020, section 3.3"
 
     @property

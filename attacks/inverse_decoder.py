@@ -28,7 +28,7 @@ class InverseDecoder(DecoderOptions, Attack):
 
     goal = "output_reconstruction"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2", "K6"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3.2 and 4 (arXiv 1902.08552)"
     adaptive_to = ("training", "release", "serve")
 

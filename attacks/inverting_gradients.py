@@ -69,7 +69,7 @@ class InvertingGradients(Federated, Attack):
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K1", "K2"})
     paper = "Geiping, Bauermeister, Droge, Moeller, NeurIPS 2020, eq. 4"
 
     @property

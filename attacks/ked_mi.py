@@ -84,7 +84,7 @@ class KedMi(Attack):
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Chen et al., ICCV 2021, sections 3.2 and 3.3"
 
     @property

@@ -72,7 +72,7 @@ class LatentEvolution(Attack):
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Ros and Hansen, PPSN 2008 (sep-CMA-ES); threat model of An et al., NDSS 2022"
     adaptive_to = ("release",)
 

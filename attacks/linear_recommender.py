@@ -40,7 +40,7 @@ class LinearRecommender(Attack):
     goal = "output_reconstruction"
     modalities = frozenset({"basket"})
     tasks = ("recommendation",)
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2", "K6"})
     paper = "least squares on the linear recommender of Steck, WWW 2019, eq. 1 (ours)"
 
     @torch.no_grad()

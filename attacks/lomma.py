@@ -75,7 +75,7 @@ class Lomma(Attack):
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Nguyen et al., Re-thinking Model Inversion Attacks, CVPR 2023, section 4"
 
     def __post_init__(self) -> None:

@@ -11,7 +11,9 @@ from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 @dataclass(frozen=True)
 class Majority(Attack):
-    """Every victim has the commonest value of the public records; nothing else is read.
+    """Every victim has the commonest value of the public records.
+
+    Of the victims' records only their number is read.
 
     The majority-class baseline beside which Jayaraman and Evans (CCS 2022) and Mehnaz et al.
     (USENIX Security 2022) show their attacks: right as often as that value is common, with an AUC
@@ -26,7 +28,7 @@ class Majority(Attack):
     goal = "attribute"
     modalities = frozenset({"table"})
     tasks = ("classification", "regression")
-    knowledge = frozenset({"K2"})
+    knowledge = frozenset({"K2", "K3"})
     paper = "Jayaraman and Evans, CCS 2022 (majority class)"
 
     def run(

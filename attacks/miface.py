@@ -161,9 +161,20 @@ class _Runs:
             setattr(self, name, getattr(self, name)[go])
         self.other = self.best
 
+    def keep(self, paid: int, step: int) -> None:
+        """Put aside all but the first ``paid`` runs, for want of queries."""
+        late = torch.arange(len(self.row), device=self.row.device) >= paid
+        if bool(late.any()):
+            self.end(late, ["budget"] * int(late.sum()), step)
+
     def end_all(self, reason: str, step: int) -> None:
         """Put the others aside as well."""
         self.end(self.row >= 0, [reason] * len(self.row), step)
+
+
+def _paid(exposure: Exposure, price: int, runs: int) -> int:
+    """How many of the first runs the rest of the budget pays for, each at ``price`` queries."""
+    return runs if exposure.left is None or price == 0 else min(runs, exposure.left // price)
 
 
 @dataclass(frozen=True)
@@ -176,7 +187,8 @@ class MIFace(Attack):
 
     By scores the gradient is numeric, as in the paper's black-box attack: two queries a pixel and
     step. Rounded scores hide a small ``difference``; a run whose gradient vanishes altogether ends
-    as ``flat``, for it would not move again.
+    as ``flat``, for it would not move again. A budget that does not pay for a step of every run is
+    spent on the first runs.
 
     Attributes:
         access: ``weights`` or ``scores``.
@@ -202,7 +214,7 @@ class MIFace(Attack):
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K0", "K4"})
+    knowledge = frozenset({"K0"})
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015, Algorithm 1; section 5: numeric gradients"
 
     def doubled(self) -> MIFace:
@@ -226,14 +238,18 @@ class MIFace(Attack):
         x = grey.view(-1, *[1] * len(shape)).repeat(1, *shape)
         look = self._gradients(exposure)
         price = 2 * math.prod(shape) + 1 if self.access == "scores" else 0
-        if not exposure.affords(price * len(x)):
-            info = {"stop_reasons": ["budget"] * len(targets), "steps": [0] * len(targets)}
-            return Reconstruction(x[: len(targets)], info)
-        runs = _Runs(x, classes, *look(x, classes), self.beta)
+        paid = _paid(exposure, price, len(x))
+        # A cost that is not known is the largest there is.
+        cost, gradient = x.new_ones(len(x)), torch.zeros_like(x)
+        if paid == len(x):
+            cost, gradient = look(x, classes)
+        elif paid:
+            cost[:paid], gradient[:paid] = look(x[:paid], classes[:paid])
+        runs = _Runs(x, classes, cost, gradient, self.beta)
+        runs.keep(paid, 0)
         for step in range(1, self.alpha + 1):
-            if not exposure.affords(price * len(runs.row)):
-                runs.end_all("budget", step - 1)
-            elif price and not self.process:
+            runs.keep(_paid(exposure, price, len(runs.row)), step - 1)
+            if price and not self.process:
                 stuck = (runs.gradient == 0).flatten(1).all(1)
                 if bool(stuck.any()):
                     runs.end(stuck, ["flat"] * int(stuck.sum()), step - 1)

@@ -79,7 +79,7 @@ class PlgMi(Attack):
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Yuan et al., Pseudo Label-Guided Model Inversion Attack, AAAI 2023, section 3"
 
     def __post_init__(self) -> None:

@@ -71,7 +71,7 @@ class Ppa(Attack):
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Struppek et al., Plug & Play Attacks, ICML 2022, section 4 and eq. 3"
 
     def __post_init__(self) -> None:

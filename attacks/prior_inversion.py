@@ -101,7 +101,7 @@ class PriorInversion(Attack):
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = (
         "PCA-prior stand-in for Zhang et al., CVPR 2020; losses: Nguyen et al., CVPR 2023 "
         "and Yuan et al., AAAI 2023; labels: Kahla et al., CVPR 2022"

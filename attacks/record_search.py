@@ -59,7 +59,7 @@ class RecordSearch(Attack):
 
     goal = "training_instance"
     modalities = frozenset({"table", "basket"})
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2"})
     paper = "after Fredrikson, Jha, Ristenpart, CCS 2015, algorithm 1 (ours for tables)"
 
     @property
@@ -135,19 +135,27 @@ class RecordSearch(Attack):
                 # The record as it is comes first: a tie leaves it alone.
                 tried = x.unsqueeze(1).repeat(1, 1 + len(values), 1)
                 tried[:, 1:, place] = values
-                flat = tried.flatten(0, 1)
-                if not exposure.affords(len(flat)):
+                rows = torch.arange(len(x), device=x.device)
+                if not exposure.affords(tried.shape[0] * tried.shape[1]):
                     reason = "budget"
-                    break
-                scores = torch.cat([exposure.scores(part) for part in flat.split(_CHUNK)])
-                wanted = classes.repeat_interleave(tried.shape[1]).unsqueeze(1)
+                    paid = (exposure.left or 0) // tried.shape[1]
+                    rows = torch.randperm(len(x), generator=rng)[:paid].to(x.device)
+                    if paid == 0:
+                        break
+                    tried = tried[rows]
+                parts = torch.split(tried.flatten(0, 1), _CHUNK)
+                scores = torch.cat([exposure.scores(part) for part in parts])
+                wanted = classes[rows].repeat_interleave(tried.shape[1]).unsqueeze(1)
                 sure = scores.gather(1, wanted).view(tried.shape[:2])
                 worth = sure.clamp_min(1e-12).log()
                 worth = worth + self.prior_weight * log_prior(layout, public, tried)
                 best = worth.argmax(1)
-                rows = torch.arange(len(x), device=x.device)
+                each = torch.arange(len(rows), device=x.device)
                 first = sure[:, 0] if first is None else first
-                x, p = tried[rows, best], sure[rows, best]
+                x, p = x.clone(), p.clone()
+                x[rows], p[rows] = tried[each, best], sure[each, best]
+                if reason == "budget":
+                    break
             if torch.equal(x, before) and reason == "passes":
                 reason = "no column improves"
         start_p = 0.0 if first is None else float(first.mean())

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from attacks.common.candidates import attacked, break_ties
 from attacks.common.learners import WINNERS, Learner, known_features, some
@@ -14,6 +15,9 @@ from attacks.common.ranges import AtLeastTwo
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Task, require
 from bench.contract.options import Count
 from bench.contract.seeding import seed as derive
+
+LEAST = 50
+"""Answered public records from which it learns what an answer tells."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class ScoreClassifier(Attack):
     whoever is asked about, member or not, wherever the target uses the attribute (exactly, where
     it is a linear regression). What it gains over imputation is a leak of the question, which
     no training-time defense is meant to stop; compare it with its own gain on non-members.
+
+    A budget for less than fifty public records is not spent: so few answers teach less than all
+    public records without one, from which the attack then learns.
 
     At ``labels`` the answer is the predicted class, as it is in the toolbox.
 
@@ -79,21 +86,25 @@ class ScoreClassifier(Attack):
         )
         assert observed is not None
         rows = some(len(public), self.most, derive(seed, score_classifier="rows"))
+        enough = min(LEAST, len(rows))
+        answered = exposure.affords(enough)
+        if answered and exposure.left is not None:
+            rows = rows[: exposure.left]
         public = public.take(rows.to(public.x.device))
-        ask = exposure.scores if self.access == "scores" else exposure.labels
-
-        def features(known: Tensor, answer: Tensor) -> Tensor:
-            if self.access == "labels":
-                answer = torch.nn.functional.one_hot(answer, card.n_classes)
-            return torch.cat([known, torch.nan_to_num(answer.to(known))], 1)
-
+        ours, theirs = known_features(card, public), known_features(card, partial)
+        if answered:
+            ask = exposure.scores if self.access == "scores" else exposure.labels
+            ours = self._with(ours, ask(public.x), card.n_classes)
+            theirs = self._with(theirs, observed, card.n_classes)
         learned = Learner(self.folds, self.trees).learn(
-            sensitive,
-            features(known_features(card, public), ask(public.x)),
-            public,
-            features(known_features(card, partial), observed),
-            derive(seed, score_classifier="models"),
+            sensitive, ours, public, theirs, derive(seed, score_classifier="models")
         )
         return Reconstruction(
             break_ties(learned.probabilities, seed), {"winner": WINNERS[learned.winner]}
         )
+
+    def _with(self, known: Tensor, answers: Tensor, n_classes: int) -> Tensor:
+        """Known attributes ``[n, d]`` with the answers beside them."""
+        if self.access == "labels":
+            answers = F.one_hot(answers, n_classes)
+        return torch.cat([known, torch.nan_to_num(answers.to(known))], 1)

@@ -66,7 +66,7 @@ class TabLeak(Federated, Attack):
     goal = "gradient_reconstruction"
     modalities = frozenset({"table"})
     needs = frozenset({"descent"})
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2"})
     paper = "Vero, Balunovic, Dimitrov, Vechev, ICML 2023, sections 4.1 and 4.2"
 
     @property

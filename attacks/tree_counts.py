@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from attacks.common.candidates import ask_each, attacked, break_ties, likelihood, value_prior
+from attacks.common.candidates import all_victims, ask_each, break_ties, likelihood, value_prior
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Sensitive
 
 CELLS = 2**22
@@ -52,10 +52,10 @@ class TreeCounts(Attack):
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
         """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
-        sensitive, partial = attacked(knowledge)
+        asked = all_victims(knowledge)
         network = exposure.network()
         leaves = network.network.blocks[0]
-        below = reachable(leaves, sensitive)
+        below = reachable(leaves, asked.sensitive)
         prior = value_prior(knowledge)
 
         def posterior(x: Tensor) -> Tensor:
@@ -67,11 +67,11 @@ class TreeCounts(Attack):
         rows = max(1, CELLS // (len(below) * len(prior))) * len(prior)
         with torch.no_grad():
             score = ask_each(
-                lambda x: torch.cat([posterior(part) for part in x.split(rows)]), knowledge
+                lambda x: torch.cat([posterior(part) for part in torch.split(x, rows)]), asked
             )
             if self.label:
-                told = ask_each(lambda x: torch.softmax(network(x), 1), knowledge)
-                score = score * likelihood(told, partial.y)
+                scores = ask_each(lambda x: torch.softmax(network(x), 1), asked)
+                score = score * likelihood(scores, asked.partial.y)
         score = (score + 1e-12 * prior) / (score + 1e-12 * prior).sum(1, keepdim=True)
         return Reconstruction(
             break_ties(score, seed),

@@ -7,9 +7,9 @@ from typing import Literal
 
 import torch
 
-from attacks.common.candidates import ask_scores, attacked, break_ties, value_prior
+from attacks.common.candidates import ask_scores, break_ties, plan, value_prior
 from attacks.common.error_models import (
-    LEAST,
+    average,
     deviation,
     log_gaussian,
     log_loss,
@@ -48,19 +48,24 @@ class Yeom(Attack):
     goal = "attribute"
     modalities = frozenset({"table"})
     tasks = ("classification", "regression")
-    knowledge = frozenset({"K2", "K3"})
+    knowledge = frozenset({"K2", "K3", "K4"})
     paper = "Yeom et al., CSF 2018, section 4 (general adversary)"
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
-        """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
-        _, partial = attacked(knowledge)
+        """Posterior ``[n, n_values]`` of every victim's value; see the base class.
+
+        It is the prior of whom the budget does not allow to ask about.
+        """
         number, scale = knowledge.task == "regression", self.scale
+        asked = plan(exposure, knowledge, seed, public=scale is None)
         if scale is None:
-            errors = public_errors(exposure, knowledge)
-            scale = deviation(errors) if number else max(float(errors.mean()), LEAST)
-        answers = ask_scores(exposure, knowledge)
-        error = (residual if number else log_loss)(answers, partial.y)
-        posterior = torch.softmax(value_prior(knowledge).log() + log_gaussian(error, scale), 1)
+            assert asked.public is not None
+            errors = public_errors(exposure, knowledge.task, asked.public)
+            scale = deviation(errors) if number else average(errors)
+        answers = ask_scores(exposure, knowledge, asked)
+        error = (residual if number else log_loss)(answers, asked.partial.y)
+        prior = value_prior(knowledge)
+        posterior = asked.whole(torch.softmax(prior.log() + log_gaussian(error, scale), 1), prior)
         return Reconstruction(break_ties(posterior, seed), {"scale": scale})

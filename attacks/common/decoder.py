@@ -123,12 +123,26 @@ class Decoder:
 
 
 def fit_decoder(
-    options: DecoderOptions, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    options: DecoderOptions,
+    exposure: Exposure,
+    knowledge: Knowledge,
+    seed: int,
+    device: str,
+    later: int = 0,
 ) -> Decoder | None:
     """Ask the deployment about the public images and learn the way back.
 
     The queries are ordinary pictures, one (or ``repeats``) each, and are answered exactly as the
     victims' were: truncated, rounded or as labels.
+
+    Args:
+        options: of the decoder.
+        exposure: it is asked about the public images.
+        knowledge: with the public images.
+        seed: of the order of the images and of the network.
+        device: where the network is trained.
+        later: queries that the attack still wants to ask; they are kept back of a budget where
+            they are at most a quarter of it.
 
     Returns:
         None where the budget allows fewer than 4 queries; it is spent on a random part of the
@@ -141,8 +155,8 @@ def fit_decoder(
     require(len(public) >= 4, f"An inverse decoder needs 4 public images; there are {len(public)}.")
     order = torch.randperm(len(public), generator=generator(derive(seed, step="order")))
     rows = order.to(device).repeat(options.repeats)
-    if exposure.budget is not None:
-        rows = rows[: exposure.budget - exposure.meter.queries]
+    if exposure.left is not None:
+        rows = rows[: exposure.left - (later if later <= exposure.left // 4 else 0)]
     if len(rows) < 4:
         return None
     ask = exposure.scores if options.access == "scores" else exposure.labels
@@ -190,7 +204,8 @@ def _held_out(person: Tensor, share: float) -> Tensor:
     """
     people = person.unique()
     if len(people) < 2:
-        return torch.arange(len(person), device=person.device) >= len(person) * (1 - share)
+        first = min(len(person) * (1 - share), len(person) - 1)
+        return torch.arange(len(person), device=person.device) >= first
     last = torch.stack([(person == p).nonzero().amin() for p in people]).argsort(descending=True)
     return torch.isin(person, people[last[: max(1, round(share * len(people)))]])
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attacks.common.candidates import attacked, value_prior
+from attacks.common.candidates import attacked, value_shares
 from attacks.common.learners import Learner, known_features, some
 from attacks.common.ranges import AtLeastTwo
 from bench.contract import Knowledge, Prior
@@ -63,7 +63,7 @@ class Imputer(Prior):
         if sizes and min(sizes) < len(public):
             rows = some(len(public), min(sizes), derive(seed, imputer="rows"))
             public = public.take(rows.to(public.x.device))
-        prior = value_prior(replace(knowledge, public=public)).cpu()
+        prior = value_shares(card, public).cpu()
         learned = Learner(self.folds, self.trees).learn(
             sensitive,
             known_features(card, public),

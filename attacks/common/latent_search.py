@@ -98,9 +98,7 @@ def best_starts(bank: Tensor, start: Tensor, restarts: int) -> tuple[Tensor, Ten
 
 def afforded(exposure: Exposure, bank: Tensor, repeats: int) -> Tensor:
     """As many first rows of ``bank`` as the budget pays for, asked ``repeats`` times each."""
-    if exposure.affords(repeats * len(bank)):
-        return bank
-    return bank[: max(0, (exposure.budget or 0) - exposure.meter.queries) // repeats]
+    return bank if exposure.left is None else bank[: exposure.left // repeats]
 
 
 def climb_scores(

@@ -88,9 +88,7 @@ def check_crop(name: str, crop: Crop) -> None:
     Raises:
         UserError: names the option.
     """
-    require(
-        crop[0] <= crop[1], f"{name} is {list(crop)}; give the smaller share first."
-    )
+    require(crop[0] <= crop[1], f"{name} is {list(crop)}; give the smaller share first.")
 
 
 @torch.no_grad()
