@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attacks.common.federated import Federated, Observed
+from attacks.common.networks import inside
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.columns import Layout
 from bench.contract.options import Count
@@ -83,7 +84,7 @@ class AnalyticGradient(Federated, Attack):
 
 def _first_layer(observed: Observed) -> tuple[str, str]:
     """Name of a fully connected first layer that is shared, or "" and the reason."""
-    for name, module in observed.network.network.named_modules():
+    for name, module in inside(observed.network).named_modules():
         if next(module.children(), None) is not None or isinstance(module, _KEEPS_THE_INPUT):
             continue
         if isinstance(module, nn.Sequential):  # empty: a network without hidden blocks

@@ -67,7 +67,7 @@ class ClassDecoder(DecoderOptions, Attack):
             return Reconstruction(
                 images[: len(classes)], info | {"fed": ["one_hot"] * len(classes)}
             )
-        scores = torch.cat([exposure.scores(part) for part in images.split(CHUNK)])
+        scores = torch.cat([exposure.scores(part) for part in torch.split(images, CHUNK)])
         margin = -objective(scores.clamp_min(1e-12).log(), "margin").view(
             len(fed), len(classes), -1
         )

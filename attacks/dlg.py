@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -74,9 +75,8 @@ class Dlg(Federated, Attack):
         and are the public mean; the convergence figure.
         """
         observed = Observed.of(exposure, knowledge, device, self.rounds)
-        clients, batch, k = (
-            observed.federation.clients, observed.federation.batch_size, observed.n_classes,
-        )  # fmt: skip
+        clients, batch = observed.federation.clients, observed.federation.batch_size
+        k = observed.n_classes
         rng = generator(seed, device)
         size = self.restarts, clients, batch
         x = torch.randn(*size, *observed.shape, generator=rng, device=device)
@@ -96,13 +96,7 @@ class Dlg(Federated, Attack):
             else:
                 fixed = F.one_hot(known[part], k).float().repeat(self.restarts, 1, 1)
 
-            def objective(
-                z: Tensor, fixed: Tensor | None = fixed, loss_to=loss_to, width: int = width
-            ) -> Tensor:
-                images = z[:, :width].view(-1, batch, *observed.shape)
-                labels = z[:, width:].view(-1, batch, k).softmax(2) if fixed is None else fixed
-                return loss_to(observed.gradients(images, labels))
-
+            objective = _objective(observed, loss_to, width, fixed)
             end = minimise(objective, z, self.steps, self.history, tolerance=1e-14)
             found.append((end, best_restart(-end.loss, self.restarts)))
 
@@ -130,3 +124,26 @@ class Dlg(Federated, Attack):
             },
             labels.flatten(),
         )
+
+
+def _objective(
+    observed: Observed, distance: Callable[[Tensor], Tensor], width: int, fixed: Tensor | None
+) -> Callable[[Tensor], Tensor]:
+    """The distance of dummy records, and of their labels, to what was shared.
+
+    Args:
+        observed: what the clients shared.
+        distance: from the dummy records' gradients, ``[rows]``.
+        width: numbers of a client's records; its labels' follow them.
+        fixed: labels ``[rows, batch_size, n_classes]``; None: they are optimised as well.
+    """
+
+    def objective(z: Tensor) -> Tensor:
+        batch = observed.federation.batch_size
+        images = z[:, :width].view(-1, batch, *observed.shape)
+        labels = fixed
+        if labels is None:
+            labels = z[:, width:].view(-1, batch, observed.n_classes).softmax(2)
+        return distance(observed.gradients(images, labels))
+
+    return objective

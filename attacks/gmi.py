@@ -134,7 +134,8 @@ class Gmi(Attack):
         def objective(z: Tensor, rows: slice) -> Tensor:
             x = latent.decode(z)
             seen = augment(x, rng, flip=False, shift=self.jitter) if self.jitter > 0 else x
-            return self.weight * identity(seen, own[rows]) - critic(x)
+            loss: Tensor = self.weight * identity(seen, own[rows]) - critic(x)
+            return loss
 
         for _ in range(self.steps):
             value, gradient = slope(objective, z)

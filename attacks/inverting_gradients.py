@@ -101,10 +101,12 @@ class InvertingGradients(Federated, Attack):
         target, hot = observed.target, F.one_hot(labels, observed.n_classes).float()
         records, distances, traces = [], [], []
         for part in observed.parts(self.restarts):
+            shared = target[part].repeat(self.restarts, 1)
+            labels_of_part = hot[part].repeat(self.restarts, 1, 1)
+            dummies = start[:, part].flatten(0, 1)
             found, loss, distance, trace = self._search(
-                observed, latent, start[:, part].flatten(0, 1),
-                target[part].repeat(self.restarts, 1), hot[part].repeat(self.restarts, 1, 1),
-            )  # fmt: skip
+                observed, latent, dummies, shared, labels_of_part
+            )
             rows = best_restart(-loss, self.restarts)
             records.append(found[rows])
             distances.append(distance[rows])

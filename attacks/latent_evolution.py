@@ -13,17 +13,15 @@ from torch import Tensor
 from attacks.common.latent import (
     Latent,
     ask,
-    best_restart,
-    last_fifth,
     require_classes,
     within,
 )
 from attacks.common.latent_search import (
     Found,
     afforded,
-    best_starts,
+    chosen,
+    first_look,
     nothing,
-    released_margin,
     repeated,
 )
 from bench.contract import (
@@ -101,18 +99,7 @@ class LatentEvolution(Attack):
         found = self._evolve(exposure, latent, bank, classes, rng)
         if not bool(torch.isfinite(found.z).all() & torch.isfinite(found.quality).all()):
             raise DivergedError("The search produced NaN or Inf: the target answers NaN.")
-        rows = best_restart(found.quality, self.restarts)
-        return Reconstruction(
-            latent.decode(found.z[rows]),
-            {
-                "stop_reasons": [found.reasons[row] for row in rows.tolist()],
-                "steps": len(found.trace) - 1,
-                "signal": found.quality[rows].tolist(),
-                "norm": found.z[rows].norm(dim=1).tolist(),
-                "sigma": found.radius[rows].tolist(),
-                "improvement_last_fifth": last_fifth(found.trace),
-            },
-        )
+        return chosen(latent, found, self.restarts, "sigma")
 
     def _evolve(
         self,
@@ -130,12 +117,9 @@ class LatentEvolution(Attack):
         bank = afforded(exposure, bank, self.repeats)
         if len(bank) == 0:
             return nothing(bank, len(own))
-        seen = ask(interface, latent, bank)
-        signal, _ = released_margin(seen)
-        start = signal(seen)[:, classes]
-        spread = start.std(0).mean().clamp_min(1e-6) if len(start) > 1 else start.new_ones(())
-        mean, quality = best_starts(bank, start, self.restarts)
-
+        signal, _, spread, mean, quality = first_look(
+            interface, latent, bank, classes, self.restarts
+        )
         n, k, size = len(mean), latent.size, self.population
         law = _Constants.of(k, size)
         weights = torch.tensor(law.weights, device=mean.device).unsqueeze(1)
@@ -157,8 +141,8 @@ class LatentEvolution(Attack):
             trace.append(quality.mean())
             fitness = margin / spread - self.prior_weight * z.square().sum(2) / 2
             best = fitness.topk(len(law.weights), dim=1).indices
-            chosen = z.gather(1, best.unsqueeze(2).expand(-1, -1, k))
-            moves = (chosen - mean.unsqueeze(1)) / sigma.unsqueeze(1)
+            parents = z.gather(1, best.unsqueeze(2).expand(-1, -1, k))
+            moves = (parents - mean.unsqueeze(1)) / sigma.unsqueeze(1)
             move = (weights * moves).sum(1)
             mean = mean + sigma * move
             path = (1 - law.c_sigma) * path + law.path_gain * move / spreads.sqrt()

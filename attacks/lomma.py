@@ -118,16 +118,25 @@ class Lomma(Attack):
         if self.samples > 0 and self.students > 0:
             held = torch.cat([public, _decoded(latent, latent.draw(self.samples, rng))])
         students, agreement = distill(
-            network, held, knowledge.card.n_classes, self.students, self.epochs, rng,
-            temperature=self.temperature, views=Views((0.8, 1.0), flip=0.5),
-        )  # fmt: skip
+            network,
+            held,
+            knowledge.card.n_classes,
+            self.students,
+            self.epochs,
+            rng,
+            temperature=self.temperature,
+            views=Views((0.8, 1.0), flip=0.5),
+        )
 
         own = classes.repeat(self.restarts)
         models = [network, *students]
         with torch.no_grad():
             spreads = [self._spread(model, public, classes) for model in models]
             seen = torch.cat(
-                [(network(part), features.value.flatten(1))[1] for part in public.split(CHUNK)]
+                [
+                    (network(part), features.value.flatten(1))[1]
+                    for part in torch.split(public, CHUNK)
+                ]
             )
             noise = torch.randn(len(own), seen.shape[1], generator=rng, device=rng.device)
             usual = seen.mean(0) + seen.std(0) * noise
@@ -182,7 +191,7 @@ class Lomma(Attack):
 
     def _spread(self, network: nn.Module, public: Tensor, classes: Tensor) -> Tensor:
         """Standard deviation of the identity loss over public images, averaged over classes."""
-        logits = torch.cat([network(part) for part in public.split(CHUNK)])
+        logits = torch.cat([network(part) for part in torch.split(public, CHUNK)])
         rows, own = logits.repeat(len(classes), 1), classes.repeat_interleave(len(public))
         losses = identity_loss(rows, own, self.loss).view(len(classes), -1)
         return losses.std(1).mean().clamp_min(1e-6)
@@ -202,4 +211,4 @@ class Lomma(Attack):
 @torch.no_grad()
 def _decoded(latent: Latent, z: Tensor) -> Tensor:
     """Images ``[n, *shape]`` of latents ``[n, k]``."""
-    return torch.cat([latent.decode(part) for part in z.split(CHUNK)])
+    return torch.cat([latent.decode(part) for part in torch.split(z, CHUNK)])

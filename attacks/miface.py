@@ -92,7 +92,7 @@ def numeric_cost_and_gradient(
         answers = scores(part.view(-1, *x.shape[1:]))
         p[probe] = answers[rows, classes[owner]]
     up, down = p.view(n, d, 2).unbind(2)
-    here = torch.cat([scores(part) for part in x.split(PROBES)])
+    here = torch.cat([scores(part) for part in torch.split(x, PROBES)])
     slope = (down - up) / (high - low)
     return 1 - here.gather(1, classes.unsqueeze(1)).squeeze(1), slope.view_as(x)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from attacks.common.candidates import attacked, break_ties, imputed
 from attacks.common.learners import some
+from attacks.common.networks import inside
 from attacks.common.ranges import AtLeastTwo
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
 from bench.contract.options import Count
@@ -114,7 +115,7 @@ def _set(sensitive: Sensitive, x: Tensor, v: int) -> Tensor:
 def _listening(network: nn.Module) -> Iterator[list[Tensor]]:
     """What every block says in a forward pass, added to a list the caller empties."""
     heard: list[Tensor] = []
-    blocks = network.network.blocks
+    blocks = inside(network).blocks
     hooks = [
         block.register_forward_hook(lambda _, __, out: heard.append(out.flatten(1)))
         for block in blocks
@@ -131,7 +132,7 @@ def _activations(
 ) -> Tensor:
     """Outputs of all neurons and the logits ``[n, k]``, or those at ``chosen``."""
     parts = []
-    for part in x.split(ROWS):
+    for part in torch.split(x, ROWS):
         heard.clear()
         out = torch.cat([network(part), *heard], 1)
         parts.append(out if chosen is None else out[:, chosen])

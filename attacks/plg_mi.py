@@ -117,13 +117,13 @@ class PlgMi(Attack):
         views = Views(self.crop, flip=self.flip, jitter=self.colour)
 
         with torch.no_grad():
-            logits = torch.cat([network(part) for part in public.split(CHUNK)])
+            logits = torch.cat([network(part) for part in torch.split(public, CHUNK)])
         # Double precision: scores near 1 must still be ranked.
         scores = logits.double().softmax(1)
         index, labels = top_images(scores, classes, self.top_n)
-        spread = identity_loss(
-            logits.repeat(len(classes), 1), classes.repeat_interleave(len(public)), self.loss
-        ).view(len(classes), -1).std(1).nan_to_num().mean().clamp_min(1e-6)  # fmt: skip
+        repeated, of_class = logits.repeat(len(classes), 1), classes.repeat_interleave(len(public))
+        losses = identity_loss(repeated, of_class, self.loss).view(len(classes), -1)
+        spread = losses.std(1).nan_to_num().mean().clamp_min(1e-6)
 
         def identity(x: Tensor, own: Tensor) -> Tensor:
             return identity_loss(network(views(x, rng)), own, self.loss) / spread
@@ -132,10 +132,18 @@ class PlgMi(Attack):
             knowledge.prior, public, n_classes, self.latent, self.width, seed
         )
         maker = train_pseudo_gan(
-            maker.to(device), critic.to(device), public[index], labels, identity, rng,
-            steps=self.gan_steps, batch_size=self.batch_size, critic_steps=self.critic_steps,
-            lr=self.gan_lr, alpha=self.alpha,
-        )  # fmt: skip
+            maker.to(device),
+            critic.to(device),
+            public[index],
+            labels,
+            identity,
+            rng,
+            steps=self.gan_steps,
+            batch_size=self.batch_size,
+            critic_steps=self.critic_steps,
+            lr=self.gan_lr,
+            alpha=self.alpha,
+        )
 
         own = classes.repeat(self.restarts)
 
@@ -147,13 +155,17 @@ class PlgMi(Attack):
         start = per_class(classes, n_classes, self.restarts, self.latent, rng)
         # The first run starts near the centre, the others at random images of the GAN.
         start[: len(classes)] *= 0.1
-        z, trace = descend(
-            total, start, self.steps, self.learning_rate, (0.9, 0.999),
-            lambda moved: within(moved, radius),
-        )  # fmt: skip
+
+        def hold(moved: Tensor) -> Tensor:
+            return within(moved, radius)
+
+        z, trace = descend(total, start, self.steps, self.learning_rate, (0.9, 0.999), hold)
         with torch.no_grad():
             x = torch.cat(
-                [maker(a, b) for a, b in zip(z.split(CHUNK), own.split(CHUNK), strict=True)]
+                [
+                    maker(a, b)
+                    for a, b in zip(torch.split(z, CHUNK), torch.split(own, CHUNK), strict=True)
+                ]
             )
             quality = -torch.stack([identity(x, own) for _ in range(16)]).mean(0)
         chosen = best_restart(quality, self.restarts)

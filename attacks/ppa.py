@@ -120,10 +120,11 @@ class Ppa(Attack):
             return identity_loss(logits, own[place], self.loss)
 
         radius = math.sqrt(latent.size)
-        z, trace = descend(
-            total, drawn[rows], self.steps, self.learning_rate, self.betas,
-            lambda moved: within(moved, radius),
-        )  # fmt: skip
+
+        def hold(moved: Tensor) -> Tensor:
+            return within(moved, radius)
+
+        z, trace = descend(total, drawn[rows], self.steps, self.learning_rate, self.betas, hold)
         final = Views(self.final_crop, (0.8, 1.2), self.flip)
         robust = confidences(network, latent, z, final, self.draws, rng)
         quality = robust.gather(1, own.unsqueeze(1)).squeeze(1)

@@ -15,13 +15,11 @@ from attacks.common.descent import Features
 from attacks.common.latent import (
     Latent,
     Loss,
-    best_restart,
-    last_fifth,
     objective,
     require_classes,
     within,
 )
-from attacks.common.latent_search import Found, climb_scores, repel_boundary
+from attacks.common.latent_search import Found, chosen, climb_scores, repel_boundary
 from bench.contract import (
     Attack,
     DivergedError,
@@ -142,31 +140,45 @@ class PriorInversion(Attack):
             found = self._descend(exposure.network(), latent, bank, classes, steps, rate, rng)
         elif self.access == "scores":
             found = climb_scores(
-                exposure, latent, bank, classes, self.restarts, steps, self.probes // 2, radius,
-                rate, self.prior_weight, self.expansion, self.expand_at, self.repeats, rng,
-            )  # fmt: skip
+                exposure,
+                latent,
+                bank,
+                classes,
+                restarts=self.restarts,
+                steps=steps,
+                pairs=self.probes // 2,
+                radius=radius,
+                learning_rate=rate,
+                prior_weight=self.prior_weight,
+                expansion=self.expansion,
+                expand_at=self.expand_at,
+                repeats=self.repeats,
+                rng=rng,
+            )
         else:
             found = repel_boundary(
-                exposure, latent, bank, classes, self.restarts, steps, self.probes, radius,
-                self.expansion, self.expand_at, self.patience, self.clamp, self.normalise,
-                self.rounds, self.repeats, rng,
-            )  # fmt: skip
+                exposure,
+                latent,
+                bank,
+                classes,
+                restarts=self.restarts,
+                steps=steps,
+                points=self.probes,
+                radius=radius,
+                expansion=self.expansion,
+                expand_at=self.expand_at,
+                patience=self.patience,
+                clamp=self.clamp,
+                normalise=self.normalise,
+                rounds=self.rounds,
+                repeats=self.repeats,
+                rng=rng,
+            )
         if not bool(torch.isfinite(found.z).all()):
             raise DivergedError(
                 f"The search by {self.access} produced NaN or Inf; lower learning_rate ({rate})."
             )
-        rows = best_restart(found.quality, self.restarts)
-        return Reconstruction(
-            latent.decode(found.z[rows]),
-            {
-                "stop_reasons": [found.reasons[row] for row in rows.tolist()],
-                "steps": len(found.trace) - 1,
-                "signal": found.quality[rows].tolist(),
-                "norm": found.z[rows].norm(dim=1).tolist(),
-                "radius": found.radius[rows].tolist(),
-                "improvement_last_fifth": last_fifth(found.trace),
-            },
-        )
+        return chosen(latent, found, self.restarts, "radius")
 
     def _descend(
         self,

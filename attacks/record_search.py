@@ -91,9 +91,14 @@ class RecordSearch(Attack):
         return Reconstruction(found, info)
 
     def _climb(
-        self, exposure: Exposure, layout: Layout, public: Tensor, classes: Tensor, start: Tensor,
+        self,
+        exposure: Exposure,
+        layout: Layout,
+        public: Tensor,
+        classes: Tensor,
+        start: Tensor,
         rng: torch.Generator,
-    ) -> tuple[Tensor, dict[str, object]]:  # fmt: skip
+    ) -> tuple[Tensor, dict[str, object]]:
         network = exposure.network()
 
         def sure(x: Tensor) -> Tensor:
@@ -121,9 +126,14 @@ class RecordSearch(Attack):
         }
 
     def _sweep(
-        self, exposure: Exposure, layout: Layout, public: Tensor, classes: Tensor, start: Tensor,
+        self,
+        exposure: Exposure,
+        layout: Layout,
+        public: Tensor,
+        classes: Tensor,
+        start: Tensor,
         rng: torch.Generator,
-    ) -> tuple[Tensor, dict[str, object]]:  # fmt: skip
+    ) -> tuple[Tensor, dict[str, object]]:
         moves = _moves(layout, public, self.grid)
         x, passes, reason = start, 0, "passes"
         first: Tensor | None = None
@@ -177,6 +187,6 @@ def _moves(layout: Layout, public: Tensor, grid: int) -> list[tuple[Tensor, Tens
         moves.append((flag.view(1), torch.tensor([[0.0], [1.0]], device=public.device)))
     share = torch.linspace(0.0, 1.0, grid, device=public.device)
     for number in layout.numbers:
-        values = torch.quantile(public[:, number], share, interpolation="nearest").unique()
+        values = torch.unique(torch.quantile(public[:, number], share, interpolation="nearest"))
         moves.append((number.view(1), values.unsqueeze(1)))
     return moves

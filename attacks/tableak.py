@@ -96,10 +96,10 @@ class TabLeak(Federated, Attack):
         target, hot = observed.target, F.one_hot(labels, observed.n_classes).float()
         found, distances, entropies, traces = [], [], [], []
         for part in observed.parts(self.restarts):
-            x, distance, trace = self._search(
-                observed, layout, start[:, part].flatten(0, 1),
-                target[part].repeat(self.restarts, 1), hot[part].repeat(self.restarts, 1, 1),
-            )  # fmt: skip
+            shared = target[part].repeat(self.restarts, 1)
+            labels_of_part = hot[part].repeat(self.restarts, 1, 1)
+            dummies = start[:, part].flatten(0, 1)
+            x, distance, trace = self._search(observed, layout, dummies, shared, labels_of_part)
             x = x.view(self.restarts, len(part), *x.shape[1:])
             distance = distance.view(self.restarts, len(part)).nan_to_num(torch.inf)
             x = _aligned(layout, x, distance)

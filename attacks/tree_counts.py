@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from attacks.common.candidates import all_victims, ask_each, break_ties, likelihood, value_prior
+from attacks.common.networks import inside
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Sensitive
 
 CELLS = 2**22
 """Records times trees that are followed at once."""
+
+
+class Leaves(Protocol):
+    """What is read of the block of a tree model, see :class:`bench.contract.Network`."""
+
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    counts: Tensor
+    leaf: Tensor
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class TreeCounts(Attack):
         """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
         asked = all_victims(knowledge)
         network = exposure.network()
-        leaves = network.network.blocks[0]
+        leaves = cast(Leaves, inside(network).blocks[0])
         below = reachable(leaves, asked.sensitive)
         prior = value_prior(knowledge)
 
@@ -79,11 +91,11 @@ class TreeCounts(Attack):
         )
 
 
-def reachable(leaves: Any, sensitive: Sensitive) -> Tensor:
+def reachable(leaves: Leaves, sensitive: Sensitive) -> Tensor:
     """Training records in all leaves that a record of each value can reach.
 
     Args:
-        leaves: the block of a tree model, see :class:`bench.contract.Network`.
+        leaves: the block of a tree model.
         sensitive: the attribute.
 
     Returns:
@@ -113,7 +125,7 @@ def reachable(leaves: Any, sensitive: Sensitive) -> Tensor:
     return total.clamp_min(1.0)
 
 
-def counts(leaves: Any, x: Tensor) -> Tensor:
+def counts(leaves: Leaves, x: Tensor) -> Tensor:
     """Training records in the leaf that each record falls into, float64 ``[n, trees]``."""
     trees = torch.arange(len(leaves.feature), device=x.device)
     at = torch.zeros(len(x), len(trees), dtype=torch.long, device=x.device)

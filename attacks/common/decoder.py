@@ -118,7 +118,7 @@ class Decoder:
     @torch.no_grad()
     def __call__(self, answers: Tensor) -> Tensor:
         """Images ``[n, c, h, w]`` of answers."""
-        parts = self.encode(answers).split(CHUNK)
+        parts = torch.split(self.encode(answers), CHUNK)
         return torch.cat([self.net(part) for part in parts])
 
 
@@ -160,7 +160,7 @@ def fit_decoder(
     if len(rows) < 4:
         return None
     ask = exposure.scores if options.access == "scores" else exposure.labels
-    answers = torch.cat([ask(public.x[part]) for part in rows.split(CHUNK)])
+    answers = torch.cat([ask(public.x[part]) for part in torch.split(rows, CHUNK)])
     encode = _encoder(answers, knowledge.card.n_classes, options.shift, options.align)
     held = _held_out(public.person[rows], options.holdout)
     net, info = _train(options, encode(answers), public.x[rows], held, derive(seed, step="net"))
@@ -202,7 +202,7 @@ def _held_out(person: Tensor, share: float) -> Tensor:
     Whole people, for the victims are strangers too: other pictures of a training face would let
     the decoder memorise faces unpunished.
     """
-    people = person.unique()
+    people = torch.unique(person)
     if len(people) < 2:
         first = min(len(person) * (1 - share), len(person) - 1)
         return torch.arange(len(person), device=person.device) >= first
@@ -218,7 +218,7 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = DecoderNet(a.shape[1], x.mean(0).cpu(), options.channels)
-    net = net.to(a.device, memory_format=torch.channels_last)
+    net = net.to(a.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     adam = torch.optim.Adam(net.parameters(), options.lr, betas=(0.5, 0.999))
     steps = -(-len(a) // options.batch_size)
     rng = generator(seed)
@@ -232,7 +232,7 @@ def _train(
         # Equal batches: batch normalisation cannot learn from a single leftover image.
         for rows in order.tensor_split(min(steps, max(1, len(a) // 2))):
             adam.zero_grad(set_to_none=True)
-            F.mse_loss(net(a[rows]), x[rows]).backward()
+            torch.autograd.backward(F.mse_loss(net(a[rows]), x[rows]))
             adam.step()
         net.eval()
         with torch.no_grad():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
+from attacks.common.networks import inside
 from bench.contract import Exposure, Federation, Knowledge, require
 from bench.contract.columns import Layout
 from bench.contract.options import Count, Positive, check_options
@@ -124,7 +125,7 @@ class Observed:
         """Clients, int64, in parts whose dummy gradients fit in memory ``copies`` times."""
         size = sum(w.numel() for w in self.weights.values())
         clients = torch.arange(self.federation.clients)
-        yield from clients.split(max(1, _NUMBERS // (size * copies)))
+        yield from torch.split(clients, max(1, _NUMBERS // (size * copies)))
 
     def gradients(self, x: Tensor, targets: Tensor) -> Tensor:
         """What clients holding dummy records would share, differentiable in both arguments.
@@ -162,11 +163,11 @@ class Observed:
         (Wainakh et al., PoPETs 2022, with auxiliary knowledge). Sorted within a client.
         """
         steps, batch = self.federation.local_steps, self.federation.batch_size
-        head = self.network.network.head
+        head = inside(self.network).head
         features: list[Tensor] = []
         handle = head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
         with torch.no_grad():
-            scores = torch.cat([self.network(x).softmax(1) for x in self.public.split(256)])
+            scores = torch.cat([self.network(x).softmax(1) for x in torch.split(self.public, 256)])
         handle.remove()
         mean = torch.cat(features).mean(0)
         d = self.update["head.weight"] @ mean

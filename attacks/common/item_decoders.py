@@ -96,9 +96,15 @@ def ridge(pairs: Pairs, penalty: float) -> Guess:
 
 
 def network(
-    pairs: Pairs, held: Pairs | None, hidden: int, epochs: int, patience: int, lr: float,
-    weight_decay: float, seed: int,
-) -> tuple[Guess, int]:  # fmt: skip
+    pairs: Pairs,
+    held: Pairs | None,
+    hidden: int,
+    epochs: int,
+    patience: int,
+    lr: float,
+    weight_decay: float,
+    seed: int,
+) -> tuple[Guess, int]:
     """The inverse network (Yang et al., CCS 2019, section 4), binary cross-entropy per item.
 
     Args:
@@ -128,9 +134,9 @@ def network(
     epoch = 0
     while epoch < epochs and epoch - best_epoch < patience:
         epoch += 1
-        for rows in torch.randperm(len(a), generator=order).to(a.device).split(128):
+        for rows in torch.split(torch.randperm(len(a), generator=order).to(a.device), 128):
             adam.zero_grad(set_to_none=True)
-            F.binary_cross_entropy_with_logits(net(a[rows]), x[rows]).backward()
+            torch.autograd.backward(F.binary_cross_entropy_with_logits(net(a[rows]), x[rows]))
             adam.step()
         if held is None:
             best_epoch = epoch

@@ -149,12 +149,13 @@ class GanLatent(Latent):
 
 def within(z: Tensor, radius: float) -> Tensor:
     """Latents ``[n, k]`` pulled back to a norm of at most ``radius``."""
-    return z * (radius / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1.0)
+    share: Tensor = (radius / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1.0)
+    return z * share
 
 
 def ask(interface: Callable[[Tensor], Tensor], latent: Latent, z: Tensor) -> Tensor:
     """Answers of ``exposure.scores`` or ``exposure.labels`` for latents ``[n, k]``."""
-    return torch.cat([interface(latent.decode(part)) for part in z.split(CHUNK)])
+    return torch.cat([interface(latent.decode(part)) for part in torch.split(z, CHUNK)])
 
 
 def require_classes(knowledge: Knowledge, device: str) -> Tensor:
@@ -216,5 +217,5 @@ def objective(logits: Tensor, loss: Loss) -> Tensor:
         return logits.logsumexp(1, keepdim=True) - logits
     if loss == "logit":
         return -logits
-    first, second = logits.topk(2, dim=1).values.split(1, dim=1)
+    first, second = torch.split(logits.topk(2, dim=1).values, 1, dim=1)
     return torch.where(logits == first, second, first) - logits

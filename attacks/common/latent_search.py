@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.common.latent import Latent, ask, objective, within
-from bench.contract import Exposure
+from attacks.common.latent import Latent, ask, best_restart, last_fifth, objective, within
+from bench.contract import Exposure, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,14 @@ def directions(n: int, count: int, size: int, rng: torch.Generator) -> Tensor:
     Orthogonal probes never measure the same direction twice (Choromanski et al., ICML 2018).
     """
     u = torch.randn(n, size, count, generator=rng, device=rng.device)
+    probes: Tensor
     if 2 * count <= size:
         # Few Gaussian vectors are well conditioned: Gram and Cholesky instead of Householder.
         root = torch.linalg.cholesky(u.transpose(1, 2) @ u)
-        return torch.linalg.solve_triangular(root, u.transpose(1, 2), upper=False)
-    if count <= size:
-        return torch.linalg.qr(u).Q.transpose(1, 2)
-    return (u / u.norm(dim=1, keepdim=True)).transpose(1, 2)
+        probes = torch.linalg.solve_triangular(root, u.transpose(1, 2), upper=False)
+        return probes
+    probes = torch.linalg.qr(u).Q if count <= size else u / u.norm(dim=1, keepdim=True)
+    return probes.transpose(1, 2)
 
 
 def repeated(interface: Callable[[Tensor], Tensor], repeats: int) -> Callable[[Tensor], Tensor]:
@@ -64,7 +65,7 @@ def repeated(interface: Callable[[Tensor], Tensor], repeats: int) -> Callable[[T
 
     def answer(x: Tensor) -> Tensor:
         answers = torch.stack([interface(x) for _ in range(repeats)])
-        return answers.mean(0) if answers.is_floating_point() else answers.mode(0).values
+        return answers.mean(0) if answers.is_floating_point() else torch.mode(answers, 0).values
 
     return answer
 
@@ -94,6 +95,56 @@ def best_starts(bank: Tensor, start: Tensor, restarts: int) -> tuple[Tensor, Ten
     best = start.topk(min(restarts, len(start)), dim=0).indices
     best = best[torch.arange(restarts, device=best.device) % len(best)]
     return bank[best].flatten(0, 1).clone(), start.gather(0, best).flatten()
+
+
+def first_look(
+    interface: Callable[[Tensor], Tensor],
+    latent: Latent,
+    bank: Tensor,
+    classes: Tensor,
+    restarts: int,
+) -> tuple[Callable[[Tensor], Tensor], float, Tensor, Tensor, Tensor]:
+    """Ask for the scores of every candidate start and keep the best ones of each class.
+
+    Args:
+        interface: released scores of images.
+        latent: of the candidates.
+        bank: candidates ``[m, k]``, at least one.
+        classes: int64 ``[t]``.
+        restarts: starts per class.
+
+    Returns:
+        The signal and its ceiling (:func:`released_margin`), its spread over the candidates, a
+        mean over classes, and the latents and signals of :func:`best_starts`.
+    """
+    seen = ask(interface, latent, bank)
+    signal, ceiling = released_margin(seen)
+    start = signal(seen)[:, classes]
+    spread = start.std(0).mean().clamp_min(1e-6) if len(start) > 1 else start.new_ones(())
+    return signal, ceiling, spread, *best_starts(bank, start, restarts)
+
+
+def chosen(latent: Latent, found: Found, restarts: int, radius: str) -> Reconstruction:
+    """The images of the best restart of every class, with what is known of their search.
+
+    Args:
+        latent: which was searched.
+        found: where the search ended.
+        restarts: runs per class.
+        radius: what ``found.radius`` is called in ``info``.
+    """
+    rows = best_restart(found.quality, restarts)
+    return Reconstruction(
+        latent.decode(found.z[rows]),
+        {
+            "stop_reasons": [found.reasons[row] for row in rows.tolist()],
+            "steps": len(found.trace) - 1,
+            "signal": found.quality[rows].tolist(),
+            "norm": found.z[rows].norm(dim=1).tolist(),
+            radius: found.radius[rows].tolist(),
+            "improvement_last_fifth": last_fifth(found.trace),
+        },
+    )
 
 
 def afforded(exposure: Exposure, bank: Tensor, repeats: int) -> Tensor:
@@ -149,12 +200,7 @@ def climb_scores(
     bank = afforded(exposure, bank, repeats)
     if len(bank) == 0:
         return nothing(bank, len(rows))
-    seen = ask(interface, latent, bank)
-    signal, ceiling = released_margin(seen)
-    start = signal(seen)[:, classes]
-    spread = start.std(0).mean().clamp_min(1e-6) if len(start) > 1 else start.new_ones(())
-    z, quality = best_starts(bank, start, restarts)
-
+    signal, ceiling, spread, z, quality = first_look(interface, latent, bank, classes, restarts)
     n = len(z)
     reach = torch.full((n, 1, 1), float(radius), device=z.device)
     first, second = torch.zeros_like(z), torch.zeros(n, 1, device=z.device)

@@ -124,7 +124,7 @@ class GanPrior(Prior):
             batch_size=self.batch_size,
             critic_steps=self.critic_steps,
             lr=self.lr,
-            betas=tuple(self.betas),
+            betas=self.betas,
             penalty_every=self.penalty_every,
             decay=self.average,
             flip=self.flip,

@@ -97,7 +97,7 @@ def confidences(
 ) -> Tensor:
     """Mean scores ``[n, n_classes]`` in float64 of latents ``[n, k]`` over ``draws`` views."""
     parts = []
-    for part in z.split(CHUNK):
+    for part in torch.split(z, CHUNK):
         x = latent.decode(part)
         # Double precision: scores near 1 must still be ranked.
         seen = [network(views(x, rng)).double().softmax(1) for _ in range(draws)]

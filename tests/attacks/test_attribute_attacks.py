@@ -39,10 +39,18 @@ from tests.attacks.tables import (
 )
 
 ASKING: list[Any] = [
-    AttributeMap(), AttributeMap("labels"), BlackBox(), CSMIA(), LOMIA(trees=5), Fjrmia(),
-    Yeom(), Membership(), Membership(signal="threshold"), ScoreClassifier(trees=10),
+    AttributeMap(),
+    AttributeMap("labels"),
+    BlackBox(),
+    CSMIA(),
+    LOMIA(trees=5),
+    Fjrmia(),
+    Yeom(),
+    Membership(),
+    Membership(signal="threshold"),
+    ScoreClassifier(trees=10),
     ScoreClassifier("labels", trees=10),
-]  # fmt: skip
+]
 ALL: list[Any] = [*ASKING, Majority(), Imputation(), Neuron(), TreeCounts()]
 
 
@@ -176,16 +184,26 @@ def test_only_ties_are_broken() -> None:
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [
-        (Majority, {"access": "scores"}), (Fjrmia, {"access": "weights"}),
-        (Yeom, {"access": "labels"}), (Yeom, {"scale": 0.0}), (BlackBox, {"access": "labels"}),
-        (Neuron, {"access": "scores"}), (Neuron, {"neurons": 0}), (Neuron, {"n_aux": 1}),
+        (Majority, {"access": "scores"}),
+        (Fjrmia, {"access": "weights"}),
+        (Yeom, {"access": "labels"}),
+        (Yeom, {"scale": 0.0}),
+        (BlackBox, {"access": "labels"}),
+        (Neuron, {"access": "scores"}),
+        (Neuron, {"neurons": 0}),
+        (Neuron, {"n_aux": 1}),
         (TreeCounts, {"access": "none"}),
-        (ScoreClassifier, {"access": "none"}), (ScoreClassifier, {"folds": 1}),
-        (ScoreClassifier, {"trees": 0}), (ScoreClassifier, {"most": 1}),
-        (Membership, {"access": "labels"}), (Membership, {"signal": "x"}),
-        (Membership, {"reference": "x"}), (Membership, {"most": 1}), (LOMIA, {"most": 0}),
+        (ScoreClassifier, {"access": "none"}),
+        (ScoreClassifier, {"folds": 1}),
+        (ScoreClassifier, {"trees": 0}),
+        (ScoreClassifier, {"most": 1}),
+        (Membership, {"access": "labels"}),
+        (Membership, {"signal": "x"}),
+        (Membership, {"reference": "x"}),
+        (Membership, {"most": 1}),
+        (LOMIA, {"most": 0}),
     ],
-)  # fmt: skip
+)
 def test_wrong_options_are_refused(kind: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f": {next(iter(wrong))} is"):
         kind(**wrong)

@@ -153,10 +153,17 @@ def test_popularity_of_a_class_without_baskets_is_the_global_one() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"access": "weights"}, {"hidden": 0}, {"epochs": 0}, {"patience": 0}, {"lr": 0.0},
-        {"ridge": [0.0]}, {"ridge": []}, {"weight_decay": -1.0}, {"holdout": 1.0},
+        {"access": "weights"},
+        {"hidden": 0},
+        {"epochs": 0},
+        {"patience": 0},
+        {"lr": 0.0},
+        {"ridge": [0.0]},
+        {"ridge": []},
+        {"weight_decay": -1.0},
+        {"holdout": 1.0},
     ],
-)  # fmt: skip
+)
 def test_wrong_options_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"basket_decoder: {next(iter(bad))}"):
         BasketDecoder(**bad)

@@ -215,9 +215,18 @@ def test_the_discriminator_learns_the_targets_labels() -> None:
     named = network(public).argmax(1)
     before = (critic.logits(public).argmax(1) == named).float().mean()
     train_inversion_gan(
-        maker, critic, public, network, generator(0), steps=60, batch_size=32, lr=2e-3,
-        critic_steps=1, flip=False, shift=0.0,
-    )  # fmt: skip
+        maker,
+        critic,
+        public,
+        network,
+        generator(0),
+        steps=60,
+        batch_size=32,
+        lr=2e-3,
+        critic_steps=1,
+        flip=False,
+        shift=0.0,
+    )
     after = (critic.logits(public).argmax(1) == named).float().mean()
     assert after > before + 0.3
 

@@ -50,9 +50,13 @@ def skill(values: Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("access", "release", "least"),
-    [("scores", same, 0.3), ("scores", top_2, 0.1), ("scores", one_decimal, 0.1),
-     ("labels", same, 0.05)],
-)  # fmt: skip
+    [
+        ("scores", same, 0.3),
+        ("scores", top_2, 0.1),
+        ("scores", one_decimal, 0.1),
+        ("labels", same, 0.05),
+    ],
+)
 def test_answers_give_images_away(access: Access, release: Any, least: float) -> None:
     exposure, held = world(access, release)
     out = InverseDecoder(access=access, **SMALL).run(exposure, held, 0, "cpu")

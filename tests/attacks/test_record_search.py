@@ -132,9 +132,14 @@ def test_options_and_what_a_model_must_offer() -> None:
     assert QUICK.needs == {"descent"} and QUICK.doubled().steps == 120
     assert dataclasses.replace(QUICK, access="scores").needs == frozenset()
     for bad in (
-        {"access": "labels"}, {"candidates": 0}, {"steps": 0}, {"sweeps": 0}, {"grid": 1},
-        {"step_size": 0.0}, {"prior_weight": -1.0},
-    ):  # fmt: skip
+        {"access": "labels"},
+        {"candidates": 0},
+        {"steps": 0},
+        {"sweeps": 0},
+        {"grid": 1},
+        {"step_size": 0.0},
+        {"prior_weight": -1.0},
+    ):
         with pytest.raises(UserError, match=f"record_search: {next(iter(bad))} is"):
             RecordSearch(**bad)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="candidates is 0"):
