@@ -55,7 +55,7 @@ class KedMi(Attack):
         samples: latents drawn per distribution at the end.
         jitter: largest random shift of the image at each step, a share of its side; the paper has
             none.
-        warm_start: start the GAN from the prior's; false: from noise, ``latent`` and ``width``
+        warm_start: start the GAN from the prior's; false: from noise, as published, ``latent`` and ``width``
             wide, and no prior is needed.
         gan_steps: updates of the generator.
         batch_size: images per update.

@@ -54,7 +54,8 @@ class Lomma(Attack):
         crop: shares of the area kept by random crops at each step; ``[1, 1]``: none, as the paper.
         students: networks distilled; 0: the logit loss alone.
         epochs: of the distillation.
-        samples: prior samples the students are distilled on, beside the public images.
+        samples: prior samples the students are distilled on, beside the public images; the paper
+            has none.
         temperature: of the distillation, in standard deviations of the target's logits.
     """
 

@@ -43,7 +43,7 @@ class Ppa(Attack):
             ``logit`` or ``margin``, which see past a training that changes the loss surface.
         samples: prior samples scored.
         truncation: factor that draws the samples towards the centre of the latent (the truncation
-            trick of StyleGAN, psi of the authors' code).
+            trick of StyleGAN, psi of the authors' code, there 0.7).
         candidates: optimised per class.
         steps: of Adam.
         learning_rate: of Adam, decayed to 0 by a half cosine.

@@ -34,7 +34,7 @@ class TabLeak(Federated, Attack):
     Published settings: 30 starts, 1,500 steps, step size 0.06, temperature 1, ``median`` pooling;
     the labels known, or restored first, as is done here: they are read off the head's gradient.
     The bounds are those of the public records. Several local steps are simulated (section 5).
-    The option file's defaults are smaller than the paper's.
+    The option files take fewer starts and steps than the paper.
 
     Attributes:
         access: ``gradients``.

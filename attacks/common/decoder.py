@@ -32,7 +32,7 @@ class DecoderOptions:
         epochs: passes over the public images.
         patience: passes without a smaller held-out error before it stops.
         batch_size: images per step.
-        lr: Adam's learning rate, betas (0.5, 0.999).
+        lr: Adam's learning rate, betas (0.5, 0.999); the paper's is 2e-4, for some 10^5 images.
         shift: c of ``max(log p + c, 0)``; null: 1 less the least log score ever answered, so that
             a withheld score stands one unit below the others.
         align: centre every answer and scale it to unit spread, and keep every coordinate in the
