@@ -136,7 +136,7 @@ def _legal(ratio: Tensor, layout: Layout | None) -> Tensor:
 
 def _many(weight: Tensor, bias: Tensor, batch: int, layout: Layout | None) -> Tensor:
     """``[clients, batch, d]``: per neuron ratios, those that agree or look legal first."""
-    found = []
+    records = []
     for dw, db in zip(weight, bias, strict=True):
         order = db.abs().argsort(descending=True)[:_MOST]
         order = order[db[order] != 0]
@@ -153,5 +153,5 @@ def _many(weight: Tensor, bias: Tensor, batch: int, layout: Layout | None) -> Te
                 break
             picked[row] = ratio[best]
             worth = torch.where(apart[best] < _SAME, -torch.inf, worth)
-        found.append(picked)
-    return torch.stack(found)
+        records.append(picked)
+    return torch.stack(records)

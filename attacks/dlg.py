@@ -83,7 +83,7 @@ class Dlg(Federated, Attack):
         dummy = torch.randn(*size, k, generator=rng, device=device)
         known = observed.labels() if self.labels == "inferred" else None
         target = observed.target
-        found: list[tuple[Minimum, Tensor]] = []
+        minima: list[tuple[Minimum, Tensor]] = []
         for part in observed.parts(self.restarts):
             rows = target[part].repeat(self.restarts, 1)
             start = x[:, part].flatten(0, 1)
@@ -98,15 +98,15 @@ class Dlg(Federated, Attack):
 
             objective = _objective(observed, loss_to, width, fixed)
             end = minimise(objective, z, self.steps, self.history, tolerance=1e-14)
-            found.append((end, best_restart(-end.loss, self.restarts)))
+            minima.append((end, best_restart(-end.loss, self.restarts)))
 
-        z = torch.cat([end.z[rows] for end, rows in found])
+        z = torch.cat([end.z[rows] for end, rows in minima])
         labels = known
         if labels is None:
             labels = z[:, width:].view(clients, batch, k).argmax(2)
         records, failed = observed.records(z[:, :width].view(clients, batch, *observed.shape))
         loss, steps, stalled = (
-            torch.cat([getattr(end, key)[rows] for end, rows in found])
+            torch.cat([getattr(end, key)[rows] for end, rows in minima])
             for key in ("loss", "steps", "stalled")
         )
         reasons = [
@@ -120,7 +120,7 @@ class Dlg(Federated, Attack):
                 "steps": steps.tolist(),
                 "distance": loss.tolist(),
                 "failed": failed,
-                "improvement_last_fifth": last_fifth(found[0][0].trace),
+                "improvement_last_fifth": last_fifth(minima[0][0].trace),
             },
             labels.flatten(),
         )

@@ -104,11 +104,11 @@ class InvertingGradients(Federated, Attack):
             shared = target[part].repeat(self.restarts, 1)
             labels_of_part = hot[part].repeat(self.restarts, 1, 1)
             dummies = start[:, part].flatten(0, 1)
-            found, loss, distance, trace = self._search(
+            images_of_part, loss, distance, trace = self._search(
                 observed, latent, dummies, shared, labels_of_part
             )
             rows = best_restart(-loss, self.restarts)
-            records.append(found[rows])
+            records.append(images_of_part[rows])
             distances.append(distance[rows])
             traces.append(trace)
         images, failed = observed.records(torch.cat(records))

@@ -55,8 +55,8 @@ class KedMi(Attack):
         samples: latents drawn per distribution at the end.
         jitter: largest random shift of the image at each step, a share of its side; the paper has
             none.
-        warm_start: start the GAN from the prior's; false: from noise, as published, ``latent`` and ``width``
-            wide, and no prior is needed.
+        warm_start: start the GAN from the prior's; false: from noise, as published, ``latent`` and
+            ``width`` wide, and no prior is needed.
         gan_steps: updates of the generator.
         batch_size: images per update.
         critic_steps: updates of the discriminator per update of the generator.

@@ -17,7 +17,7 @@ from attacks.common.latent import (
     within,
 )
 from attacks.common.latent_search import (
-    Found,
+    SearchResult,
     afforded,
     chosen,
     first_look,
@@ -96,10 +96,10 @@ class LatentEvolution(Attack):
         latent = Latent.of(knowledge, device)
         rng = generator(seed, device)
         bank = latent.bank(knowledge.public.x.to(device), self.samples, rng)
-        found = self._evolve(exposure, latent, bank, classes, rng)
-        if not bool(torch.isfinite(found.z).all() & torch.isfinite(found.quality).all()):
+        ended = self._evolve(exposure, latent, bank, classes, rng)
+        if not bool(torch.isfinite(ended.z).all() & torch.isfinite(ended.quality).all()):
             raise DivergedError("The search produced NaN or Inf: the target answers NaN.")
-        return chosen(latent, found, self.restarts, "sigma")
+        return chosen(latent, ended, self.restarts, "sigma")
 
     def _evolve(
         self,
@@ -108,7 +108,7 @@ class LatentEvolution(Attack):
         bank: Tensor,
         classes: Tensor,
         rng: torch.Generator,
-    ) -> Found:
+    ) -> SearchResult:
         """Rows restart by restart; individuals outside the ball of radius ``sqrt(k)`` are pulled
         back to it.
         """
@@ -159,7 +159,7 @@ class LatentEvolution(Attack):
             sigma = (sigma * growth).clamp(max=max(1.0, self.sigma))
         dead = flat.tolist() if len(trace) > 1 else [False] * n
         reasons = ["flat" if row else reason for row in dead]
-        return Found(mean, quality, reasons, torch.stack(trace), sigma.squeeze(1))
+        return SearchResult(mean, quality, reasons, torch.stack(trace), sigma.squeeze(1))
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class PlgMi(Attack):
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Training; cross-entropy is the standard, the hyperbolic loss was made for another end."""
+        """Training, except with the two losses that were not made against a defense."""
         return () if self.loss in ("cross_entropy", "poincare") else ("training",)
 
     def doubled(self) -> PlgMi:

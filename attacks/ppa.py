@@ -81,7 +81,7 @@ class Ppa(Attack):
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Training; the hyperbolic loss was made against vanishing gradients, not a defense."""
+        """Training, except with the two losses that were not made against a defense."""
         return () if self.loss in ("cross_entropy", "poincare") else ("training",)
 
     def doubled(self) -> Ppa:

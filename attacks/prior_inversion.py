@@ -19,7 +19,7 @@ from attacks.common.latent import (
     require_classes,
     within,
 )
-from attacks.common.latent_search import Found, chosen, climb_scores, repel_boundary
+from attacks.common.latent_search import SearchResult, chosen, climb_scores, repel_boundary
 from bench.contract import (
     Attack,
     DivergedError,
@@ -107,7 +107,7 @@ class PriorInversion(Attack):
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Cross-entropy is the standard attack; what else it sees is past a changed surface."""
+        """Training, except with the standard loss; where it has no weights, a release."""
         if self.access == "weights":
             return () if self.loss == "cross_entropy" else ("training",)
         return ("release",)
@@ -137,9 +137,9 @@ class PriorInversion(Attack):
         rate = self.learning_rate or RATES[self.access]
         radius = self.radius or RADII[self.access]
         if self.access == "weights":
-            found = self._descend(exposure.network(), latent, bank, classes, steps, rate, rng)
+            ended = self._descend(exposure.network(), latent, bank, classes, steps, rate, rng)
         elif self.access == "scores":
-            found = climb_scores(
+            ended = climb_scores(
                 exposure,
                 latent,
                 bank,
@@ -156,7 +156,7 @@ class PriorInversion(Attack):
                 rng=rng,
             )
         else:
-            found = repel_boundary(
+            ended = repel_boundary(
                 exposure,
                 latent,
                 bank,
@@ -174,11 +174,11 @@ class PriorInversion(Attack):
                 repeats=self.repeats,
                 rng=rng,
             )
-        if not bool(torch.isfinite(found.z).all()):
+        if not bool(torch.isfinite(ended.z).all()):
             raise DivergedError(
                 f"The search by {self.access} produced NaN or Inf; lower learning_rate ({rate})."
             )
-        return chosen(latent, found, self.restarts, "radius")
+        return chosen(latent, ended, self.restarts, "radius")
 
     def _descend(
         self,
@@ -189,7 +189,7 @@ class PriorInversion(Attack):
         steps: int,
         rate: float,
         rng: torch.Generator,
-    ) -> Found:
+    ) -> SearchResult:
         """Adam on ``loss / spread + prior_weight * |z|^2 / 2``; rows restart by restart."""
         head = Features(network)
         with torch.no_grad():
@@ -226,7 +226,7 @@ class PriorInversion(Attack):
         with torch.no_grad():
             quality = -total()
         reasons = ["steps"] * len(own)
-        return Found(z.detach(), quality, reasons, torch.stack(trace), z.new_zeros(len(own)))
+        return SearchResult(z.detach(), quality, reasons, torch.stack(trace), z.new_zeros(len(own)))
 
 
 def shifted(x: Tensor, pixels: int, rng: torch.Generator) -> Tensor:

@@ -87,8 +87,8 @@ class RecordSearch(Attack):
         order = torch.cat([torch.randperm(len(public), generator=rng) for _ in range(rounds)])
         start = layout.project(public[order[: len(classes)].to(device)])
         search = self._climb if self.access == "weights" else self._sweep
-        found, info = search(exposure, layout, public, classes, start, rng)
-        return Reconstruction(found, info)
+        records, info = search(exposure, layout, public, classes, start, rng)
+        return Reconstruction(records, info)
 
     def _climb(
         self,
@@ -116,9 +116,9 @@ class RecordSearch(Attack):
             optimiser.step()
             trace.append(worth.detach().mean().nan_to_num(0.0))
         with torch.no_grad():
-            found = layout.project(relax(layout, z))
-            before, after = (float(sure(x).exp().mean()) for x in (start, found))
-        return found, {
+            records = layout.project(relax(layout, z))
+            before, after = (float(sure(x).exp().mean()) for x in (start, records))
+        return records, {
             "stop_reason": "steps",
             "p_start": before,
             "p_end": after,

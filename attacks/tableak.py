@@ -94,7 +94,7 @@ class TabLeak(Federated, Attack):
         rng = generator(seed, device)
         start = 2 * torch.rand(*size, layout.width, generator=rng, device=device) - 1
         target, hot = observed.target, F.one_hot(labels, observed.n_classes).float()
-        found, distances, entropies, traces = [], [], [], []
+        pooled, distances, entropies, traces = [], [], [], []
         for part in observed.parts(self.restarts):
             shared = target[part].repeat(self.restarts, 1)
             labels_of_part = hot[part].repeat(self.restarts, 1, 1)
@@ -104,10 +104,10 @@ class TabLeak(Federated, Attack):
             distance = distance.view(self.restarts, len(part)).nan_to_num(torch.inf)
             x = _aligned(layout, x, distance)
             entropies.append(_entropy(layout, x))
-            found.append(self._pool(layout, x))
+            pooled.append(self._pool(layout, x))
             distances.append(distance.amin(0))
             traces.append(trace)
-        x = torch.cat(found)
+        x = torch.cat(pooled)
         lost = ~torch.isfinite(target).all(1)
         x[lost] = torch.nan
         records, failed = observed.records(x, layout)
@@ -183,7 +183,7 @@ def _entropy(layout: Layout, x: Tensor) -> Tensor:
     mean = x.mean(0)
     groups, on = layout.grouped(mean), mean[..., layout.flags]
     sizes = torch.isfinite(groups).sum(-1).clamp_min(2)
-    told = torch.special.entr(groups.clamp_min(0.0)).sum(-1) / sizes.log()
+    of_groups = torch.special.entr(groups.clamp_min(0.0)).sum(-1) / sizes.log()
     flags = (torch.special.entr(on) + torch.special.entr(1 - on)) / torch.log(on.new_tensor(2.0))
-    both = torch.cat([told, flags], -1)
+    both = torch.cat([of_groups, flags], -1)
     return both.mean((-2, -1)) if both.shape[-1] else both.new_zeros(len(both))

@@ -106,11 +106,11 @@ def reachable(leaves: Leaves, sensitive: Sensitive) -> Tensor:
         getattr(leaves, k) for k in ("feature", "threshold", "left", "right")
     )
     codes = threshold.new_tensor(sensitive.codes).T
-    told = (feature >= start) & (feature < stop)
+    asks = (feature >= start) & (feature < stop)
     # [trees, n_values, nodes]: which way a record goes at a node that asks for the attribute.
     value = codes[(feature - start).clamp(0, stop - start - 1)].movedim(2, 1)
-    low = ~told.unsqueeze(1) | (value <= threshold.unsqueeze(1))
-    high = ~told.unsqueeze(1) | ~(value <= threshold.unsqueeze(1))
+    low = ~asks.unsqueeze(1) | (value <= threshold.unsqueeze(1))
+    high = ~asks.unsqueeze(1) | ~(value <= threshold.unsqueeze(1))
     inner = (left >= 0).unsqueeze(1)
     at = torch.zeros_like(low)
     at[:, :, 0] = True

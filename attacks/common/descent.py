@@ -83,10 +83,10 @@ def descend(
                 rows.copy_(hold(rows))
         ends.append(rows.detach())
         traces.append(torch.stack(trace))
-    found = torch.cat(ends)
-    if not bool(torch.isfinite(found).all()):
+    ended = torch.cat(ends)
+    if not bool(torch.isfinite(ended).all()):
         raise DivergedError(f"The descent produced NaN or Inf; lower learning_rate ({rate}).")
-    return found, torch.stack(traces).sum(0) / len(z)
+    return ended, torch.stack(traces).sum(0) / len(z)
 
 
 class Features:

@@ -178,11 +178,11 @@ class Observed:
         if batch == 1:
             return d.argmin(1, keepdim=True)
         left = batch * (scores.mean(0) - d)
-        found = []
+        picked = []
         for _ in range(batch):
-            found.append(left.argmax(1))
-            left = left - F.one_hot(found[-1], self.n_classes)
-        return torch.stack(found, 1).sort(1).values
+            picked.append(left.argmax(1))
+            left = left - F.one_hot(picked[-1], self.n_classes)
+        return torch.stack(picked, 1).sort(1).values
 
     def records(self, x: Tensor, layout: Layout | None = None) -> tuple[Tensor, int]:
         """Records ``[n, *shape]`` of ``[clients, batch_size, *shape]``.

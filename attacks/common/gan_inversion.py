@@ -91,8 +91,8 @@ def train_inversion_gan(
             logits = critic.logits(torch.cat([labelled, unlabelled, fake]))
             known, seen, made = torch.split(logits, batch_size)
             named = -(soft * known.log_softmax(1)).sum(1).mean()
-            told = unreal(seen).mean() + F.softplus(made.logsumexp(1)).mean()
-            loss = named + told / 2
+            apart = unreal(seen).mean() + F.softplus(made.logsumexp(1)).mean()
+            loss = named + apart / 2
             judges.zero_grad()
             torch.autograd.backward(loss)
             judges.step()

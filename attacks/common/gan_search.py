@@ -83,7 +83,7 @@ def slope(value: Callable[[Tensor, slice], Tensor], z: Tensor) -> tuple[Tensor, 
     for start in range(0, len(z), ROWS):
         rows = slice(start, start + ROWS)
         part = z[rows].detach().requires_grad_()
-        out = value(part, rows)
-        gradients.append(torch.autograd.grad(out.sum(), part)[0])
-        values.append(out.detach())
+        losses = value(part, rows)
+        gradients.append(torch.autograd.grad(losses.sum(), part)[0])
+        values.append(losses.detach())
     return torch.cat(values), torch.cat(gradients)

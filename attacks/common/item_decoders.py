@@ -74,10 +74,10 @@ def shown(n_items: int) -> Encoder:
         n, k = lists.shape
         place = torch.where(lists < 0, n_items, lists)
         rank = torch.linspace(1.0, -1.0, k, device=lists.device).expand(n, k)
-        out = torch.zeros(2, n, n_items + 1, device=lists.device)
-        out[0].scatter_(1, place, 1.0)
-        out[1].scatter_(1, place, rank)
-        return torch.cat([out[0, :, :-1], out[1, :, :-1]], 1)
+        features = torch.zeros(2, n, n_items + 1, device=lists.device)
+        features[0].scatter_(1, place, 1.0)
+        features[1].scatter_(1, place, rank)
+        return torch.cat([features[0, :, :-1], features[1, :, :-1]], 1)
 
     return encode
 

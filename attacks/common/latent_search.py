@@ -14,7 +14,7 @@ from bench.contract import Exposure, Reconstruction
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """Where a search ended.
 
     Attributes:
@@ -32,10 +32,12 @@ class Found:
     radius: Tensor
 
 
-def nothing(bank: Tensor, rows: int) -> Found:
+def nothing(bank: Tensor, rows: int) -> SearchResult:
     """The latent's centre for every row: the budget pays for no query."""
     zero = bank.new_zeros(rows)
-    return Found(bank.new_zeros(rows, bank.shape[1]), zero, ["budget"] * rows, zero[:1], zero)
+    return SearchResult(
+        bank.new_zeros(rows, bank.shape[1]), zero, ["budget"] * rows, zero[:1], zero
+    )
 
 
 def directions(n: int, count: int, size: int, rng: torch.Generator) -> Tensor:
@@ -124,25 +126,25 @@ def first_look(
     return signal, ceiling, spread, *best_starts(bank, start, restarts)
 
 
-def chosen(latent: Latent, found: Found, restarts: int, radius: str) -> Reconstruction:
+def chosen(latent: Latent, ended: SearchResult, restarts: int, radius: str) -> Reconstruction:
     """The images of the best restart of every class, with what is known of their search.
 
     Args:
         latent: which was searched.
-        found: where the search ended.
+        ended: where the search ended.
         restarts: runs per class.
-        radius: what ``found.radius`` is called in ``info``.
+        radius: what ``ended.radius`` is called in ``info``.
     """
-    rows = best_restart(found.quality, restarts)
+    rows = best_restart(ended.quality, restarts)
     return Reconstruction(
-        latent.decode(found.z[rows]),
+        latent.decode(ended.z[rows]),
         {
-            "stop_reasons": [found.reasons[row] for row in rows.tolist()],
-            "steps": len(found.trace) - 1,
-            "signal": found.quality[rows].tolist(),
-            "norm": found.z[rows].norm(dim=1).tolist(),
-            radius: found.radius[rows].tolist(),
-            "improvement_last_fifth": last_fifth(found.trace),
+            "stop_reasons": [ended.reasons[row] for row in rows.tolist()],
+            "steps": len(ended.trace) - 1,
+            "signal": ended.quality[rows].tolist(),
+            "norm": ended.z[rows].norm(dim=1).tolist(),
+            radius: ended.radius[rows].tolist(),
+            "improvement_last_fifth": last_fifth(ended.trace),
         },
     )
 
@@ -167,7 +169,7 @@ def climb_scores(
     expand_at: float,
     repeats: int,
     rng: torch.Generator,
-) -> Found:
+) -> SearchResult:
     """Climb the smoothed log-score margin by two-sided differences with large steps.
 
     The margin ``log p_c - max log p_other`` equals the logit margin where scores are complete
@@ -231,7 +233,7 @@ def climb_scores(
         reach = torch.where(full.view(n, 1, 1), reach * expansion, reach)
     still = flat.tolist() if len(trace) > 1 else [False] * n
     reasons = ["flat" if dead else reason for dead in still]
-    return Found(z, quality, reasons, torch.stack(trace), reach.view(n))
+    return SearchResult(z, quality, reasons, torch.stack(trace), reach.view(n))
 
 
 def _starts(
@@ -292,7 +294,7 @@ def repel_boundary(
     rounds: int,
     repeats: int,
     rng: torch.Generator,
-) -> Found:
+) -> SearchResult:
     """Boundary repulsion, BREP-MI (Kahla et al., CVPR 2022).
 
     Around a latent of the class, ``points`` unit directions are probed at radius R. The latent
@@ -367,4 +369,4 @@ def repel_boundary(
             reasons[row] = "patience"
         active = active[~tired]
         trace.append(held.mean())
-    return Found(kept, held, reasons, torch.stack(trace), reach)
+    return SearchResult(kept, held, reasons, torch.stack(trace), reach)

@@ -127,7 +127,7 @@ class Learner:
     ) -> tuple[int, Floats, Floats]:
         """The best model, everyone's score, and the best one's held-out predictions."""
         held_out = [fold(model) for model in models]
-        cv = np.array([score(out) for out in held_out])
+        cv = np.array([score(predictions) for predictions in held_out])
         best = int(cv.argmax())
         return best, cv, held_out[best]
 
