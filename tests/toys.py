@@ -7,14 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.contract import (
-    Access,
     Attack,
     Card,
     Dataset,
@@ -159,6 +158,8 @@ class ToyRelease(ReleaseDefense):
 class ToyPrior(Prior):
     """A constant."""
 
+    knowledge = frozenset()
+
     value: float = 0.5
 
     def fit(self, knowledge: Knowledge, seed: int, device: str) -> dict[str, Tensor]:
@@ -169,14 +170,13 @@ class ToyPrior(Prior):
 class ToyAttack(Attack):
     """Asks for every candidate; ``does`` says how it misbehaves."""
 
-    access: Access = "scores"
+    access: Literal["none", "labels", "scores", "weights"] = "scores"
     does: str = "work"
     mark: str = ""
     number: int = 0
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses: ClassVar[tuple[Access, ...]] = ("none", "labels", "scores", "weights")
     knowledge = frozenset({"K3"})
     paper = "none"
 

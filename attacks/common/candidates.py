@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ class Asked:
         """Places of those who are asked about, int64 ``[count]``."""
         return self.order[: self.count]
 
-    @property
+    @cached_property
     def partial(self) -> Split:
         """Partial records of those who are asked about."""
         return self.everyone.take(self.rows)
