@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.common import item_decoders as decoders
+from attacks.common.draws import some
 from attacks.common.item_decoders import Encoder, Guess, Pairs, basket_size, mean_f1
 from attacks.common.segments import popularity
 from bench.contract import (
@@ -98,8 +99,8 @@ class BasketDecoder(Attack):
         assert observed is not None
         asked = public
         if not exposure.affords(len(public)):
-            drawn = torch.randperm(len(public), generator=generator(derive(seed, step="budget")))
-            asked = public.take(drawn[: exposure.left].to(public.x.device))
+            drawn = some(len(public), exposure.left, derive(seed, step="budget"))
+            asked = public.take(drawn.to(public.x.device))
         if len(asked) < LEAST:
             z = _labels(knowledge, len(observed)).to(public.x)
             return Reconstruction(_popular(knowledge, public)(z), {"decoder": "popularity"})

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.common.decoder import CHUNK, Decoder, DecoderOptions, fit_decoder
-from attacks.common.latent import objective, require_classes
+from attacks.common.latent import mean_images, objective, require_classes
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.options import Count, Positive
 
@@ -55,8 +55,7 @@ class ClassDecoder(DecoderOptions, Attack):
         later = fed_each * len(classes)
         decoder = fit_decoder(self, exposure, knowledge, seed, device, later)
         if decoder is None:
-            mean = knowledge.public.x.to(device).mean(0)
-            values = mean.expand(len(classes), *mean.shape).clone()
+            values = mean_images(knowledge, len(classes), device)
             return Reconstruction(values, {"stop_reason": "budget"})
         info = {"stop_reason": "trained", **decoder.info}
         if self.access == "labels":

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from attacks.common.gan import augment, load_critic
-from attacks.common.gan_search import Identity, per_class, slope
+from attacks.common.gan_search import Identity, check_finite, per_class, slope
 from attacks.common.latent import GanLatent, Loss, best_restart, last_fifth, require_classes
 from attacks.common.ranges import Shift
 from bench.contract import (
     Attack,
-    DivergedError,
     Exposure,
     Knowledge,
     Reconstruction,
@@ -97,10 +96,7 @@ class Gmi(Attack):
         own = classes.repeat(self.restarts)
         start = per_class(classes, knowledge.card.n_classes, self.restarts, latent.size, rng)
         z, trace = self._descend(identity, latent, critic, own, start, rng)
-        if not bool(torch.isfinite(z).all()):
-            raise DivergedError(
-                f"The search produced NaN or Inf; lower learning_rate ({self.learning_rate})."
-            )
+        check_finite(z, self.learning_rate)
         with torch.no_grad():
             x = latent.decode(z)
             quality = -identity(x, own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from attacks.common.decoder import DecoderOptions, fit_decoder
+from attacks.common.latent import mean_images
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
 
 
@@ -49,8 +50,7 @@ class InverseDecoder(DecoderOptions, Attack):
         assert observed is not None
         decoder = fit_decoder(self, exposure, knowledge, seed, device)
         if decoder is None:
-            mean = knowledge.public.x.to(device).mean(0)
-            values = mean.expand(len(observed), *mean.shape).clone()
+            values = mean_images(knowledge, len(observed), device)
             return Reconstruction(values, {"stop_reason": "budget"})
         return Reconstruction(
             decoder(observed.to(device)), {"stop_reason": "trained", **decoder.info}

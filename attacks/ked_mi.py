@@ -11,12 +11,11 @@ from torch import Tensor
 
 from attacks.common.gan import Critic, Generator, augment, initialised, load_critic, load_generator
 from attacks.common.gan_inversion import train_inversion_gan, unreal
-from attacks.common.gan_search import Identity, per_class, slope
+from attacks.common.gan_search import Identity, check_finite, per_class, slope
 from attacks.common.latent import GanLatent, Loss, best_restart, last_fifth, require_classes
 from attacks.common.ranges import Shift
 from bench.contract import (
     Attack,
-    DivergedError,
     Exposure,
     Knowledge,
     Reconstruction,
@@ -136,10 +135,7 @@ class KedMi(Attack):
         deviation = (log_variance / 2).exp()
         many = noise(self.samples * self.restarts).view(self.samples, *mean.shape)
         z = (mean + deviation * many).clamp(-self.clip, self.clip).flatten(0, 1)
-        if not bool(torch.isfinite(z).all()):
-            raise DivergedError(
-                f"The search produced NaN or Inf; lower learning_rate ({self.learning_rate})."
-            )
+        check_finite(z, self.learning_rate)
         with torch.no_grad():
             x = latent.decode(z)
             quality = -identity(x, own.repeat(self.samples))

@@ -12,7 +12,8 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
 from attacks.common.candidates import ask_labels, break_ties, cases, plan
-from attacks.common.learners import known_features, some
+from attacks.common.draws import some
+from attacks.common.learners import known_features
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.options import Count
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attacks.common.federated import Federated
+from attacks.common.latent import mean_images
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
@@ -29,5 +30,4 @@ class MeanImage(Federated, Attack):
     ) -> Reconstruction:
         """The same image for every victim ``[n, *shape]``; no labels."""
         federation = knowledge.federation or self.federation
-        mean = knowledge.public.x.to(device).mean(0)
-        return Reconstruction(mean.expand(federation.records, *mean.shape).clone())
+        return Reconstruction(mean_images(knowledge, federation.records, device))

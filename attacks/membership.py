@@ -23,8 +23,8 @@ from attacks.common.candidates import (
     plan,
     value_prior,
 )
+from attacks.common.draws import some
 from attacks.common.error_models import log_loss, public_errors
-from attacks.common.learners import some
 from attacks.common.ranges import AtLeastTwo
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.seeding import seed as derive

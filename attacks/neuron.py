@@ -12,7 +12,7 @@ from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor, nn
 
 from attacks.common.candidates import attacked, break_ties, imputed
-from attacks.common.learners import some
+from attacks.common.draws import some
 from attacks.common.networks import inside
 from attacks.common.ranges import AtLeastTwo
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Sensitive, require

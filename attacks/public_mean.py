@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from attacks.common.latent import require_classes
+from attacks.common.latent import mean_images, require_classes
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
@@ -29,5 +29,4 @@ class PublicMean(Attack):
     ) -> Reconstruction:
         """The same image ``[t, *shape]`` for all classes."""
         classes = require_classes(knowledge, device)
-        mean = knowledge.public.x.to(device).mean(0)
-        return Reconstruction(mean.expand(len(classes), *mean.shape).clone())
+        return Reconstruction(mean_images(knowledge, len(classes), device))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
+from attacks.common.draws import dealt
 from attacks.common.latent import require_classes
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 from bench.contract.options import Count
@@ -36,6 +35,4 @@ class PublicRecords(Attack):
         public = knowledge.public.x.to(device)
         m = len(require_classes(knowledge, device)) * self.candidates
         rng = generator(seed)
-        rounds = -(-m // len(public))
-        order = torch.cat([torch.randperm(len(public), generator=rng) for _ in range(rounds)])
-        return Reconstruction(public[order[:m].to(device)].clone())
+        return Reconstruction(public[dealt(len(public), m, rng).to(device)].clone())

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from attacks.common.draws import dealt
 from attacks.common.latent import last_fifth, require_classes
 from attacks.common.ranges import AtLeastTwo
 from attacks.common.relaxation import log_prior, relax, unrelax
@@ -83,9 +84,8 @@ class RecordSearch(Attack):
         public = knowledge.public.x.to(device)
         layout = Layout.of(knowledge.card, public)
         rng = generator(seed)
-        rounds = -(-len(classes) // len(public))
-        order = torch.cat([torch.randperm(len(public), generator=rng) for _ in range(rounds)])
-        start = layout.project(public[order[: len(classes)].to(device)])
+        drawn = dealt(len(public), len(classes), rng)
+        start = layout.project(public[drawn.to(device)])
         search = self._climb if self.access == "weights" else self._sweep
         records, info = search(exposure, layout, public, classes, start, rng)
         return Reconstruction(records, info)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.common.candidates import attacked, break_ties
-from attacks.common.learners import WINNERS, Learner, known_features, some
+from attacks.common.draws import some
+from attacks.common.learners import WINNERS, Learner, known_features
 from attacks.common.ranges import AtLeastTwo
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Task, require
 from bench.contract.options import Count

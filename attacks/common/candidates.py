@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attacks.common.draws import some
 from bench.contract import Card, Exposure, Knowledge, Sensitive, Split, generator, require
 from bench.contract.seeding import seed as derive
 
@@ -107,13 +108,12 @@ def plan(exposure: Exposure, knowledge: Knowledge, seed: int, *, public: bool = 
         return replace(asked, public=records)
     if records is not None:
         most = min(len(records), max(left - price, left // 4, min(left, 1)))
-        drawn = torch.randperm(len(records), generator=generator(derive(seed, budget="public")))
-        records = records.take(drawn[:most].to(records.x.device))
+        drawn = some(len(records), most, derive(seed, budget="public"))
+        records = records.take(drawn.to(records.x.device))
         left -= most
     count, order = min(asked.count, left // values), asked.order
     if count < asked.count:
-        drawn = torch.randperm(asked.count, generator=generator(derive(seed, budget="victims")))
-        order = drawn.to(order.device)
+        order = some(asked.count, None, derive(seed, budget="victims")).to(order.device)
     return replace(asked, order=order, count=count, public=records)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.common.latent import Latent, Loss, ask, objective
+from bench.contract import DivergedError
 
 ROWS = 512
 """Latents per backward pass: bounds the memory of a search over many classes."""
@@ -70,6 +71,18 @@ def per_class(
     """
     drawn = torch.randn(runs, n_classes, size, generator=rng, device=rng.device)
     return drawn[:, classes].flatten(0, 1)
+
+
+def check_finite(z: Tensor, learning_rate: float) -> None:
+    """Refuse latents in which a search at ``learning_rate`` lost its way.
+
+    Raises:
+        DivergedError: NaN or Inf.
+    """
+    if not bool(torch.isfinite(z).all()):
+        raise DivergedError(
+            f"The search produced NaN or Inf; lower learning_rate ({learning_rate})."
+        )
 
 
 def slope(value: Callable[[Tensor, slice], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:

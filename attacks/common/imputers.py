@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from attacks.common.candidates import attacked, value_shares
-from attacks.common.learners import Learner, known_features, some
+from attacks.common.draws import some
+from attacks.common.learners import Learner, known_features
 from attacks.common.ranges import AtLeastTwo
 from bench.contract import Knowledge, Prior
 from bench.contract.options import Count

@@ -168,6 +168,12 @@ def require_classes(knowledge: Knowledge, device: str) -> Tensor:
     return knowledge.classes.to(device)
 
 
+def mean_images(knowledge: Knowledge, count: int, device: str) -> Tensor:
+    """The mean public image, ``count`` times: what is said where nothing was learned."""
+    mean = knowledge.public.x.to(device).mean(0)
+    return mean.expand(count, *mean.shape).clone()
+
+
 def last_fifth(trace: Tensor) -> float:
     """Share of the whole improvement that the last 20% of steps brought (PROTOCOL 3.6, C7).
 

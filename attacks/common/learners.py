@@ -23,7 +23,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from torch import Tensor
 
 from attacks.common.ranges import AtLeastTwo
-from bench.contract import Card, Sensitive, Split, generator
+from bench.contract import Card, Sensitive, Split
 from bench.contract.options import Count, check_options
 
 WINNERS = ("random_forest", "logistic", "gradient_boosting", "marginal")
@@ -52,11 +52,6 @@ def macro_auc(truth: npt.NDArray[np.int64], scores: Floats) -> float:
     """AUC of a column per value, one-vs-rest, averaged; for two values that is the AUC."""
     present = np.unique(truth)
     return float(np.mean([roc_auc_score(truth == v, scores[:, v]) for v in present]))
-
-
-def some(n: int, most: int | None, seed: int) -> Tensor:
-    """At most ``most`` of ``n`` rows, drawn at random; None: all."""
-    return torch.randperm(n, generator=generator(seed))[:most]
 
 
 @dataclass(frozen=True)
