@@ -35,7 +35,8 @@ class RecordSearch(Attack):
     whose sigmoid the flags and, between their public bounds, the numbers; the result is rounded
     to a valid record. With scores: coordinate ascent over valid records; column by column, in a
     random order, every value is asked for and the best is kept; of a number, public quantiles.
-    Every class is searched from several public records, so that not all end in one prototype.
+    Every class is searched from several public records, so that not all end in one prototype. What
+    is left of a budget for the last column is spent on candidates drawn by the seed.
 
     Whether the result is a training record or what the population looks like is the judge's
     question: it compares with held-out records. No published code does this for tables.
@@ -137,7 +138,7 @@ class RecordSearch(Attack):
         moves = _moves(layout, public, self.grid)
         x, passes, reason = start, 0, "passes"
         first: Tensor | None = None
-        p = torch.zeros(len(x), device=x.device)
+        p = torch.full((len(x),), torch.nan, device=x.device)
         while passes < self.sweeps and reason == "passes":
             passes, before = passes + 1, x
             for column in torch.randperm(len(moves), generator=rng).tolist():
@@ -168,11 +169,12 @@ class RecordSearch(Attack):
                     break
             if torch.equal(x, before) and reason == "passes":
                 reason = "no column improves"
-        start_p = 0.0 if first is None else float(first.mean())
+        # Whoever was never asked about has no probability.
+        p = p[~p.isnan()]
         return x, {
             "stop_reason": reason,
-            "p_start": start_p,
-            "p_end": float(p.mean()),
+            "p_start": 0.0 if first is None else float(first.mean()),
+            "p_end": float(p.mean()) if len(p) else 0.0,
             "passes": passes,
         }
 

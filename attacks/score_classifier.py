@@ -38,7 +38,7 @@ class ScoreClassifier(Attack):
     it is a linear regression). What it gains over imputation is a leak of the question, which
     no training-time defense is meant to stop; compare it with its own gain on non-members.
 
-    A budget for less than fifty public records is not spent: so few answers teach less than all
+    A budget for fewer than 50 public records is not spent: so few answers teach less than all
     public records without one, from which the attack then learns.
 
     At ``labels`` the answer is the predicted class, as it is in the toolbox.
