@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attacks.common.federated import Federated, Observed
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.access import Access
+from attacks.common.networks import inside
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.columns import Layout
+from bench.contract.options import Count
 
 _KEEPS_THE_INPUT = (nn.Flatten, nn.Dropout, nn.Identity)
 _SAME = 1e-2
@@ -40,25 +42,15 @@ class AnalyticGradient(Federated, Attack):
         rounds: rounds of the same clients averaged, against a defense's noise.
     """
 
-    access: Access = "gradients"
-    rounds: int = 1
+    access: Literal["gradients"] = "gradients"
+    rounds: Count = 1
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"image", "table"})
     needs = frozenset({"descent"})
-    accesses = ("gradients",)
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2"})
     paper = "Geiping, Bauermeister, Droge, Moeller, NeurIPS 2020, proposition 3.1"
     adaptive_to = ("gradient_pruning",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.access == "gradients",
-            f"AnalyticGradient.access is '{self.access}'; it reads shared updates: set "
-            "access=gradients.",
-        )
-        require(self.rounds >= 1, f"AnalyticGradient.rounds is {self.rounds}; give at least 1.")
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
@@ -92,7 +84,7 @@ class AnalyticGradient(Federated, Attack):
 
 def _first_layer(observed: Observed) -> tuple[str, str]:
     """Name of a fully connected first layer that is shared, or "" and the reason."""
-    for name, module in observed.network.network.named_modules():
+    for name, module in inside(observed.network).named_modules():
         if next(module.children(), None) is not None or isinstance(module, _KEEPS_THE_INPUT):
             continue
         if isinstance(module, nn.Sequential):  # empty: a network without hidden blocks
@@ -144,7 +136,7 @@ def _legal(ratio: Tensor, layout: Layout | None) -> Tensor:
 
 def _many(weight: Tensor, bias: Tensor, batch: int, layout: Layout | None) -> Tensor:
     """``[clients, batch, d]``: per neuron ratios, those that agree or look legal first."""
-    found = []
+    records = []
     for dw, db in zip(weight, bias, strict=True):
         order = db.abs().argsort(descending=True)[:_MOST]
         order = order[db[order] != 0]
@@ -161,5 +153,5 @@ def _many(weight: Tensor, bias: Tensor, batch: int, layout: Layout | None) -> Te
                 break
             picked[row] = ratio[best]
             worth = torch.where(apart[best] < _SAME, -torch.inf, worth)
-        found.append(picked)
-    return torch.stack(found)
+        records.append(picked)
+    return torch.stack(records)

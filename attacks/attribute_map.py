@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from attacks.common.candidates import (
+    Asked,
     ask_labels,
     ask_scores,
-    attacked,
     break_ties,
     imputed,
     likelihood,
+    plan,
 )
 from attacks.common.error_models import confusion, deviation, log_gaussian, public_errors, residual
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Task
+from bench.contract.options import NonNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,12 @@ class AttributeMap(Attack):
             answer. Labels: pseudo-count of every column of the confusion matrix.
     """
 
-    access: Access = "scores"
-    weight: float = 1.0
-    smoothing: float = 0.05
+    access: Literal["scores", "labels"] = "scores"
+    weight: NonNegative = 1.0
+    smoothing: Positive = 0.05
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores", "labels")
     knowledge = frozenset({"K2", "K3", "K4"})
     paper = (
         "Fredrikson et al., USENIX Security 2014, algorithm 1; "
@@ -71,57 +73,59 @@ class AttributeMap(Attack):
         """Labels exist for classes only."""
         return ("classification", "regression") if self.access == "scores" else ("classification",)
 
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"attribute_map: access is '{self.access}'; allowed: scores, labels.",
-        )
-        require(
-            self.weight >= 0,
-            f"attribute_map: weight is {self.weight}; allowed: 0 (imputation) or more.",
-        )
-        require(
-            self.smoothing > 0,
-            f"attribute_map: smoothing is {self.smoothing}; allowed: above 0.",
-        )
-
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
-        """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
-        told = self._told(exposure, knowledge)
-        log_posterior = imputed(knowledge).log() + self.weight * told.log()
-        decided = float((told.amax(1) > told.amin(1)).double().mean())
+        """Posterior ``[n, n_values]`` of every victim's value; see the base class.
+
+        It is the imputer's of whom the budget does not allow to ask about.
+        """
+        asked, likely = self._likelihood(exposure, knowledge, seed)
+        prior = imputed(knowledge)
+        log_posterior = prior[asked.rows].log() + self.weight * likely.log()
+        differ = (likely.amax(1) > likely.amin(1)).double()
         return Reconstruction(
-            break_ties(torch.softmax(log_posterior, 1), seed),
-            {"answers_that_differ": decided},
+            break_ties(asked.whole(torch.softmax(log_posterior, 1), prior), seed),
+            {"answers_that_differ": float(differ.mean()) if asked.count else 0.0},
         )
 
-    def _told(self, exposure: Exposure, knowledge: Knowledge) -> Tensor:
-        """``L(v)``, positive, float64 ``[n, n_values]``."""
-        _, partial = attacked(knowledge)
+    def _likelihood(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int
+    ) -> tuple[Asked, Tensor]:
+        """Who was asked about, and ``L(v)`` of them, positive, float64 ``[count, n_values]``."""
+        asked = plan(exposure, knowledge, seed, public=True)
+        card, public = knowledge.card, asked.public
+        assert public is not None
         if knowledge.task == "regression":
-            error = residual(ask_scores(exposure, knowledge), partial.y)
-            scale = deviation(public_errors(exposure, knowledge))
+            error = residual(ask_scores(exposure, knowledge, asked), asked.partial.y)
+            scale = deviation(public_errors(exposure, knowledge.task, public))
             likely = log_gaussian(error, scale).exp()
-            return (likely + self.smoothing) / (1.0 + self.smoothing)
+            return asked, (likely + self.smoothing) / (1.0 + self.smoothing)
         if self.access == "scores":
-            scores = ask_scores(exposure, knowledge)
+            scores = ask_scores(exposure, knowledge, asked)
             if not bool(((scores == 0) | (scores == 1)).all()):
-                p = likelihood(scores, partial.y)
-                return (p + self.smoothing) / (1.0 + self.smoothing * knowledge.card.n_classes)
+                # No confusion matrix is needed: what was kept back for it goes to more victims.
+                more = asked.next(exposure)
+                if more.count:
+                    scores = torch.cat([scores, ask_scores(exposure, knowledge, more)])
+                    asked = replace(asked, count=asked.count + more.count)
+                p = likelihood(scores, asked.partial.y)
+                return asked, (p + self.smoothing) / (1.0 + self.smoothing * card.n_classes)
             labels = scores.argmax(2)
         else:
-            labels = ask_labels(exposure, knowledge)
-        return self._confusion(exposure, knowledge)[partial.y.unsqueeze(1), labels]
+            labels = ask_labels(exposure, asked)
+        matrix = self._confusion(confusion(exposure, card, public))
+        return asked, matrix[asked.partial.y.unsqueeze(1), labels]
 
-    def _confusion(self, exposure: Exposure, knowledge: Knowledge) -> Tensor:
+    def _confusion(self, counts: Tensor) -> Tensor:
         """``C[y, yhat]``: how likely the true label is, given the predicted one.
 
         A prediction that is never or rarely made is taken to say little: it leaves the label's
         share among the public records.
+
+        Args:
+            counts: public records of every true and predicted class.
         """
-        n, counts = knowledge.card.n_classes, confusion(exposure, knowledge)
-        share = (counts.sum(1, keepdim=True) + 1) / (counts.sum() + n)
+        share = (counts.sum(1, keepdim=True) + 1) / (counts.sum() + len(counts))
         counts = counts + self.smoothing * share
         return counts / counts.sum(0, keepdim=True)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.common import item_decoders as decoders
+from attacks.common.draws import some
 from attacks.common.item_decoders import Encoder, Guess, Pairs, basket_size, mean_f1
 from attacks.common.segments import popularity
 from bench.contract import (
-    Access,
     Attack,
     Exposure,
     Knowledge,
     Reconstruction,
+    Split,
     generator,
     require,
 )
+from bench.contract.options import Count, Fraction, NonNegative, Positive
 from bench.contract.seeding import seed as derive
+
+LEAST = 4
+"""Answered baskets that a decoder needs: some are held out to choose it."""
 
 
 @dataclass(frozen=True)
@@ -56,69 +63,54 @@ class BasketDecoder(Attack):
         holdout: share of the public baskets that stops the network and chooses the decoder.
     """
 
-    access: Access = "scores"
-    hidden: int = 128
-    epochs: int = 60
-    patience: int = 4
-    lr: float = 3e-3
-    weight_decay: float = 1e-2
-    ridge: tuple[float, ...] = (1e-4, 0.1, 3.0, 30.0, 100.0)
-    holdout: float = 0.25
+    access: Literal["scores", "labels"] = "scores"
+    hidden: Count = 128
+    epochs: Count = 60
+    patience: Count = 4
+    lr: Positive = 3e-3
+    weight_decay: NonNegative = 1e-2
+    ridge: Annotated[tuple[Positive, ...], MinLen(1)] = (1e-4, 0.1, 3.0, 30.0, 100.0)
+    holdout: Fraction = 0.25
 
     goal = "output_reconstruction"
     modalities = frozenset({"basket"})
     tasks = ("classification", "recommendation")
-    accesses = ("scores", "labels")
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2", "K6"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3.2 and 4 (arXiv 1902.08552)"
     adaptive_to = ("release", "serve")
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", tuple(self.ridge))
-        require(
-            self.access in self.accesses,
-            f"basket_decoder: access is '{self.access}'; allowed: scores, labels.",
-        )
-        for key in ("hidden", "epochs", "patience"):
-            value = getattr(self, key)
-            require(value >= 1, f"basket_decoder: {key} is {value}; allowed: 1 or more.")
-        require(self.lr > 0, f"basket_decoder: lr is {self.lr}; allowed: above 0.")
-        require(
-            len(self.ridge) > 0 and min(self.ridge) > 0,
-            f"basket_decoder: ridge is {list(self.ridge)}; allowed: a list of numbers above 0.",
-        )
-        require(
-            self.weight_decay >= 0,
-            f"basket_decoder: weight_decay is {self.weight_decay}; allowed: 0 or more.",
-        )
-        require(
-            0 < self.holdout < 1,
-            f"basket_decoder: holdout is {self.holdout}; allowed: between 0 and 1.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
         """A score per item ``[n, n_items]``; see the base class.
 
+        A budget that is too small for all public baskets is spent on some of them, drawn by the
+        seed; where it is too small to train a decoder, the result is the popularity.
+
         ``info``: the decoder chosen, each one's F1 on the held-out baskets, the network's epochs,
         and whether listed items were ruled out.
         """
         public, observed = knowledge.public, knowledge.observed
         require(
-            observed is not None and len(public) >= 4,
-            "basket_decoder: it needs the victims' answers and at least 4 public baskets "
+            observed is not None and len(public) >= LEAST,
+            f"basket_decoder: it needs the victims' answers and at least {LEAST} public baskets "
             f"({len(public)} given).",
         )
         assert observed is not None
-        answers = (
-            exposure.scores(public.x) if self.access == "scores" else exposure.labels(public.x)
-        )
-        encode, popular, victims = _reader(knowledge, answers, observed)
-        ours = Pairs(encode(answers, public.y), public.x)
+        asked = public
+        if not exposure.affords(len(public)):
+            drawn = some(len(public), exposure.left, derive(seed, step="budget"))
+            asked = public.take(drawn.to(public.x.device))
+        if len(asked) < LEAST:
+            z = _labels(knowledge, len(observed)).to(public.x)
+            return Reconstruction(_popular(knowledge, public)(z), {"decoder": "popularity"})
+        answers = exposure.scores(asked.x) if self.access == "scores" else exposure.labels(asked.x)
+        encode, victims = _reader(knowledge, answers, observed)
+        ours = Pairs(encode(answers, asked.y), asked.x)
 
-        order = torch.randperm(len(public), generator=generator(derive(seed, step="holdout")))
-        cut = max(1, round(self.holdout * len(public)))
+        order = torch.randperm(len(asked), generator=generator(derive(seed, step="holdout")))
+        order = order.to(public.x.device)
+        cut = max(1, round(self.holdout * len(asked)))
         held, rest = ours.take(order[:cut]), ours.take(order[cut:])
         k = basket_size(public.x)
 
@@ -130,61 +122,81 @@ class BasketDecoder(Attack):
         net, epochs = decoders.network(rest, held, *options, net_seed)
         ridges = {penalty: f1(decoders.ridge(rest, penalty)) for penalty in self.ridge}
         penalty = max(ridges, key=lambda p: ridges[p])
-        trial = _decoders(popular(rest), decoders.ridge(rest, penalty), net)
+        trial = _decoders(
+            _popular(knowledge, asked.take(order[cut:])), decoders.ridge(rest, penalty), net
+        )
         quality = {name: f1(guess) for name, guess in trial.items()}
         best = max(quality, key=lambda name: quality[name])
 
         again, _ = decoders.network(
             ours, None, self.hidden, epochs, self.patience, self.lr, self.weight_decay, net_seed
         )
-        final = _decoders(popular(ours), decoders.ridge(ours, penalty), again)
+        # Popularity costs no query: it is that of all public baskets.
+        final = _decoders(_popular(knowledge, public), decoders.ridge(ours, penalty), again)
         values = final[best](victims)
-        hidden = _never_bought(answers, public.x)
+        hidden = _never_bought(answers, asked.x)
         if hidden:
             values = values - (values.max() - values.min() + 1) * _listed(observed, values)
         return Reconstruction(
             values,
             {
-                "decoder": best, "ridge": penalty, "epochs": epochs, "holdout_f1": quality,
+                "decoder": best,
+                "ridge": penalty,
+                "epochs": epochs,
+                "holdout_f1": quality,
                 "listed_ruled_out": hidden,
             },
-        )  # fmt: skip
+        )
 
 
 def _reader(
     knowledge: Knowledge, answers: Tensor, observed: Tensor
-) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Pairs], Guess], Tensor]:
-    """How answers become features, the popularity decoder, and the victims' features."""
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
+    """How answers and labels become features, and the victims' features."""
     card = knowledge.card
     if knowledge.task == "recommendation":
-        n_items = card.shape[0]
         raw: Encoder = (
             decoders.standardised(lambda scores: scores, answers)
             if answers.is_floating_point()
-            else decoders.shown(n_items)
+            else decoders.shown(card.shape[0])
         )
+        return (lambda answers, _: raw(answers)), raw(observed)
 
-        def everyone(pairs: Pairs) -> Guess:
-            share = pairs.x.mean(0)
-            return lambda z: share.expand(len(z), -1).contiguous()
-
-        return (lambda answers, _: raw(answers)), everyone, raw(observed)
-
-    labels = knowledge.victim_labels
-    require(labels is not None, "basket_decoder: it needs the victims' published labels.")
-    assert labels is not None
-    scores, n_classes = decoders.probabilities(answers, card.n_classes), card.n_classes
+    scores = decoders.probabilities(answers, card.n_classes)
 
     def encode(answers: Tensor, y: Tensor) -> Tensor:
         z = scores(answers)
-        return torch.cat([z, F.one_hot(y, n_classes).to(z)], 1)
+        return torch.cat([z, F.one_hot(y, card.n_classes).to(z)], 1)
 
-    def segment(pairs: Pairs) -> Guess:
-        y = pairs.z[:, -n_classes:].argmax(1)
-        table = popularity(pairs.x, y, n_classes)
-        return lambda z: table[z[:, -n_classes:].argmax(1)]
+    return encode, encode(observed, _published(knowledge))
 
-    return encode, segment, encode(observed, labels)
+
+def _published(knowledge: Knowledge) -> Tensor:
+    """The victims' published labels, int64 ``[n]``."""
+    labels = knowledge.victim_labels
+    require(labels is not None, "basket_decoder: it needs the victims' published labels.")
+    assert labels is not None
+    return labels
+
+
+def _labels(knowledge: Knowledge, n: int) -> Tensor:
+    """What :func:`_popular` reads of ``n`` victims' features: their labels, where there are any."""
+    if knowledge.task == "recommendation":
+        return torch.zeros(n, 1)
+    return F.one_hot(_published(knowledge), knowledge.card.n_classes)
+
+
+def _popular(knowledge: Knowledge, known: Split) -> Guess:
+    """What is popular among known baskets, of a classifier among those of the same label.
+
+    The label is read off the last features.
+    """
+    if knowledge.task == "recommendation":
+        share = known.x.mean(0)
+        return lambda z: share.expand(len(z), -1).contiguous()
+    n_classes = knowledge.card.n_classes
+    table = popularity(known.x, known.y, n_classes)
+    return lambda z: table[z[:, -n_classes:].argmax(1)]
 
 
 def _decoders(popular: Guess, ridge: Guess, network: Guess) -> dict[str, Guess]:

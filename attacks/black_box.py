@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from attacks.common.candidates import ask_scores, attacked, break_ties, likelihood
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from attacks.common.candidates import ask_scores, break_ties, likelihood, plan
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -22,26 +23,23 @@ class BlackBox(Attack):
         access: ``scores``.
     """
 
-    access: Access = "scores"
+    access: Literal["scores"] = "scores"
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores",)
-    knowledge = frozenset({"K3"})
+    knowledge = frozenset({"K3", "K4"})
     paper = "Jayaraman and Evans, CCS 2022, section 4.1 (BB)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"black_box: access is '{self.access}'; allowed: scores.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
-        """Confidence ``[n, n_values]`` in [0, 1]; see the base class."""
-        sensitive, partial = attacked(knowledge)
-        p = likelihood(ask_scores(exposure, knowledge), partial.y)
-        if sensitive.numeric:
+        """Confidence ``[n, n_values]`` in [0, 1]; see the base class.
+
+        It is the same for every value of whom the budget does not allow to ask about.
+        """
+        asked = plan(exposure, knowledge, seed)
+        p = likelihood(ask_scores(exposure, knowledge, asked), asked.partial.y)
+        p = asked.whole(p, p.new_tensor(1 / p.shape[1]))
+        if asked.sensitive.numeric:
             p = (p + 1e-12) / (p + 1e-12).sum(1, keepdim=True)
         return Reconstruction(break_ties(p, seed))

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.common.decoder import CHUNK, Decoder, DecoderOptions, fit_decoder
-from attacks.common.latent import objective, require_classes
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
+from attacks.common.latent import mean_images, objective, require_classes
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
+from bench.contract.options import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,14 @@ class ClassDecoder(DecoderOptions, Attack):
         sharpen: powers of the mean answer; larger is nearer to one-hot.
     """
 
-    nearest: int = 5
-    sharpen: tuple[float, ...] = (1.0, 2.0, 4.0)
+    nearest: Count = 5
+    sharpen: tuple[Positive, ...] = (1.0, 2.0, 4.0)
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("scores", "labels")
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3 and 5 (arXiv 1902.08552)"
     adaptive_to = ("release", "serve")
-
-    def __post_init__(self) -> None:
-        self.check("ClassDecoder")
-        require(self.nearest >= 1, f"ClassDecoder.nearest is {self.nearest}; give 1 or more.")
-        require(
-            all(power > 0 for power in self.sharpen),
-            f"ClassDecoder.sharpen is {list(self.sharpen)}; give powers above 0, or [].",
-        )
 
     def doubled(self) -> ClassDecoder:
         """The same attack with twice the epochs and the patience."""
@@ -59,10 +51,11 @@ class ClassDecoder(DecoderOptions, Attack):
         public mean is returned), ``fed`` per class, and what the decoder says.
         """
         classes = require_classes(knowledge, device)
-        decoder = fit_decoder(self, exposure, knowledge, seed, device)
+        fed_each = 1 + len(self.sharpen) if self.access == "scores" else 0
+        later = fed_each * len(classes)
+        decoder = fit_decoder(self, exposure, knowledge, seed, device, later)
         if decoder is None:
-            mean = knowledge.public.x.to(device).mean(0)
-            values = mean.expand(len(classes), *mean.shape).clone()
+            values = mean_images(knowledge, len(classes), device)
             return Reconstruction(values, {"stop_reason": "budget"})
         info = {"stop_reason": "trained", **decoder.info}
         if self.access == "labels":
@@ -73,7 +66,7 @@ class ClassDecoder(DecoderOptions, Attack):
             return Reconstruction(
                 images[: len(classes)], info | {"fed": ["one_hot"] * len(classes)}
             )
-        scores = torch.cat([exposure.scores(part) for part in images.split(CHUNK)])
+        scores = torch.cat([exposure.scores(part) for part in torch.split(images, CHUNK)])
         margin = -objective(scores.clamp_min(1e-12).log(), "margin").view(
             len(fed), len(classes), -1
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.nn import functional as F
 
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,12 @@ class ClassMean(Attack):
         access: ``none``.
     """
 
-    access: Access = "none"
+    access: Literal["none"] = "none"
 
     goal = "output_reconstruction"
     modalities = frozenset({"image"})
-    accesses = ("none",)
     knowledge = frozenset({"K2"})
     paper = "baseline (PROTOCOL 2.0, 2.2)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access == "none",
-            f"ClassMean.access is '{self.access}'; a baseline has access=none.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from attacks.common.candidates import ask_scores, attacked, cases
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, generator, require
+from attacks.common.candidates import ask_scores, cases, plan
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 
 
 @dataclass(frozen=True)
@@ -28,29 +29,26 @@ class CSMIA(Attack):
         access: ``scores``.
     """
 
-    access: Access = "scores"
+    access: Literal["scores"] = "scores"
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores",)
-    knowledge = frozenset({"K3"})
+    knowledge = frozenset({"K3", "K4"})
     paper = "Mehnaz et al., USENIX Security 2022, section 4.1"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"csmia: access is '{self.access}'; allowed: scores. For labels use lomia.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
-        """Signed confidence ``[n, n_values]`` in [-1, 1]; see the base class."""
-        _, partial = attacked(knowledge)
-        scores = torch.nan_to_num(ask_scores(exposure, knowledge).double())
+        """Signed confidence ``[n, n_values]`` in [-1, 1]; see the base class.
+
+        It is 0 of whom the budget does not allow to ask about.
+        """
+        asked = plan(exposure, knowledge, seed)
+        scores = torch.nan_to_num(ask_scores(exposure, knowledge, asked).double())
         confidence, predicted = scores.max(2)
-        right = predicted == partial.y.unsqueeze(1)
+        right = predicted == asked.partial.y.unsqueeze(1)
         signed = torch.where(right, confidence, -confidence)
+        signed = asked.whole(signed, signed.new_zeros(()))
         # Below the resolution of a float32 answer: it decides between equal candidates only.
         ties = torch.rand(signed.shape, generator=generator(seed), dtype=torch.float64)
         values = signed + 1e-9 * ties.to(signed.device)

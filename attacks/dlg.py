@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import Federated, Observed, matching, squared
+from attacks.common.federated import Federated, Observed, adaptations, matching, squared
 from attacks.common.latent import best_restart, last_fifth
 from attacks.common.lbfgs import Minimum, minimise
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
+from bench.contract.options import Count
 
 
 @dataclass(frozen=True)
@@ -42,39 +43,23 @@ class Dlg(Federated, Attack):
         mask: compare only the coordinates that are not zero in the shared update, against pruning.
     """
 
-    access: Access = "gradients"
+    access: Literal["gradients"] = "gradients"
     labels: Literal["joint", "inferred"] = "joint"
-    steps: int = 300
-    history: int = 50
-    restarts: int = 1
-    rounds: int = 1
+    steps: Count = 300
+    history: Count = 50
+    restarts: Count = 1
+    rounds: Count = 1
     mask: bool = False
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"image"})
-    accesses = ("gradients",)
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2"})
     paper = "Zhu, Liu, Han, NeurIPS 2019, algorithm 1; Zhao, Mopuri, Bilen 2020, arXiv 2001.02610"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.access == "gradients",
-            f"Dlg.access is '{self.access}'; it reads shared updates: set access=gradients.",
-        )
-        require(
-            self.labels in ("joint", "inferred"),
-            f"Dlg.labels is '{self.labels}'; allowed: joint, inferred.",
-        )
-        for name in ("steps", "history", "restarts", "rounds"):
-            value = getattr(self, name)
-            require(value >= 1, f"Dlg.{name} is {value}; give a whole number of at least 1.")
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
         """Pruning, where it matches the survivors; noise, where it averages rounds."""
-        noise = ("clip_noise",) if self.rounds > 1 else ()
-        return noise + (("gradient_pruning",) if self.mask else ())
+        return adaptations(self.rounds, self.mask)
 
     def doubled(self) -> Dlg:
         """Twice the steps."""
@@ -90,16 +75,15 @@ class Dlg(Federated, Attack):
         and are the public mean; the convergence figure.
         """
         observed = Observed.of(exposure, knowledge, device, self.rounds)
-        clients, batch, k = (
-            observed.federation.clients, observed.federation.batch_size, observed.n_classes,
-        )  # fmt: skip
+        clients, batch = observed.federation.clients, observed.federation.batch_size
+        k = observed.n_classes
         rng = generator(seed, device)
         size = self.restarts, clients, batch
         x = torch.randn(*size, *observed.shape, generator=rng, device=device)
         dummy = torch.randn(*size, k, generator=rng, device=device)
         known = observed.labels() if self.labels == "inferred" else None
         target = observed.target
-        found: list[tuple[Minimum, Tensor]] = []
+        minima: list[tuple[Minimum, Tensor]] = []
         for part in observed.parts(self.restarts):
             rows = target[part].repeat(self.restarts, 1)
             start = x[:, part].flatten(0, 1)
@@ -112,23 +96,17 @@ class Dlg(Federated, Attack):
             else:
                 fixed = F.one_hot(known[part], k).float().repeat(self.restarts, 1, 1)
 
-            def objective(
-                z: Tensor, fixed: Tensor | None = fixed, loss_to=loss_to, width: int = width
-            ) -> Tensor:
-                images = z[:, :width].view(-1, batch, *observed.shape)
-                labels = z[:, width:].view(-1, batch, k).softmax(2) if fixed is None else fixed
-                return loss_to(observed.gradients(images, labels))
-
+            objective = _objective(observed, loss_to, width, fixed)
             end = minimise(objective, z, self.steps, self.history, tolerance=1e-14)
-            found.append((end, best_restart(-end.loss, self.restarts)))
+            minima.append((end, best_restart(-end.loss, self.restarts)))
 
-        z = torch.cat([end.z[rows] for end, rows in found])
+        z = torch.cat([end.z[rows] for end, rows in minima])
         labels = known
         if labels is None:
             labels = z[:, width:].view(clients, batch, k).argmax(2)
         records, failed = observed.records(z[:, :width].view(clients, batch, *observed.shape))
         loss, steps, stalled = (
-            torch.cat([getattr(end, key)[rows] for end, rows in found])
+            torch.cat([getattr(end, key)[rows] for end, rows in minima])
             for key in ("loss", "steps", "stalled")
         )
         reasons = [
@@ -142,7 +120,30 @@ class Dlg(Federated, Attack):
                 "steps": steps.tolist(),
                 "distance": loss.tolist(),
                 "failed": failed,
-                "improvement_last_fifth": last_fifth(found[0][0].trace),
+                "improvement_last_fifth": last_fifth(minima[0][0].trace),
             },
             labels.flatten(),
         )
+
+
+def _objective(
+    observed: Observed, distance: Callable[[Tensor], Tensor], width: int, fixed: Tensor | None
+) -> Callable[[Tensor], Tensor]:
+    """The distance of dummy records, and of their labels, to what was shared.
+
+    Args:
+        observed: what the clients shared.
+        distance: from the dummy records' gradients, ``[rows]``.
+        width: numbers of a client's records; its labels' follow them.
+        fixed: labels ``[rows, batch_size, n_classes]``; None: they are optimised as well.
+    """
+
+    def objective(z: Tensor) -> Tensor:
+        batch = observed.federation.batch_size
+        images = z[:, :width].view(-1, batch, *observed.shape)
+        labels = fixed
+        if labels is None:
+            labels = z[:, width:].view(-1, batch, observed.n_classes).softmax(2)
+        return distance(observed.gradients(images, labels))
+
+    return objective

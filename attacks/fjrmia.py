@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from attacks.common.candidates import ask_labels, ask_scores, attacked, break_ties, value_prior
+from attacks.common.candidates import (
+    Asked,
+    ask_labels,
+    ask_scores,
+    break_ties,
+    plan,
+    value_prior,
+)
 from attacks.common.error_models import confusion, deviation, log_gaussian, public_errors, residual
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Task
 
 COUNT = 1e-3
 """Added to every cell of the confusion matrix, so that an answer seen nowhere excludes no value."""
@@ -37,12 +45,11 @@ class Fjrmia(Attack):
         access: ``labels`` of classes, ``scores`` of a number.
     """
 
-    access: Access = "labels"
+    access: Literal["labels", "scores"] = "labels"
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("labels", "scores")
-    knowledge = frozenset({"K2", "K3"})
+    knowledge = frozenset({"K2", "K3", "K4"})
     paper = (
         "Fredrikson et al., USENIX Security 2014, algorithm 1; "
         "Mehnaz et al., USENIX Security 2022, section 3.1"
@@ -54,33 +61,35 @@ class Fjrmia(Attack):
         """Labels exist for classes, whose scores the attack has no use for."""
         return ("classification",) if self.access == "labels" else ("regression",)
 
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"fjrmia: access is '{self.access}'; allowed: labels (of classes), scores (of a "
-            "predicted number).",
-        )
-
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
-        """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
+        """Posterior ``[n, n_values]`` of every victim's value; see the base class.
+
+        It is the prior of whom the budget does not allow to ask about.
+        """
+        asked = plan(exposure, knowledge, seed, public=True)
         log_error, info = (self._number if self.access == "scores" else self._classes)(
-            exposure, knowledge
+            exposure, knowledge, asked
         )
-        posterior = torch.softmax(value_prior(knowledge).log() + log_error, 1)
+        prior = value_prior(knowledge)
+        posterior = asked.whole(torch.softmax(prior.log() + log_error, 1), prior)
         return Reconstruction(break_ties(posterior, seed), info)
 
-    def _classes(self, exposure: Exposure, knowledge: Knowledge) -> tuple[Tensor, dict[str, float]]:
-        _, partial = attacked(knowledge)
-        counts = confusion(exposure, knowledge) + COUNT
+    def _classes(
+        self, exposure: Exposure, knowledge: Knowledge, asked: Asked
+    ) -> tuple[Tensor, dict[str, float]]:
+        assert asked.public is not None
+        counts = confusion(exposure, knowledge.card, asked.public) + COUNT
         matrix = counts / counts.sum(1, keepdim=True)
         accuracy = float(matrix.diagonal().mean())
-        labels = ask_labels(exposure, knowledge)
-        return matrix[partial.y.unsqueeze(1), labels].log(), {"balanced_accuracy": accuracy}
+        labels = ask_labels(exposure, asked)
+        return matrix[asked.partial.y.unsqueeze(1), labels].log(), {"balanced_accuracy": accuracy}
 
-    def _number(self, exposure: Exposure, knowledge: Knowledge) -> tuple[Tensor, dict[str, float]]:
-        _, partial = attacked(knowledge)
-        sigma = deviation(public_errors(exposure, knowledge))
-        error = residual(ask_scores(exposure, knowledge), partial.y)
+    def _number(
+        self, exposure: Exposure, knowledge: Knowledge, asked: Asked
+    ) -> tuple[Tensor, dict[str, float]]:
+        assert asked.public is not None
+        sigma = deviation(public_errors(exposure, "regression", asked.public))
+        error = residual(ask_scores(exposure, knowledge, asked), asked.partial.y)
         return log_gaussian(error, sigma), {"sigma": sigma}

@@ -9,18 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from attacks.common.gan import augment, load_critic
-from attacks.common.gan_search import Identity, check_options, per_class, slope
-from attacks.common.latent import GanLatent, best_restart, last_fifth, require_classes
+from attacks.common.gan_search import Identity, check_finite, per_class, slope
+from attacks.common.latent import GanLatent, Loss, best_restart, last_fifth, require_classes
+from attacks.common.ranges import Shift
 from bench.contract import (
     Attack,
-    DivergedError,
     Exposure,
     Knowledge,
     Reconstruction,
     generator,
-    require,
 )
-from bench.contract.access import Access
+from bench.contract.options import Count, NonNegative, Positive, Share
 
 
 @dataclass(frozen=True)
@@ -51,31 +50,26 @@ class Gmi(Attack):
             none.
     """
 
-    access: Access = "weights"
-    loss: Literal["cross_entropy", "logit", "margin"] = "cross_entropy"
-    weight: float = 100.0
-    steps: int = 400
-    learning_rate: float = 0.02
-    momentum: float = 0.9
-    clip: float = 1.0
-    restarts: int = 3
-    mean_over: int = 100
-    jitter: float = 0.0
+    access: Literal["weights"] = "weights"
+    loss: Loss = "cross_entropy"
+    weight: NonNegative = 100.0
+    steps: Count = 400
+    learning_rate: Positive = 0.02
+    momentum: Share = 0.9
+    clip: Positive = 1.0
+    restarts: Count = 3
+    mean_over: Count = 100
+    jitter: Shift = 0.0
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights",)
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Zhang et al., CVPR 2020, section 3.3"
 
-    def __post_init__(self) -> None:
-        check_options(self, ("steps", "restarts", "mean_over"), ("learning_rate", "clip"))
-        require(
-            0 <= self.momentum < 1,
-            f"Gmi.momentum is {self.momentum}; give a number in [0, 1).",
-        )
-        adapts = () if self.loss == "cross_entropy" else ("training",)
-        object.__setattr__(self, "adaptive_to", adapts)
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Training, where the loss is an adaptive one."""
+        return () if self.loss == "cross_entropy" else ("training",)
 
     def doubled(self) -> Gmi:
         """With twice the steps."""
@@ -102,10 +96,7 @@ class Gmi(Attack):
         own = classes.repeat(self.restarts)
         start = per_class(classes, knowledge.card.n_classes, self.restarts, latent.size, rng)
         z, trace = self._descend(identity, latent, critic, own, start, rng)
-        if not bool(torch.isfinite(z).all()):
-            raise DivergedError(
-                f"The search produced NaN or Inf; lower learning_rate ({self.learning_rate})."
-            )
+        check_finite(z, self.learning_rate)
         with torch.no_grad():
             x = latent.decode(z)
             quality = -identity(x, own)
@@ -139,7 +130,8 @@ class Gmi(Attack):
         def objective(z: Tensor, rows: slice) -> Tensor:
             x = latent.decode(z)
             seen = augment(x, rng, flip=False, shift=self.jitter) if self.jitter > 0 else x
-            return self.weight * identity(seen, own[rows]) - critic(x)
+            loss: Tensor = self.weight * identity(seen, own[rows]) - critic(x)
+            return loss
 
         for _ in range(self.steps):
             value, gradient = slope(objective, z)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from attacks.common.decoder import DecoderOptions, fit_decoder
+from attacks.common.latent import mean_images
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
 
 
@@ -28,13 +29,9 @@ class InverseDecoder(DecoderOptions, Attack):
 
     goal = "output_reconstruction"
     modalities = frozenset({"image"})
-    accesses = ("scores", "labels")
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2", "K6"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3.2 and 4 (arXiv 1902.08552)"
     adaptive_to = ("training", "release", "serve")
-
-    def __post_init__(self) -> None:
-        self.check("InverseDecoder")
 
     def doubled(self) -> InverseDecoder:
         """The same attack with twice the epochs and the patience."""
@@ -53,8 +50,7 @@ class InverseDecoder(DecoderOptions, Attack):
         assert observed is not None
         decoder = fit_decoder(self, exposure, knowledge, seed, device)
         if decoder is None:
-            mean = knowledge.public.x.to(device).mean(0)
-            values = mean.expand(len(observed), *mean.shape).clone()
+            values = mean_images(knowledge, len(observed), device)
             return Reconstruction(values, {"stop_reason": "budget"})
         return Reconstruction(
             decoder(observed.to(device)), {"stop_reason": "trained", **decoder.info}

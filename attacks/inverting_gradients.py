@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import DISTANCES, Federated, Observed, matching, total_variation
+from attacks.common.federated import (
+    DISTANCES,
+    Federated,
+    Observed,
+    adaptations,
+    matching,
+    total_variation,
+)
 from attacks.common.latent import Latent, best_restart, last_fifth
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
+from bench.contract.options import Count, NonNegative, Positive
 
 _DECAY = (3 / 8, 5 / 8, 7 / 8)
 """Fractions of the steps after which the step size falls to a tenth."""
@@ -48,56 +55,27 @@ class InvertingGradients(Federated, Attack):
         mask: compare only the coordinates that are not zero in the shared update, against pruning.
     """
 
-    access: Access = "gradients"
+    access: Literal["gradients"] = "gradients"
     distance: Literal["cosine", "squared", "sign"] = "cosine"
-    steps: int = 4800
-    step_size: float = 0.1
-    tv: float = 1e-4
-    penalty: float = 0.0
+    steps: Count = 4800
+    step_size: Positive = 0.1
+    tv: NonNegative = 1e-4
+    penalty: NonNegative = 0.0
     signed: bool = True
     start: Literal["noise", "public_mean"] = "noise"
-    restarts: int = 1
-    rounds: int = 1
+    restarts: Count = 1
+    rounds: Count = 1
     mask: bool = False
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"image"})
-    accesses = ("gradients",)
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K1", "K2"})
     paper = "Geiping, Bauermeister, Droge, Moeller, NeurIPS 2020, eq. 4"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        name = type(self).__name__
-        require(
-            self.access == "gradients",
-            f"{name}.access is '{self.access}'; it reads shared updates: set access=gradients.",
-        )
-        require(
-            self.distance in DISTANCES,
-            f"{name}.distance is '{self.distance}'; allowed: {', '.join(DISTANCES)}.",
-        )
-        for key in ("steps", "restarts", "rounds"):
-            value = getattr(self, key)
-            require(value >= 1, f"{name}.{key} is {value}; give a whole number of at least 1.")
-        require(self.step_size > 0, f"{name}.step_size is {self.step_size}; give one above 0.")
-        require(
-            self.start in ("noise", "public_mean"),
-            f"{name}.start is '{self.start}'; allowed: noise, public_mean.",
-        )
-        for key in ("tv", "penalty"):
-            value = getattr(self, key)
-            require(value >= 0, f"{name}.{key} is {value}; give a number of at least 0.")
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
         """Pruning with ``mask``, quantisation with ``sign``, noise with several rounds."""
-        pairs = {
-            "clip_noise": self.rounds > 1,
-            "gradient_pruning": self.mask,
-            "gradient_quantisation": self.distance == "sign",
-        }
-        return tuple(name for name, adapts in pairs.items() if adapts)
+        return adaptations(self.rounds, self.mask, self.distance)
 
     def doubled(self) -> InvertingGradients:
         """Twice the steps."""
@@ -123,12 +101,14 @@ class InvertingGradients(Federated, Attack):
         target, hot = observed.target, F.one_hot(labels, observed.n_classes).float()
         records, distances, traces = [], [], []
         for part in observed.parts(self.restarts):
-            found, loss, distance, trace = self._search(
-                observed, latent, start[:, part].flatten(0, 1),
-                target[part].repeat(self.restarts, 1), hot[part].repeat(self.restarts, 1, 1),
-            )  # fmt: skip
+            shared = target[part].repeat(self.restarts, 1)
+            labels_of_part = hot[part].repeat(self.restarts, 1, 1)
+            dummies = start[:, part].flatten(0, 1)
+            images_of_part, loss, distance, trace = self._search(
+                observed, latent, dummies, shared, labels_of_part
+            )
             rows = best_restart(-loss, self.restarts)
-            records.append(found[rows])
+            records.append(images_of_part[rows])
             distances.append(distance[rows])
             traces.append(trace)
         images, failed = observed.records(torch.cat(records))

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from attacks.common.gan import Critic, Generator, augment, initialised, load_critic, load_generator
 from attacks.common.gan_inversion import train_inversion_gan, unreal
-from attacks.common.gan_search import Identity, check_options, per_class, slope
-from attacks.common.latent import GanLatent, best_restart, last_fifth, require_classes
+from attacks.common.gan_search import Identity, check_finite, per_class, slope
+from attacks.common.latent import GanLatent, Loss, best_restart, last_fifth, require_classes
+from attacks.common.ranges import Shift
 from bench.contract import (
     Attack,
-    DivergedError,
     Exposure,
     Knowledge,
     Reconstruction,
     generator,
 )
-from bench.contract.access import Access
+from bench.contract.options import Count, NonNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class KedMi(Attack):
         samples: latents drawn per distribution at the end.
         jitter: largest random shift of the image at each step, a share of its side; the paper has
             none.
-        warm_start: start the GAN from the prior's; false: from noise, ``latent`` and ``width``
-            wide, and no prior is needed.
+        warm_start: start the GAN from the prior's; false: from noise, as published, ``latent`` and
+            ``width`` wide, and no prior is needed.
         gan_steps: updates of the generator.
         batch_size: images per update.
         critic_steps: updates of the discriminator per update of the generator.
@@ -64,38 +64,32 @@ class KedMi(Attack):
         width: channels of the outermost hidden maps without a warm start.
     """
 
-    access: Access = "weights"
-    loss: Literal["cross_entropy", "logit", "margin"] = "cross_entropy"
-    weight: float = 100.0
-    steps: int = 400
-    learning_rate: float = 0.06
-    clip: float = 1.0
-    restarts: int = 1
-    samples: int = 5
-    jitter: float = 0.0
+    access: Literal["weights"] = "weights"
+    loss: Loss = "cross_entropy"
+    weight: NonNegative = 100.0
+    steps: Count = 400
+    learning_rate: Positive = 0.06
+    clip: Positive = 1.0
+    restarts: Count = 1
+    samples: Count = 5
+    jitter: Shift = 0.0
     warm_start: bool = True
-    gan_steps: int = 300
-    batch_size: int = 32
-    critic_steps: int = 1
-    gan_lr: float = 2e-4
-    latent: int = 64
-    width: int = 16
+    gan_steps: Count = 300
+    batch_size: Count = 32
+    critic_steps: Count = 1
+    gan_lr: Positive = 2e-4
+    latent: Count = 64
+    width: Count = 16
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights",)
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Chen et al., ICCV 2021, sections 3.2 and 3.3"
 
-    def __post_init__(self) -> None:
-        check_options(
-            self,
-            ("steps", "restarts", "samples", "gan_steps", "batch_size", "critic_steps", "latent",
-             "width"),
-            ("learning_rate", "clip", "gan_lr"),
-        )  # fmt: skip
-        adapts = () if self.loss == "cross_entropy" else ("training",)
-        object.__setattr__(self, "adaptive_to", adapts)
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Training, where the loss is an adaptive one."""
+        return () if self.loss == "cross_entropy" else ("training",)
 
     def doubled(self) -> KedMi:
         """With twice the steps, of the GAN's training too."""
@@ -141,10 +135,7 @@ class KedMi(Attack):
         deviation = (log_variance / 2).exp()
         many = noise(self.samples * self.restarts).view(self.samples, *mean.shape)
         z = (mean + deviation * many).clamp(-self.clip, self.clip).flatten(0, 1)
-        if not bool(torch.isfinite(z).all()):
-            raise DivergedError(
-                f"The search produced NaN or Inf; lower learning_rate ({self.learning_rate})."
-            )
+        check_finite(z, self.learning_rate)
         with torch.no_grad():
             x = latent.decode(z)
             quality = -identity(x, own.repeat(self.samples))

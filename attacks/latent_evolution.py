@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from attacks.common.latent import (
     Latent,
     ask,
-    best_restart,
-    last_fifth,
     require_classes,
     within,
 )
 from attacks.common.latent_search import (
-    Found,
+    SearchResult,
     afforded,
-    best_starts,
+    chosen,
+    first_look,
     nothing,
-    released_margin,
     repeated,
 )
 from bench.contract import (
-    Access,
     Attack,
     DivergedError,
     Exposure,
     Knowledge,
     Reconstruction,
     generator,
-    require,
 )
+from bench.contract.options import Count, CountOrZero, NonNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -60,40 +59,20 @@ class LatentEvolution(Attack):
         repeats: answers averaged for every individual (EOT, PROTOCOL 3.5).
     """
 
-    access: Access = "scores"
-    restarts: int = 1
-    steps: int = 60
-    population: int = 32
-    sigma: float = 0.5
-    prior_weight: float = 0.003
-    samples: int = 500
-    repeats: int = 1
+    access: Literal["scores"] = "scores"
+    restarts: Count = 1
+    steps: Count = 60
+    population: Annotated[int, Ge(4)] = 32
+    sigma: Positive = 0.5
+    prior_weight: NonNegative = 0.003
+    samples: CountOrZero = 500
+    repeats: Count = 1
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("scores",)
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Ros and Hansen, PPSN 2008 (sep-CMA-ES); threat model of An et al., NDSS 2022"
     adaptive_to = ("release",)
-
-    def __post_init__(self) -> None:
-        require(
-            self.access == "scores",
-            f"LatentEvolution.access is '{self.access}'; it ranks by scores: set access=scores, or "
-            "use prior_inversion for other access.",
-        )
-        least = {"restarts": 1, "steps": 1, "population": 4, "samples": 0, "repeats": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            require(
-                value >= low,
-                f"LatentEvolution.{name} is {value}; give a whole number of at least {low}.",
-            )
-        require(self.sigma > 0, f"LatentEvolution.sigma is {self.sigma}; give a number above 0.")
-        require(
-            self.prior_weight >= 0,
-            f"LatentEvolution.prior_weight is {self.prior_weight}; give 0 or more.",
-        )
 
     def doubled(self) -> LatentEvolution:
         """The same attack with twice the generations."""
@@ -117,21 +96,10 @@ class LatentEvolution(Attack):
         latent = Latent.of(knowledge, device)
         rng = generator(seed, device)
         bank = latent.bank(knowledge.public.x.to(device), self.samples, rng)
-        found = self._evolve(exposure, latent, bank, classes, rng)
-        if not bool(torch.isfinite(found.z).all() & torch.isfinite(found.quality).all()):
+        ended = self._evolve(exposure, latent, bank, classes, rng)
+        if not bool(torch.isfinite(ended.z).all() & torch.isfinite(ended.quality).all()):
             raise DivergedError("The search produced NaN or Inf: the target answers NaN.")
-        rows = best_restart(found.quality, self.restarts)
-        return Reconstruction(
-            latent.decode(found.z[rows]),
-            {
-                "stop_reasons": [found.reasons[row] for row in rows.tolist()],
-                "steps": len(found.trace) - 1,
-                "signal": found.quality[rows].tolist(),
-                "norm": found.z[rows].norm(dim=1).tolist(),
-                "sigma": found.radius[rows].tolist(),
-                "improvement_last_fifth": last_fifth(found.trace),
-            },
-        )
+        return chosen(latent, ended, self.restarts, "sigma")
 
     def _evolve(
         self,
@@ -140,7 +108,7 @@ class LatentEvolution(Attack):
         bank: Tensor,
         classes: Tensor,
         rng: torch.Generator,
-    ) -> Found:
+    ) -> SearchResult:
         """Rows restart by restart; individuals outside the ball of radius ``sqrt(k)`` are pulled
         back to it.
         """
@@ -149,12 +117,9 @@ class LatentEvolution(Attack):
         bank = afforded(exposure, bank, self.repeats)
         if len(bank) == 0:
             return nothing(bank, len(own))
-        seen = ask(interface, latent, bank)
-        signal, _ = released_margin(seen)
-        start = signal(seen)[:, classes]
-        spread = start.std(0).mean().clamp_min(1e-6) if len(start) > 1 else start.new_ones(())
-        mean, quality = best_starts(bank, start, self.restarts)
-
+        signal, _, spread, mean, quality = first_look(
+            interface, latent, bank, classes, self.restarts
+        )
         n, k, size = len(mean), latent.size, self.population
         law = _Constants.of(k, size)
         weights = torch.tensor(law.weights, device=mean.device).unsqueeze(1)
@@ -176,8 +141,8 @@ class LatentEvolution(Attack):
             trace.append(quality.mean())
             fitness = margin / spread - self.prior_weight * z.square().sum(2) / 2
             best = fitness.topk(len(law.weights), dim=1).indices
-            chosen = z.gather(1, best.unsqueeze(2).expand(-1, -1, k))
-            moves = (chosen - mean.unsqueeze(1)) / sigma.unsqueeze(1)
+            parents = z.gather(1, best.unsqueeze(2).expand(-1, -1, k))
+            moves = (parents - mean.unsqueeze(1)) / sigma.unsqueeze(1)
             move = (weights * moves).sum(1)
             mean = mean + sigma * move
             path = (1 - law.c_sigma) * path + law.path_gain * move / spreads.sqrt()
@@ -194,7 +159,7 @@ class LatentEvolution(Attack):
             sigma = (sigma * growth).clamp(max=max(1.0, self.sigma))
         dead = flat.tolist() if len(trace) > 1 else [False] * n
         reasons = ["flat" if row else reason for row in dead]
-        return Found(mean, quality, reasons, torch.stack(trace), sigma.squeeze(1))
+        return SearchResult(mean, quality, reasons, torch.stack(trace), sigma.squeeze(1))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract.options import CountOrZero
 
 _AFFINE = 1e-3
 """Largest root mean square error of the affine model, relative to the scores' deviation."""
@@ -32,22 +34,14 @@ class LinearRecommender(Attack):
         steps: of the projected gradient.
     """
 
-    access: Access = "weights"
-    steps: int = 200
+    access: Literal["weights"] = "weights"
+    steps: CountOrZero = 200
 
     goal = "output_reconstruction"
     modalities = frozenset({"basket"})
     tasks = ("recommendation",)
-    accesses = ("weights",)
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2", "K6"})
     paper = "least squares on the linear recommender of Steck, WWW 2019, eq. 1 (ours)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access == "weights",
-            f"linear_recommender: access is '{self.access}'; allowed: weights.",
-        )
-        require(self.steps >= 0, f"linear_recommender: steps is {self.steps}; allowed: 0 or more.")
 
     @torch.no_grad()
     def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import sklearn
@@ -10,9 +11,11 @@ import torch
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
-from attacks.common.candidates import ask_labels, attacked, break_ties, cases
-from attacks.common.learners import known_features, some
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from attacks.common.candidates import ask_labels, break_ties, cases, plan
+from attacks.common.draws import some
+from attacks.common.learners import known_features
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
+from bench.contract.options import Count
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class LOMIA(Attack):
 
     Mehnaz et al. (USENIX Security 2022, section 4.2): the victims for whom exactly one value makes
     the target predict the true label (case 1) get that value; an attack model fitted on them,
-    from the known attributes and the true label to the value, is applied to every victim. Like
-    theirs it is an ensemble of trees. No auxiliary data is used.
+    from the known attributes and the true label to the value, is applied to every victim, also to
+    those whom a budget does not allow to ask about. Like theirs it is an ensemble of trees. No
+    auxiliary data is used.
 
     Attributes:
         access: ``labels``.
@@ -30,27 +34,15 @@ class LOMIA(Attack):
         most: most given-away victims it is fitted on; None: all. The paper sets no limit.
     """
 
-    access: Access = "labels"
-    trees: int = 100
-    most: int | None = 5000
+    access: Literal["labels"] = "labels"
+    trees: Count = 100
+    most: Count | None = 5000
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("labels",)
     knowledge = frozenset({"K3"})
     paper = "Mehnaz et al., USENIX Security 2022, section 4.2"
     adaptive_to = ("label_only",)
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"lomia: access is '{self.access}'; allowed: labels. For scores use csmia.",
-        )
-        require(self.trees >= 1, f"lomia: trees is {self.trees}; allowed: 1 or more.")
-        require(
-            self.most is None or self.most >= 1,
-            f"lomia: most is {self.most}; allowed: 1 or more victims, or null for all.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
@@ -59,18 +51,19 @@ class LOMIA(Attack):
 
         Where no victim is in case 1 the attack knows nothing: every value is equally likely.
         """
-        sensitive, partial = attacked(knowledge)
-        right = (ask_labels(exposure, knowledge) == partial.y.unsqueeze(1)).cpu()
+        asked = plan(exposure, knowledge, seed)
+        right = (ask_labels(exposure, asked) == asked.partial.y.unsqueeze(1)).cpu()
         given_away = right.sum(1) == 1
-        n_values = len(sensitive.values)
-        values = torch.full(right.shape, 1.0 / n_values, dtype=torch.float64)
+        shape = len(asked.everyone), right.shape[1]
+        values = torch.full(shape, 1.0 / shape[1], dtype=torch.float64)
         if bool(given_away.any()):
-            x = known_features(knowledge.card, partial).cpu()
+            x = known_features(knowledge.card, asked.everyone).cpu()
             rows = given_away.nonzero().squeeze(1)
             rows = rows[some(len(rows), self.most, seed)]
-            present, codes = right[rows].int().argmax(1).unique(return_inverse=True)
+            present, codes = torch.unique(right[rows].int().argmax(1), return_inverse=True)
+            known = x[asked.rows.cpu()[rows]]
             learned = torch.zeros_like(values)
-            learned[:, present] = forest(x[rows], codes, x, self.trees, seed % 2**32)
+            learned[:, present] = forest(known, codes, x, self.trees, seed % 2**32)
             # Add-one over the trees: a value no leaf has seen is unlikely, not impossible.
             values = (self.trees * learned + values) / (self.trees + 1)
         return Reconstruction(break_ties(values, seed), cases(right))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from attacks.common.descent import Features, descend, identity_loss
 from attacks.common.gan import load_critic
 from attacks.common.latent import CHUNK, Latent, best_restart, last_fifth, require_classes, within
-from attacks.common.selection import Views, check_views, confidences
+from attacks.common.selection import Crop, Views, check_crop, confidences
 from attacks.common.students import WIDTHS, distill
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
+from bench.contract.options import Count, CountOrZero, NonNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -53,58 +54,39 @@ class Lomma(Attack):
         crop: shares of the area kept by random crops at each step; ``[1, 1]``: none, as the paper.
         students: networks distilled; 0: the logit loss alone.
         epochs: of the distillation.
-        samples: prior samples the students are distilled on, beside the public images.
+        samples: prior samples the students are distilled on, beside the public images; the paper
+            has none.
         temperature: of the distillation, in standard deviations of the target's logits.
     """
 
-    access: Access = "weights"
+    access: Literal["weights"] = "weights"
     loss: Literal["logit", "cross_entropy"] = "logit"
     base: Literal["gmi", "ked"] = "gmi"
-    restarts: int = 1
-    steps: int = 150
-    learning_rate: float = 0.1
-    feature_weight: float = 1.0
-    prior_weight: float = 0.003
-    critic_weight: float = 0.01
-    crop: tuple[float, float] = (0.9, 1.0)
-    students: int = 3
-    epochs: int = 15
-    samples: int = 600
-    temperature: float = 1.0
+    restarts: Count = 1
+    steps: Count = 150
+    learning_rate: Positive = 0.1
+    feature_weight: NonNegative = 1.0
+    prior_weight: NonNegative = 0.003
+    critic_weight: NonNegative = 0.01
+    crop: Crop = (0.9, 1.0)
+    students: Annotated[int, Ge(0), Le(len(WIDTHS))] = 3
+    epochs: Count = 15
+    samples: CountOrZero = 600
+    temperature: Positive = 1.0
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights",)
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Nguyen et al., Re-thinking Model Inversion Attacks, CVPR 2023, section 4"
-    adaptive_to = ("training",)
 
     def __post_init__(self) -> None:
-        require(
-            self.access == "weights",
-            f"Lomma.access is '{self.access}'; it needs gradients: set access=weights, or use "
-            "prior_inversion for other access.",
-        )
-        for name, allowed in (("loss", ("logit", "cross_entropy")), ("base", ("gmi", "ked"))):
-            value = getattr(self, name)
-            require(value in allowed, f"Lomma.{name} is '{value}'; allowed: {', '.join(allowed)}.")
-        for name in ("restarts", "steps", "epochs"):
-            value = getattr(self, name)
-            require(value >= 1, f"Lomma.{name} is {value}; give a whole number of at least 1.")
-        for name in ("learning_rate", "temperature"):
-            value = getattr(self, name)
-            require(value > 0, f"Lomma.{name} is {value}; give a number above 0.")
-        for name in ("feature_weight", "prior_weight", "critic_weight", "samples"):
-            value = getattr(self, name)
-            require(value >= 0, f"Lomma.{name} is {value}; give 0 or more.")
-        require(
-            0 <= self.students <= len(WIDTHS),
-            f"Lomma.students is {self.students}; give 0 to {len(WIDTHS)}: each has an "
-            "architecture of its own.",
-        )
-        check_views("Lomma", self.crop, 0.0)
-        if self.loss == "cross_entropy":
-            object.__setattr__(self, "adaptive_to", ())
+        super().__post_init__()
+        check_crop("crop", self.crop)
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Training, unless the loss is the one that the paper replaced."""
+        return () if self.loss == "cross_entropy" else ("training",)
 
     def doubled(self) -> Lomma:
         """The same attack with twice the steps."""
@@ -137,16 +119,25 @@ class Lomma(Attack):
         if self.samples > 0 and self.students > 0:
             held = torch.cat([public, _decoded(latent, latent.draw(self.samples, rng))])
         students, agreement = distill(
-            network, held, knowledge.card.n_classes, self.students, self.epochs, rng,
-            temperature=self.temperature, views=Views((0.8, 1.0), flip=0.5),
-        )  # fmt: skip
+            network,
+            held,
+            knowledge.card.n_classes,
+            self.students,
+            self.epochs,
+            rng,
+            temperature=self.temperature,
+            views=Views((0.8, 1.0), flip=0.5),
+        )
 
         own = classes.repeat(self.restarts)
         models = [network, *students]
         with torch.no_grad():
             spreads = [self._spread(model, public, classes) for model in models]
             seen = torch.cat(
-                [(network(part), features.value.flatten(1))[1] for part in public.split(CHUNK)]
+                [
+                    (network(part), features.value.flatten(1))[1]
+                    for part in torch.split(public, CHUNK)
+                ]
             )
             noise = torch.randn(len(own), seen.shape[1], generator=rng, device=rng.device)
             usual = seen.mean(0) + seen.std(0) * noise
@@ -201,7 +192,7 @@ class Lomma(Attack):
 
     def _spread(self, network: nn.Module, public: Tensor, classes: Tensor) -> Tensor:
         """Standard deviation of the identity loss over public images, averaged over classes."""
-        logits = torch.cat([network(part) for part in public.split(CHUNK)])
+        logits = torch.cat([network(part) for part in torch.split(public, CHUNK)])
         rows, own = logits.repeat(len(classes), 1), classes.repeat_interleave(len(public))
         losses = identity_loss(rows, own, self.loss).view(len(classes), -1)
         return losses.std(1).mean().clamp_min(1e-6)
@@ -221,4 +212,4 @@ class Lomma(Attack):
 @torch.no_grad()
 def _decoded(latent: Latent, z: Tensor) -> Tensor:
     """Images ``[n, *shape]`` of latents ``[n, k]``."""
-    return torch.cat([latent.decode(part) for part in z.split(CHUNK)])
+    return torch.cat([latent.decode(part) for part in torch.split(z, CHUNK)])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from attacks.common.federated import Federated
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.access import Access
+from attacks.common.latent import mean_images
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -17,25 +18,16 @@ class MeanImage(Federated, Attack):
         access: ``none``.
     """
 
-    access: Access = "none"
+    access: Literal["none"] = "none"
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"image"})
-    accesses = ("none",)
     knowledge = frozenset({"K2"})
     paper = "baseline (PROTOCOL 3.6, C4)"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.access == "none",
-            f"MeanImage.access is '{self.access}'; a baseline has access=none.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
         """The same image for every victim ``[n, *shape]``; no labels."""
         federation = knowledge.federation or self.federation
-        mean = knowledge.public.x.to(device).mean(0)
-        return Reconstruction(mean.expand(federation.records, *mean.shape).clone())
+        return Reconstruction(mean_images(knowledge, federation.records, device))

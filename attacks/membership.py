@@ -14,17 +14,19 @@ from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from attacks.common.candidates import (
+    Asked,
     ask_each,
     ask_scores,
-    attacked,
     break_ties,
     imputed,
     likelihood,
+    plan,
     value_prior,
 )
+from attacks.common.draws import some
 from attacks.common.error_models import log_loss, public_errors
-from attacks.common.learners import some
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.seeding import seed as derive
 
 SURE = 1e-6
@@ -68,68 +70,58 @@ class Membership(Attack):
         most: most public records the reference is trained on; None: all.
     """
 
-    access: Access = "scores"
+    access: Literal["scores"] = "scores"
     signal: Literal["threshold", "calibrated"] = "calibrated"
     impute: bool = False
     reference: Literal["logistic", "forest", "mlp"] = "logistic"
-    most: int | None = 5000
+    most: AtLeastTwo | None = 5000
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores",)
-    knowledge = frozenset({"K2", "K3", "K5"})
+    knowledge = frozenset({"K2", "K3", "K4", "K5"})
     paper = (
         "Yeom et al., CSF 2018, section 5; Watson et al., ICLR 2022 (difficulty calibration); "
         "Carlini et al., S&P 2022 (LiRA)"
     )
 
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"membership: access is '{self.access}'; allowed: scores.",
-        )
-        require(
-            self.signal in ("threshold", "calibrated"),
-            f"membership: signal is '{self.signal}'; allowed: threshold, calibrated.",
-        )
-        require(
-            self.reference in REFERENCES,
-            f"membership: reference is '{self.reference}'; allowed: {', '.join(REFERENCES)}.",
-        )
-        require(
-            self.most is None or self.most >= 2,
-            f"membership: most is {self.most}; allowed: 2 or more public records, or null.",
-        )
-
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
-        """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
-        _, partial = attacked(knowledge)
-        prior = imputed(knowledge) if self.impute else value_prior(knowledge)
-        answers = ask_scores(exposure, knowledge)
-        if self.signal == "threshold":
-            limit = float(public_errors(exposure, knowledge).mean())
-            member = log_loss(answers, partial.y) <= limit
+        """Posterior ``[n, n_values]`` of every victim's value; see the base class.
+
+        It is the prior of whom the budget does not allow to ask about.
+        """
+        threshold = self.signal == "threshold"
+        asked = plan(exposure, knowledge, seed, public=threshold)
+        n, n_values = len(asked.everyone), len(asked.sensitive.values)
+        prior = imputed(knowledge) if self.impute else value_prior(knowledge).expand(n, -1)
+        if not (threshold or self.impute):
+            prior = torch.full_like(prior, 1 / n_values)
+        answers, y = ask_scores(exposure, knowledge, asked), asked.partial.y
+        if threshold:
+            assert asked.public is not None
+            errors = public_errors(exposure, knowledge.task, asked.public)
+            limit = float(errors.mean()) if len(errors) else 0.0
+            member = log_loss(answers, y) <= limit
             kept = torch.where(member.any(1, keepdim=True), member.double(), 1.0)
             # Those that are not accepted keep an order among themselves, below all others.
-            values = (kept + 1e-6) * prior
-            info = {"threshold": limit, "accepted": float(member.double().mean())}
+            values = (kept + 1e-6) * prior[asked.rows]
+            info = {"threshold": limit, "accepted": _mean(member.double())}
         else:
-            gain = _logit(likelihood(answers, partial.y)) - self._reference(knowledge, seed)
-            values = torch.softmax(gain + (prior.log() if self.impute else 0.0), 1)
-            info = {"mean_gain": float(gain.mean())}
-        return Reconstruction(break_ties(values / values.sum(1, keepdim=True), seed), info)
+            gain = _logit(likelihood(answers, y)) - self._reference(knowledge, asked, seed)
+            values = torch.softmax(gain + (prior[asked.rows].log() if self.impute else 0.0), 1)
+            info = {"mean_gain": _mean(gain)}
+        values = asked.whole(values / values.sum(1, keepdim=True), prior)
+        return Reconstruction(break_ties(values, seed), info)
 
-    def _reference(self, knowledge: Knowledge, seed: int) -> Tensor:
-        """Logit of the true label by the reference, float64 ``[n, n_values]``; costs no query."""
-        sensitive, partial = attacked(knowledge)
+    def _reference(self, knowledge: Knowledge, asked: Asked, seed: int) -> Tensor:
+        """Logit of the true label by the reference, float64 ``[count, n_values]``; no query."""
+        partial, n_values = asked.partial, len(asked.sensitive.values)
         public, n_classes = knowledge.public, knowledge.card.n_classes
-        n_values = len(sensitive.values)
         rows = some(len(public), self.most, derive(seed, membership="rows"))
         public = public.take(rows.to(public.x.device))
-        present = public.y.unique().cpu()
-        if len(present) < 2:
+        present = torch.unique(public.y).cpu()
+        if len(present) < 2 or asked.count == 0:
             return partial.x.new_zeros(len(partial), n_values, dtype=torch.float64)
         model = REFERENCES[self.reference](derive(seed, membership="reference") % 2**32)
         with warnings.catch_warnings():
@@ -143,7 +135,11 @@ class Membership(Attack):
             return p.to(x.device)
 
         own = partial.y.view(-1, 1, 1).expand(-1, n_values, 1)
-        return _logit(ask_each(sure, knowledge).gather(2, own).squeeze(2))
+        return _logit(ask_each(sure, asked).gather(2, own).squeeze(2))
+
+
+def _mean(numbers: Tensor) -> float:
+    return float(numbers.mean()) if numbers.numel() else 0.0
 
 
 def _logit(p: Tensor) -> Tensor:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Le, MinLen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attacks.common.latent import best_restart, last_fifth, require_classes
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
+from bench.contract.options import Count, Fraction, Positive, Probability
 
 
 def denoise(x: Tensor) -> Tensor:
@@ -90,7 +92,7 @@ def numeric_cost_and_gradient(
         answers = scores(part.view(-1, *x.shape[1:]))
         p[probe] = answers[rows, classes[owner]]
     up, down = p.view(n, d, 2).unbind(2)
-    here = torch.cat([scores(part) for part in x.split(PROBES)])
+    here = torch.cat([scores(part) for part in torch.split(x, PROBES)])
     slope = (down - up) / (high - low)
     return 1 - here.gather(1, classes.unsqueeze(1)).squeeze(1), slope.view_as(x)
 
@@ -159,9 +161,20 @@ class _Runs:
             setattr(self, name, getattr(self, name)[go])
         self.other = self.best
 
+    def keep(self, paid: int, step: int) -> None:
+        """Put aside all but the first ``paid`` runs, for want of queries."""
+        late = torch.arange(len(self.row), device=self.row.device) >= paid
+        if bool(late.any()):
+            self.end(late, ["budget"] * int(late.sum()), step)
+
     def end_all(self, reason: str, step: int) -> None:
         """Put the others aside as well."""
         self.end(self.row >= 0, [reason] * len(self.row), step)
+
+
+def _paid(exposure: Exposure, price: int, runs: int) -> int:
+    """How many of the first runs the rest of the budget pays for, each at ``price`` queries."""
+    return runs if exposure.left is None or price == 0 else min(runs, exposure.left // price)
 
 
 @dataclass(frozen=True)
@@ -174,7 +187,8 @@ class MIFace(Attack):
 
     By scores the gradient is numeric, as in the paper's black-box attack: two queries a pixel and
     step. Rounded scores hide a small ``difference``; a run whose gradient vanishes altogether ends
-    as ``flat``, for it would not move again.
+    as ``flat``, for it would not move again. A budget that does not pay for a step of every run is
+    spent on the first runs.
 
     Attributes:
         access: ``weights`` or ``scores``.
@@ -189,44 +203,19 @@ class MIFace(Attack):
         difference: scores: how far a pixel is moved each way, in grey levels of [0, 1].
     """
 
-    access: Access = "weights"
-    alpha: int = 5000
-    beta: int = 100
-    gamma: float = 0.001
-    step_size: float = 0.1
-    process: tuple[str, ...] = ()
-    starts: tuple[float, ...] = (0.0,)
-    difference: float = 0.05
+    access: Literal["weights", "scores"] = "weights"
+    alpha: Count = 5000
+    beta: Count = 100
+    gamma: Fraction = 0.001
+    step_size: Positive = 0.1
+    process: tuple[Literal["denoise", "sharpen"], ...] = ()
+    starts: Annotated[tuple[Probability, ...], MinLen(1)] = (0.0,)
+    difference: Annotated[float, Gt(0), Le(1)] = 0.05
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights", "scores")
-    knowledge = frozenset({"K0", "K4"})
+    knowledge = frozenset({"K0"})
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015, Algorithm 1; section 5: numeric gradients"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"MIFace.access is '{self.access}'; it needs gradients: set access=weights or scores, "
-            "or use prior_inversion for labels.",
-        )
-        for name in ("alpha", "beta"):
-            value = getattr(self, name)
-            require(value >= 1, f"MIFace.{name} is {value}; give a whole number of at least 1.")
-        require(0 < self.gamma < 1, f"MIFace.gamma is {self.gamma}; give a number in (0, 1).")
-        require(self.step_size > 0, f"MIFace.step_size is {self.step_size}; give one above 0.")
-        require(
-            len(self.starts) > 0 and all(0 <= grey <= 1 for grey in self.starts),
-            f"MIFace.starts is {list(self.starts)}; give grey levels in [0, 1], such as [0.0].",
-        )
-        require(
-            all(name in FILTERS for name in self.process),
-            f"MIFace.process is {list(self.process)}; allowed: {', '.join(FILTERS)}, or [].",
-        )
-        require(
-            0 < self.difference <= 1,
-            f"MIFace.difference is {self.difference}; give a number in (0, 1].",
-        )
 
     def doubled(self) -> MIFace:
         """The same attack with twice the steps."""
@@ -249,14 +238,18 @@ class MIFace(Attack):
         x = grey.view(-1, *[1] * len(shape)).repeat(1, *shape)
         look = self._gradients(exposure)
         price = 2 * math.prod(shape) + 1 if self.access == "scores" else 0
-        if not exposure.affords(price * len(x)):
-            info = {"stop_reasons": ["budget"] * len(targets), "steps": [0] * len(targets)}
-            return Reconstruction(x[: len(targets)], info)
-        runs = _Runs(x, classes, *look(x, classes), self.beta)
+        paid = _paid(exposure, price, len(x))
+        # A cost that is not known is the largest there is.
+        cost, gradient = x.new_ones(len(x)), torch.zeros_like(x)
+        if paid == len(x):
+            cost, gradient = look(x, classes)
+        elif paid:
+            cost[:paid], gradient[:paid] = look(x[:paid], classes[:paid])
+        runs = _Runs(x, classes, cost, gradient, self.beta)
+        runs.keep(paid, 0)
         for step in range(1, self.alpha + 1):
-            if not exposure.affords(price * len(runs.row)):
-                runs.end_all("budget", step - 1)
-            elif price and not self.process:
+            runs.keep(_paid(exposure, price, len(runs.row)), step - 1)
+            if price and not self.process:
                 stuck = (runs.gradient == 0).flatten(1).all(1)
                 if bool(stuck.any()):
                     runs.end(stuck, ["flat"] * int(stuck.sum()), step - 1)

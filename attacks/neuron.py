@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor, nn
 
 from attacks.common.candidates import attacked, break_ties, imputed
-from attacks.common.learners import some
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
+from attacks.common.draws import some
+from attacks.common.networks import inside
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
+from bench.contract.options import Count
 from bench.contract.seeding import seed as derive
 
 ROWS = 16384
@@ -45,29 +49,17 @@ class Neuron(Attack):
             gives the attack and the imputer as many: 50, 500 or 5,000.
     """
 
-    access: Access = "weights"
-    neurons: int = 10
+    access: Literal["weights"] = "weights"
+    neurons: Count = 10
     impute: bool = True
-    n_aux: int | None = None
+    n_aux: AtLeastTwo | None = None
 
     goal = "attribute"
     modalities = frozenset({"table"})
     tasks = ("classification", "regression")
     needs = frozenset({"blocks"})
-    accesses = ("weights",)
     knowledge = frozenset({"K2", "K3"})
     paper = "Jayaraman and Evans, CCS 2022, section 4.2 (WB, WB.IP)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"neuron: access is '{self.access}'; allowed: weights.",
-        )
-        require(self.neurons >= 1, f"neuron: neurons is {self.neurons}; allowed: 1 or more.")
-        require(
-            self.n_aux is None or self.n_aux >= 2,
-            f"neuron: n_aux is {self.n_aux}; allowed: 2 or more public records, or null for all.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
@@ -82,9 +74,9 @@ class Neuron(Attack):
         assert public.s is not None
         network = exposure.network()
         values, strongest = [], []
-        with torch.no_grad(), _listening(network) as heard:
+        with torch.no_grad(), _listening(network) as activations:
             for v in range(len(sensitive.values)):
-                aux = _activations(network, heard, _set(sensitive, public.x, v))
+                aux = _activations(network, activations, _set(sensitive, public.x, v))
                 weight = correlation(aux, public.s == v)
                 weight, chosen = weight.topk(min(self.neurons, len(weight)))
                 strongest.append(float(weight[0]))
@@ -93,8 +85,8 @@ class Neuron(Attack):
                 if len(chosen) == 0:
                     values.append(torch.full((len(victims),), 0.5, dtype=torch.float64))
                     continue
-                said = _activations(network, heard, victims, chosen)
-                values.append(_quantiles(aux[:, chosen], said) @ (weight / weight.sum()).cpu())
+                outputs = _activations(network, activations, victims, chosen)
+                values.append(_quantiles(aux[:, chosen], outputs) @ (weight / weight.sum()).cpu())
         scores = torch.stack(values, 1).to(partial.x.device)
         if self.impute:
             scores = scores * imputed(knowledge)
@@ -114,36 +106,36 @@ def correlation(activations: Tensor, positive: Tensor) -> Tensor:
 
 def _set(sensitive: Sensitive, x: Tensor, v: int) -> Tensor:
     """``x`` with the value ``v`` in every record."""
-    out = x.clone()
-    out[:, sensitive.columns[0] : sensitive.columns[1]] = out.new_tensor(sensitive.codes[v])
-    return out
+    changed = x.clone()
+    changed[:, sensitive.columns[0] : sensitive.columns[1]] = changed.new_tensor(sensitive.codes[v])
+    return changed
 
 
 @contextmanager
 def _listening(network: nn.Module) -> Iterator[list[Tensor]]:
     """What every block says in a forward pass, added to a list the caller empties."""
-    heard: list[Tensor] = []
-    blocks = network.network.blocks
+    activations: list[Tensor] = []
+    blocks = inside(network).blocks
     hooks = [
-        block.register_forward_hook(lambda _, __, out: heard.append(out.flatten(1)))
+        block.register_forward_hook(lambda _, __, out: activations.append(out.flatten(1)))
         for block in blocks
     ]
     try:
-        yield heard
+        yield activations
     finally:
         for hook in hooks:
             hook.remove()
 
 
 def _activations(
-    network: nn.Module, heard: list[Tensor], x: Tensor, chosen: Tensor | None = None
+    network: nn.Module, activations: list[Tensor], x: Tensor, chosen: Tensor | None = None
 ) -> Tensor:
     """Outputs of all neurons and the logits ``[n, k]``, or those at ``chosen``."""
     parts = []
-    for part in x.split(ROWS):
-        heard.clear()
-        out = torch.cat([network(part), *heard], 1)
-        parts.append(out if chosen is None else out[:, chosen])
+    for part in torch.split(x, ROWS):
+        activations.clear()
+        outputs = torch.cat([network(part), *activations], 1)
+        parts.append(outputs if chosen is None else outputs[:, chosen])
     return torch.cat(parts)
 
 

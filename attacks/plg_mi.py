@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from attacks.common.descent import LOSSES, IdentityLoss, descend, identity_loss
+from attacks.common.descent import IdentityLoss, descend, identity_loss
 from attacks.common.gan_search import per_class
 from attacks.common.latent import CHUNK, best_restart, last_fifth, require_classes, within
 from attacks.common.pseudo_gan import players, top_images, train_pseudo_gan
-from attacks.common.selection import Views, check_views
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.access import Access
+from attacks.common.selection import Crop, Views, check_crop
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
+from bench.contract.options import Count, NonNegative, Positive, Probability, Share
 
 
 @dataclass(frozen=True)
@@ -59,52 +60,36 @@ class PlgMi(Attack):
         colour: relative change of brightness and contrast, at most.
     """
 
-    access: Access = "weights"
+    access: Literal["weights"] = "weights"
     loss: IdentityLoss = "margin"
-    top_n: int = 30
-    alpha: float = 0.2
-    latent: int = 64
-    width: int = 16
-    gan_steps: int = 100
-    gan_lr: float = 5e-4
-    batch_size: int = 32
-    critic_steps: int = 1
-    restarts: int = 1
-    steps: int = 150
-    learning_rate: float = 0.1
-    crop: tuple[float, float] = (0.9, 1.0)
-    flip: float = 0.0
-    colour: float = 0.0
+    top_n: Count = 30
+    alpha: NonNegative = 0.2
+    latent: Count = 64
+    width: Count = 16
+    gan_steps: Count = 100
+    gan_lr: Positive = 5e-4
+    batch_size: Count = 32
+    critic_steps: Count = 1
+    restarts: Count = 1
+    steps: Count = 150
+    learning_rate: Positive = 0.1
+    crop: Crop = (0.9, 1.0)
+    flip: Probability = 0.0
+    colour: Share = 0.0
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights",)
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Yuan et al., Pseudo Label-Guided Model Inversion Attack, AAAI 2023, section 3"
-    adaptive_to = ("training",)
 
     def __post_init__(self) -> None:
-        require(
-            self.access == "weights",
-            f"PlgMi.access is '{self.access}'; it needs gradients: set access=weights, or use "
-            "prior_inversion for other access.",
-        )
-        require(self.loss in LOSSES, f"PlgMi.loss is '{self.loss}'; allowed: {', '.join(LOSSES)}.")
-        for name in (
-            "top_n", "latent", "width", "gan_steps", "batch_size", "critic_steps", "restarts",
-            "steps",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            require(value >= 1, f"PlgMi.{name} is {value}; give a whole number of at least 1.")
-        for name in ("gan_lr", "learning_rate"):
-            value = getattr(self, name)
-            require(value > 0, f"PlgMi.{name} is {value}; give a number above 0.")
-        require(self.alpha >= 0, f"PlgMi.alpha is {self.alpha}; give 0 or more.")
-        require(0 <= self.colour < 1, f"PlgMi.colour is {self.colour}; give a share in [0, 1).")
-        check_views("PlgMi", self.crop, self.flip)
-        # Cross-entropy is the standard attack; the hyperbolic loss was not made against a defense.
-        if self.loss in ("cross_entropy", "poincare"):
-            object.__setattr__(self, "adaptive_to", ())
+        super().__post_init__()
+        check_crop("crop", self.crop)
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Training, except with the two losses that were not made against a defense."""
+        return () if self.loss in ("cross_entropy", "poincare") else ("training",)
 
     def doubled(self) -> PlgMi:
         """The same attack with twice the steps of the search."""
@@ -132,13 +117,13 @@ class PlgMi(Attack):
         views = Views(self.crop, flip=self.flip, jitter=self.colour)
 
         with torch.no_grad():
-            logits = torch.cat([network(part) for part in public.split(CHUNK)])
+            logits = torch.cat([network(part) for part in torch.split(public, CHUNK)])
         # Double precision: scores near 1 must still be ranked.
         scores = logits.double().softmax(1)
         index, labels = top_images(scores, classes, self.top_n)
-        spread = identity_loss(
-            logits.repeat(len(classes), 1), classes.repeat_interleave(len(public)), self.loss
-        ).view(len(classes), -1).std(1).nan_to_num().mean().clamp_min(1e-6)  # fmt: skip
+        repeated, of_class = logits.repeat(len(classes), 1), classes.repeat_interleave(len(public))
+        losses = identity_loss(repeated, of_class, self.loss).view(len(classes), -1)
+        spread = losses.std(1).nan_to_num().mean().clamp_min(1e-6)
 
         def identity(x: Tensor, own: Tensor) -> Tensor:
             return identity_loss(network(views(x, rng)), own, self.loss) / spread
@@ -147,10 +132,18 @@ class PlgMi(Attack):
             knowledge.prior, public, n_classes, self.latent, self.width, seed
         )
         maker = train_pseudo_gan(
-            maker.to(device), critic.to(device), public[index], labels, identity, rng,
-            steps=self.gan_steps, batch_size=self.batch_size, critic_steps=self.critic_steps,
-            lr=self.gan_lr, alpha=self.alpha,
-        )  # fmt: skip
+            maker.to(device),
+            critic.to(device),
+            public[index],
+            labels,
+            identity,
+            rng,
+            steps=self.gan_steps,
+            batch_size=self.batch_size,
+            critic_steps=self.critic_steps,
+            lr=self.gan_lr,
+            alpha=self.alpha,
+        )
 
         own = classes.repeat(self.restarts)
 
@@ -162,13 +155,17 @@ class PlgMi(Attack):
         start = per_class(classes, n_classes, self.restarts, self.latent, rng)
         # The first run starts near the centre, the others at random images of the GAN.
         start[: len(classes)] *= 0.1
-        z, trace = descend(
-            total, start, self.steps, self.learning_rate, (0.9, 0.999),
-            lambda moved: within(moved, radius),
-        )  # fmt: skip
+
+        def hold(moved: Tensor) -> Tensor:
+            return within(moved, radius)
+
+        z, trace = descend(total, start, self.steps, self.learning_rate, (0.9, 0.999), hold)
         with torch.no_grad():
             x = torch.cat(
-                [maker(a, b) for a, b in zip(z.split(CHUNK), own.split(CHUNK), strict=True)]
+                [
+                    maker(a, b)
+                    for a, b in zip(torch.split(z, CHUNK), torch.split(own, CHUNK), strict=True)
+                ]
             )
             quality = -torch.stack([identity(x, own) for _ in range(16)]).mean(0)
         chosen = best_restart(quality, self.restarts)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from attacks.common.segments import popularity
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,14 @@ class Popularity(Attack):
         given_label: whether to use the victim's published label.
     """
 
-    access: Access = "none"
+    access: Literal["none"] = "none"
     given_label: bool = True
 
     goal = "output_reconstruction"
     modalities = frozenset({"basket"})
     tasks = ("classification", "recommendation")
-    accesses = ("none",)
     knowledge = frozenset({"K2"})
     paper = "baseline (PROTOCOL 2.4)"
-
-    def __post_init__(self) -> None:
-        require(self.access == "none", f"popularity: access is '{self.access}'; allowed: none.")
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from attacks.common.descent import LOSSES, IdentityLoss, descend, identity_loss
+from attacks.common.descent import IdentityLoss, descend, identity_loss
 from attacks.common.latent import Latent, best_restart, last_fifth, require_classes, within
-from attacks.common.selection import Views, best_candidates, check_views, confidences
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.access import Access
+from attacks.common.selection import (
+    Crop,
+    Views,
+    best_candidates,
+    check_crop,
+    confidences,
+)
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
+from bench.contract.options import Count, Positive, Probability, Share
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Ppa(Attack):
             ``logit`` or ``margin``, which see past a training that changes the loss surface.
         samples: prior samples scored.
         truncation: factor that draws the samples towards the centre of the latent (the truncation
-            trick of StyleGAN, psi of the authors' code).
+            trick of StyleGAN, psi of the authors' code, there 0.7).
         candidates: optimised per class.
         steps: of Adam.
         learning_rate: of Adam, decayed to 0 by a half cosine.
@@ -49,53 +56,33 @@ class Ppa(Attack):
             1.2. The authors' code keeps 0.5 to 0.9: their targets were trained on crops.
     """
 
-    access: Access = "weights"
+    access: Literal["weights"] = "weights"
     loss: IdentityLoss = "poincare"
-    samples: int = 1000
-    truncation: float = 0.4
-    candidates: int = 5
-    steps: int = 100
-    learning_rate: float = 0.1
-    betas: tuple[float, float] = (0.1, 0.1)
-    crop: tuple[float, float] = (0.9, 1.0)
-    flip: float = 0.0
-    draws: int = 50
-    final_crop: tuple[float, float] = (0.8, 1.0)
+    samples: Count = 1000
+    truncation: Positive = 0.4
+    candidates: Count = 5
+    steps: Count = 100
+    learning_rate: Positive = 0.1
+    betas: tuple[Share, Share] = (0.1, 0.1)
+    crop: Crop = (0.9, 1.0)
+    flip: Probability = 0.0
+    draws: Count = 50
+    final_crop: Crop = (0.8, 1.0)
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights",)
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = "Struppek et al., Plug & Play Attacks, ICML 2022, section 4 and eq. 3"
-    adaptive_to = ("training",)
 
     def __post_init__(self) -> None:
-        require(
-            self.access == "weights",
-            f"Ppa.access is '{self.access}'; it needs gradients: set access=weights, or use "
-            "prior_inversion for other access.",
-        )
-        require(self.loss in LOSSES, f"Ppa.loss is '{self.loss}'; allowed: {', '.join(LOSSES)}.")
-        for name in ("samples", "candidates", "steps", "draws"):
-            value = getattr(self, name)
-            require(value >= 1, f"Ppa.{name} is {value}; give a whole number of at least 1.")
-        require(
-            self.learning_rate > 0,
-            f"Ppa.learning_rate is {self.learning_rate}; give a number above 0.",
-        )
-        require(
-            self.truncation > 0,
-            f"Ppa.truncation is {self.truncation}; give a factor above 0, 1 for none.",
-        )
-        require(
-            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
-            f"Ppa.betas is {list(self.betas)}; give two numbers in [0, 1).",
-        )
-        for crop in (self.crop, self.final_crop):
-            check_views("Ppa", crop, self.flip)
-        # The hyperbolic loss was made against vanishing gradients, not against a defense.
-        if self.loss in ("poincare", "cross_entropy"):
-            object.__setattr__(self, "adaptive_to", ())
+        super().__post_init__()
+        check_crop("crop", self.crop)
+        check_crop("final_crop", self.final_crop)
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Training, except with the two losses that were not made against a defense."""
+        return () if self.loss in ("cross_entropy", "poincare") else ("training",)
 
     def doubled(self) -> Ppa:
         """The same attack with twice the steps."""
@@ -133,10 +120,11 @@ class Ppa(Attack):
             return identity_loss(logits, own[place], self.loss)
 
         radius = math.sqrt(latent.size)
-        z, trace = descend(
-            total, drawn[rows], self.steps, self.learning_rate, self.betas,
-            lambda moved: within(moved, radius),
-        )  # fmt: skip
+
+        def hold(moved: Tensor) -> Tensor:
+            return within(moved, radius)
+
+        z, trace = descend(total, drawn[rows], self.steps, self.learning_rate, self.betas, hold)
         final = Views(self.final_crop, (0.8, 1.2), self.flip)
         robust = confidences(network, latent, z, final, self.draws, rng)
         quality = robust.gather(1, own.unsqueeze(1)).squeeze(1)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Gt, MultipleOf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attacks.common.descent import Features
 from attacks.common.latent import (
     Latent,
-    best_restart,
-    last_fifth,
+    Loss,
     objective,
     require_classes,
     within,
 )
-from attacks.common.latent_search import Found, climb_scores, repel_boundary
+from attacks.common.latent_search import SearchResult, chosen, climb_scores, repel_boundary
 from bench.contract import (
     Attack,
     DivergedError,
@@ -26,11 +27,9 @@ from bench.contract import (
     Knowledge,
     Reconstruction,
     generator,
-    require,
 )
-from bench.contract.access import Access
+from bench.contract.options import Count, CountOrZero, Fraction, NonNegative, Positive
 
-LOSSES = ("cross_entropy", "logit", "margin")
 STEPS = {"weights": 150, "scores": 80, "labels": 120}
 RATES = {"weights": 0.1, "scores": 0.3, "labels": 0.0}
 RADII = {"weights": 0.0, "scores": 4.0, "labels": 2.0}
@@ -78,89 +77,40 @@ class PriorInversion(Attack):
             raise it where the release is randomised (EOT, PROTOCOL 3.5).
     """
 
-    access: Access = "weights"
-    loss: Literal["cross_entropy", "logit", "margin"] = "margin"
-    restarts: int = 1
-    steps: int | None = None
-    learning_rate: float | None = None
-    prior_weight: float = 0.003
-    feature_weight: float = 1.0
-    jitter: int = 1
-    noise: float = 0.0
-    samples: int = 500
-    probes: int = 32
-    radius: float | None = None
-    expansion: float = 1.3
-    expand_at: float = 0.875
-    patience: int = 1000
-    clamp: float = 1.5
+    access: Literal["weights", "scores", "labels"] = "weights"
+    loss: Loss = "margin"
+    restarts: Count = 1
+    steps: Count | None = None
+    learning_rate: Positive | None = None
+    prior_weight: NonNegative = 0.003
+    feature_weight: NonNegative = 1.0
+    jitter: CountOrZero = 1
+    noise: NonNegative = 0.0
+    samples: CountOrZero = 500
+    probes: Annotated[int, Ge(2), MultipleOf(2)] = 32
+    radius: Positive | None = None
+    expansion: Annotated[float, Gt(1)] = 1.3
+    expand_at: Fraction = 0.875
+    patience: Count = 1000
+    clamp: Positive = 1.5
     normalise: bool = True
-    rounds: int = 4
-    repeats: int = 1
+    rounds: CountOrZero = 4
+    repeats: Count = 1
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("weights", "scores", "labels")
-    knowledge = frozenset({"K1", "K4"})
+    knowledge = frozenset({"K1"})
     paper = (
         "PCA-prior stand-in for Zhang et al., CVPR 2020; losses: Nguyen et al., CVPR 2023 "
         "and Yuan et al., AAAI 2023; labels: Kahla et al., CVPR 2022"
     )
-    adaptive_to = ("training", "release")
 
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"PriorInversion.access is '{self.access}'; allowed: {', '.join(self.accesses)}.",
-        )
-        require(
-            self.loss in LOSSES,
-            f"PriorInversion.loss is '{self.loss}'; allowed: {', '.join(LOSSES)}.",
-        )
-        whole = (
-            "restarts",
-            "steps",
-            "probes",
-            "patience",
-            "repeats",
-            "samples",
-            "rounds",
-            "jitter",
-        )
-        for name in whole:
-            value, least = getattr(self, name), 0 if name in ("samples", "rounds", "jitter") else 1
-            require(
-                value is None or value >= least,
-                f"PriorInversion.{name} is {value}; give a whole number of at least {least}.",
-            )
-        for name in ("learning_rate", "radius", "clamp"):
-            value = getattr(self, name)
-            require(
-                value is None or value > 0,
-                f"PriorInversion.{name} is {value}; give a number above 0.",
-            )
-        for name in ("prior_weight", "feature_weight", "noise"):
-            value = getattr(self, name)
-            require(value >= 0, f"PriorInversion.{name} is {value}; give 0 or more.")
-        require(
-            self.probes % 2 == 0,
-            f"PriorInversion.probes is {self.probes}; give an even number: they come in pairs.",
-        )
-        require(
-            self.expansion > 1,
-            f"PriorInversion.expansion is {self.expansion}; give a factor above 1.",
-        )
-        require(
-            0 < self.expand_at < 1,
-            f"PriorInversion.expand_at is {self.expand_at}; give a share in (0, 1).",
-        )
-        # Cross-entropy is the standard attack; only the other two see past a changed loss surface.
-        adapts = {
-            "weights": () if self.loss == "cross_entropy" else ("training",),
-            "scores": ("release",),
-            "labels": ("release",),
-        }
-        object.__setattr__(self, "adaptive_to", adapts[self.access])
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Training, except with the standard loss; where it has no weights, a release."""
+        if self.access == "weights":
+            return () if self.loss == "cross_entropy" else ("training",)
+        return ("release",)
 
     def doubled(self) -> PriorInversion:
         """The same attack with twice the steps."""
@@ -187,34 +137,48 @@ class PriorInversion(Attack):
         rate = self.learning_rate or RATES[self.access]
         radius = self.radius or RADII[self.access]
         if self.access == "weights":
-            found = self._descend(exposure.network(), latent, bank, classes, steps, rate, rng)
+            ended = self._descend(exposure.network(), latent, bank, classes, steps, rate, rng)
         elif self.access == "scores":
-            found = climb_scores(
-                exposure, latent, bank, classes, self.restarts, steps, self.probes // 2, radius,
-                rate, self.prior_weight, self.expansion, self.expand_at, self.repeats, rng,
-            )  # fmt: skip
+            ended = climb_scores(
+                exposure,
+                latent,
+                bank,
+                classes,
+                restarts=self.restarts,
+                steps=steps,
+                pairs=self.probes // 2,
+                radius=radius,
+                learning_rate=rate,
+                prior_weight=self.prior_weight,
+                expansion=self.expansion,
+                expand_at=self.expand_at,
+                repeats=self.repeats,
+                rng=rng,
+            )
         else:
-            found = repel_boundary(
-                exposure, latent, bank, classes, self.restarts, steps, self.probes, radius,
-                self.expansion, self.expand_at, self.patience, self.clamp, self.normalise,
-                self.rounds, self.repeats, rng,
-            )  # fmt: skip
-        if not bool(torch.isfinite(found.z).all()):
+            ended = repel_boundary(
+                exposure,
+                latent,
+                bank,
+                classes,
+                restarts=self.restarts,
+                steps=steps,
+                points=self.probes,
+                radius=radius,
+                expansion=self.expansion,
+                expand_at=self.expand_at,
+                patience=self.patience,
+                clamp=self.clamp,
+                normalise=self.normalise,
+                rounds=self.rounds,
+                repeats=self.repeats,
+                rng=rng,
+            )
+        if not bool(torch.isfinite(ended.z).all()):
             raise DivergedError(
                 f"The search by {self.access} produced NaN or Inf; lower learning_rate ({rate})."
             )
-        rows = best_restart(found.quality, self.restarts)
-        return Reconstruction(
-            latent.decode(found.z[rows]),
-            {
-                "stop_reasons": [found.reasons[row] for row in rows.tolist()],
-                "steps": len(found.trace) - 1,
-                "signal": found.quality[rows].tolist(),
-                "norm": found.z[rows].norm(dim=1).tolist(),
-                "radius": found.radius[rows].tolist(),
-                "improvement_last_fifth": last_fifth(found.trace),
-            },
-        )
+        return chosen(latent, ended, self.restarts, "radius")
 
     def _descend(
         self,
@@ -225,9 +189,9 @@ class PriorInversion(Attack):
         steps: int,
         rate: float,
         rng: torch.Generator,
-    ) -> Found:
+    ) -> SearchResult:
         """Adam on ``loss / spread + prior_weight * |z|^2 / 2``; rows restart by restart."""
-        head = _HeadInput(network)
+        head = Features(network)
         with torch.no_grad():
             seen = objective(network(latent.decode(bank[:256])), self.loss)[:, classes]
             spread = seen.std(0).mean().clamp_min(1e-6)
@@ -262,7 +226,7 @@ class PriorInversion(Attack):
         with torch.no_grad():
             quality = -total()
         reasons = ["steps"] * len(own)
-        return Found(z.detach(), quality, reasons, torch.stack(trace), z.new_zeros(len(own)))
+        return SearchResult(z.detach(), quality, reasons, torch.stack(trace), z.new_zeros(len(own)))
 
 
 def shifted(x: Tensor, pixels: int, rng: torch.Generator) -> Tensor:
@@ -272,17 +236,3 @@ def shifted(x: Tensor, pixels: int, rng: torch.Generator) -> Tensor:
     down, right = torch.randint(2 * pixels + 1, (2,), generator=rng, device=rng.device).tolist()
     padded = F.pad(x, (pixels,) * 4, mode="replicate")
     return padded[:, :, down : down + x.shape[2], right : right + x.shape[3]]
-
-
-class _HeadInput:
-    """The penultimate features of a network: what enters its last linear layer."""
-
-    value: Tensor
-
-    def __init__(self, network: nn.Module) -> None:
-        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
-        require(bool(linear), "The target has no linear head; LOMMA's penalty needs one.")
-        linear[-1].register_forward_pre_hook(self._keep)
-
-    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.value = inputs[0]

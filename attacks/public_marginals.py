@@ -9,7 +9,7 @@ import torch
 
 from attacks.common.federated import Federated
 from attacks.common.relaxation import likeliest
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, generator, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 from bench.contract.columns import Layout
 
 
@@ -25,25 +25,13 @@ class PublicMarginals(Federated, Attack):
             ICML 2023, section 5); in a batch the matching picks among them.
     """
 
-    access: Access = "none"
+    access: Literal["none"] = "none"
     guess: Literal["likeliest", "sampled"] = "likeliest"
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"table"})
-    accesses = ("none",)
     knowledge = frozenset({"K2"})
     paper = "baseline (PROTOCOL 2.3); Vero et al., ICML 2023, section 5"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.access == "none",
-            f"PublicMarginals.access is '{self.access}'; a baseline has access=none.",
-        )
-        require(
-            self.guess in ("likeliest", "sampled"),
-            f"PublicMarginals.guess is '{self.guess}'; allowed: likeliest, sampled.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

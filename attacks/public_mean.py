@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from attacks.common.latent import require_classes
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
-from bench.contract.access import Access
+from attacks.common.latent import mean_images, require_classes
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -17,24 +17,16 @@ class PublicMean(Attack):
         access: ``none``.
     """
 
-    access: Access = "none"
+    access: Literal["none"] = "none"
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("none",)
     knowledge = frozenset({"K1"})
     paper = "baseline (PROTOCOL 3.6, C4)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access == "none",
-            f"PublicMean.access is '{self.access}'; a baseline has access=none.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
         """The same image ``[t, *shape]`` for all classes."""
         classes = require_classes(knowledge, device)
-        mean = knowledge.public.x.to(device).mean(0)
-        return Reconstruction(mean.expand(len(classes), *mean.shape).clone())
+        return Reconstruction(mean_images(knowledge, len(classes), device))

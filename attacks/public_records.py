@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-import torch
-
+from attacks.common.draws import dealt
 from attacks.common.latent import require_classes
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, generator, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
+from bench.contract.options import Count
 
 
 @dataclass(frozen=True)
@@ -19,21 +20,13 @@ class PublicRecords(Attack):
         candidates: records per class.
     """
 
-    access: Access = "none"
-    candidates: int = 32
+    access: Literal["none"] = "none"
+    candidates: Count = 32
 
     goal = "training_instance"
     modalities = frozenset({"table", "basket"})
-    accesses = ("none",)
     knowledge = frozenset({"K2"})
     paper = "baseline (PROTOCOL 2.0)"
-
-    def __post_init__(self) -> None:
-        require(self.access == "none", f"public_records: access is '{self.access}'; allowed: none.")
-        require(
-            self.candidates >= 1,
-            f"public_records: candidates is {self.candidates}; allowed: 1 or more.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
@@ -42,6 +35,4 @@ class PublicRecords(Attack):
         public = knowledge.public.x.to(device)
         m = len(require_classes(knowledge, device)) * self.candidates
         rng = generator(seed)
-        rounds = -(-m // len(public))
-        order = torch.cat([torch.randperm(len(public), generator=rng) for _ in range(rounds)])
-        return Reconstruction(public[order[:m].to(device)].clone())
+        return Reconstruction(public[dealt(len(public), m, rng).to(device)].clone())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from attacks.common.latent import require_classes
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,12 @@ class RandomPublic(Attack):
         access: ``none``.
     """
 
-    access: Access = "none"
+    access: Literal["none"] = "none"
 
     goal = "class_representative"
     modalities = frozenset({"image"})
-    accesses = ("none",)
     knowledge = frozenset({"K1"})
     paper = "baseline (PROTOCOL 3.6, C4)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access == "none",
-            f"RandomPublic.access is '{self.access}'; a baseline has access=none.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

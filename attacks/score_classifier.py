@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from attacks.common.candidates import attacked, break_ties
-from attacks.common.learners import WINNERS, Learner, known_features, some
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Task, require
+from attacks.common.draws import some
+from attacks.common.learners import WINNERS, Learner, known_features
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Task, require
+from bench.contract.options import Count
 from bench.contract.seeding import seed as derive
+
+LEAST = 50
+"""Answered public records from which it learns what an answer tells."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,9 @@ class ScoreClassifier(Attack):
     it is a linear regression). What it gains over imputation is a leak of the question, which
     no training-time defense is meant to stop; compare it with its own gain on non-members.
 
+    A budget for fewer than 50 public records is not spent: so few answers teach less than all
+    public records without one, from which the attack then learns.
+
     At ``labels`` the answer is the predicted class, as it is in the toolbox.
 
     Attributes:
@@ -39,14 +50,13 @@ class ScoreClassifier(Attack):
         most: most public records it asks about and learns from; None: all.
     """
 
-    access: Access = "scores"
-    folds: int = 3
-    trees: int = 100
-    most: int | None = 5000
+    access: Literal["scores", "labels"] = "scores"
+    folds: AtLeastTwo = 3
+    trees: Count = 100
+    most: AtLeastTwo | None = 5000
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    accesses = ("scores", "labels")
     knowledge = frozenset({"K2", "K3", "K6"})
     paper = (
         "Nicolae et al., arXiv 1807.01069 (Adversarial Robustness Toolbox, black-box attribute "
@@ -59,18 +69,6 @@ class ScoreClassifier(Attack):
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
         """Labels exist for classes only."""
         return ("classification", "regression") if self.access == "scores" else ("classification",)
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"score_classifier: access is '{self.access}'; allowed: scores, labels.",
-        )
-        require(self.folds >= 2, f"score_classifier: folds is {self.folds}; allowed: 2 or more.")
-        require(self.trees >= 1, f"score_classifier: trees is {self.trees}; allowed: 1 or more.")
-        require(
-            self.most is None or self.most >= 2,
-            f"score_classifier: most is {self.most}; allowed: 2 or more public records, or null.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
@@ -89,21 +87,25 @@ class ScoreClassifier(Attack):
         )
         assert observed is not None
         rows = some(len(public), self.most, derive(seed, score_classifier="rows"))
+        enough = min(LEAST, len(rows))
+        answered = exposure.affords(enough)
+        if answered and exposure.left is not None:
+            rows = rows[: exposure.left]
         public = public.take(rows.to(public.x.device))
-        ask = exposure.scores if self.access == "scores" else exposure.labels
-
-        def features(known: Tensor, answer: Tensor) -> Tensor:
-            if self.access == "labels":
-                answer = torch.nn.functional.one_hot(answer, card.n_classes)
-            return torch.cat([known, torch.nan_to_num(answer.to(known))], 1)
-
+        ours, theirs = known_features(card, public), known_features(card, partial)
+        if answered:
+            ask = exposure.scores if self.access == "scores" else exposure.labels
+            ours = self._with(ours, ask(public.x), card.n_classes)
+            theirs = self._with(theirs, observed, card.n_classes)
         learned = Learner(self.folds, self.trees).learn(
-            sensitive,
-            features(known_features(card, public), ask(public.x)),
-            public,
-            features(known_features(card, partial), observed),
-            derive(seed, score_classifier="models"),
+            sensitive, ours, public, theirs, derive(seed, score_classifier="models")
         )
         return Reconstruction(
             break_ties(learned.probabilities, seed), {"winner": WINNERS[learned.winner]}
         )
+
+    def _with(self, known: Tensor, answers: Tensor, n_classes: int) -> Tensor:
+        """Known attributes ``[n, d]`` with the answers beside them."""
+        if self.access == "labels":
+            answers = F.one_hot(answers, n_classes)
+        return torch.cat([known, torch.nan_to_num(answers.to(known))], 1)

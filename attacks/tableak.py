@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Le
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import DISTANCES, Federated, Observed, matching
+from attacks.common.federated import DISTANCES, Federated, Observed, adaptations, matching
 from attacks.common.latent import last_fifth
 from attacks.common.relaxation import TOLERANCE, relax
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator, require
-from bench.contract.access import Access
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 from bench.contract.columns import Layout
+from bench.contract.options import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class TabLeak(Federated, Attack):
     Published settings: 30 starts, 1,500 steps, step size 0.06, temperature 1, ``median`` pooling;
     the labels known, or restored first, as is done here: they are read off the head's gradient.
     The bounds are those of the public records. Several local steps are simulated (section 5).
-    The option file's defaults are smaller than the paper's.
+    The option files take fewer starts and steps than the paper.
 
     Attributes:
         access: ``gradients``.
@@ -50,56 +51,28 @@ class TabLeak(Federated, Attack):
         mask: compare only the coordinates that are not zero in the shared update, against pruning.
     """
 
-    access: Access = "gradients"
+    access: Literal["gradients"] = "gradients"
     distance: Literal["cosine", "squared", "sign"] = "cosine"
-    steps: int = 1500
-    step_size: float = 0.06
+    steps: Count = 1500
+    step_size: Positive = 0.06
     signed: bool = True
-    restarts: int = 30
+    restarts: Count = 30
     pooling: Literal["median", "mean"] = "median"
-    temperature: float = 1.0
-    cooling: float = 1.0
-    rounds: int = 1
+    temperature: Positive = 1.0
+    cooling: Annotated[float, Gt(0), Le(1)] = 1.0
+    rounds: Count = 1
     mask: bool = False
 
     goal = "gradient_reconstruction"
     modalities = frozenset({"table"})
     needs = frozenset({"descent"})
-    accesses = ("gradients",)
-    knowledge = frozenset({"K2", "K4"})
+    knowledge = frozenset({"K2"})
     paper = "Vero, Balunovic, Dimitrov, Vechev, ICML 2023, sections 4.1 and 4.2"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.access == "gradients",
-            f"TabLeak.access is '{self.access}'; it reads shared updates: set access=gradients.",
-        )
-        require(
-            self.distance in DISTANCES,
-            f"TabLeak.distance is '{self.distance}'; allowed: {', '.join(DISTANCES)}.",
-        )
-        require(
-            self.pooling in ("median", "mean"),
-            f"TabLeak.pooling is '{self.pooling}'; allowed: median, mean.",
-        )
-        for key in ("steps", "restarts", "rounds"):
-            value = getattr(self, key)
-            require(value >= 1, f"TabLeak.{key} is {value}; give a whole number of at least 1.")
-        for key in ("step_size", "temperature", "cooling"):
-            value = getattr(self, key)
-            require(value > 0, f"TabLeak.{key} is {value}; give a number above 0.")
-        require(self.cooling <= 1, f"TabLeak.cooling is {self.cooling}; give at most 1.")
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
         """Pruning with ``mask``, quantisation with ``sign``, noise with several rounds."""
-        pairs = {
-            "clip_noise": self.rounds > 1,
-            "gradient_pruning": self.mask,
-            "gradient_quantisation": self.distance == "sign",
-        }
-        return tuple(name for name, adapts in pairs.items() if adapts)
+        return adaptations(self.rounds, self.mask, self.distance)
 
     def doubled(self) -> TabLeak:
         """Twice the steps."""
@@ -121,20 +94,20 @@ class TabLeak(Federated, Attack):
         rng = generator(seed, device)
         start = 2 * torch.rand(*size, layout.width, generator=rng, device=device) - 1
         target, hot = observed.target, F.one_hot(labels, observed.n_classes).float()
-        found, distances, entropies, traces = [], [], [], []
+        pooled, distances, entropies, traces = [], [], [], []
         for part in observed.parts(self.restarts):
-            x, distance, trace = self._search(
-                observed, layout, start[:, part].flatten(0, 1),
-                target[part].repeat(self.restarts, 1), hot[part].repeat(self.restarts, 1, 1),
-            )  # fmt: skip
+            shared = target[part].repeat(self.restarts, 1)
+            labels_of_part = hot[part].repeat(self.restarts, 1, 1)
+            dummies = start[:, part].flatten(0, 1)
+            x, distance, trace = self._search(observed, layout, dummies, shared, labels_of_part)
             x = x.view(self.restarts, len(part), *x.shape[1:])
             distance = distance.view(self.restarts, len(part)).nan_to_num(torch.inf)
             x = _aligned(layout, x, distance)
             entropies.append(_entropy(layout, x))
-            found.append(self._pool(layout, x))
+            pooled.append(self._pool(layout, x))
             distances.append(distance.amin(0))
             traces.append(trace)
-        x = torch.cat(found)
+        x = torch.cat(pooled)
         lost = ~torch.isfinite(target).all(1)
         x[lost] = torch.nan
         records, failed = observed.records(x, layout)
@@ -210,7 +183,7 @@ def _entropy(layout: Layout, x: Tensor) -> Tensor:
     mean = x.mean(0)
     groups, on = layout.grouped(mean), mean[..., layout.flags]
     sizes = torch.isfinite(groups).sum(-1).clamp_min(2)
-    told = torch.special.entr(groups.clamp_min(0.0)).sum(-1) / sizes.log()
+    of_groups = torch.special.entr(groups.clamp_min(0.0)).sum(-1) / sizes.log()
     flags = (torch.special.entr(on) + torch.special.entr(1 - on)) / torch.log(on.new_tensor(2.0))
-    both = torch.cat([told, flags], -1)
+    both = torch.cat([of_groups, flags], -1)
     return both.mean((-2, -1)) if both.shape[-1] else both.new_zeros(len(both))

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor
 
-from attacks.common.candidates import ask_each, attacked, break_ties, likelihood, value_prior
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, Sensitive, require
+from attacks.common.candidates import all_victims, ask_each, break_ties, likelihood, value_prior
+from attacks.common.networks import inside
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Sensitive
 
 CELLS = 2**22
 """Records times trees that are followed at once."""
+
+
+class Leaves(Protocol):
+    """What is read of the block of a tree model, see :class:`bench.contract.Network`."""
+
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    counts: Tensor
+    leaf: Tensor
 
 
 @dataclass(frozen=True)
@@ -39,30 +51,23 @@ class TreeCounts(Attack):
         label: count the records of the victim's class only.
     """
 
-    access: Access = "weights"
+    access: Literal["weights"] = "weights"
     label: bool = False
 
     goal = "attribute"
     modalities = frozenset({"table"})
     needs = frozenset({"leaves"})
-    accesses = ("weights",)
     knowledge = frozenset({"K2", "K3"})
     paper = "Fredrikson, Jha and Ristenpart, CCS 2015, section 4 (white-box with counts)"
-
-    def __post_init__(self) -> None:
-        require(
-            self.access in self.accesses,
-            f"tree_counts: access is '{self.access}'; allowed: weights.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
         """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
-        sensitive, partial = attacked(knowledge)
+        asked = all_victims(knowledge)
         network = exposure.network()
-        leaves = network.network.blocks[0]
-        below = reachable(leaves, sensitive)
+        leaves = cast(Leaves, inside(network).blocks[0])
+        below = reachable(leaves, asked.sensitive)
         prior = value_prior(knowledge)
 
         def posterior(x: Tensor) -> Tensor:
@@ -74,11 +79,11 @@ class TreeCounts(Attack):
         rows = max(1, CELLS // (len(below) * len(prior))) * len(prior)
         with torch.no_grad():
             score = ask_each(
-                lambda x: torch.cat([posterior(part) for part in x.split(rows)]), knowledge
+                lambda x: torch.cat([posterior(part) for part in torch.split(x, rows)]), asked
             )
             if self.label:
-                told = ask_each(lambda x: torch.softmax(network(x), 1), knowledge)
-                score = score * likelihood(told, partial.y)
+                scores = ask_each(lambda x: torch.softmax(network(x), 1), asked)
+                score = score * likelihood(scores, asked.partial.y)
         score = (score + 1e-12 * prior) / (score + 1e-12 * prior).sum(1, keepdim=True)
         return Reconstruction(
             break_ties(score, seed),
@@ -86,11 +91,11 @@ class TreeCounts(Attack):
         )
 
 
-def reachable(leaves: Any, sensitive: Sensitive) -> Tensor:
+def reachable(leaves: Leaves, sensitive: Sensitive) -> Tensor:
     """Training records in all leaves that a record of each value can reach.
 
     Args:
-        leaves: the block of a tree model, see :class:`bench.contract.Network`.
+        leaves: the block of a tree model.
         sensitive: the attribute.
 
     Returns:
@@ -101,11 +106,11 @@ def reachable(leaves: Any, sensitive: Sensitive) -> Tensor:
         getattr(leaves, k) for k in ("feature", "threshold", "left", "right")
     )
     codes = threshold.new_tensor(sensitive.codes).T
-    told = (feature >= start) & (feature < stop)
+    asks = (feature >= start) & (feature < stop)
     # [trees, n_values, nodes]: which way a record goes at a node that asks for the attribute.
     value = codes[(feature - start).clamp(0, stop - start - 1)].movedim(2, 1)
-    low = ~told.unsqueeze(1) | (value <= threshold.unsqueeze(1))
-    high = ~told.unsqueeze(1) | ~(value <= threshold.unsqueeze(1))
+    low = ~asks.unsqueeze(1) | (value <= threshold.unsqueeze(1))
+    high = ~asks.unsqueeze(1) | ~(value <= threshold.unsqueeze(1))
     inner = (left >= 0).unsqueeze(1)
     at = torch.zeros_like(low)
     at[:, :, 0] = True
@@ -120,7 +125,7 @@ def reachable(leaves: Any, sensitive: Sensitive) -> Tensor:
     return total.clamp_min(1.0)
 
 
-def counts(leaves: Any, x: Tensor) -> Tensor:
+def counts(leaves: Leaves, x: Tensor) -> Tensor:
     """Training records in the leaf that each record falls into, float64 ``[n, trees]``."""
     trees = torch.arange(len(leaves.feature), device=x.device)
     at = torch.zeros(len(x), len(trees), dtype=torch.long, device=x.device)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from attacks.common.candidates import ask_scores, attacked, break_ties, value_prior
+from attacks.common.candidates import ask_scores, break_ties, plan, value_prior
 from attacks.common.error_models import (
-    LEAST,
+    average,
     deviation,
     log_gaussian,
     log_loss,
     public_errors,
     residual,
 )
-from bench.contract import Access, Attack, Exposure, Knowledge, Reconstruction, require
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction
+from bench.contract.options import Positive
 
 
 @dataclass(frozen=True)
@@ -40,33 +42,30 @@ class Yeom(Attack):
         scale: of the error; None: as on the public records.
     """
 
-    access: Access = "scores"
-    scale: float | None = None
+    access: Literal["scores"] = "scores"
+    scale: Positive | None = None
 
     goal = "attribute"
     modalities = frozenset({"table"})
     tasks = ("classification", "regression")
-    accesses = ("scores",)
-    knowledge = frozenset({"K2", "K3"})
+    knowledge = frozenset({"K2", "K3", "K4"})
     paper = "Yeom et al., CSF 2018, section 4 (general adversary)"
-
-    def __post_init__(self) -> None:
-        require(self.access in self.accesses, f"yeom: access is '{self.access}'; allowed: scores.")
-        require(
-            self.scale is None or self.scale > 0,
-            f"yeom: scale is {self.scale}; allowed: above 0, or null for that of public records.",
-        )
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:
-        """Posterior ``[n, n_values]`` of every victim's value; see the base class."""
-        _, partial = attacked(knowledge)
+        """Posterior ``[n, n_values]`` of every victim's value; see the base class.
+
+        It is the prior of whom the budget does not allow to ask about.
+        """
         number, scale = knowledge.task == "regression", self.scale
+        asked = plan(exposure, knowledge, seed, public=scale is None)
         if scale is None:
-            errors = public_errors(exposure, knowledge)
-            scale = deviation(errors) if number else max(float(errors.mean()), LEAST)
-        answers = ask_scores(exposure, knowledge)
-        error = (residual if number else log_loss)(answers, partial.y)
-        posterior = torch.softmax(value_prior(knowledge).log() + log_gaussian(error, scale), 1)
+            assert asked.public is not None
+            errors = public_errors(exposure, knowledge.task, asked.public)
+            scale = deviation(errors) if number else average(errors)
+        answers = ask_scores(exposure, knowledge, asked)
+        error = (residual if number else log_loss)(answers, asked.partial.y)
+        prior = value_prior(knowledge)
+        posterior = asked.whole(torch.softmax(prior.log() + log_gaussian(error, scale), 1), prior)
         return Reconstruction(break_ties(posterior, seed), {"scale": scale})

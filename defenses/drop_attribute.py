@@ -33,7 +33,7 @@ class DropAttribute(TrainingDefense):
     rowwise: ClassVar[bool] = True
     cost = "what the attributes said about the target"
     modalities = frozenset({"table"})
-    adaptive_attacks = (*adaptive.BASIC, "black_box", "csmia", "lomia", "membership", "imputation")
+    adaptive_attacks = (*adaptive.BASIC, "black_box", "csmia", "lomia", "membership")
     paper = "Goldsteen, Ezov, Shmelkin, Moffie, Farkash 2020, arXiv 2008.04113 (data minimisation)"
     zero: ClassVar[Mapping[str, Any]] = {"attributes": ()}
 

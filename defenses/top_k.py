@@ -39,6 +39,11 @@ class TopK(ReleaseDefense):
             f"{n_classes}.",
         )
 
+    @property
+    def normalised(self) -> bool:
+        """What is cut is missing from the sum, unless the rest is divided by its own."""
+        return self.k is None or self.renormalise
+
     def release(self, scores: Tensor, query: Query) -> Tensor:
         """Keep the k largest of each row of scores ``[n, n_classes]``; ties keep the lower class.
 

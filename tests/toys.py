@@ -158,9 +158,9 @@ class ToyRelease(ReleaseDefense):
 class ToyPrior(Prior):
     """A constant."""
 
-    value: float = 0.5
+    knowledge = frozenset()
 
-    knowledge = frozenset({"K2"})
+    value: float = 0.5
 
     def fit(self, knowledge: Knowledge, seed: int, device: str) -> dict[str, Tensor]:
         return {"value": torch.tensor([self.value])}
@@ -177,7 +177,7 @@ class ToyAttack(Attack):
 
     goal = "attribute"
     modalities = frozenset({"table"})
-    knowledge = frozenset({"K2", "K3"})
+    knowledge = frozenset({"K3"})
     paper = "none"
 
     def run(

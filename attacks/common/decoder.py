@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attacks.common.latent import last_fifth
-from bench.contract import Access, Exposure, Knowledge, generator, require
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Exposure, Knowledge, generator, require
+from bench.contract.options import Count, Positive, check_options
 from bench.contract.seeding import seed as derive
 
 CHUNK = 256
@@ -28,7 +32,7 @@ class DecoderOptions:
         epochs: passes over the public images.
         patience: passes without a smaller held-out error before it stops.
         batch_size: images per step.
-        lr: Adam's learning rate, betas (0.5, 0.999).
+        lr: Adam's learning rate, betas (0.5, 0.999); the paper's is 2e-4, for some 10^5 images.
         shift: c of ``max(log p + c, 0)``; null: 1 less the least log score ever answered, so that
             a withheld score stands one unit below the others.
         align: centre every answer and scale it to unit spread, and keep every coordinate in the
@@ -39,42 +43,19 @@ class DecoderOptions:
             decoder learns the expectation over a randomised release.
     """
 
-    access: Access = "scores"
-    channels: int = 64
-    epochs: int = 100
-    patience: int = 15
-    batch_size: int = 32
-    lr: float = 2e-3
-    shift: float | None = None
+    access: Literal["scores", "labels"] = "scores"
+    channels: Annotated[int, Ge(8)] = 64
+    epochs: Count = 100
+    patience: Count = 15
+    batch_size: AtLeastTwo = 32
+    lr: Positive = 2e-3
+    shift: Positive | None = None
     align: bool = True
-    holdout: float = 0.1
-    repeats: int = 1
+    holdout: Annotated[float, Gt(0), Le(0.5)] = 0.1
+    repeats: Count = 1
 
-    def check(self, name: str) -> None:
-        """Raise UserError where an option of attack ``name`` is out of range."""
-        require(
-            self.access in ("scores", "labels"),
-            f"{name}.access is '{self.access}'; allowed: scores, labels.",
-        )
-        for key, least in (
-            ("channels", 8),
-            ("epochs", 1),
-            ("patience", 1),
-            ("batch_size", 2),
-            ("repeats", 1),
-        ):
-            value = getattr(self, key)
-            require(
-                value >= least, f"{name}.{key} is {value}; give a whole number of at least {least}."
-            )
-        require(self.lr > 0, f"{name}.lr is {self.lr}; give a number above 0.")
-        require(
-            self.shift is None or self.shift > 0,
-            f"{name}.shift is {self.shift}; give a number above 0, or null.",
-        )
-        require(
-            0 < self.holdout <= 0.5, f"{name}.holdout is {self.holdout}; give a share in (0, 0.5]."
-        )
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 class DecoderNet(nn.Module):
@@ -137,17 +118,31 @@ class Decoder:
     @torch.no_grad()
     def __call__(self, answers: Tensor) -> Tensor:
         """Images ``[n, c, h, w]`` of answers."""
-        parts = self.encode(answers).split(CHUNK)
+        parts = torch.split(self.encode(answers), CHUNK)
         return torch.cat([self.net(part) for part in parts])
 
 
 def fit_decoder(
-    options: DecoderOptions, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    options: DecoderOptions,
+    exposure: Exposure,
+    knowledge: Knowledge,
+    seed: int,
+    device: str,
+    later: int = 0,
 ) -> Decoder | None:
     """Ask the deployment about the public images and learn the way back.
 
     The queries are ordinary pictures, one (or ``repeats``) each, and are answered exactly as the
     victims' were: truncated, rounded or as labels.
+
+    Args:
+        options: of the decoder.
+        exposure: it is asked about the public images.
+        knowledge: with the public images.
+        seed: of the order of the images and of the network.
+        device: where the network is trained.
+        later: queries that the attack still wants to ask; they are kept back of a budget where
+            they are at most a quarter of it.
 
     Returns:
         None where the budget allows fewer than 4 queries; it is spent on a random part of the
@@ -160,12 +155,12 @@ def fit_decoder(
     require(len(public) >= 4, f"An inverse decoder needs 4 public images; there are {len(public)}.")
     order = torch.randperm(len(public), generator=generator(derive(seed, step="order")))
     rows = order.to(device).repeat(options.repeats)
-    if exposure.budget is not None:
-        rows = rows[: exposure.budget - exposure.meter.queries]
+    if exposure.left is not None:
+        rows = rows[: exposure.left - (later if later <= exposure.left // 4 else 0)]
     if len(rows) < 4:
         return None
     ask = exposure.scores if options.access == "scores" else exposure.labels
-    answers = torch.cat([ask(public.x[part]) for part in rows.split(CHUNK)])
+    answers = torch.cat([ask(public.x[part]) for part in torch.split(rows, CHUNK)])
     encode = _encoder(answers, knowledge.card.n_classes, options.shift, options.align)
     held = _held_out(public.person[rows], options.holdout)
     net, info = _train(options, encode(answers), public.x[rows], held, derive(seed, step="net"))
@@ -207,9 +202,10 @@ def _held_out(person: Tensor, share: float) -> Tensor:
     Whole people, for the victims are strangers too: other pictures of a training face would let
     the decoder memorise faces unpunished.
     """
-    people = person.unique()
+    people = torch.unique(person)
     if len(people) < 2:
-        return torch.arange(len(person), device=person.device) >= len(person) * (1 - share)
+        first = min(len(person) * (1 - share), len(person) - 1)
+        return torch.arange(len(person), device=person.device) >= first
     last = torch.stack([(person == p).nonzero().amin() for p in people]).argsort(descending=True)
     return torch.isin(person, people[last[: max(1, round(share * len(people)))]])
 
@@ -222,7 +218,7 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = DecoderNet(a.shape[1], x.mean(0).cpu(), options.channels)
-    net = net.to(a.device, memory_format=torch.channels_last)
+    net = net.to(a.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     adam = torch.optim.Adam(net.parameters(), options.lr, betas=(0.5, 0.999))
     steps = -(-len(a) // options.batch_size)
     rng = generator(seed)
@@ -236,7 +232,7 @@ def _train(
         # Equal batches: batch normalisation cannot learn from a single leftover image.
         for rows in order.tensor_split(min(steps, max(1, len(a) // 2))):
             adam.zero_grad(set_to_none=True)
-            F.mse_loss(net(a[rows]), x[rows]).backward()
+            torch.autograd.backward(F.mse_loss(net(a[rows]), x[rows]))
             adam.step()
         net.eval()
         with torch.no_grad():

@@ -12,7 +12,6 @@ from attacks.common.latent import objective
 from bench.contract import DivergedError, require
 
 IdentityLoss = Literal["poincare", "cross_entropy", "logit", "margin"]
-LOSSES = ("poincare", "cross_entropy", "logit", "margin")
 
 
 def poincare(logits: Tensor, classes: Tensor, xi: float = 1e-4) -> Tensor:
@@ -84,10 +83,10 @@ def descend(
                 rows.copy_(hold(rows))
         ends.append(rows.detach())
         traces.append(torch.stack(trace))
-    found = torch.cat(ends)
-    if not bool(torch.isfinite(found).all()):
+    ended = torch.cat(ends)
+    if not bool(torch.isfinite(ended).all()):
         raise DivergedError(f"The descent produced NaN or Inf; lower learning_rate ({rate}).")
-    return found, torch.stack(traces).sum(0) / len(z)
+    return ended, torch.stack(traces).sum(0) / len(z)
 
 
 class Features:

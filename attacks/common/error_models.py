@@ -6,20 +6,20 @@ import torch
 from torch import Tensor
 
 from attacks.common.candidates import likelihood
-from bench.contract import Exposure, Knowledge
+from bench.contract import Card, Exposure, Split, Task
 
 LEAST = 1e-6
 """Smallest standard deviation of an error: a target that is right on all public records."""
 
 
-def confusion(exposure: Exposure, knowledge: Knowledge) -> Tensor:
+def confusion(exposure: Exposure, card: Card, public: Split) -> Tensor:
     """Public records of every true and predicted class, float64 ``[n_classes, n_classes]``.
 
-    Costs a query per public record.
+    Costs a query per public record; without records all counts are 0.
     """
-    n, public = knowledge.card.n_classes, knowledge.public
-    cells = public.y * n + exposure.labels(public.x)
-    return torch.bincount(cells, minlength=n * n).view(n, n).double()
+    n = card.n_classes
+    labels = exposure.labels(public.x) if len(public) else public.y
+    return torch.bincount(public.y * n + labels, minlength=n * n).view(n, n).double()
 
 
 def residual(answers: Tensor, y: Tensor) -> Tensor:
@@ -31,8 +31,8 @@ def residual(answers: Tensor, y: Tensor) -> Tensor:
         answers: ``[n, n_values, 1]``.
         y: ``[n]``.
     """
-    said = torch.nan_to_num(answers.double(), nan=0.0, posinf=0.0, neginf=0.0).squeeze(2)
-    return y.double().unsqueeze(1) - said
+    numbers = torch.nan_to_num(answers.double(), nan=0.0, posinf=0.0, neginf=0.0).squeeze(2)
+    return y.double().unsqueeze(1) - numbers
 
 
 def log_loss(scores: Tensor, y: Tensor) -> Tensor:
@@ -45,20 +45,26 @@ def log_loss(scores: Tensor, y: Tensor) -> Tensor:
     return -likelihood(scores, y).clamp_min(1e-12).log()
 
 
-def public_errors(exposure: Exposure, knowledge: Knowledge) -> Tensor:
-    """The target's errors on the public records, float64 ``[n_public]``.
+def public_errors(exposure: Exposure, task: Task, public: Split) -> Tensor:
+    """The target's errors on public records, float64 ``[n_public]``.
 
     Outcomes: :func:`residual`; classes: :func:`log_loss`. Costs a query per public record.
     """
-    public = knowledge.public
+    if len(public) == 0:
+        return public.x.new_zeros(0, dtype=torch.float64)
     answers = exposure.scores(public.x).unsqueeze(1)
-    error = residual if knowledge.task == "regression" else log_loss
+    error = residual if task == "regression" else log_loss
     return error(answers, public.y).squeeze(1)
+
+
+def average(errors: Tensor) -> float:
+    """The mean error, at least :data:`LEAST`; that too where no error is known."""
+    return max(float(errors.mean()), LEAST) if len(errors) else LEAST
 
 
 def deviation(errors: Tensor) -> float:
     """Standard deviation of errors around 0 (maximum likelihood), at least :data:`LEAST`."""
-    return max(float(errors.square().mean().sqrt()), LEAST)
+    return max(float(errors.square().mean().sqrt()), LEAST) if len(errors) else LEAST
 
 
 def log_gaussian(error: Tensor, scale: float) -> Tensor:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
+from attacks.common.networks import inside
 from bench.contract import Exposure, Federation, Knowledge, require
 from bench.contract.columns import Layout
+from bench.contract.options import Count, Positive, check_options
 
 _NUMBERS = 2**25
 """Most numbers of dummy gradients held at once: 128 MiB a copy, and backward keeps a few."""
@@ -30,13 +32,14 @@ class Federated:
         records: victims over all clients, a multiple of ``2 * batch_size``.
     """
 
-    batch_size: int = 1
-    local_steps: int = 1
-    local_lr: float = 0.01
+    batch_size: Count = 1
+    local_steps: Count = 1
+    local_lr: Positive = 0.01
     state: Literal["initial", "trained"] = "initial"
-    records: int = 32
+    records: Count = 32
 
     def __post_init__(self) -> None:
+        check_options(self)
         _ = self.federation
 
     @property
@@ -45,6 +48,22 @@ class Federated:
         return Federation(
             self.batch_size, self.local_steps, self.local_lr, self.state, self.records
         )
+
+
+def adaptations(rounds: int, mask: bool, distance: str = "squared") -> tuple[str, ...]:
+    """Defenses that an attack on updates adapts to by its options.
+
+    Args:
+        rounds: of the same clients, averaged against noise.
+        mask: whether it compares what survived pruning only.
+        distance: a name in :data:`DISTANCES`; ``sign`` is against quantisation.
+    """
+    adapted = {
+        "clip_noise": rounds > 1,
+        "gradient_pruning": mask,
+        "gradient_quantisation": distance == "sign",
+    }
+    return tuple(name for name, adapts in adapted.items() if adapts)
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,7 @@ class Observed:
         """Clients, int64, in parts whose dummy gradients fit in memory ``copies`` times."""
         size = sum(w.numel() for w in self.weights.values())
         clients = torch.arange(self.federation.clients)
-        yield from clients.split(max(1, _NUMBERS // (size * copies)))
+        yield from torch.split(clients, max(1, _NUMBERS // (size * copies)))
 
     def gradients(self, x: Tensor, targets: Tensor) -> Tensor:
         """What clients holding dummy records would share, differentiable in both arguments.
@@ -144,11 +163,11 @@ class Observed:
         (Wainakh et al., PoPETs 2022, with auxiliary knowledge). Sorted within a client.
         """
         steps, batch = self.federation.local_steps, self.federation.batch_size
-        head = self.network.network.head
+        head = inside(self.network).head
         features: list[Tensor] = []
         handle = head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
         with torch.no_grad():
-            scores = torch.cat([self.network(x).softmax(1) for x in self.public.split(256)])
+            scores = torch.cat([self.network(x).softmax(1) for x in torch.split(self.public, 256)])
         handle.remove()
         mean = torch.cat(features).mean(0)
         d = self.update["head.weight"] @ mean
@@ -159,11 +178,11 @@ class Observed:
         if batch == 1:
             return d.argmin(1, keepdim=True)
         left = batch * (scores.mean(0) - d)
-        found = []
+        picked = []
         for _ in range(batch):
-            found.append(left.argmax(1))
-            left = left - F.one_hot(found[-1], self.n_classes)
-        return torch.stack(found, 1).sort(1).values
+            picked.append(left.argmax(1))
+            left = left - F.one_hot(picked[-1], self.n_classes)
+        return torch.stack(picked, 1).sort(1).values
 
     def records(self, x: Tensor, layout: Layout | None = None) -> tuple[Tensor, int]:
         """Records ``[n, *shape]`` of ``[clients, batch_size, *shape]``.

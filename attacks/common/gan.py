@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,8 @@ class Norm(nn.Module):
         if self.scale is None:
             return out
         gain, offset = self.scale(labels)[:, :, None, None].chunk(2, 1)
-        return out * gain + offset
+        scaled: Tensor = out * gain + offset
+        return scaled
 
 
 class Generator(nn.Module):
@@ -93,6 +95,11 @@ class Generator(nn.Module):
             nn.init.normal_(layer.weight, 0.0, (2 / layer.weight[0].numel()) ** 0.5)
         self.skip = nn.Linear(latent, math.prod(shape)) if skip else None
 
+    @property
+    def last(self) -> nn.ConvTranspose2d:
+        """The convolution that makes the image."""
+        return cast(nn.ConvTranspose2d, self.ups[-1])
+
     @torch.no_grad()
     def begin(self, images: Tensor) -> None:
         """Set the skip to the principal components of images, and quiet the convolutions.
@@ -112,8 +119,10 @@ class Generator(nn.Module):
         self.skip.weight.zero_()
         self.skip.weight[:, :keep] = scaled.T.to(self.skip.weight)
         self.skip.bias.copy_(mean)
-        self.ups[-1].weight.mul_(0.01)
-        self.ups[-1].bias.zero_()
+        last = self.last
+        last.weight.mul_(0.01)
+        if last.bias is not None:
+            last.bias.zero_()
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``[n, *shape]`` in (0, 1).
@@ -168,6 +177,7 @@ class Critic(nn.Module):
         self.classify = nn.Linear(size, classes) if classes else None
         self.project = nn.Embedding(conditional, size) if conditional else None
         for down in self.downs:
+            assert isinstance(down, nn.Conv2d)
             nn.init.kaiming_normal_(down.weight, 0.2)
         if self.project is not None:
             nn.init.normal_(self.project.weight, 0.0, size**-0.5)
@@ -302,7 +312,8 @@ class Average:
         """Take in the weights of ``module``; early on, as a plain mean."""
         self.steps += 1
         decay = min(self.decay, self.steps / (self.steps + 9))
-        own, new = list(self.module.parameters()), list(module.parameters())
+        own: list[Tensor] = list(self.module.parameters())
+        new: list[Tensor] = list(module.parameters())
         torch._foreach_lerp_(own, new, 1 - decay)
 
     @torch.no_grad()

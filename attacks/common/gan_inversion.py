@@ -89,12 +89,12 @@ def train_inversion_gan(
                 labelled, unlabelled, fake = real(), real(), drawn()
                 soft = network(labelled).softmax(1)
             logits = critic.logits(torch.cat([labelled, unlabelled, fake]))
-            known, seen, made = logits.split(batch_size)
+            known, seen, made = torch.split(logits, batch_size)
             named = -(soft * known.log_softmax(1)).sum(1).mean()
-            told = unreal(seen).mean() + F.softplus(made.logsumexp(1)).mean()
-            loss = named + told / 2
+            apart = unreal(seen).mean() + F.softplus(made.logsumexp(1)).mean()
+            loss = named + apart / 2
             judges.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             judges.step()
         if not bool(torch.isfinite(loss)):
             raise DivergedError(f"KED-MI's discriminator diverged at step {step}; lower lr ({lr}).")
@@ -106,7 +106,7 @@ def train_inversion_gan(
         loss = (features.mean(0) - wanted).abs().mean()
         loss = loss + entropy_weight * entropy(critic.classify(features)).mean()
         makers.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         makers.step()
         critic.requires_grad_(True)
         average.update(generator)

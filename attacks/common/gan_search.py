@@ -1,18 +1,16 @@
-"""What searches in a GAN's latent share: the identity loss, its slope and the checks of options."""
+"""What searches in a GAN's latent share: the identity loss and its slope."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attacks.common.latent import Latent, ask, objective
-from bench.contract import require
+from attacks.common.latent import Latent, Loss, ask, objective
+from bench.contract import DivergedError
 
-LOSSES = ("cross_entropy", "logit", "margin")
 ROWS = 512
 """Latents per backward pass: bounds the memory of a search over many classes."""
 
@@ -28,7 +26,7 @@ class Identity:
     """
 
     network: nn.Module
-    loss: str
+    loss: Loss
     spread: float = 1.0
 
     @classmethod
@@ -37,7 +35,7 @@ class Identity:
         network: nn.Module,
         latent: Latent,
         classes: Tensor,
-        loss: str,
+        loss: Loss,
         rng: torch.Generator,
         samples: int = 256,
     ) -> Identity:
@@ -75,6 +73,18 @@ def per_class(
     return drawn[:, classes].flatten(0, 1)
 
 
+def check_finite(z: Tensor, learning_rate: float) -> None:
+    """Refuse latents in which a search at ``learning_rate`` lost its way.
+
+    Raises:
+        DivergedError: NaN or Inf.
+    """
+    if not bool(torch.isfinite(z).all()):
+        raise DivergedError(
+            f"The search produced NaN or Inf; lower learning_rate ({learning_rate})."
+        )
+
+
 def slope(value: Callable[[Tensor, slice], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
     """Each row's value ``[n]`` and gradient ``[n, k]``, ``ROWS`` rows at a time.
 
@@ -86,34 +96,7 @@ def slope(value: Callable[[Tensor, slice], Tensor], z: Tensor) -> tuple[Tensor, 
     for start in range(0, len(z), ROWS):
         rows = slice(start, start + ROWS)
         part = z[rows].detach().requires_grad_()
-        out = value(part, rows)
-        gradients.append(torch.autograd.grad(out.sum(), part)[0])
-        values.append(out.detach())
+        losses = value(part, rows)
+        gradients.append(torch.autograd.grad(losses.sum(), part)[0])
+        values.append(losses.detach())
     return torch.cat(values), torch.cat(gradients)
-
-
-def check_options(attack: Any, counts: tuple[str, ...], positive: tuple[str, ...]) -> None:
-    """Refuse options no search in a GAN's latent can have.
-
-    Args:
-        attack: with ``access``, ``loss``, ``weight`` and ``jitter``.
-        counts: options that are whole numbers of at least 1.
-        positive: options that are above 0.
-    """
-    name = type(attack).__name__
-    require(
-        attack.access == "weights",
-        f"{name}.access is '{attack.access}'; it needs gradients: set access=weights, or use "
-        "prior_inversion with prior GanPrior for other access.",
-    )
-    require(attack.loss in LOSSES, f"{name}.loss is '{attack.loss}'; allowed: {', '.join(LOSSES)}.")
-    for key in counts:
-        value = getattr(attack, key)
-        require(value >= 1, f"{name}.{key} is {value}; give a whole number of at least 1.")
-    for key in positive:
-        value = getattr(attack, key)
-        require(value > 0, f"{name}.{key} is {value}; give a number above 0.")
-    require(attack.weight >= 0, f"{name}.weight is {attack.weight}; give 0 or more.")
-    require(
-        0 <= attack.jitter < 0.5, f"{name}.jitter is {attack.jitter}; give a share in [0, 0.5)."
-    )

@@ -17,7 +17,8 @@ def penalty(critic: Critic, real: Tensor, fake: Tensor, rng: torch.Generator) ->
     share = torch.rand(len(real), 1, 1, 1, generator=rng, device=rng.device)
     between = (real + share * (fake - real)).detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    distance: Tensor = slope.flatten(1).norm(dim=1) - 1
+    return distance.square().mean()
 
 
 def train_wgan(
@@ -89,7 +90,7 @@ def train_wgan(
             if (step * critic_steps + turn) % penalty_every == 0:
                 loss = loss + PENALTY * penalty_every * penalty(critic, real, fake, rng)
             judges.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             judges.step()
         if not bool(torch.isfinite(loss)):
             raise DivergedError(f"The GAN's critic diverged at step {step}; lower lr ({lr}).")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attacks.common.candidates import attacked, value_prior
-from attacks.common.learners import Learner, known_features, some
-from bench.contract import Knowledge, Prior, require
+from attacks.common.candidates import attacked, value_shares
+from attacks.common.draws import some
+from attacks.common.learners import Learner, known_features
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Knowledge, Prior
+from bench.contract.options import Count
 from bench.contract.seeding import seed as derive
 
 
@@ -32,20 +35,10 @@ class Imputer(Prior):
 
     knowledge = frozenset({"K2", "K3"})
 
-    n_aux: int | None = None
-    folds: int = 3
-    trees: int = 100
-    most: int | None = 5000
-
-    def __post_init__(self) -> None:
-        for name in ("n_aux", "most"):
-            value = getattr(self, name)
-            require(
-                value is None or value >= 2,
-                f"imputer: {name} is {value}; allowed: 2 or more public records, or null for all.",
-            )
-        require(self.folds >= 2, f"imputer: folds is {self.folds}; allowed: 2 or more.")
-        require(self.trees >= 1, f"imputer: trees is {self.trees}; allowed: 1 or more.")
+    n_aux: AtLeastTwo | None = None
+    folds: AtLeastTwo = 3
+    trees: Count = 100
+    most: AtLeastTwo | None = 5000
 
     def fit(self, knowledge: Knowledge, seed: int, device: str) -> dict[str, Tensor]:
         """Fit on the public split and impute the victims.
@@ -71,7 +64,7 @@ class Imputer(Prior):
         if sizes and min(sizes) < len(public):
             rows = some(len(public), min(sizes), derive(seed, imputer="rows"))
             public = public.take(rows.to(public.x.device))
-        prior = value_prior(replace(knowledge, public=public)).cpu()
+        prior = value_shares(card, public).cpu()
         learned = Learner(self.folds, self.trees).learn(
             sensitive,
             known_features(card, public),

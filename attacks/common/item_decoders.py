@@ -74,10 +74,10 @@ def shown(n_items: int) -> Encoder:
         n, k = lists.shape
         place = torch.where(lists < 0, n_items, lists)
         rank = torch.linspace(1.0, -1.0, k, device=lists.device).expand(n, k)
-        out = torch.zeros(2, n, n_items + 1, device=lists.device)
-        out[0].scatter_(1, place, 1.0)
-        out[1].scatter_(1, place, rank)
-        return torch.cat([out[0, :, :-1], out[1, :, :-1]], 1)
+        features = torch.zeros(2, n, n_items + 1, device=lists.device)
+        features[0].scatter_(1, place, 1.0)
+        features[1].scatter_(1, place, rank)
+        return torch.cat([features[0, :, :-1], features[1, :, :-1]], 1)
 
     return encode
 
@@ -96,9 +96,15 @@ def ridge(pairs: Pairs, penalty: float) -> Guess:
 
 
 def network(
-    pairs: Pairs, held: Pairs | None, hidden: int, epochs: int, patience: int, lr: float,
-    weight_decay: float, seed: int,
-) -> tuple[Guess, int]:  # fmt: skip
+    pairs: Pairs,
+    held: Pairs | None,
+    hidden: int,
+    epochs: int,
+    patience: int,
+    lr: float,
+    weight_decay: float,
+    seed: int,
+) -> tuple[Guess, int]:
     """The inverse network (Yang et al., CCS 2019, section 4), binary cross-entropy per item.
 
     Args:
@@ -128,9 +134,9 @@ def network(
     epoch = 0
     while epoch < epochs and epoch - best_epoch < patience:
         epoch += 1
-        for rows in torch.randperm(len(a), generator=order).to(a.device).split(128):
+        for rows in torch.split(torch.randperm(len(a), generator=order).to(a.device), 128):
             adam.zero_grad(set_to_none=True)
-            F.binary_cross_entropy_with_logits(net(a[rows]), x[rows]).backward()
+            torch.autograd.backward(F.binary_cross_entropy_with_logits(net(a[rows]), x[rows]))
             adam.step()
         if held is None:
             best_epoch = epoch

@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from attacks.common.gan import Generator, load_generator
 from bench.contract import Knowledge, require
+
+Loss = Literal["cross_entropy", "logit", "margin"]
+"""What a search for a class minimises; see :func:`objective`."""
 
 CHUNK = 128
 """Records per call to an exposure: a small batch stays in the processor's cache."""
@@ -145,12 +149,13 @@ class GanLatent(Latent):
 
 def within(z: Tensor, radius: float) -> Tensor:
     """Latents ``[n, k]`` pulled back to a norm of at most ``radius``."""
-    return z * (radius / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1.0)
+    share: Tensor = (radius / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1.0)
+    return z * share
 
 
 def ask(interface: Callable[[Tensor], Tensor], latent: Latent, z: Tensor) -> Tensor:
     """Answers of ``exposure.scores`` or ``exposure.labels`` for latents ``[n, k]``."""
-    return torch.cat([interface(latent.decode(part)) for part in z.split(CHUNK)])
+    return torch.cat([interface(latent.decode(part)) for part in torch.split(z, CHUNK)])
 
 
 def require_classes(knowledge: Knowledge, device: str) -> Tensor:
@@ -161,6 +166,12 @@ def require_classes(knowledge: Knowledge, device: str) -> Tensor:
     )
     assert knowledge.classes is not None
     return knowledge.classes.to(device)
+
+
+def mean_images(knowledge: Knowledge, count: int, device: str) -> Tensor:
+    """The mean public image, ``count`` times: what is said where nothing was learned."""
+    mean = knowledge.public.x.to(device).mean(0)
+    return mean.expand(count, *mean.shape).clone()
 
 
 def last_fifth(trace: Tensor) -> float:
@@ -196,7 +207,7 @@ def best_restart(quality: Tensor, restarts: int) -> Tensor:
     return table.argmax(0) * table.shape[1] + torch.arange(table.shape[1], device=table.device)
 
 
-def objective(logits: Tensor, loss: str) -> Tensor:
+def objective(logits: Tensor, loss: Loss) -> Tensor:
     """What an attacker minimises, for every class at once.
 
     Args:
@@ -212,5 +223,5 @@ def objective(logits: Tensor, loss: str) -> Tensor:
         return logits.logsumexp(1, keepdim=True) - logits
     if loss == "logit":
         return -logits
-    first, second = logits.topk(2, dim=1).values.split(1, dim=1)
+    first, second = torch.split(logits.topk(2, dim=1).values, 1, dim=1)
     return torch.where(logits == first, second, first) - logits

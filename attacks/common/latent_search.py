@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.common.latent import Latent, ask, objective, within
-from bench.contract import Exposure
+from attacks.common.latent import Latent, ask, best_restart, last_fifth, objective, within
+from bench.contract import Exposure, Reconstruction
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """Where a search ended.
 
     Attributes:
@@ -32,10 +32,12 @@ class Found:
     radius: Tensor
 
 
-def nothing(bank: Tensor, rows: int) -> Found:
+def nothing(bank: Tensor, rows: int) -> SearchResult:
     """The latent's centre for every row: the budget pays for no query."""
     zero = bank.new_zeros(rows)
-    return Found(bank.new_zeros(rows, bank.shape[1]), zero, ["budget"] * rows, zero[:1], zero)
+    return SearchResult(
+        bank.new_zeros(rows, bank.shape[1]), zero, ["budget"] * rows, zero[:1], zero
+    )
 
 
 def directions(n: int, count: int, size: int, rng: torch.Generator) -> Tensor:
@@ -44,13 +46,14 @@ def directions(n: int, count: int, size: int, rng: torch.Generator) -> Tensor:
     Orthogonal probes never measure the same direction twice (Choromanski et al., ICML 2018).
     """
     u = torch.randn(n, size, count, generator=rng, device=rng.device)
+    probes: Tensor
     if 2 * count <= size:
         # Few Gaussian vectors are well conditioned: Gram and Cholesky instead of Householder.
         root = torch.linalg.cholesky(u.transpose(1, 2) @ u)
-        return torch.linalg.solve_triangular(root, u.transpose(1, 2), upper=False)
-    if count <= size:
-        return torch.linalg.qr(u).Q.transpose(1, 2)
-    return (u / u.norm(dim=1, keepdim=True)).transpose(1, 2)
+        probes = torch.linalg.solve_triangular(root, u.transpose(1, 2), upper=False)
+        return probes
+    probes = torch.linalg.qr(u).Q if count <= size else u / u.norm(dim=1, keepdim=True)
+    return probes.transpose(1, 2)
 
 
 def repeated(interface: Callable[[Tensor], Tensor], repeats: int) -> Callable[[Tensor], Tensor]:
@@ -64,7 +67,7 @@ def repeated(interface: Callable[[Tensor], Tensor], repeats: int) -> Callable[[T
 
     def answer(x: Tensor) -> Tensor:
         answers = torch.stack([interface(x) for _ in range(repeats)])
-        return answers.mean(0) if answers.is_floating_point() else answers.mode(0).values
+        return answers.mean(0) if answers.is_floating_point() else torch.mode(answers, 0).values
 
     return answer
 
@@ -96,11 +99,59 @@ def best_starts(bank: Tensor, start: Tensor, restarts: int) -> tuple[Tensor, Ten
     return bank[best].flatten(0, 1).clone(), start.gather(0, best).flatten()
 
 
+def first_look(
+    interface: Callable[[Tensor], Tensor],
+    latent: Latent,
+    bank: Tensor,
+    classes: Tensor,
+    restarts: int,
+) -> tuple[Callable[[Tensor], Tensor], float, Tensor, Tensor, Tensor]:
+    """Ask for the scores of every candidate start and keep the best ones of each class.
+
+    Args:
+        interface: released scores of images.
+        latent: of the candidates.
+        bank: candidates ``[m, k]``, at least one.
+        classes: int64 ``[t]``.
+        restarts: starts per class.
+
+    Returns:
+        The signal and its ceiling (:func:`released_margin`), its spread over the candidates, a
+        mean over classes, and the latents and signals of :func:`best_starts`.
+    """
+    seen = ask(interface, latent, bank)
+    signal, ceiling = released_margin(seen)
+    start = signal(seen)[:, classes]
+    spread = start.std(0).mean().clamp_min(1e-6) if len(start) > 1 else start.new_ones(())
+    return signal, ceiling, spread, *best_starts(bank, start, restarts)
+
+
+def chosen(latent: Latent, ended: SearchResult, restarts: int, radius: str) -> Reconstruction:
+    """The images of the best restart of every class, with what is known of their search.
+
+    Args:
+        latent: which was searched.
+        ended: where the search ended.
+        restarts: runs per class.
+        radius: what ``ended.radius`` is called in ``info``.
+    """
+    rows = best_restart(ended.quality, restarts)
+    return Reconstruction(
+        latent.decode(ended.z[rows]),
+        {
+            "stop_reasons": [ended.reasons[row] for row in rows.tolist()],
+            "steps": len(ended.trace) - 1,
+            "signal": ended.quality[rows].tolist(),
+            "norm": ended.z[rows].norm(dim=1).tolist(),
+            radius: ended.radius[rows].tolist(),
+            "improvement_last_fifth": last_fifth(ended.trace),
+        },
+    )
+
+
 def afforded(exposure: Exposure, bank: Tensor, repeats: int) -> Tensor:
     """As many first rows of ``bank`` as the budget pays for, asked ``repeats`` times each."""
-    if exposure.affords(repeats * len(bank)):
-        return bank
-    return bank[: max(0, (exposure.budget or 0) - exposure.meter.queries) // repeats]
+    return bank if exposure.left is None else bank[: exposure.left // repeats]
 
 
 def climb_scores(
@@ -118,7 +169,7 @@ def climb_scores(
     expand_at: float,
     repeats: int,
     rng: torch.Generator,
-) -> Found:
+) -> SearchResult:
     """Climb the smoothed log-score margin by two-sided differences with large steps.
 
     The margin ``log p_c - max log p_other`` equals the logit margin where scores are complete
@@ -151,12 +202,7 @@ def climb_scores(
     bank = afforded(exposure, bank, repeats)
     if len(bank) == 0:
         return nothing(bank, len(rows))
-    seen = ask(interface, latent, bank)
-    signal, ceiling = released_margin(seen)
-    start = signal(seen)[:, classes]
-    spread = start.std(0).mean().clamp_min(1e-6) if len(start) > 1 else start.new_ones(())
-    z, quality = best_starts(bank, start, restarts)
-
+    signal, ceiling, spread, z, quality = first_look(interface, latent, bank, classes, restarts)
     n = len(z)
     reach = torch.full((n, 1, 1), float(radius), device=z.device)
     first, second = torch.zeros_like(z), torch.zeros(n, 1, device=z.device)
@@ -187,7 +233,7 @@ def climb_scores(
         reach = torch.where(full.view(n, 1, 1), reach * expansion, reach)
     still = flat.tolist() if len(trace) > 1 else [False] * n
     reasons = ["flat" if dead else reason for dead in still]
-    return Found(z, quality, reasons, torch.stack(trace), reach.view(n))
+    return SearchResult(z, quality, reasons, torch.stack(trace), reach.view(n))
 
 
 def _starts(
@@ -248,7 +294,7 @@ def repel_boundary(
     rounds: int,
     repeats: int,
     rng: torch.Generator,
-) -> Found:
+) -> SearchResult:
     """Boundary repulsion, BREP-MI (Kahla et al., CVPR 2022).
 
     Around a latent of the class, ``points`` unit directions are probed at radius R. The latent
@@ -323,4 +369,4 @@ def repel_boundary(
             reasons[row] = "patience"
         active = active[~tired]
         trace.append(held.mean())
-    return Found(kept, held, reasons, torch.stack(trace), reach)
+    return SearchResult(kept, held, reasons, torch.stack(trace), reach)

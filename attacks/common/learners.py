@@ -22,7 +22,9 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from torch import Tensor
 
-from bench.contract import Card, Sensitive, Split, generator
+from attacks.common.ranges import AtLeastTwo
+from bench.contract import Card, Sensitive, Split
+from bench.contract.options import Count, check_options
 
 WINNERS = ("random_forest", "logistic", "gradient_boosting", "marginal")
 """What :attr:`Learned.winner` counts into; of a number, ``logistic`` is ridge regression."""
@@ -52,11 +54,6 @@ def macro_auc(truth: npt.NDArray[np.int64], scores: Floats) -> float:
     return float(np.mean([roc_auc_score(truth == v, scores[:, v]) for v in present]))
 
 
-def some(n: int, most: int | None, seed: int) -> Tensor:
-    """At most ``most`` of ``n`` rows, drawn at random; None: all."""
-    return torch.randperm(n, generator=generator(seed))[:most]
-
-
 @dataclass(frozen=True)
 class Learned:
     """What was learned.
@@ -82,8 +79,11 @@ class Learner:
         trees: in the forest, and boosting rounds.
     """
 
-    folds: int = 3
-    trees: int = 100
+    folds: AtLeastTwo = 3
+    trees: Count = 100
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def learn(
         self, sensitive: Sensitive, x: Tensor, public: Split, apply: Tensor, seed: int
@@ -122,7 +122,7 @@ class Learner:
     ) -> tuple[int, Floats, Floats]:
         """The best model, everyone's score, and the best one's held-out predictions."""
         held_out = [fold(model) for model in models]
-        cv = np.array([score(out) for out in held_out])
+        cv = np.array([score(predictions) for predictions in held_out])
         best = int(cv.argmax())
         return best, cv, held_out[best]
 

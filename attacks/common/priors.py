@@ -10,6 +10,7 @@ from torch import Tensor
 from attacks.common.gan import Critic, Generator, eigenfaces, initialised, tensors
 from attacks.common.gan_wasserstein import train_wgan
 from bench.contract import Knowledge, Prior, generator, require
+from bench.contract.options import Count, Positive, Share
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,7 @@ class PcaPrior(Prior):
 
     knowledge = frozenset({"K1"})
 
-    components: int = 80
-
-    def __post_init__(self) -> None:
-        require(
-            self.components >= 1,
-            f"PcaPrior.components is {self.components}; give a whole number of at least 1.",
-        )
+    components: Count = 80
 
     def fit(self, knowledge: Knowledge, seed: int, device: str) -> dict[str, Tensor]:
         """``mean`` ``[*shape]`` and ``basis`` ``[k, *shape]``, on the CPU.
@@ -85,32 +80,19 @@ class GanPrior(Prior):
 
     knowledge = frozenset({"K1"})
 
-    latent: int = 64
-    width: int = 16
-    steps: int = 1500
-    batch_size: int = 32
-    critic_steps: int = 1
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.0, 0.9)
-    penalty_every: int = 2
-    average: float = 0.99
+    latent: Count = 64
+    width: Count = 16
+    steps: Count = 1500
+    batch_size: Count = 32
+    critic_steps: Count = 1
+    lr: Positive = 1e-3
+    betas: tuple[Share, Share] = (0.0, 0.9)
+    penalty_every: Count = 2
+    average: Share = 0.99
     flip: bool = True
-    shift: float = 0.0625
-    colour: float = 0.0
+    shift: Share = 0.0625
+    colour: Share = 0.0
     skip: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("latent", "width", "steps", "batch_size", "critic_steps", "penalty_every"):
-            value = getattr(self, name)
-            require(value >= 1, f"GanPrior.{name} is {value}; give a whole number of at least 1.")
-        require(self.lr > 0, f"GanPrior.lr is {self.lr}; give a number above 0.")
-        for name in ("average", "shift", "colour"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"GanPrior.{name} is {value}; give a number in [0, 1).")
-        require(
-            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
-            f"GanPrior.betas is {list(self.betas)}; give two numbers in [0, 1).",
-        )
 
     def fit(self, knowledge: Knowledge, seed: int, device: str) -> dict[str, Tensor]:
         """``generator.*`` (averaged weights) and ``critic.*``, on the CPU.
@@ -142,7 +124,7 @@ class GanPrior(Prior):
             batch_size=self.batch_size,
             critic_steps=self.critic_steps,
             lr=self.lr,
-            betas=tuple(self.betas),
+            betas=self.betas,
             penalty_every=self.penalty_every,
             decay=self.average,
             flip=self.flip,

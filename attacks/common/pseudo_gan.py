@@ -67,7 +67,7 @@ def players(
     trained = None
     if any(name.startswith("generator.") for name in prior):
         trained = load_generator(prior).cpu()
-        if (trained.latent, trained.ups[-1].in_channels) != (latent, width):
+        if (trained.latent, trained.last.in_channels) != (latent, width):
             trained = None
     skip = trained is None or trained.skip is not None
     with initialised(seed):
@@ -162,7 +162,7 @@ def train_pseudo_gan(
             real = critic(changed(images[index]), labels[index])
             loss = F.relu(1 - real).mean() + F.relu(1 + critic(changed(fake), named)).mean()
             judges.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             judges.step()
         critic.requires_grad_(False)
         fake, named = drawn()
@@ -172,7 +172,7 @@ def train_pseudo_gan(
         if not bool(torch.isfinite(loss)):
             raise DivergedError(f"PLG-MI's GAN diverged at step {step}; lower gan_lr ({lr}).")
         makers.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         makers.step()
         critic.requires_grad_(True)
         average.update(generator)

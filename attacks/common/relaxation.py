@@ -71,8 +71,8 @@ def log_prior(layout: Layout, public: Tensor, x: Tensor) -> Tensor:
     on = x[..., layout.flags]
     mean = public[:, layout.numbers].mean(0)
     far = (x[..., layout.numbers] - mean) / layout.scale
-    out = total.sum((-2, -1)) + (on * flags[1] + (1 - on) * flags[0]).sum(-1)
-    return (out - 0.5 * far.square().sum(-1)) / layout.size
+    logs = total.sum((-2, -1)) + (on * flags[1] + (1 - on) * flags[0]).sum(-1)
+    return (logs - 0.5 * far.square().sum(-1)) / layout.size
 
 
 def likeliest(layout: Layout, public: Tensor, tolerance: float = TOLERANCE) -> Tensor:

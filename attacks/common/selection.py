@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor, nn
 
 from attacks.common.latent import CHUNK, Latent
 from bench.contract import require
+from bench.contract.options import Positive, Probability, Share, check_options
+
+Crop = tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]]
+"""The smallest and the largest share of an image's area that a random crop keeps."""
 
 
 def interpolation(start: Tensor, length: Tensor, pixels: int) -> Tensor:
@@ -38,10 +44,14 @@ class Views:
         jitter: relative change of brightness and of contrast, at most.
     """
 
-    crop: tuple[float, float] = (1.0, 1.0)
-    ratio: tuple[float, float] = (1.0, 1.0)
-    flip: float = 0.0
-    jitter: float = 0.0
+    crop: Crop = (1.0, 1.0)
+    ratio: tuple[Positive, Positive] = (1.0, 1.0)
+    flip: Probability = 0.0
+    jitter: Share = 0.0
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        check_crop("crop", self.crop)
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Views ``[n, c, h, w]`` of images ``[n, c, h, w]``; differentiable."""
@@ -68,13 +78,17 @@ class Views:
         return x
 
 
-def check_views(name: str, crop: tuple[float, ...], flip: float) -> None:
-    """Refuse impossible options of :class:`Views`; ``name`` is the attack's."""
-    require(
-        len(crop) == 2 and 0 < crop[0] <= crop[1] <= 1,
-        f"{name}.crop is {list(crop)}; give two shares of the area, 0 < smallest <= largest <= 1.",
-    )
-    require(0 <= flip <= 1, f"{name}.flip is {flip}; give a probability in [0, 1].")
+def check_crop(name: str, crop: Crop) -> None:
+    """Refuse a crop whose smallest share of the area is above its largest.
+
+    Args:
+        name: of the option.
+        crop: its value.
+
+    Raises:
+        UserError: names the option.
+    """
+    require(crop[0] <= crop[1], f"{name} is {list(crop)}; give the smaller share first.")
 
 
 @torch.no_grad()
@@ -83,7 +97,7 @@ def confidences(
 ) -> Tensor:
     """Mean scores ``[n, n_classes]`` in float64 of latents ``[n, k]`` over ``draws`` views."""
     parts = []
-    for part in z.split(CHUNK):
+    for part in torch.split(z, CHUNK):
         x = latent.decode(part)
         # Double precision: scores near 1 must still be ranked.
         seen = [network(views(x, rng)).double().softmax(1) for _ in range(draws)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -86,24 +88,24 @@ def distill(
         torch.manual_seed(seed)
         learners = [build(shape, n_classes, widths).to(device) for widths in WIDTHS[:students]]
     with torch.no_grad():
-        logits = torch.cat([teacher(part) for part in images.split(CHUNK)])
+        logits = torch.cat([teacher(part) for part in torch.split(images, CHUNK)])
     scale = temperature * logits.std(0).mean().clamp_min(1e-6)
     optimiser = torch.optim.Adam([p for m in learners for p in m.parameters()], lr)
     steps = epochs * -(-len(images) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=rng, device=device)
-        for rows in order.split(batch_size):
+        for rows in torch.split(order, batch_size):
             x = images[rows] if views is None else views(images[rows], rng)
             with torch.no_grad():
                 soft = (teacher(x) / scale).log_softmax(1)
             answers = [m(x).log_softmax(1) for m in learners]
-            loss = sum(
+            losses = [
                 F.kl_div(own, soft, reduction="batchmean", log_target=True) for own in answers
-            )
-            assert isinstance(loss, Tensor)
+            ]
+            loss = reduce(torch.add, losses)
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
     if not bool(torch.isfinite(loss)):
@@ -116,4 +118,4 @@ def distill(
 @torch.no_grad()
 def labels(network: nn.Module, x: Tensor) -> Tensor:
     """Classes int64 ``[n]`` that a network names for images ``[n, *shape]``."""
-    return torch.cat([network(part).argmax(1) for part in x.split(CHUNK)])
+    return torch.cat([network(part).argmax(1) for part in torch.split(x, CHUNK)])

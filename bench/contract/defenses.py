@@ -277,6 +277,15 @@ class ReleaseDefense(Defense):
         return False
 
     @property
+    def normalised(self) -> bool:
+        """Whether the released scores of classes still sum to 1, as ``invbench check`` asks.
+
+        A layer that says no may only cut or coarsen scores: they stay between 0 and 1, and no
+        score overtakes another.
+        """
+        return True
+
+    @property
     def fresh(self) -> bool:
         """Whether the same query is answered differently every time."""
         return False

@@ -39,8 +39,8 @@ def keep_label(released: Tensor, scores: Tensor) -> Tensor:
     best, own = released.gather(1, first), released.gather(1, label)
     swapped = released.scatter(1, first, own).scatter(1, label, best)
     above = torch.nextafter(best, torch.full_like(best, torch.inf))
-    leads = swapped.argmax(1, keepdim=True) == label
-    return swapped.scatter(1, label, torch.where(leads, best, above))
+    alone = (swapped == best).sum(1, keepdim=True) == 1
+    return swapped.scatter(1, label, torch.where(alone, best, above))
 
 
 def secret(query: Query, salt: int) -> Tensor:

@@ -38,9 +38,17 @@ def card(classes: int = 2) -> Card:
     )
     names = tuple(map(str, range(classes)))
     return Card(
-        "rows", "credit", "table", (WIDTH,), names, "record", "made up", "none", True,
+        "rows",
+        "credit",
+        "table",
+        (WIDTH,),
+        names,
+        "record",
+        "made up",
+        "none",
+        True,
         fields=fields,
-    )  # fmt: skip
+    )
 
 
 def rows(n: int, seed: int) -> Tensor:

@@ -35,9 +35,19 @@ def ease(strength: float = 20.0) -> Tensor:
 def card() -> Card:
     items = tuple(map(str, range(ITEMS)))
     return Card(
-        "shop", "retail", "basket", (ITEMS,), (), "record", "", "", True, None, items,
+        "shop",
+        "retail",
+        "basket",
+        (ITEMS,),
+        (),
+        "record",
+        "",
+        "",
+        True,
+        None,
+        items,
         tasks=("recommendation",),
-    )  # fmt: skip
+    )
 
 
 def split(x: Tensor) -> Split:

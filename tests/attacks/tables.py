@@ -29,9 +29,17 @@ def table_card(n_values: int = 2, n_classes: int = 2, n_known: int = 3) -> Card:
     codes = tuple(tuple(row) for row in torch.eye(n_values).tolist())
     values = tuple(f"value {i}" for i in range(n_values))
     return Card(
-        "toy", "credit", "table", (n_values + n_known,), tuple(map(str, range(n_classes))),
-        "record", "made up", "none", True, Sensitive("secret", values, (0, n_values), codes),
-    )  # fmt: skip
+        "toy",
+        "credit",
+        "table",
+        (n_values + n_known,),
+        tuple(map(str, range(n_classes))),
+        "record",
+        "made up",
+        "none",
+        True,
+        Sensitive("secret", values, (0, n_values), codes),
+    )
 
 
 def table(card: Card, n: int, seed: int, signal: float = 1.0) -> Split:
@@ -85,11 +93,19 @@ def grid_card(n_values: int = 5, outcome: bool = False, n_known: int = 3) -> Car
         "secret", tuple(map(str, grid)), (0, 1), tuple((g,) for g in grid), numeric=True
     )
     return Card(
-        "numbers", "medical", "table", (1 + n_known,), () if outcome else ("0", "1"), "record",
-        "made up", "none", True, secret,
+        "numbers",
+        "medical",
+        "table",
+        (1 + n_known,),
+        () if outcome else ("0", "1"),
+        "record",
+        "made up",
+        "none",
+        True,
+        secret,
         tasks=("regression",) if outcome else ("classification",),
         outcome=Outcome("dose", "mg", 0.0, 1.0) if outcome else None,
-    )  # fmt: skip
+    )
 
 
 def measured(card: Card, n: int, seed: int, noise: float = 1.0, signal: float = 0.0) -> Split:
@@ -116,10 +132,13 @@ class Leaves(nn.Module):
         super().__init__()
         # 0 asks for column 2; its left child 1 asks for the secret's last column, 1.
         nodes = {
-            "feature": [2, 1, -1, -1, -1], "threshold": [0.5, 0.5, 0.0, 0.0, 0.0],
-            "left": [1, 2, -1, -1, -1], "right": [4, 3, -1, -1, -1],
-            "counts": [100, 40, 30, 10, 60], "leaf": [-1, -1, 0, 1, 2],
-        }  # fmt: skip
+            "feature": [2, 1, -1, -1, -1],
+            "threshold": [0.5, 0.5, 0.0, 0.0, 0.0],
+            "left": [1, 2, -1, -1, -1],
+            "right": [4, 3, -1, -1, -1],
+            "counts": [100, 40, 30, 10, 60],
+            "leaf": [-1, -1, 0, 1, 2],
+        }
         for name, row in nodes.items():
             self.register_buffer(name, torch.tensor([row] * trees))
 

@@ -8,7 +8,6 @@ from torch import nn
 
 from attacks.analytic_gradient import AnalyticGradient
 from attacks.mean_image import MeanImage
-from bench.contract import UserError
 from tests.attacks.clients import conv, mlp, prune, psnr, softmax, world
 
 
@@ -60,5 +59,3 @@ def test_the_baseline_sees_nothing() -> None:
     found = attack.run(exposure, knowledge, 0, "cpu")
     torch.testing.assert_close(found.values, knowledge.public.x.mean(0).expand_as(x))
     assert found.labels is None and exposure.meter.updates == 0 and attack.doubled() is None
-    with pytest.raises(UserError, match="access is 'gradients'"):
-        MeanImage(access="gradients")

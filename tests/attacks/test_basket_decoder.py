@@ -12,7 +12,7 @@ from attacks.basket_decoder import BasketDecoder
 from attacks.common.item_decoders import mean_f1, probabilities
 from attacks.common.segments import popularity
 from attacks.popularity import Popularity
-from bench.contract import Access, Card, Exposure, Knowledge, Split, UserError, generator
+from bench.contract import Access, Card, Exposure, Knowledge, Split, generator
 
 N_ITEMS, N_CLASSES = 40, 4
 
@@ -148,20 +148,3 @@ def test_popularity_of_a_class_without_baskets_is_the_global_one() -> None:
     x = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
     table = popularity(x, torch.tensor([0, 0]), 2)
     assert torch.allclose(table[1], x.mean(0))
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"access": "weights"}, {"hidden": 0}, {"epochs": 0}, {"patience": 0}, {"lr": 0.0},
-        {"ridge": [0.0]}, {"ridge": []}, {"weight_decay": -1.0}, {"holdout": 1.0},
-    ],
-)  # fmt: skip
-def test_wrong_options_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=f"basket_decoder: {next(iter(bad))}"):
-        BasketDecoder(**bad)
-
-
-def test_a_baseline_has_no_access() -> None:
-    with pytest.raises(UserError, match="allowed: none"):
-        Popularity(access="scores")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.common.priors import PcaPrior
 from attacks.latent_evolution import LatentEvolution, _Constants
-from bench.contract import DivergedError, Knowledge, UserError, generator
+from bench.contract import DivergedError, Knowledge, generator
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 from tests.attacks.test_prior_inversion import nearest, one_decimal, top_1
 
@@ -105,21 +105,3 @@ def test_constants_of_the_paper() -> None:
 
 def test_doubled() -> None:
     assert LatentEvolution(steps=7).doubled() == replace(LatentEvolution(), steps=14)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"access": "labels"}, "access is 'labels'"),
-        ({"restarts": 0}, "restarts is 0"),
-        ({"steps": 0}, "steps is 0"),
-        ({"population": 3}, "population is 3"),
-        ({"samples": -1}, "samples is -1"),
-        ({"repeats": 0}, "repeats is 0"),
-        ({"sigma": 0.0}, "sigma is 0.0"),
-        ({"prior_weight": -1.0}, "prior_weight is -1.0"),
-    ],
-)
-def test_refusals(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        LatentEvolution(**wrong)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from attacks.miface import FILTERS, MIFace, cost_and_gradient, numeric_cost_and_gradient
-from bench.contract import Exposure, Knowledge, UserError
+from bench.contract import Exposure, Knowledge
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
 
@@ -181,22 +181,3 @@ def test_filters() -> None:
     step = torch.full((1, *SHAPE), 0.3)
     step[..., 6:] = 0.6
     assert FILTERS["sharpen"](step)[0, 0, 0, 5] < 0.3 and FILTERS["sharpen"](step)[0, 0, 0, 6] > 0.6
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"access": "labels"}, "MIFace.access is 'labels'"),
-        ({"difference": 0.0}, "MIFace.difference is 0.0"),
-        ({"alpha": 0}, "MIFace.alpha is 0"),
-        ({"beta": 0}, "MIFace.beta is 0"),
-        ({"gamma": 0.0}, "MIFace.gamma is 0.0"),
-        ({"step_size": 0.0}, "MIFace.step_size is 0.0"),
-        ({"starts": ()}, "MIFace.starts is"),
-        ({"starts": (2.0,)}, "MIFace.starts is"),
-        ({"process": ("blur",)}, "MIFace.process is"),
-    ],
-)
-def test_refusals(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        MIFace(**wrong)

@@ -232,25 +232,3 @@ def test_latents_come_from_the_prior() -> None:
         bare = Knowledge(held().card, held().public, prior=held().prior)
         PriorInversion().run(exposed(target(PRIVATE), "weights"), bare, 0, "cpu")
     assert Latent.of(held(), "cpu").size == 8
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"access": "none"}, "access is 'none'"),
-        ({"loss": "poincare"}, "loss is 'poincare'"),
-        ({"restarts": 0}, "restarts is 0"),
-        ({"steps": 0}, "steps is 0"),
-        ({"probes": 3}, "even number"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-        ({"radius": -1.0}, "radius is -1.0"),
-        ({"prior_weight": -0.1}, "prior_weight is -0.1"),
-        ({"expansion": 1.0}, "expansion is 1.0"),
-        ({"expand_at": 1.0}, "expand_at is 1.0"),
-        ({"samples": -1}, "samples is -1"),
-        ({"repeats": 0}, "repeats is 0"),
-    ],
-)
-def test_refusals(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        PriorInversion(**wrong)

@@ -50,8 +50,6 @@ def test_the_ball_holds() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UserError, match=r"PcaPrior.components is 0"):
-        PcaPrior(0)
     held = knowledge()
     tiny = Knowledge(card(), held.public.take(torch.arange(2)))
     with pytest.raises(UserError, match="at least 3 public records"):

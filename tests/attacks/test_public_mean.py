@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
 from attacks.public_mean import PublicMean
-from bench.contract import UserError
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
 
@@ -15,8 +13,3 @@ def test_every_class_gets_the_mean_and_nothing_is_asked() -> None:
     assert out.shape == (PEOPLE, *SHAPE)
     assert torch.equal(out, held.public.x.mean(0).expand_as(out))
     assert exposure.meter.queries == exposure.meter.forward_passes == 0
-
-
-def test_it_has_no_access() -> None:
-    with pytest.raises(UserError, match=r"PublicMean.access is 'labels'"):
-        PublicMean("labels")

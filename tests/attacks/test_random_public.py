@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
 from attacks.random_public import RandomPublic
-from bench.contract import UserError
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
 
@@ -19,8 +17,3 @@ def test_every_class_gets_a_public_image_and_nothing_is_asked() -> None:
     assert known.any(1).all()
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert exposure.meter.queries == exposure.meter.forward_passes == 0
-
-
-def test_it_has_no_access() -> None:
-    with pytest.raises(UserError, match=r"RandomPublic.access is 'labels'"):
-        RandomPublic("labels")

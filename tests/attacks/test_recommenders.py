@@ -154,10 +154,3 @@ def test_it_says_where_there_is_nothing_to_solve() -> None:
         found = solve(network, observed)
         assert reason in found.info["stop_reason"]
         assert f1(found.values) == pytest.approx(popular())
-
-
-def test_wrong_options_are_refused() -> None:
-    with pytest.raises(UserError, match="access is 'scores'"):
-        LinearRecommender(access="scores")
-    with pytest.raises(UserError, match="steps is -1"):
-        LinearRecommender(steps=-1)

@@ -60,11 +60,23 @@ BROKEN = {
 
 # Where what is wrong shows in several places, and where each is worth a line.
 _SEVERAL = {
-    "dataset=table_nan", "dataset=table_lie", "model=model_nan", "model=model_one_shape",
-    "model=model_unseeded", "defense=answers_raise", "defense=answers_shape",
-    "defense=answers_shift", "attack=guess_forgets", "defense=answers_nan", "attack=guess_lifts",
-    "defense=answers_global", "model=model_batch", "defense=answers_batch", "attack=guess_unseeded",
-}  # fmt: skip
+    "dataset=table_nan",
+    "dataset=table_lie",
+    "model=model_nan",
+    "model=model_one_shape",
+    "model=model_unseeded",
+    "defense=answers_raise",
+    "defense=answers_shape",
+    "defense=answers_shift",
+    "attack=guess_forgets",
+    "attack=guess_nan",
+    "defense=answers_nan",
+    "attack=guess_lifts",
+    "defense=answers_global",
+    "model=model_batch",
+    "defense=answers_batch",
+    "attack=guess_unseeded",
+}
 
 
 def _check(verb: Callable[..., Said], word: str) -> Said:

@@ -86,7 +86,9 @@ def try_release(option: Option, part: ReleaseDefense, ground: Ground) -> Iterato
     yield attempt(
         f"{option.name}: answers {'probabilities' if classes else 'finite numbers'} of the same "
         f"shape on {place.name} and on scores near a tie, saturated and uniform",
-        lambda: _first(cases, lambda case: not_answers(case.ask(part), case.scores, classes)),
+        lambda: _first(
+            cases, lambda case: not_answers(case.ask(part), case.scores, classes, part.normalised)
+        ),
     )
     yield attempt(
         f"{option.name}: keeps the best class the only best one, or says that it does not",

@@ -75,13 +75,14 @@ def probing(width: int) -> Tensor:
     return torch.stack(rows).float()
 
 
-def not_answers(released: Tensor, scores: Tensor, classes: bool) -> str:
+def not_answers(released: Tensor, scores: Tensor, classes: bool, normalised: bool = True) -> str:
     """Why something is no released answer to scores; empty if it is.
 
     Args:
         released: what a layer returned.
         scores: ``[n, width]``, what it was given.
         classes: whether they are scores of classes.
+        normalised: whether the layer says that they still sum to 1.
     """
     if not isinstance(released, Tensor):
         return f"'release' returned {type(released).__name__}, not a tensor"
@@ -92,7 +93,9 @@ def not_answers(released: Tensor, scores: Tensor, classes: bool) -> str:
         )
     if not bool(torch.isfinite(released).all()):
         return f"it returned NaN or Inf for {_row(scores, ~torch.isfinite(released).all(1))}"
-    return _not_probabilities(released) if classes else ""
+    if not classes:
+        return ""
+    return _not_probabilities(released) if normalised else _not_coarser(released, scores)
 
 
 def _not_probabilities(released: Tensor) -> str:
@@ -109,6 +112,26 @@ def _not_probabilities(released: Tensor) -> str:
         return (
             f"in {int(far.sum())} of {len(far)} rows the scores sum to another number than 1, such "
             f"as {worst:.4g}; return probabilities"
+        )
+    return ""
+
+
+def _not_coarser(released: Tensor, scores: Tensor) -> str:
+    """Why scores are not the given ones, cut or coarsened; empty if they are."""
+    outside = ((released < 0) | (released > 1)).any(1)
+    if bool(outside.any()):
+        return (
+            f"it returned scores outside of 0 to 1, such as {_row(released, outside)}; one that "
+            "is not 'normalised' may only cut or coarsen scores"
+        )
+    order = scores.argsort(1, descending=True, stable=True)
+    falls = released.gather(1, order).diff(dim=1) <= 0
+    level = scores.gather(1, order).diff(dim=1) == 0
+    overtaken = ~(falls | level).all(1)
+    if bool(overtaken.any()):
+        return (
+            f"a score overtook a larger one in {int(overtaken.sum())} of {len(scores)} rows; one "
+            "that is not 'normalised' may only cut or coarsen scores"
         )
     return ""
 
