@@ -124,7 +124,7 @@ def _not_coarser(released: Tensor, scores: Tensor) -> str:
             f"it returned scores outside of 0 to 1, such as {_row(released, outside)}; one that "
             "is not 'normalised' may only cut or coarsen scores"
         )
-    order = scores.argsort(1, descending=True, stable=True)
+    order = scores.argsort(stable=True, dim=1, descending=True)
     falls = released.gather(1, order).diff(dim=1) <= 0
     level = scores.gather(1, order).diff(dim=1) == 0
     overtaken = ~(falls | level).all(1)
