@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from bench.decide.evidence import GOALS, Measured
 from bench.decide.gate import Finding, Outcome
 from bench.decide.policy import RULES, Tier
 from bench.decide.told import drawn
-from bench.report.text import estimate
+from bench.report.text import allowed, at_most, estimate
 
 _TONES = {"PASS": "good", "CONDITIONAL": "warn", "BLOCK": "bad"}
 _NOT_LEGAL = "This document gathers technical evidence; it is not legal advice."
@@ -103,7 +104,10 @@ def _purpose(o: Outcome) -> list[Block]:
 
 def _exposure(o: Outcome) -> list[Block]:
     e = o.model.exposure
-    cap = "none" if e.query_cap is None else f"{e.query_cap:,}; the results below do not rely on it"
+    used = {m.budget for m in o.candidate.measured}
+    relied = "; ".join(f"some results below are of {at_most(b)}" for b in sorted(used - {math.inf}))
+    cap = "none" if e.query_cap is None else (
+        f"{e.query_cap:,}; {relied or 'the results below do not rely on it'}")  # fmt: skip
     shared = ", ".join(e.weights_shared_with) or "nobody"
     level = "" if e.effective == e.access else f"; judged as {e.effective}, as weights are shared"
     return [Table(("item", "answer"), [
@@ -127,7 +131,7 @@ def _threats(o: Outcome) -> list[Block]:
 def _results(o: Outcome) -> list[Block]:
     t = _tier(o)
     rows = [
-        (GOALS[m.goal][0], m.access, drawn(m.L, t.tau), m.attack, member(m),
+        (GOALS[m.goal][0], allowed(m.access, m.budget), drawn(m.L, t.tau), m.attack, member(m),
          "; ".join(m.adaptive) or "none ran", f"{m.n_reported} of {m.n_seeds}")
         for m in o.candidate.measured
     ]  # fmt: skip
@@ -308,7 +312,9 @@ def data(o: Outcome) -> Mapping[str, Any]:
             for f in o.findings
         ],
         "results": [
-            {"goal": m.goal, "access": m.access, "attack": m.attack, "targets": m.n_seeds,
+            {"goal": m.goal, "access": m.access,
+             "budget": int(m.budget) if math.isfinite(m.budget) else None,
+             "attack": m.attack, "targets": m.n_seeds,
              "L_upper": m.L.hi if m.L.known else None,
              "M_upper": m.judged_M[1].hi if m.judged_M[1].known else None,
              "likelihood": risk(o, m)[0], "residual_risk": risk(o, m)[1]}

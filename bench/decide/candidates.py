@@ -29,8 +29,6 @@ _UNFIT = {
     "straw_man": "the undefended model is weaker than a plain baseline: what it costs is not known",
 }
 """Flags of a row that is no evidence for its defense, the gravest first."""
-COUNTED: tuple[Access, ...] = ("labels", "scores")
-"""Accesses at which the owner can count queries: who has the weights asks nobody."""
 SOUND = frozenset({"leakage", "member_leakage", "utility", "no_guarantee", "no_scores"})
 """Reasons of a defense that was measured well and does not keep the bars."""
 
@@ -45,7 +43,8 @@ class Question:
         bars: what must be kept.
         tier: name of the tier the bars are of; empty for bars of one's own.
         goals: each adversary's goal that must be measured, and the access it has.
-        query_cap: most queries of an attack; None: unlimited.
+        query_cap: most queries that are answered; None: unlimited. The boards of the smallest
+            budget that covers it are judged, those without limit where none does.
         needs_scores: whether the application uses scores.
         seeds: fewest seeds of a row that counts.
     """
@@ -123,7 +122,10 @@ def candidates(
     """The metric of utility, every defense judged, and the goals nothing is known about."""
     of = question.scenario
     metric, uses = usefulness(sources, of, question.bars.utility)
-    boards = {goal: evidence.measured(sources, of, goal, access) for goal, access in question.goals}
+    boards = {
+        goal: evidence.measured(sources, of, goal, access, question.query_cap)
+        for goal, access in question.goals
+    }
     missing = [
         f"There is no evidence on {goal.replace('_', ' ')} with {access} or more access."
         for goal, access in question.goals
@@ -279,4 +281,4 @@ def metric_name(name: str) -> str:
 
 
 def _on(m: Measured, words: str) -> str:
-    return f"{m.goal.replace('_', ' ')} with {m.access}: {words}"
+    return f"{m.where}: {words}"

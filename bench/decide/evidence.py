@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pandas as pd
@@ -17,8 +18,10 @@ from bench.exchange.pack import Pack
 from bench.report import frame, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
+from bench.report.closure import ROW
 from bench.report.facts import Facts
 from bench.report.frame import BASELINE, UNDEFENDED, bare_name
+from bench.report.text import allowed, words
 
 GOALS: Mapping[str, tuple[str, str]] = {
     "class_representative": ("G1", "the picture of a person is made from their class"),
@@ -66,6 +69,7 @@ class Measured:
     Attributes:
         goal: of the adversary.
         access: of the board: what was asked, or the next stronger one.
+        budget: of the board: most queries of an attack, infinite without limit.
         source: suite the board is of.
         L: worst-case leakage. M: of members, by the same attack.
         attack: the strongest one.
@@ -84,6 +88,7 @@ class Measured:
 
     goal: str
     access: str
+    budget: float
     source: str
     L: Estimate
     M: Estimate
@@ -99,6 +104,11 @@ class Measured:
     unmet: tuple[str, ...]
     members: tuple[str, Estimate]
     met: tuple[Met, ...]
+
+    @property
+    def where(self) -> str:
+        """The board in words: ``attribute with scores, at most 1,000 queries``."""
+        return f"{words(self.goal)} with {allowed(self.access, self.budget)}"
 
     @property
     def raw(self) -> Estimate:
@@ -159,13 +169,6 @@ class Source:
         by = str(told.get("by", ""))
         good = same and told.get("outcome") == "verified" and by != self.submitter
         return by if good else ""
-
-    def capped(self, queries: int) -> Source:
-        """Without the attacks that asked more, of each defense; they were not run with less."""
-        by = ["dataset", "model", "defense", "attack"]
-        most = self.table.groupby(by)["queries"].transform("max").fillna(0)
-        kept = self.table[(most <= queries) | (self.table["control"] != "")]
-        return replace(self, table=kept, boards=build_boards(kept))
 
     def trials(self, scenario: Scenario) -> pd.DataFrame:
         """The scenario's rows of the table, controls left out."""
@@ -231,33 +234,49 @@ def scenario(sources: Sequence[Source], dataset: str = "", model: str = "") -> S
     return Scenario(name, net, card.sector, card.modality)
 
 
-def level(sources: Sequence[Source], of: Scenario, goal: str, access: Access) -> str:
-    """The least access, ``access`` or stronger, whose board is evidence.
+def level(
+    sources: Sequence[Source], of: Scenario, goal: str, access: Access, cap: int | None = None
+) -> tuple[str, float]:
+    """The least access, ``access`` or stronger, and least budget whose board is evidence.
 
-    Where none is, the least one with a board; empty where there is none at all.
+    A budget covers the cap if it is no smaller; only that without limit covers none. All sources
+    with the access must have it. Where no board is evidence, the least one there is; no access
+    where there is none at all.
     """
     if access == "gradients" and goal != "gradient_reconstruction":
         access = "weights"  # who sees updates holds the weights; no more is known of the answers
-    flags: dict[str, list[set[str]]] = {}
-    for row in pd.concat([_rows(s, of, goal) for s in sources]).itertuples():
-        if at_least(cast(Access, row.access), access):
-            flags.setdefault(str(row.access), []).append(set(str(row.flags).split(";")))
-    names = [name for name in ACCESS_ORDER if name in flags]
-    sound = [name for name in names if not set.intersection(*flags[name]) & {*NO_EVIDENCE}]
-    return next(iter([*sound, *names]), "")
+    flags: dict[tuple[str, float], list[set[str]]] = {}
+    have: Counter[tuple[str, float]] = Counter()
+    for source in sources:
+        rows = _rows(source, of, goal)
+        keys = list(zip(rows["access"], rows["budget"], strict=True))
+        have.update(set(keys))
+        for key, row_flags in zip(keys, rows["flags"], strict=True):
+            flags.setdefault(key, []).append(set(str(row_flags).split(";")))
+    boards = sorted(
+        (
+            (at, budget)
+            for at, budget in have
+            if at_least(cast(Access, at), access)
+            and budget >= (math.inf if cap is None else cap)
+            and have[at, budget] == have[at, math.inf]
+        ),
+        key=lambda board: (ACCESS_ORDER.index(cast(Access, board[0])), board[1]),
+    )
+    sound = [key for key in boards if not set.intersection(*flags[key]) & {*NO_EVIDENCE}]
+    return next(iter([*sound, *boards]), ("", math.inf))
 
 
 def measured(
-    sources: Sequence[Source], of: Scenario, goal: str, access: Access
+    sources: Sequence[Source], of: Scenario, goal: str, access: Access, cap: int | None = None
 ) -> dict[str, list[Measured]]:
     """Every defense's rows for a goal at :func:`level`."""
-    at = level(sources, of, goal, access)
-    ran = [_attacks(s, of, goal, at) for s in sources]
+    at, budget = level(sources, of, goal, access, cap)
+    ran = [_on(s.boards.attacks, of, goal, at, budget) for s in sources]
     bare = [_names(table, UNDEFENDED) for table in ran]
     found: dict[str, list[Measured]] = {}
     for source, attacks in zip(sources, ran, strict=True):
-        rows = _rows(source, of, goal)
-        for row in rows[rows["access"] == at].to_dict("records"):
+        for row in _on(source.boards.rows, of, goal, at, budget).to_dict("records"):
             defense = row["defense"]
             mine = attacks[(attacks["defense"] == defense) & (attacks["n_done"] > 0)]
             plain = attacks[(attacks["defense"] == UNDEFENDED) & (attacks["n_done"] > 0)]
@@ -271,7 +290,7 @@ def measured(
             expected = set().union(*bare) - (set().union(*here) if own else set())
             met = {name for table in ran for name in _names(table[table["n_done"] > 0], defense)}
             found.setdefault(defense, []).append(Measured(
-                goal, at, source.suite, estimate(row, "L"), estimate(row, "M"),
+                goal, at, budget, source.suite, estimate(row, "L"), estimate(row, "M"),
                 str(row["worst_attack"]),
                 tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
                 int(row["n_seeds"]), int(row["n_reported"]), flags,
@@ -284,12 +303,10 @@ def measured(
     return found
 
 
-def _attacks(source: Source, of: Scenario, goal: str, at: str) -> pd.DataFrame:
-    table = source.boards.attacks
-    return table[
-        (table["dataset"] == of.dataset) & (table["model"] == of.model)
-        & (table["goal"] == goal) & (table["access"] == at)
-    ]  # fmt: skip
+def _on(table: pd.DataFrame, of: Scenario, goal: str, at: str, budget: float) -> pd.DataFrame:
+    """What a table says of one board."""
+    here = _of(table, of, goal)
+    return here[(here["access"] == at) & (here["budget"] == budget)]
 
 
 def _names(attacks: pd.DataFrame, defense: str) -> set[str]:
@@ -304,7 +321,7 @@ def _members(source: Source, row: Mapping[Any, Any]) -> tuple[str, Estimate]:
     """
     table = source.boards.seeds
     here = table.dropna(subset="M")
-    for name in ("dataset", "model", "goal", "access", "defense"):
+    for name in ROW:
         here = here[here[name] == row[name]]
     reports = here["reported"].astype(bool)
     chooses = ~reports if row["selected_on"] else reports
@@ -317,9 +334,12 @@ def _members(source: Source, row: Mapping[Any, Any]) -> tuple[str, Estimate]:
 
 
 def _rows(source: Source, of: Scenario, goal: str) -> pd.DataFrame:
-    rows = source.boards.rows
-    return rows[
-        (rows["dataset"] == of.dataset) & (rows["model"] == of.model) & (rows["goal"] == goal)
+    return _of(source.boards.rows, of, goal)
+
+
+def _of(table: pd.DataFrame, of: Scenario, goal: str) -> pd.DataFrame:
+    return table[
+        (table["dataset"] == of.dataset) & (table["model"] == of.model) & (table["goal"] == goal)
     ]
 
 
@@ -340,7 +360,7 @@ def not_tested(sources: Sequence[Source], of: Scenario, access: Access) -> list[
     never = [f"{code} ({what})" for goal, (code, what) in GOALS.items() if goal not in have]
     if never:
         out.append(f"Not attacked at all: {'; '.join(never)}.")
-    less = [GOALS[g][0] for g in have if not level(sources, of, g, access)]
+    less = [GOALS[g][0] for g in have if not level(sources, of, g, access)[0]]
     if less:
         out.append(f"Attacked only with less access than {access}: {', '.join(less)}.")
     weak = sorted({

@@ -138,7 +138,7 @@ def judge(
         [goal for goal, told in model.goals.items() if told.relevant],
     )  # fmt: skip
     question = Question(of, access, policy.tier(model.tier), model.tier, asked,
-                        seeds=policy.seeds.provisional)  # fmt: skip
+                        model.exposure.query_cap, seeds=policy.seeds.provisional)  # fmt: skip
     metric, found, missing = candidates.candidates(sources, question)
     candidate = _of(sources, of, model.defense.name, found)
     place = (of.dataset, of.model, candidate.defense)
@@ -178,7 +178,8 @@ def judge(
         f"version {', '.join(sorted(versions))}, protocol "
         f"{', '.join(sorted({s.facts.protocol for s in sources}))}",
         gains[gains["attack"].isin(worst)],
-        tuple(next_steps.of_chosen(candidate, question.bars, len(found))),
+        (*next_steps.of_chosen(candidate, question.bars, len(found)),
+         *next_steps.of_cap(question, candidate.measured)),
         tuple(evidence.not_tested(sources, of, access)), signed,
         _identity(model, digest, weights, policy),
     )  # fmt: skip

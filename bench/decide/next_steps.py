@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 from bench.contract.access import ACCESS_ORDER
 from bench.decide import evidence
-from bench.decide.candidates import COUNTED, SOUND, metric_name, told
+from bench.decide.candidates import SOUND, metric_name, told
 from bench.report import stats
+from bench.report.closure import COUNTED
 from bench.report.frame import UNDEFENDED
+from bench.report.text import at_most
 
 if TYPE_CHECKING:
-    from bench.decide.candidates import Candidate
-    from bench.decide.evidence import Estimate, Source
+    from bench.decide.candidates import Candidate, Question
+    from bench.decide.evidence import Estimate, Measured, Source
     from bench.decide.policy import Bars, Policy
     from bench.decide.recommend import Decision
 
-BANDS = (10_000, 1_000, 100)
-"""Upper ends of the query bands (PROTOCOL 1.1)."""
 _STAGES = {"training": "at training", "release": "on the answers", "serve": "watching queries"}
 
 
@@ -76,19 +76,22 @@ def _queries(sources: Sequence[Source], decision: Decision) -> str:
     asked = decision.question
     if asked.access not in COUNTED:
         return f"Cut the queries: no cap binds who has the {asked.access}."
-    here = evidence.about(sources, asked.scenario)
-    most = max((float(s.trials(asked.scenario)["queries"].max() or 0) for s in here), default=0)
-    limit = min(most, asked.query_cap or math.inf)
-    for band in (b for b in BANDS if b < limit):
-        found = _try(sources, decision, query_cap=band)
+    budgets = {
+        float(budget)
+        for s in evidence.about(sources, asked.scenario)
+        for budget in s.trials(asked.scenario)["budget"]
+        if budget < (asked.query_cap or math.inf)
+    }
+    if not budgets:
+        less = "a smaller" if asked.query_cap else "a"
+        return f"Cut the queries: no attack was run with {less} budget; measure with one."
+    for budget in sorted(budgets, reverse=True):
+        found = _try(sources, decision, query_cap=int(budget))
         if found:
-            return (
-                f"Cut the queries: without attacks that asked more than {band:,}, {found} would "
-                "qualify. They were not run with fewer: set the cap, then measure again."
-            )
+            return f"Cut the queries: with {at_most(budget)}, {found} would qualify."
     return (
-        "Cut the queries: no band below what the attacks asked "
-        f"({limit:,.0f}) leaves a defense that would qualify."
+        "Cut the queries: no budget that attacks were run with "
+        f"({', '.join(f'{b:,.0f}' for b in sorted(budgets))}) leaves a defense that would qualify."
     )
 
 
@@ -202,14 +205,29 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
         if goal in dict(asked.goals):
             continue
         yield from _also(sources, decision, goal)
-    if asked.query_cap is not None and asked.access not in COUNTED:
-        yield f"The query cap was ignored: who has the {asked.access} needs no queries."
-    elif asked.query_cap is not None:
-        yield (
-            f"Attacks that asked more than {asked.query_cap:,} queries were left out, not run with "
-            "fewer; the cap must hold over all accounts of an attacker together."
-        )
+    judged = [chosen, *decision.rejected] if chosen is not None else decision.rejected
+    yield from of_cap(asked, [m for c in judged if c is not None for m in c.measured])
     yield from evidence.not_tested(sources, asked.scenario, asked.access)
+
+
+def of_cap(asked: Question, measured: Sequence[Measured]) -> Iterator[str]:
+    """On which boards a question with a query cap was judged."""
+    if asked.query_cap is None:
+        return
+    if asked.access not in COUNTED:
+        yield f"The query cap was ignored: who has the {asked.access} needs no queries."
+        return
+    budgets = {m.budget for m in measured if m.access in COUNTED}
+    for budget in sorted(budgets - {math.inf}):
+        yield (
+            f"Judged by the boards of {at_most(budget)}, the smallest budget that covers the cap "
+            f"of {asked.query_cap:,}; it must hold over all accounts of an attacker together."
+        )
+    if math.inf in budgets:
+        yield (
+            f"No board of a budget covers the query cap of {asked.query_cap:,}: judged by attacks "
+            "without limit, which may find more."
+        )
 
 
 def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
@@ -291,9 +309,11 @@ def _also(sources: Sequence[Source], decision: Decision, goal: str) -> Iterator[
     at = "gradients" if goal == "gradient_reconstruction" else asked.access
     if ACCESS_ORDER.index(at) > ACCESS_ORDER.index(asked.access):
         return
-    for m in evidence.measured(sources, asked.scenario, goal, at).get(chosen.defense, []):
+    for m in evidence.measured(sources, asked.scenario, goal, at, asked.query_cap).get(
+        chosen.defense, []
+    ):
         unfit = [f for f in ("void", "weak_attack", "no_headroom", "non_adaptive") if f in m.flags]
         words = f"L {told(m.L)}" + ("" if m.L.hi <= asked.bars.tau else ", above the bar")
         if unfit:
             words = f"no evidence ({', '.join(unfit).replace('_', ' ')})"
-        yield f"Measured but not required, {goal.replace('_', ' ')} with {m.access}: {words}."
+        yield f"Measured but not required, {m.where}: {words}."

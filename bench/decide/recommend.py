@@ -10,7 +10,6 @@ from datetime import date, timedelta
 from bench.contract.access import ACCESS_ORDER, Access
 from bench.decide import evidence, next_steps
 from bench.decide.candidates import (
-    COUNTED,
     SOUND,
     Candidate,
     Question,
@@ -104,8 +103,6 @@ def decide(
         policy: whose tier was asked for, if one was.
     """
     given, sources = sources, evidence.about(sources, question.scenario)
-    if question.query_cap is not None and question.access in COUNTED:
-        sources = [source.capped(question.query_cap) for source in sources]
     metric, found, missing = candidates(sources, question)
     admissible = [c for c in found if c.admissible] if not missing else []
     order, because, why_not = _ranked(admissible, question.bars.epsilon)

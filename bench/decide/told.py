@@ -125,7 +125,7 @@ def _row(c: Candidate, tau: float, m: Measured | None = None) -> tuple[Any, ...]
     epsilon = "none" if c.guarantee is None else f"{c.guarantee.epsilon:.2f}" + (
         "" if c.guarantee.formal else ", tuning left out")  # fmt: skip
     return (
-        c.defense, f"{m.goal.replace('_', ' ')} with {m.access}", drawn(m.L, tau),
+        c.defense, m.where, drawn(m.L, tau),
         told(m.judged_M[1], 3),
         told(c.use.utility, 3), told(c.use.loss, 3, True), epsilon,
     )  # fmt: skip
@@ -140,7 +140,7 @@ def _evidence(decision: Decision, c: Candidate) -> list[Block]:
     bars, said = decision.question.bars, []
     for m in c.measured:
         said.append(
-            f"{m.goal.replace('_', ' ').capitalize()} with {m.access}: the strongest of "
+            f"{m.where[:1].upper()}{m.where[1:]}: the strongest of "
             f"{len(m.met)} attacks, {m.attack}, reaches L = {told(m.L)}, bar {bars.tau:g}"
             f"{_below(m)}. {_member(m, bars.mu)}{_targets(m)}"
         )

@@ -18,8 +18,9 @@ from bench.exchange import recheck
 from bench.report import comparable, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
-from bench.report.closure import BOARD, ROW
+from bench.report.closure import BOARD, ROW, BoardKey
 from bench.report.frame import read
+from bench.report.tables import limited
 from bench.report.text import estimate, number
 
 MEASURES = ("L", "M", "U")
@@ -153,7 +154,7 @@ def _judged(table: pd.DataFrame, a: Boards, b: Boards) -> pd.DataFrame:
     return table.assign(verdict=table["verdict"].mask(rows.isin(keys), _LACKS))
 
 
-def _lacking(made: Boards) -> dict[tuple[str, ...], str]:
+def _lacking(made: Boards) -> dict[tuple[Any, ...], str]:
     """Rows that lack planned trials: how many are there, in words."""
     rows = made.rows[made.rows["trials_lost"] > 0]
     there = rows["trials_planned"] - rows["trials_lost"]
@@ -298,10 +299,12 @@ def _changed(a: Boards, b: Boards) -> pd.DataFrame:
     """What only one side has, and worst attacks that changed."""
     found: list[dict[str, str]] = []
 
-    def note(key: tuple[str, ...], what: str, old: str, new: str) -> None:
-        board = "/".join(key[1 : len(BOARD)])
-        defense = key[len(BOARD)] if len(key) > len(BOARD) else ""
-        found.append({"board": board, "defense": defense, "what": what, "A": old, "B": new})
+    def note(key: tuple[Any, ...], what: str, old: str, new: str) -> None:
+        at = len(BOARD)
+        found.append({
+            "board": BoardKey(*key[:at]).path, "defense": "".join(key[at:]), "what": what,
+            "A": old, "B": new,
+        })  # fmt: skip
 
     boards = [set(_keys(x.rows, BOARD)) for x in (a, b)]
     for side, words in ((0, "boards vanished"), (1, "boards new")):
@@ -328,18 +331,19 @@ def _changed(a: Boards, b: Boards) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["board", "defense", "what", "A", "B"])
 
 
-def _keys(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:
+def _keys(table: pd.DataFrame, columns: list[str]) -> list[tuple[Any, ...]]:
     return list(table[columns].itertuples(index=False, name=None))
 
 
 def as_json(found: Comparison) -> str:
     """Everything, as JSON; missing numbers are null."""
+    moved = limited(found.moves)
     return json.dumps(
         {
             "obstacles": list(found.obstacles),
             "notes": list(found.notes),
             "sentence": found.sentence(),
-            "moves": json.loads(found.moves.to_json(orient="records", double_precision=10)),
+            "moves": json.loads(moved.to_json(orient="records", double_precision=10)),
             "changed": found.changed.to_dict("records"),
         },
         indent=1,
@@ -360,7 +364,7 @@ def lines(found: Comparison, every: bool = False) -> list[list[str]]:
         row |= {"diff_lo": row["lo"], "diff_hi": row["hi"]}
         a, b, diff = (estimate(row, x, digits, x == "diff") for x in ("A", "B", "diff"))
         p = "<.001" if row["p"] < 0.001 else number(row["p"], 3)
-        board = "/".join(str(row[name]) for name in BOARD[1:])
+        board = BoardKey(*(row[name] for name in BOARD)).path
         out.append([board, str(row["defense"]), row["measure"], a, b, diff, p, row["verdict"]])
     return out
 

@@ -259,11 +259,11 @@ def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
 
 
 def place(record: TrialRecord) -> tuple[str, ...]:
-    """The key of :func:`predicted` for a trial."""
+    """The key of :func:`predicted` for a trial; on the board without limit are all of them."""
     cell = record.cell
     return (
-        record.data.sector, cell.dataset, cell.model, record.goal, record.access, cell.defense,
-        cell.attack,
+        record.data.sector, cell.dataset, cell.model, record.goal, record.access, str(math.inf),
+        cell.defense, cell.attack,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from scipy.stats import CensoredData, binomtest, ecdf
 
 from bench.report import stats
 from bench.report.closure import BOARD, in_order
-from bench.report.frame import BASELINE, UNDEFENDED, bare_name
+from bench.report.frame import BASELINE, UNDEFENDED, unstreamed
 from bench.report.text import ABSENT, interval, natural, number, words
 
 _OF = [*BOARD, "defense", "attack"]
@@ -60,7 +60,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     table = table.merge(groups[_ANSWERS].apply(_answered).reset_index(), on=_OF)
 
     # Where nobody watches there is nobody to hide from: the attack stands there as it is.
-    bare = watched["attack"].map(bare_name)
+    bare = watched["attack"].map(unstreamed)
     reference = done[done["defense"] == UNDEFENDED][[*BOARD, "attack", "seed", "L"]]
     reference = reference.rename(columns={"attack": "bare", "L": "L_none"})
     pairs = watched.assign(bare=bare).merge(reference, on=[*BOARD, "bare", "seed"])
@@ -83,7 +83,7 @@ def shown(table: pd.DataFrame) -> list[Row]:
             "scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])} with "
             f"{row['access']}",
             "defense": row["defense"],
-            "attack": bare_name(row["attack"]),
+            "attack": unstreamed(row["attack"]),
             "stream": row["stream"] or "one account",
             "campaigns": row["campaigns"],
             "detected": f"{row['detected']:.0%}", "stopped": f"{row['stopped']:.0%}",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bench.contract.record import (
     CONTROLS,
     AttackInfo,
+    Budget,
     Cell,
     Data,
     DefenseInfo,
@@ -213,6 +214,7 @@ def stand_in(
         if defense is None
         else defense.defense,
         attack=AttackInfo(**known),
+        budget=Budget(queries_cap=attack.budget.queries_cap),
         flags=["no_effect"] if idle else [],
         created_utc=attack.created_utc,
     )

@@ -39,7 +39,7 @@ FLAGS = {
 """Flags of tuned rows in the order they are shown, with what they mean."""
 
 COLUMNS = [
-    *_OF, "defense", "attack", "settings", "attacks", "budget", "selected_on", "reported_on",
+    *_OF, "defense", "attack", "settings", "attacks", "loss_budget", "selected_on", "reported_on",
     "n_seeds", "loss", "utility", "utility_lo", "utility_hi", "dU", "dU_lo", "dU_hi", "L", "L_lo",
     "L_hi", "L_raw", "flags",
 ]  # fmt: skip
@@ -106,7 +106,7 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     table["n_seeds"] = table["L_n"].fillna(0).astype(int)
     table["L_raw"] = table["L"]
     table[["L", "L_lo", "L_hi"]] = table[["L", "L_lo", "L_hi"]].clip(0, 1)
-    table["budget"] = budget
+    table["loss_budget"] = budget
     table["flags"] = _flags(table)
     table["defended"] = table["family"] != UNDEFENDED
     return in_order(table, ["defended", "L_raw", "family"])[COLUMNS]
@@ -209,13 +209,13 @@ def why(tuned: pd.DataFrame) -> str:
     if not first["selected_on"]:
         return (
             "Too few seeds to split: setting and worst attack are chosen (least worst-case leakage "
-            f"that costs at most {first['budget']:.2f} of utility) and reported on the same seeds, "
-            "so the least leakage looks lower than it is. Settings and attacks: how many were "
-            "tried."
+            f"that costs at most {first['loss_budget']:.2f} of utility) and reported on the same "
+            "seeds, so the least leakage looks lower than it is. Settings and attacks: how many "
+            "were tried."
         )
     return (
         f"Setting and worst attack chosen on seeds {first['selected_on']} (least worst-case "
-        f"leakage that costs at most {first['budget']:.2f} of utility there); all figures "
+        f"leakage that costs at most {first['loss_budget']:.2f} of utility there); all figures "
         f"reported on seeds {first['reported_on']}. Settings and attacks: how many were tried."
     )
 
@@ -265,7 +265,9 @@ def _flags(table: pd.DataFrame) -> list[str]:
     raised = {
         "unsplit": (table["selected_on"] == "") & real,
         "over_budget": table["over"],
-        "loss_unproven": ~(table["dU_lo"] >= -table["budget"] - _EXACT) & real & ~table["over"],
+        "loss_unproven": ~(table["dU_lo"] >= -table["loss_budget"] - _EXACT)
+        & real
+        & ~table["over"],
         "unequal_tuning": fewer,
         "missing": table["lost"] > 0,
     }

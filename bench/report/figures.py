@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from bench.contract.errors import require
 from bench.report.boards import BoardKey, Boards
-from bench.report.closure import BOARD, slugs
+from bench.report.closure import by_board, slugs
 from bench.report.families import curves
 from bench.report.frame import UNDEFENDED
 from bench.report.text import words
@@ -82,7 +82,7 @@ def files(
 def drawable(boards: Boards, frame: pd.DataFrame) -> dict[BoardKey, pd.DataFrame]:
     """Rows of every board that can be drawn; those without effect repeat ``none`` and cannot."""
     rows = curves(boards, frame).dropna(subset=["L", "utility"])
-    return {cast(BoardKey, key): board for key, board in rows.groupby(BOARD, sort=False)}
+    return by_board(rows)
 
 
 def draw(rows: pd.DataFrame, formats: Iterable[str] = FORMATS) -> dict[str, bytes]:

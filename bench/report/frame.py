@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -34,8 +35,12 @@ BASELINE = "none"
 """Access of an attack that sees no model."""
 
 _USUAL = asdict(Stream())
-_STREAMED = re.compile(r"(?<=\[)(?:stream\.\w+=[^,\]]*,?)+|,stream\.\w+=[^,\]]*")
-"""What a name says of the stream, which has a column of its own."""
+_STREAMED, _BUDGETED = (
+    re.compile(rf"(?<=\[)(?:{option}=[^,\]]*,?)+|,{option}=[^,\]]*")
+    for option in (r"stream\.\w+", "budget")
+)
+"""What a name says of the stream and of the budget, which have columns of their own."""
+_CAP = re.compile(r"[\[,]budget=(\d+)[,\]]")
 
 _Get = Callable[[TrialRecord], Any]
 
@@ -131,9 +136,21 @@ _ALL_NUMBERS: dict[str, _Get] = {
 }
 
 
-def bare_name(attack: str) -> str:
+def unstreamed(attack: str) -> str:
     """Name of an attack without how it sends its queries."""
     return _STREAMED.sub("", attack).replace("[]", "")
+
+
+def bare_name(attack: str) -> str:
+    """Name of an attack without how it sends its queries and how many it may send."""
+    return _BUDGETED.sub("", unstreamed(attack)).replace("[]", "")
+
+
+def _budget(record: TrialRecord) -> float:
+    """Most queries the attack may send; of a trial that did not end only its name says so."""
+    named = _CAP.search(record.cell.attack)
+    cap = record.budget.queries_cap
+    return float(cap) if cap is not None else float(named[1]) if named else math.inf
 
 
 def _mean(value: Any) -> float | None:
@@ -175,7 +192,8 @@ def read(
     come from a file.
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
-    (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
+    (utility of the plain baseline), ``budget`` (most queries of the attack; infinite where nothing
+    limits it), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
     ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities), and
     what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``environment``
     (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
@@ -201,11 +219,13 @@ def read(
     """
     columns: dict[str, list[Any]] = {name: [] for name in (*_TEXT, *_ALL_NUMBERS)}
     seeds: list[int] = []
+    budgets: list[float] = []
     gatherer, guard, survey = Gatherer(), comparable.Facts(), coverage.Survey(planned or {})
     for record in survey.through(records):
         gatherer.add(record)
         guard.add(record)
         seeds.append(record.cell.seed)
+        budgets.append(_budget(record))
         for name, get in _TEXT.items():
             value = get(record)
             columns[name].append(sys.intern(value) if isinstance(value, str) else value)
@@ -225,7 +245,7 @@ def read(
             for name in _ALL_NUMBERS
         }
     )
-    table["suite"], table["seed"] = suite, seeds
+    table["suite"], table["seed"], table["budget"] = suite, seeds, budgets
     unplaced, deployed = survey.unplaced(), table[["dataset", "model", "defense"]]
     table["unplaced"] = [unplaced[place] for place in deployed.itertuples(index=False, name=None)]
     table["queries"] = table["queries"].astype("Int64")  # a count is never printed as 1e+06

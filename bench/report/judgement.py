@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import pandas as pd
 
 from bench.report import controls, stats
-from bench.report.closure import BOARD, ROW, BoardKey, in_order
+from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
 from bench.report.frame import SCENARIO, UNDEFENDED
+from bench.report.text import allowed
 
 RANKED_SEEDS = 10
 STRAW_MAN = 0.02
@@ -141,9 +140,9 @@ def notes(
 
     failed = dict(list(checks[checks["state"] == controls.FAIL].groupby(SCENARIO)))
     notes: dict[BoardKey, list[tuple[str, str]]] = {}
-    for key, board in rows.groupby(BOARD, sort=False):
-        access, flags = cast(BoardKey, key)[-1], board["flags"].str.split(";")
-        found = _failed(failed[key[:-1]]) if key[:-1] in failed else []
+    for key, board in by_board(rows).items():
+        flags = board["flags"].str.split(";")
+        found = _failed(failed[key.scenario]) if key.scenario in failed else []
         if flags.map(lambda f: "weak_attack" in f).any():
             best = board.loc[board["defense"] == UNDEFENDED, "L_raw"].iloc[0]
             bar = (
@@ -168,7 +167,11 @@ def notes(
         if not finished.get(key, 0):
             rest = "rests on weaker attacks" if board["L"].notna().any() else "is empty"
             found.append(
-                ("missing", f"No attack with access to {access} finished: the board {rest}.")
+                (
+                    "missing",
+                    f"No attack with access to {allowed(key.access, key.budget)} finished: "
+                    f"the board {rest}.",
+                )
             )
         if key in violations:
             table = violations[key]
@@ -179,11 +182,11 @@ def notes(
                 )
             ]
             more = f" and {len(cases) - 4} more" if len(cases) > 4 else ""
-            found.append(("monotonicity", f"Before the attack set is closed, attacks with {access} "
-                          "do worse than attacks that see less (check C6) against "
+            found.append(("monotonicity", "Before the attack set is closed, attacks with "
+                          f"{key.access} do worse than attacks that see less (check C6) against "
                           f"{', '.join(cases[:4])}{more}: they are under-tuned, and the worst "
                           "case carries the better figure over."))  # fmt: skip
-        notes[cast(BoardKey, key)] = found
+        notes[key] = found
     return notes
 
 

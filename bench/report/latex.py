@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from bench.report.boards import FLAGS, BoardKey, Boards
-from bench.report.closure import BOARD, slugs
+from bench.report.closure import slugs
 from bench.report.frame import dicts
-from bench.report.text import estimate, number, words
+from bench.report.text import allowed, estimate, number, words
 
 ROWS = 45
 """Rows that fit on a page; longer boards go on in another table."""
@@ -83,7 +83,6 @@ def _table(lines: list[str], caption: str, label: str, legend: list[str]) -> str
 
 
 def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) -> str:
-    board = dict(zip(BOARD, key, strict=True))
     seeds = (
         f"the worst attack is chosen on seeds {row['selected_on']}, leakage reported on seeds "
         f"{row['reported_on']}"
@@ -91,8 +90,8 @@ def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) 
         else "the worst attack is chosen and reported on the same seeds"
     )
     return tex(
-        f"{board['dataset']}, {board['model']}: {words(board['goal'])} with access to "
-        f"{board['access']}{' (continued)' if part else ''}. "
+        f"{key.dataset}, {key.model}: {words(key.goal)} with access to "
+        f"{allowed(key.access, key.budget)}{' (continued)' if part else ''}. "
     ) + (
         "$L$: leakage to the worst attack, 0 (the model taught the attacker nothing) to 1 (as good "
         "as the records); $M$: the part that is about training members; brackets: 95\\% "

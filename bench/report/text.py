@@ -54,6 +54,18 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def at_most(budget: float) -> str:
+    """A budget as words: ``at most 1,000 queries``; empty where there is no limit."""
+    if math.isinf(budget):
+        return ""
+    return f"at most {budget:,.0f} quer{'y' if budget == 1 else 'ies'}"
+
+
+def allowed(access: str, budget: float) -> str:
+    """What the attacker of a board has: ``scores, at most 1,000 queries``."""
+    return ", ".join(filter(None, (access, at_most(budget))))
+
+
 def natural(name: str) -> list[tuple[int, float, str]]:
     """Sort key that puts ``epsilon=3`` before ``epsilon=10``."""
     parts = re.split(r"(\d+(?:\.\d+)?)", name)

@@ -50,7 +50,8 @@ class Row:
     audit: float | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the record: ``stages``, ``n_params``, ``public``, ``adaptive``; ``M`` by
-    attack, and ``late``: L by attack on the seeds that report."""
+    attack, and ``late``: L by attack on the seeds that report. An attack may be
+    ``map[budget=1000]``."""
 
 
 NONE = Row(L={"guess": 0.30, "map": 0.60}, M=0.20)
@@ -86,6 +87,8 @@ def _trial(
     defense: str, row: Row, attack: str, seed: int, changes: Mapping[str, Any]
 ) -> TrialRecord:
     sign = 1 if seed % 2 else -1
+    option, _, limit = attack.partition("[budget=")
+    cap = int(limit.rstrip("]")) if limit else None
     late = row.fields.get("late", {}) if seed >= CHOOSE else {}
     leak = late.get(attack, row.L[attack]) + sign * row.step if attack in row.L else 0.0
     member = row.fields.get("M", {}).get(attack, row.M)
@@ -94,7 +97,7 @@ def _trial(
         "protocol_version": "1", "benchmark_version": "0.1.0",
         "trial_id": f"{defense}-{attack}-{seed}",
         "cell": Cell(dataset="loans", model="mlp", defense=defense, attack=attack, seed=seed),
-        "goal": "attribute", "access": ACCESS[attack], "status": "done",
+        "goal": "attribute", "access": ACCESS[option], "status": "done",
         "data": Data(sector="credit", modality="table", source="made up", terms="none",
                      privacy_unit="record", publishable=False,
                      facts={"sha256": DATA_SHA, "n_public": 100}),
@@ -108,8 +111,9 @@ def _trial(
         "privacy_audit": None if row.audit is None else PrivacyAudit(
             canaries=100, guesses=50, right=40, epsilon_lower=row.audit,
             epsilon=row.ledger.epsilon if row.ledger else 1.0),
-        "attack": AttackInfo(family=attack),
-        "budget": Budget(queries={"imputer": 0, "map": 5000}.get(attack, 500)),
+        "attack": AttackInfo(family=option),
+        "budget": Budget(queries=cap or {"imputer": 0, "map": 5000}.get(attack, 500),
+                         queries_cap=cap),
         "score": Scored(metric="auc", value=0.6 + 0.4 * leak, s_base=0.6, s_base_attack="imputer",
                         s_ceil=1.0, L=leak, M=member, members=0.6 + member, nonmembers=0.6,
                         group_gain={"age=old": 0.01 * sign + 0.02} if attack == "map" else {}),

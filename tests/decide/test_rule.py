@@ -76,8 +76,9 @@ def test_a_layer_on_the_answers_is_no_evidence_for_who_has_the_weights() -> None
 
 
 def test_no_query_cap_binds_who_has_the_weights() -> None:
-    leaky = Row(L={"guess": 0.0, "map": 0.5, "open": 0.05})
-    found = evidence.read([made.pack({"none": OPEN, "leaky": leaky})])
+    leaky = Row(L={"guess": 0.0, "map": 0.5, "map[budget=1000]": 0.05, "open": 0.05})
+    none = Row(L=OPEN.L | {"map[budget=1000]": 0.5}, M=OPEN.M)
+    found = evidence.read([made.pack({"none": none, "leaky": leaky})])
     assert ask(found, access="scores", query_cap=1000).chosen
     decision = ask(found, access="weights", query_cap=1000)
     assert decision.chosen is None

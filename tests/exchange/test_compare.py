@@ -22,6 +22,7 @@ def _table(values: np.ndarray, target: str, measure: str = "L", board: int = 0) 
     return pd.DataFrame(
         {
             "sector": "s", "dataset": f"d{board}", "model": "m", "goal": "g", "access": "scores",
+            "budget": np.inf,
             "defense": [f"r{r}" for r in rows.ravel()], "measure": measure, "seed": seeds.ravel(),
             "value": values.ravel(),
             "trial_id": [f"{target}/{board}/{r}/{s}" for r, s in

@@ -9,6 +9,7 @@ from scipy import stats as scipy_stats
 
 from bench.contract.record import PrivacyAudit, TrialRecord
 from bench.report import boards, frame
+from bench.report.closure import BoardKey
 
 DIABETES = ("medical", "diabetes", "mlp", "attribute")
 
@@ -19,7 +20,7 @@ def suite() -> boards.Boards:
 
 
 def test_boards_are_those_with_trials_from_least_to_most_access(suite: boards.Boards) -> None:
-    assert [key[1:] for key, _ in suite] == [
+    assert [key[1:5] for key, _ in suite] == [
         ("faces", "cnn", "class_representative", "weights"),
         ("faces", "mlp", "class_representative", "labels"),
         ("faces", "mlp", "class_representative", "scores"),
@@ -90,7 +91,7 @@ def test_without_an_undefended_row_a_row_without_effect_keeps_its_own_trials() -
     only = row(found, "top_k[k=3]", "weights")
     assert only["L"] == pytest.approx(0.35)
     assert "no_effect" in only["flags"]
-    assert [kind for kind, _ in found.notes[(*FACES, "weights")]] == ["no_reference"]
+    assert [kind for kind, _ in found.notes[BoardKey(*FACES, "weights")]] == ["no_reference"]
 
 
 def test_interval_is_the_t_interval_of_the_worst_attack() -> None:
@@ -158,7 +159,7 @@ def test_no_headroom_leaves_leakage_empty_and_names_the_strongest_by_score() -> 
     assert np.isnan(only["L"])
     assert only["worst_attack"] == "yang"  # the larger score of the two
     assert "no_headroom" in only["flags"] and "weak_attack" not in only["flags"]
-    assert [kind for kind, _ in found.notes[(*FACES, "scores")]] == ["no_headroom"]
+    assert [kind for kind, _ in found.notes[BoardKey(*FACES, "scores")]] == ["no_headroom"]
 
 
 def test_an_attribute_that_is_mostly_known_is_flagged() -> None:
@@ -188,7 +189,7 @@ def test_ten_seeds_are_not_provisional() -> None:
 def test_a_weak_attack_is_flagged_on_the_whole_board() -> None:
     found = built(scored("none", "brep", [0.40, 0.44]), scored("freezing", "brep", [0.1, 0.2]))
     assert all("weak_attack" in flags for flags in found.rows["flags"])
-    (kind, sentence), *_ = found.notes[(*FACES, "labels")]
+    (kind, sentence), *_ = found.notes[BoardKey(*FACES, "labels")]
     assert kind == "weak_attack" and "L = 0.42" in sentence
 
 
@@ -283,15 +284,15 @@ def test_a_board_whose_own_attacks_all_failed_says_so() -> None:
     assert (
         "missing",
         "No attack with access to weights finished: the board rests on weaker attacks.",
-    ) in found.notes[(*FACES, "weights")]
+    ) in found.notes[BoardKey(*FACES, "weights")]
 
 
 def test_more_information_that_looks_safer_before_closure_is_noted() -> None:
     found = built(scored("none", "brep", [0.6, 0.7]), scored("none", "yang", [0.3, 0.4]))
-    (kind, sentence), *_ = found.notes[(*FACES, "scores")]
+    (kind, sentence), *_ = found.notes[BoardKey(*FACES, "scores")]
     assert kind == "monotonicity" and "none (0.35 against 0.65)" in sentence
     assert row(found, "none", "scores")["L"] == pytest.approx(0.65)
-    assert found.notes[(*FACES, "labels")] == []
+    assert found.notes[BoardKey(*FACES, "labels")] == []
 
 
 def test_utility_is_per_target_not_per_trial() -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.report import boards, frame
+from bench.report import boards, closure, frame
 from bench.report.site import charts, details
 
-KEY = ("face", "faces", "mlp", "class_representative", "weights")
+KEY = closure.BoardKey("face", "faces", "mlp", "class_representative", "weights")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ def noise(
     table = index.to_frame(index=False)
     return table.assign(
         sector="s", model="m", goal="attribute", access="scores", status="done", flags="",
-        control="", unplaced=0, covers="", adaptive_attacks="", adaptive_to="", utility=utility,
+        budget=np.inf, control="", unplaced=0, covers="", adaptive_attacks="", adaptive_to="",
+        utility=utility,
         utility_metric="accuracy",
         epsilon=np.nan, train_s=1.0, family=table["defense"].str.split("[").str[0],
         L=0.5 + sd * rng.standard_normal(len(table)),

@@ -12,8 +12,9 @@ from PIL import Image
 
 from bench.contract import UserError
 from bench.report import boards, figures, frame
+from bench.report.closure import BoardKey
 
-WEIGHTS = ("face", "faces", "mlp", "class_representative", "weights")
+WEIGHTS = BoardKey("face", "faces", "mlp", "class_representative", "weights")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from bench.contract.errors import UserError
 from bench.contract.record import Audit, Times, TrialRecord
 from bench.report import boards, frame, site
-from bench.report.closure import slugs
+from bench.report.closure import BoardKey, slugs
 
 TABLES = [
     "audit.csv", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "trials.csv",
@@ -282,8 +282,8 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 
 def test_names_that_collide_get_pages_of_their_own() -> None:
-    keys = [("s", "a-b", "m", "g", "labels"), ("s", "a", "b-m", "g", "labels")]
-    assert list(slugs(keys).values()) == ["a-b-m-g-labels", "a-b-m-g-labels-2"]  # type: ignore[arg-type]
+    keys = [BoardKey("s", *rest, "g", "labels") for rest in (("a-b", "m"), ("a", "b-m"))]
+    assert list(slugs(keys).values()) == ["a-b-m-g-labels", "a-b-m-g-labels-2"]
     assert site._slugs(["a b", "a_b", "a-b-2"]) == {
         "a b": "a-b", "a-b-2": "a-b-2", "a_b": "a-b-3",
     }  # fmt: skip

@@ -14,7 +14,7 @@ from bench.contract.errors import require
 from bench.contract.record import TrialRecord
 from bench.report import audits, boards, families, frame, tables
 from bench.report.boards import FLAGS
-from bench.report.closure import BOARD, slugs, unique
+from bench.report.closure import by_board, slugs, unique
 from bench.report.coverage import LOST
 from bench.report.facts import Facts
 from bench.report.site import board, components, files, index, methods, render
@@ -107,7 +107,7 @@ def pages(
 ) -> Iterable[tuple[str, str]]:
     """Name and text of every page, the front page last: it leads to pages that are there."""
     shared = {"suite": suite.name, "meaning": families.FLAGS | FLAGS}
-    attacks = {key: rows for key, rows in suite.boards.attacks.groupby(BOARD, sort=False)}
+    attacks = by_board(suite.boards.attacks)
     for key, rows in suite.boards:
         values = board.page(suite, key, rows, attacks[key])
         yield (
@@ -144,11 +144,11 @@ def _suite(
     trials = table[table["control"] == ""]
     family = dict(zip(trials["defense"], trials["family"], strict=True))
     attack_family = dict(zip(trials["attack"], trials["attack_family"], strict=True))
-    drawn = families.curves(found, table).groupby(BOARD, sort=False)["family"]
-    several = {key: bool(of.duplicated().any()) for key, of in drawn}
+    drawn = by_board(families.curves(found, table))
+    several = {key: bool(rows["family"].duplicated().any()) for key, rows in drawn.items()}
     return board.Suite(
         name=name, frame=table, facts=facts, boards=found, given=given,
-        tuning=tuning(several, tuned),  # type: ignore[arg-type]
+        tuning=tuning(several, tuned),
         families=summaries(families.summaries(found, table, tuned)) if len(tuned) else {},
         pictures={key: dict(value) for key, value in pictures.items()},
         ids=slugs(key for key, _ in found),

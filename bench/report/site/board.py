@@ -16,7 +16,7 @@ from bench.report.closure import BOARD
 from bench.report.facts import Facts
 from bench.report.frame import SCENARIO, UNDEFENDED, dicts
 from bench.report.site import cells, charts, details, heat
-from bench.report.text import UNPLACED, estimate, headline, interval, number, words
+from bench.report.text import UNPLACED, at_most, estimate, headline, interval, number, words
 
 HIDDEN = ("provisional", "no_effect", "non_adaptive")
 """Flags whose rows a reader may hide."""
@@ -127,29 +127,27 @@ class Suite:
 
 def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
     """Everything the template of one board needs."""
-    board = dict(zip(BOARD, key, strict=True))
     boards = suite.boards
     mine = rows.assign(family=rows["defense"].map(suite.family))
     stages = suite.facts.defenses
-    baselines = suite.baselines.get(key[:4], boards.baselines.iloc[:0])
-    checks = suite.checks.get(key[:4], boards.controls.iloc[:0])
-    trials = suite.trials[key[1:3]]
+    baselines = suite.baselines.get(key.scenario, boards.baselines.iloc[:0])
+    checks = suite.checks.get(key.scenario, boards.controls.iloc[:0])
+    trials = suite.trials[key.dataset, key.model]
     shared = _shared(rows)
     noted = {kind for kind, _ in boards.notes[key]}
     lines = _lines(mine, suite, shared)
     seeds = details.seeds(suite.seeds.get(key, boards.seeds.iloc[:0]), rows)
     metric = next((words(m) for m in rows["utility_metric"].dropna()), "utility")
-    card = suite.facts.cards[board["dataset"]]
+    card = suite.facts.cards[key.dataset]
     return {
         "id": suite.ids[key],
-        "board": board,
-        "title": f"{board['dataset']}, {board['model']}: {words(board['goal'])}",
+        "board": key,
+        "title": f"{key.dataset}, {key.model}: {words(key.goal)}",
+        "budget": at_most(key.budget),
         "about": {"modality": card.modality, "unit": card.privacy_unit,
                   "source": card.source[:1].upper() + card.source[1:].rstrip(".")},
-        "levels": [
-            {"access": other[4], "id": name, "here": other == key}
-            for other, name in suite.ids.items() if other[:4] == key[:4]
-        ],
+        "levels": _beside(suite, key, 4),
+        "limits": _beside(suite, key, 5),
         "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
         "headline": headline(rows),
         "shared": [flag for flag in FLAGS if flag in shared - noted],
@@ -184,6 +182,22 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
             if stem == f"figures/{suite.ids[key]}"
         ],
     }  # fmt: skip
+
+
+def _beside(suite: Suite, key: BoardKey, axis: int) -> list[Row]:
+    """The boards of a scenario along its accesses (axis 4) or the budgets of one access (axis 5).
+
+    Of another access that with the same budget is meant, or that without limit where there is none.
+    """
+    same = [other for other in suite.ids if other[:axis] == key[:axis]]
+    places = dict.fromkeys(other[:axis] + other[axis : axis + 1] for other in same)
+    out = []
+    for place in places:
+        there = [other for other in same if other[: axis + 1] == place]
+        target = next((other for other in there if other.budget == key.budget), there[-1])
+        out.append({"access": target.access, "budget": at_most(target.budget),
+                    "id": suite.ids[target], "here": target == key})  # fmt: skip
+    return out
 
 
 def _parts(table: pd.DataFrame, by: list[str]) -> dict[Any, pd.DataFrame]:

@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.contract.access import ACCESS_ORDER
 from bench.report.boards import FLAGS, BoardKey
-from bench.report.closure import BOARD
+from bench.report.closure import by_board
 from bench.report.frame import BASELINE, UNDEFENDED, dicts
 from bench.report.site import cells
 from bench.report.site.board import Suite, places
-from bench.report.text import estimate, natural, number, words
+from bench.report.text import allowed, estimate, natural, number, words
 
 KNOWLEDGE = {
     "K0": "class names and the kind of input", "K1": "public records of other people",
@@ -76,8 +77,13 @@ def attack(suite: Suite, family: str, about: str) -> Row:
     frame = suite.frame
     trials = frame.loc[frame["attack"].isin(names) & (frame["control"] == ""), ["goal", "access"]]
     table = suite.boards.attacks
-    own = table[table["attack"].isin(names) & (table["attack_access"] == table["access"])]
-    fares = {key: mine for key, mine in own.groupby(BOARD, sort=False)}
+    # Boards with a budget have some of the trials of that without limit.
+    own = table[
+        table["attack"].isin(names)
+        & (table["attack_access"] == table["access"])
+        & np.isinf(table["budget"].astype(float))
+    ]
+    fares = by_board(own)
     worst = suite.breaking.get(family, {})
     acting = Counter(key for of in suite.breaking.values() for key, rows in of.items()
                      for _ in rows)  # fmt: skip
@@ -138,8 +144,9 @@ def _members(families: Mapping[str, str], family: str) -> list[str]:
 
 def _place(suite: Suite, key: BoardKey) -> Row:
     return {
-        "id": suite.ids[key], "access": key[4],
-        "name": f"{key[1]}, {key[2]}: {words(key[3])} with {key[4]}",
+        "id": suite.ids[key], "access": key.access,
+        "name": f"{key.dataset}, {key.model}: {words(key.goal)} with "
+        f"{allowed(key.access, key.budget)}",
     }  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def gallery(
         {"defense": row["defense"], "attack": row["worst_attack"], "L": number(row["L"])} | picture
         for row in dicts(order)
         if "no_effect" not in row["flags"].split(";")
-        for picture in [pictures.get((key[1], key[2], row["defense"], row["worst_attack"]))]
+        for picture in [pictures.get((key.dataset, key.model, row["defense"], row["worst_attack"]))]
         if picture
     ]
 
@@ -117,7 +117,7 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
     audited = trials.groupby("defense")["epsilon_lower"].max().to_dict()
     out = []
     for row in dicts(private.sort_values("epsilon")):
-        ledger = facts.ledgers.get((key[1], key[2], row["defense"]))
+        ledger = facts.ledgers.get((key.dataset, key.model, row["defense"]))
         if ledger is None:
             continue
         lower = audited.get(row["defense"], math.nan)

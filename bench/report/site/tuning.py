@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.report import families
 from bench.report.boards import BoardKey
-from bench.report.closure import BOARD
+from bench.report.closure import BOARD, by_board
 from bench.report.frame import UNDEFENDED, dicts
 from bench.report.site import cells
 from bench.report.text import ABSENT, estimate, interval, number
@@ -24,7 +24,7 @@ def tuning(several: Mapping[BoardKey, bool], tuned: pd.DataFrame) -> dict[BoardK
         several: whether a family has several settings that act, by board.
         tuned: as :func:`bench.report.families.tuned` gives it.
     """
-    rows = dict(list(tuned.groupby(BOARD, sort=False)))
+    rows = by_board(tuned)
     nothing = tuned.iloc[:0]
     return {
         key: {
@@ -55,7 +55,7 @@ def summaries(table: pd.DataFrame) -> dict[BoardKey, list[Row]]:
     """What :func:`bench.report.families.summaries` says of every board."""
     out: dict[BoardKey, list[Row]] = {}
     for row in dicts(table):
-        key: BoardKey = tuple(row[name] for name in BOARD)
+        key = BoardKey(*(row[name] for name in BOARD))
         out.setdefault(key, []).append({
             "family": row["family"],
             "L": estimate(row, "L_at_loss"), "L_defense": row["L_at_loss_defense"] or ABSENT,
