@@ -3,55 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from bench.contract.access import ACCESS_ORDER
 from bench.decide import evidence
-from bench.decide.candidates import SOUND, metric_name, told
+from bench.decide.candidates import SOUND, Candidate, Question, metric_name, told
+from bench.decide.decision import Decision
+from bench.decide.evidence import Estimate, Measured, Source
+from bench.decide.policy import Bars, Policy
 from bench.report import stats
 from bench.report.closure import COUNTED
 from bench.report.frame import UNDEFENDED
 from bench.report.text import at_most
 
-if TYPE_CHECKING:
-    from bench.decide.candidates import Candidate, Question
-    from bench.decide.evidence import Estimate, Measured, Source
-    from bench.decide.policy import Bars, Policy
-    from bench.decide.recommend import Decision
-
 _STAGES = {"training": "at training", "release": "on the answers", "serve": "watching queries"}
 
 
-def following(sources: Sequence[Source], decision: Decision) -> Iterator[str]:
+Qualifying = Callable[[Question], str]
+"""What the rule would recommend under a changed question; empty: nothing."""
+
+
+def following(
+    sources: Sequence[Source], decision: Decision, qualifying: Qualifying
+) -> Iterator[str]:
     """What to do next where nothing qualifies; each claim was looked up in the evidence."""
     for sentence in decision.missing:
         yield f"Measure first: {sentence}"
-    yield _access(sources, decision)
-    yield _queries(sources, decision)
-    yield _model(sources, decision)
+    yield _access(sources, decision.question, qualifying)
+    yield _queries(sources, decision.question, qualifying)
+    yield _model(sources, decision.question, qualifying)
     yield _compose(decision)
     yield "If none of this helps: no acceptable default. Do not expose the model."
 
 
-def _try(sources: Sequence[Source], decision: Decision, **changes: object) -> str:
-    """What the rule would recommend under a changed question; empty if nothing."""
-    from bench.decide.recommend import decide
-
-    question = replace(decision.question, **changes)  # type: ignore[arg-type]
-    found = decide(sources, question, steps=False).chosen
-    return found.defense if found else ""
-
-
-def _access(sources: Sequence[Source], decision: Decision) -> str:
-    from bench.decide.recommend import weaker
-
-    asked = decision.question
-    if not weaker(asked.access):
+def _access(sources: Sequence[Source], asked: Question, qualifying: Qualifying) -> str:
+    below = ACCESS_ORDER[1 : ACCESS_ORDER.index(asked.access)]
+    if not below:
         return f"Reduce access: there is nothing below {asked.access}."
     said = []
-    for access in weaker(asked.access):
+    for access in reversed(below):
         if access == "labels" and asked.needs_scores:
             said.append("labels alone are no option, as scores are needed")
             continue
@@ -66,14 +57,13 @@ def _access(sources: Sequence[Source], decision: Decision) -> str:
         if not goals or access not in have:
             said.append(f"with {access} nothing was measured")
             continue
-        found = _try(sources, decision, access=access, goals=goals)
+        found = qualifying(replace(asked, access=access, goals=goals))
         said.append(f"with {access}, {found} would qualify" if found
                     else f"with {access}, nothing would qualify either")  # fmt: skip
     return f"Reduce access below {asked.access}: {'; '.join(said)}."
 
 
-def _queries(sources: Sequence[Source], decision: Decision) -> str:
-    asked = decision.question
+def _queries(sources: Sequence[Source], asked: Question, qualifying: Qualifying) -> str:
     if asked.access not in COUNTED:
         return f"Cut the queries: no cap binds who has the {asked.access}."
     budgets = {
@@ -86,7 +76,7 @@ def _queries(sources: Sequence[Source], decision: Decision) -> str:
         less = "a smaller" if asked.query_cap else "a"
         return f"Cut the queries: no attack was run with {less} budget; measure with one."
     for budget in sorted(budgets, reverse=True):
-        found = _try(sources, decision, query_cap=int(budget))
+        found = qualifying(replace(asked, query_cap=int(budget)))
         if found:
             return f"Cut the queries: with {at_most(budget)}, {found} would qualify."
     return (
@@ -95,15 +85,14 @@ def _queries(sources: Sequence[Source], decision: Decision) -> str:
     )
 
 
-def _model(sources: Sequence[Source], decision: Decision) -> str:
-    asked = decision.question
+def _model(sources: Sequence[Source], asked: Question, qualifying: Qualifying) -> str:
     others = sorted({
         str(row.model) for s in sources for row in s.boards.rows.itertuples()
         if row.dataset == asked.scenario.dataset and row.model != asked.scenario.model
     })  # fmt: skip
     found = []
     for model in others:
-        defense = _try(sources, decision, scenario=replace(asked.scenario, model=model))
+        defense = qualifying(replace(asked, scenario=replace(asked.scenario, model=model)))
         found.append(f"{model} with {defense} would qualify" if defense
                      else f"{model} would not qualify")  # fmt: skip
     tried = f" On the same evidence {'; '.join(found)}." if found else ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
-from bench.contract.access import ACCESS_ORDER, Access
+from bench.contract.access import Access
 from bench.decide import evidence, next_steps
 from bench.decide.candidates import (
     SOUND,
@@ -17,54 +17,12 @@ from bench.decide.candidates import (
     metric_name,
     told,
 )
+from bench.decide.decision import Decision
 from bench.decide.evidence import Scenario, Source
 from bench.decide.policy import EpsilonRule, Policy
 from bench.report.frame import UNDEFENDED
 
 _DAYS = 180
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What the rule says.
-
-    Attributes:
-        question: what was asked.
-        metric: of utility, that ``bars.loss`` was compared in.
-        chosen: the recommended defense; None: nothing qualifies.
-        because: how it was told from those tied with it.
-        runner_up: the next in the rule's order. why_not: what put it behind.
-        undefended: whether ``none`` is itself admissible.
-        admissible: all that qualify, in the rule's order.
-        rejected: all that do not, least leakage first.
-        nearest: of those that were measured well the one that breaks fewest bars, best only by the
-            width of an interval; the most useful of them.
-        missing: required goals without evidence, as sentences.
-        steps: what to do next where nothing qualifies, in order.
-        caveats: what qualifies the answer, not-tested things last.
-        digests: sha256 of the evidence, by suite.
-        recorded: first and last day of it.
-        verified: whether somebody else re-ran all of it.
-        until: day until which the answer stands.
-    """
-
-    question: Question
-    metric: str
-    chosen: Candidate | None
-    because: str
-    runner_up: Candidate | None
-    why_not: str
-    undefended: bool
-    admissible: tuple[Candidate, ...]
-    rejected: tuple[Candidate, ...]
-    missing: tuple[str, ...]
-    nearest: Candidate | None = None
-    steps: tuple[str, ...] = ()
-    caveats: tuple[str, ...] = ()
-    digests: Mapping[str, str] | None = None
-    recorded: tuple[str, str] = ("", "")
-    verified: bool = False
-    until: str = ""
 
 
 def asked(
@@ -130,9 +88,14 @@ def decide(
     )  # fmt: skip
     if not steps:
         return decision
+
+    def qualifying(changed: Question) -> str:
+        chosen = decide(given, changed, steps=False).chosen
+        return chosen.defense if chosen else ""
+
     return replace(
         decision,
-        steps=() if order else tuple(next_steps.following(given, decision)),
+        steps=() if order else tuple(next_steps.following(given, decision, qualifying)),
         caveats=tuple(next_steps.caveats(sources, decision, policy)),
     )
 
@@ -206,9 +169,3 @@ def _difference(first: Candidate, second: Candidate, rule: EpsilonRule) -> str:
 
 def _told_by(order: Sequence[Candidate], rule: EpsilonRule) -> str:
     return f"{_difference(order[0], order[1], rule)}, ahead of {order[1].defense}."
-
-
-def weaker(access: Access) -> list[Access]:
-    """Accesses below, the nearest first."""
-    below = ACCESS_ORDER[1 : ACCESS_ORDER.index(access)]
-    return list(reversed(below))

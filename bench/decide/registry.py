@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.decide.evidence import GOALS
 from bench.decide.gate import Outcome
-from bench.engine.tracking import _client, _experiment, _reachable
+from bench.engine.tracking import connect, experiment_of, reachable
 
 EXPERIMENT = "inventory"
 _LONGEST = 5000
@@ -101,8 +101,8 @@ def register(uri: str, o: Outcome, files: Mapping[str, str]) -> tuple[str, bool]
     Raises:
         UserError: the server cannot be reached.
     """
-    client = _client(uri)
-    with _reachable(uri), tempfile.TemporaryDirectory() as folder:
+    client = connect(uri)
+    with reachable(uri), tempfile.TemporaryDirectory() as folder:
         name = o.model.name
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
@@ -110,7 +110,7 @@ def register(uri: str, o: Outcome, files: Mapping[str, str]) -> tuple[str, bool]
                       if v.tags.get(f"{_PREFIX}pia_id") == o.pia_id), None)  # fmt: skip
         new = found is None
         if found is None:
-            experiment = _experiment(client, uri, EXPERIMENT)
+            experiment = experiment_of(client, uri, EXPERIMENT)
             run = client.create_run(
                 experiment, run_name=f"{name} {o.model.version}", tags={"kind": "assessment"}
             )
@@ -152,9 +152,9 @@ def inventory(uri: str, today: date) -> list[Entry]:
     Raises:
         UserError: the server cannot be reached.
     """
-    client = _client(uri)
+    client = connect(uri)
     newest: dict[tuple[str, str], Entry] = {}
-    with _reachable(uri):
+    with reachable(uri):
         token = None
         versions = []
         while True:

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.decide.candidates import Candidate, metric_name, told
+from bench.decide.decision import Decision
 from bench.decide.document import Block, Document, Drawn, Points, Section, Table
 from bench.decide.evidence import GOALS, Estimate, Measured
 from bench.decide.next_steps import more_seeds
-from bench.decide.recommend import Decision
 
 _SHOWN = 6
 """Rejected defenses on the page that is to fit on one sheet."""

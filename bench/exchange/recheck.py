@@ -9,18 +9,20 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
-from bench.contract import Goal, Score
 from bench.contract.record import SCHEMA_VERSION, Scored, TrialRecord
 from bench.metrics.leakage import leakage, member_gap
 from bench.report import stats
 from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW
 from bench.report.frame import BASELINE
+
+if TYPE_CHECKING:
+    from bench.contract import Goal
 
 EXACT = 1e-9
 """Most by which the figures of one trial differ by rounding alone."""
@@ -103,7 +105,7 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
                 f"{where}: s_base is {_said(score.s_base)} by '{score.s_base_attack}', but without "
                 f"the model '{most}' reached {_said(others[most])}"
             )
-        gap = member_gap(cast(Goal, record.goal), _score(score), _score(base))
+        gap = member_gap(cast("Goal", record.goal), score, base)
         if not equal(score.M, gap):
             wrong.append(
                 f"{where}: M is {_said(score.M)}, but its members and non-members give {_said(gap)}"
@@ -264,13 +266,6 @@ def place(record: TrialRecord) -> tuple[str, ...]:
     return (
         record.data.sector, cell.dataset, cell.model, record.goal, record.access, str(math.inf),
         cell.defense, cell.attack,
-    )  # fmt: skip
-
-
-def _score(scored: Scored) -> Score:
-    return Score(
-        metric=scored.metric, value=scored.value, members=scored.members,
-        nonmembers=scored.nonmembers, ceiling=scored.s_ceil,
     )  # fmt: skip
 
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from bench.contract import Goal, Score
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from bench.contract import Goal
 
 MIN_HEADROOM = 0.10
 """Below this distance between baseline and ceiling, leakage would divide by noise."""
 
 _GAIN_GOALS: frozenset[Goal] = frozenset({"attribute", "attribute_observed"})
 """Goals whose member gap is a gap of gains over the baseline (PROTOCOL 2.3)."""
+
+
+class Rates(Protocol):
+    """An attack's success on members of the training set and on matched others."""
+
+    @property
+    def members(self) -> float:
+        """On members."""
+
+    @property
+    def nonmembers(self) -> float:
+        """On matched non-members."""
 
 
 def leakage(value: float, base: float, ceiling: float) -> float | None:
@@ -33,7 +48,7 @@ def leakage(value: float, base: float, ceiling: float) -> float | None:
     return (value - base) / (ceiling - base)
 
 
-def member_gap(goal: Goal, score: Score, base: Score) -> float:
+def member_gap(goal: Goal, score: Rates, base: Rates) -> float:
     """``M``: how much of the success is about the training members.
 
     ``s(members) - s(matched non-members)``; for attribute inference both are gains over the

@@ -10,8 +10,8 @@ import pytest
 from bench.contract import UserError
 from bench.decide import document, evidence, recommend, told
 from bench.decide.candidates import Question
+from bench.decide.decision import Decision
 from bench.decide.policy import Bars, EpsilonRule, load
-from bench.decide.recommend import Decision
 from tests.decide import made
 from tests.decide.made import Row
 

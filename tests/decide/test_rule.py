@@ -10,10 +10,10 @@ import pytest
 from bench.contract.record import Failure, Utility
 from bench.decide import evidence, recommend, told
 from bench.decide.candidates import Question
+from bench.decide.decision import Decision
 from bench.decide.document import text
 from bench.decide.evidence import Source
 from bench.decide.policy import Bars, EpsilonRule, load
-from bench.decide.recommend import Decision
 from bench.report import coverage
 from tests.decide import made
 from tests.decide.made import Row
