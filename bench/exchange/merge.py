@@ -182,8 +182,7 @@ def _joining(
 def _sound(pack: Pack, name: str) -> None:
     wrong = recheck.listed(pack.records, pack.manifest["trials"])
     require(not wrong, f"'{name}' cannot join: {'; '.join(wrong[:3])}.")
-    checks = controls.judge(build_frame(pack.records, pack.suite))
-    failed = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
+    failed = controls.voiding(controls.judge(build_frame(pack.records, pack.suite)))
     require(
         failed.empty,
         f"'{name}' cannot join: its control {' and '.join(failed['code'].unique())} failed "

@@ -197,7 +197,7 @@ def stand_in(
         data: what would have been attacked.
         control: what it is a control of.
     """
-    known = attack.attack.model_dump(exclude={"info", "sha256"})
+    known = attack.attack.model_dump(exclude={"info", "sha256", "knowledge_read"})
     idle = defense is not None and defense.access == attack.access and "no_effect" in defense.flags
     return TrialRecord(
         protocol_version=attack.protocol_version,

@@ -90,7 +90,7 @@ def judge(
     counted = ["trials_planned", "trials_lost"]
     rows[counted] = rows[counted].add(rows["unplaced"], axis=0)
 
-    failed = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
+    failed = controls.voiding(checks)
     void = rows[SCENARIO].merge(failed[SCENARIO].drop_duplicates(), how="left", indicator=True)
     raised = {
         "void": (void["_merge"] == "both").to_numpy(),
@@ -209,8 +209,8 @@ def _failed(checks: pd.DataFrame) -> list[tuple[str, str]]:
     """A banner for every check that failed in a board's scenario."""
     return [
         (
-            "void" if row["check"] in controls.VOIDING else "control",
-            ("Void: " if row["check"] in controls.VOIDING else "")
+            "void" if controls.CHECKS[row["check"]].voids else "control",
+            ("Void: " if controls.CHECKS[row["check"]].voids else "")
             + f"control {row['code']} failed. {row['claim']}: {row['value']:.3g} ({row['of']}), "
             f"where {row['bar']} is asked.",
         )

@@ -417,3 +417,17 @@ def test_what_a_paper_reports_stands_beside_what_was_measured(tmp_path: Path) ->
     made(tmp_path, fake.build(2, ("faces",)), reported=[entry])
     section = text(tmp_path, "methods.html").split('id="reported"')[1].split("</section>")[0]
     assert "Success of brep" in section and "0.91" in section and "B. Author 2026" in section
+
+
+def test_the_page_of_an_attack_names_what_it_declares_and_did_not_read(tmp_path: Path) -> None:
+    told = {"knowledge": ["K0", "K2", "K3", "K5"], "knowledge_read": ["K2"]}
+    records = [
+        r.model_copy(update={"attack": r.attack.model_copy(update=told)})
+        if r.cell.attack == "brep" else r
+        for r in fake.build(1, ("faces",))
+    ]  # fmt: skip
+    site.write(records, {}, "s", tmp_path, {})
+    page = (tmp_path / "attacks" / "brep.html").read_text()
+    assert "declares K0, K2, K3, K5; read K2; K3 declared and not read" in page
+    assert "K5: shadow models" in page
+    assert "declares" not in (tmp_path / "attacks" / "yang.html").read_text()

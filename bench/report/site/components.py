@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contract.access import ACCESS_ORDER
+from bench.contract.record import AttackInfo
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import by_board
 from bench.report.frame import BASELINE, UNDEFENDED, dicts
@@ -19,11 +20,16 @@ from bench.report.site.board import Suite, places
 from bench.report.text import allowed, estimate, natural, number, words
 
 KNOWLEDGE = {
-    "K0": "class names and the kind of input", "K1": "public records of other people",
-    "K2": "public records of the same kind", "K3": "the victim's other attributes",
-    "K4": "the defense and its parameters", "K5": "all records but one",
+    "K0": "class names and the kind of input",
+    "K1": "public records of other people",
+    "K2": "public records of the same kind",
+    "K3": "the victim's other attributes",
+    "K4": "the defense and its parameters",
+    "K5": "shadow models",
     "K6": "what the deployment answered for the victim",
-}  # fmt: skip
+}
+UNMETERED = {"K0", "K5"}
+"""What is published, and what an attack makes itself: nobody sees whether it was read."""
 
 Row = dict[str, Any]
 
@@ -97,7 +103,8 @@ def attack(suite: Suite, family: str, about: str) -> Row:
             "needs access to": [a for a in ACCESS_ORDER if a in found and a != BASELINE],
             "without the model": ["what leakage is measured from"] if BASELINE in found else [],
             "knows": [f"{c}: {KNOWLEDGE[c]}" if c in KNOWLEDGE else c
-                      for c in sorted({c for i in infos for c in i.knowledge})],
+                      for c in _each(i.knowledge for i in infos)],
+            "knowledge": _used(infos),
             "adapts to": _each(i.adaptive_to for i in infos),
         }),
         "settings": [
@@ -212,6 +219,18 @@ def _traits(found: Mapping[str, list[str]]) -> list[tuple[str, str]]:
 
 def _each(lists: Iterable[Sequence[str]]) -> list[str]:
     return sorted({value for values in lists for value in values})
+
+
+def _used(infos: Sequence[AttackInfo]) -> list[str]:
+    """What the settings of an attack declare and what they read, as far as records say so."""
+    declared, read = (
+        _each(getattr(i, name) for i in infos) for name in ("knowledge", "knowledge_read")
+    )
+    if not read:
+        return []
+    unread = [code for code in declared if code not in {*read, *UNMETERED}]
+    said = f"declares {', '.join(declared)}; read {', '.join(read)}"
+    return [f"{said}; {' and '.join(unread)} declared and not read" if unread else said]
 
 
 def _join(papers: Iterable[str]) -> str:
