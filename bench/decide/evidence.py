@@ -20,7 +20,7 @@ from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
 from bench.report.closure import ROW
 from bench.report.facts import Facts
-from bench.report.frame import BASELINE, UNDEFENDED, bare_name
+from bench.report.frame import BASELINE, UNDEFENDED, bare_name, flagged, flags_of
 from bench.report.text import allowed, words
 
 GOALS: Mapping[str, tuple[str, str]] = {
@@ -251,8 +251,8 @@ def level(
         rows = _rows(source, of, goal)
         keys = list(zip(rows["access"], rows["budget"], strict=True))
         have.update(set(keys))
-        for key, row_flags in zip(keys, rows["flags"], strict=True):
-            flags.setdefault(key, []).append(set(str(row_flags).split(";")))
+        for key, row in zip(keys, rows.to_dict("records"), strict=True):
+            flags.setdefault(key, []).append(set(flags_of(row)))
     boards = sorted(
         (
             (at, budget)
@@ -282,7 +282,7 @@ def measured(
             plain = attacks[(attacks["defense"] == UNDEFENDED) & (attacks["n_done"] > 0)]
             planned = attacks.loc[attacks["defense"] == defense, "attack_access"]
             own = at in set(plain["attack_access"]) and at not in set(planned)
-            flags = frozenset(f for f in row["flags"].split(";") if f)
+            flags = frozenset(flags_of(row))
             # What gives labels alone never meets what asks for scores; another pack's attack may.
             here = [
                 b for b, table in zip(bare, ran, strict=True) if defense in set(table["defense"])
@@ -365,9 +365,9 @@ def not_tested(sources: Sequence[Source], of: Scenario, access: Access) -> list[
         out.append(f"Attacked only with less access than {access}: {', '.join(less)}.")
     weak = sorted({
         f"{row.goal} with {row.access}".replace("_", " ")
-        for s in sources for row in s.boards.rows.itertuples()
+        for rows in (s.boards.rows for s in sources)
+        for row in rows[flagged(rows, "weak_attack")].itertuples()
         if (row.dataset, row.model) == (of.dataset, of.model)
-        and "weak_attack" in str(row.flags).split(";")
     })  # fmt: skip
     if weak:
         out.append(f"Attacks were too weak to tell anything on: {', '.join(weak)}.")

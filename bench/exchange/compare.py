@@ -19,7 +19,7 @@ from bench.report import comparable, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
 from bench.report.closure import BOARD, ROW, BoardKey
-from bench.report.frame import read
+from bench.report.frame import flagged, read
 from bench.report.tables import limited
 from bench.report.text import estimate, number
 
@@ -192,7 +192,7 @@ def _seeds(made: Boards, frame: pd.DataFrame) -> pd.DataFrame:
 
     Leakage only of rows with an effect: the others repeat that of ``none``.
     """
-    acts = made.rows[~made.rows["flags"].str.contains("no_effect", regex=False)]
+    acts = made.rows[~flagged(made.rows, "no_effect")]
     picked = acts[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
     reported = made.seeds[made.seeds["reported"].astype(bool)]
     leak = reported.merge(picked, on=[*ROW, "attack"])

@@ -19,7 +19,7 @@ from bench.metrics.leakage import leakage, member_gap
 from bench.report import stats
 from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW
-from bench.report.frame import BASELINE
+from bench.report.frame import BASELINE, flagged
 
 if TYPE_CHECKING:
     from bench.contract import Goal
@@ -213,7 +213,7 @@ def sample(frame: pd.DataFrame, n: int, seed: int) -> list[str]:
     rng = np.random.default_rng(seed)
     rows = frame[(frame["control"] == "") & (frame["access"] != BASELINE)]
     rows = rows[rows["status"].isin(["done", "skipped"])].sort_values("trial_id")
-    idle = rows["flags"].str.contains("no_effect", regex=False)
+    idle = flagged(rows, "no_effect")
     boards = []
     for _, group in rows.groupby(BOARD, sort=True):
         turns = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.text import ABSENT, estimate, number
 
 GOALS = ("attribute", "attribute_observed")
@@ -43,7 +43,7 @@ def told(rows: pd.DataFrame, frame: pd.DataFrame, gains: pd.DataFrame) -> list[R
     out: list[Row] = []
     for row in dicts(order):
         # Where a defense does not act, its row would repeat the undefended one.
-        if not row["worst_attack"] or "no_effect" in row["flags"].split(";"):
+        if not row["worst_attack"] or "no_effect" in flags_of(row):
             continue
         place = (row["defense"], row["worst_attack"])
         if place not in mean:

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.contract.access import ACCESS_ORDER
 from bench.report import stats
 from bench.report.coverage import LOST
-from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
+from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED, flagged
 
 K = TypeVar("K", bound=Hashable)
 
@@ -71,9 +71,9 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
     at_level = closed["access"] == closed["attack_access"]
-    flagged = at_level & closed["flags"].str.contains("no_effect", regex=False)
-    uncovered = (closed["covers"] != "") & ~listed(closed["access"], closed["covers"])
-    idle = (flagged | uncovered) & (closed["defense"] != UNDEFENDED)
+    marked = at_level & flagged(closed, "no_effect")
+    uncovered = closed["covers"].astype(bool) & ~listed(closed["access"], closed["covers"])
+    idle = (marked | uncovered) & (closed["defense"] != UNDEFENDED)
     row = [*LEVEL, "defense"]
     idle_rows = closed.loc[idle, row].drop_duplicates()
     undefended = closed[closed["defense"] == UNDEFENDED].drop(columns="defense")
@@ -174,13 +174,11 @@ def unique(texts: Mapping[K, str], fallback: str) -> dict[K, str]:
     return out
 
 
-def listed(names: pd.Series[str], lists: pd.Series[str]) -> pd.Series[bool]:
-    """Whether each name stands in its ``;``-joined list (worked out once per distinct pair)."""
+def listed(names: pd.Series[str], lists: pd.Series[Any]) -> pd.Series[bool]:
+    """Whether each name stands in its tuple (worked out once per distinct pair)."""
     pairs = pd.DataFrame({"name": names, "list": lists})
     unique = pairs.drop_duplicates()
-    found = [
-        name in text.split(";") for name, text in zip(unique["name"], unique["list"], strict=True)
-    ]
+    found = [name in names for name, names in zip(unique["name"], unique["list"], strict=True)]
     merged = pairs.merge(unique.assign(found=found), on=["name", "list"], how="left")
     return pd.Series(merged["found"].to_numpy(dtype=bool), index=pairs.index)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.report import stats
 from bench.report.boards import Boards, bounded, metrics, per_seed
 from bench.report.closure import BOARD, ROW, close, in_order, split_named
-from bench.report.frame import UNDEFENDED, bare_name
+from bench.report.frame import UNDEFENDED, bare_name, flagged
 from bench.report.leakage import DEPLOYED
 
 BUDGET = 0.03
@@ -56,7 +56,7 @@ def curves(boards: Boards, frame: pd.DataFrame) -> pd.DataFrame:
     Rows without effect are left out: they repeat the undefended leakage.
     """
     rows = boards.rows.assign(family=_families(boards.rows["defense"], frame))
-    rows = rows[~rows["flags"].str.contains("no_effect", regex=False)]
+    rows = rows[~flagged(rows, "no_effect")]
     return in_order(rows, ["family", "utility", "L", "defense"])
 
 
@@ -137,12 +137,12 @@ def summaries(
         with the number of settings and also counts useless regions: a secondary figure.
     """
     known = boards.rows.assign(family=_families(boards.rows["defense"], frame))
-    known = known[~known["flags"].str.split(";").map(lambda flags: "no_effect" in flags)]
+    known = known[~flagged(known, "no_effect")]
     picked = known[[*_OF, "defense", "worst_attack", "selected_on"]]
     seeds = boards.seeds.rename(columns={"attack": "worst_attack"})
     seeds = picked.merge(seeds, on=[*ROW, "worst_attack"]).dropna(subset=["L", "utility"])
     reported = seeds[seeds["reported"].astype(bool)]
-    least = tuned[~tuned["flags"].str.split(";").map(lambda flags: "over_budget" in flags)]
+    least = tuned[~flagged(tuned, "over_budget")]
     names = {"defense": "L_at_loss_defense", "L": "L_at_loss", "L_lo": "L_at_loss_lo",
              "L_hi": "L_at_loss_hi"}  # fmt: skip
     table = (

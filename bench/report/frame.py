@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -59,10 +58,10 @@ _TEXT: dict[str, _Get] = {
     "flags": lambda r: ";".join(sorted(set(r.flags))),
     "error": lambda r: _sentence(r.error),
     "s_base_attack": lambda r: r.score.s_base_attack if r.score else "",
-    "covers": lambda r: ";".join(sorted(r.defense.covers)),
-    "adaptive_attacks": lambda r: ";".join(sorted(r.defense.adaptive_attacks)),
-    "stages": lambda r: ";".join(r.defense.stages),
-    "adaptive_to": lambda r: ";".join(sorted(r.attack.adaptive_to)),
+    "covers": lambda r: tuple(sorted(r.defense.covers)),
+    "adaptive_attacks": lambda r: tuple(sorted(r.defense.adaptive_attacks)),
+    "stages": lambda r: tuple(r.defense.stages),
+    "adaptive_to": lambda r: tuple(sorted(r.attack.adaptive_to)),
     "control": lambda r: r.control,
     "values_sha": lambda r: r.attack.sha256,
     "target": lambda r: r.nodes.get("target", r.trial_id),
@@ -176,6 +175,17 @@ def _sentence(error: Failure | None) -> str:
     return " ".join(f"{error.type}: {error.message}".split()) if error else ""
 
 
+def flags_of(row: Mapping[Any, Any]) -> tuple[str, ...]:
+    """The flags of a row, which a table holds as files do: joined with ``;``."""
+    return tuple(filter(None, row["flags"].split(";")))
+
+
+def flagged(table: pd.DataFrame, flag: str) -> pd.Series[bool]:
+    """Whether each row of a table has a flag."""
+    known = {text: flag in text.split(";") for text in table["flags"].unique()}
+    return table["flags"].map(known).astype(bool)
+
+
 def build(
     records: Iterable[TrialRecord], suite: str, planned: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
@@ -193,9 +203,9 @@ def read(
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``budget`` (most queries of the attack; infinite where nothing
-    limits it), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
-    ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities), and
-    what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``environment``
+    limits it), ``s_base_attack``, ``covers``, ``adaptive_attacks``, ``adaptive_to`` and ``stages``
+    (tuples of names), ``target`` and ``outcome`` (node identities), and what controls need:
+    ``control`` (empty for a row of a board), ``values_sha``, ``environment``
     (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
     (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for tuning
     ``family``, ``settings``, ``attack_family`` and ``attack_settings`` (the option a row is a
@@ -218,6 +228,7 @@ def read(
             grid has two different records.
     """
     columns: dict[str, list[Any]] = {name: [] for name in (*_TEXT, *_ALL_NUMBERS)}
+    kept: dict[Any, Any] = {}
     seeds: list[int] = []
     budgets: list[float] = []
     gatherer, guard, survey = Gatherer(), comparable.Facts(), coverage.Survey(planned or {})
@@ -228,7 +239,7 @@ def read(
         budgets.append(_budget(record))
         for name, get in _TEXT.items():
             value = get(record)
-            columns[name].append(sys.intern(value) if isinstance(value, str) else value)
+            columns[name].append(kept.setdefault(value, value))  # nearly all repeat another's
         done = record.status == "done"
         for name, get in _ALL_NUMBERS.items():
             columns[name].append(get(record) if done else None)

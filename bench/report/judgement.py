@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.report import controls, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
-from bench.report.frame import SCENARIO, UNDEFENDED
+from bench.report.frame import SCENARIO, UNDEFENDED, flagged
 from bench.report.text import allowed
 
 RANKED_SEEDS = 10
@@ -70,8 +70,8 @@ def judge(
     done = closed[closed["done"]]
     facts = (
         done.assign(
-            dirty=done["flags"].str.contains("dirty", regex=False),
-            little=done["flags"].str.contains("little_headroom", regex=False),
+            dirty=flagged(done, "dirty"),
+            little=flagged(done, "little_headroom"),
             broken=(done["excess"] > 0).astype(float),
         )
         .groupby(ROW)
@@ -133,7 +133,7 @@ def notes(
     ]
     raw = pd.concat(levels, axis=1).dropna().reset_index()
     raw = raw[raw["weaker"] > raw["own"] + stats.MARGIN]
-    idle = rows.loc[rows["flags"].str.contains("no_effect", regex=False), ROW]
+    idle = rows.loc[flagged(rows, "no_effect"), ROW]
     raw = raw.merge(idle, on=ROW, how="left", indicator=True)
     violations = dict(list(raw[raw["_merge"] == "left_only"].groupby(BOARD)))
     finished = attacks[own].groupby(BOARD)["n_done"].sum().to_dict()
@@ -141,9 +141,8 @@ def notes(
     failed = dict(list(checks[checks["state"] == controls.FAIL].groupby(SCENARIO)))
     notes: dict[BoardKey, list[tuple[str, str]]] = {}
     for key, board in by_board(rows).items():
-        flags = board["flags"].str.split(";")
         found = _failed(failed[key.scenario]) if key.scenario in failed else []
-        if flags.map(lambda f: "weak_attack" in f).any():
+        if flagged(board, "weak_attack").any():
             best = board.loc[board["defense"] == UNDEFENDED, "L_raw"].iloc[0]
             bar = (
                 "below 0.50"
@@ -154,7 +153,7 @@ def notes(
                           f"L = {best:.2f} on the undefended target, {bar}. Low leakage on "
                           "this board is no evidence for a defense."))  # fmt: skip
         for flag in ("no_headroom", "little_headroom", "straw_man"):
-            if flags.map(lambda f, flag=flag: flag in f).any():
+            if flagged(board, flag).any():
                 found.append((flag, FLAGS[flag]))
         if UNDEFENDED not in set(
             board.loc[board["trials_lost"] < board["trials_planned"], "defense"]

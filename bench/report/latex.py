@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import slugs
-from bench.report.frame import dicts
+from bench.report.frame import dicts, flags_of
 from bench.report.text import allowed, estimate, number, words
 
 ROWS = 45
@@ -56,7 +56,7 @@ def _plain(text: object) -> str:
 
 
 def _board(key: BoardKey, rows: pd.DataFrame, label: str, said: Sequence[str] = ()) -> list[str]:
-    raised = [set(flags.split(";")) - {""} for flags in rows["flags"]]
+    raised = [set(flags_of(row)) for row in dicts(rows)]
     shared = set.intersection(*raised)
     seen = [flag for flag in FLAGS if flag in set.union(*raised) - shared]
     marks = {flag: _MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i, flag in enumerate(seen)}
@@ -101,7 +101,7 @@ def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) 
 
 
 def _row(row: Mapping[Any, Any], marks: Mapping[str, str]) -> str:
-    raised = [marks[flag] for flag in row["flags"].split(";") if flag in marks]
+    raised = [marks[flag] for flag in flags_of(row) if flag in marks]
     told = f"$^{{{','.join(raised)}}}$" if raised else ""
     cells = (
         number(row["rank"], 0), row["defense"], estimate(row, "L"), estimate(row, "utility", 3),

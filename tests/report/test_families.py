@@ -22,10 +22,11 @@ def noise(
          range(seeds)], names=["dataset", "defense", "attack", "seed"],
     )  # fmt: skip
     table = index.to_frame(index=False)
+    nothing = [()] * len(table)
     return table.assign(
         sector="s", model="m", goal="attribute", access="scores", status="done", flags="",
-        budget=np.inf, control="", unplaced=0, covers="", adaptive_attacks="", adaptive_to="",
-        utility=utility,
+        budget=np.inf, control="", unplaced=0, utility=utility,
+        covers=nothing, adaptive_attacks=nothing, adaptive_to=nothing,
         utility_metric="accuracy",
         epsilon=np.nan, train_s=1.0, family=table["defense"].str.split("[").str[0],
         L=0.5 + sd * rng.standard_normal(len(table)),
@@ -144,7 +145,9 @@ def test_a_trial_that_did_not_finish_is_said() -> None:
 
 def test_a_setting_that_does_not_act_is_no_setting() -> None:
     table = noise(settings=3, sd=0)
-    table = set_where(table, "covers", "weights", defense="d[s=0]")
+    table = table.assign(
+        covers=table["defense"].map(lambda name: ("weights",) if name == "d[s=0]" else ())
+    )
     table = set_where(table, "L", 0.1, defense="d[s=0]")
     row = pick(table)
     assert (row["settings"], row["L"]) == (2, 0.5)

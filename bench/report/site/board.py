@@ -14,7 +14,7 @@ from bench.report import account, attributes, families
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
 from bench.report.facts import Facts
-from bench.report.frame import SCENARIO, UNDEFENDED, dicts
+from bench.report.frame import SCENARIO, UNDEFENDED, dicts, flags_of
 from bench.report.site import cells, charts, details, heat
 from bench.report.text import UNPLACED, at_most, estimate, headline, interval, number, words
 
@@ -99,7 +99,7 @@ class Suite:
         out: dict[str, dict[BoardKey, list[Row]]] = {}
         for rows in self.standing.values():
             for key, _, row in rows:
-                if "no_effect" not in row["flags"].split(";"):
+                if "no_effect" not in flags_of(row):
                     of = self.attack_family.get(row["worst_attack"], "")
                     out.setdefault(of, {}).setdefault(key, []).append(row)
         return out
@@ -208,7 +208,7 @@ def _parts(table: pd.DataFrame, by: list[str]) -> dict[Any, pd.DataFrame]:
 def _shared(rows: pd.DataFrame) -> set[str]:
     """Flags that every measured row has: they are said once."""
     measured = rows[rows["n_seeds"] > 0] if rows["n_seeds"].any() else rows
-    return set.intersection(*(set(text.split(";")) for text in measured["flags"])) - {""}
+    return set.intersection(*(set(flags_of(row)) for row in dicts(measured)))
 
 
 def _lines(rows: pd.DataFrame, suite: Suite, shared: set[str]) -> list[Row]:
@@ -235,7 +235,7 @@ def _line(
     front = row.get("front", math.nan)
     needed = row.get("seeds_needed", math.nan)
     reported = row.get("n_reported", row["n_seeds"])
-    flags = [flag for flag in row["flags"].split(";") if flag]
+    flags = flags_of(row)
     return {
         "reference": row["defense"] == UNDEFENDED,
         "idle": not UNPLACED.isdisjoint(flags),

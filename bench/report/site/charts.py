@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flagged
 from bench.report.text import estimate
 
 YARDSTICK = "dp_sgd"
@@ -46,7 +46,7 @@ def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) 
         ``data`` and ``layout``, or None where there is nothing to draw. The first trace is the
         front, each other one has a ``meta`` with its family.
     """
-    idle = rows["flags"].str.split(";").map(lambda flags: "no_effect" in flags)
+    idle = flagged(rows, "no_effect")
     known = rows[rows["L"].notna() & rows["utility"].notna() & ~idle]
     if known.empty:
         return None

@@ -14,7 +14,7 @@ from bench.contract.access import ACCESS_ORDER
 from bench.contract.record import AttackInfo
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import by_board
-from bench.report.frame import BASELINE, UNDEFENDED, dicts
+from bench.report.frame import BASELINE, UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.site.board import Suite, places
 from bench.report.text import allowed, estimate, natural, number, words
@@ -158,7 +158,7 @@ def _place(suite: Suite, key: BoardKey) -> Row:
 
 
 def _row(suite: Suite, row: Row, tied: int) -> Row:
-    flags = [flag for flag in row["flags"].split(";") if flag]
+    flags = flags_of(row)
     return {
         "defense": row["defense"], "page": suite.defenses[suite.family[row["defense"]]],
         "idle": "no_effect" in flags, "rank": places(row["rank"], tied),

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.contract.ledger import PrivacyLedger
 from bench.report.boards import BoardKey
 from bench.report.facts import Facts
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.text import ABSENT, estimate, number, words
 
@@ -96,7 +96,7 @@ def gallery(
     return [
         {"defense": row["defense"], "attack": row["worst_attack"], "L": number(row["L"])} | picture
         for row in dicts(order)
-        if "no_effect" not in row["flags"].split(";")
+        if "no_effect" not in flags_of(row)
         for picture in [pictures.get((key.dataset, key.model, row["defense"], row["worst_attack"]))]
         if picture
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.report import account
 from bench.report.boards import BoardKey, Boards
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.site.board import Suite
 from bench.report.text import ABSENT, WHAT, at_most, brief, natural, number, words
@@ -33,7 +33,7 @@ def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
     for key, rows in boards:
         for row in dicts(rows):
             found[key, row["defense"]] = cells.heat(row["L"]) | {
-                "told": f"worst attack: {row['worst_attack']}", "flags": row["flags"].split(";"),
+                "told": f"worst attack: {row['worst_attack']}", "flags": flags_of(row),
             }  # fmt: skip
             useful[key.dataset, key.model, row["defense"]] = number(row["utility"], 2)
     weak = {key for (key, _), cell in found.items() if "weak_attack" in cell["flags"]}

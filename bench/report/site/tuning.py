@@ -10,7 +10,7 @@ import pandas as pd
 from bench.report import families
 from bench.report.boards import BoardKey
 from bench.report.closure import BOARD, by_board
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.text import ABSENT, estimate, interval, number
 
@@ -47,7 +47,7 @@ def _line(row: Mapping[Any, Any]) -> Row:
               "interval": interval(row["utility_lo"], row["utility_hi"], 3)},
         "dU": {"text": number(row["dU"], 3, signed=True),
                "interval": interval(row["dU_lo"], row["dU_hi"], 3, signed=True)},
-        "flags": [flag for flag in row["flags"].split(";") if flag],
+        "flags": flags_of(row),
     }  # fmt: skip
 
 
