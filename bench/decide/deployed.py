@@ -154,8 +154,9 @@ def load(path: Path) -> Deployed:
     artifact = told.artifact
     if artifact is None or artifact.path is None:
         return told
-    return told.model_copy(update={"artifact": artifact.model_copy(
-        update={"path": path.parent / artifact.path})})  # fmt: skip
+    return told.model_copy(
+        update={"artifact": artifact.model_copy(update={"path": path.parent / artifact.path})}
+    )
 
 
 def digest(artifact: Artifact | None) -> str:

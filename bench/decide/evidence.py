@@ -30,7 +30,7 @@ GOALS: Mapping[str, tuple[str, str]] = {
     "training_instance": ("G4", "records the model was trained on are rebuilt"),
     "gradient_reconstruction": ("G5", "a client's records are rebuilt from shared updates"),
     "attribute_observed": ("G3_observed", "the same, having seen answers for complete records"),
-}  # fmt: skip
+}
 """Goals of an adversary: the protocol's code and what happens (PROTOCOL 1.1)."""
 NO_EVIDENCE = ("void", "weak_attack", "no_headroom")
 """Flags that leave a board without evidence."""
@@ -183,13 +183,18 @@ def read(packs: Iterable[Pack]) -> tuple[Source, ...]:
         digests: list[bytes] = []
         records = _digested(pack.records, digests)
         table, facts = frame.read(records, pack.suite, pack.manifest.get("trials"))
-        found.append(Source(
-            pack.suite, table, facts, build_boards(table),
-            hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
-            pack.notes.get("verification") or {},
-            pack.digest,
-            str(pack.notes.get("submitter") or ""),
-        ))  # fmt: skip
+        found.append(
+            Source(
+                pack.suite,
+                table,
+                facts,
+                build_boards(table),
+                hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
+                pack.notes.get("verification") or {},
+                pack.digest,
+                str(pack.notes.get("submitter") or ""),
+            )
+        )
     return tuple({source.digest: source for source in found}.values())
 
 
@@ -197,9 +202,10 @@ def about(sources: Sequence[Source], of: Scenario) -> list[Source]:
     """Those that have a board of the scenario; what others say is no evidence here."""
     place = (of.dataset, of.model)
     return [
-        s for s in sources
+        s
+        for s in sources
         if place in set(s.boards.rows[["dataset", "model"]].itertuples(index=False, name=None))
-    ]  # fmt: skip
+    ]
 
 
 def _digested(records: Iterable[TrialRecord], digests: list[bytes]) -> Iterator[TrialRecord]:
@@ -214,15 +220,19 @@ def scenario(sources: Sequence[Source], dataset: str = "", model: str = "") -> S
     Raises:
         UserError: there is none, or several.
     """
-    pairs = sorted({
-        (str(row.dataset), str(row.model))
-        for source in sources for row in source.boards.rows.itertuples()
-    })  # fmt: skip
+    pairs = sorted(
+        {
+            (str(row.dataset), str(row.model))
+            for source in sources
+            for row in source.boards.rows.itertuples()
+        }
+    )
     require(bool(pairs), "The evidence has no board: nothing in it was attacked.")
     for axis, name in (("dataset", dataset), ("model", model)):
         known = {pair[axis == "model"] for pair in pairs}
-        require(not name or name in known, f"The evidence has no {axis} '{name}'."
-                f"{nearest(name, known)}")  # fmt: skip
+        require(
+            not name or name in known, f"The evidence has no {axis} '{name}'.{nearest(name, known)}"
+        )
     fitting = [pair for pair in pairs if dataset in ("", pair[0]) and model in ("", pair[1])]
     require(
         len(fitting) == 1,
@@ -289,17 +299,31 @@ def measured(
             ]
             expected = set().union(*bare) - (set().union(*here) if own else set())
             met = {name for table in ran for name in _names(table[table["n_done"] > 0], defense)}
-            found.setdefault(defense, []).append(Measured(
-                goal, at, budget, source.suite, estimate(row, "L"), estimate(row, "M"),
-                str(row["worst_attack"]),
-                tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
-                int(row["n_seeds"]), int(row["n_reported"]), flags,
-                int(row["trials_planned"]), int(row["trials_lost"]), row["verdict"] == "less", own,
-                () if "no_effect" in flags else tuple(sorted(expected - met)),
-                _members(source, row),
-                tuple(Met(a["attack"], estimate(a, "L"), estimate(a, "M"))
-                      for a in mine.to_dict("records")),
-            ))  # fmt: skip
+            found.setdefault(defense, []).append(
+                Measured(
+                    goal,
+                    at,
+                    budget,
+                    source.suite,
+                    estimate(row, "L"),
+                    estimate(row, "M"),
+                    str(row["worst_attack"]),
+                    tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
+                    int(row["n_seeds"]),
+                    int(row["n_reported"]),
+                    flags,
+                    int(row["trials_planned"]),
+                    int(row["trials_lost"]),
+                    row["verdict"] == "less",
+                    own,
+                    () if "no_effect" in flags else tuple(sorted(expected - met)),
+                    _members(source, row),
+                    tuple(
+                        Met(a["attack"], estimate(a, "L"), estimate(a, "M"))
+                        for a in mine.to_dict("records")
+                    ),
+                )
+            )
     return found
 
 
@@ -363,12 +387,14 @@ def not_tested(sources: Sequence[Source], of: Scenario, access: Access) -> list[
     less = [GOALS[g][0] for g in have if not level(sources, of, g, access)[0]]
     if less:
         out.append(f"Attacked only with less access than {access}: {', '.join(less)}.")
-    weak = sorted({
-        f"{row.goal} with {row.access}".replace("_", " ")
-        for rows in (s.boards.rows for s in sources)
-        for row in rows[flagged(rows, "weak_attack")].itertuples()
-        if (row.dataset, row.model) == (of.dataset, of.model)
-    })  # fmt: skip
+    weak = sorted(
+        {
+            f"{row.goal} with {row.access}".replace("_", " ")
+            for rows in (s.boards.rows for s in sources)
+            for row in rows[flagged(rows, "weak_attack")].itertuples()
+            if (row.dataset, row.model) == (of.dataset, of.model)
+        }
+    )
     if weak:
         out.append(f"Attacks were too weak to tell anything on: {', '.join(weak)}.")
     seen = {a for s in sources for a in _ran(s, of)}

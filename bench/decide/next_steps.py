@@ -47,19 +47,26 @@ def _access(sources: Sequence[Source], asked: Question, qualifying: Qualifying) 
             said.append("labels alone are no option, as scores are needed")
             continue
         # Customers who get less stop no client from sharing updates; sharing none does.
-        goals = tuple((g, at if g == "gradient_reconstruction" else access)
-                      for g, at in asked.goals
-                      if g != "gradient_reconstruction" or asked.access != "gradients")  # fmt: skip
+        goals = tuple(
+            (g, at if g == "gradient_reconstruction" else access)
+            for g, at in asked.goals
+            if g != "gradient_reconstruction" or asked.access != "gradients"
+        )
         have = {
-            str(row.access) for s in sources for row in s.boards.rows.itertuples()
+            str(row.access)
+            for s in sources
+            for row in s.boards.rows.itertuples()
             if (row.dataset, row.model) == (asked.scenario.dataset, asked.scenario.model)
-        }  # fmt: skip
+        }
         if not goals or access not in have:
             said.append(f"with {access} nothing was measured")
             continue
         found = qualifying(replace(asked, access=access, goals=goals))
-        said.append(f"with {access}, {found} would qualify" if found
-                    else f"with {access}, nothing would qualify either")  # fmt: skip
+        said.append(
+            f"with {access}, {found} would qualify"
+            if found
+            else f"with {access}, nothing would qualify either"
+        )
     return f"Reduce access below {asked.access}: {'; '.join(said)}."
 
 
@@ -86,15 +93,20 @@ def _queries(sources: Sequence[Source], asked: Question, qualifying: Qualifying)
 
 
 def _model(sources: Sequence[Source], asked: Question, qualifying: Qualifying) -> str:
-    others = sorted({
-        str(row.model) for s in sources for row in s.boards.rows.itertuples()
-        if row.dataset == asked.scenario.dataset and row.model != asked.scenario.model
-    })  # fmt: skip
+    others = sorted(
+        {
+            str(row.model)
+            for s in sources
+            for row in s.boards.rows.itertuples()
+            if row.dataset == asked.scenario.dataset and row.model != asked.scenario.model
+        }
+    )
     found = []
     for model in others:
         defense = qualifying(replace(asked, scenario=replace(asked.scenario, model=model)))
-        found.append(f"{model} with {defense} would qualify" if defense
-                     else f"{model} would not qualify")  # fmt: skip
+        found.append(
+            f"{model} with {defense} would qualify" if defense else f"{model} would not qualify"
+        )
     tried = f" On the same evidence {'; '.join(found)}." if found else ""
     return (
         "Change the privacy unit or the model: no class per person, aggregate answers, a simpler "

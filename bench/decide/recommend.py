@@ -9,14 +9,7 @@ from datetime import date, timedelta
 
 from bench.contract.access import Access
 from bench.decide import evidence, next_steps
-from bench.decide.candidates import (
-    SOUND,
-    Candidate,
-    Question,
-    candidates,
-    metric_name,
-    told,
-)
+from bench.decide.candidates import SOUND, Candidate, Question, candidates, metric_name, told
 from bench.decide.decision import Decision
 from bench.decide.evidence import Scenario, Source
 from bench.decide.policy import EpsilonRule, Policy
@@ -26,9 +19,13 @@ _DAYS = 180
 
 
 def asked(
-    policy: Policy, scenario: Scenario, access: Access, federated: bool = False,
-    declined: Sequence[str] = (), further: Sequence[str] = (),
-) -> tuple[tuple[str, Access], ...]:  # fmt: skip
+    policy: Policy,
+    scenario: Scenario,
+    access: Access,
+    federated: bool = False,
+    declined: Sequence[str] = (),
+    further: Sequence[str] = (),
+) -> tuple[tuple[str, Access], ...]:
     """Every goal that must be measured, with the access an adversary has for it.
 
     Args:
@@ -76,16 +73,25 @@ def decide(
     )
     days = [d for s in sources for d in (s.facts.first, s.facts.last)]
     decision = Decision(
-        question, metric, order[0] if order else None, because,
-        order[1] if len(order) > 1 else None, why_not,
-        any(c.defense == UNDEFENDED for c in order), tuple(order), tuple(rejected),
-        tuple(missing), close[0] if close and not missing else None,
+        question,
+        metric,
+        order[0] if order else None,
+        because,
+        order[1] if len(order) > 1 else None,
+        why_not,
+        any(c.defense == UNDEFENDED for c in order),
+        tuple(order),
+        tuple(rejected),
+        tuple(missing),
+        close[0] if close and not missing else None,
         digests={s.suite: s.digest for s in sources},
         recorded=(min(days)[:10], max(days)[:10]),
         verified=all(s.verified_by for s in sources),
-        until=str(date.fromisoformat(min(days)[:10]) + timedelta(days=_DAYS if policy is None
-                  else policy.max_age_days)),
-    )  # fmt: skip
+        until=str(
+            date.fromisoformat(min(days)[:10])
+            + timedelta(days=_DAYS if policy is None else policy.max_age_days)
+        ),
+    )
     if not steps:
         return decision
 
@@ -130,10 +136,11 @@ def _ranked(admissible: Sequence[Candidate], rule: EpsilonRule) -> tuple[list[Ca
     if second.use.metric != first.use.metric:
         return order, because, f"it has no {metric_name(first.use.metric)} to compare"
     if second not in tied:
-        return order, because, (
-            f"its utility {told(second.use.utility, 3)} lies below "
-            f"{told(first.use.utility, 3)}"
-        )  # fmt: skip
+        return (
+            order,
+            because,
+            (f"its utility {told(second.use.utility, 3)} lies below {told(first.use.utility, 3)}"),
+        )
     return order, because, "tied in utility; " + _difference(first, second, rule)
 
 
@@ -144,9 +151,13 @@ def _low(c: Candidate) -> tuple[bool, float]:
 
 
 _CRITERIA = (
-    "a formal guarantee", "fewer parameters", "less training time", "fewer settings tried",
-    "fewer public records", "the greater lower end of utility",
-)  # fmt: skip
+    "a formal guarantee",
+    "fewer parameters",
+    "less training time",
+    "fewer settings tried",
+    "fewer public records",
+    "the greater lower end of utility",
+)
 
 
 def _preference(c: Candidate, rule: EpsilonRule) -> tuple[float, ...]:
@@ -154,9 +165,13 @@ def _preference(c: Candidate, rule: EpsilonRule) -> tuple[float, ...]:
     formal = c.guarantee is not None and c.guarantee.within(rule.most)
     # Tenths of a second of training are the machine's mood, not the defense's cost.
     return (
-        -float(formal), known[0], round(known[1]) if math.isfinite(known[1]) else math.inf,
-        c.settings, c.use.public_records, _low(c)[1],
-    )  # fmt: skip
+        -float(formal),
+        known[0],
+        round(known[1]) if math.isfinite(known[1]) else math.inf,
+        c.settings,
+        c.use.public_records,
+        _low(c)[1],
+    )
 
 
 def _difference(first: Candidate, second: Candidate, rule: EpsilonRule) -> str:

@@ -38,9 +38,23 @@ _UP = {"L": "leaks more", "M": "leaks more", "U": "more useful"}
 _DOWN = {"L": "leaks less", "M": "leaks less", "U": "less useful"}
 _FAMILY = {"L": "leakage", "M": "leakage", "U": "utility"}
 _MOVED = [
-    *ROW, "measure", "A", "A_lo", "A_hi", "A_n", "B", "B_lo", "B_hi", "B_n", "diff", "lo", "hi",
-    "p", "by", "verdict",
-]  # fmt: skip
+    *ROW,
+    "measure",
+    "A",
+    "A_lo",
+    "A_hi",
+    "A_n",
+    "B",
+    "B_lo",
+    "B_hi",
+    "B_n",
+    "diff",
+    "lo",
+    "hi",
+    "p",
+    "by",
+    "verdict",
+]
 
 
 @dataclass(frozen=True)
@@ -88,10 +102,12 @@ class Comparison:
         parts = [
             f"{counts.get(name, 0)} {words}"
             for name, words in (
-                ("leaks more", "leak more"), ("leaks less", "leak less"), ("same", "stay the same"),
+                ("leaks more", "leak more"),
+                ("leaks less", "leak less"),
+                ("same", "stay the same"),
                 ("unclear", "are unclear"),
             )
-        ]  # fmt: skip
+        ]
         members = self.moves[self.moves["measure"] == "M"]["verdict"].eq("leaks more").sum()
         if members:
             parts.append(f"{members} leak more about members")
@@ -130,9 +146,11 @@ def compare(
         for records, name, trials in ((a, "A", planned[0]), (b, "B", planned[1]))
     ]
     frames = [table for table, _ in sides_read]
-    lacking = [f"{name}: {facts.coverage.sentence}"
-               for name, (_, facts) in zip("AB", sides_read, strict=True)
-               if facts.coverage.lost]  # fmt: skip
+    lacking = [
+        f"{name}: {facts.coverage.sentence}"
+        for name, (_, facts) in zip("AB", sides_read, strict=True)
+        if facts.coverage.lost
+    ]
     one, other = (build_boards(frame) for frame in frames)
     sides = [_seeds(made, frame) for made, frame in zip((one, other), frames, strict=True)]
     return Comparison(
@@ -170,12 +188,13 @@ def _contradicted(a: Iterable[TrialRecord], b: Iterable[TrialRecord]) -> list[st
     unlike = [
         (r.cell.key(), known[r.trial_id], r.score)
         for r in b
-        if r.score is not None and r.trial_id in known
+        if r.score is not None
+        and r.trial_id in known
         and not all(
             recheck.equal(getattr(known[r.trial_id], x), getattr(r.score, x))
             for x in ("value", "L", "M")
         )
-    ]  # fmt: skip
+    ]
     if not unlike:
         return []
     cell, old, new = unlike[0]
@@ -301,10 +320,15 @@ def _changed(a: Boards, b: Boards) -> pd.DataFrame:
 
     def note(key: tuple[Any, ...], what: str, old: str, new: str) -> None:
         at = len(BOARD)
-        found.append({
-            "board": BoardKey(*key[:at]).path, "defense": "".join(key[at:]), "what": what,
-            "A": old, "B": new,
-        })  # fmt: skip
+        found.append(
+            {
+                "board": BoardKey(*key[:at]).path,
+                "defense": "".join(key[at:]),
+                "what": what,
+                "A": old,
+                "B": new,
+            }
+        )
 
     boards = [set(_keys(x.rows, BOARD)) for x in (a, b)]
     for side, words in ((0, "boards vanished"), (1, "boards new")):

@@ -132,8 +132,9 @@ def listed(records: Iterable[TrialRecord], trials: Mapping[str, str]) -> list[st
         if record.trial_id in seen:
             wrong.append(f"{where} is there twice")
         seen.add(record.trial_id)
-    wrong += [f"{cell} ({key[:12]}) has no record" for key, cell in trials.items()
-              if key not in seen]  # fmt: skip
+    wrong += [
+        f"{cell} ({key[:12]}) has no record" for key, cell in trials.items() if key not in seen
+    ]
     return wrong
 
 
@@ -149,10 +150,16 @@ def drift(stated: bytes, built: str, name: str = "leaderboard.csv") -> list[str]
         A sentence for each figure that differs, and for each row or column only one of them has.
     """
     theirs, ours = (_rows(text) for text in (stated.decode("utf-8", "replace"), built))
-    out = [f"{name} has a row {' / '.join(k)} that its records do not give"
-           for k in theirs if k not in ours]  # fmt: skip
-    out += [f"{name} lacks the row {' / '.join(k)} that its records give"
-            for k in ours if k not in theirs]  # fmt: skip
+    out = [
+        f"{name} has a row {' / '.join(k)} that its records do not give"
+        for k in theirs
+        if k not in ours
+    ]
+    out += [
+        f"{name} lacks the row {' / '.join(k)} that its records give"
+        for k in ours
+        if k not in theirs
+    ]
     for key in ours:
         for column, value in ours[key].items():
             said = theirs.get(key, {}).get(column)
@@ -264,9 +271,15 @@ def place(record: TrialRecord) -> tuple[str, ...]:
     """The key of :func:`predicted` for a trial; on the board without limit are all of them."""
     cell = record.cell
     return (
-        record.data.sector, cell.dataset, cell.model, record.goal, record.access, str(math.inf),
-        cell.defense, cell.attack,
-    )  # fmt: skip
+        record.data.sector,
+        cell.dataset,
+        cell.model,
+        record.goal,
+        record.access,
+        str(math.inf),
+        cell.defense,
+        cell.attack,
+    )
 
 
 def _rows(text: str) -> dict[tuple[str, ...], dict[str, str]]:

@@ -10,8 +10,15 @@ from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.text import ABSENT, estimate, number
 
 GOALS = ("attribute", "attribute_observed")
-_METRICS = ("ppv_top_10", "ppv_top_100", "ppv_top_10pct", "mcc", "g_mean", "accuracy",
-            "majority_rate")  # fmt: skip
+_METRICS = (
+    "ppv_top_10",
+    "ppv_top_100",
+    "ppv_top_10pct",
+    "mcc",
+    "g_mean",
+    "accuracy",
+    "majority_rate",
+)
 _CELL = ["defense", "attack"]
 
 Row = dict[str, Any]
@@ -49,14 +56,18 @@ def told(rows: pd.DataFrame, frame: pd.DataFrame, gains: pd.DataFrame) -> list[R
         if place not in mean:
             continue
         worst = max(groups.get(place, ()), key=lambda g: g["gain"], default=None)
-        out.append({
-            "defense": row["defense"], "attack": row["worst_attack"],
-            "metric": metric[place],
-            "score": number(mean[place]["score"], 3), "base": number(mean[place]["s_base"], 3),
-            **{name: number(mean[place][name]) for name in _METRICS},
-            "group": ABSENT if worst is None else worst["group"],
-            "gain": ABSENT if worst is None else estimate(worst, "gain", signed=True),
-        })  # fmt: skip
+        out.append(
+            {
+                "defense": row["defense"],
+                "attack": row["worst_attack"],
+                "metric": metric[place],
+                "score": number(mean[place]["score"], 3),
+                "base": number(mean[place]["s_base"], 3),
+                **{name: number(mean[place][name]) for name in _METRICS},
+                "group": ABSENT if worst is None else worst["group"],
+                "gain": ABSENT if worst is None else estimate(worst, "gain", signed=True),
+            }
+        )
     return out
 
 

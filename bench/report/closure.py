@@ -127,14 +127,16 @@ def split_named(closed: pd.DataFrame) -> pd.DataFrame:
         closed: trials, as :func:`close` gives them.
     """
     seeds = closed[[*BOARD, "seed", "selects", "reports"]].drop_duplicates()
-    return pd.DataFrame([
-        {
-            **dict(zip(BOARD, key, strict=True)),
-            "selected_on": spans(board["seed"][board["selects"] & ~board["reports"]]),
-            "reported_on": spans(board["seed"][board["reports"] & ~board["selects"]]),
-        }
-        for key, board in seeds.groupby(BOARD)
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                **dict(zip(BOARD, key, strict=True)),
+                "selected_on": spans(board["seed"][board["selects"] & ~board["reports"]]),
+                "reported_on": spans(board["seed"][board["reports"] & ~board["selects"]]),
+            }
+            for key, board in seeds.groupby(BOARD)
+        ]
+    )
 
 
 def spans(seeds: Iterable[int]) -> str:

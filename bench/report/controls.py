@@ -119,20 +119,36 @@ def _scenario(rows: pd.DataFrame) -> Iterator[CheckResult]:
     if board["reference"].notna().any() and (board["defense"] == UNDEFENDED).any():
         yield _utility(board[board["defense"] == UNDEFENDED])
     for name, check in (
-        ("doubled", _doubled), ("repeat", _repeat), ("zero", _zero),
-        ("temperature", _temperature), ("canary", _canary), ("overfit", _overfit(done)),
-    ):  # fmt: skip
+        ("doubled", _doubled),
+        ("repeat", _repeat),
+        ("zero", _zero),
+        ("temperature", _temperature),
+        ("canary", _canary),
+        ("overfit", _overfit(done)),
+    ):
         mine = rows[rows["control"] == name]
         if len(mine):
             yield check(done[done["control"] == name], undefended, len(mine))
 
 
 def _result(
-    check: str, state: str, of: str, value: float, bar: str, lo: float = math.nan,
+    check: str,
+    state: str,
+    of: str,
+    value: float,
+    bar: str,
+    lo: float = math.nan,
     hi: float = math.nan,
-) -> CheckResult:  # fmt: skip
-    return {"check": check, "of": of, "value": value, "lo": lo, "hi": hi, "bar": bar,
-            "state": state}  # fmt: skip
+) -> CheckResult:
+    return {
+        "check": check,
+        "of": of,
+        "value": value,
+        "lo": lo,
+        "hi": hi,
+        "bar": bar,
+        "state": state,
+    }
 
 
 def _worst(table: pd.DataFrame, column: str) -> pd.Series[Any]:
@@ -153,9 +169,14 @@ def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) ->
     worst = _worst(table[sure] if sure.any() else table, column)
     state = FAIL if sure.any() else PASS if (table[f"{column}_n"] >= 2).all() else UNKNOWN
     return _result(
-        check, state, str(worst["attack"]), worst[column], bar, worst[f"{column}_lo"],
+        check,
+        state,
+        str(worst["attack"]),
+        worst[column],
+        bar,
+        worst[f"{column}_lo"],
         worst[f"{column}_hi"],
-    )  # fmt: skip
+    )
 
 
 def _evaluators(board: pd.DataFrame) -> CheckResult:
@@ -189,8 +210,15 @@ def _doubled(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Chec
     table = stats.summarise(pairs, ["attack"], ["gain"])
     short = (table["gain"] > CONVERGED) & ((table["gain_lo"] > 0) | table["gain_lo"].isna())
     worst = _worst(table[short] if short.any() else table, "gain")
-    return _result("doubled", FAIL if short.any() else PASS, str(worst["attack"]), worst["gain"],
-                    bar, worst["gain_lo"], worst["gain_hi"])  # fmt: skip
+    return _result(
+        "doubled",
+        FAIL if short.any() else PASS,
+        str(worst["attack"]),
+        worst["gain"],
+        bar,
+        worst["gain_lo"],
+        worst["gain_hi"],
+    )
 
 
 def _same(check: str, pairs: pd.DataFrame, name: str, planned: int) -> CheckResult:
@@ -262,8 +290,15 @@ def _temperature(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> 
     table = pd.concat(levels, ignore_index=True)
     weaker = (table["loss"] > stats.MARGIN) & (table["loss_lo"] > 0)
     worst = _worst(table[weaker] if weaker.any() else table, "loss")
-    return _result("temperature", FAIL if weaker.any() else PASS, str(worst["access"]),
-                    worst["loss"], bar, worst["loss_lo"], worst["loss_hi"])  # fmt: skip
+    return _result(
+        "temperature",
+        FAIL if weaker.any() else PASS,
+        str(worst["access"]),
+        worst["loss"],
+        bar,
+        worst["loss_lo"],
+        worst["loss_hi"],
+    )
 
 
 def _overfit(done: pd.DataFrame) -> Callable[[pd.DataFrame, pd.DataFrame, int], CheckResult]:
@@ -280,8 +315,15 @@ def _overfit(done: pd.DataFrame) -> Callable[[pd.DataFrame, pd.DataFrame, int], 
         table = stats.summarise(pairs, ["attack"], ["M", "more"])
         shown = table[(table["M_lo"] > 0) & (table["more"] > 0)]
         best = _worst(shown if len(shown) else table, "M")
-        return _result("overfit", PASS if len(shown) else FAIL, str(best["attack"]), best["M"],
-                        bar, best["M_lo"], best["M_hi"])  # fmt: skip
+        return _result(
+            "overfit",
+            PASS if len(shown) else FAIL,
+            str(best["attack"]),
+            best["M"],
+            bar,
+            best["M_lo"],
+            best["M_hi"],
+        )
 
     return judge
 

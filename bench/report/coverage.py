@@ -127,9 +127,13 @@ class Survey:
         self._seen[row] = record
         place = (cell.dataset, cell.model)
         for near in (
-            (*place, "attack", cell.attack), ("attack", cell.attack), ("data", cell.dataset),
-            (*place, cell.defense, record.access), (*place, cell.defense), (cell.defense,),
-        ):  # fmt: skip
+            (*place, "attack", cell.attack),
+            ("attack", cell.attack),
+            ("data", cell.dataset),
+            (*place, cell.defense, record.access),
+            (*place, cell.defense),
+            (cell.defense,),
+        ):
             self._near.setdefault(near, record)
 
     def _first(self, *nearest: tuple[str, ...]) -> TrialRecord | None:
@@ -166,9 +170,11 @@ class Survey:
         place = (cell.dataset, cell.model)
         inner = cell.attack.partition("[")[2].removesuffix("]")  # of a control, what it controls
         attack = self._first(
-            (*place, "attack", cell.attack), ("attack", cell.attack), (*place, "attack", inner),
+            (*place, "attack", cell.attack),
+            ("attack", cell.attack),
+            (*place, "attack", inner),
             ("attack", inner),
-        )  # fmt: skip
+        )
         known = self._first(("data", cell.dataset))
         if attack is None or known is None:
             return None
@@ -183,9 +189,14 @@ class Survey:
 
 
 def stand_in(
-    key: str, cell: Cell, error: Failure, attack: TrialRecord, defense: TrialRecord | None,
-    data: Data, control: str = "",
-) -> TrialRecord:  # fmt: skip
+    key: str,
+    cell: Cell,
+    error: Failure,
+    attack: TrialRecord,
+    defense: TrialRecord | None,
+    data: Data,
+    control: str = "",
+) -> TrialRecord:
     """A trial that says of its row that it is not there.
 
     Args:

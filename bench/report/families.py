@@ -39,15 +39,44 @@ FLAGS = {
 """Flags of tuned rows in the order they are shown, with what they mean."""
 
 COLUMNS = [
-    *_OF, "defense", "attack", "settings", "attacks", "loss_budget", "selected_on", "reported_on",
-    "n_seeds", "loss", "utility", "utility_lo", "utility_hi", "dU", "dU_lo", "dU_hi", "L", "L_lo",
-    "L_hi", "L_raw", "flags",
-]  # fmt: skip
+    *_OF,
+    "defense",
+    "attack",
+    "settings",
+    "attacks",
+    "loss_budget",
+    "selected_on",
+    "reported_on",
+    "n_seeds",
+    "loss",
+    "utility",
+    "utility_lo",
+    "utility_hi",
+    "dU",
+    "dU_lo",
+    "dU_hi",
+    "L",
+    "L_lo",
+    "L_hi",
+    "L_raw",
+    "flags",
+]
 
 SUMMARIES = [
-    *_OF, "L_at_loss", "L_at_loss_lo", "L_at_loss_hi", "L_at_loss_defense", "U_at_L", "U_at_L_lo",
-    "U_at_L_hi", "U_at_L_L", "U_at_L_defense", "hypervolume", "hypervolume_lo", "hypervolume_hi",
-]  # fmt: skip
+    *_OF,
+    "L_at_loss",
+    "L_at_loss_lo",
+    "L_at_loss_hi",
+    "L_at_loss_defense",
+    "U_at_L",
+    "U_at_L_lo",
+    "U_at_L_hi",
+    "U_at_L_L",
+    "U_at_L_defense",
+    "hypervolume",
+    "hypervolume_lo",
+    "hypervolume_hi",
+]
 
 
 def curves(boards: Boards, frame: pd.DataFrame) -> pd.DataFrame:
@@ -143,8 +172,12 @@ def summaries(
     seeds = picked.merge(seeds, on=[*ROW, "worst_attack"]).dropna(subset=["L", "utility"])
     reported = seeds[seeds["reported"].astype(bool)]
     least = tuned[~flagged(tuned, "over_budget")]
-    names = {"defense": "L_at_loss_defense", "L": "L_at_loss", "L_lo": "L_at_loss_lo",
-             "L_hi": "L_at_loss_hi"}  # fmt: skip
+    names = {
+        "defense": "L_at_loss_defense",
+        "L": "L_at_loss",
+        "L_lo": "L_at_loss_lo",
+        "L_hi": "L_at_loss_hi",
+    }
     table = (
         known[_OF]
         .drop_duplicates()
@@ -165,8 +198,13 @@ def _most_useful(seeds: pd.DataFrame, reported: pd.DataFrame, tau: float) -> pd.
     )
     best = fit.drop_duplicates(_OF)[[*_OF, "defense"]]
     found = stats.summarise(reported.merge(best, on=[*_OF, "defense"]), _OF, ["utility", "L"])
-    names = {"defense": "U_at_L_defense", "utility": "U_at_L", "utility_lo": "U_at_L_lo",
-             "utility_hi": "U_at_L_hi", "L": "U_at_L_L"}  # fmt: skip
+    names = {
+        "defense": "U_at_L_defense",
+        "utility": "U_at_L",
+        "utility_lo": "U_at_L_lo",
+        "utility_hi": "U_at_L_hi",
+        "L": "U_at_L_L",
+    }
     table = best.merge(found, on=_OF, how="left").rename(columns=names)
     table["U_at_L_L"] = table["U_at_L_L"].clip(0, 1)
     return table[[*_OF, *names.values()]]

@@ -19,10 +19,30 @@ from bench.report import comparable, coverage
 from bench.report.facts import Facts, Gatherer
 
 STABLE = (
-    "trial_id", "suite", "sector", "dataset", "model", "defense", "attack", "goal", "access",
-    "seed", "status", "utility_metric", "utility", "score_metric", "score", "s_base", "s_ceil",
-    "L", "M", "epsilon", "queries", "train_s", "attack_s",
-)  # fmt: skip
+    "trial_id",
+    "suite",
+    "sector",
+    "dataset",
+    "model",
+    "defense",
+    "attack",
+    "goal",
+    "access",
+    "seed",
+    "status",
+    "utility_metric",
+    "utility",
+    "score_metric",
+    "score",
+    "s_base",
+    "s_ceil",
+    "L",
+    "M",
+    "epsilon",
+    "queries",
+    "train_s",
+    "attack_s",
+)
 """Columns of ``trials.csv`` that never move; ``flags`` and ``error`` follow them."""
 
 ORDER = ("sector", "dataset", "model", "goal", "access", "defense", "attack", "seed")
@@ -112,9 +132,17 @@ _NUMBERS: dict[str, _Get] = {
 }
 
 EXTRA = (
-    "accuracy", "majority_rate", "precision", "recall", "f1", "mcc", "g_mean", "ppv_top_10",
-    "ppv_top_100", "ppv_top_10pct",
-)  # fmt: skip
+    "accuracy",
+    "majority_rate",
+    "precision",
+    "recall",
+    "f1",
+    "mcc",
+    "g_mean",
+    "ppv_top_10",
+    "ppv_top_100",
+    "ppv_top_10pct",
+)
 """Further metrics of an attack that papers report."""
 UTILITY = ("mae", "rmse", "r2", "auroc")
 """Further metrics of usefulness that papers report; a column is named ``utility_`` and one."""
@@ -231,7 +259,7 @@ def read(
     kept: dict[Any, Any] = {}
     seeds: list[int] = []
     budgets: list[float] = []
-    gatherer, guard, survey = Gatherer(), comparable.Facts(), coverage.Survey(planned or {})
+    gatherer, guard, survey = Gatherer(), comparable.SharedFacts(), coverage.Survey(planned or {})
     for record in survey.through(records):
         gatherer.add(record)
         guard.add(record)

@@ -55,9 +55,13 @@ def judge(
     undefended = frame[(frame["defense"] == UNDEFENDED) & (frame["status"] == "done")]
     shortfall = (
         undefended.assign(gap=undefended["utility"] - undefended["reference"])
-        .groupby(["dataset", "model", "seed"])["gap"].mean()
-        .groupby(["dataset", "model"]).mean().rename("gap").reset_index()
-    )  # fmt: skip
+        .groupby(["dataset", "model", "seed"])["gap"]
+        .mean()
+        .groupby(["dataset", "model"])
+        .mean()
+        .rename("gap")
+        .reset_index()
+    )
     seeds = frame.groupby(["dataset", "model"])["seed"].nunique().rename("seeds").reset_index()
     rows = rows.merge(shortfall, on=["dataset", "model"], how="left")
     rows = rows.merge(seeds, on=["dataset", "model"])
@@ -75,17 +79,15 @@ def judge(
             broken=(done["excess"] > 0).astype(float),
         )
         .groupby(ROW)
-        .agg(
-            dirty=("dirty", "any"), little=("little", "mean"),
-            broken=("broken", "mean"),
-        )
+        .agg(dirty=("dirty", "any"), little=("little", "mean"), broken=("broken", "mean"))
         .reset_index()
-    )  # fmt: skip
+    )
     widths = closed.groupby(ROW).agg(
-        n_attacks=("attack", "nunique"), trials_planned=("lost", "size"),
+        n_attacks=("attack", "nunique"),
+        trials_planned=("lost", "size"),
         trials_lost=("lost", "sum"),
         unplaced=("unplaced", "max"),
-    )  # fmt: skip
+    )
     rows = rows.merge(facts, on=ROW, how="left").merge(widths.reset_index(), on=ROW)
     counted = ["trials_planned", "trials_lost"]
     rows[counted] = rows[counted].add(rows["unplaced"], axis=0)
@@ -149,17 +151,26 @@ def notes(
                 if board["goal"].iloc[0] == "class_representative"
                 else "not shown to be above 0"
             )
-            found.append(("weak_attack", "Attack too weak here: the strongest attack reaches only "
-                          f"L = {best:.2f} on the undefended target, {bar}. Low leakage on "
-                          "this board is no evidence for a defense."))  # fmt: skip
+            found.append(
+                (
+                    "weak_attack",
+                    "Attack too weak here: the strongest attack reaches only "
+                    f"L = {best:.2f} on the undefended target, {bar}. Low leakage on "
+                    "this board is no evidence for a defense.",
+                )
+            )
         for flag in ("no_headroom", "little_headroom", "straw_man"):
             if flagged(board, flag).any():
                 found.append((flag, FLAGS[flag]))
         if UNDEFENDED not in set(
             board.loc[board["trials_lost"] < board["trials_planned"], "defense"]
         ):
-            found.append(("no_reference", "The undefended target was not attacked: there is "
-                          "nothing to compare with."))  # fmt: skip
+            found.append(
+                (
+                    "no_reference",
+                    "The undefended target was not attacked: there is nothing to compare with.",
+                )
+            )
         lacking = board[board["trials_lost"] > 0]
         if len(lacking):
             found.append(("missing", _lacking(lacking, len(board))))
@@ -181,10 +192,15 @@ def notes(
                 )
             ]
             more = f" and {len(cases) - 4} more" if len(cases) > 4 else ""
-            found.append(("monotonicity", "Before the attack set is closed, attacks with "
-                          f"{key.access} do worse than attacks that see less (check C6) against "
-                          f"{', '.join(cases[:4])}{more}: they are under-tuned, and the worst "
-                          "case carries the better figure over."))  # fmt: skip
+            found.append(
+                (
+                    "monotonicity",
+                    "Before the attack set is closed, attacks with "
+                    f"{key.access} do worse than attacks that see less (check C6) against "
+                    f"{', '.join(cases[:4])}{more}: they are under-tuned, and the worst "
+                    "case carries the better figure over.",
+                )
+            )
         notes[key] = found
     return notes
 

@@ -16,13 +16,34 @@ ROWS = 45
 """Rows that fit on a page; longer boards go on in another table."""
 _MARKS = (r"\dagger", r"\ddagger", r"\S", r"\P", r"\|", r"\ast")
 _SPECIAL = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
-    "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
-    "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--",
-}  # fmt: skip
-_HEAD = (r"\#", "Defense", "$L$", "Utility", "$M$", r"$\varepsilon$", "Worst attack", "Front",
-         "Seeds")  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+}
+_HEAD = (
+    r"\#",
+    "Defense",
+    "$L$",
+    "Utility",
+    "$M$",
+    r"$\varepsilon$",
+    "Worst attack",
+    "Front",
+    "Seeds",
+)
 
 
 def leaderboard_tex(boards: Boards, suite: str, lacking: str = "") -> str:
@@ -73,13 +94,23 @@ def _board(key: BoardKey, rows: pd.DataFrame, label: str, said: Sequence[str] = 
 
 
 def _table(lines: list[str], caption: str, label: str, legend: list[str]) -> str:
-    return "\n".join([
-        r"\begin{table*}[t]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{caption}}}", rf"\label{{{label}}}",
-        r"\begin{tabular}{@{}rlccclllr@{}}", r"\toprule", " & ".join(_HEAD) + r" \\", r"\midrule",
-        *lines, r"\bottomrule", r"\end{tabular}",
-        *([r"\par\smallskip\raggedright " + " ".join(legend)] if legend else []), r"\end{table*}",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            r"\begin{table*}[t]",
+            r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+            rf"\caption{{{caption}}}",
+            rf"\label{{{label}}}",
+            r"\begin{tabular}{@{}rlccclllr@{}}",
+            r"\toprule",
+            " & ".join(_HEAD) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *([r"\par\smallskip\raggedright " + " ".join(legend)] if legend else []),
+            r"\end{table*}",
+        ]
+    )
 
 
 def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) -> str:
@@ -104,10 +135,16 @@ def _row(row: Mapping[Any, Any], marks: Mapping[str, str]) -> str:
     raised = [marks[flag] for flag in flags_of(row) if flag in marks]
     told = f"$^{{{','.join(raised)}}}$" if raised else ""
     cells = (
-        number(row["rank"], 0), row["defense"], estimate(row, "L"), estimate(row, "utility", 3),
-        estimate(row, "M", signed=True), number(row["epsilon"]), row["worst_attack"],
-        number(row["front"]), row["n_seeds"],
-    )  # fmt: skip
+        number(row["rank"], 0),
+        row["defense"],
+        estimate(row, "L"),
+        estimate(row, "utility", 3),
+        estimate(row, "M", signed=True),
+        number(row["epsilon"]),
+        row["worst_attack"],
+        number(row["front"]),
+        row["n_seeds"],
+    )
     shown = [tex(cell) for cell in cells]
     shown[1] += told
     return " & ".join(shown) + r" \\"

@@ -84,9 +84,11 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     rows["trial_id"] = rows["trial_id"].fillna("")
     trials = closed.assign(adapts=closed["adapts"] & closed["done"]).groupby(ROW)
     told = trials.agg(
-        no_effect=("no_effect", "any"), all_done=("done", "sum"), adapts=("adapts", "any"),
+        no_effect=("no_effect", "any"),
+        all_done=("done", "sum"),
+        adapts=("adapts", "any"),
         stages=("stages", "first"),
-    )  # fmt: skip
+    )
     rows = rows.merge(told.reset_index(), on=ROW).merge(split_named(closed), on=BOARD)
     adapted = rows["adapts"].astype(bool) | rows["no_effect"].astype(bool)
     layered = rows["stages"].map(lambda stages: "training" in stages and len(stages) > 1)

@@ -16,17 +16,49 @@ from bench.report.latex import leaderboard_tex
 from bench.report.text import WHAT, allowed, estimate, headline, number, words
 
 __all__ = [
-    "LEADERBOARD", "csv", "leaderboard_csv", "leaderboard_md", "leaderboard_tex", "trials_csv",
+    "LEADERBOARD",
+    "csv",
+    "leaderboard_csv",
+    "leaderboard_md",
+    "leaderboard_tex",
+    "trials_csv",
     "trials_parquet",
-]  # fmt: skip
+]
 
 LEADERBOARD = (
-    "suite", *ROW, "n_seeds", "utility",
-    "utility_lo", "utility_hi", "worst_attack", "L", "L_lo", "L_hi", "M", "M_lo", "M_hi",
-    "epsilon", "flags", "rank", "front", "n_reported", "selected_on", "reported_on", "L_without",
-    "dL", "dL_lo", "dL_hi", "dL_p", "dL_flip", "verdict", "dU", "dU_lo", "dU_hi", "seeds_needed",
+    "suite",
+    *ROW,
+    "n_seeds",
+    "utility",
+    "utility_lo",
+    "utility_hi",
+    "worst_attack",
+    "L",
+    "L_lo",
+    "L_hi",
+    "M",
+    "M_lo",
+    "M_hi",
+    "epsilon",
+    "flags",
+    "rank",
+    "front",
+    "n_reported",
+    "selected_on",
+    "reported_on",
+    "L_without",
+    "dL",
+    "dL_lo",
+    "dL_hi",
+    "dL_p",
+    "dL_flip",
+    "verdict",
+    "dU",
+    "dU_lo",
+    "dU_hi",
+    "seeds_needed",
     "train_s",
-)  # fmt: skip
+)
 """Columns of ``leaderboard.csv``; ``budget`` only where some board has one."""
 LACKING = ("trials_planned", "trials_lost")
 """Further columns where trials that were planned have no record."""
@@ -80,10 +112,14 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
         lacking: what was planned and is not there, in a sentence; empty: everything is there.
     """
     picked = by_board(tuned)
-    parts = [f"# Inversion Bench: {_md(suite)}", " ".join(WHAT), (
-        "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
-        "M: the part that is about training members; brackets: 95% t intervals over seeds."
-    )]  # fmt: skip
+    parts = [
+        f"# Inversion Bench: {_md(suite)}",
+        " ".join(WHAT),
+        (
+            "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
+            "M: the part that is about training members; brackets: 95% t intervals over seeds."
+        ),
+    ]
     parts += [f"> **missing**: {_md(lacking)}."] if lacking else []
     for key, rows in boards:
         parts.append(
@@ -112,21 +148,33 @@ def _tuned(rows: pd.DataFrame) -> str:
     ]
     for row in dicts(rows):
         cells = (
-            _md(row["family"]), _md(row["defense"]), estimate(row, "L"),
-            estimate(row, "utility", 3), estimate(row, "dU", 3, signed=True), _md(row["attack"]),
-            str(row["settings"]), str(row["attacks"]), str(row["n_seeds"]),
+            _md(row["family"]),
+            _md(row["defense"]),
+            estimate(row, "L"),
+            estimate(row, "utility", 3),
+            estimate(row, "dU", 3, signed=True),
+            _md(row["attack"]),
+            str(row["settings"]),
+            str(row["attacks"]),
+            str(row["n_seeds"]),
             _md(row["flags"].replace(";", ", ")),
-        )  # fmt: skip
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _line(row: dict[Any, Any]) -> str:
     cells = (
-        number(row["rank"], 0), _md(row["defense"]), estimate(row, "L"),
-        estimate(row, "utility", 3), estimate(row, "M", signed=True), _md(row["worst_attack"]),
-        number(row["epsilon"]), str(row["n_seeds"]), _md(row["flags"].replace(";", ", ")),
-    )  # fmt: skip
+        number(row["rank"], 0),
+        _md(row["defense"]),
+        estimate(row, "L"),
+        estimate(row, "utility", 3),
+        estimate(row, "M", signed=True),
+        _md(row["worst_attack"]),
+        number(row["epsilon"]),
+        str(row["n_seeds"]),
+        _md(row["flags"].replace(";", ", ")),
+    )
     return f"| {' | '.join(cells)} |"
 
 

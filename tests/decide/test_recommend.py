@@ -8,7 +8,7 @@ import math
 import pytest
 
 from bench.contract import UserError
-from bench.decide import document, evidence, recommend, told
+from bench.decide import document, evidence, explain, recommend
 from bench.decide.candidates import Question
 from bench.decide.decision import Decision
 from bench.decide.policy import Bars, EpsilonRule, load
@@ -22,9 +22,12 @@ def ask(found: tuple[evidence.Source, ...], **changes: object) -> Decision:
     of = evidence.scenario(found)
     access = changes.pop("access", "scores")
     told_: dict[str, object] = {
-        "scenario": of, "access": access, "bars": BARS, "tier": "",
+        "scenario": of,
+        "access": access,
+        "bars": BARS,
+        "tier": "",
         "goals": (("attribute", access),),
-    }  # fmt: skip
+    }
     return recommend.decide(found, Question(**{**told_, **changes}))  # type: ignore[arg-type]
 
 
@@ -89,8 +92,10 @@ def test_an_epsilon_without_its_tuning_is_no_formal_guarantee() -> None:
     assert decision.chosen and decision.chosen.defense == "plain"
     required = BARS.model_copy(update={"epsilon": EpsilonRule(rule="required", most=8)})
     assert why(ask(made.sources(rows), bars=required)) == {
-        "none": "leakage", "plain": "no_guarantee", "tied": "no_guarantee",
-    }  # fmt: skip
+        "none": "leakage",
+        "plain": "no_guarantee",
+        "tied": "no_guarantee",
+    }
 
 
 @pytest.mark.parametrize(("epsilon", "chosen"), [(7.9, True), (8.1, False)])
@@ -151,7 +156,7 @@ def test_the_undefended_model_may_qualify() -> None:
     quiet = Row(L={"guess": 0.02, "map": 0.10})
     decision = ask(evidence.read([made.pack({"none": quiet})]))
     assert decision.undefended and decision.chosen and decision.chosen.defense == "none"
-    assert told.document(decision).verdict == "No defense is needed."
+    assert explain.document(decision).verdict == "No defense is needed."
 
 
 def test_where_nothing_qualifies_the_way_on_is_looked_up_in_the_evidence() -> None:
@@ -197,8 +202,8 @@ def test_the_smallest_budget_that_covers_the_query_cap_is_judged(cap: int, budge
         f"boards of at most {budget:,} queries, the smallest budget that covers the cap of {cap:,}"
     )
     assert any(said in text for text in decision.caveats)
-    assert f"with scores, at most {budget:,} queries" in document.text(told.document(decision))
-    assert told.data(decision)["chosen"]["measured"][0]["budget"] == budget
+    assert f"with scores, at most {budget:,} queries" in document.text(explain.document(decision))
+    assert explain.data(decision)["chosen"]["measured"][0]["budget"] == budget
 
 
 @pytest.mark.parametrize("rows", [CAPPED, {"none": made.NONE, "leaky": Row(L={"map": 0.4})}])
@@ -218,25 +223,27 @@ def test_federated_and_weights_are_asked_for_what_they_give() -> None:
     policy, of = load(), evidence.Scenario("loans", "mlp", "credit", "table")
     assert recommend.asked(policy, of, "scores") == (("attribute", "scores"),)
     assert recommend.asked(policy, of, "scores", federated=True) == (
-        ("attribute", "scores"), ("gradient_reconstruction", "gradients"),
-    )  # fmt: skip
+        ("attribute", "scores"),
+        ("gradient_reconstruction", "gradients"),
+    )
 
 
 def test_every_view_says_the_same_and_nothing_runs_in_the_page() -> None:
     decision = ask(made.sources({"<b>shield</b>": Row()}))
-    page = document.html(told.document(decision))
+    page = document.html(explain.document(decision))
     assert "&lt;b&gt;shield" in page and "<b>shield" not in page
     assert "<script" not in page and "http" not in page
-    assert "Use <b>shield</b>." in document.text(told.document(decision))
-    plain = json.loads(json.dumps(told.data(decision), allow_nan=False))
+    assert "Use <b>shield</b>." in document.text(explain.document(decision))
+    plain = json.loads(json.dumps(explain.data(decision), allow_nan=False))
     assert plain["chosen"]["defense"] == "<b>shield</b>"
     assert plain["chosen"]["admissible"] and not plain["rejected"][0]["admissible"]
 
 
 def test_several_scenarios_must_be_named() -> None:
     other = made.pack({"none": made.NONE}).records
-    moved = [r.model_copy(update={"cell": r.cell.model_copy(update={"model": "cnn"})})
-             for r in other]  # fmt: skip
+    moved = [
+        r.model_copy(update={"cell": r.cell.model_copy(update={"model": "cnn"})}) for r in other
+    ]
     both = made.pack({"none": made.NONE})
     found = evidence.read([both, made.Pack("more", moved, {})])
     with pytest.raises(UserError, match="loans/cnn, loans/mlp"):

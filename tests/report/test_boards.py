@@ -40,9 +40,11 @@ def test_rows_stand_from_least_to_most_leakage(suite: boards.Boards) -> None:
 
 def test_worst_case_takes_weaker_attacks_too_and_no_baseline() -> None:
     found = built(
-        scored("none", "brep", [0.8, 0.7]), scored("none", "yang", [0.3, 0.2]),
-        scored("none", "latent[loss=ce]", [0.5, 0.4]), scored("none", "public_mean", [0.99, 0.99]),
-    )  # fmt: skip
+        scored("none", "brep", [0.8, 0.7]),
+        scored("none", "yang", [0.3, 0.2]),
+        scored("none", "latent[loss=ce]", [0.5, 0.4]),
+        scored("none", "public_mean", [0.99, 0.99]),
+    )
     for access in ("labels", "scores", "weights"):
         worst = row(found, "none", access)
         assert worst["worst_attack"] == "brep"
@@ -79,9 +81,11 @@ def test_a_release_defense_has_no_effect_on_weights(suite: boards.Boards, defens
 def test_without_effect_weaker_attacks_hit_the_undefended_model_too() -> None:
     # The defense halves the scores attack; with the weights in hand it can be run undefended.
     found = built(
-        scored("none", "yang", [0.9, 0.9]), scored("none", "miface", [0.3, 0.3]),
-        scored("top_k[k=3]", "yang", [0.4, 0.4]), scored("top_k[k=3]", "miface", [0.3, 0.3]),
-    )  # fmt: skip
+        scored("none", "yang", [0.9, 0.9]),
+        scored("none", "miface", [0.3, 0.3]),
+        scored("top_k[k=3]", "yang", [0.4, 0.4]),
+        scored("top_k[k=3]", "miface", [0.3, 0.3]),
+    )
     assert row(found, "top_k[k=3]", "scores")["L"] == pytest.approx(0.4)
     assert row(found, "top_k[k=3]", "weights")["L"] == pytest.approx(0.9)
 
@@ -97,9 +101,7 @@ def test_without_an_undefended_row_a_row_without_effect_keeps_its_own_trials() -
 def test_interval_is_the_t_interval_of_the_worst_attack() -> None:
     leaks = [0.5, 0.62, 0.55]
     found = row(built(scored("none", "brep", leaks)), "none", "labels")
-    low, high = scipy_stats.t.interval(
-        0.95, 2, loc=np.mean(leaks), scale=scipy_stats.sem(leaks)
-    )  # fmt: skip
+    low, high = scipy_stats.t.interval(0.95, 2, loc=np.mean(leaks), scale=scipy_stats.sem(leaks))
     assert (found["L_lo"], found["L_hi"]) == pytest.approx((low, high))
     assert found["n_seeds"] == 3
 
@@ -123,9 +125,10 @@ def test_differences_are_paired_and_holm_adjusted_within_the_board() -> None:
     none = [0.8, 0.7, 0.9, 0.75]
     freezing, dropout = [0.5, 0.42, 0.61, 0.5], [0.78, 0.71, 0.86, 0.76]
     found = built(
-        scored("none", "brep", none), adapting(scored("freezing", "brep", freezing)),
+        scored("none", "brep", none),
+        adapting(scored("freezing", "brep", freezing)),
         adapting(scored("dropout", "brep", dropout)),
-    )  # fmt: skip
+    )
     p = [scipy_stats.ttest_rel(other, none).pvalue for other in (freezing, dropout)]
     assert row(found, "freezing", "labels")["dL_p"] == pytest.approx(2 * p[0])
     assert row(found, "dropout", "labels")["dL_p"] == pytest.approx(max(2 * p[0], p[1]))
@@ -196,12 +199,17 @@ def test_a_weak_attack_is_flagged_on_the_whole_board() -> None:
 def test_a_straw_man_is_an_undefended_utility_below_the_plain_baseline() -> None:
     def with_reference(gap: float) -> boards.Boards:
         records = scored("none", "brep", [0.6, 0.7])
-        return built([
-            r.model_copy(update={
-                "utility": r.utility.model_copy(update={"reference": r.utility.value + gap})
-            })
-            for r in records if r.utility
-        ])  # fmt: skip
+        return built(
+            [
+                r.model_copy(
+                    update={
+                        "utility": r.utility.model_copy(update={"reference": r.utility.value + gap})
+                    }
+                )
+                for r in records
+                if r.utility
+            ]
+        )
 
     assert "straw_man" in row(with_reference(0.03), "none", "labels")["flags"]
     assert "straw_man" not in row(with_reference(0.01), "none", "labels")["flags"]
@@ -225,9 +233,11 @@ def test_with_the_weights_a_layer_on_the_answers_is_bypassed() -> None:
         ]
 
     found = built(
-        scored("none", "latent[loss=ce]", [0.8, 0.7, 0.9]), stacked("latent[loss=ce]"),
-        scored("none", "brep", [0.8, 0.7, 0.9]), stacked("brep"),
-    )  # fmt: skip
+        scored("none", "latent[loss=ce]", [0.8, 0.7, 0.9]),
+        stacked("latent[loss=ce]"),
+        scored("none", "brep", [0.8, 0.7, 0.9]),
+        stacked("brep"),
+    )
     assert "bypassed" in row(found, "dropout", "weights")["flags"]
     assert np.isnan(row(found, "dropout", "weights")["rank"])
     assert "bypassed" not in row(found, "dropout", "labels")["flags"]
@@ -331,9 +341,12 @@ def test_a_claim_that_canaries_refute_on_most_seeds_is_flagged() -> None:
             record = plain
             if plain.privacy is not None:
                 audit = PrivacyAudit(
-                    canaries=200, guesses=100, right=90, epsilon_lower=lower[plain.cell.seed],
+                    canaries=200,
+                    guesses=100,
+                    right=90,
+                    epsilon_lower=lower[plain.cell.seed],
                     epsilon=1.0,
-                )  # fmt: skip
+                )
                 record = plain.model_copy(update={"privacy_audit": audit})
             found.append(record)
         rows = boards.build(frame.build(found, "s")).rows

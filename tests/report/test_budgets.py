@@ -121,13 +121,19 @@ def test_a_row_without_effect_repeats_the_undefended_one_within_the_budget() -> 
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(
-    st.tuples(
-        st.sampled_from(["brep", "yang", "mirror"]), st.sampled_from([None, 100, 1000]),
-        st.integers(0, 3000), st.lists(st.floats(-0.2, 1), min_size=3, max_size=3),
-    ),
-    min_size=1, max_size=6, unique_by=lambda x: x[:2],
-))  # fmt: skip
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["brep", "yang", "mirror"]),
+            st.sampled_from([None, 100, 1000]),
+            st.integers(0, 3000),
+            st.lists(st.floats(-0.2, 1), min_size=3, max_size=3),
+        ),
+        min_size=1,
+        max_size=6,
+        unique_by=lambda x: x[:2],
+    )
+)
 def test_more_queries_never_leak_less(
     ran: list[tuple[str, int | None, int, list[float | None]]],
 ) -> None:

@@ -150,11 +150,14 @@ def test_what_may_differ() -> None:
         _changed(one, "score", s_base=one.score.s_base + 0.001) if one.score else one,
         one.model_copy(
             update={
-                "status": "failed", "score": None, "utility": None,
-                "target": type(one.target)(), "nodes": {},
+                "status": "failed",
+                "score": None,
+                "utility": None,
+                "target": type(one.target)(),
+                "nodes": {},
             }
         ),
-    ]  # fmt: skip
+    ]
     assert comparable.differences([*records, *free]) == []
 
 

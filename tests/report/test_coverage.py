@@ -110,8 +110,10 @@ def test_an_attack_that_is_lost_everywhere_flags_every_row_and_is_named() -> Non
 def test_figures_rest_on_what_is_there_alone() -> None:
     gone = _is("dropout", "neuron", 2)
     table, _ = _read(gone)
-    made, plain = boards.build(table), boards.build(frame.build(
-        [r for r in WHOLE if not gone(r)], SUITE))  # fmt: skip
+    made, plain = (
+        boards.build(table),
+        boards.build(frame.build([r for r in WHOLE if not gone(r)], SUITE)),
+    )
     same = ["defense", "access", "L", "L_lo", "M", "utility", "dL_p", "rank", "front", "n_seeds"]
     pd.testing.assert_frame_equal(made.rows[same], plain.rows[same])
 
@@ -135,9 +137,12 @@ def test_a_control_that_is_lost_is_not_finished_and_flags_no_row() -> None:
         cell = _cell(defense, attack, 0)
         return like.model_copy(update={"trial_id": name, "control": name, "cell": cell})
 
-    records = [*WHOLE, control("repeat", "repeat[neuron]", "none"),
-               control("zero", "neuron", "zero[dropout]"),
-               control("untrained", "neuron", "untrained")]  # fmt: skip
+    records = [
+        *WHOLE,
+        control("repeat", "repeat[neuron]", "none"),
+        control("zero", "neuron", "zero[dropout]"),
+        control("untrained", "neuron", "untrained"),
+    ]
     for name in ("repeat", "zero", "untrained"):
         table, facts = _read(lambda r, name=name: r.control == name, records)  # type: ignore[misc]
         checks = controls.judge(table).set_index("check")
@@ -149,10 +154,11 @@ def test_a_control_that_is_lost_is_not_finished_and_flags_no_row() -> None:
 @pytest.mark.parametrize(
     ("defense", "attack"),
     [
-        ("d[file=a/b.csv,x=[1,2]]", "neuron"), ("dropout", "map[access=scores,path=/a/b]"),
+        ("d[file=a/b.csv,x=[1,2]]", "neuron"),
+        ("dropout", "map[access=scores,path=/a/b]"),
         ("stack[a+b=c]", "repeat[map[file=a/b]]"),
     ],
-)  # fmt: skip
+)
 def test_names_may_hold_brackets_and_slashes(defense: str, attack: str) -> None:
     plain = fake.trial("diabetes", "mlp", "none", "neuron", 0)
     beside, odd = (

@@ -65,11 +65,15 @@ def test_text_stays_text_and_cannot_break_the_file(rows: pd.DataFrame) -> None:
 
 def test_many_rows_are_named_no_more_than_can_be_read() -> None:
     count = 40
-    table = pd.DataFrame({
-        "defense": ["none", *(f"d{chr(97 + i % 26)}[s={i}]" for i in range(count))],
-        "utility": np.linspace(0.9, 0.8, count + 1), "L": np.linspace(0.9, 0.1, count + 1),
-        "utility_metric": "accuracy", "family": ["none", *(f"f{i}" for i in range(count))],
-    }).assign(L_lo=np.nan, L_hi=np.nan, utility_lo=np.nan, utility_hi=np.nan)  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "defense": ["none", *(f"d{chr(97 + i % 26)}[s={i}]" for i in range(count))],
+            "utility": np.linspace(0.9, 0.8, count + 1),
+            "L": np.linspace(0.9, 0.1, count + 1),
+            "utility_metric": "accuracy",
+            "family": ["none", *(f"f{i}" for i in range(count))],
+        }
+    ).assign(L_lo=np.nan, L_hi=np.nan, utility_lo=np.nan, utility_hi=np.nan)
     names = texts(figures.draw(table, ["svg"])["svg"])
     assert len(names) == figures.LABELS and "none" in names
 

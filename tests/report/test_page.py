@@ -233,8 +233,9 @@ def test_a_click_on_a_mark_highlights_its_family_everywhere(
         tab.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
     tab.until("location.hash === '#family=dp_sgd'")
     assert tab.eval("[...document.querySelectorAll('#rows .lit th')].map((c) => c.dataset.v)") == [
-        "dp_sgd[epsilon=1]", "dp_sgd[epsilon=8]",
-    ]  # fmt: skip
+        "dp_sgd[epsilon=1]",
+        "dp_sgd[epsilon=8]",
+    ]
     opacity = tab.eval(
         "Object.fromEntries(document.querySelector('.chart.plane').data.filter((t) => t.meta)"
         ".map((t) => [t.meta, t.opacity]))"

@@ -58,12 +58,44 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
     found = boards.build(table)
     rows = list(csv.DictReader(io.StringIO(tables.leaderboard_csv(found, "smoke"))))
     assert list(rows[0]) == [
-        "suite", "sector", "dataset", "model", "goal", "access", "defense", "n_seeds", "utility",
-        "utility_lo", "utility_hi", "worst_attack", "L", "L_lo", "L_hi", "M", "M_lo", "M_hi",
-        "epsilon", "flags", "rank", "front", "n_reported", "selected_on", "reported_on",
-        "L_without", "dL", "dL_lo", "dL_hi", "dL_p", "dL_flip", "verdict", "dU", "dU_lo", "dU_hi",
-        "seeds_needed", "train_s",
-    ]  # fmt: skip
+        "suite",
+        "sector",
+        "dataset",
+        "model",
+        "goal",
+        "access",
+        "defense",
+        "n_seeds",
+        "utility",
+        "utility_lo",
+        "utility_hi",
+        "worst_attack",
+        "L",
+        "L_lo",
+        "L_hi",
+        "M",
+        "M_lo",
+        "M_hi",
+        "epsilon",
+        "flags",
+        "rank",
+        "front",
+        "n_reported",
+        "selected_on",
+        "reported_on",
+        "L_without",
+        "dL",
+        "dL_lo",
+        "dL_hi",
+        "dL_p",
+        "dL_flip",
+        "verdict",
+        "dU",
+        "dU_lo",
+        "dU_hi",
+        "seeds_needed",
+        "train_s",
+    ]
     assert len(rows) == len(found.rows)
     assert all(0 <= float(row["L"]) <= 1 for row in rows)
     single = next(row for row in rows if row["model"] == "cnn")
@@ -109,8 +141,11 @@ def test_leaderboard_md_has_the_tuned_rows_where_a_defense_has_several_settings(
     place = "output reconstruction with access to labels"
     board = next(part for part in text.split("\n## ") if place in part)
     tuned = board.split("### Tuned")[1]
-    assert tuned.count("\n| ") == 2 + len(families.tuned(table).groupby(BOARD).get_group(
-        ("retail", "baskets", "mlp", "output_reconstruction", "labels", math.inf)))  # fmt: skip
+    assert tuned.count("\n| ") == 2 + len(
+        families.tuned(table)
+        .groupby(BOARD)
+        .get_group(("retail", "baskets", "mlp", "output_reconstruction", "labels", math.inf))
+    )
 
 
 def test_tuned_csv(table) -> None:  # type: ignore[no-untyped-def]

@@ -95,10 +95,13 @@ def write(
         **_tables(table, found, tuned, audited, suite, lacking),
         **dict(pages(whole, tuned, audited, about or {})),
     }
-    files.put(out, {
-        name: data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
-        for name, data in made.items()
-    })  # fmt: skip
+    files.put(
+        out,
+        {
+            name: data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
+            for name, data in made.items()
+        },
+    )
     return Site(out / "index.html", found, int((table["status"] != LOST).sum()), lacking)
 
 
@@ -147,15 +150,21 @@ def _suite(
     drawn = by_board(families.curves(found, table))
     several = {key: bool(rows["family"].duplicated().any()) for key, rows in drawn.items()}
     return board.Suite(
-        name=name, frame=table, facts=facts, boards=found, given=given,
+        name=name,
+        frame=table,
+        facts=facts,
+        boards=found,
+        given=given,
         tuning=tuning(several, tuned),
         families=summaries(families.summaries(found, table, tuned)) if len(tuned) else {},
         pictures={key: dict(value) for key, value in pictures.items()},
         ids=slugs(key for key, _ in found),
         defenses=_slugs(family.values()),
         attacks=_slugs(attack_family.values()),
-        family=family, attack_family=attack_family, figures=tuple(paper),
-    )  # fmt: skip
+        family=family,
+        attack_family=attack_family,
+        figures=tuple(paper),
+    )
 
 
 def _paper(found: boards.Boards, table: pd.DataFrame) -> dict[str, bytes]:
@@ -184,7 +193,7 @@ def _tables(
         "leaderboard.tex": tables.leaderboard_tex(found, suite, lacking),
         "tuned.csv": tables.csv(tuned, suite),
         "audit.csv": tables.csv(audited, suite),
-    }  # fmt: skip
+    }
 
 
 def _pictures(
@@ -204,8 +213,9 @@ def _pictures(
         name = f"pictures/{hashlib.sha256(data).hexdigest()[:20]}.png"
         kept[name] = data
         shown[row["dataset"], row["model"], row["defense"], row["attack"]] = {
-            "file": name, "seed": row["seed"],
+            "file": name,
+            "seed": row["seed"],
             "width": int.from_bytes(data[16:20], "big"),
             "height": int.from_bytes(data[20:24], "big"),
-        }  # fmt: skip
+        }
     return shown, dict(sorted(kept.items()))

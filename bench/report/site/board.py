@@ -144,8 +144,11 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "board": key,
         "title": f"{key.dataset}, {key.model}: {words(key.goal)}",
         "budget": at_most(key.budget),
-        "about": {"modality": card.modality, "unit": card.privacy_unit,
-                  "source": card.source[:1].upper() + card.source[1:].rstrip(".")},
+        "about": {
+            "modality": card.modality,
+            "unit": card.privacy_unit,
+            "source": card.source[:1].upper() + card.source[1:].rstrip("."),
+        },
         "levels": _beside(suite, key, 4),
         "limits": _beside(suite, key, 5),
         "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
@@ -170,8 +173,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "told": attributes.told(rows, trials, suite.facts.gains),
         "controls": account.controls(checks),
         "baselines": [
-            {"attack": row["attack"], "score": number(row["score"])}
-            for row in dicts(baselines)
+            {"attack": row["attack"], "score": number(row["score"])} for row in dicts(baselines)
         ],
         "privacy": details.privacy(rows, key, trials, suite.facts),
         "costs": details.costs(rows, attacks, suite.training, suite.answering),
@@ -181,7 +183,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
             for stem, _, form in (name.rpartition(".") for name in suite.figures)
             if stem == f"figures/{suite.ids[key]}"
         ],
-    }  # fmt: skip
+    }
 
 
 def _beside(suite: Suite, key: BoardKey, axis: int) -> list[Row]:
@@ -195,8 +197,14 @@ def _beside(suite: Suite, key: BoardKey, axis: int) -> list[Row]:
     for place in places:
         there = [other for other in same if other[: axis + 1] == place]
         target = next((other for other in there if other.budget == key.budget), there[-1])
-        out.append({"access": target.access, "budget": at_most(target.budget),
-                    "id": suite.ids[target], "here": target == key})  # fmt: skip
+        out.append(
+            {
+                "access": target.access,
+                "budget": at_most(target.budget),
+                "id": suite.ids[target],
+                "here": target == key,
+            }
+        )
     return out
 
 
@@ -252,8 +260,10 @@ def _line(
         "attack_page": suite.attacks.get(suite.attack_family.get(row["worst_attack"], "")),
         "L": cells.leakage(row),
         "U": cells.drawn(row, "utility", 3, *span),
-        "M": {"text": number(row["M"], signed=True),
-              "interval": interval(row["M_lo"], row["M_hi"], signed=True)},
+        "M": {
+            "text": number(row["M"], signed=True),
+            "interval": interval(row["M_lo"], row["M_hi"], signed=True),
+        },
         "dL": number(row["dL"], signed=True),
         "dL_interval": interval(row["dL_lo"], row["dL_hi"], signed=True),
         "dL_p": number(row["dL_p"], 3) if math.isfinite(row["dL_p"]) else "",
@@ -266,13 +276,17 @@ def _line(
         "flags": flags,
         "shown": [flag for flag in flags if flag not in shared],
         "keys": {
-            "defense": row["defense"], "attack": row["worst_attack"],
-            "L": cells.key(row["L_raw"]), "utility": cells.key(row["utility"]),
-            "M": cells.key(row["M"]), "change": cells.key(row["dL"]),
-            "front": cells.key(front), "epsilon": cells.key(row["epsilon"]),
+            "defense": row["defense"],
+            "attack": row["worst_attack"],
+            "L": cells.key(row["L_raw"]),
+            "utility": cells.key(row["utility"]),
+            "M": cells.key(row["M"]),
+            "change": cells.key(row["dL"]),
+            "front": cells.key(front),
+            "epsilon": cells.key(row["epsilon"]),
             "seeds": cells.key(reported),
         },
-    }  # fmt: skip
+    }
 
 
 def places(rank: float, tied: int) -> str:

@@ -38,14 +38,18 @@ def by_seed(found: pd.DataFrame, rows: pd.DataFrame) -> Row:
         if not attack:
             continue
         line = [values.get((defense, seed)) for seed in columns]
-        lines.append({
-            "defense": defense, "attack": attack,
-            "cells": [
-                None if cell is None
-                else {"text": number(cell["L"]), "selects": not cell["reported"]}
-                for cell in line
-            ],
-        })  # fmt: skip
+        lines.append(
+            {
+                "defense": defense,
+                "attack": attack,
+                "cells": [
+                    None
+                    if cell is None
+                    else {"text": number(cell["L"]), "selects": not cell["reported"]}
+                    for cell in line
+                ],
+            }
+        )
     return {"seeds": columns, "lines": lines}
 
 
@@ -75,17 +79,21 @@ def attacks(rows: pd.DataFrame, table: pd.DataFrame) -> Row:
         "cut": cut,
         "lines": [
             {
-                "defense": row["defense"], "attack": row["attack"],
-                "access": row["attack_access"], "L": estimate(row, "L"),
-                "M": number(row["M"], signed=True), "score": number(row["score"]),
-                "s_base": number(row["s_base"]), "s_ceil": number(row["s_ceil"]),
+                "defense": row["defense"],
+                "attack": row["attack"],
+                "access": row["attack_access"],
+                "L": estimate(row, "L"),
+                "M": number(row["M"], signed=True),
+                "score": number(row["score"]),
+                "s_base": number(row["s_base"]),
+                "s_ceil": number(row["s_ceil"]),
                 "queries": cells.count(row["queries"]),
                 "seconds": cells.duration(row["attack_s"]),
                 "done": f"{row['n_done']}/{row['n_planned']}",
             }
             for row in dicts(table)
         ],
-    }  # fmt: skip
+    }
 
 
 def gallery(
@@ -121,16 +129,22 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
         if ledger is None:
             continue
         lower = audited.get(row["defense"], math.nan)
-        out.append({
-            "defense": row["defense"], "epsilon": number(row["epsilon"]),
-            "delta": f"{ledger.delta:.2g}", "unit": ledger.unit,
-            "relation": words(ledger.neighbour_relation),
-            "accountant": ledger.accountant, "rdp": number(ledger.epsilon_rdp),
-            "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
-            "noise": f"{ledger.noise_multiplier:.3g}", "tuning": tuning_basis(ledger),
-            "audited": number(lower) if math.isfinite(lower) else ABSENT,
-            "rng": ledger.rng,
-        })  # fmt: skip
+        out.append(
+            {
+                "defense": row["defense"],
+                "epsilon": number(row["epsilon"]),
+                "delta": f"{ledger.delta:.2g}",
+                "unit": ledger.unit,
+                "relation": words(ledger.neighbour_relation),
+                "accountant": ledger.accountant,
+                "rdp": number(ledger.epsilon_rdp),
+                "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
+                "noise": f"{ledger.noise_multiplier:.3g}",
+                "tuning": tuning_basis(ledger),
+                "audited": number(lower) if math.isfinite(lower) else ABSENT,
+                "rng": ledger.rng,
+            }
+        )
     return out
 
 
@@ -163,16 +177,19 @@ def costs(
     out = []
     for row in dicts(order):
         effort = worst.get((row["defense"], row["worst_attack"]), {})
-        out.append({
-            "defense": row["defense"],
-            "training": cells.times(training, place, row["defense"]),
-            "answers": cells.times(answering, place, row["defense"]) if known else (),
-            "utility": estimate(row, "dU", 3, signed=True)
-            if row["defense"] != UNDEFENDED else "",
-            "attack": row["worst_attack"] or ABSENT,
-            "queries": cells.count(effort.get("queries", math.nan)),
-            "seconds": cells.duration(effort.get("attack_s", math.nan)),
-        })  # fmt: skip
+        out.append(
+            {
+                "defense": row["defense"],
+                "training": cells.times(training, place, row["defense"]),
+                "answers": cells.times(answering, place, row["defense"]) if known else (),
+                "utility": estimate(row, "dU", 3, signed=True)
+                if row["defense"] != UNDEFENDED
+                else "",
+                "attack": row["worst_attack"] or ABSENT,
+                "queries": cells.count(effort.get("queries", math.nan)),
+                "seconds": cells.duration(effort.get("attack_s", math.nan)),
+            }
+        )
     return out
 
 
@@ -181,8 +198,12 @@ def commands(rows: pd.DataFrame, given: Mapping[str, Any]) -> Row:
     return {
         "run": given.get("command", ""),
         "rows": [
-            {"defense": row["defense"], "attack": row["worst_attack"],
-             "command": f"invbench reproduce {shlex.quote(row['trial_id'])}"}
-            for row in dicts(rows) if row["trial_id"]
+            {
+                "defense": row["defense"],
+                "attack": row["worst_attack"],
+                "command": f"invbench reproduce {shlex.quote(row['trial_id'])}",
+            }
+            for row in dicts(rows)
+            if row["trial_id"]
         ],
-    }  # fmt: skip
+    }

@@ -71,13 +71,18 @@ def pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
     for defense, kinds in best.items():
         if len(kinds) < 2:
             continue
-        out.append({
-            "defense": defense,
-            **{
-                name: {"attack": row["attack"], "L": estimate(row, "L"),
-                       "cell": cells.heat(row["L"])}
-                for name, row in (("standard", kinds[False]), ("adaptive", kinds[True]))
-            },
-            "gain": number(kinds[True]["L"] - kinds[False]["L"], signed=True),
-        })  # fmt: skip
+        out.append(
+            {
+                "defense": defense,
+                **{
+                    name: {
+                        "attack": row["attack"],
+                        "L": estimate(row, "L"),
+                        "cell": cells.heat(row["L"]),
+                    }
+                    for name, row in (("standard", kinds[False]), ("adaptive", kinds[True]))
+                },
+                "gain": number(kinds[True]["L"] - kinds[False]["L"], signed=True),
+            }
+        )
     return sorted(out, key=lambda row: natural(row["defense"]))

@@ -33,8 +33,9 @@ def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
     for key, rows in boards:
         for row in dicts(rows):
             found[key, row["defense"]] = cells.heat(row["L"]) | {
-                "told": f"worst attack: {row['worst_attack']}", "flags": flags_of(row),
-            }  # fmt: skip
+                "told": f"worst attack: {row['worst_attack']}",
+                "flags": flags_of(row),
+            }
             useful[key.dataset, key.model, row["defense"]] = number(row["utility"], 2)
     weak = {key for (key, _), cell in found.items() if "weak_attack" in cell["flags"]}
     groups: list[Row] = []
@@ -85,13 +86,28 @@ def _scenarios(suite: Suite) -> list[Row]:
         sector, dataset, model, goal, access, budget = key
         if not out or out[-1]["key"] != key.scenario:
             card = suite.facts.cards[dataset]
-            out.append({
-                "key": key.scenario, "sector": sector, "dataset": dataset, "model": model,
-                "goal": words(goal), "unit": card.privacy_unit, "modality": card.modality,
-                "source": card.source[:1].upper() + card.source[1:].rstrip("."), "boards": [],
-            })  # fmt: skip
-        out[-1]["boards"].append({
-            "id": suite.ids[key], "access": access, "budget": at_most(budget), "brief": brief(rows),
-            "kinds": [words(kind) for kind, _ in suite.boards.notes[key] if kind != "monotonicity"],
-        })  # fmt: skip
+            out.append(
+                {
+                    "key": key.scenario,
+                    "sector": sector,
+                    "dataset": dataset,
+                    "model": model,
+                    "goal": words(goal),
+                    "unit": card.privacy_unit,
+                    "modality": card.modality,
+                    "source": card.source[:1].upper() + card.source[1:].rstrip("."),
+                    "boards": [],
+                }
+            )
+        out[-1]["boards"].append(
+            {
+                "id": suite.ids[key],
+                "access": access,
+                "budget": at_most(budget),
+                "brief": brief(rows),
+                "kinds": [
+                    words(kind) for kind, _ in suite.boards.notes[key] if kind != "monotonicity"
+                ],
+            }
+        )
     return out

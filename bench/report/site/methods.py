@@ -34,8 +34,9 @@ Row = dict[str, Any]
 def page(suite: Suite, tuned: pd.DataFrame, audited: pd.DataFrame) -> Row:
     """Everything the template of the methods page needs."""
     known = families.FLAGS | FLAGS
-    raised = {f for t in (suite.boards.rows, tuned) for row in dicts(t[["flags"]])
-              for f in flags_of(row)}  # fmt: skip
+    raised = {
+        f for t in (suite.boards.rows, tuned) for row in dicts(t[["flags"]]) for f in flags_of(row)
+    }
     return {
         "scale": [{"at": v, "text": f"{v / 100:.2f}"} for v in (0, 25, 50, 75, 100)],
         "flags": {name: text for name, text in known.items() if name in raised},

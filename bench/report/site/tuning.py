@@ -39,16 +39,23 @@ def tuning(several: Mapping[BoardKey, bool], tuned: pd.DataFrame) -> dict[BoardK
 def _line(row: Mapping[Any, Any]) -> Row:
     return {
         "reference": row["family"] == UNDEFENDED,
-        "family": row["family"], "defense": row["defense"], "attack": row["attack"],
-        "settings": row["settings"], "attacks": cells.count(row["attacks"]),
+        "family": row["family"],
+        "defense": row["defense"],
+        "attack": row["attack"],
+        "settings": row["settings"],
+        "attacks": cells.count(row["attacks"]),
         "n_seeds": row["n_seeds"],
         "L": cells.leakage(row),
-        "U": {"text": number(row["utility"], 3),
-              "interval": interval(row["utility_lo"], row["utility_hi"], 3)},
-        "dU": {"text": number(row["dU"], 3, signed=True),
-               "interval": interval(row["dU_lo"], row["dU_hi"], 3, signed=True)},
+        "U": {
+            "text": number(row["utility"], 3),
+            "interval": interval(row["utility_lo"], row["utility_hi"], 3),
+        },
+        "dU": {
+            "text": number(row["dU"], 3, signed=True),
+            "interval": interval(row["dU_lo"], row["dU_hi"], 3, signed=True),
+        },
         "flags": flags_of(row),
-    }  # fmt: skip
+    }
 
 
 def summaries(table: pd.DataFrame) -> dict[BoardKey, list[Row]]:
@@ -56,10 +63,14 @@ def summaries(table: pd.DataFrame) -> dict[BoardKey, list[Row]]:
     out: dict[BoardKey, list[Row]] = {}
     for row in dicts(table):
         key = BoardKey(*(row[name] for name in BOARD))
-        out.setdefault(key, []).append({
-            "family": row["family"],
-            "L": estimate(row, "L_at_loss"), "L_defense": row["L_at_loss_defense"] or ABSENT,
-            "U": estimate(row, "U_at_L", 3), "U_defense": row["U_at_L_defense"] or ABSENT,
-            "volume": estimate(row, "hypervolume"),
-        })  # fmt: skip
+        out.setdefault(key, []).append(
+            {
+                "family": row["family"],
+                "L": estimate(row, "L_at_loss"),
+                "L_defense": row["L_at_loss_defense"] or ABSENT,
+                "U": estimate(row, "U_at_L", 3),
+                "U_defense": row["U_at_L_defense"] or ABSENT,
+                "volume": estimate(row, "hypervolume"),
+            }
+        )
     return out
