@@ -110,9 +110,20 @@ class Weak(ToyModel):
 
 # ---------------------------------------------------------------- defenses
 _Release = Literal[
-    "work", "sum", "scale", "shift", "negative", "tie", "nan", "shape", "batch", "raise", "global",
-    "nothing", "zero",
-]  # fmt: skip
+    "work",
+    "sum",
+    "scale",
+    "shift",
+    "negative",
+    "tie",
+    "nan",
+    "shape",
+    "batch",
+    "raise",
+    "global",
+    "nothing",
+    "zero",
+]
 
 
 @dataclass(frozen=True)
@@ -198,9 +209,20 @@ class Guess(ToyAttack):
     """Asks for every candidate; ``how`` says which word of its contract it breaks."""
 
     how: Literal[
-        "work", "nan", "shape", "dtype", "tuple", "raise", "undeclared", "unseeded",
-        "reseeds", "spends", "lifts", "forgets", "exit",
-    ] = "work"  # fmt: skip
+        "work",
+        "nan",
+        "shape",
+        "dtype",
+        "tuple",
+        "raise",
+        "undeclared",
+        "unseeded",
+        "reseeds",
+        "spends",
+        "lifts",
+        "forgets",
+        "exit",
+    ] = "work"
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

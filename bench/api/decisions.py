@@ -12,8 +12,8 @@ from bench.contract.errors import require
 if TYPE_CHECKING:
     from datetime import date
 
+    from bench.decide.decision import Decision
     from bench.decide.gate import Outcome
-    from bench.decide.recommend import Decision
     from bench.decide.registry import Entry
     from bench.engine.audit import Audit
 

@@ -45,7 +45,7 @@ def command(given: Given, as_json: bool, html: Path | None, **asked: Any) -> Non
     Exit code 0: there is a recommendation; 1: nothing qualifies; 2: a mistake.
     """
     from bench import api
-    from bench.decide import document, told
+    from bench.decide import document, explain
 
     bars = {name: asked.pop(name) for name in ("tau", "mu", "loss")}
     decision = api.recommend(
@@ -56,10 +56,10 @@ def command(given: Given, as_json: bool, html: Path | None, **asked: Any) -> Non
         **asked,
     )
     if as_json:
-        click.echo(json.dumps(told.data(decision), indent=1))
+        click.echo(json.dumps(explain.data(decision), indent=1))
     else:
-        click.echo(document.text(told.document(decision)), nl=False)
+        click.echo(document.text(explain.document(decision)), nl=False)
     if html is not None:
-        document.save(html, document.html(told.document(decision, brief=True)))
+        document.save(html, document.html(explain.document(decision, brief=True)))
         click.echo(f"Page: {html}", err=True)
     sys.exit(0 if decision.chosen else 1)

@@ -43,6 +43,8 @@ class Goal:
         asks: whether an attack on answers must send queries; the answers for the victims' records
             may be all that there is.
         gains: whether the member gap is one of gains over the baseline (PROTOCOL 2.3).
+        members: whether it is about members of the training set: without the member gap nothing is
+            known of them.
         recognised: whether evaluators recognise the reconstructions, so that boards rest on them
             (PROTOCOL C5).
         controls: controls in which its attacks must find nothing, or as much as ever (PROTOCOL
@@ -62,6 +64,7 @@ class Goal:
     tells_labels: bool = False
     asks: bool = True
     gains: bool = False
+    members: bool = False
     recognised: bool = False
     controls: frozenset[str] = frozenset()
     observed_as: str = ""

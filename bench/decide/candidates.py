@@ -11,10 +11,9 @@ from bench.decide import evidence
 from bench.decide.evidence import NO_EVIDENCE, Estimate, Measured, Scenario, Source
 from bench.decide.policy import Bars
 from bench.decide.use import Use, usefulness
+from bench.goals import goal_named
 from bench.report.text import interval, number
 
-_MEMBERS = ("attribute", "attribute_observed", "training_instance")
-"""Goals about members of the training set: without M nothing is known of them."""
 _UNACCOUNTED = "not_accounted"
 _SAMPLED = ("poisson", "full_batch")
 """Sampling that an accountant knows."""
@@ -29,8 +28,6 @@ _UNFIT = {
     "straw_man": "the undefended model is weaker than a plain baseline: what it costs is not known",
 }
 """Flags of a row that is no evidence for its defense, the gravest first."""
-COUNTED: tuple[Access, ...] = ("labels", "scores")
-"""Accesses at which the owner can count queries: who has the weights asks nobody."""
 SOUND = frozenset({"leakage", "member_leakage", "utility", "no_guarantee", "no_scores"})
 """Reasons of a defense that was measured well and does not keep the bars."""
 
@@ -45,7 +42,8 @@ class Question:
         bars: what must be kept.
         tier: name of the tier the bars are of; empty for bars of one's own.
         goals: each adversary's goal that must be measured, and the access it has.
-        query_cap: most queries of an attack; None: unlimited.
+        query_cap: most queries that are answered; None: unlimited. The boards of the smallest
+            budget that covers it are judged, those without limit where none does.
         needs_scores: whether the application uses scores.
         seeds: fewest seeds of a row that counts.
     """
@@ -123,7 +121,10 @@ def candidates(
     """The metric of utility, every defense judged, and the goals nothing is known about."""
     of = question.scenario
     metric, uses = usefulness(sources, of, question.bars.utility)
-    boards = {goal: evidence.measured(sources, of, goal, access) for goal, access in question.goals}
+    boards = {
+        goal: evidence.measured(sources, of, goal, access, question.query_cap)
+        for goal, access in question.goals
+    }
     missing = [
         f"There is no evidence on {goal.replace('_', ' ')} with {access} or more access."
         for goal, access in question.goals
@@ -143,9 +144,13 @@ def candidates(
         lacking = [goal for goal in boards if boards[goal] and defense not in boards[goal]]
         infos = [s.facts.defenses[defense] for s in sources if defense in s.facts.defenses]
         candidate = Candidate(
-            defense, uses.get(defense, Use()), rows, guarantee(sources, of, defense),
-            tuple(infos[0].stages) if infos else (), infos[0].settings if infos else 1,
-        )  # fmt: skip
+            defense,
+            uses.get(defense, Use()),
+            rows,
+            guarantee(sources, of, defense),
+            tuple(infos[0].stages) if infos else (),
+            infos[0].settings if infos else 1,
+        )
         reasons = dict.fromkeys(_against(sources, question, candidate, lacking))
         out.append(replace(candidate, reasons=tuple(reasons)))
     return metric, out, missing
@@ -158,10 +163,12 @@ def guarantee(sources: Sequence[Source], of: Scenario, defense: str) -> Guarante
     if not ledgers:
         return None
     spent = [
-        float(row["epsilon"]) for s, _ in ledgers for row in s.boards.rows.to_dict("records")
+        float(row["epsilon"])
+        for s, _ in ledgers
+        for row in s.boards.rows.to_dict("records")
         if tuple(row[name] for name in ("dataset", "model", "defense")) == place
         and math.isfinite(row["epsilon"])
-    ]  # fmt: skip
+    ]
     told = [ledger for _, ledger in ledgers]
     totals = [led.epsilon if led.epsilon_total is None else led.epsilon_total for led in told]
     formal = all(
@@ -173,11 +180,14 @@ def guarantee(sources: Sequence[Source], of: Scenario, defense: str) -> Guarante
     )
     epsilon = max([*totals, *spent])
     return Guarantee(
-        epsilon, max(led.delta for led in told), told[0].unit,
+        epsilon,
+        max(led.delta for led in told),
+        told[0].unit,
         ", ".join(sorted({led.epsilon_total_basis for led in told})),
-        ", ".join(sorted({led.sampling for led in told})), formal and math.isfinite(epsilon),
+        ", ".join(sorted({led.sampling for led in told})),
+        formal and math.isfinite(epsilon),
         personal,
-    )  # fmt: skip
+    )
 
 
 def _against(
@@ -221,33 +231,49 @@ def _against(
 def _incomplete(m: Measured) -> Iterator[tuple[str, str]]:
     """Attacks and trials that the figures of a row are without."""
     if m.lost:
-        yield "missing", _on(m, f"{m.lost} of the {m.planned} planned trials of its row have no "
-                                "record: its worst case may be among them")  # fmt: skip
+        yield (
+            "missing",
+            _on(
+                m,
+                f"{m.lost} of the {m.planned} planned trials of its row have no "
+                "record: its worst case may be among them",
+            ),
+        )
     if m.unmet:
-        yield "not_measured", _on(m, f"it did not meet {', '.join(m.unmet)}, which ran against the "
-                                     "undefended model")  # fmt: skip
+        yield (
+            "not_measured",
+            _on(m, f"it did not meet {', '.join(m.unmet)}, which ran against the undefended model"),
+        )
     if "bypassed" in m.flags:
-        yield "bypassed", _on(m, "who has the weights goes round its layer on the answers, but "
-                                 "attacks on answers met that layer: its leakage is only a lower "
-                                 "bound; see its training part alone")  # fmt: skip
+        yield (
+            "bypassed",
+            _on(
+                m,
+                "who has the weights goes round its layer on the answers, but "
+                "attacks on answers met that layer: its leakage is only a lower "
+                "bound; see its training part alone",
+            ),
+        )
 
 
 def _leaks(m: Measured, bars: Bars) -> Iterator[tuple[str, str]]:
     idle = "; it does not act at this access" if "no_effect" in m.flags else ""
     by, member = m.judged_M
     for rule, name, attack, e, bar in (
-        ("leakage", "L", m.attack, m.L, bars.tau), ("member_leakage", "M", by, member, bars.mu),
-    ):  # fmt: skip
+        ("leakage", "L", m.attack, m.L, bars.tau),
+        ("member_leakage", "M", by, member, bars.mu),
+    ):
         # The strongest attack was chosen on other seeds; what these show of another counts too.
-        shown = [(getattr(met, name), met.attack) for met in m.met
-                 if getattr(met, name).lo > bar]  # fmt: skip
+        shown = [(getattr(met, name), met.attack) for met in m.met if getattr(met, name).lo > bar]
         if e.known and e.hi > bar:
-            yield rule, _on(m, f"{name} {told(e, 3)} by {attack}, whose upper end is above "
-                               f"{bar:g}{idle}")  # fmt: skip
+            yield (
+                rule,
+                _on(m, f"{name} {told(e, 3)} by {attack}, whose upper end is above {bar:g}{idle}"),
+            )
         elif shown:
             most, other = max(shown, key=lambda pair: pair[0].lo)
             yield rule, _on(m, f"{name} {told(most, 3)} by {other}: all of it above {bar:g}{idle}")
-        elif not e.known and (name == "L" or m.goal in _MEMBERS):
+        elif not e.known and (name == "L" or goal_named(m.goal).members):
             yield rule, _on(m, f"{name} has no figure with an interval")
 
 
@@ -259,8 +285,10 @@ def _without(bars: Bars, c: Candidate) -> Iterator[tuple[str, str]]:
     if g is None:
         yield "no_guarantee", "no differential privacy, which is required"
     elif not g.formal:
-        yield "no_guarantee", f"its epsilon of {g.epsilon:.2f} leaves out tuning ({g.basis}): " \
-                              "no formal guarantee"  # fmt: skip
+        yield (
+            "no_guarantee",
+            f"its epsilon of {g.epsilon:.2f} leaves out tuning ({g.basis}): no formal guarantee",
+        )
     elif not g.personal:
         yield "no_guarantee", f"its guarantee is of one {g.unit}, not of all data of a person"
     elif most is not None and g.epsilon > most:
@@ -279,4 +307,4 @@ def metric_name(name: str) -> str:
 
 
 def _on(m: Measured, words: str) -> str:
-    return f"{m.goal.replace('_', ' ')} with {m.access}: {words}"
+    return f"{m.where}: {words}"

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bench.contract.errors import UserError, nearest
-from bench.decide.evidence import GOALS
 from bench.decide.policy import RULES, parse
+from bench.goals import goals as goals_known
 
 _HEX = r"^[0-9a-f]{64}$"
 Role = Literal["model owner", "security lead", "dpo"]
@@ -135,8 +135,10 @@ class Deployed(_Frozen):
     @classmethod
     def _goals(cls, goals: dict[str, Relevance]) -> dict[str, Relevance]:
         for goal in goals:
-            if goal not in GOALS:
-                raise ValueError(f"there is no goal '{goal}'.{nearest(goal, GOALS).rstrip('.')}")
+            if goal not in goals_known():
+                raise ValueError(
+                    f"there is no goal '{goal}'.{nearest(goal, goals_known()).rstrip('.')}"
+                )
         return goals
 
     def signed(self, first: date, last: date) -> dict[Role, SignOff]:
@@ -154,8 +156,9 @@ def load(path: Path) -> Deployed:
     artifact = told.artifact
     if artifact is None or artifact.path is None:
         return told
-    return told.model_copy(update={"artifact": artifact.model_copy(
-        update={"path": path.parent / artifact.path})})  # fmt: skip
+    return told.model_copy(
+        update={"artifact": artifact.model_copy(update={"path": path.parent / artifact.path})}
+    )
 
 
 def digest(artifact: Artifact | None) -> str:

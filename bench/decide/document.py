@@ -101,9 +101,13 @@ def text(document: Document) -> str:
 
 def _wrapped(said: str, first: str = "", rest: str = "") -> list[str]:
     return textwrap.wrap(
-        said, _WIDTH, initial_indent=first, subsequent_indent=rest or first,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+        said,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest or first,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _lines(block: Block) -> list[str]:
@@ -112,9 +116,10 @@ def _lines(block: Block) -> list[str]:
     if isinstance(block, Points):
         marks = [f"  {i}. " if block.ordered else "  - " for i in range(1, len(block.items) + 1)]
         return [
-            line for mark, item in zip(marks, block.items, strict=True)
+            line
+            for mark, item in zip(marks, block.items, strict=True)
             for line in _wrapped(item, mark, " " * len(mark))
-        ]  # fmt: skip
+        ]
     cells = [[str(c) for c in row] for row in (block.head, *block.rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(block.head))]
     rows = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
@@ -142,11 +147,14 @@ def _marked(block: Block) -> list[str]:
     if isinstance(block, str):
         return [_plain(block)]
     if isinstance(block, Points):
-        return [f"{f'{i}.' if block.ordered else '-'} {_plain(item)}"
-                for i, item in enumerate(block.items, 1)]  # fmt: skip
+        return [
+            f"{f'{i}.' if block.ordered else '-'} {_plain(item)}"
+            for i, item in enumerate(block.items, 1)
+        ]
     rows = [block.head, ["---"] * len(block.head), *block.rows]
-    table = [f"| {' | '.join(_plain(str(c)).replace('|', chr(92) + '|') for c in row)} |"
-             for row in rows]  # fmt: skip
+    table = [
+        f"| {' | '.join(_plain(str(c)).replace('|', chr(92) + '|') for c in row)} |" for row in rows
+    ]
     return [*([f"{block.caption}", ""] if block.caption else []), *table]
 
 
@@ -158,9 +166,12 @@ def _plain(said: str) -> str:
 def html(document: Document) -> str:
     """One self-contained page; every value is escaped."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     kinds = {"str": str, "Table": Table, "Points": Points, "Drawn": Drawn}
 
     def kind(value: Any) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pandas as pd
@@ -14,21 +15,16 @@ from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.contract.errors import nearest, require
 from bench.contract.record import TrialRecord
 from bench.exchange.pack import Pack
+from bench.goals import goal_named
+from bench.goals import goals as goals_known
 from bench.report import frame, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
+from bench.report.closure import ROW
 from bench.report.facts import Facts
-from bench.report.frame import BASELINE, UNDEFENDED, bare_name
+from bench.report.frame import BASELINE, UNDEFENDED, bare_name, flagged, flags_of
+from bench.report.text import allowed, words
 
-GOALS: Mapping[str, tuple[str, str]] = {
-    "class_representative": ("G1", "the picture of a person is made from their class"),
-    "output_reconstruction": ("G2", "a user's input is rebuilt from what the model answers"),
-    "attribute": ("G3", "a secret attribute of a known person is inferred"),
-    "training_instance": ("G4", "records the model was trained on are rebuilt"),
-    "gradient_reconstruction": ("G5", "a client's records are rebuilt from shared updates"),
-    "attribute_observed": ("G3_observed", "the same, having seen answers for complete records"),
-}  # fmt: skip
-"""Goals of an adversary: the protocol's code and what happens (PROTOCOL 1.1)."""
 NO_EVIDENCE = ("void", "weak_attack", "no_headroom")
 """Flags that leave a board without evidence."""
 
@@ -66,6 +62,7 @@ class Measured:
     Attributes:
         goal: of the adversary.
         access: of the board: what was asked, or the next stronger one.
+        budget: of the board: most queries of an attack, infinite without limit.
         source: suite the board is of.
         L: worst-case leakage. M: of members, by the same attack.
         attack: the strongest one.
@@ -84,6 +81,7 @@ class Measured:
 
     goal: str
     access: str
+    budget: float
     source: str
     L: Estimate
     M: Estimate
@@ -99,6 +97,11 @@ class Measured:
     unmet: tuple[str, ...]
     members: tuple[str, Estimate]
     met: tuple[Met, ...]
+
+    @property
+    def where(self) -> str:
+        """The board in words: ``attribute with scores, at most 1,000 queries``."""
+        return f"{words(self.goal)} with {allowed(self.access, self.budget)}"
 
     @property
     def raw(self) -> Estimate:
@@ -160,13 +163,6 @@ class Source:
         good = same and told.get("outcome") == "verified" and by != self.submitter
         return by if good else ""
 
-    def capped(self, queries: int) -> Source:
-        """Without the attacks that asked more, of each defense; they were not run with less."""
-        by = ["dataset", "model", "defense", "attack"]
-        most = self.table.groupby(by)["queries"].transform("max").fillna(0)
-        kept = self.table[(most <= queries) | (self.table["control"] != "")]
-        return replace(self, table=kept, boards=build_boards(kept))
-
     def trials(self, scenario: Scenario) -> pd.DataFrame:
         """The scenario's rows of the table, controls left out."""
         here = (self.table["dataset"] == scenario.dataset) & (self.table["model"] == scenario.model)
@@ -180,13 +176,18 @@ def read(packs: Iterable[Pack]) -> tuple[Source, ...]:
         digests: list[bytes] = []
         records = _digested(pack.records, digests)
         table, facts = frame.read(records, pack.suite, pack.manifest.get("trials"))
-        found.append(Source(
-            pack.suite, table, facts, build_boards(table),
-            hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
-            pack.notes.get("verification") or {},
-            pack.digest,
-            str(pack.notes.get("submitter") or ""),
-        ))  # fmt: skip
+        found.append(
+            Source(
+                pack.suite,
+                table,
+                facts,
+                build_boards(table),
+                hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
+                pack.notes.get("verification") or {},
+                pack.digest,
+                str(pack.notes.get("submitter") or ""),
+            )
+        )
     return tuple({source.digest: source for source in found}.values())
 
 
@@ -194,9 +195,10 @@ def about(sources: Sequence[Source], of: Scenario) -> list[Source]:
     """Those that have a board of the scenario; what others say is no evidence here."""
     place = (of.dataset, of.model)
     return [
-        s for s in sources
+        s
+        for s in sources
         if place in set(s.boards.rows[["dataset", "model"]].itertuples(index=False, name=None))
-    ]  # fmt: skip
+    ]
 
 
 def _digested(records: Iterable[TrialRecord], digests: list[bytes]) -> Iterator[TrialRecord]:
@@ -211,15 +213,19 @@ def scenario(sources: Sequence[Source], dataset: str = "", model: str = "") -> S
     Raises:
         UserError: there is none, or several.
     """
-    pairs = sorted({
-        (str(row.dataset), str(row.model))
-        for source in sources for row in source.boards.rows.itertuples()
-    })  # fmt: skip
+    pairs = sorted(
+        {
+            (str(row.dataset), str(row.model))
+            for source in sources
+            for row in source.boards.rows.itertuples()
+        }
+    )
     require(bool(pairs), "The evidence has no board: nothing in it was attacked.")
     for axis, name in (("dataset", dataset), ("model", model)):
         known = {pair[axis == "model"] for pair in pairs}
-        require(not name or name in known, f"The evidence has no {axis} '{name}'."
-                f"{nearest(name, known)}")  # fmt: skip
+        require(
+            not name or name in known, f"The evidence has no {axis} '{name}'.{nearest(name, known)}"
+        )
     fitting = [pair for pair in pairs if dataset in ("", pair[0]) and model in ("", pair[1])]
     require(
         len(fitting) == 1,
@@ -231,65 +237,93 @@ def scenario(sources: Sequence[Source], dataset: str = "", model: str = "") -> S
     return Scenario(name, net, card.sector, card.modality)
 
 
-def level(sources: Sequence[Source], of: Scenario, goal: str, access: Access) -> str:
-    """The least access, ``access`` or stronger, whose board is evidence.
+def level(
+    sources: Sequence[Source], of: Scenario, goal: str, access: Access, cap: int | None = None
+) -> tuple[str, float]:
+    """The least access, ``access`` or stronger, and least budget whose board is evidence.
 
-    Where none is, the least one with a board; empty where there is none at all.
+    A budget covers the cap if it is no smaller; only that without limit covers none. All sources
+    with the access must have it. Where no board is evidence, the least one there is; no access
+    where there is none at all.
     """
-    if access == "gradients" and goal != "gradient_reconstruction":
+    if access == "gradients" and goal_named(goal).victims != "clients":
         access = "weights"  # who sees updates holds the weights; no more is known of the answers
-    flags: dict[str, list[set[str]]] = {}
-    for row in pd.concat([_rows(s, of, goal) for s in sources]).itertuples():
-        if at_least(cast(Access, row.access), access):
-            flags.setdefault(str(row.access), []).append(set(str(row.flags).split(";")))
-    names = [name for name in ACCESS_ORDER if name in flags]
-    sound = [name for name in names if not set.intersection(*flags[name]) & {*NO_EVIDENCE}]
-    return next(iter([*sound, *names]), "")
+    flags: dict[tuple[str, float], list[set[str]]] = {}
+    have: Counter[tuple[str, float]] = Counter()
+    for source in sources:
+        rows = _rows(source, of, goal)
+        keys = list(zip(rows["access"], rows["budget"], strict=True))
+        have.update(set(keys))
+        for key, row in zip(keys, rows.to_dict("records"), strict=True):
+            flags.setdefault(key, []).append(set(flags_of(row)))
+    boards = sorted(
+        (
+            (at, budget)
+            for at, budget in have
+            if at_least(cast(Access, at), access)
+            and budget >= (math.inf if cap is None else cap)
+            and have[at, budget] == have[at, math.inf]
+        ),
+        key=lambda board: (ACCESS_ORDER.index(cast(Access, board[0])), board[1]),
+    )
+    sound = [key for key in boards if not set.intersection(*flags[key]) & {*NO_EVIDENCE}]
+    return next(iter([*sound, *boards]), ("", math.inf))
 
 
 def measured(
-    sources: Sequence[Source], of: Scenario, goal: str, access: Access
+    sources: Sequence[Source], of: Scenario, goal: str, access: Access, cap: int | None = None
 ) -> dict[str, list[Measured]]:
     """Every defense's rows for a goal at :func:`level`."""
-    at = level(sources, of, goal, access)
-    ran = [_attacks(s, of, goal, at) for s in sources]
+    at, budget = level(sources, of, goal, access, cap)
+    ran = [_on(s.boards.attacks, of, goal, at, budget) for s in sources]
     bare = [_names(table, UNDEFENDED) for table in ran]
     found: dict[str, list[Measured]] = {}
     for source, attacks in zip(sources, ran, strict=True):
-        rows = _rows(source, of, goal)
-        for row in rows[rows["access"] == at].to_dict("records"):
+        for row in _on(source.boards.rows, of, goal, at, budget).to_dict("records"):
             defense = row["defense"]
             mine = attacks[(attacks["defense"] == defense) & (attacks["n_done"] > 0)]
             plain = attacks[(attacks["defense"] == UNDEFENDED) & (attacks["n_done"] > 0)]
             planned = attacks.loc[attacks["defense"] == defense, "attack_access"]
             own = at in set(plain["attack_access"]) and at not in set(planned)
-            flags = frozenset(f for f in row["flags"].split(";") if f)
+            flags = frozenset(flags_of(row))
             # What gives labels alone never meets what asks for scores; another pack's attack may.
             here = [
                 b for b, table in zip(bare, ran, strict=True) if defense in set(table["defense"])
             ]
             expected = set().union(*bare) - (set().union(*here) if own else set())
             met = {name for table in ran for name in _names(table[table["n_done"] > 0], defense)}
-            found.setdefault(defense, []).append(Measured(
-                goal, at, source.suite, estimate(row, "L"), estimate(row, "M"),
-                str(row["worst_attack"]),
-                tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
-                int(row["n_seeds"]), int(row["n_reported"]), flags,
-                int(row["trials_planned"]), int(row["trials_lost"]), row["verdict"] == "less", own,
-                () if "no_effect" in flags else tuple(sorted(expected - met)),
-                _members(source, row),
-                tuple(Met(a["attack"], estimate(a, "L"), estimate(a, "M"))
-                      for a in mine.to_dict("records")),
-            ))  # fmt: skip
+            found.setdefault(defense, []).append(
+                Measured(
+                    goal,
+                    at,
+                    budget,
+                    source.suite,
+                    estimate(row, "L"),
+                    estimate(row, "M"),
+                    str(row["worst_attack"]),
+                    tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
+                    int(row["n_seeds"]),
+                    int(row["n_reported"]),
+                    flags,
+                    int(row["trials_planned"]),
+                    int(row["trials_lost"]),
+                    row["verdict"] == "less",
+                    own,
+                    () if "no_effect" in flags else tuple(sorted(expected - met)),
+                    _members(source, row),
+                    tuple(
+                        Met(a["attack"], estimate(a, "L"), estimate(a, "M"))
+                        for a in mine.to_dict("records")
+                    ),
+                )
+            )
     return found
 
 
-def _attacks(source: Source, of: Scenario, goal: str, at: str) -> pd.DataFrame:
-    table = source.boards.attacks
-    return table[
-        (table["dataset"] == of.dataset) & (table["model"] == of.model)
-        & (table["goal"] == goal) & (table["access"] == at)
-    ]  # fmt: skip
+def _on(table: pd.DataFrame, of: Scenario, goal: str, at: str, budget: float) -> pd.DataFrame:
+    """What a table says of one board."""
+    here = _of(table, of, goal)
+    return here[(here["access"] == at) & (here["budget"] == budget)]
 
 
 def _names(attacks: pd.DataFrame, defense: str) -> set[str]:
@@ -304,7 +338,7 @@ def _members(source: Source, row: Mapping[Any, Any]) -> tuple[str, Estimate]:
     """
     table = source.boards.seeds
     here = table.dropna(subset="M")
-    for name in ("dataset", "model", "goal", "access", "defense"):
+    for name in ROW:
         here = here[here[name] == row[name]]
     reports = here["reported"].astype(bool)
     chooses = ~reports if row["selected_on"] else reports
@@ -317,15 +351,18 @@ def _members(source: Source, row: Mapping[Any, Any]) -> tuple[str, Estimate]:
 
 
 def _rows(source: Source, of: Scenario, goal: str) -> pd.DataFrame:
-    rows = source.boards.rows
-    return rows[
-        (rows["dataset"] == of.dataset) & (rows["model"] == of.model) & (rows["goal"] == goal)
+    return _of(source.boards.rows, of, goal)
+
+
+def _of(table: pd.DataFrame, of: Scenario, goal: str) -> pd.DataFrame:
+    return table[
+        (table["dataset"] == of.dataset) & (table["model"] == of.model) & (table["goal"] == goal)
     ]
 
 
 def goals(sources: Sequence[Source], of: Scenario) -> list[str]:
     """Goals with a board in this scenario."""
-    return [goal for goal in GOALS if any(len(_rows(s, of, goal)) for s in sources)]
+    return [goal for goal in goals_known() if any(len(_rows(s, of, goal)) for s in sources)]
 
 
 def estimate(row: Mapping[Any, Any], name: str) -> Estimate:
@@ -337,18 +374,24 @@ def not_tested(sources: Sequence[Source], of: Scenario, access: Access) -> list[
     """What the evidence says nothing about, in sentences."""
     have, out = goals(sources, of), []
     out += [f"{s.suite}: {s.facts.coverage.sentence}." for s in sources if s.facts.coverage.lost]
-    never = [f"{code} ({what})" for goal, (code, what) in GOALS.items() if goal not in have]
+    never = [
+        f"{goal.words.code} ({goal.words.event})"
+        for name, goal in goals_known().items()
+        if name not in have
+    ]
     if never:
         out.append(f"Not attacked at all: {'; '.join(never)}.")
-    less = [GOALS[g][0] for g in have if not level(sources, of, g, access)]
+    less = [goal_named(g).words.code for g in have if not level(sources, of, g, access)[0]]
     if less:
         out.append(f"Attacked only with less access than {access}: {', '.join(less)}.")
-    weak = sorted({
-        f"{row.goal} with {row.access}".replace("_", " ")
-        for s in sources for row in s.boards.rows.itertuples()
-        if (row.dataset, row.model) == (of.dataset, of.model)
-        and "weak_attack" in str(row.flags).split(";")
-    })  # fmt: skip
+    weak = sorted(
+        {
+            f"{row.goal} with {row.access}".replace("_", " ")
+            for rows in (s.boards.rows for s in sources)
+            for row in rows[flagged(rows, "weak_attack")].itertuples()
+            if (row.dataset, row.model) == (of.dataset, of.model)
+        }
+    )
     if weak:
         out.append(f"Attacks were too weak to tell anything on: {', '.join(weak)}.")
     seen = {a for s in sources for a in _ran(s, of)}

@@ -134,11 +134,22 @@ def judge(
     access = model.exposure.effective
     declined = [goal for goal, told in model.goals.items() if not told.relevant]
     asked = recommend.asked(
-        policy, of, access, model.exposure.federated, declined,
+        policy,
+        of,
+        access,
+        model.exposure.federated,
+        declined,
         [goal for goal, told in model.goals.items() if told.relevant],
-    )  # fmt: skip
-    question = Question(of, access, policy.tier(model.tier), model.tier, asked,
-                        seeds=policy.seeds.provisional)  # fmt: skip
+    )
+    question = Question(
+        of,
+        access,
+        policy.tier(model.tier),
+        model.tier,
+        asked,
+        model.exposure.query_cap,
+        seeds=policy.seeds.provisional,
+    )
     metric, found, missing = candidates.candidates(sources, question)
     candidate = _of(sources, of, model.defense.name, found)
     place = (of.dataset, of.model, candidate.defense)
@@ -170,18 +181,34 @@ def judge(
         gains = gains[gains[name] == value]
     lower = trials["epsilon_lower"].max()
     return Outcome(
-        "BLOCK" if blocked else "CONDITIONAL" if open_ else "PASS", findings, model, policy, today,
-        of, question, candidate, tuple(c for c in found if c is not candidate), metric, ledger,
-        None if pd.isna(lower) else float(lower), weights,
-        tuple(dict.fromkeys(s.suite for s in sources)), digest, recorded,
+        "BLOCK" if blocked else "CONDITIONAL" if open_ else "PASS",
+        findings,
+        model,
+        policy,
+        today,
+        of,
+        question,
+        candidate,
+        tuple(c for c in found if c is not candidate),
+        metric,
+        ledger,
+        None if pd.isna(lower) else float(lower),
+        weights,
+        tuple(dict.fromkeys(s.suite for s in sources)),
+        digest,
+        recorded,
         min([recorded + timedelta(days=policy.max_age_days), *used]),
         f"version {', '.join(sorted(versions))}, protocol "
         f"{', '.join(sorted({s.facts.protocol for s in sources}))}",
         gains[gains["attack"].isin(worst)],
-        tuple(next_steps.of_chosen(candidate, question.bars, len(found))),
-        tuple(evidence.not_tested(sources, of, access)), signed,
+        (
+            *next_steps.of_chosen(candidate, question.bars, len(found)),
+            *next_steps.of_cap(question, candidate.measured),
+        ),
+        tuple(evidence.not_tested(sources, of, access)),
+        signed,
         _identity(model, digest, weights, policy),
-    )  # fmt: skip
+    )
 
 
 def _of(
@@ -189,8 +216,11 @@ def _of(
 ) -> Candidate:
     known = {c.defense: c for c in found}
     tried = {name for s in sources for name in s.trials(of)["defense"]}
-    require(defense in tried, f"The evidence has no defense '{defense}' for {of.dataset} and "
-            f"{of.model}.{nearest(defense, tried)}")  # fmt: skip
+    require(
+        defense in tried,
+        f"The evidence has no defense '{defense}' for {of.dataset} and "
+        f"{of.model}.{nearest(defense, tried)}",
+    )
     if defense in known:
         return known[defense]
     uses = usefulness(sources, of, "")[1]
@@ -209,9 +239,14 @@ def _by_rule(c: Candidate) -> Iterator[tuple[str, str]]:
 
 
 def _privacy(
-    model: Deployed, question: Question, c: Candidate, ledger: PrivacyLedger | None,
-    trials: pd.DataFrame, weights: str, signed: Mapping[Role, SignOff],
-) -> Iterator[tuple[str, str]]:  # fmt: skip
+    model: Deployed,
+    question: Question,
+    c: Candidate,
+    ledger: PrivacyLedger | None,
+    trials: pd.DataFrame,
+    weights: str,
+    signed: Mapping[Role, SignOff],
+) -> Iterator[tuple[str, str]]:
     claim, asked, g = model.dp, question.bars.epsilon, c.guarantee
     if claim is None:
         if asked.rule == "required" and g is not None and g.formal:
@@ -269,9 +304,15 @@ def _privacy(
 
 
 def _origin(
-    sources: Sequence[Source], model: Deployed, policy: Policy, trials: pd.DataFrame,
-    weights: str, today: date, recorded: date, last: date,
-) -> Iterator[tuple[str, str]]:  # fmt: skip
+    sources: Sequence[Source],
+    model: Deployed,
+    policy: Policy,
+    trials: pd.DataFrame,
+    weights: str,
+    today: date,
+    recorded: date,
+    last: date,
+) -> Iterator[tuple[str, str]]:
     """Data, weights and age: whether the evidence is of this model."""
     used = {sha for sha in trials["data_sha"] if sha}
     if model.data.sha256 is None:
@@ -314,9 +355,13 @@ def _origin(
 
 
 def _duties(
-    sources: Sequence[Source], model: Deployed, policy: Policy, c: Candidate, of: Scenario,
+    sources: Sequence[Source],
+    model: Deployed,
+    policy: Policy,
+    c: Candidate,
+    of: Scenario,
     declined: Sequence[str],
-) -> Iterator[tuple[str, str]]:  # fmt: skip
+) -> Iterator[tuple[str, str]]:
     """What a person has to do, or to answer for."""
     few = min((m.n_seeds for m in c.measured), default=policy.seeds.ranked)
     if policy.seeds.provisional <= few < policy.seeds.ranked:

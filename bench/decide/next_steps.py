@@ -3,106 +3,111 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from bench.contract.access import ACCESS_ORDER
 from bench.decide import evidence
-from bench.decide.candidates import COUNTED, SOUND, metric_name, told
+from bench.decide.candidates import SOUND, Candidate, Question, metric_name, told
+from bench.decide.decision import Decision
+from bench.decide.evidence import Estimate, Measured, Source
+from bench.decide.policy import Bars, Policy
+from bench.goals import goals
 from bench.report import stats
+from bench.report.closure import COUNTED
 from bench.report.frame import UNDEFENDED
+from bench.report.text import at_most
 
-if TYPE_CHECKING:
-    from bench.decide.candidates import Candidate
-    from bench.decide.evidence import Estimate, Source
-    from bench.decide.policy import Bars, Policy
-    from bench.decide.recommend import Decision
-
-BANDS = (10_000, 1_000, 100)
-"""Upper ends of the query bands (PROTOCOL 1.1)."""
 _STAGES = {"training": "at training", "release": "on the answers", "serve": "watching queries"}
 
 
-def following(sources: Sequence[Source], decision: Decision) -> Iterator[str]:
+Qualifying = Callable[[Question], str]
+"""What the rule would recommend under a changed question; empty: nothing."""
+
+
+def following(
+    sources: Sequence[Source], decision: Decision, qualifying: Qualifying
+) -> Iterator[str]:
     """What to do next where nothing qualifies; each claim was looked up in the evidence."""
     for sentence in decision.missing:
         yield f"Measure first: {sentence}"
-    yield _access(sources, decision)
-    yield _queries(sources, decision)
-    yield _model(sources, decision)
+    yield _access(sources, decision.question, qualifying)
+    yield _queries(sources, decision.question, qualifying)
+    yield _model(sources, decision.question, qualifying)
     yield _compose(decision)
     yield "If none of this helps: no acceptable default. Do not expose the model."
 
 
-def _try(sources: Sequence[Source], decision: Decision, **changes: object) -> str:
-    """What the rule would recommend under a changed question; empty if nothing."""
-    from bench.decide.recommend import decide
-
-    question = replace(decision.question, **changes)  # type: ignore[arg-type]
-    found = decide(sources, question, steps=False).chosen
-    return found.defense if found else ""
-
-
-def _access(sources: Sequence[Source], decision: Decision) -> str:
-    from bench.decide.recommend import weaker
-
-    asked = decision.question
-    if not weaker(asked.access):
+def _access(sources: Sequence[Source], asked: Question, qualifying: Qualifying) -> str:
+    below = ACCESS_ORDER[1 : ACCESS_ORDER.index(asked.access)]
+    if not below:
         return f"Reduce access: there is nothing below {asked.access}."
     said = []
-    for access in weaker(asked.access):
+    for access in reversed(below):
         if access == "labels" and asked.needs_scores:
             said.append("labels alone are no option, as scores are needed")
             continue
         # Customers who get less stop no client from sharing updates; sharing none does.
-        goals = tuple((g, at if g == "gradient_reconstruction" else access)
-                      for g, at in asked.goals
-                      if g != "gradient_reconstruction" or asked.access != "gradients")  # fmt: skip
+        wanted = tuple(
+            (g, at if goals()[g].victims == "clients" else access)
+            for g, at in asked.goals
+            if goals()[g].victims != "clients" or asked.access != "gradients"
+        )
         have = {
-            str(row.access) for s in sources for row in s.boards.rows.itertuples()
+            str(row.access)
+            for s in sources
+            for row in s.boards.rows.itertuples()
             if (row.dataset, row.model) == (asked.scenario.dataset, asked.scenario.model)
-        }  # fmt: skip
-        if not goals or access not in have:
+        }
+        if not wanted or access not in have:
             said.append(f"with {access} nothing was measured")
             continue
-        found = _try(sources, decision, access=access, goals=goals)
-        said.append(f"with {access}, {found} would qualify" if found
-                    else f"with {access}, nothing would qualify either")  # fmt: skip
+        found = qualifying(replace(asked, access=access, goals=wanted))
+        said.append(
+            f"with {access}, {found} would qualify"
+            if found
+            else f"with {access}, nothing would qualify either"
+        )
     return f"Reduce access below {asked.access}: {'; '.join(said)}."
 
 
-def _queries(sources: Sequence[Source], decision: Decision) -> str:
-    asked = decision.question
+def _queries(sources: Sequence[Source], asked: Question, qualifying: Qualifying) -> str:
     if asked.access not in COUNTED:
         return f"Cut the queries: no cap binds who has the {asked.access}."
-    here = evidence.about(sources, asked.scenario)
-    most = max((float(s.trials(asked.scenario)["queries"].max() or 0) for s in here), default=0)
-    limit = min(most, asked.query_cap or math.inf)
-    for band in (b for b in BANDS if b < limit):
-        found = _try(sources, decision, query_cap=band)
+    budgets = {
+        float(budget)
+        for s in evidence.about(sources, asked.scenario)
+        for budget in s.trials(asked.scenario)["budget"]
+        if budget < (asked.query_cap or math.inf)
+    }
+    if not budgets:
+        less = "a smaller" if asked.query_cap else "a"
+        return f"Cut the queries: no attack was run with {less} budget; measure with one."
+    for budget in sorted(budgets, reverse=True):
+        found = qualifying(replace(asked, query_cap=int(budget)))
         if found:
-            return (
-                f"Cut the queries: without attacks that asked more than {band:,}, {found} would "
-                "qualify. They were not run with fewer: set the cap, then measure again."
-            )
+            return f"Cut the queries: with {at_most(budget)}, {found} would qualify."
     return (
-        "Cut the queries: no band below what the attacks asked "
-        f"({limit:,.0f}) leaves a defense that would qualify."
+        "Cut the queries: no budget that attacks were run with "
+        f"({', '.join(f'{b:,.0f}' for b in sorted(budgets))}) leaves a defense that would qualify."
     )
 
 
-def _model(sources: Sequence[Source], decision: Decision) -> str:
-    asked = decision.question
-    others = sorted({
-        str(row.model) for s in sources for row in s.boards.rows.itertuples()
-        if row.dataset == asked.scenario.dataset and row.model != asked.scenario.model
-    })  # fmt: skip
+def _model(sources: Sequence[Source], asked: Question, qualifying: Qualifying) -> str:
+    others = sorted(
+        {
+            str(row.model)
+            for s in sources
+            for row in s.boards.rows.itertuples()
+            if row.dataset == asked.scenario.dataset and row.model != asked.scenario.model
+        }
+    )
     found = []
     for model in others:
-        defense = _try(sources, decision, scenario=replace(asked.scenario, model=model))
-        found.append(f"{model} with {defense} would qualify" if defense
-                     else f"{model} would not qualify")  # fmt: skip
+        defense = qualifying(replace(asked, scenario=replace(asked.scenario, model=model)))
+        found.append(
+            f"{model} with {defense} would qualify" if defense else f"{model} would not qualify"
+        )
     tried = f" On the same evidence {'; '.join(found)}." if found else ""
     return (
         "Change the privacy unit or the model: no class per person, aggregate answers, a simpler "
@@ -202,14 +207,29 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
         if goal in dict(asked.goals):
             continue
         yield from _also(sources, decision, goal)
-    if asked.query_cap is not None and asked.access not in COUNTED:
-        yield f"The query cap was ignored: who has the {asked.access} needs no queries."
-    elif asked.query_cap is not None:
-        yield (
-            f"Attacks that asked more than {asked.query_cap:,} queries were left out, not run with "
-            "fewer; the cap must hold over all accounts of an attacker together."
-        )
+    judged = [chosen, *decision.rejected] if chosen is not None else decision.rejected
+    yield from of_cap(asked, [m for c in judged if c is not None for m in c.measured])
     yield from evidence.not_tested(sources, asked.scenario, asked.access)
+
+
+def of_cap(asked: Question, measured: Sequence[Measured]) -> Iterator[str]:
+    """On which boards a question with a query cap was judged."""
+    if asked.query_cap is None:
+        return
+    if asked.access not in COUNTED:
+        yield f"The query cap was ignored: who has the {asked.access} needs no queries."
+        return
+    budgets = {m.budget for m in measured if m.access in COUNTED}
+    for budget in sorted(budgets - {math.inf}):
+        yield (
+            f"Judged by the boards of {at_most(budget)}, the smallest budget that covers the cap "
+            f"of {asked.query_cap:,}; it must hold over all accounts of an attacker together."
+        )
+    if math.inf in budgets:
+        yield (
+            f"No board of a budget covers the query cap of {asked.query_cap:,}: judged by attacks "
+            "without limit, which may find more."
+        )
 
 
 def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
@@ -288,12 +308,14 @@ def _also(sources: Sequence[Source], decision: Decision, goal: str) -> Iterator[
     asked, chosen = decision.question, decision.chosen
     if chosen is None:
         return
-    at = "gradients" if goal == "gradient_reconstruction" else asked.access
+    at = "gradients" if goals()[goal].victims == "clients" else asked.access
     if ACCESS_ORDER.index(at) > ACCESS_ORDER.index(asked.access):
         return
-    for m in evidence.measured(sources, asked.scenario, goal, at).get(chosen.defense, []):
+    for m in evidence.measured(sources, asked.scenario, goal, at, asked.query_cap).get(
+        chosen.defense, []
+    ):
         unfit = [f for f in ("void", "weak_attack", "no_headroom", "non_adaptive") if f in m.flags]
         words = f"L {told(m.L)}" + ("" if m.L.hi <= asked.bars.tau else ", above the bar")
         if unfit:
             words = f"no evidence ({', '.join(unfit).replace('_', ' ')})"
-        yield f"Measured but not required, {goal.replace('_', ' ')} with {m.access}: {words}."
+        yield f"Measured but not required, {m.where}: {words}."

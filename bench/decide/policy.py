@@ -113,8 +113,10 @@ class Policy(_Frozen):
 
     def tier(self, name: str) -> Tier:
         """The tier of that name."""
-        require(name in self.tiers, f"Policy '{self.name}' has no tier '{name}'."
-                f"{nearest(name, self.tiers)}")  # fmt: skip
+        require(
+            name in self.tiers,
+            f"Policy '{self.name}' has no tier '{name}'.{nearest(name, self.tiers)}",
+        )
         return self.tiers[name]
 
     def tier_of(self, sector: str) -> str:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
-from bench.contract.access import ACCESS_ORDER, Access
+from bench.contract.access import Access
 from bench.decide import evidence, next_steps
-from bench.decide.candidates import (
-    COUNTED,
-    SOUND,
-    Candidate,
-    Question,
-    candidates,
-    metric_name,
-    told,
-)
+from bench.decide.candidates import SOUND, Candidate, Question, candidates, metric_name, told
+from bench.decide.decision import Decision
 from bench.decide.evidence import Scenario, Source
 from bench.decide.policy import EpsilonRule, Policy
 from bench.report.frame import UNDEFENDED
@@ -25,53 +18,14 @@ from bench.report.frame import UNDEFENDED
 _DAYS = 180
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What the rule says.
-
-    Attributes:
-        question: what was asked.
-        metric: of utility, that ``bars.loss`` was compared in.
-        chosen: the recommended defense; None: nothing qualifies.
-        because: how it was told from those tied with it.
-        runner_up: the next in the rule's order. why_not: what put it behind.
-        undefended: whether ``none`` is itself admissible.
-        admissible: all that qualify, in the rule's order.
-        rejected: all that do not, least leakage first.
-        nearest: of those that were measured well the one that breaks fewest bars, best only by the
-            width of an interval; the most useful of them.
-        missing: required goals without evidence, as sentences.
-        steps: what to do next where nothing qualifies, in order.
-        caveats: what qualifies the answer, not-tested things last.
-        digests: sha256 of the evidence, by suite.
-        recorded: first and last day of it.
-        verified: whether somebody else re-ran all of it.
-        until: day until which the answer stands.
-    """
-
-    question: Question
-    metric: str
-    chosen: Candidate | None
-    because: str
-    runner_up: Candidate | None
-    why_not: str
-    undefended: bool
-    admissible: tuple[Candidate, ...]
-    rejected: tuple[Candidate, ...]
-    missing: tuple[str, ...]
-    nearest: Candidate | None = None
-    steps: tuple[str, ...] = ()
-    caveats: tuple[str, ...] = ()
-    digests: Mapping[str, str] | None = None
-    recorded: tuple[str, str] = ("", "")
-    verified: bool = False
-    until: str = ""
-
-
 def asked(
-    policy: Policy, scenario: Scenario, access: Access, federated: bool = False,
-    declined: Sequence[str] = (), further: Sequence[str] = (),
-) -> tuple[tuple[str, Access], ...]:  # fmt: skip
+    policy: Policy,
+    scenario: Scenario,
+    access: Access,
+    federated: bool = False,
+    declined: Sequence[str] = (),
+    further: Sequence[str] = (),
+) -> tuple[tuple[str, Access], ...]:
     """Every goal that must be measured, with the access an adversary has for it.
 
     Args:
@@ -104,8 +58,6 @@ def decide(
         policy: whose tier was asked for, if one was.
     """
     given, sources = sources, evidence.about(sources, question.scenario)
-    if question.query_cap is not None and question.access in COUNTED:
-        sources = [source.capped(question.query_cap) for source in sources]
     metric, found, missing = candidates(sources, question)
     admissible = [c for c in found if c.admissible] if not missing else []
     order, because, why_not = _ranked(admissible, question.bars.epsilon)
@@ -121,21 +73,35 @@ def decide(
     )
     days = [d for s in sources for d in (s.facts.first, s.facts.last)]
     decision = Decision(
-        question, metric, order[0] if order else None, because,
-        order[1] if len(order) > 1 else None, why_not,
-        any(c.defense == UNDEFENDED for c in order), tuple(order), tuple(rejected),
-        tuple(missing), close[0] if close and not missing else None,
+        question,
+        metric,
+        order[0] if order else None,
+        because,
+        order[1] if len(order) > 1 else None,
+        why_not,
+        any(c.defense == UNDEFENDED for c in order),
+        tuple(order),
+        tuple(rejected),
+        tuple(missing),
+        close[0] if close and not missing else None,
         digests={s.suite: s.digest for s in sources},
         recorded=(min(days)[:10], max(days)[:10]),
         verified=all(s.verified_by for s in sources),
-        until=str(date.fromisoformat(min(days)[:10]) + timedelta(days=_DAYS if policy is None
-                  else policy.max_age_days)),
-    )  # fmt: skip
+        until=str(
+            date.fromisoformat(min(days)[:10])
+            + timedelta(days=_DAYS if policy is None else policy.max_age_days)
+        ),
+    )
     if not steps:
         return decision
+
+    def qualifying(changed: Question) -> str:
+        chosen = decide(given, changed, steps=False).chosen
+        return chosen.defense if chosen else ""
+
     return replace(
         decision,
-        steps=() if order else tuple(next_steps.following(given, decision)),
+        steps=() if order else tuple(next_steps.following(given, decision, qualifying)),
         caveats=tuple(next_steps.caveats(sources, decision, policy)),
     )
 
@@ -170,10 +136,11 @@ def _ranked(admissible: Sequence[Candidate], rule: EpsilonRule) -> tuple[list[Ca
     if second.use.metric != first.use.metric:
         return order, because, f"it has no {metric_name(first.use.metric)} to compare"
     if second not in tied:
-        return order, because, (
-            f"its utility {told(second.use.utility, 3)} lies below "
-            f"{told(first.use.utility, 3)}"
-        )  # fmt: skip
+        return (
+            order,
+            because,
+            (f"its utility {told(second.use.utility, 3)} lies below {told(first.use.utility, 3)}"),
+        )
     return order, because, "tied in utility; " + _difference(first, second, rule)
 
 
@@ -184,9 +151,13 @@ def _low(c: Candidate) -> tuple[bool, float]:
 
 
 _CRITERIA = (
-    "a formal guarantee", "fewer parameters", "less training time", "fewer settings tried",
-    "fewer public records", "the greater lower end of utility",
-)  # fmt: skip
+    "a formal guarantee",
+    "fewer parameters",
+    "less training time",
+    "fewer settings tried",
+    "fewer public records",
+    "the greater lower end of utility",
+)
 
 
 def _preference(c: Candidate, rule: EpsilonRule) -> tuple[float, ...]:
@@ -194,9 +165,13 @@ def _preference(c: Candidate, rule: EpsilonRule) -> tuple[float, ...]:
     formal = c.guarantee is not None and c.guarantee.within(rule.most)
     # Tenths of a second of training are the machine's mood, not the defense's cost.
     return (
-        -float(formal), known[0], round(known[1]) if math.isfinite(known[1]) else math.inf,
-        c.settings, c.use.public_records, _low(c)[1],
-    )  # fmt: skip
+        -float(formal),
+        known[0],
+        round(known[1]) if math.isfinite(known[1]) else math.inf,
+        c.settings,
+        c.use.public_records,
+        _low(c)[1],
+    )
 
 
 def _difference(first: Candidate, second: Candidate, rule: EpsilonRule) -> str:
@@ -209,9 +184,3 @@ def _difference(first: Candidate, second: Candidate, rule: EpsilonRule) -> str:
 
 def _told_by(order: Sequence[Candidate], rule: EpsilonRule) -> str:
     return f"{_difference(order[0], order[1], rule)}, ahead of {order[1].defense}."
-
-
-def weaker(access: Access) -> list[Access]:
-    """Accesses below, the nearest first."""
-    below = ACCESS_ORDER[1 : ACCESS_ORDER.index(access)]
-    return list(reversed(below))

@@ -11,9 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bench.decide.evidence import GOALS
 from bench.decide.gate import Outcome
-from bench.engine.tracking import _client, _experiment, _reachable
+from bench.engine.tracking import connect, experiment_of, reachable
+from bench.goals import goals
 
 EXPERIMENT = "inventory"
 _LONGEST = 5000
@@ -42,41 +42,59 @@ def tags(o: Outcome) -> dict[str, str]:
     """The registry's fields, all text."""
     m, c = o.model, o.candidate
     told: dict[str, Any] = {
-        "tier": m.tier, "unit": m.data.privacy_unit, "access_exposed": m.exposure.effective,
-        "goals_assessed": ",".join(sorted({GOALS[r.goal][0] for r in c.measured})),
-        "benchmark_release": o.releases, "trial_set_sha256": o.evidence_digest,
-        "model_sha256": o.weights, "defense_id": c.defense,
+        "tier": m.tier,
+        "unit": m.data.privacy_unit,
+        "access_exposed": m.exposure.effective,
+        "goals_assessed": ",".join(sorted({goals()[r.goal].words.code for r in c.measured})),
+        "benchmark_release": o.releases,
+        "trial_set_sha256": o.evidence_digest,
+        "model_sha256": o.weights,
+        "defense_id": c.defense,
         "defense_params": ", ".join(f"{k}={v}" for k, v in m.defense.params.items()),
         "adaptive": str(bool(c.measured) and all(r.adaptive for r in c.measured)).lower(),
-        "dU": _number(c.use.loss.value), "dU_lower95": _number(c.use.loss.lo),
-        "query_cap": m.exposure.query_cap, "audit_detector": m.monitoring,
-        "pia_id": o.pia_id, "pia_status": o.status, "gate": o.verdict,
+        "dU": _number(c.use.loss.value),
+        "dU_lower95": _number(c.use.loss.lo),
+        "query_cap": m.exposure.query_cap,
+        "audit_detector": m.monitoring,
+        "pia_id": o.pia_id,
+        "pia_status": o.status,
+        "gate": o.verdict,
         "approver": ", ".join(f"{s.name} ({s.role})" for s in o.signed.values()),
-        "valid_until": o.valid_until, "known_limits": " ".join([*o.limits, *o.untested]),
-        "data_sources": "; ".join(m.data.sources), "dataset": m.data.dataset,
-        "data_sha256": m.data.sha256, "sector": m.data.sector, "owner": m.owner,
-        "evidence": "; ".join(o.suites), "policy": o.policy.name,
-    }  # fmt: skip
+        "valid_until": o.valid_until,
+        "known_limits": " ".join([*o.limits, *o.untested]),
+        "data_sources": "; ".join(m.data.sources),
+        "dataset": m.data.dataset,
+        "data_sha256": m.data.sha256,
+        "sector": m.data.sector,
+        "owner": m.owner,
+        "evidence": "; ".join(o.suites),
+        "policy": o.policy.name,
+    }
     for goal in {r.goal for r in c.measured}:
-        rows, code = [r for r in c.measured if r.goal == goal], GOALS[goal][0]
+        rows, code = [r for r in c.measured if r.goal == goal], goals()[goal].words.code
         # Of several packs that measured it the least favourable one counts.
         worst = max(rows, key=lambda r: r.L.hi if r.L.known else math.inf)
         members = [r.judged_M[1].hi for r in rows if r.judged_M[1].known]
         told |= {
-            f"Lstar_{code}": _number(worst.L.value), f"Lstar_{code}_upper95": _number(worst.L.hi),
+            f"Lstar_{code}": _number(worst.L.value),
+            f"Lstar_{code}_upper95": _number(worst.L.hi),
             f"M_{code}_upper95": _number(max(members, default=math.nan)),
             f"attack_worst_{code}": worst.attack,
-        }  # fmt: skip
+        }
     if o.ledger is not None and m.dp is not None:
         told |= {
-            "dp.eps": m.dp.epsilon, "dp.delta": m.dp.delta, "dp.accountant": o.ledger.accountant,
-            "dp.sampling": o.ledger.sampling, "dp.eps_total_basis": o.ledger.epsilon_total_basis,
+            "dp.eps": m.dp.epsilon,
+            "dp.delta": m.dp.delta,
+            "dp.accountant": o.ledger.accountant,
+            "dp.sampling": o.ledger.sampling,
+            "dp.eps_total_basis": o.ledger.epsilon_total_basis,
             "dp.audit_lb": o.audit_lower,
-        }  # fmt: skip
+        }
     return {
-        _PREFIX + key: str(value)[:_LONGEST] for key, value in told.items()
+        _PREFIX + key: str(value)[:_LONGEST]
+        for key, value in told.items()
         if value is not None and str(value)
-    }  # fmt: skip
+    }
 
 
 def _number(value: float) -> str:
@@ -101,24 +119,32 @@ def register(uri: str, o: Outcome, files: Mapping[str, str]) -> tuple[str, bool]
     Raises:
         UserError: the server cannot be reached.
     """
-    client = _client(uri)
-    with _reachable(uri), tempfile.TemporaryDirectory() as folder:
+    client = connect(uri)
+    with reachable(uri), tempfile.TemporaryDirectory() as folder:
         name = o.model.name
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
-        found = next((v for v in client.search_model_versions(f"name = '{name}'")
-                      if v.tags.get(f"{_PREFIX}pia_id") == o.pia_id), None)  # fmt: skip
+        found = next(
+            (
+                v
+                for v in client.search_model_versions(f"name = '{name}'")
+                if v.tags.get(f"{_PREFIX}pia_id") == o.pia_id
+            ),
+            None,
+        )
         new = found is None
         if found is None:
-            experiment = _experiment(client, uri, EXPERIMENT)
+            experiment = experiment_of(client, uri, EXPERIMENT)
             run = client.create_run(
                 experiment, run_name=f"{name} {o.model.version}", tags={"kind": "assessment"}
             )
             client.set_terminated(run.info.run_id)
             found = client.create_model_version(
-                name, f"{run.info.artifact_uri}/assessment", run.info.run_id,
+                name,
+                f"{run.info.artifact_uri}/assessment",
+                run.info.run_id,
                 description=f"{o.model.purpose} (version {o.model.version} of its owner)",
-            )  # fmt: skip
+            )
         for file, content in files.items():
             path = Path(folder) / file
             path.write_text(content, encoding="utf-8")
@@ -152,9 +178,9 @@ def inventory(uri: str, today: date) -> list[Entry]:
     Raises:
         UserError: the server cannot be reached.
     """
-    client = _client(uri)
+    client = connect(uri)
     newest: dict[tuple[str, str], Entry] = {}
-    with _reachable(uri):
+    with reachable(uri):
         token = None
         versions = []
         while True:

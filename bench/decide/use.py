@@ -54,9 +54,14 @@ def usefulness(sources: Sequence[Source], of: Scenario, metric: str) -> tuple[st
                     continue
                 cost = costs.loc[defense]
                 use = Use(
-                    estimate(row, column), estimate(row, "dU"), name, not have or name == metric,
-                    float(cost["train_s"]), float(cost["n_params"]), float(cost["public_records"]),
-                )  # fmt: skip
+                    estimate(row, column),
+                    estimate(row, "dU"),
+                    name,
+                    not have or name == metric,
+                    float(cost["train_s"]),
+                    float(cost["n_params"]),
+                    float(cost["public_records"]),
+                )
                 if defense not in found or use.utility.lo < found[defense].utility.lo:
                     found[defense] = use
     return metric if have else own, found

@@ -48,9 +48,9 @@ class Sink:
     """
 
     def __init__(self, uri: str, suite: str, manifest: Mapping[str, Any]) -> None:
-        self.client = _client(uri)
-        with _reachable(uri):
-            self.experiment = _experiment(self.client, uri, suite)
+        self.client = connect(uri)
+        with reachable(uri):
+            self.experiment = experiment_of(self.client, uri, suite)
             self._have = self._existing()
             tags = {"kind": "execution", "suite": suite, "execution": manifest["name"]}
             commit = manifest["git"].get("commit")
@@ -233,7 +233,7 @@ def sync(store: Store, uri: str, manifest: Mapping[str, Any], pages: Path | None
         UserError: the server cannot be reached.
     """
     sink = Sink(uri, manifest["suite"], manifest)
-    with _reachable(uri):
+    with reachable(uri):
         written = 0
         for key in manifest["trials"]:
             record = stored(store, key)
@@ -266,12 +266,12 @@ def fetch(uri: str, suite: str) -> tuple[list[TrialRecord], dict[str, bytes], di
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    client = _client(uri)
+    client = connect(uri)
     missing = UserError(
         f"MLflow at '{uri}' has no finished execution of suite '{suite}'; run it, or "
         f"'invbench sync suite={suite}' to upload what the store has."
     )
-    with _reachable(uri), tempfile.TemporaryDirectory() as folder:
+    with reachable(uri), tempfile.TemporaryDirectory() as folder:
         experiment = client.get_experiment_by_name(suite)
         if experiment is None:
             raise missing
@@ -366,7 +366,8 @@ def _place(name: str) -> str:
     return f"mlflow/{name}"
 
 
-def _client(uri: str) -> Any:
+def connect(uri: str) -> Any:
+    """A client of MLflow at ``uri``."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Without this a server that is away is asked for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -378,12 +379,13 @@ def _client(uri: str) -> Any:
     logging.getLogger("alembic").setLevel(logging.ERROR)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).resolve().parent.mkdir(parents=True, exist_ok=True)
-    with _reachable(uri):
+    with reachable(uri):
         mlflow.set_tracking_uri(uri)
         return MlflowClient(uri)
 
 
-def _experiment(client: Any, uri: str, suite: str) -> str:
+def experiment_of(client: Any, uri: str, suite: str) -> str:
+    """Identity of the experiment of a suite, which is made if it is not there."""
     found = client.get_experiment_by_name(suite)
     if found is not None:
         return str(found.experiment_id)
@@ -396,7 +398,12 @@ def _experiment(client: Any, uri: str, suite: str) -> str:
 
 
 @contextlib.contextmanager
-def _reachable(uri: str) -> Any:
+def reachable(uri: str) -> Any:
+    """Within it, a server that fails is a mistake of the user's.
+
+    Raises:
+        UserError: MLflow cannot be used.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -18,8 +18,9 @@ from bench.exchange import recheck
 from bench.report import comparable, stats
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
-from bench.report.closure import BOARD, ROW
-from bench.report.frame import read
+from bench.report.closure import BOARD, ROW, BoardKey
+from bench.report.frame import flagged, read
+from bench.report.tables import limited
 from bench.report.text import estimate, number
 
 MEASURES = ("L", "M", "U")
@@ -37,9 +38,23 @@ _UP = {"L": "leaks more", "M": "leaks more", "U": "more useful"}
 _DOWN = {"L": "leaks less", "M": "leaks less", "U": "less useful"}
 _FAMILY = {"L": "leakage", "M": "leakage", "U": "utility"}
 _MOVED = [
-    *ROW, "measure", "A", "A_lo", "A_hi", "A_n", "B", "B_lo", "B_hi", "B_n", "diff", "lo", "hi",
-    "p", "by", "verdict",
-]  # fmt: skip
+    *ROW,
+    "measure",
+    "A",
+    "A_lo",
+    "A_hi",
+    "A_n",
+    "B",
+    "B_lo",
+    "B_hi",
+    "B_n",
+    "diff",
+    "lo",
+    "hi",
+    "p",
+    "by",
+    "verdict",
+]
 
 
 @dataclass(frozen=True)
@@ -87,10 +102,12 @@ class Comparison:
         parts = [
             f"{counts.get(name, 0)} {words}"
             for name, words in (
-                ("leaks more", "leak more"), ("leaks less", "leak less"), ("same", "stay the same"),
+                ("leaks more", "leak more"),
+                ("leaks less", "leak less"),
+                ("same", "stay the same"),
                 ("unclear", "are unclear"),
             )
-        ]  # fmt: skip
+        ]
         members = self.moves[self.moves["measure"] == "M"]["verdict"].eq("leaks more").sum()
         if members:
             parts.append(f"{members} leak more about members")
@@ -129,9 +146,11 @@ def compare(
         for records, name, trials in ((a, "A", planned[0]), (b, "B", planned[1]))
     ]
     frames = [table for table, _ in sides_read]
-    lacking = [f"{name}: {facts.coverage.sentence}"
-               for name, (_, facts) in zip("AB", sides_read, strict=True)
-               if facts.coverage.lost]  # fmt: skip
+    lacking = [
+        f"{name}: {facts.coverage.sentence}"
+        for name, (_, facts) in zip("AB", sides_read, strict=True)
+        if facts.coverage.lost
+    ]
     one, other = (build_boards(frame) for frame in frames)
     sides = [_seeds(made, frame) for made, frame in zip((one, other), frames, strict=True)]
     return Comparison(
@@ -153,7 +172,7 @@ def _judged(table: pd.DataFrame, a: Boards, b: Boards) -> pd.DataFrame:
     return table.assign(verdict=table["verdict"].mask(rows.isin(keys), _LACKS))
 
 
-def _lacking(made: Boards) -> dict[tuple[str, ...], str]:
+def _lacking(made: Boards) -> dict[tuple[Any, ...], str]:
     """Rows that lack planned trials: how many are there, in words."""
     rows = made.rows[made.rows["trials_lost"] > 0]
     there = rows["trials_planned"] - rows["trials_lost"]
@@ -169,12 +188,13 @@ def _contradicted(a: Iterable[TrialRecord], b: Iterable[TrialRecord]) -> list[st
     unlike = [
         (r.cell.key(), known[r.trial_id], r.score)
         for r in b
-        if r.score is not None and r.trial_id in known
+        if r.score is not None
+        and r.trial_id in known
         and not all(
             recheck.equal(getattr(known[r.trial_id], x), getattr(r.score, x))
             for x in ("value", "L", "M")
         )
-    ]  # fmt: skip
+    ]
     if not unlike:
         return []
     cell, old, new = unlike[0]
@@ -191,7 +211,7 @@ def _seeds(made: Boards, frame: pd.DataFrame) -> pd.DataFrame:
 
     Leakage only of rows with an effect: the others repeat that of ``none``.
     """
-    acts = made.rows[~made.rows["flags"].str.contains("no_effect", regex=False)]
+    acts = made.rows[~flagged(made.rows, "no_effect")]
     picked = acts[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
     reported = made.seeds[made.seeds["reported"].astype(bool)]
     leak = reported.merge(picked, on=[*ROW, "attack"])
@@ -298,10 +318,17 @@ def _changed(a: Boards, b: Boards) -> pd.DataFrame:
     """What only one side has, and worst attacks that changed."""
     found: list[dict[str, str]] = []
 
-    def note(key: tuple[str, ...], what: str, old: str, new: str) -> None:
-        board = "/".join(key[1 : len(BOARD)])
-        defense = key[len(BOARD)] if len(key) > len(BOARD) else ""
-        found.append({"board": board, "defense": defense, "what": what, "A": old, "B": new})
+    def note(key: tuple[Any, ...], what: str, old: str, new: str) -> None:
+        at = len(BOARD)
+        found.append(
+            {
+                "board": BoardKey(*key[:at]).path,
+                "defense": "".join(key[at:]),
+                "what": what,
+                "A": old,
+                "B": new,
+            }
+        )
 
     boards = [set(_keys(x.rows, BOARD)) for x in (a, b)]
     for side, words in ((0, "boards vanished"), (1, "boards new")):
@@ -328,18 +355,19 @@ def _changed(a: Boards, b: Boards) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["board", "defense", "what", "A", "B"])
 
 
-def _keys(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:
+def _keys(table: pd.DataFrame, columns: list[str]) -> list[tuple[Any, ...]]:
     return list(table[columns].itertuples(index=False, name=None))
 
 
 def as_json(found: Comparison) -> str:
     """Everything, as JSON; missing numbers are null."""
+    moved = limited(found.moves)
     return json.dumps(
         {
             "obstacles": list(found.obstacles),
             "notes": list(found.notes),
             "sentence": found.sentence(),
-            "moves": json.loads(found.moves.to_json(orient="records", double_precision=10)),
+            "moves": json.loads(moved.to_json(orient="records", double_precision=10)),
             "changed": found.changed.to_dict("records"),
         },
         indent=1,
@@ -360,7 +388,7 @@ def lines(found: Comparison, every: bool = False) -> list[list[str]]:
         row |= {"diff_lo": row["lo"], "diff_hi": row["hi"]}
         a, b, diff = (estimate(row, x, digits, x == "diff") for x in ("A", "B", "diff"))
         p = "<.001" if row["p"] < 0.001 else number(row["p"], 3)
-        board = "/".join(str(row[name]) for name in BOARD[1:])
+        board = BoardKey(*(row[name] for name in BOARD)).path
         out.append([board, str(row["defense"]), row["measure"], a, b, diff, p, row["verdict"]])
     return out
 

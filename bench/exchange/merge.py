@@ -98,7 +98,7 @@ def merge(base: Pack, *more: Pack) -> Pack:
             a name for something else, disagrees on a trial, lacks trials, seeds or attacks of the
             boards it joins, or one of its controls failed.
     """
-    known, facts = _Base(), comparable.Facts()
+    known, facts = _Base(), comparable.SharedFacts()
     expected: dict[tuple[Level, str], TrialRecord] = {}
     for record in base.records:
         if coverage.not_run(record):
@@ -132,16 +132,20 @@ def merge(base: Pack, *more: Pack) -> Pack:
     return Pack(
         suite=base.suite,
         records=_Joined(packs, joins, unmet),
-        manifest={**base.manifest, "trials": _trials(packs, joins, unmet),
-                  "merged": [part for p in packs for part in _parts(p.manifest)]},
-        pictures=dict(base.pictures) | {
+        manifest={
+            **base.manifest,
+            "trials": _trials(packs, joins, unmet),
+            "merged": [part for p in packs for part in _parts(p.manifest)],
+        },
+        pictures=dict(base.pictures)
+        | {
             key: data
             for pack, joined in zip(more, joins, strict=True)
             for key, data in pack.pictures.items()
             if key in joined
         },
         notes={**base.notes, "submissions": [*base.notes.get("submissions", ()), *submitted]},
-    )  # fmt: skip
+    )
 
 
 def _joining(
@@ -182,8 +186,7 @@ def _joining(
 def _sound(pack: Pack, name: str) -> None:
     wrong = recheck.listed(pack.records, pack.manifest["trials"])
     require(not wrong, f"'{name}' cannot join: {'; '.join(wrong[:3])}.")
-    checks = controls.judge(build_frame(pack.records, pack.suite))
-    failed = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
+    failed = controls.voiding(controls.judge(build_frame(pack.records, pack.suite)))
     require(
         failed.empty,
         f"'{name}' cannot join: its control {' and '.join(failed['code'].unique())} failed "
@@ -270,8 +273,10 @@ def _summed(unmet: Iterable[TrialRecord], mine: Collection[tuple[Level, str]]) -
         if (_level(record), record.cell.attack) in mine and "no_effect" not in record.flags:
             key = (record.cell.attack, "/".join(_scenario(record)))
             found.setdefault(key, {})[record.cell.defense] = None
-    return [f"{attack} was not run against {', '.join(rows)} of {place}"
-            for (attack, place), rows in found.items()]  # fmt: skip
+    return [
+        f"{attack} was not run against {', '.join(rows)} of {place}"
+        for (attack, place), rows in found.items()
+    ]
 
 
 def _trials(

@@ -19,7 +19,7 @@ from bench.metrics.leakage import leakage, member_gap
 from bench.report import stats
 from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW
-from bench.report.frame import BASELINE
+from bench.report.frame import BASELINE, flagged
 
 EXACT = 1e-9
 """Most by which the figures of one trial differ by rounding alone."""
@@ -129,8 +129,9 @@ def listed(records: Iterable[TrialRecord], trials: Mapping[str, str]) -> list[st
         if record.trial_id in seen:
             wrong.append(f"{where} is there twice")
         seen.add(record.trial_id)
-    wrong += [f"{cell} ({key[:12]}) has no record" for key, cell in trials.items()
-              if key not in seen]  # fmt: skip
+    wrong += [
+        f"{cell} ({key[:12]}) has no record" for key, cell in trials.items() if key not in seen
+    ]
     return wrong
 
 
@@ -146,10 +147,16 @@ def drift(stated: bytes, built: str, name: str = "leaderboard.csv") -> list[str]
         A sentence for each figure that differs, and for each row or column only one of them has.
     """
     theirs, ours = (_rows(text) for text in (stated.decode("utf-8", "replace"), built))
-    out = [f"{name} has a row {' / '.join(k)} that its records do not give"
-           for k in theirs if k not in ours]  # fmt: skip
-    out += [f"{name} lacks the row {' / '.join(k)} that its records give"
-            for k in ours if k not in theirs]  # fmt: skip
+    out = [
+        f"{name} has a row {' / '.join(k)} that its records do not give"
+        for k in theirs
+        if k not in ours
+    ]
+    out += [
+        f"{name} lacks the row {' / '.join(k)} that its records give"
+        for k in ours
+        if k not in theirs
+    ]
     for key in ours:
         for column, value in ours[key].items():
             said = theirs.get(key, {}).get(column)
@@ -210,7 +217,7 @@ def sample(frame: pd.DataFrame, n: int, seed: int) -> list[str]:
     rng = np.random.default_rng(seed)
     rows = frame[(frame["control"] == "") & (frame["access"] != BASELINE)]
     rows = rows[rows["status"].isin(["done", "skipped"])].sort_values("trial_id")
-    idle = rows["flags"].str.contains("no_effect", regex=False)
+    idle = flagged(rows, "no_effect")
     boards = []
     for _, group in rows.groupby(BOARD, sort=True):
         turns = [
@@ -258,12 +265,18 @@ def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
 
 
 def place(record: TrialRecord) -> tuple[str, ...]:
-    """The key of :func:`predicted` for a trial."""
+    """The key of :func:`predicted` for a trial; on the board without limit are all of them."""
     cell = record.cell
     return (
-        record.data.sector, cell.dataset, cell.model, record.goal, record.access, cell.defense,
+        record.data.sector,
+        cell.dataset,
+        cell.model,
+        record.goal,
+        record.access,
+        str(math.inf),
+        cell.defense,
         cell.attack,
-    )  # fmt: skip
+    )
 
 
 def _rows(text: str) -> dict[tuple[str, ...], dict[str, str]]:

@@ -20,9 +20,16 @@ from bench.engine.store import Store
 
 _WHERE = frozenset(
     {
-        "store", "report_dir", "backend", "tracking", "progress", "rerun", "resources", "data_root",
+        "store",
+        "report_dir",
+        "backend",
+        "tracking",
+        "progress",
+        "rerun",
+        "resources",
+        "data_root",
     }
-)  # fmt: skip
+)
 """Settings of the machine a suite ran on; they never change what a trial gives."""
 
 Outcome = Literal["identical", "close", "different"]
@@ -97,8 +104,16 @@ def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     words = identity_words(manifest)
     kept = (
-        "name", "suite", "started_utc", "state", "trials", "skipped", "reported", "git", "merged",
-    )  # fmt: skip
+        "name",
+        "suite",
+        "started_utc",
+        "state",
+        "trials",
+        "skipped",
+        "reported",
+        "git",
+        "merged",
+    )
     out = {key: manifest[key] for key in kept if key in manifest}
     if "merged" in out:
         out["merged"] = [portable(part) for part in out["merged"]]

@@ -11,6 +11,7 @@ GOAL = Goal(
     gains=True,
     controls=frozenset({"untrained", "overfit", "early_stopped"}),
     observed_as="attribute_observed",
+    members=True,
     words=Words(
         code="G3",
         question="Can a person's {secret} be inferred?",

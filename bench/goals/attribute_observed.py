@@ -9,6 +9,7 @@ GOAL = Goal(
     baselines=("imputation", "majority"),
     hides_attribute=True,
     gains=True,
+    members=True,
     words=Words(
         code="G3_observed",
         question="Can a person's {secret} be inferred by who has seen the answer for them?",

@@ -8,6 +8,7 @@ GOAL = Goal(
     victims="classes",
     rows="any",
     baselines=("public_records",),
+    members=True,
     words=Words(
         code="G4",
         question="Can whole records of the training set be rebuilt?",

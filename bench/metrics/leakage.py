@@ -8,13 +8,16 @@ MIN_HEADROOM = 0.10
 """Below this distance between baseline and ceiling, leakage would divide by noise."""
 
 
-class Judged(Protocol):
-    """What a score says of members and of matched non-members, each in [0, 1]."""
+class Rates(Protocol):
+    """An attack's success on members of the training set and on matched others."""
 
     @property
-    def members(self) -> float: ...  # noqa: D102
+    def members(self) -> float:
+        """On members."""
+
     @property
-    def nonmembers(self) -> float: ...  # noqa: D102
+    def nonmembers(self) -> float:
+        """On matched non-members."""
 
 
 def leakage(value: float, base: float, ceiling: float) -> float | None:
@@ -39,7 +42,7 @@ def leakage(value: float, base: float, ceiling: float) -> float | None:
     return (value - base) / (ceiling - base)
 
 
-def member_gap(gains: bool, score: Judged, base: Judged) -> float:
+def member_gap(gains: bool, score: Rates, base: Rates) -> float:
     """``M``: how much of the success is about the training members.
 
     ``s(members) - s(matched non-members)``.

@@ -33,7 +33,8 @@ def counts(
         "planned": given.get("planned"),
         "other": [
             {"name": "without a record" if s == LOST else s, "n": status[s]}
-            for s in (*STATUSES, LOST) if s != "done" and status.get(s)
+            for s in (*STATUSES, LOST)
+            if s != "done" and status.get(s)
         ],
         "lacking": coverage.sentence,
         "skipped": sum(int(entry.get("count", 1)) for entry in given.get("skipped", ())),
@@ -42,7 +43,7 @@ def counts(
         "attacks": board["attack"].nunique(),
         "seeds": board["seed"].nunique(),
         "hours": f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min",
-    }  # fmt: skip
+    }
 
 
 def skipped(given: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -60,11 +61,13 @@ def failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
     failed = failed.assign(cell=[" / ".join(cell) for cell in zip(*names, strict=True)])
     table = [
         {
-            "status": status, "error": error or "no reason was recorded", "n": len(rows),
+            "status": status,
+            "error": error or "no reason was recorded",
+            "n": len(rows),
             "examples": list(rows["cell"].head(_EXAMPLES)),
         }
         for (status, error), rows in failed.groupby(["status", "error"])
-    ]  # fmt: skip
+    ]
     return sorted(table, key=lambda row: (-row["n"], row["status"], row["error"]))
 
 
@@ -73,12 +76,16 @@ def controls(checks: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])}",
-            "code": row["code"], "claim": row["claim"], "of": row["of"],
-            "value": number(row["value"], 3), "interval": interval(row["lo"], row["hi"], 3),
-            "bar": row["bar"], "state": row["state"],
+            "code": row["code"],
+            "claim": row["claim"],
+            "of": row["of"],
+            "value": number(row["value"], 3),
+            "interval": interval(row["lo"], row["hi"], 3),
+            "bar": row["bar"],
+            "state": row["state"],
         }
         for row in checks.to_dict("records")
-    ]  # fmt: skip
+    ]
 
 
 def reported(frame: pd.DataFrame, given: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -126,14 +133,14 @@ def provenance(facts: Facts, given: Mapping[str, Any]) -> dict[str, Any]:
     }
     data = [
         {
-            "name": name, "source": card.source, "terms": card.terms,
+            "name": name,
+            "source": card.source,
+            "terms": card.terms,
             "facts": {words(k): _plain(v) for k, v in sorted(card.facts.items())},
-            "evaluators": {
-                words(k): number(v, 3) for k, v in facts.judges.get(name, {}).items()
-            },
+            "evaluators": {words(k): number(v, 3) for k, v in facts.judges.get(name, {}).items()},
         }
         for name, card in facts.cards.items()
-    ]  # fmt: skip
+    ]
     return {"command": given.get("command", ""), "facts": told, "data": data}
 
 

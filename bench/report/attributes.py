@@ -6,12 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.frame import UNDEFENDED, dicts
+from bench.goals import goal_named
+from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.text import ABSENT, estimate, number
 
-GOALS = ("attribute", "attribute_observed")
-_METRICS = ("ppv_top_10", "ppv_top_100", "ppv_top_10pct", "mcc", "g_mean", "accuracy",
-            "majority_rate")  # fmt: skip
+_METRICS = (
+    "ppv_top_10",
+    "ppv_top_100",
+    "ppv_top_10pct",
+    "mcc",
+    "g_mean",
+    "accuracy",
+    "majority_rate",
+)
 _CELL = ["defense", "attack"]
 
 Row = dict[str, Any]
@@ -29,7 +36,7 @@ def told(rows: pd.DataFrame, frame: pd.DataFrame, gains: pd.DataFrame) -> list[R
         Undefended first; empty for other goals. The worst subgroup is the one with the greatest
         mean gain, so its figure is biased upwards, like every maximum.
     """
-    if rows["goal"].iloc[0] not in GOALS:
+    if not goal_named(rows["goal"].iloc[0]).hides_attribute:
         return []
     done = _here(frame[(frame["status"] == "done") & (frame["control"] == "")], rows)
     trials = done.groupby(_CELL)
@@ -43,20 +50,24 @@ def told(rows: pd.DataFrame, frame: pd.DataFrame, gains: pd.DataFrame) -> list[R
     out: list[Row] = []
     for row in dicts(order):
         # Where a defense does not act, its row would repeat the undefended one.
-        if not row["worst_attack"] or "no_effect" in row["flags"].split(";"):
+        if not row["worst_attack"] or "no_effect" in flags_of(row):
             continue
         place = (row["defense"], row["worst_attack"])
         if place not in mean:
             continue
         worst = max(groups.get(place, ()), key=lambda g: g["gain"], default=None)
-        out.append({
-            "defense": row["defense"], "attack": row["worst_attack"],
-            "metric": metric[place],
-            "score": number(mean[place]["score"], 3), "base": number(mean[place]["s_base"], 3),
-            **{name: number(mean[place][name]) for name in _METRICS},
-            "group": ABSENT if worst is None else worst["group"],
-            "gain": ABSENT if worst is None else estimate(worst, "gain", signed=True),
-        })  # fmt: skip
+        out.append(
+            {
+                "defense": row["defense"],
+                "attack": row["worst_attack"],
+                "metric": metric[place],
+                "score": number(mean[place]["score"], 3),
+                "base": number(mean[place]["s_base"], 3),
+                **{name: number(mean[place][name]) for name in _METRICS},
+                "group": ABSENT if worst is None else worst["group"],
+                "gain": ABSENT if worst is None else estimate(worst, "gain", signed=True),
+            }
+        )
     return out
 
 

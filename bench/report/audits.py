@@ -12,7 +12,7 @@ from scipy.stats import CensoredData, binomtest, ecdf
 
 from bench.report import stats
 from bench.report.closure import BOARD, in_order
-from bench.report.frame import BASELINE, UNDEFENDED, bare_name
+from bench.report.frame import BASELINE, UNDEFENDED, unstreamed
 from bench.report.text import ABSENT, interval, natural, number, words
 
 _OF = [*BOARD, "defense", "attack"]
@@ -20,10 +20,30 @@ _WATCHED = ["dataset", "model", "defense"]
 _ANSWERS = ["queries", "refused", "cover", "accounts", "answered_before"]
 
 COLUMNS = [
-    *_OF, "stream", "campaigns", "detected", "stopped", "refused_share", "answered",
-    "answered_most", "L", "L_lo", "L_hi", "L_none", "dL", "dL_lo", "dL_hi", "accounts", "queries",
-    "refused", "cover", "blocked", "blocked_lo", "blocked_hi", "customers",
-]  # fmt: skip
+    *_OF,
+    "stream",
+    "campaigns",
+    "detected",
+    "stopped",
+    "refused_share",
+    "answered",
+    "answered_most",
+    "L",
+    "L_lo",
+    "L_hi",
+    "L_none",
+    "dL",
+    "dL_lo",
+    "dL_hi",
+    "accounts",
+    "queries",
+    "refused",
+    "cover",
+    "blocked",
+    "blocked_lo",
+    "blocked_hi",
+    "customers",
+]
 """Columns of ``audit.csv``."""
 
 Row = dict[str, Any]
@@ -60,7 +80,7 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     table = table.merge(groups[_ANSWERS].apply(_answered).reset_index(), on=_OF)
 
     # Where nobody watches there is nobody to hide from: the attack stands there as it is.
-    bare = watched["attack"].map(bare_name)
+    bare = watched["attack"].map(unstreamed)
     reference = done[done["defense"] == UNDEFENDED][[*BOARD, "attack", "seed", "L"]]
     reference = reference.rename(columns={"attack": "bare", "L": "L_none"})
     pairs = watched.assign(bare=bare).merge(reference, on=[*BOARD, "bare", "seed"])
@@ -83,21 +103,25 @@ def shown(table: pd.DataFrame) -> list[Row]:
             "scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])} with "
             f"{row['access']}",
             "defense": row["defense"],
-            "attack": bare_name(row["attack"]),
+            "attack": unstreamed(row["attack"]),
             "stream": row["stream"] or "one account",
             "campaigns": row["campaigns"],
-            "detected": f"{row['detected']:.0%}", "stopped": f"{row['stopped']:.0%}",
+            "detected": f"{row['detected']:.0%}",
+            "stopped": f"{row['stopped']:.0%}",
             "answered": _median(row),
-            "L": number(row["L"]), "L_interval": interval(row["L_lo"], row["L_hi"]),
-            "L_none": number(row["L_none"]), "dL": number(row["dL"], signed=True),
+            "L": number(row["L"]),
+            "L_interval": interval(row["L_lo"], row["L_hi"]),
+            "L_none": number(row["L_none"]),
+            "dL": number(row["dL"], signed=True),
             "dL_interval": interval(row["dL_lo"], row["dL_hi"], signed=True),
-            "accounts": number(row["accounts"], 1), "queries": f"{row['queries']:,.0f}",
+            "accounts": number(row["accounts"], 1),
+            "queries": f"{row['queries']:,.0f}",
             "blocked": number(1000 * row["blocked"], 1),
             "blocked_interval": interval(1000 * row["blocked_lo"], 1000 * row["blocked_hi"], 1),
             "customers": f"{row['customers']:,.0f}",
         }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def _answered(campaigns: pd.DataFrame) -> pd.Series[float]:

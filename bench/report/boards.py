@@ -1,7 +1,8 @@
-"""Boards: one per (sector, data set, model, goal, access), never one global number.
+"""Boards: one per (sector, data set, model, goal, access, budget), never one global number.
 
 A defense's leakage on a board is the worst case over the closed set of attacks: every attack at
-that access or weaker (PROTOCOL 3.4). Everything here is a pure function of the frame.
+that access or weaker (PROTOCOL 3.4) that kept the budget of queries, where the board has one.
+Everything here is a pure function of the frame.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import pandas as pd
 
 from bench.report import controls, judgement, leakage, stats
-from bench.report.closure import BOARD, ROW, BoardKey, close
+from bench.report.closure import BOARD, ROW, BoardKey, by_board, close
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 from bench.report.judgement import FLAGS
 from bench.report.leakage import DEPLOYED
@@ -34,23 +34,86 @@ __all__ = [
 _BOUNDED = ("accuracy", "balanced_accuracy", "auroc")
 
 _ROW_COLUMNS = [
-    *ROW, "n_seeds", "rank", "utility_metric", "utility", "utility_lo", "utility_hi",
-    "worst_attack", "L", "L_lo", "L_hi", "L_raw", "M", "M_lo", "M_hi", "dL", "dL_lo", "dL_hi",
-    "dL_p", "verdict", "dU", "dU_lo", "dU_hi", "epsilon", "flags", "trial_id", "n_reported",
-    "selected_on", "reported_on", "front", "seeds_needed", "train_s", "dL_flip", "L_without",
-    "trials_planned", "trials_lost",
-]  # fmt: skip
+    *ROW,
+    "n_seeds",
+    "rank",
+    "utility_metric",
+    "utility",
+    "utility_lo",
+    "utility_hi",
+    "worst_attack",
+    "L",
+    "L_lo",
+    "L_hi",
+    "L_raw",
+    "M",
+    "M_lo",
+    "M_hi",
+    "dL",
+    "dL_lo",
+    "dL_hi",
+    "dL_p",
+    "verdict",
+    "dU",
+    "dU_lo",
+    "dU_hi",
+    "epsilon",
+    "flags",
+    "trial_id",
+    "n_reported",
+    "selected_on",
+    "reported_on",
+    "front",
+    "seeds_needed",
+    "train_s",
+    "dL_flip",
+    "L_without",
+    "trials_planned",
+    "trials_lost",
+]
 _ATTACK_COLUMNS = [
-    *ROW, "attack", "attack_access", "L", "L_lo", "L_hi", "L_n", "L_sd", "M", "M_lo", "M_hi",
-    "score", "score_n", "s_base", "s_ceil", "queries", "attack_s", "n_done", "n_planned",
+    *ROW,
+    "attack",
+    "attack_access",
+    "L",
+    "L_lo",
+    "L_hi",
+    "L_n",
+    "L_sd",
+    "M",
+    "M_lo",
+    "M_hi",
+    "score",
+    "score_n",
+    "s_base",
+    "s_ceil",
+    "queries",
+    "attack_s",
+    "n_done",
+    "n_planned",
     "adaptive",
-]  # fmt: skip
+]
 _BASELINE_COLUMNS = [*SCENARIO, "attack", "score"]
 _CHECKED = [
-    *SCENARIO, "access", "defense", "attack", "seed", "status", "control", "utility", "reference",
-    "score", "L", "M", "permuted", "chance", "heldout", "oracle", "values_sha",
+    *SCENARIO,
+    "access",
+    "defense",
+    "attack",
+    "seed",
+    "status",
+    "control",
+    "utility",
+    "reference",
+    "score",
+    "L",
+    "M",
+    "permuted",
+    "chance",
+    "heldout",
+    "oracle",
+    "values_sha",
     "environment",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True)
@@ -95,8 +158,7 @@ class Boards:
 
     def __iter__(self) -> Iterator[tuple[BoardKey, pd.DataFrame]]:
         """The boards in order: key and rows."""
-        for key, rows in self.rows.groupby(BOARD, sort=False):
-            yield cast(BoardKey, key), rows
+        yield from by_board(self.rows).items()
 
 
 def summary(boards: Boards) -> dict[str, float]:
@@ -106,7 +168,7 @@ def summary(boards: Boards) -> dict[str, float]:
         Finite values of ``L``, ``M`` and ``utility`` with the ends of their intervals.
     """
     rows = boards.rows
-    places = ["/".join(place) for place in rows[ROW[1:]].itertuples(index=False)]
+    places = [f"{key.path}/{defense}" for key, board in boards for defense in board["defense"]]
     numbers = [f"{name}{end}" for name in ("L", "M", "utility") for end in ("", "_lo", "_hi")]
     return {
         f"{name}/{place}": float(value)

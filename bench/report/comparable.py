@@ -92,7 +92,7 @@ class _Said:
     others: list[str] = field(default_factory=list)
 
 
-class Facts:
+class SharedFacts:
     """Gathers facts with :meth:`add`; :meth:`differences` and :meth:`check` judge them.
 
     ``add`` costs a few microseconds and keeps nothing of a record but its facts.
@@ -155,9 +155,9 @@ class Facts:
             raise UserError(f"The trials of '{suite}' cannot share a board: {shown}.")
 
 
-def gather(records: Iterable[TrialRecord]) -> Facts:
+def gather(records: Iterable[TrialRecord]) -> SharedFacts:
     """The facts of all records."""
-    facts = Facts()
+    facts = SharedFacts()
     for record in records:
         facts.add(record)
     return facts
@@ -174,7 +174,7 @@ def differences(records: Iterable[TrialRecord]) -> list[str]:
 
 def between(a: Iterable[TrialRecord], b: Iterable[TrialRecord]) -> list[Difference]:
     """In which facts two results differ that each is consistent in itself."""
-    facts = Facts()
+    facts = SharedFacts()
     for records, source in ((a, "A: "), (b, "B: ")):
         for record in records:
             facts.add(record, source)

@@ -1,7 +1,7 @@
 """Controls: do the boards rest on anything? See PROTOCOL 3.6.
 
 Every check is a pure function of the frame and gives one row: what was measured, what it should
-have been, and whether it held. A failing check of :data:`VOIDING` voids the scenario's boards.
+have been, and whether it held. :data:`CHECKS` says which voids the scenario's boards if it fails.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pandas as pd
 
 from bench.contract import likeness
 from bench.contract.likeness import differences
+from bench.goals import goal_named
 from bench.report import stats
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 
@@ -27,33 +29,50 @@ HELDOUT, ORACLE = 0.95, 0.85
 SHORTFALL = 0.02
 """Most that an undefended target may lack to scikit-learn (C10)."""
 
-VOIDING = frozenset({"untrained", "random_labels", "permuted", "baselines", "evaluators",
-                     "temperature", "zero", "repeat"})  # fmt: skip
-"""Checks whose failure leaves a board without meaning; the others weaken it."""
+
+@dataclass(frozen=True)
+class Check:
+    """What must hold, the protocol's number of it, and whether boards mean nothing if it fails."""
+
+    code: str
+    claim: str
+    voids: bool
+
 
 CHECKS = {
-    "untrained": ("C1", "Attacks find nothing in a target that was never trained"),
-    "random_labels": ("C1", "Attacks find nothing in a target trained on shuffled labels"),
-    "overfit": ("C3", "What is said of members shows more the longer the target is trained"),
-    "permuted": ("C1", "Judged against another class, reconstructions are at chance"),
-    "baselines": ("C4", "Attackers without the model are at chance"),
-    "evaluators": ("C5", "The judges know real pictures of the private people"),
-    "doubled": ("C7", "Twice the steps would not find more"),
-    "canary": ("C8", "Attacks are as strong on the frozen canary as when it was stored"),
-    "utility": ("C10", "The undefended target is as useful as a plain baseline"),
-    "repeat": ("C11", "Trained and attacked again, the result is the same"),
-    "zero": ("D0", "A defense of no strength changes nothing"),
-    "temperature": ("O4", "Flattened scores do not make the target safer"),
+    "untrained": Check("C1", "Attacks find nothing in a target that was never trained", voids=True),
+    "random_labels": Check(
+        "C1", "Attacks find nothing in a target trained on shuffled labels", voids=True
+    ),
+    "overfit": Check(
+        "C3", "What is said of members shows more the longer the target is trained", voids=False
+    ),
+    "permuted": Check(
+        "C1", "Judged against another class, reconstructions are at chance", voids=True
+    ),
+    "baselines": Check("C4", "Attackers without the model are at chance", voids=True),
+    "evaluators": Check("C5", "The judges know real pictures of the private people", voids=True),
+    "doubled": Check("C7", "Twice the steps would not find more", voids=False),
+    "canary": Check(
+        "C8", "Attacks are as strong on the frozen canary as when it was stored", voids=False
+    ),
+    "utility": Check("C10", "The undefended target is as useful as a plain baseline", voids=False),
+    "repeat": Check("C11", "Trained and attacked again, the result is the same", voids=True),
+    "zero": Check("D0", "A defense of no strength changes nothing", voids=True),
+    "temperature": Check("O4", "Flattened scores do not make the target safer", voids=True),
 }
-"""Checks in the order they are shown: the protocol's number and what must hold."""
+"""Checks in the order they are shown; those of :data:`bench.contract.record.CONTROLS` need trials
+of their own, the others judge those of the boards."""
+VOIDING = frozenset(name for name, check in CHECKS.items() if check.voids)
+"""Checks whose failure leaves a board without meaning; the others weaken it."""
 
 _SHOWN = 3
-"""Differences of environments that a finding names."""
+"""Differences of environments that a result names."""
 
 COLUMNS = [*SCENARIO, "check", "code", "claim", "of", "value", "lo", "hi", "bar", "state"]
 PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
 
-Finding = dict[str, Any]
+CheckResult = dict[str, Any]
 
 
 def judge(frame: pd.DataFrame) -> pd.DataFrame:
@@ -63,21 +82,26 @@ def judge(frame: pd.DataFrame) -> pd.DataFrame:
     ``unknown`` (too few seeds, or a control that did not finish). Checks that were not asked for
     are absent.
     """
-    found: list[Finding] = []
+    results: list[CheckResult] = []
     for key, rows in frame.groupby(SCENARIO, sort=True):
         place = dict(zip(SCENARIO, key, strict=True))
-        for finding in _scenario(rows):
-            code, claim = CHECKS[finding["check"]]
-            found.append({**place, "code": code, "claim": claim, **finding})
-    if not found:
+        for result in _scenario(rows):
+            check = CHECKS[result["check"]]
+            results.append({**place, "code": check.code, "claim": check.claim, **result})
+    if not results:
         return pd.DataFrame(columns=COLUMNS)
-    table = pd.DataFrame(found)
+    table = pd.DataFrame(results)
     order = {name: place for place, name in enumerate(CHECKS)}
     table = table.assign(place=table["check"].map(order))
     return table.sort_values([*SCENARIO, "place"], kind="stable", ignore_index=True)[COLUMNS]
 
 
-def _scenario(rows: pd.DataFrame) -> Iterator[Finding]:
+def voiding(checks: pd.DataFrame) -> pd.DataFrame:
+    """Those of :func:`judge` that failed and leave the boards of their scenario without meaning."""
+    return checks[(checks["state"] == FAIL) & checks["check"].isin(VOIDING)]
+
+
+def _scenario(rows: pd.DataFrame) -> Iterator[CheckResult]:
     done = rows[rows["status"] == "done"]
     board = done[done["control"] == ""]
     undefended = board[(board["defense"] == UNDEFENDED) & (board["access"] != BASELINE)]
@@ -91,37 +115,56 @@ def _scenario(rows: pd.DataFrame) -> Iterator[Finding]:
     blind = board[(board["access"] == BASELINE) & board["chance"].notna()]
     if len(blind):
         yield _nothing("baselines", blind.assign(over=blind["score"] - blind["chance"]), "over")
-    if (board["goal"] == "class_representative").any() and board["heldout"].notna().any():
+    if (
+        board["goal"].map(lambda name: goal_named(name).recognised).any()
+        and board["heldout"].notna().any()
+    ):
         yield _evaluators(board)
     if board["reference"].notna().any() and (board["defense"] == UNDEFENDED).any():
         yield _utility(board[board["defense"] == UNDEFENDED])
     for name, check in (
-        ("doubled", _doubled), ("repeat", _repeat), ("zero", _zero),
-        ("temperature", _temperature), ("canary", _canary), ("overfit", _overfit(done)),
-    ):  # fmt: skip
+        ("doubled", _doubled),
+        ("repeat", _repeat),
+        ("zero", _zero),
+        ("temperature", _temperature),
+        ("canary", _canary),
+        ("overfit", _overfit(done)),
+    ):
         mine = rows[rows["control"] == name]
         if len(mine):
             yield check(done[done["control"] == name], undefended, len(mine))
 
 
-def _finding(
-    check: str, state: str, of: str, value: float, bar: str, lo: float = math.nan,
+def _result(
+    check: str,
+    state: str,
+    of: str,
+    value: float,
+    bar: str,
+    lo: float = math.nan,
     hi: float = math.nan,
-) -> Finding:  # fmt: skip
-    return {"check": check, "of": of, "value": value, "lo": lo, "hi": hi, "bar": bar,
-            "state": state}  # fmt: skip
+) -> CheckResult:
+    return {
+        "check": check,
+        "of": of,
+        "value": value,
+        "lo": lo,
+        "hi": hi,
+        "bar": bar,
+        "state": state,
+    }
 
 
 def _worst(table: pd.DataFrame, column: str) -> pd.Series[Any]:
     return table.iloc[int(table[column].argmax())]
 
 
-def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) -> Finding:
+def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) -> CheckResult:
     """Fails if some attack is above 0 by more than the margin and by Holm's p over attacks."""
     bar = f"at most {stats.MARGIN:.2f}, or an interval that reaches 0"
     trials = trials.dropna(subset=column)
     if trials.empty or len(trials) < planned:
-        return _finding(check, UNKNOWN, "not finished", math.nan, bar)
+        return _result(check, UNKNOWN, "not finished", math.nan, bar)
     table = stats.summarise(trials, ["attack"], [column])
     mean, sd, n = (table[f"{column}{end}"] for end in ("", "_sd", "_n"))
     # Seeds that all give the same wrong answer are no luck, however few.
@@ -129,25 +172,30 @@ def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) ->
     sure = (stats.holm(p) < stats.ALPHA) & (mean > stats.MARGIN)
     worst = _worst(table[sure] if sure.any() else table, column)
     state = FAIL if sure.any() else PASS if (table[f"{column}_n"] >= 2).all() else UNKNOWN
-    return _finding(
-        check, state, str(worst["attack"]), worst[column], bar, worst[f"{column}_lo"],
+    return _result(
+        check,
+        state,
+        str(worst["attack"]),
+        worst[column],
+        bar,
+        worst[f"{column}_lo"],
         worst[f"{column}_hi"],
-    )  # fmt: skip
+    )
 
 
-def _evaluators(board: pd.DataFrame) -> Finding:
+def _evaluators(board: pd.DataFrame) -> CheckResult:
     seeds = board.groupby("seed")[["heldout", "oracle"]].first().mean()
     good = seeds["heldout"] >= HELDOUT and seeds["oracle"] >= ORACLE
     bar = f"committee at least {HELDOUT} on held-out pictures, {ORACLE} on class means"
     of = f"class means {seeds['oracle']:.2f}"
-    return _finding("evaluators", PASS if good else FAIL, of, float(seeds["heldout"]), bar)
+    return _result("evaluators", PASS if good else FAIL, of, float(seeds["heldout"]), bar)
 
 
-def _utility(undefended: pd.DataFrame) -> Finding:
+def _utility(undefended: pd.DataFrame) -> CheckResult:
     seeds = undefended.groupby("seed")[["utility", "reference"]].first().dropna()
     gap = float((seeds["utility"] - seeds["reference"]).mean())
     bar = f"at least {-SHORTFALL:.2f}"
-    return _finding("utility", PASS if gap >= -SHORTFALL else FAIL, UNDEFENDED, gap, bar)
+    return _result("utility", PASS if gap >= -SHORTFALL else FAIL, UNDEFENDED, gap, bar)
 
 
 def _inner(name: str) -> str:
@@ -155,25 +203,32 @@ def _inner(name: str) -> str:
     return name.partition("[")[2].removesuffix("]")
 
 
-def _doubled(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+def _doubled(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> CheckResult:
     bar = f"at most {CONVERGED:.2f} more success, or an interval that reaches 0"
     pairs = mine.assign(attack=mine["attack"].map(_inner)).merge(
         undefended, on=["attack", "seed"], suffixes=("", "_once")
     )
     if len(pairs) < planned:
-        return _finding("doubled", UNKNOWN, "not finished", math.nan, bar)
+        return _result("doubled", UNKNOWN, "not finished", math.nan, bar)
     pairs = pairs.assign(gain=pairs["score"] - pairs["score_once"])
     table = stats.summarise(pairs, ["attack"], ["gain"])
     short = (table["gain"] > CONVERGED) & ((table["gain_lo"] > 0) | table["gain_lo"].isna())
     worst = _worst(table[short] if short.any() else table, "gain")
-    return _finding("doubled", FAIL if short.any() else PASS, str(worst["attack"]), worst["gain"],
-                    bar, worst["gain_lo"], worst["gain_hi"])  # fmt: skip
+    return _result(
+        "doubled",
+        FAIL if short.any() else PASS,
+        str(worst["attack"]),
+        worst["gain"],
+        bar,
+        worst["gain_lo"],
+        worst["gain_hi"],
+    )
 
 
-def _same(check: str, pairs: pd.DataFrame, name: str, planned: int) -> Finding:
+def _same(check: str, pairs: pd.DataFrame, name: str, planned: int) -> CheckResult:
     """The same again: bit for bit in an equal environment, else within the tolerance."""
     if len(pairs) < planned:
-        return _finding(check, UNKNOWN, "not finished", math.nan, "0 differ")
+        return _result(check, UNKNOWN, "not finished", math.nan, "0 differ")
     wrong: list[str] = []
     exact = 0
     apart: dict[str, None] = {}
@@ -196,7 +251,7 @@ def _same(check: str, pairs: pd.DataFrame, name: str, planned: int) -> Finding:
             f"as environments are not known to be equal ({'; '.join([*apart][:_SHOWN])}{more})"
         )
     of = ", ".join(sorted({*wrong})) or f"{len(pairs)} compared"
-    return _finding(check, FAIL if wrong else PASS, of, float(len(wrong)), bar)
+    return _result(check, FAIL if wrong else PASS, of, float(len(wrong)), bar)
 
 
 def _gaps(pair: Mapping[Any, Any]) -> dict[str, float]:
@@ -208,19 +263,19 @@ def _gaps(pair: Mapping[Any, Any]) -> dict[str, float]:
     return likeness.gaps(old, new)
 
 
-def _repeat(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+def _repeat(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> CheckResult:
     pairs = mine.assign(first=mine["attack"].map(_inner)).merge(
         undefended, left_on=["first", "seed"], right_on=["attack", "seed"], suffixes=("", "_ref")
     )
     return _same("repeat", pairs, "attack", planned)
 
 
-def _zero(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+def _zero(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> CheckResult:
     pairs = mine.merge(undefended, on=["attack", "seed"], suffixes=("", "_ref"))
     return _same("zero", pairs, "defense", planned)
 
 
-def _temperature(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+def _temperature(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> CheckResult:
     bar = f"the strongest attack of each access loses at most {stats.MARGIN:.2f}"
     levels = []
     for access, flat in mine.groupby("access"):
@@ -235,30 +290,44 @@ def _temperature(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> 
         loss = (seeds[1] - seeds[0]).dropna().rename("loss").reset_index()
         levels.append(stats.summarise(loss.assign(access=access), ["access"], ["loss"]))
     if not levels or len(mine) < planned:
-        return _finding("temperature", UNKNOWN, "not finished", math.nan, bar)
+        return _result("temperature", UNKNOWN, "not finished", math.nan, bar)
     table = pd.concat(levels, ignore_index=True)
     weaker = (table["loss"] > stats.MARGIN) & (table["loss_lo"] > 0)
     worst = _worst(table[weaker] if weaker.any() else table, "loss")
-    return _finding("temperature", FAIL if weaker.any() else PASS, str(worst["access"]),
-                    worst["loss"], bar, worst["loss_lo"], worst["loss_hi"])  # fmt: skip
+    return _result(
+        "temperature",
+        FAIL if weaker.any() else PASS,
+        str(worst["access"]),
+        worst["loss"],
+        bar,
+        worst["loss_lo"],
+        worst["loss_hi"],
+    )
 
 
-def _overfit(done: pd.DataFrame) -> Callable[[pd.DataFrame, pd.DataFrame, int], Finding]:
+def _overfit(done: pd.DataFrame) -> Callable[[pd.DataFrame, pd.DataFrame, int], CheckResult]:
     """Against the same attacks on targets that were stopped early."""
 
-    def judge(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+    def judge(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> CheckResult:
         bar = "some attack's M above 0 by its interval, and above the early-stopped target's"
         early = done[done["control"] == "early_stopped"]
         pairs = mine.merge(early, on=["attack", "seed"], suffixes=("", "_early"))
         pairs = pairs.dropna(subset=["M", "M_early"])
         if len(pairs) < planned or pairs["seed"].nunique() < 2:
-            return _finding("overfit", UNKNOWN, "not finished", math.nan, bar)
+            return _result("overfit", UNKNOWN, "not finished", math.nan, bar)
         pairs = pairs.assign(more=pairs["M"] - pairs["M_early"])
         table = stats.summarise(pairs, ["attack"], ["M", "more"])
         shown = table[(table["M_lo"] > 0) & (table["more"] > 0)]
         best = _worst(shown if len(shown) else table, "M")
-        return _finding("overfit", PASS if len(shown) else FAIL, str(best["attack"]), best["M"],
-                        bar, best["M_lo"], best["M_hi"])  # fmt: skip
+        return _result(
+            "overfit",
+            PASS if len(shown) else FAIL,
+            str(best["attack"]),
+            best["M"],
+            bar,
+            best["M_lo"],
+            best["M_hi"],
+        )
 
     return judge
 
@@ -271,11 +340,11 @@ def stored() -> Mapping[str, Mapping[str, float]]:
     return table
 
 
-def _canary(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Finding:
+def _canary(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> CheckResult:
     bar = "within 3 standard errors of the stored success"
     known = mine[mine["attack"].isin(list(stored()))]
     if known.empty:
-        return _finding("canary", UNKNOWN, "no attack has a stored success", math.nan, bar)
+        return _result("canary", UNKNOWN, "no attack has a stored success", math.nan, bar)
     off = [
         abs(row["score"] - stored()[row["attack"]]["success"])
         / max(stored()[row["attack"]]["se"], 1e-9)
@@ -284,4 +353,4 @@ def _canary(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Findi
     table = known.assign(off=off)
     worst = _worst(table, "off")
     state = FAIL if worst["off"] > 3 else PASS if len(mine) == planned else UNKNOWN
-    return _finding("canary", state, str(worst["attack"]), float(worst["off"]), bar)
+    return _result("canary", state, str(worst["attack"]), float(worst["off"]), bar)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bench.contract.record import (
     CONTROLS,
     AttackInfo,
+    Budget,
     Cell,
     Data,
     DefenseInfo,
@@ -126,9 +127,13 @@ class Survey:
         self._seen[row] = record
         place = (cell.dataset, cell.model)
         for near in (
-            (*place, "attack", cell.attack), ("attack", cell.attack), ("data", cell.dataset),
-            (*place, cell.defense, record.access), (*place, cell.defense), (cell.defense,),
-        ):  # fmt: skip
+            (*place, "attack", cell.attack),
+            ("attack", cell.attack),
+            ("data", cell.dataset),
+            (*place, cell.defense, record.access),
+            (*place, cell.defense),
+            (cell.defense,),
+        ):
             self._near.setdefault(near, record)
 
     def _first(self, *nearest: tuple[str, ...]) -> TrialRecord | None:
@@ -165,9 +170,11 @@ class Survey:
         place = (cell.dataset, cell.model)
         inner = cell.attack.partition("[")[2].removesuffix("]")  # of a control, what it controls
         attack = self._first(
-            (*place, "attack", cell.attack), ("attack", cell.attack), (*place, "attack", inner),
+            (*place, "attack", cell.attack),
+            ("attack", cell.attack),
+            (*place, "attack", inner),
             ("attack", inner),
-        )  # fmt: skip
+        )
         known = self._first(("data", cell.dataset))
         if attack is None or known is None:
             return None
@@ -182,9 +189,14 @@ class Survey:
 
 
 def stand_in(
-    key: str, cell: Cell, error: Failure, attack: TrialRecord, defense: TrialRecord | None,
-    data: Data, control: str = "",
-) -> TrialRecord:  # fmt: skip
+    key: str,
+    cell: Cell,
+    error: Failure,
+    attack: TrialRecord,
+    defense: TrialRecord | None,
+    data: Data,
+    control: str = "",
+) -> TrialRecord:
     """A trial that says of its row that it is not there.
 
     Args:
@@ -196,7 +208,7 @@ def stand_in(
         data: what would have been attacked.
         control: what it is a control of.
     """
-    known = attack.attack.model_dump(exclude={"info", "sha256"})
+    known = attack.attack.model_dump(exclude={"info", "sha256", "knowledge_read"})
     idle = defense is not None and defense.access == attack.access and "no_effect" in defense.flags
     return TrialRecord(
         protocol_version=attack.protocol_version,
@@ -213,6 +225,7 @@ def stand_in(
         if defense is None
         else defense.defense,
         attack=AttackInfo(**known),
+        budget=Budget(queries_cap=attack.budget.queries_cap),
         flags=["no_effect"] if idle else [],
         created_utc=attack.created_utc,
     )

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.report import stats
 from bench.report.boards import Boards, bounded, metrics, per_seed
 from bench.report.closure import BOARD, ROW, close, in_order, split_named
-from bench.report.frame import UNDEFENDED, bare_name
+from bench.report.frame import UNDEFENDED, bare_name, flagged
 from bench.report.leakage import DEPLOYED
 
 BUDGET = 0.03
@@ -39,15 +39,44 @@ FLAGS = {
 """Flags of tuned rows in the order they are shown, with what they mean."""
 
 COLUMNS = [
-    *_OF, "defense", "attack", "settings", "attacks", "budget", "selected_on", "reported_on",
-    "n_seeds", "loss", "utility", "utility_lo", "utility_hi", "dU", "dU_lo", "dU_hi", "L", "L_lo",
-    "L_hi", "L_raw", "flags",
-]  # fmt: skip
+    *_OF,
+    "defense",
+    "attack",
+    "settings",
+    "attacks",
+    "loss_budget",
+    "selected_on",
+    "reported_on",
+    "n_seeds",
+    "loss",
+    "utility",
+    "utility_lo",
+    "utility_hi",
+    "dU",
+    "dU_lo",
+    "dU_hi",
+    "L",
+    "L_lo",
+    "L_hi",
+    "L_raw",
+    "flags",
+]
 
 SUMMARIES = [
-    *_OF, "L_at_loss", "L_at_loss_lo", "L_at_loss_hi", "L_at_loss_defense", "U_at_L", "U_at_L_lo",
-    "U_at_L_hi", "U_at_L_L", "U_at_L_defense", "hypervolume", "hypervolume_lo", "hypervolume_hi",
-]  # fmt: skip
+    *_OF,
+    "L_at_loss",
+    "L_at_loss_lo",
+    "L_at_loss_hi",
+    "L_at_loss_defense",
+    "U_at_L",
+    "U_at_L_lo",
+    "U_at_L_hi",
+    "U_at_L_L",
+    "U_at_L_defense",
+    "hypervolume",
+    "hypervolume_lo",
+    "hypervolume_hi",
+]
 
 
 def curves(boards: Boards, frame: pd.DataFrame) -> pd.DataFrame:
@@ -56,7 +85,7 @@ def curves(boards: Boards, frame: pd.DataFrame) -> pd.DataFrame:
     Rows without effect are left out: they repeat the undefended leakage.
     """
     rows = boards.rows.assign(family=_families(boards.rows["defense"], frame))
-    rows = rows[~rows["flags"].str.contains("no_effect", regex=False)]
+    rows = rows[~flagged(rows, "no_effect")]
     return in_order(rows, ["family", "utility", "L", "defense"])
 
 
@@ -106,7 +135,7 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     table["n_seeds"] = table["L_n"].fillna(0).astype(int)
     table["L_raw"] = table["L"]
     table[["L", "L_lo", "L_hi"]] = table[["L", "L_lo", "L_hi"]].clip(0, 1)
-    table["budget"] = budget
+    table["loss_budget"] = budget
     table["flags"] = _flags(table)
     table["defended"] = table["family"] != UNDEFENDED
     return in_order(table, ["defended", "L_raw", "family"])[COLUMNS]
@@ -137,14 +166,18 @@ def summaries(
         with the number of settings and also counts useless regions: a secondary figure.
     """
     known = boards.rows.assign(family=_families(boards.rows["defense"], frame))
-    known = known[~known["flags"].str.split(";").map(lambda flags: "no_effect" in flags)]
+    known = known[~flagged(known, "no_effect")]
     picked = known[[*_OF, "defense", "worst_attack", "selected_on"]]
     seeds = boards.seeds.rename(columns={"attack": "worst_attack"})
     seeds = picked.merge(seeds, on=[*ROW, "worst_attack"]).dropna(subset=["L", "utility"])
     reported = seeds[seeds["reported"].astype(bool)]
-    least = tuned[~tuned["flags"].str.split(";").map(lambda flags: "over_budget" in flags)]
-    names = {"defense": "L_at_loss_defense", "L": "L_at_loss", "L_lo": "L_at_loss_lo",
-             "L_hi": "L_at_loss_hi"}  # fmt: skip
+    least = tuned[~flagged(tuned, "over_budget")]
+    names = {
+        "defense": "L_at_loss_defense",
+        "L": "L_at_loss",
+        "L_lo": "L_at_loss_lo",
+        "L_hi": "L_at_loss_hi",
+    }
     table = (
         known[_OF]
         .drop_duplicates()
@@ -165,8 +198,13 @@ def _most_useful(seeds: pd.DataFrame, reported: pd.DataFrame, tau: float) -> pd.
     )
     best = fit.drop_duplicates(_OF)[[*_OF, "defense"]]
     found = stats.summarise(reported.merge(best, on=[*_OF, "defense"]), _OF, ["utility", "L"])
-    names = {"defense": "U_at_L_defense", "utility": "U_at_L", "utility_lo": "U_at_L_lo",
-             "utility_hi": "U_at_L_hi", "L": "U_at_L_L"}  # fmt: skip
+    names = {
+        "defense": "U_at_L_defense",
+        "utility": "U_at_L",
+        "utility_lo": "U_at_L_lo",
+        "utility_hi": "U_at_L_hi",
+        "L": "U_at_L_L",
+    }
     table = best.merge(found, on=_OF, how="left").rename(columns=names)
     table["U_at_L_L"] = table["U_at_L_L"].clip(0, 1)
     return table[[*_OF, *names.values()]]
@@ -209,13 +247,13 @@ def why(tuned: pd.DataFrame) -> str:
     if not first["selected_on"]:
         return (
             "Too few seeds to split: setting and worst attack are chosen (least worst-case leakage "
-            f"that costs at most {first['budget']:.2f} of utility) and reported on the same seeds, "
-            "so the least leakage looks lower than it is. Settings and attacks: how many were "
-            "tried."
+            f"that costs at most {first['loss_budget']:.2f} of utility) and reported on the same "
+            "seeds, so the least leakage looks lower than it is. Settings and attacks: how many "
+            "were tried."
         )
     return (
         f"Setting and worst attack chosen on seeds {first['selected_on']} (least worst-case "
-        f"leakage that costs at most {first['budget']:.2f} of utility there); all figures "
+        f"leakage that costs at most {first['loss_budget']:.2f} of utility there); all figures "
         f"reported on seeds {first['reported_on']}. Settings and attacks: how many were tried."
     )
 
@@ -265,7 +303,9 @@ def _flags(table: pd.DataFrame) -> list[str]:
     raised = {
         "unsplit": (table["selected_on"] == "") & real,
         "over_budget": table["over"],
-        "loss_unproven": ~(table["dU_lo"] >= -table["budget"] - _EXACT) & real & ~table["over"],
+        "loss_unproven": ~(table["dU_lo"] >= -table["loss_budget"] - _EXACT)
+        & real
+        & ~table["over"],
         "unequal_tuning": fewer,
         "missing": table["lost"] > 0,
     }

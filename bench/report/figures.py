@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from bench.contract.errors import require
 from bench.report.boards import BoardKey, Boards
-from bench.report.closure import BOARD, slugs
+from bench.report.closure import by_board, slugs
 from bench.report.families import curves
 from bench.report.frame import UNDEFENDED
 from bench.report.text import words
@@ -36,16 +36,31 @@ _MARKS = ("o", "s", "^", "v", "P", "X", "<", ">", "p", "h")
 _PAPER = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.4}  # under names
 _PIECES = 12  # a slanted line covers far less than the box around it
 _RC = {
-    "svg.fonttype": "none", "svg.hashsalt": "bench", "pdf.fonttype": 42, "savefig.dpi": 300,
-    "font.family": "DejaVu Sans", "font.size": _FONT, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.edgecolor": _MUTED, "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.color": _MUTED,
-    "ytick.color": _MUTED, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK,
-    "grid.color": _RULE, "grid.linewidth": 0.4, "text.parse_math": False,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bench",
+    "pdf.fonttype": 42,
+    "savefig.dpi": 300,
+    "font.family": "DejaVu Sans",
+    "font.size": _FONT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _MUTED,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.4,
+    "text.parse_math": False,
+}
 _METADATA: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}
-}  # fmt: skip
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+    "png": {"Software": None},
+}
 
 
 def files(
@@ -82,7 +97,7 @@ def files(
 def drawable(boards: Boards, frame: pd.DataFrame) -> dict[BoardKey, pd.DataFrame]:
     """Rows of every board that can be drawn; those without effect repeat ``none`` and cannot."""
     rows = curves(boards, frame).dropna(subset=["L", "utility"])
-    return {cast(BoardKey, key): board for key, board in rows.groupby(BOARD, sort=False)}
+    return by_board(rows)
 
 
 def draw(rows: pd.DataFrame, formats: Iterable[str] = FORMATS) -> dict[str, bytes]:
@@ -126,11 +141,20 @@ def _plane(figure: Any, rows: pd.DataFrame) -> Any:
 def _mark(axes: Any, rows: pd.DataFrame) -> None:
     x, y = rows["utility"].to_numpy(), rows["L"].to_numpy()
     front = frontier(x, y)
-    axes.plot(x[front], y[front], drawstyle="steps-pre", color=_MUTED, linewidth=2.4, alpha=0.3,
-              zorder=1, solid_capstyle="butt")  # fmt: skip
+    axes.plot(
+        x[front],
+        y[front],
+        drawstyle="steps-pre",
+        color=_MUTED,
+        linewidth=2.4,
+        alpha=0.3,
+        zorder=1,
+        solid_capstyle="butt",
+    )
     axes.vlines(x, rows["L_lo"], rows["L_hi"], color=_MUTED, linewidth=0.5, alpha=0.7, zorder=2)
-    axes.hlines(y, rows["utility_lo"], rows["utility_hi"], color=_MUTED, linewidth=0.5, alpha=0.7,
-                zorder=2)  # fmt: skip
+    axes.hlines(
+        y, rows["utility_lo"], rows["utility_hi"], color=_MUTED, linewidth=0.5, alpha=0.7, zorder=2
+    )
     whiskers = rows[["utility_lo", "L", "utility_hi", "L", "utility", "L_lo", "utility", "L_hi"]]
     covered = [whiskers.dropna().to_numpy().reshape(-1, 2, 2)]
     lines = 0
@@ -140,10 +164,16 @@ def _mark(axes: Any, rows: pd.DataFrame) -> None:
         colour = _INK if reference else _COLOURS[lines % len(_COLOURS)] if several else _MUTED
         lines += several
         axes.plot(
-            x[at], y[at], color=colour, linewidth=0.9, markersize=4.5 if reference else 3.6,
-            marker="D" if reference else _MARKS[number % len(_MARKS)], markeredgecolor="white",
-            markeredgewidth=0.4, zorder=5 if reference else 4,
-        )  # fmt: skip
+            x[at],
+            y[at],
+            color=colour,
+            linewidth=0.9,
+            markersize=4.5 if reference else 3.6,
+            marker="D" if reference else _MARKS[number % len(_MARKS)],
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            zorder=5 if reference else 4,
+        )
         covered.append(_pieces(x[at], y[at]))
     # Of a curve the end is named where it costs most: there families lie apart.
     ends = rows.index[~rows["family"].duplicated() & rows["family"].duplicated(keep=False)]
@@ -172,16 +202,27 @@ def label(axes: Any, x: Any, y: Any, lines: Any, names: dict[int, str]) -> None:
     ends = axes.transData.transform(lines.reshape(-1, 2)).reshape(-1, 4)
     boxes = np.vstack([around, ends + np.array([-0.5, -0.5, 0.5, 0.5]) * scale])
     for i, name in names.items():
-        text = axes.text(0, 0, name, fontsize=_FONT - 1, color=_INK, ha="center",
-                         va="center_baseline", zorder=6, bbox=_PAPER)  # fmt: skip
+        text = axes.text(
+            0,
+            0,
+            name,
+            fontsize=_FONT - 1,
+            color=_INK,
+            ha="center",
+            va="center_baseline",
+            zorder=6,
+            bbox=_PAPER,
+        )
         size = text.get_window_extent(renderer)
         best: tuple[float, Any, int] = (math.inf, None, 0)
         others = np.delete(boxes, i, axis=0)
         for distance in (5, 10, 18, 28, 40):
             for turn in (0, 180, 90, 270, 45, 315, 135, 225):
-                reach = distance * scale * np.array([
-                    math.cos(math.radians(turn)), math.sin(math.radians(turn))
-                ])  # fmt: skip
+                reach = (
+                    distance
+                    * scale
+                    * np.array([math.cos(math.radians(turn)), math.sin(math.radians(turn))])
+                )
                 side = 0.0 if turn in (90, 270) else math.copysign(size.width / 2, reach[0])
                 middle = points[i] + reach + (side, 0.0)
                 half = np.array([size.width + 4 * scale, size.height]) / 2

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -19,10 +19,30 @@ from bench.report import comparable, coverage
 from bench.report.facts import Facts, Gatherer
 
 STABLE = (
-    "trial_id", "suite", "sector", "dataset", "model", "defense", "attack", "goal", "access",
-    "seed", "status", "utility_metric", "utility", "score_metric", "score", "s_base", "s_ceil",
-    "L", "M", "epsilon", "queries", "train_s", "attack_s",
-)  # fmt: skip
+    "trial_id",
+    "suite",
+    "sector",
+    "dataset",
+    "model",
+    "defense",
+    "attack",
+    "goal",
+    "access",
+    "seed",
+    "status",
+    "utility_metric",
+    "utility",
+    "score_metric",
+    "score",
+    "s_base",
+    "s_ceil",
+    "L",
+    "M",
+    "epsilon",
+    "queries",
+    "train_s",
+    "attack_s",
+)
 """Columns of ``trials.csv`` that never move; ``flags`` and ``error`` follow them."""
 
 ORDER = ("sector", "dataset", "model", "goal", "access", "defense", "attack", "seed")
@@ -34,8 +54,12 @@ BASELINE = "none"
 """Access of an attack that sees no model."""
 
 _USUAL = asdict(Stream())
-_STREAMED = re.compile(r"(?<=\[)(?:stream\.\w+=[^,\]]*,?)+|,stream\.\w+=[^,\]]*")
-"""What a name says of the stream, which has a column of its own."""
+_STREAMED, _BUDGETED = (
+    re.compile(rf"(?<=\[)(?:{option}=[^,\]]*,?)+|,{option}=[^,\]]*")
+    for option in (r"stream\.\w+", "budget")
+)
+"""What a name says of the stream and of the budget, which have columns of their own."""
+_CAP = re.compile(r"[\[,]budget=(\d+)[,\]]")
 
 _Get = Callable[[TrialRecord], Any]
 
@@ -54,10 +78,10 @@ _TEXT: dict[str, _Get] = {
     "flags": lambda r: ";".join(sorted(set(r.flags))),
     "error": lambda r: _sentence(r.error),
     "s_base_attack": lambda r: r.score.s_base_attack if r.score else "",
-    "covers": lambda r: ";".join(sorted(r.defense.covers)),
-    "adaptive_attacks": lambda r: ";".join(sorted(r.defense.adaptive_attacks)),
-    "stages": lambda r: ";".join(r.defense.stages),
-    "adaptive_to": lambda r: ";".join(sorted(r.attack.adaptive_to)),
+    "covers": lambda r: tuple(sorted(r.defense.covers)),
+    "adaptive_attacks": lambda r: tuple(sorted(r.defense.adaptive_attacks)),
+    "stages": lambda r: tuple(r.defense.stages),
+    "adaptive_to": lambda r: tuple(sorted(r.attack.adaptive_to)),
     "control": lambda r: r.control,
     "values_sha": lambda r: r.attack.sha256,
     "target": lambda r: r.nodes.get("target", r.trial_id),
@@ -108,9 +132,17 @@ _NUMBERS: dict[str, _Get] = {
 }
 
 EXTRA = (
-    "accuracy", "majority_rate", "precision", "recall", "f1", "mcc", "g_mean", "ppv_top_10",
-    "ppv_top_100", "ppv_top_10pct",
-)  # fmt: skip
+    "accuracy",
+    "majority_rate",
+    "precision",
+    "recall",
+    "f1",
+    "mcc",
+    "g_mean",
+    "ppv_top_10",
+    "ppv_top_100",
+    "ppv_top_10pct",
+)
 """Further metrics of an attack that papers report."""
 UTILITY = ("mae", "rmse", "r2", "auroc")
 """Further metrics of usefulness that papers report; a column is named ``utility_`` and one."""
@@ -131,9 +163,21 @@ _ALL_NUMBERS: dict[str, _Get] = {
 }
 
 
-def bare_name(attack: str) -> str:
+def unstreamed(attack: str) -> str:
     """Name of an attack without how it sends its queries."""
     return _STREAMED.sub("", attack).replace("[]", "")
+
+
+def bare_name(attack: str) -> str:
+    """Name of an attack without how it sends its queries and how many it may send."""
+    return _BUDGETED.sub("", unstreamed(attack)).replace("[]", "")
+
+
+def _budget(record: TrialRecord) -> float:
+    """Most queries the attack may send; of a trial that did not end only its name says so."""
+    named = _CAP.search(record.cell.attack)
+    cap = record.budget.queries_cap
+    return float(cap) if cap is not None else float(named[1]) if named else math.inf
 
 
 def _mean(value: Any) -> float | None:
@@ -159,6 +203,17 @@ def _sentence(error: Failure | None) -> str:
     return " ".join(f"{error.type}: {error.message}".split()) if error else ""
 
 
+def flags_of(row: Mapping[Any, Any]) -> tuple[str, ...]:
+    """The flags of a row, which a table holds as files do: joined with ``;``."""
+    return tuple(filter(None, row["flags"].split(";")))
+
+
+def flagged(table: pd.DataFrame, flag: str) -> pd.Series[bool]:
+    """Whether each row of a table has a flag."""
+    known = {text: flag in text.split(";") for text in table["flags"].unique()}
+    return table["flags"].map(known).astype(bool)
+
+
 def build(
     records: Iterable[TrialRecord], suite: str, planned: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
@@ -175,9 +230,10 @@ def read(
     come from a file.
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
-    (utility of the plain baseline), ``s_base_attack``, ``covers``, ``adaptive_attacks``,
-    ``adaptive_to`` (names joined with ``;``), ``target`` and ``outcome`` (node identities), and
-    what controls need: ``control`` (empty for a row of a board), ``values_sha``, ``environment``
+    (utility of the plain baseline), ``budget`` (most queries of the attack; infinite where nothing
+    limits it), ``s_base_attack``, ``covers``, ``adaptive_attacks``, ``adaptive_to`` and ``stages``
+    (tuples of names), ``target`` and ``outcome`` (node identities), and what controls need:
+    ``control`` (empty for a row of a board), ``values_sha``, ``environment``
     (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
     (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for tuning
     ``family``, ``settings``, ``attack_family`` and ``attack_settings`` (the option a row is a
@@ -200,15 +256,18 @@ def read(
             grid has two different records.
     """
     columns: dict[str, list[Any]] = {name: [] for name in (*_TEXT, *_ALL_NUMBERS)}
+    kept: dict[Any, Any] = {}
     seeds: list[int] = []
-    gatherer, guard, survey = Gatherer(), comparable.Facts(), coverage.Survey(planned or {})
+    budgets: list[float] = []
+    gatherer, guard, survey = Gatherer(), comparable.SharedFacts(), coverage.Survey(planned or {})
     for record in survey.through(records):
         gatherer.add(record)
         guard.add(record)
         seeds.append(record.cell.seed)
+        budgets.append(_budget(record))
         for name, get in _TEXT.items():
             value = get(record)
-            columns[name].append(sys.intern(value) if isinstance(value, str) else value)
+            columns[name].append(kept.setdefault(value, value))  # nearly all repeat another's
         done = record.status == "done"
         for name, get in _ALL_NUMBERS.items():
             columns[name].append(get(record) if done else None)
@@ -225,7 +284,7 @@ def read(
             for name in _ALL_NUMBERS
         }
     )
-    table["suite"], table["seed"] = suite, seeds
+    table["suite"], table["seed"], table["budget"] = suite, seeds, budgets
     unplaced, deployed = survey.unplaced(), table[["dataset", "model", "defense"]]
     table["unplaced"] = [unplaced[place] for place in deployed.itertuples(index=False, name=None)]
     table["queries"] = table["queries"].astype("Int64")  # a count is never printed as 1e+06

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import pandas as pd
 
+from bench.goals import goal_named
 from bench.report import controls, stats
-from bench.report.closure import BOARD, ROW, BoardKey, in_order
-from bench.report.frame import SCENARIO, UNDEFENDED
+from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
+from bench.report.frame import SCENARIO, UNDEFENDED, flagged
+from bench.report.text import allowed
 
 RANKED_SEEDS = 10
 STRAW_MAN = 0.02
@@ -56,42 +56,44 @@ def judge(
     undefended = frame[(frame["defense"] == UNDEFENDED) & (frame["status"] == "done")]
     shortfall = (
         undefended.assign(gap=undefended["utility"] - undefended["reference"])
-        .groupby(["dataset", "model", "seed"])["gap"].mean()
-        .groupby(["dataset", "model"]).mean().rename("gap").reset_index()
-    )  # fmt: skip
+        .groupby(["dataset", "model", "seed"])["gap"]
+        .mean()
+        .groupby(["dataset", "model"])
+        .mean()
+        .rename("gap")
+        .reset_index()
+    )
     seeds = frame.groupby(["dataset", "model"])["seed"].nunique().rename("seeds").reset_index()
     rows = rows.merge(shortfall, on=["dataset", "model"], how="left")
     rows = rows.merge(seeds, on=["dataset", "model"])
     reference = rows.loc[rows["defense"] == UNDEFENDED, [*BOARD, "L", "L_lo"]]
     names = {"L": "L_none", "L_lo": "L_lo_none"}
     rows = rows.merge(reference.rename(columns=names), on=BOARD, how="left")
-    recognised = rows["goal"] == "class_representative"
+    recognised = rows["goal"].map(lambda name: goal_named(name).recognised)
     weak = np.where(recognised, rows["L_none"] < WEAK, ~(rows["L_lo_none"] > 0))
 
     done = closed[closed["done"]]
     facts = (
         done.assign(
-            dirty=done["flags"].str.contains("dirty", regex=False),
-            little=done["flags"].str.contains("little_headroom", regex=False),
+            dirty=flagged(done, "dirty"),
+            little=flagged(done, "little_headroom"),
             broken=(done["excess"] > 0).astype(float),
         )
         .groupby(ROW)
-        .agg(
-            dirty=("dirty", "any"), little=("little", "mean"),
-            broken=("broken", "mean"),
-        )
+        .agg(dirty=("dirty", "any"), little=("little", "mean"), broken=("broken", "mean"))
         .reset_index()
-    )  # fmt: skip
+    )
     widths = closed.groupby(ROW).agg(
-        n_attacks=("attack", "nunique"), trials_planned=("lost", "size"),
+        n_attacks=("attack", "nunique"),
+        trials_planned=("lost", "size"),
         trials_lost=("lost", "sum"),
         unplaced=("unplaced", "max"),
-    )  # fmt: skip
+    )
     rows = rows.merge(facts, on=ROW, how="left").merge(widths.reset_index(), on=ROW)
     counted = ["trials_planned", "trials_lost"]
     rows[counted] = rows[counted].add(rows["unplaced"], axis=0)
 
-    failed = checks[(checks["state"] == controls.FAIL) & checks["check"].isin(controls.VOIDING)]
+    failed = controls.voiding(checks)
     void = rows[SCENARIO].merge(failed[SCENARIO].drop_duplicates(), how="left", indicator=True)
     raised = {
         "void": (void["_merge"] == "both").to_numpy(),
@@ -134,41 +136,53 @@ def notes(
     ]
     raw = pd.concat(levels, axis=1).dropna().reset_index()
     raw = raw[raw["weaker"] > raw["own"] + stats.MARGIN]
-    idle = rows.loc[rows["flags"].str.contains("no_effect", regex=False), ROW]
+    idle = rows.loc[flagged(rows, "no_effect"), ROW]
     raw = raw.merge(idle, on=ROW, how="left", indicator=True)
     violations = dict(list(raw[raw["_merge"] == "left_only"].groupby(BOARD)))
     finished = attacks[own].groupby(BOARD)["n_done"].sum().to_dict()
 
     failed = dict(list(checks[checks["state"] == controls.FAIL].groupby(SCENARIO)))
     notes: dict[BoardKey, list[tuple[str, str]]] = {}
-    for key, board in rows.groupby(BOARD, sort=False):
-        access, flags = cast(BoardKey, key)[-1], board["flags"].str.split(";")
-        found = _failed(failed[key[:-1]]) if key[:-1] in failed else []
-        if flags.map(lambda f: "weak_attack" in f).any():
+    for key, board in by_board(rows).items():
+        found = _failed(failed[key.scenario]) if key.scenario in failed else []
+        if flagged(board, "weak_attack").any():
             best = board.loc[board["defense"] == UNDEFENDED, "L_raw"].iloc[0]
             bar = (
                 "below 0.50"
-                if board["goal"].iloc[0] == "class_representative"
+                if goal_named(board["goal"].iloc[0]).recognised
                 else "not shown to be above 0"
             )
-            found.append(("weak_attack", "Attack too weak here: the strongest attack reaches only "
-                          f"L = {best:.2f} on the undefended target, {bar}. Low leakage on "
-                          "this board is no evidence for a defense."))  # fmt: skip
+            found.append(
+                (
+                    "weak_attack",
+                    "Attack too weak here: the strongest attack reaches only "
+                    f"L = {best:.2f} on the undefended target, {bar}. Low leakage on "
+                    "this board is no evidence for a defense.",
+                )
+            )
         for flag in ("no_headroom", "little_headroom", "straw_man"):
-            if flags.map(lambda f, flag=flag: flag in f).any():
+            if flagged(board, flag).any():
                 found.append((flag, FLAGS[flag]))
         if UNDEFENDED not in set(
             board.loc[board["trials_lost"] < board["trials_planned"], "defense"]
         ):
-            found.append(("no_reference", "The undefended target was not attacked: there is "
-                          "nothing to compare with."))  # fmt: skip
+            found.append(
+                (
+                    "no_reference",
+                    "The undefended target was not attacked: there is nothing to compare with.",
+                )
+            )
         lacking = board[board["trials_lost"] > 0]
         if len(lacking):
             found.append(("missing", _lacking(lacking, len(board))))
         if not finished.get(key, 0):
             rest = "rests on weaker attacks" if board["L"].notna().any() else "is empty"
             found.append(
-                ("missing", f"No attack with access to {access} finished: the board {rest}.")
+                (
+                    "missing",
+                    f"No attack with access to {allowed(key.access, key.budget)} finished: "
+                    f"the board {rest}.",
+                )
             )
         if key in violations:
             table = violations[key]
@@ -179,11 +193,16 @@ def notes(
                 )
             ]
             more = f" and {len(cases) - 4} more" if len(cases) > 4 else ""
-            found.append(("monotonicity", f"Before the attack set is closed, attacks with {access} "
-                          "do worse than attacks that see less (check C6) against "
-                          f"{', '.join(cases[:4])}{more}: they are under-tuned, and the worst "
-                          "case carries the better figure over."))  # fmt: skip
-        notes[cast(BoardKey, key)] = found
+            found.append(
+                (
+                    "monotonicity",
+                    "Before the attack set is closed, attacks with "
+                    f"{key.access} do worse than attacks that see less (check C6) against "
+                    f"{', '.join(cases[:4])}{more}: they are under-tuned, and the worst "
+                    "case carries the better figure over.",
+                )
+            )
+        notes[key] = found
     return notes
 
 
@@ -206,8 +225,8 @@ def _failed(checks: pd.DataFrame) -> list[tuple[str, str]]:
     """A banner for every check that failed in a board's scenario."""
     return [
         (
-            "void" if row["check"] in controls.VOIDING else "control",
-            ("Void: " if row["check"] in controls.VOIDING else "")
+            "void" if controls.CHECKS[row["check"]].voids else "control",
+            ("Void: " if controls.CHECKS[row["check"]].voids else "")
             + f"control {row['code']} failed. {row['claim']}: {row['value']:.3g} ({row['of']}), "
             f"where {row['bar']} is asked.",
         )

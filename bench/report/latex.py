@@ -8,21 +8,42 @@ from typing import Any
 import pandas as pd
 
 from bench.report.boards import FLAGS, BoardKey, Boards
-from bench.report.closure import BOARD, slugs
-from bench.report.frame import dicts
-from bench.report.text import estimate, number, words
+from bench.report.closure import slugs
+from bench.report.frame import dicts, flags_of
+from bench.report.text import allowed, estimate, number, words
 
 ROWS = 45
 """Rows that fit on a page; longer boards go on in another table."""
 _MARKS = (r"\dagger", r"\ddagger", r"\S", r"\P", r"\|", r"\ast")
 _SPECIAL = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
-    "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
-    "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--",
-}  # fmt: skip
-_HEAD = (r"\#", "Defense", "$L$", "Utility", "$M$", r"$\varepsilon$", "Worst attack", "Front",
-         "Seeds")  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+}
+_HEAD = (
+    r"\#",
+    "Defense",
+    "$L$",
+    "Utility",
+    "$M$",
+    r"$\varepsilon$",
+    "Worst attack",
+    "Front",
+    "Seeds",
+)
 
 
 def leaderboard_tex(boards: Boards, suite: str, lacking: str = "") -> str:
@@ -56,7 +77,7 @@ def _plain(text: object) -> str:
 
 
 def _board(key: BoardKey, rows: pd.DataFrame, label: str, said: Sequence[str] = ()) -> list[str]:
-    raised = [set(flags.split(";")) - {""} for flags in rows["flags"]]
+    raised = [set(flags_of(row)) for row in dicts(rows)]
     shared = set.intersection(*raised)
     seen = [flag for flag in FLAGS if flag in set.union(*raised) - shared]
     marks = {flag: _MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i, flag in enumerate(seen)}
@@ -73,17 +94,26 @@ def _board(key: BoardKey, rows: pd.DataFrame, label: str, said: Sequence[str] = 
 
 
 def _table(lines: list[str], caption: str, label: str, legend: list[str]) -> str:
-    return "\n".join([
-        r"\begin{table*}[t]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{caption}}}", rf"\label{{{label}}}",
-        r"\begin{tabular}{@{}rlccclllr@{}}", r"\toprule", " & ".join(_HEAD) + r" \\", r"\midrule",
-        *lines, r"\bottomrule", r"\end{tabular}",
-        *([r"\par\smallskip\raggedright " + " ".join(legend)] if legend else []), r"\end{table*}",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            r"\begin{table*}[t]",
+            r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+            rf"\caption{{{caption}}}",
+            rf"\label{{{label}}}",
+            r"\begin{tabular}{@{}rlccclllr@{}}",
+            r"\toprule",
+            " & ".join(_HEAD) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *([r"\par\smallskip\raggedright " + " ".join(legend)] if legend else []),
+            r"\end{table*}",
+        ]
+    )
 
 
 def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) -> str:
-    board = dict(zip(BOARD, key, strict=True))
     seeds = (
         f"the worst attack is chosen on seeds {row['selected_on']}, leakage reported on seeds "
         f"{row['reported_on']}"
@@ -91,8 +121,8 @@ def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) 
         else "the worst attack is chosen and reported on the same seeds"
     )
     return tex(
-        f"{board['dataset']}, {board['model']}: {words(board['goal'])} with access to "
-        f"{board['access']}{' (continued)' if part else ''}. "
+        f"{key.dataset}, {key.model}: {words(key.goal)} with access to "
+        f"{allowed(key.access, key.budget)}{' (continued)' if part else ''}. "
     ) + (
         "$L$: leakage to the worst attack, 0 (the model taught the attacker nothing) to 1 (as good "
         "as the records); $M$: the part that is about training members; brackets: 95\\% "
@@ -102,13 +132,19 @@ def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) 
 
 
 def _row(row: Mapping[Any, Any], marks: Mapping[str, str]) -> str:
-    raised = [marks[flag] for flag in row["flags"].split(";") if flag in marks]
+    raised = [marks[flag] for flag in flags_of(row) if flag in marks]
     told = f"$^{{{','.join(raised)}}}$" if raised else ""
     cells = (
-        number(row["rank"], 0), row["defense"], estimate(row, "L"), estimate(row, "utility", 3),
-        estimate(row, "M", signed=True), number(row["epsilon"]), row["worst_attack"],
-        number(row["front"]), row["n_seeds"],
-    )  # fmt: skip
+        number(row["rank"], 0),
+        row["defense"],
+        estimate(row, "L"),
+        estimate(row, "utility", 3),
+        estimate(row, "M", signed=True),
+        number(row["epsilon"]),
+        row["worst_attack"],
+        number(row["front"]),
+        row["n_seeds"],
+    )
     shown = [tex(cell) for cell in cells]
     shown[1] += told
     return " & ".join(shown) + r" \\"

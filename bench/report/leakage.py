@@ -35,7 +35,7 @@ def adapted(closed: pd.DataFrame) -> pd.DataFrame:
         list(zip(option, closed["attack_access"], defended, strict=True)), index=closed.index
     )
     named = listed(option, closed["adaptive_attacks"]) & ~pairs.isin(set(pairs[said]))
-    named &= closed["stages"] != "serve"
+    named &= closed["stages"].map(lambda stages: stages != ("serve",))
     return closed.assign(adapts=said | named)
 
 
@@ -84,12 +84,14 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     rows["trial_id"] = rows["trial_id"].fillna("")
     trials = closed.assign(adapts=closed["adapts"] & closed["done"]).groupby(ROW)
     told = trials.agg(
-        no_effect=("no_effect", "any"), all_done=("done", "sum"), adapts=("adapts", "any"),
+        no_effect=("no_effect", "any"),
+        all_done=("done", "sum"),
+        adapts=("adapts", "any"),
         stages=("stages", "first"),
-    )  # fmt: skip
+    )
     rows = rows.merge(told.reset_index(), on=ROW).merge(split_named(closed), on=BOARD)
     adapted = rows["adapts"].astype(bool) | rows["no_effect"].astype(bool)
-    layered = rows["stages"].map(lambda s: "training" in s.split(";") and ";" in s)
+    layered = rows["stages"].map(lambda stages: "training" in stages and len(stages) > 1)
     return rows.assign(
         non_adaptive=(rows["defense"] != UNDEFENDED) & ~adapted,
         bypassed=(rows["access"] == "weights") & layered,

@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 import pandas as pd
 
 from bench.report.boards import Boards
-from bench.report.closure import BOARD
+from bench.report.closure import ROW, by_board
 from bench.report.families import why
 from bench.report.frame import STABLE, dicts
 from bench.report.latex import leaderboard_tex
-from bench.report.text import WHAT, estimate, headline, number, words
+from bench.report.text import WHAT, allowed, estimate, headline, number, words
 
 __all__ = [
-    "LEADERBOARD", "csv", "leaderboard_csv", "leaderboard_md", "leaderboard_tex", "trials_csv",
+    "LEADERBOARD",
+    "csv",
+    "leaderboard_csv",
+    "leaderboard_md",
+    "leaderboard_tex",
+    "trials_csv",
     "trials_parquet",
-]  # fmt: skip
+]
 
 LEADERBOARD = (
-    "suite", "sector", "dataset", "model", "goal", "access", "defense", "n_seeds", "utility",
-    "utility_lo", "utility_hi", "worst_attack", "L", "L_lo", "L_hi", "M", "M_lo", "M_hi",
-    "epsilon", "flags", "rank", "front", "n_reported", "selected_on", "reported_on", "L_without",
-    "dL", "dL_lo", "dL_hi", "dL_p", "dL_flip", "verdict", "dU", "dU_lo", "dU_hi", "seeds_needed",
+    "suite",
+    *ROW,
+    "n_seeds",
+    "utility",
+    "utility_lo",
+    "utility_hi",
+    "worst_attack",
+    "L",
+    "L_lo",
+    "L_hi",
+    "M",
+    "M_lo",
+    "M_hi",
+    "epsilon",
+    "flags",
+    "rank",
+    "front",
+    "n_reported",
+    "selected_on",
+    "reported_on",
+    "L_without",
+    "dL",
+    "dL_lo",
+    "dL_hi",
+    "dL_p",
+    "dL_flip",
+    "verdict",
+    "dU",
+    "dU_lo",
+    "dU_hi",
+    "seeds_needed",
     "train_s",
-)  # fmt: skip
-"""Columns of ``leaderboard.csv``."""
+)
+"""Columns of ``leaderboard.csv``; ``budget`` only where some board has one."""
 LACKING = ("trials_planned", "trials_lost")
 """Further columns where trials that were planned have no record."""
 
@@ -45,12 +78,27 @@ def trials_parquet(frame: pd.DataFrame) -> bytes:
 def leaderboard_csv(boards: Boards, suite: str) -> str:
     """Every row of every board, with the columns ``LACKING`` where a row lacks planned trials."""
     lacking = LACKING if (boards.rows["trials_lost"] > 0).any() else ()
-    return _written(boards.rows.assign(suite=suite)[[*LEADERBOARD, *lacking]])
+    return _written(limited(boards.rows.assign(suite=suite)[[*LEADERBOARD, *lacking]]))
+
+
+def limited(table: pd.DataFrame) -> pd.DataFrame:
+    """With whole numbers as ``budget``, missing without limit; without it where none has one."""
+    finite = table["budget"].replace(math.inf, math.nan)
+    if finite.isna().all():
+        return table.drop(columns="budget")
+    return table.assign(budget=finite.astype("Int64"))
 
 
 def csv(table: pd.DataFrame, suite: str) -> str:
-    """A table of the report as it is, after the name of the suite."""
-    return _written(table.assign(suite=suite)[["suite", *table.columns]])
+    """A table of the report, after the name of the suite.
+
+    Where a column of it is the loss that a tuner may spend, that is ``budget`` in the file, and
+    the budget of queries, which few suites have, is ``query_budget``.
+    """
+    named = limited(table.assign(suite=suite)[["suite", *table.columns]])
+    if "loss_budget" in named:
+        named = named.rename(columns={"budget": "query_budget", "loss_budget": "budget"})
+    return _written(named)
 
 
 def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str = "") -> str:
@@ -63,17 +111,21 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
         suite: its name.
         lacking: what was planned and is not there, in a sentence; empty: everything is there.
     """
-    picked = dict(list(tuned.groupby(BOARD, sort=False)))
-    parts = [f"# Inversion Bench: {_md(suite)}", " ".join(WHAT), (
-        "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
-        "M: the part that is about training members; brackets: 95% t intervals over seeds."
-    )]  # fmt: skip
+    picked = by_board(tuned)
+    parts = [
+        f"# Inversion Bench: {_md(suite)}",
+        " ".join(WHAT),
+        (
+            "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
+            "M: the part that is about training members; brackets: 95% t intervals over seeds."
+        ),
+    ]
     parts += [f"> **missing**: {_md(lacking)}."] if lacking else []
     for key, rows in boards:
-        board = dict(zip(BOARD, key, strict=True))
         parts.append(
-            f"## {_md(board['dataset'])}, {_md(board['model'])}: "
-            f"{_md(words(board['goal']))} with access to {_md(board['access'])}"
+            f"## {_md(key.dataset)}, {_md(key.model)}: "
+            f"{_md(words(key.goal))} with access to "
+            f"{_md(allowed(key.access, key.budget))}"
         )
         parts.append(_md(headline(rows)))
         parts += [f"> **{kind}**: {_md(note)}" for kind, note in boards.notes[key]]
@@ -96,21 +148,33 @@ def _tuned(rows: pd.DataFrame) -> str:
     ]
     for row in dicts(rows):
         cells = (
-            _md(row["family"]), _md(row["defense"]), estimate(row, "L"),
-            estimate(row, "utility", 3), estimate(row, "dU", 3, signed=True), _md(row["attack"]),
-            str(row["settings"]), str(row["attacks"]), str(row["n_seeds"]),
+            _md(row["family"]),
+            _md(row["defense"]),
+            estimate(row, "L"),
+            estimate(row, "utility", 3),
+            estimate(row, "dU", 3, signed=True),
+            _md(row["attack"]),
+            str(row["settings"]),
+            str(row["attacks"]),
+            str(row["n_seeds"]),
             _md(row["flags"].replace(";", ", ")),
-        )  # fmt: skip
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _line(row: dict[Any, Any]) -> str:
     cells = (
-        number(row["rank"], 0), _md(row["defense"]), estimate(row, "L"),
-        estimate(row, "utility", 3), estimate(row, "M", signed=True), _md(row["worst_attack"]),
-        number(row["epsilon"]), str(row["n_seeds"]), _md(row["flags"].replace(";", ", ")),
-    )  # fmt: skip
+        number(row["rank"], 0),
+        _md(row["defense"]),
+        estimate(row, "L"),
+        estimate(row, "utility", 3),
+        estimate(row, "M", signed=True),
+        _md(row["worst_attack"]),
+        number(row["epsilon"]),
+        str(row["n_seeds"]),
+        _md(row["flags"].replace(";", ", ")),
+    )
     return f"| {' | '.join(cells)} |"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flags_of
 
 ABSENT = "\N{EN DASH}"
 UNPLACED = {"no_effect", "non_adaptive", "bypassed"}
@@ -52,6 +52,18 @@ def estimate(row: Any, name: str, digits: int = 2, signed: bool = False) -> str:
 def words(name: str) -> str:
     """An identifier as words: ``class_representative`` is ``class representative``."""
     return name.replace("_", " ")
+
+
+def at_most(budget: float) -> str:
+    """A budget as words: ``at most 1,000 queries``; empty where there is no limit."""
+    if math.isinf(budget):
+        return ""
+    return f"at most {budget:,.0f} quer{'y' if budget == 1 else 'ies'}"
+
+
+def allowed(access: str, budget: float) -> str:
+    """What the attacker of a board has: ``scores, at most 1,000 queries``."""
+    return ", ".join(filter(None, (access, at_most(budget))))
 
 
 def natural(name: str) -> list[tuple[int, float, str]]:
@@ -131,16 +143,14 @@ def brief(rows: pd.DataFrame) -> str:
 def _plain(rows: pd.DataFrame) -> tuple[list[Row], list[Row], set[str]]:
     """Rows of a board as plain values, those of them that were measured, and all their flags."""
     every = dicts(rows)
-    raised = {flag for row in every for flag in row["flags"].split(";")}
+    raised = {flag for row in every for flag in flags_of(row)}
     return every, [row for row in every if pd.notna(row["L"])], raised
 
 
 def _acting(measured: list[Row]) -> list[Row]:
     """Defenses that act at the access of their board and take a place on it."""
     return [
-        row
-        for row in measured
-        if row["defense"] != UNDEFENDED and not UNPLACED & {*row["flags"].split(";")}
+        row for row in measured if row["defense"] != UNDEFENDED and not UNPLACED & {*flags_of(row)}
     ]
 
 

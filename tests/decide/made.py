@@ -23,7 +23,7 @@ from bench.contract.record import (
     Times,
     TrialRecord,
     Utility,
-)  # fmt: skip
+)
 from bench.decide import evidence
 from bench.decide.evidence import Source
 from bench.exchange.pack import Pack
@@ -32,8 +32,12 @@ WIDTH = 1.1496
 """Half the width of an interval in steps."""
 DATA_SHA = "da7a" * 16
 ACCESS = {
-    "imputer": "none", "guess": "labels", "probe": "scores", "map": "scores", "open": "weights"
-}  # fmt: skip
+    "imputer": "none",
+    "guess": "labels",
+    "probe": "scores",
+    "map": "scores",
+    "open": "weights",
+}
 CHOOSE = 4
 """How many of ten seeds choose the worst attack."""
 
@@ -50,7 +54,8 @@ class Row:
     audit: float | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the record: ``stages``, ``n_params``, ``public``, ``adaptive``; ``M`` by
-    attack, and ``late``: L by attack on the seeds that report."""
+    attack, and ``late``: L by attack on the seeds that report. An attack may be
+    ``map[budget=1000]``."""
 
 
 NONE = Row(L={"guess": 0.30, "map": 0.60}, M=0.20)
@@ -58,13 +63,24 @@ NONE = Row(L={"guess": 0.30, "map": 0.60}, M=0.20)
 
 def ledger(epsilon: float = 2.0, **changes: Any) -> PrivacyLedger:
     told: dict[str, Any] = {
-        "epsilon": epsilon, "delta": 1e-5, "accountant": "prv", "epsilon_rdp": epsilon + 0.2,
-        "unit": "record", "neighbour_relation": "add_remove", "sampling": "poisson",
-        "sample_rate": 0.1, "steps": 100, "noise_multiplier": 1.1, "clip_norm": 1.0,
-        "expected_batch": 40.0, "empty_batches": 0, "epsilon_total_basis": "single_run",
-        "rng": "secure", "libraries": {"opacus": "1.6.0"},
+        "epsilon": epsilon,
+        "delta": 1e-5,
+        "accountant": "prv",
+        "epsilon_rdp": epsilon + 0.2,
+        "unit": "record",
+        "neighbour_relation": "add_remove",
+        "sampling": "poisson",
+        "sample_rate": 0.1,
+        "steps": 100,
+        "noise_multiplier": 1.1,
+        "clip_norm": 1.0,
+        "expected_batch": 40.0,
+        "empty_batches": 0,
+        "epsilon_total_basis": "single_run",
+        "rng": "secure",
+        "libraries": {"opacus": "1.6.0"},
         "epsilon_total": epsilon,
-    }  # fmt: skip
+    }
     return PrivacyLedger(**{**told, **changes})
 
 
@@ -86,39 +102,76 @@ def _trial(
     defense: str, row: Row, attack: str, seed: int, changes: Mapping[str, Any]
 ) -> TrialRecord:
     sign = 1 if seed % 2 else -1
+    option, _, limit = attack.partition("[budget=")
+    cap = int(limit.rstrip("]")) if limit else None
     late = row.fields.get("late", {}) if seed >= CHOOSE else {}
     leak = late.get(attack, row.L[attack]) + sign * row.step if attack in row.L else 0.0
     member = row.fields.get("M", {}).get(attack, row.M)
     member = member + sign * 0.001 if attack in row.L else 0.0
     told: dict[str, Any] = {
-        "protocol_version": "1", "benchmark_version": "0.1.0",
+        "protocol_version": "1",
+        "benchmark_version": "0.1.0",
         "trial_id": f"{defense}-{attack}-{seed}",
         "cell": Cell(dataset="loans", model="mlp", defense=defense, attack=attack, seed=seed),
-        "goal": "attribute", "access": ACCESS[attack], "status": "done",
-        "data": Data(sector="credit", modality="table", source="made up", terms="none",
-                     privacy_unit="record", publishable=False,
-                     facts={"sha256": DATA_SHA, "n_public": 100}),
-        "target": Target(n_params=row.fields.get("n_params", 1000),
-                         public_records=row.fields.get("public", 0),
-                         sha256=weights(defense, seed)),
-        "defense": DefenseInfo(family=defense, stages=row.fields.get("stages", ["training"]),
-                               covers=["labels", "scores", "weights"],
-                               adaptive_attacks=row.fields.get("adaptive", [*ACCESS])),
+        "goal": "attribute",
+        "access": ACCESS[option],
+        "status": "done",
+        "data": Data(
+            sector="credit",
+            modality="table",
+            source="made up",
+            terms="none",
+            privacy_unit="record",
+            publishable=False,
+            facts={"sha256": DATA_SHA, "n_public": 100},
+        ),
+        "target": Target(
+            n_params=row.fields.get("n_params", 1000),
+            public_records=row.fields.get("public", 0),
+            sha256=weights(defense, seed),
+        ),
+        "defense": DefenseInfo(
+            family=defense,
+            stages=row.fields.get("stages", ["training"]),
+            covers=["labels", "scores", "weights"],
+            adaptive_attacks=row.fields.get("adaptive", [*ACCESS]),
+        ),
         "privacy": row.ledger,
-        "privacy_audit": None if row.audit is None else PrivacyAudit(
-            canaries=100, guesses=50, right=40, epsilon_lower=row.audit,
-            epsilon=row.ledger.epsilon if row.ledger else 1.0),
-        "attack": AttackInfo(family=attack),
-        "budget": Budget(queries={"imputer": 0, "map": 5000}.get(attack, 500)),
-        "score": Scored(metric="auc", value=0.6 + 0.4 * leak, s_base=0.6, s_base_attack="imputer",
-                        s_ceil=1.0, L=leak, M=member, members=0.6 + member, nonmembers=0.6,
-                        group_gain={"age=old": 0.01 * sign + 0.02} if attack == "map" else {}),
-        "utility": Utility(metric="auroc", value=row.utility + sign * 0.002, reference=0.79,
-                           all={"auroc": row.utility + sign * 0.002}),
+        "privacy_audit": None
+        if row.audit is None
+        else PrivacyAudit(
+            canaries=100,
+            guesses=50,
+            right=40,
+            epsilon_lower=row.audit,
+            epsilon=row.ledger.epsilon if row.ledger else 1.0,
+        ),
+        "attack": AttackInfo(family=option),
+        "budget": Budget(
+            queries=cap or {"imputer": 0, "map": 5000}.get(attack, 500), queries_cap=cap
+        ),
+        "score": Scored(
+            metric="auc",
+            value=0.6 + 0.4 * leak,
+            s_base=0.6,
+            s_base_attack="imputer",
+            s_ceil=1.0,
+            L=leak,
+            M=member,
+            members=0.6 + member,
+            nonmembers=0.6,
+            group_gain={"age=old": 0.01 * sign + 0.02} if attack == "map" else {},
+        ),
+        "utility": Utility(
+            metric="auroc",
+            value=row.utility + sign * 0.002,
+            reference=0.79,
+            all={"auroc": row.utility + sign * 0.002},
+        ),
         "times": Times(train_s=row.fields.get("train_s", 1.0), attack_s=1.0),
         "nodes": {"target": f"t-{defense}-{seed}", "attack": f"a-{defense}-{attack}-{seed}"},
         "created_utc": "2026-03-01T00:00:00+00:00",
-    }  # fmt: skip
+    }
     return TrialRecord(**{**told, **changes})
 
 

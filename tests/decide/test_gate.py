@@ -31,15 +31,30 @@ VERIFIED = {"verification": {"outcome": "verified", "by": "Other lab"}}
 
 def described(**changes: Any) -> Deployed:
     told: dict[str, Any] = {
-        "name": "scoring", "version": "1", "owner": "Risk", "purpose": "Rank", "necessity": "Many",
+        "name": "scoring",
+        "version": "1",
+        "owner": "Risk",
+        "purpose": "Rank",
+        "necessity": "Many",
         "tier": "T2",
-        "data": {"sources": ["loans"], "dataset": "loans", "sha256": made.DATA_SHA,
-                 "privacy_unit": "record", "categories": ["income"], "sector": "credit"},
-        "exposure": {"access": "scores", "users": "staff"}, "model": "mlp",
-        "defense": {"name": "shield"}, "artifact": {"sha256": made.weights("shield", 0)},
-        "dp": CLAIM, "evidence": ["made"], "subgroups": "by age: alike", "monitoring": "volume",
+        "data": {
+            "sources": ["loans"],
+            "dataset": "loans",
+            "sha256": made.DATA_SHA,
+            "privacy_unit": "record",
+            "categories": ["income"],
+            "sector": "credit",
+        },
+        "exposure": {"access": "scores", "users": "staff"},
+        "model": "mlp",
+        "defense": {"name": "shield"},
+        "artifact": {"sha256": made.weights("shield", 0)},
+        "dp": CLAIM,
+        "evidence": ["made"],
+        "subgroups": "by age: alike",
+        "monitoring": "volume",
         "incident_contact": "x@example.org",
-    }  # fmt: skip
+    }
     return Deployed.model_validate({**told, **changes})
 
 
@@ -83,14 +98,26 @@ DATA = described().data.model_dump(mode="json")
         ("artifact_mismatch", {"artifact": {"sha256": "0" * 64}}),
         ("artifact_mismatch", {"artifact": None}),
         ("no_ranked_evidence", {"exposure": {"access": "weights", "users": "all"}}),
-        ("no_ranked_evidence", {"exposure": {"access": "scores", "users": "staff",
-                                             "weights_shared_with": ["a vendor"]}}),
-        ("no_ranked_evidence", {"exposure": {"access": "scores", "users": "staff",
-                                             "federated": True}}),
-        ("no_ranked_evidence", {"goals": {"training_instance": {"relevant": True,
-                                                                "reason": "outliers"}}}),
+        (
+            "no_ranked_evidence",
+            {
+                "exposure": {
+                    "access": "scores",
+                    "users": "staff",
+                    "weights_shared_with": ["a vendor"],
+                }
+            },
+        ),
+        (
+            "no_ranked_evidence",
+            {"exposure": {"access": "scores", "users": "staff", "federated": True}},
+        ),
+        (
+            "no_ranked_evidence",
+            {"goals": {"training_instance": {"relevant": True, "reason": "outliers"}}},
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_blocks_in_the_description(sound, rule: str, changes: dict[str, Any]) -> None:
     outcome = judge(sound, **changes)
     assert (outcome.verdict, rules(outcome)) == ("BLOCK", {rule})
@@ -102,15 +129,19 @@ def test_what_blocks_in_the_description(sound, rule: str, changes: dict[str, Any
         ("leakage_above_bar", lambda: with_row(Row(L={"map": 0.3}, ledger=made.ledger()))),
         ("member_leakage_above_bar", lambda: with_row(Row(M=0.1, ledger=made.ledger()))),
         ("no_ranked_evidence", lambda: with_row(seeds=4)),
-        ("no_ranked_evidence",
-         lambda: with_row(Row(ledger=made.ledger(), fields={"adaptive": []}))),
+        (
+            "no_ranked_evidence",
+            lambda: with_row(Row(ledger=made.ledger(), fields={"adaptive": []})),
+        ),
         ("dp_audit_exceeds_claim", lambda: with_row(Row(ledger=made.ledger(), audit=2.1))),
         ("dp_claim_unsupported", lambda: with_row(Row())),
-        ("verification_failed",
-         lambda: with_row(notes={"verification": {"outcome": "failed", "by": "Other lab"}})),
+        (
+            "verification_failed",
+            lambda: with_row(notes={"verification": {"outcome": "failed", "by": "Other lab"}}),
+        ),
         ("benchmark_outdated", lambda: with_row(protocol_version="0")),
     ],
-)  # fmt: skip
+)
 def test_what_blocks_in_the_evidence(rule: str, make: Callable[[], tuple[Source, ...]]) -> None:
     outcome = judge(make())
     assert outcome.verdict == "BLOCK"
@@ -132,7 +163,7 @@ def test_evidence_grows_old_after_180_days(sound) -> None:
         ("not_independently_verified", {}, {"owner": "Other lab"}),
         ("provisional_seeds", {"seeds": 9}, {}),
     ],
-)  # fmt: skip
+)
 def test_what_is_conditional_can_be_waived_until_a_day(
     rule: str, found: dict[str, Any] | None, changes: dict[str, Any]
 ) -> None:
@@ -215,9 +246,13 @@ def test_another_attack_that_tells_members_apart_blocks() -> None:
 
 
 def test_the_registry_names_the_least_favourable_figures() -> None:
-    packs = [made.pack({"none": made.NONE, "shield": Row(L={"guess": 0.0, "map": leak},
-                                                         ledger=made.ledger())}, notes=VERIFIED)
-             for leak in (0.12, 0.05)]  # fmt: skip
+    packs = [
+        made.pack(
+            {"none": made.NONE, "shield": Row(L={"guess": 0.0, "map": leak}, ledger=made.ledger())},
+            notes=VERIFIED,
+        )
+        for leak in (0.12, 0.05)
+    ]
     told = registry.tags(judge(evidence.read(packs)))
     assert told["privacy.Lstar_G3"] == "0.1200" and told["privacy.evidence"] == "made"
 
@@ -278,11 +313,14 @@ def test_every_rule_of_the_shipped_policy_is_known_and_the_template_is_valid(tmp
         ("teir", "T2", "teir: there is no such key. Did you mean 'tier'"),
         ("exposure", {"access": "score", "users": "x"}, "exposure.access"),
         ("goals", {"atribute": {"relevant": True, "reason": "r"}}, "Did you mean 'attribute'"),
-        ("waivers", [{"rule": "dp", "name": "D", "reason": "r", "expires": "2027-01-01"}],
-         "no such rule"),
+        (
+            "waivers",
+            [{"rule": "dp", "name": "D", "reason": "r", "expires": "2027-01-01"}],
+            "no such rule",
+        ),
         ("waivers", [{"rule": "dp_expected", "name": "D", "reason": "r"}], "expires"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_description_is_told_by_its_place(
     tmp_path: Path, key: str, value: Any, said: str
 ) -> None:

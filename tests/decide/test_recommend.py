@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 from bench.contract import UserError
-from bench.decide import document, evidence, recommend, told
+from bench.decide import document, evidence, explain, recommend
 from bench.decide.candidates import Question
+from bench.decide.decision import Decision
 from bench.decide.policy import Bars, EpsilonRule, load
-from bench.decide.recommend import Decision
 from tests.decide import made
 from tests.decide.made import Row
 
@@ -21,9 +22,12 @@ def ask(found: tuple[evidence.Source, ...], **changes: object) -> Decision:
     of = evidence.scenario(found)
     access = changes.pop("access", "scores")
     told_: dict[str, object] = {
-        "scenario": of, "access": access, "bars": BARS, "tier": "",
+        "scenario": of,
+        "access": access,
+        "bars": BARS,
+        "tier": "",
         "goals": (("attribute", access),),
-    }  # fmt: skip
+    }
     return recommend.decide(found, Question(**{**told_, **changes}))  # type: ignore[arg-type]
 
 
@@ -88,8 +92,10 @@ def test_an_epsilon_without_its_tuning_is_no_formal_guarantee() -> None:
     assert decision.chosen and decision.chosen.defense == "plain"
     required = BARS.model_copy(update={"epsilon": EpsilonRule(rule="required", most=8)})
     assert why(ask(made.sources(rows), bars=required)) == {
-        "none": "leakage", "plain": "no_guarantee", "tied": "no_guarantee",
-    }  # fmt: skip
+        "none": "leakage",
+        "plain": "no_guarantee",
+        "tied": "no_guarantee",
+    }
 
 
 @pytest.mark.parametrize(("epsilon", "chosen"), [(7.9, True), (8.1, False)])
@@ -150,7 +156,7 @@ def test_the_undefended_model_may_qualify() -> None:
     quiet = Row(L={"guess": 0.02, "map": 0.10})
     decision = ask(evidence.read([made.pack({"none": quiet})]))
     assert decision.undefended and decision.chosen and decision.chosen.defense == "none"
-    assert told.document(decision).verdict == "No defense is needed."
+    assert explain.document(decision).verdict == "No defense is needed."
 
 
 def test_where_nothing_qualifies_the_way_on_is_looked_up_in_the_evidence() -> None:
@@ -161,9 +167,15 @@ def test_where_nothing_qualifies_the_way_on_is_looked_up_in_the_evidence() -> No
     none = Row(L={"guess": 0.3, "probe": 0.5, "map": 0.60}, M=0.2, step=0.02)
     steps = ask(evidence.read([made.pack({"none": none, **rows})])).steps
     assert "with labels, leaky would qualify" in steps[0]
-    assert "without attacks that asked more than 1,000" in steps[1]
+    assert "no attack was run with a budget" in steps[1]
     assert "leaky+mask" in steps[3]
     assert steps[-1].endswith("Do not expose the model.")
+
+
+def test_a_budget_under_which_something_would_qualify_is_named() -> None:
+    found = evidence.read([made.pack(CAPPED)])
+    assert ask(found).chosen is None
+    assert "with at most 1,000 queries, leaky would qualify" in ask(found).steps[1]
 
 
 def test_scores_that_are_needed_rule_out_labels() -> None:
@@ -175,41 +187,63 @@ def test_scores_that_are_needed_rule_out_labels() -> None:
     assert "labels alone are no option" in decision.steps[0]
 
 
-def test_a_query_cap_leaves_out_attacks_and_says_so() -> None:
-    rows = {
-        "none": Row(L={"guess": 0.3, "probe": 0.5, "map": 0.60}, M=0.2),
-        "leaky": Row(L={"guess": 0.05, "probe": 0.1, "map": 0.40}),
-    }
-    found = evidence.read([made.pack(rows)])
-    assert ask(found).chosen is None
-    decision = ask(found, query_cap=1000)
-    assert decision.chosen
-    assert any("not run with fewer" in text for text in decision.caveats)
+CAPPED = {
+    "none": Row(L={"map": 0.60, "map[budget=1000]": 0.5, "map[budget=100]": 0.4}, M=0.2),
+    "leaky": Row(L={"map": 0.40, "map[budget=1000]": 0.1, "map[budget=100]": 0.02}),
+}
+
+
+@pytest.mark.parametrize(("cap", "budget"), [(60, 100), (100, 100), (101, 1000), (1000, 1000)])
+def test_the_smallest_budget_that_covers_the_query_cap_is_judged(cap: int, budget: int) -> None:
+    found = evidence.read([made.pack(CAPPED)])
+    decision = ask(found, query_cap=cap)
+    assert decision.chosen and decision.chosen.measured[0].budget == budget
+    said = (
+        f"boards of at most {budget:,} queries, the smallest budget that covers the cap of {cap:,}"
+    )
+    assert any(said in text for text in decision.caveats)
+    assert f"with scores, at most {budget:,} queries" in document.text(explain.document(decision))
+    assert explain.data(decision)["chosen"]["measured"][0]["budget"] == budget
+
+
+@pytest.mark.parametrize("rows", [CAPPED, {"none": made.NONE, "leaky": Row(L={"map": 0.4})}])
+def test_where_no_budget_covers_the_cap_attacks_without_limit_count(rows: dict[str, Row]) -> None:
+    decision = ask(evidence.read([made.pack(rows)]), query_cap=2000)
+    assert decision.chosen is None
+    assert any("No board of a budget covers the query cap of 2,000" in t for t in decision.caveats)
+
+
+def test_a_budget_that_only_one_of_two_packs_has_is_not_judged() -> None:
+    other = made.records({"none": made.NONE, "leaky": Row(L={"map": 0.4})}, benchmark_version="2")
+    both = evidence.read([made.pack(CAPPED), made.Pack("more", other, {})])
+    assert evidence.level(both, evidence.scenario(both), "attribute", "scores", 1000)[1] == math.inf
 
 
 def test_federated_and_weights_are_asked_for_what_they_give() -> None:
     policy, of = load(), evidence.Scenario("loans", "mlp", "credit", "table")
     assert recommend.asked(policy, of, "scores") == (("attribute", "scores"),)
     assert recommend.asked(policy, of, "scores", federated=True) == (
-        ("attribute", "scores"), ("gradient_reconstruction", "gradients"),
-    )  # fmt: skip
+        ("attribute", "scores"),
+        ("gradient_reconstruction", "gradients"),
+    )
 
 
 def test_every_view_says_the_same_and_nothing_runs_in_the_page() -> None:
     decision = ask(made.sources({"<b>shield</b>": Row()}))
-    page = document.html(told.document(decision))
+    page = document.html(explain.document(decision))
     assert "&lt;b&gt;shield" in page and "<b>shield" not in page
     assert "<script" not in page and "http" not in page
-    assert "Use <b>shield</b>." in document.text(told.document(decision))
-    plain = json.loads(json.dumps(told.data(decision), allow_nan=False))
+    assert "Use <b>shield</b>." in document.text(explain.document(decision))
+    plain = json.loads(json.dumps(explain.data(decision), allow_nan=False))
     assert plain["chosen"]["defense"] == "<b>shield</b>"
     assert plain["chosen"]["admissible"] and not plain["rejected"][0]["admissible"]
 
 
 def test_several_scenarios_must_be_named() -> None:
     other = made.pack({"none": made.NONE}).records
-    moved = [r.model_copy(update={"cell": r.cell.model_copy(update={"model": "cnn"})})
-             for r in other]  # fmt: skip
+    moved = [
+        r.model_copy(update={"cell": r.cell.model_copy(update={"model": "cnn"})}) for r in other
+    ]
     both = made.pack({"none": made.NONE})
     found = evidence.read([both, made.Pack("more", moved, {})])
     with pytest.raises(UserError, match="loans/cnn, loans/mlp"):

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from bench.contract.record import Failure, Utility
-from bench.decide import evidence, recommend, told
+from bench.decide import evidence, explain, recommend
 from bench.decide.candidates import Question
+from bench.decide.decision import Decision
 from bench.decide.document import text
 from bench.decide.evidence import Source
 from bench.decide.policy import Bars, EpsilonRule, load
-from bench.decide.recommend import Decision
 from bench.report import coverage
 from tests.decide import made
 from tests.decide.made import Row
@@ -27,9 +27,12 @@ def ask(found: tuple[Source, ...], **changes: Any) -> Decision:
     of, access = evidence.scenario(found, "loans", "mlp"), changes.pop("access", "scores")
     policy = changes.pop("policy", None)
     told_: dict[str, Any] = {
-        "scenario": of, "access": access, "bars": BARS, "tier": "",
+        "scenario": of,
+        "access": access,
+        "bars": BARS,
+        "tier": "",
         "goals": (("attribute", access),),
-    }  # fmt: skip
+    }
     return recommend.decide(found, Question(**{**told_, **changes}), policy=policy)
 
 
@@ -38,9 +41,15 @@ def why(decision: Decision) -> dict[str, str]:
 
 
 def of_model(pack: made.Pack, model: str) -> list[Any]:
-    return [r.model_copy(update={"trial_id": f"{model}-{r.trial_id}",
-                                 "cell": r.cell.model_copy(update={"model": model})})
-            for r in pack.records]  # fmt: skip
+    return [
+        r.model_copy(
+            update={
+                "trial_id": f"{model}-{r.trial_id}",
+                "cell": r.cell.model_copy(update={"model": model}),
+            }
+        )
+        for r in pack.records
+    ]
 
 
 def test_a_weaker_attack_that_tells_members_apart_counts() -> None:
@@ -67,8 +76,9 @@ def test_an_attack_that_is_shown_above_the_bar_counts_though_it_was_not_chosen()
 
 
 def test_a_layer_on_the_answers_is_no_evidence_for_who_has_the_weights() -> None:
-    stack = Row(L={"guess": 0.0, "map": 0.05, "open": 0.05},
-                fields={"stages": ["training", "release"]})  # fmt: skip
+    stack = Row(
+        L={"guess": 0.0, "map": 0.05, "open": 0.05}, fields={"stages": ["training", "release"]}
+    )
     found = evidence.read([made.pack({"none": OPEN, "stack": stack})])
     assert ask(found, access="scores").chosen
     decision = ask(found, access="weights")
@@ -76,8 +86,9 @@ def test_a_layer_on_the_answers_is_no_evidence_for_who_has_the_weights() -> None
 
 
 def test_no_query_cap_binds_who_has_the_weights() -> None:
-    leaky = Row(L={"guess": 0.0, "map": 0.5, "open": 0.05})
-    found = evidence.read([made.pack({"none": OPEN, "leaky": leaky})])
+    leaky = Row(L={"guess": 0.0, "map": 0.5, "map[budget=1000]": 0.05, "open": 0.05})
+    none = Row(L=OPEN.L | {"map[budget=1000]": 0.5}, M=OPEN.M)
+    found = evidence.read([made.pack({"none": none, "leaky": leaky})])
     assert ask(found, access="scores", query_cap=1000).chosen
     decision = ask(found, access="weights", query_cap=1000)
     assert decision.chosen is None
@@ -87,8 +98,10 @@ def test_no_query_cap_binds_who_has_the_weights() -> None:
 
 def test_public_records_of_data_that_declares_none_are_undeclared() -> None:
     silent = made.pack({"none": made.NONE, "shield": Row(fields={"public": 5})})
-    records = [r.model_copy(update={"data": r.data.model_copy(update={"facts": {}})})
-               for r in silent.records]  # fmt: skip
+    records = [
+        r.model_copy(update={"data": r.data.model_copy(update={"facts": {}})})
+        for r in silent.records
+    ]
     decision = ask(evidence.read([made.Pack("made", records, {})]))
     assert why(decision)["shield"] == "undeclared_public_data"
 
@@ -121,8 +134,10 @@ def test_a_board_of_weak_attacks_gives_way_to_the_next_stronger_access() -> None
 def test_another_packs_scenarios_are_no_evidence_for_or_against() -> None:
     mine = made.pack({"none": made.NONE, "shield": Row()})
     refuted = {"verification": {"outcome": "failed", "by": "Other lab"}}
-    other = [r.model_copy(update={"cell": r.cell.model_copy(update={"dataset": "shop"})})
-             for r in mine.records]  # fmt: skip
+    other = [
+        r.model_copy(update={"cell": r.cell.model_copy(update={"dataset": "shop"})})
+        for r in mine.records
+    ]
     found = evidence.read([mine, made.Pack("shop", other, {}, {}, refuted)])
     decision = ask(found)
     assert decision.chosen and decision.chosen.defense == "shield"
@@ -175,7 +190,9 @@ def test_clients_go_on_sharing_updates_whatever_customers_get() -> None:
 
 
 def test_a_clipped_zero_is_told_as_it_came_out() -> None:
-    said = text(told.document(ask(made.sources({"shield": Row(L={"guess": -0.3, "map": -0.04})}))))
+    said = text(
+        explain.document(ask(made.sources({"shield": Row(L={"guess": -0.3, "map": -0.04})})))
+    )
     assert "unclipped" in said and "no better than without the model" in " ".join(said.split())
     assert "does worse than guessing without the model" in " ".join(said.split())
     assert "6 targets; 4 others chose the attacks" in " ".join(said.split())
@@ -193,9 +210,9 @@ def test_where_only_the_intervals_are_too_wide_it_says_how_many_seeds_it_takes()
     row = Row(L={"guess": 0.0, "map": 0.178}, step=0.02)
     decision = ask(made.sources({"shield": row}))
     assert decision.nearest and decision.nearest.defense == "shield"
-    assert "about 11 seeds" in " ".join(text(told.document(decision)).split())
+    assert "about 11 seeds" in " ".join(text(explain.document(decision)).split())
     beyond = ask(made.sources({"shield": Row(L={"guess": 0.0, "map": 0.3})}))
-    assert "seeds would show it" not in text(told.document(beyond))
+    assert "seeds would show it" not in text(explain.document(beyond))
 
 
 def test_nearest_is_what_misses_by_an_interval_not_by_far() -> None:
@@ -225,7 +242,7 @@ def test_a_row_whose_planned_trials_are_not_all_there_is_no_evidence() -> None:
         decision = ask(found)
         assert why(decision)["shield"] == "missing"
         assert "armour" not in why(decision)
-        assert "planned trials are there" in text(told.document(decision))
+        assert "planned trials are there" in text(explain.document(decision))
 
 
 def test_an_attack_that_joined_and_a_row_did_not_meet_is_not_met() -> None:

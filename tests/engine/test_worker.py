@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.contract.likeness import differences
 from bench.contract.record import ENVIRONMENT
 from bench.contract.source import forget_sources
 from bench.engine.config import compose_grid
-from bench.engine.environment import differences, environment
+from bench.engine.environment import environment
 from bench.engine.graph import Reading
 from bench.engine.plan import make_plan
 from bench.engine.store import Store, parcel, read

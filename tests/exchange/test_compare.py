@@ -6,7 +6,6 @@ import json
 import math
 from typing import Any
 
-import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +13,7 @@ from scipy import stats as scipy_stats
 
 from bench.contract.record import TrialRecord
 from bench.exchange import compare
+from tests.report import fake_records as fake
 
 
 def _table(values: np.ndarray, target: str, measure: str = "L", board: int = 0) -> pd.DataFrame:
@@ -21,15 +21,26 @@ def _table(values: np.ndarray, target: str, measure: str = "L", board: int = 0) 
     rows, seeds = np.indices(values.shape)
     return pd.DataFrame(
         {
-            "sector": "s", "dataset": f"d{board}", "model": "m", "goal": "g", "access": "scores",
-            "defense": [f"r{r}" for r in rows.ravel()], "measure": measure, "seed": seeds.ravel(),
+            "sector": "s",
+            "dataset": f"d{board}",
+            "model": "m",
+            "goal": "g",
+            "access": "scores",
+            "budget": np.inf,
+            "defense": [f"r{r}" for r in rows.ravel()],
+            "measure": measure,
+            "seed": seeds.ravel(),
             "value": values.ravel(),
-            "trial_id": [f"{target}/{board}/{r}/{s}" for r, s in
-                         zip(rows.ravel(), seeds.ravel(), strict=True)],
-            "target": [f"{target[0]}/{board}/{r}/{s}" for r, s in
-                       zip(rows.ravel(), seeds.ravel(), strict=True)],
+            "trial_id": [
+                f"{target}/{board}/{r}/{s}"
+                for r, s in zip(rows.ravel(), seeds.ravel(), strict=True)
+            ],
+            "target": [
+                f"{target[0]}/{board}/{r}/{s}"
+                for r, s in zip(rows.ravel(), seeds.ravel(), strict=True)
+            ],
         }
-    )  # fmt: skip
+    )
 
 
 def test_pairs_as_worked_by_hand() -> None:
@@ -84,9 +95,10 @@ def test_one_trial_with_other_figures_has_moved() -> None:
     assert compare.compare(records, records).notes == ()
     other = [
         r.model_copy(update={"score": r.score.model_copy(update={"L": 0.9})})
-        if r.score and r.cell.key() == "baskets/mlp/none/yang/0" else r
+        if r.score and r.cell.key() == "baskets/mlp/none/yang/0"
+        else r
         for r in records
-    ]  # fmt: skip
+    ]
     [note] = compare.compare(records, other).notes
     assert note.startswith("the trial baskets/mlp/none/yang/0 is in both under one identity")
 
@@ -208,10 +220,12 @@ def test_what_leaks_more_and_why() -> None:
 def test_what_came_and_went() -> None:
     records = fake.build(seeds=2, datasets=("diabetes", "baskets"))
     fewer = [
-        r for r in records
-        if r.cell.dataset == "diabetes" and r.cell.defense != "dropout"
+        r
+        for r in records
+        if r.cell.dataset == "diabetes"
+        and r.cell.defense != "dropout"
         and r.cell.attack != "neuron"
-    ]  # fmt: skip
+    ]
     found = compare.compare(records, fewer)
     changed = {(row.what, row.defense) for row in found.changed.itertuples()}
     assert ("rows vanished", "dropout") in changed

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import fake_records as fake
 import pytest
 
 from bench.contract.errors import UserError
@@ -13,6 +12,7 @@ from bench.contract.record import TrialRecord
 from bench.exchange.merge import merge
 from bench.exchange.pack import Pack
 from bench.report import boards, coverage, frame
+from tests.report import fake_records as fake
 
 SEEDS = range(3)
 
@@ -90,10 +90,8 @@ def test_controls_of_the_base_are_kept_and_new_ones_join() -> None:
     control = control.model_copy(update={"cell": cell})
     theirs = control.model_copy(update={"trial_id": "c-theirs"})
     other = control.model_copy(
-        update={
-            "trial_id": "c-new", "cell": control.cell.model_copy(update={"attack": "reader"}),
-        }
-    )  # fmt: skip
+        update={"trial_id": "c-new", "cell": control.cell.model_copy(update={"attack": "reader"})}
+    )
     base = _pack([*_trials(BASE, WEAK), control])
     both = merge(base, _pack([*_strong(), theirs, other], "them"))
     assert {r.trial_id for r in both.records if r.control} == {"c-base", "c-new"}
@@ -161,12 +159,13 @@ def test_a_submission_whose_control_failed_is_refused() -> None:
     wrong = [
         r.model_copy(
             update={
-                "control": "untrained", "trial_id": f"c{r.cell.seed}",
+                "control": "untrained",
+                "trial_id": f"c{r.cell.seed}",
                 "cell": r.cell.model_copy(update={"defense": "untrained"}),
             }
         )
         for r in _strong()
-    ]  # fmt: skip
+    ]
     with pytest.raises(UserError, match="'them' cannot join: its control C1 failed"):
         merge(_pack(_trials(BASE, WEAK)), _pack([*_strong(), *wrong], "them"))
 
@@ -233,9 +232,10 @@ def test_submissions_join_in_any_order() -> None:
 def test_chosen_seeds_of_a_row_are_refused_though_others_have_them_all() -> None:
     mine = _trials(("none", "dp_sgd[epsilon=1]"), WEAK)
     chosen = [
-        r for r in mine
+        r
+        for r in mine
         if (r.cell.defense, r.cell.attack, r.cell.seed) != ("dp_sgd[epsilon=1]", "neuron", 1)
-    ]  # fmt: skip
+    ]
     with pytest.raises(UserError, match=r"lacks seeds 1 of neuron against 'dp_sgd\[epsilon=1\]'"):
         merge(_pack(_trials(BASE, WEAK)), _pack(chosen, "them"))
 

@@ -6,13 +6,13 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import fake_records as fake
 import pytest
 
 from bench.contract.errors import UserError
 from bench.exchange import pack
 from bench.exchange.pack import Pack
 from bench.report import frame
+from tests.report import fake_records as fake
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
@@ -38,8 +38,11 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, name: str) -> None:
     assert sorted(theirs.records, key=key) == sorted(ours.records, key=key)
     assert list(theirs.records) == list(theirs.records), "records may be iterated again"
     assert (theirs.suite, theirs.manifest, theirs.pictures, theirs.notes) == (
-        ours.suite, ours.manifest, ours.pictures, ours.notes,
-    )  # fmt: skip
+        ours.suite,
+        ours.manifest,
+        ours.pictures,
+        ours.notes,
+    )
     assert theirs.digest == digest
     assert pack.files(tmp_path / name)["leaderboard.csv"] == b"a,b\n"
 

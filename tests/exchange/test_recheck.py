@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import fake_records as fake
 import pytest
 from scipy import stats
 
 from bench.contract.record import TrialRecord
 from bench.exchange import recheck
 from bench.report import boards, frame, tables
+from tests.report import fake_records as fake
 
 
 def _record(attack: str, **score: Any) -> TrialRecord:
@@ -20,11 +20,26 @@ def _record(attack: str, **score: Any) -> TrialRecord:
     return record.model_copy(update={"score": record.score.model_copy(update=score)})
 
 
-BASELINE = {"value": 0.6, "s_base": 0.6, "s_ceil": 1.0, "L": 0.0, "M": 0.0,
-            "members": 0.62, "nonmembers": 0.6}  # fmt: skip
+BASELINE = {
+    "value": 0.6,
+    "s_base": 0.6,
+    "s_ceil": 1.0,
+    "L": 0.0,
+    "M": 0.0,
+    "members": 0.62,
+    "nonmembers": 0.6,
+}
 # By hand: L = (0.7 - 0.6) / (1 - 0.6); M = (0.75 - 0.65) - (0.62 - 0.60).
-SOUND = {"value": 0.7, "s_base": 0.6, "s_ceil": 1.0, "L": 0.25, "M": 0.08,
-         "members": 0.75, "nonmembers": 0.65, "s_base_attack": "imputer"}  # fmt: skip
+SOUND = {
+    "value": 0.7,
+    "s_base": 0.6,
+    "s_ceil": 1.0,
+    "L": 0.25,
+    "M": 0.08,
+    "members": 0.75,
+    "nonmembers": 0.65,
+    "s_base_attack": "imputer",
+}
 
 
 def test_sound_records_have_nothing_wrong() -> None:
@@ -54,11 +69,14 @@ def test_each_model_has_its_own_attacker_without_the_model() -> None:
         return record.model_copy(update={"cell": record.cell.model_copy(update={"model": model})})
 
     lists = {"value": 0.4, "s_base": 0.4, "members": 0.4, "nonmembers": 0.4}
-    found = recheck.sums([
-        _record("imputer", **BASELINE), _record("neuron", **SOUND),
-        of("ease", _record("imputer", **(BASELINE | lists))),
-        of("ease", _record("neuron", **(SOUND | {"s_base": 0.4, "L": 0.5, "M": 0.1}))),
-    ])  # fmt: skip
+    found = recheck.sums(
+        [
+            _record("imputer", **BASELINE),
+            _record("neuron", **SOUND),
+            of("ease", _record("imputer", **(BASELINE | lists))),
+            of("ease", _record("neuron", **(SOUND | {"s_base": 0.4, "L": 0.5, "M": 0.1}))),
+        ]
+    )
     assert (found.checked, found.alone, found.wrong) == (4, 0, ())
 
 
@@ -99,8 +117,11 @@ def test_one_more_seed_falls_in_the_predicted_interval_nineteen_times_in_twenty(
     records = fake.build(4, ("baskets",))
     made = boards.build(frame.build(records, "s"))
     [record] = [r for r in records if r.cell.key() == "baskets/mlp/none/yang/0"]
-    values = [r.score.L for r in records
-              if r.score and (r.cell.attack, r.cell.defense) == ("yang", "none")]  # fmt: skip
+    values = [
+        r.score.L
+        for r in records
+        if r.score and (r.cell.attack, r.cell.defense) == ("yang", "none")
+    ]
     leaks = [v for v in values if v is not None]
     n, mean = len(leaks), sum(leaks) / len(leaks)
     sd = math.sqrt(sum((v - mean) ** 2 for v in leaks) / (n - 1))
@@ -135,8 +156,9 @@ def test_a_sample_is_spread_over_the_rows_of_a_board_and_idle_rows_come_last() -
 def test_that_a_trial_was_skipped_is_a_claim_that_may_be_drawn() -> None:
     records = [
         r.model_copy(update=fake.broken("skipped", "Upstream", "No target."))
-        for r in fake.build(2, ("baskets",)) if r.cell.attack == "yang"
-    ]  # fmt: skip
+        for r in fake.build(2, ("baskets",))
+        if r.cell.attack == "yang"
+    ]
     assert recheck.sample(frame.build(records, "s"), 2, 0)
 
 
@@ -149,12 +171,16 @@ def test_a_weaker_baseline_than_others_were_measured_from_is_named() -> None:
             "cell": sound.cell.model_copy(update={"defense": "dropout"}),
             "score": sound.score.model_copy(
                 update={"s_base": 0.5, "s_base_attack": "majority", "L": 0.4}
-            ) if sound.score else None,
+            )
+            if sound.score
+            else None,
         }
-    )  # fmt: skip
+    )
     found = recheck.sums([_record("imputer", **BASELINE), weak, sound, cheat])
-    assert any("s_base is 0.5 by 'majority', but without the model 'imputer'" in line
-               for line in found.wrong), found.wrong  # fmt: skip
+    assert any(
+        "s_base is 0.5 by 'majority', but without the model 'imputer'" in line
+        for line in found.wrong
+    ), found.wrong
 
 
 def test_records_are_those_that_are_listed() -> None:

@@ -66,13 +66,25 @@ def test_controls_are_matched_with_controls(done) -> None:
 
 def test_where_a_suite_ran_is_forgotten_and_what_it_is_kept() -> None:
     words = [
-        "suite=a", "backend=ray", "backend.address=auto", "store=/there", "data_root=/there",
-        "defense.dp_sgd.epsilon=3", "~attack.x", "+dataset.table.file=t.csv", "tracking.uri=http://x",
-        "resources.default.num_gpus=1", "seeds=10",
-    ]  # fmt: skip
+        "suite=a",
+        "backend=ray",
+        "backend.address=auto",
+        "store=/there",
+        "data_root=/there",
+        "defense.dp_sgd.epsilon=3",
+        "~attack.x",
+        "+dataset.table.file=t.csv",
+        "tracking.uri=http://x",
+        "resources.default.num_gpus=1",
+        "seeds=10",
+    ]
     assert rerun.identity_words({"overrides": words}) == [
-        "suite=a", "defense.dp_sgd.epsilon=3", "~attack.x", "+dataset.table.file=t.csv", "seeds=10",
-    ]  # fmt: skip
+        "suite=a",
+        "defense.dp_sgd.epsilon=3",
+        "~attack.x",
+        "+dataset.table.file=t.csv",
+        "seeds=10",
+    ]
 
 
 @pytest.mark.parametrize("defense", ["none", "toy_training", "toy_release"])

@@ -261,7 +261,11 @@ def test_nobody_has_to_press_a_key(tmp_path: Path) -> None:
     words = ["plan", "suite=smoke", f"store={tmp_path}", "tracking=none"]
     done = subprocess.run(
         ["/bin/sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-c", command, *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "trials" in done.stdout

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
-
-import fake_records as fake
 
 from bench.contract.record import TrialRecord
 from bench.report import boards, frame
+from tests.report import fake_records as fake
 
 FACES = ("face", "faces", "mlp", "class_representative")
 
 
-def row(found: boards.Boards, defense: str, access: str, scenario: tuple[str, ...] = FACES) -> Any:
-    keys = found.rows[boards.ROW].agg("/".join, axis=1)
-    rows = found.rows[keys == "/".join((*scenario, access, defense))]
+def row(
+    found: boards.Boards,
+    defense: str,
+    access: str,
+    scenario: tuple[str, ...] = FACES,
+    budget: float = math.inf,
+) -> Any:
+    keys = zip(*(found.rows[name] for name in boards.ROW), strict=True)
+    rows = found.rows[[key == (*scenario, access, budget, defense) for key in keys]]
     assert len(rows) == 1
     return rows.iloc[0]
 

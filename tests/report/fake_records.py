@@ -39,22 +39,56 @@ DEFENSES: dict[str, tuple[list[str], tuple[float, float, float], float, list[str
 # data set: sector, modality, goal, publishable, utility, metric, s_base, s_ceil, attacks
 DATASETS: dict[str, tuple[str, str, str, bool, float, str, float, float, dict[str, Any]]] = {
     "faces": (
-        "face", "image", "class_representative", True, 0.97, "accuracy", 0.05, 0.96,
-        {"public_mean": ("none", 0.0), "brep": ("labels", 0.55), "mirror": ("scores", 0.5),
-         "yang": ("scores", 0.72), "miface": ("weights", 0.35),
-         "latent[loss=logit]": ("weights", 0.93), "latent[loss=ce]": ("weights", 0.6)},
+        "face",
+        "image",
+        "class_representative",
+        True,
+        0.97,
+        "accuracy",
+        0.05,
+        0.96,
+        {
+            "public_mean": ("none", 0.0),
+            "brep": ("labels", 0.55),
+            "mirror": ("scores", 0.5),
+            "yang": ("scores", 0.72),
+            "miface": ("weights", 0.35),
+            "latent[loss=logit]": ("weights", 0.93),
+            "latent[loss=ce]": ("weights", 0.6),
+        },
     ),
     "diabetes": (
-        "medical", "table", "attribute", False, 0.74, "auroc", 0.62, 1.0,
-        {"imputer": ("none", 0.0), "map[access=labels]": ("labels", 0.2),
-         "map[access=scores]": ("scores", 0.31), "neuron": ("weights", 0.24)},
+        "medical",
+        "table",
+        "attribute",
+        False,
+        0.74,
+        "auroc",
+        0.62,
+        1.0,
+        {
+            "imputer": ("none", 0.0),
+            "map[access=labels]": ("labels", 0.2),
+            "map[access=scores]": ("scores", 0.31),
+            "neuron": ("weights", 0.24),
+        },
     ),
     "baskets": (
-        "retail", "basket", "output_reconstruction", False, 0.81, "accuracy", 0.48, 1.0,
-        {"popularity": ("none", 0.0), "segment[access=labels]": ("labels", 0.05),
-         "yang": ("scores", 0.64)},
+        "retail",
+        "basket",
+        "output_reconstruction",
+        False,
+        0.81,
+        "accuracy",
+        0.48,
+        1.0,
+        {
+            "popularity": ("none", 0.0),
+            "segment[access=labels]": ("labels", 0.05),
+            "yang": ("scores", 0.64),
+        },
     ),
-}  # fmt: skip
+}
 CREATED = "2026-01-02T03:04:05Z"
 
 
@@ -101,44 +135,84 @@ def trial(
         "access": access,
         "status": "done",
         "data": Data(
-            sector=sector, modality=modality, source=f"Fake {dataset}, made for tests",
-            terms="none", privacy_unit="person" if publishable else "record",
-            publishable=publishable, class_names=["a", "b"],
-            facts={"sha256": f"{zlib.crc32(dataset.encode()):08x}" * 8, "n_train": 120,
-                   "n_test": 80, "n_public": 300, "duplicates_across_splits": 0},
+            sector=sector,
+            modality=modality,
+            source=f"Fake {dataset}, made for tests",
+            terms="none",
+            privacy_unit="person" if publishable else "record",
+            publishable=publishable,
+            class_names=["a", "b"],
+            facts={
+                "sha256": f"{zlib.crc32(dataset.encode()):08x}" * 8,
+                "n_train": 120,
+                "n_test": 80,
+                "n_public": 300,
+                "duplicates_across_splits": 0,
+            },
         ),
         "target": Target(params={"width": 128}, n_params=141_000, epochs=30, steps=600),
         "defense": DefenseInfo(
-            layers=[{"_target_": f"defenses.{defense}"}], covers=covers,
-            adaptive_attacks=adaptive, paper="A. Author 2026",
+            layers=[{"_target_": f"defenses.{defense}"}],
+            covers=covers,
+            adaptive_attacks=adaptive,
+            paper="A. Author 2026",
         ),
         "attack": AttackInfo(params={"steps": 300}, paper="B. Author 2026, eq. 3"),
         "budget": Budget(queries={"labels": 3000, "scores": 1000}.get(access, 0)),
         "evaluator": {"heldout_acc_cnn": 0.98, "oracle_cnn": 0.96} if publishable else {},
         "score": Scored(
-            metric="committee" if publishable else "auc", value=value, s_base=base,
-            s_base_attack=next(iter(attacks)), s_ceil=ceiling,
-            L=(value - base) / (ceiling - base) if headroom else None, M=member,
-            members=min(1.0, value + member / 2), nonmembers=max(0.0, value - member / 2),
+            metric="committee" if publishable else "auc",
+            value=value,
+            s_base=base,
+            s_base_attack=next(iter(attacks)),
+            s_ceil=ceiling,
+            L=(value - base) / (ceiling - base) if headroom else None,
+            M=member,
+            members=min(1.0, value + member / 2),
+            nonmembers=max(0.0, value - member / 2),
         ),
         "utility": Utility(metric=metric, value=utility, reference=useful - 0.01),
         "flags": [] if acts else ["no_effect"],
         "times": Times(train_s=1.5, attack_s=2.5),
         "nodes": {"target": f"target-{dataset}-{model}-{'none' if release else defense}-{seed}"},
-        "env": {"git": {"commit": "0123abc"}, "host": "one", "processor": "A CPU",
-                "machine": "x86_64", "capability": "AVX2", "blas": "mkl", "threads": 1,
-                "device": "cpu", "driver": "", "python": "3.12.1", "torch": "2.9.0+cpu",
-                "numpy": "2.1.0", "commit": "0123abc", "peak_rss_mb": 412.5},
+        "env": {
+            "git": {"commit": "0123abc"},
+            "host": "one",
+            "processor": "A CPU",
+            "machine": "x86_64",
+            "capability": "AVX2",
+            "blas": "mkl",
+            "threads": 1,
+            "device": "cpu",
+            "driver": "",
+            "python": "3.12.1",
+            "torch": "2.9.0+cpu",
+            "numpy": "2.1.0",
+            "commit": "0123abc",
+            "peak_rss_mb": 412.5,
+        },
         "created_utc": CREATED,
-    }  # fmt: skip
+    }
     if defense.startswith("dp_sgd"):
         epsilon = float(defense.rstrip("]").split("=")[1])
         fields["privacy"] = PrivacyLedger(
-            epsilon=epsilon - 0.004, delta=1e-4, accountant="prv", epsilon_rdp=epsilon * 1.1,
-            unit="record", neighbour_relation="add_remove", sampling="poisson", sample_rate=0.1,
-            steps=300, noise_multiplier=1.1, clip_norm=1.0, expected_batch=12.0, empty_batches=0,
-            epsilon_total_basis="single_run", rng="seeded (not for release)", libraries={},
-        )  # fmt: skip
+            epsilon=epsilon - 0.004,
+            delta=1e-4,
+            accountant="prv",
+            epsilon_rdp=epsilon * 1.1,
+            unit="record",
+            neighbour_relation="add_remove",
+            sampling="poisson",
+            sample_rate=0.1,
+            steps=300,
+            noise_multiplier=1.1,
+            clip_norm=1.0,
+            expected_batch=12.0,
+            empty_batches=0,
+            epsilon_total_basis="single_run",
+            rng="seeded (not for release)",
+            libraries={},
+        )
     if (dataset, defense, attack, seed) == ("faces", "dropout", "mirror", 2):
         fields |= broken("timeout", "Timeout", "The attack ran longer than its limit of 60 s.")
     if (dataset, defense, attack) == ("diabetes", "freezing", "neuron"):
@@ -149,9 +223,12 @@ def trial(
 def broken(status: str, kind: str, message: str) -> dict[str, Any]:
     """Fields of a trial that did not end well."""
     return {
-        "status": status, "score": None, "utility": None, "privacy": None,
+        "status": status,
+        "score": None,
+        "utility": None,
+        "privacy": None,
         "error": Failure(type=kind, message=message, traceback="Traceback (most recent call)"),
-    }  # fmt: skip
+    }
 
 
 @functools.cache

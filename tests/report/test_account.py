@@ -13,9 +13,14 @@ from tests.report import fake_records as fake
 
 def _entry(**changes: Any) -> dict[str, Any]:
     return {
-        "what": "error", "value": "4 %", "source": "section 5", "measured": "error",
-        "model": "mlp", "defense": "none", "attack": "*",
-    } | changes  # fmt: skip
+        "what": "error",
+        "value": "4 %",
+        "source": "section 5",
+        "measured": "error",
+        "model": "mlp",
+        "defense": "none",
+        "attack": "*",
+    } | changes
 
 
 def _ours(**changes: Any) -> str:

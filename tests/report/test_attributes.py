@@ -26,7 +26,7 @@ def test_the_worst_subgroup_is_worst_on_average() -> None:
     table = frame.build(records, "fake")
     made = boards.build(table)
     gains = gather(records).gains
-    rows = next(r for k, r in made if k[-1] == "scores")
+    rows = next(r for k, r in made if k.access == "scores")
     told = attributes.told(rows, table, gains)
     assert told[0]["defense"] == "none"
     assert {row["group"] for row in told} == {"sex=f"}
@@ -39,7 +39,7 @@ def test_rows_that_repeat_the_undefended_one_are_left_out() -> None:
     records = _records()
     table = frame.build(records, "fake")
     gains = gather(records).gains
-    (rows,) = (r for k, r in boards.build(table) if k[-1] == "weights")
+    (rows,) = (r for k, r in boards.build(table) if k.access == "weights")
     assert "top_k[k=3]" not in {row["defense"] for row in attributes.told(rows, table, gains)}
 
 

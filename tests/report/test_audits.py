@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import fake_records as fake
 import pytest
 
 from bench.contract.record import Audit, Budget, TrialRecord
 from bench.report import audits, frame
+from tests.report import fake_records as fake
 
 
 def campaign(seed: int, answered: int | None = None, **changes: Any) -> TrialRecord:
@@ -14,9 +14,13 @@ def campaign(seed: int, answered: int | None = None, **changes: Any) -> TrialRec
     record = fake.trial("faces", "mlp", "dropout", "yang", seed, **changes)
     refused = 0 if answered is None else 1000 - answered
     audit = Audit(
-        detected=answered is not None, stopped=answered is not None, answered_before=answered,
-        accounts_refused=int(answered is not None), blocked=0.01 * seed, customers=1000,
-    )  # fmt: skip
+        detected=answered is not None,
+        stopped=answered is not None,
+        answered_before=answered,
+        accounts_refused=int(answered is not None),
+        blocked=0.01 * seed,
+        customers=1000,
+    )
     budget = Budget(queries=1000, refused=refused, accounts=1)
     return record.model_copy(update={"audit": audit, "budget": budget})
 
@@ -61,8 +65,15 @@ def test_false_blocks_are_pooled_over_seeds_with_the_exact_interval() -> None:
 
 def test_a_deployment_counts_its_customers_once_whatever_attacks_it() -> None:
     one = [campaign(0), campaign(1)]
-    cells = [r.model_copy(update={"cell": r.cell.model_copy(update={"attack": "brep"}),
-                                  "trial_id": f"{r.trial_id}-b"}) for r in one]  # fmt: skip
+    cells = [
+        r.model_copy(
+            update={
+                "cell": r.cell.model_copy(update={"attack": "brep"}),
+                "trial_id": f"{r.trial_id}-b",
+            }
+        )
+        for r in one
+    ]
     table = audits.build(frame.build([*one, *cells], "s"))
     assert table["customers"].tolist() == [2000, 2000]
 
@@ -75,12 +86,17 @@ def test_nobody_blocked_of_nobody_is_unknown() -> None:
 
 
 def test_leakage_is_compared_with_the_same_attack_and_seed_on_none() -> None:
-    bare = [fake.trial("faces", "mlp", "none", attack, seed)
-            for attack in ("yang", "brep") for seed in range(3)]  # fmt: skip
+    bare = [
+        fake.trial("faces", "mlp", "none", attack, seed)
+        for attack in ("yang", "brep")
+        for seed in range(3)
+    ]
     watched = [campaign(seed, 10) for seed in range(3)]
     found = row(*bare, *watched)
-    leaks = [[r.score.L for r in records if r.score and r.score.L is not None]
-             for records in (bare[:3], watched)]  # fmt: skip
+    leaks = [
+        [r.score.L for r in records if r.score and r.score.L is not None]
+        for records in (bare[:3], watched)
+    ]
     assert found["L_none"] == pytest.approx(sum(leaks[0]) / 3)
     assert found["dL"] == pytest.approx((sum(leaks[1]) - sum(leaks[0])) / 3)
     assert found["dL_lo"] < found["dL"] < found["dL_hi"]
@@ -89,10 +105,13 @@ def test_leakage_is_compared_with_the_same_attack_and_seed_on_none() -> None:
 def test_a_stream_is_told_apart() -> None:
     plain = campaign(0)
     params = {"stream": {"accounts": 10, "cover": 0.5}}
-    slow = plain.model_copy(update={
-        "cell": plain.cell.model_copy(update={"attack": "yang[stream.accounts=10]"}),
-        "trial_id": "slow", "attack": plain.attack.model_copy(update={"params": params}),
-    })  # fmt: skip
+    slow = plain.model_copy(
+        update={
+            "cell": plain.cell.model_copy(update={"attack": "yang[stream.accounts=10]"}),
+            "trial_id": "slow",
+            "attack": plain.attack.model_copy(update={"params": params}),
+        }
+    )
     shown = audits.shown(audits.build(frame.build([plain, slow], "s")))
     assert [r["stream"] for r in shown] == ["one account", "accounts=10, cover=0.5"]
     assert [r["attack"] for r in shown] == ["yang", "yang"]

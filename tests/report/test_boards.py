@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +8,8 @@ from scipy import stats as scipy_stats
 
 from bench.contract.record import PrivacyAudit, TrialRecord
 from bench.report import boards, frame
+from bench.report.closure import BoardKey
+from tests.report import fake_records as fake
 
 DIABETES = ("medical", "diabetes", "mlp", "attribute")
 
@@ -19,7 +20,7 @@ def suite() -> boards.Boards:
 
 
 def test_boards_are_those_with_trials_from_least_to_most_access(suite: boards.Boards) -> None:
-    assert [key[1:] for key, _ in suite] == [
+    assert [key[1:5] for key, _ in suite] == [
         ("faces", "cnn", "class_representative", "weights"),
         ("faces", "mlp", "class_representative", "labels"),
         ("faces", "mlp", "class_representative", "scores"),
@@ -39,9 +40,11 @@ def test_rows_stand_from_least_to_most_leakage(suite: boards.Boards) -> None:
 
 def test_worst_case_takes_weaker_attacks_too_and_no_baseline() -> None:
     found = built(
-        scored("none", "brep", [0.8, 0.7]), scored("none", "yang", [0.3, 0.2]),
-        scored("none", "latent[loss=ce]", [0.5, 0.4]), scored("none", "public_mean", [0.99, 0.99]),
-    )  # fmt: skip
+        scored("none", "brep", [0.8, 0.7]),
+        scored("none", "yang", [0.3, 0.2]),
+        scored("none", "latent[loss=ce]", [0.5, 0.4]),
+        scored("none", "public_mean", [0.99, 0.99]),
+    )
     for access in ("labels", "scores", "weights"):
         worst = row(found, "none", access)
         assert worst["worst_attack"] == "brep"
@@ -78,9 +81,11 @@ def test_a_release_defense_has_no_effect_on_weights(suite: boards.Boards, defens
 def test_without_effect_weaker_attacks_hit_the_undefended_model_too() -> None:
     # The defense halves the scores attack; with the weights in hand it can be run undefended.
     found = built(
-        scored("none", "yang", [0.9, 0.9]), scored("none", "miface", [0.3, 0.3]),
-        scored("top_k[k=3]", "yang", [0.4, 0.4]), scored("top_k[k=3]", "miface", [0.3, 0.3]),
-    )  # fmt: skip
+        scored("none", "yang", [0.9, 0.9]),
+        scored("none", "miface", [0.3, 0.3]),
+        scored("top_k[k=3]", "yang", [0.4, 0.4]),
+        scored("top_k[k=3]", "miface", [0.3, 0.3]),
+    )
     assert row(found, "top_k[k=3]", "scores")["L"] == pytest.approx(0.4)
     assert row(found, "top_k[k=3]", "weights")["L"] == pytest.approx(0.9)
 
@@ -90,15 +95,13 @@ def test_without_an_undefended_row_a_row_without_effect_keeps_its_own_trials() -
     only = row(found, "top_k[k=3]", "weights")
     assert only["L"] == pytest.approx(0.35)
     assert "no_effect" in only["flags"]
-    assert [kind for kind, _ in found.notes[(*FACES, "weights")]] == ["no_reference"]
+    assert [kind for kind, _ in found.notes[BoardKey(*FACES, "weights")]] == ["no_reference"]
 
 
 def test_interval_is_the_t_interval_of_the_worst_attack() -> None:
     leaks = [0.5, 0.62, 0.55]
     found = row(built(scored("none", "brep", leaks)), "none", "labels")
-    low, high = scipy_stats.t.interval(
-        0.95, 2, loc=np.mean(leaks), scale=scipy_stats.sem(leaks)
-    )  # fmt: skip
+    low, high = scipy_stats.t.interval(0.95, 2, loc=np.mean(leaks), scale=scipy_stats.sem(leaks))
     assert (found["L_lo"], found["L_hi"]) == pytest.approx((low, high))
     assert found["n_seeds"] == 3
 
@@ -122,9 +125,10 @@ def test_differences_are_paired_and_holm_adjusted_within_the_board() -> None:
     none = [0.8, 0.7, 0.9, 0.75]
     freezing, dropout = [0.5, 0.42, 0.61, 0.5], [0.78, 0.71, 0.86, 0.76]
     found = built(
-        scored("none", "brep", none), adapting(scored("freezing", "brep", freezing)),
+        scored("none", "brep", none),
+        adapting(scored("freezing", "brep", freezing)),
         adapting(scored("dropout", "brep", dropout)),
-    )  # fmt: skip
+    )
     p = [scipy_stats.ttest_rel(other, none).pvalue for other in (freezing, dropout)]
     assert row(found, "freezing", "labels")["dL_p"] == pytest.approx(2 * p[0])
     assert row(found, "dropout", "labels")["dL_p"] == pytest.approx(max(2 * p[0], p[1]))
@@ -158,7 +162,7 @@ def test_no_headroom_leaves_leakage_empty_and_names_the_strongest_by_score() -> 
     assert np.isnan(only["L"])
     assert only["worst_attack"] == "yang"  # the larger score of the two
     assert "no_headroom" in only["flags"] and "weak_attack" not in only["flags"]
-    assert [kind for kind, _ in found.notes[(*FACES, "scores")]] == ["no_headroom"]
+    assert [kind for kind, _ in found.notes[BoardKey(*FACES, "scores")]] == ["no_headroom"]
 
 
 def test_an_attribute_that_is_mostly_known_is_flagged() -> None:
@@ -188,19 +192,24 @@ def test_ten_seeds_are_not_provisional() -> None:
 def test_a_weak_attack_is_flagged_on_the_whole_board() -> None:
     found = built(scored("none", "brep", [0.40, 0.44]), scored("freezing", "brep", [0.1, 0.2]))
     assert all("weak_attack" in flags for flags in found.rows["flags"])
-    (kind, sentence), *_ = found.notes[(*FACES, "labels")]
+    (kind, sentence), *_ = found.notes[BoardKey(*FACES, "labels")]
     assert kind == "weak_attack" and "L = 0.42" in sentence
 
 
 def test_a_straw_man_is_an_undefended_utility_below_the_plain_baseline() -> None:
     def with_reference(gap: float) -> boards.Boards:
         records = scored("none", "brep", [0.6, 0.7])
-        return built([
-            r.model_copy(update={
-                "utility": r.utility.model_copy(update={"reference": r.utility.value + gap})
-            })
-            for r in records if r.utility
-        ])  # fmt: skip
+        return built(
+            [
+                r.model_copy(
+                    update={
+                        "utility": r.utility.model_copy(update={"reference": r.utility.value + gap})
+                    }
+                )
+                for r in records
+                if r.utility
+            ]
+        )
 
     assert "straw_man" in row(with_reference(0.03), "none", "labels")["flags"]
     assert "straw_man" not in row(with_reference(0.01), "none", "labels")["flags"]
@@ -224,9 +233,11 @@ def test_with_the_weights_a_layer_on_the_answers_is_bypassed() -> None:
         ]
 
     found = built(
-        scored("none", "latent[loss=ce]", [0.8, 0.7, 0.9]), stacked("latent[loss=ce]"),
-        scored("none", "brep", [0.8, 0.7, 0.9]), stacked("brep"),
-    )  # fmt: skip
+        scored("none", "latent[loss=ce]", [0.8, 0.7, 0.9]),
+        stacked("latent[loss=ce]"),
+        scored("none", "brep", [0.8, 0.7, 0.9]),
+        stacked("brep"),
+    )
     assert "bypassed" in row(found, "dropout", "weights")["flags"]
     assert np.isnan(row(found, "dropout", "weights")["rank"])
     assert "bypassed" not in row(found, "dropout", "labels")["flags"]
@@ -283,15 +294,15 @@ def test_a_board_whose_own_attacks_all_failed_says_so() -> None:
     assert (
         "missing",
         "No attack with access to weights finished: the board rests on weaker attacks.",
-    ) in found.notes[(*FACES, "weights")]
+    ) in found.notes[BoardKey(*FACES, "weights")]
 
 
 def test_more_information_that_looks_safer_before_closure_is_noted() -> None:
     found = built(scored("none", "brep", [0.6, 0.7]), scored("none", "yang", [0.3, 0.4]))
-    (kind, sentence), *_ = found.notes[(*FACES, "scores")]
+    (kind, sentence), *_ = found.notes[BoardKey(*FACES, "scores")]
     assert kind == "monotonicity" and "none (0.35 against 0.65)" in sentence
     assert row(found, "none", "scores")["L"] == pytest.approx(0.65)
-    assert found.notes[(*FACES, "labels")] == []
+    assert found.notes[BoardKey(*FACES, "labels")] == []
 
 
 def test_utility_is_per_target_not_per_trial() -> None:
@@ -330,9 +341,12 @@ def test_a_claim_that_canaries_refute_on_most_seeds_is_flagged() -> None:
             record = plain
             if plain.privacy is not None:
                 audit = PrivacyAudit(
-                    canaries=200, guesses=100, right=90, epsilon_lower=lower[plain.cell.seed],
+                    canaries=200,
+                    guesses=100,
+                    right=90,
+                    epsilon_lower=lower[plain.cell.seed],
                     epsilon=1.0,
-                )  # fmt: skip
+                )
                 record = plain.model_copy(update={"privacy_audit": audit})
             found.append(record)
         rows = boards.build(frame.build(found, "s")).rows

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.report import boards, frame
+from bench.report import boards, closure, frame
 from bench.report.site import charts, details
+from tests.report import fake_records as fake
 
-KEY = ("face", "faces", "mlp", "class_representative", "weights")
+KEY = closure.BoardKey("face", "faces", "mlp", "class_representative", "weights")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +9,7 @@ from built import adapting, built, row, scored
 from scipy import stats as scipy_stats
 
 from bench.report import boards, frame
+from tests.report import fake_records as fake
 
 NOISY: list[float | None] = [0.9, 0.1, 0.4, 0.5, 0.3]
 STEADY: list[float | None] = [0.2, 0.2, 0.6, 0.7, 0.5]
@@ -37,10 +37,11 @@ def test_under_five_seeds_all_choose_and_report() -> None:
 
 def test_differences_are_of_the_seeds_that_report_each_by_its_own_attack() -> None:
     found = built(
-        scored("none", "brep", NOISY), scored("none", "mirror", STEADY),
+        scored("none", "brep", NOISY),
+        scored("none", "mirror", STEADY),
         adapting(scored("freezing", "brep", [0.0, 0.0, 0.9, 0.9, 0.9])),
         adapting(scored("freezing", "mirror", [0.3, 0.3, 0.1, 0.3, 0.2])),
-    )  # fmt: skip
+    )
     freezing = row(found, "freezing", "scores")
     assert freezing["worst_attack"] == "mirror"
     gaps = np.array([0.1 - 0.4, 0.3 - 0.5, 0.2 - 0.3])
@@ -63,9 +64,9 @@ def test_without_its_worst_attack_a_row_rests_on_the_next_in_any_setting() -> No
 
 def test_a_row_that_finished_no_seed_that_chooses_has_to_choose_by_the_others() -> None:
     failed = [
-        r.model_copy(update=fake.broken("timeout", "Timeout", "Slow."))
-        if r.cell.seed < 2 else r for r in scored("freezing", "brep", NOISY)
-    ]  # fmt: skip
+        r.model_copy(update=fake.broken("timeout", "Timeout", "Slow.")) if r.cell.seed < 2 else r
+        for r in scored("freezing", "brep", NOISY)
+    ]
     found = row(built(scored("none", "brep", NOISY), failed), "freezing", "labels")
     assert found["L"] == pytest.approx(0.4) and "missing" in found["flags"]
 

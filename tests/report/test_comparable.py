@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import fake_records as fake
 import pytest
 
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
 from bench.report import comparable
+from tests.report import fake_records as fake
 
 
 def _records() -> list[TrialRecord]:
@@ -150,11 +150,14 @@ def test_what_may_differ() -> None:
         _changed(one, "score", s_base=one.score.s_base + 0.001) if one.score else one,
         one.model_copy(
             update={
-                "status": "failed", "score": None, "utility": None,
-                "target": type(one.target)(), "nodes": {},
+                "status": "failed",
+                "score": None,
+                "utility": None,
+                "target": type(one.target)(),
+                "nodes": {},
             }
         ),
-    ]  # fmt: skip
+    ]
     assert comparable.differences([*records, *free]) == []
 
 

@@ -13,10 +13,15 @@ ATTACK = "latent[loss=logit]"
 
 
 def _record(
-    defense: str = "none", attack: str = ATTACK, seed: int = 0, control: str = "",
-    name: tuple[str, str] | None = None, extra: dict[str, float] | None = None, sha: str = "a",
+    defense: str = "none",
+    attack: str = ATTACK,
+    seed: int = 0,
+    control: str = "",
+    name: tuple[str, str] | None = None,
+    extra: dict[str, float] | None = None,
+    sha: str = "a",
     **score: Any,
-) -> TrialRecord:  # fmt: skip
+) -> TrialRecord:
     """A trial of the faces; ``name`` renames its defense and attack."""
     record = fake.trial("faces", "mlp", defense, attack, seed)
     shown = name or (defense, attack)
@@ -24,12 +29,13 @@ def _record(
         update={
             "control": control,
             "trial_id": f"{'/'.join(shown)}/{control}/{seed}",
-            "cell": Cell(dataset="faces", model="mlp", defense=shown[0], attack=shown[1],
-                         seed=seed),
+            "cell": Cell(
+                dataset="faces", model="mlp", defense=shown[0], attack=shown[1], seed=seed
+            ),
             "score": record.score.model_copy(update={"extra": extra or {}, **score}),
             "attack": record.attack.model_copy(update={"sha256": sha}),
         }
-    )  # fmt: skip
+    )
 
 
 def _plain(seeds: int = 4, **changes: Any) -> list[TrialRecord]:
@@ -92,19 +98,23 @@ def test_baselines_are_at_chance() -> None:
     assert _check(_plain() + blind, "baselines")["state"] == "pass"
 
 
-@pytest.mark.parametrize(("heldout", "oracle", "state"), [
-    (0.97, 0.9, "pass"), (0.94, 0.9, "fail"), (0.97, 0.8, "fail"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("heldout", "oracle", "state"), [(0.97, 0.9, "pass"), (0.94, 0.9, "fail"), (0.97, 0.8, "fail")]
+)
 def test_judges_must_know_the_people(heldout: float, oracle: float, state: str) -> None:
     judges = {"committee_ceiling": heldout, "committee_oracle": oracle}
     records = [r.model_copy(update={"evaluator": judges}) for r in _plain()]
     assert _check(records, "evaluators")["state"] == state
 
 
-@pytest.mark.parametrize(("gains", "state"), [
-    ([0.0, 0.01, 0.02, 0.0], "pass"), ([0.1, 0.12, 0.08, 0.11], "fail"),
-    ([0.3, -0.2, 0.2, -0.1], "pass"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gains", "state"),
+    [
+        ([0.0, 0.01, 0.02, 0.0], "pass"),
+        ([0.1, 0.12, 0.08, 0.11], "fail"),
+        ([0.3, -0.2, 0.2, -0.1], "pass"),
+    ],
+)
 def test_doubling_the_steps_adds_little(gains: list[float], state: str) -> None:
     plain = _plain(value=0.5)
     twice = [
@@ -135,9 +145,11 @@ def test_the_same_again_is_the_same_bit_for_bit(control: str) -> None:
 def test_elsewhere_the_same_again_is_within_the_tolerance(control: str, env: dict) -> None:
     plain = _plain(L=0.5, M=0.1)
     for score, state in (
-        ({"L": 0.509}, "pass"), ({"L": 0.511}, "fail"), ({"L": 0.5, "M": 0.12}, "fail"),
+        ({"L": 0.509}, "pass"),
+        ({"L": 0.511}, "fail"),
+        ({"L": 0.5, "M": 0.12}, "fail"),
         ({"L": None, "value": 0.9}, "fail"),
-    ):  # fmt: skip
+    ):
         again = _again(control, "b", env, **{"M": 0.1, **score})
         assert _check([*plain, again], control)["state"] == state, score
     moved = _again(control, "b", env, L=0.5, M=0.1)

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import random
 
-import fake_records as fake
 import pytest
 
 from bench.contract.record import Failure
 from bench.report import facts
+from tests.report import fake_records as fake
 
 
 def test_facts_do_not_depend_on_the_order_of_the_records() -> None:

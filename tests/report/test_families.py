@@ -1,34 +1,57 @@
 from __future__ import annotations
 
-import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench.report import boards, families, frame
+from tests.report import fake_records as fake
 
 SCENES = ["sector", "dataset", "model", "goal", "access"]
 
 
 def noise(
-    worlds: int = 1, settings: int = 6, attacks: int = 3, seeds: int = 9, sd: float = 0.1,
+    worlds: int = 1,
+    settings: int = 6,
+    attacks: int = 3,
+    seeds: int = 9,
+    sd: float = 0.1,
     utility: float = 0.8,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Trials of equally good settings and equally strong attacks: only luck tells them apart."""
     rng = np.random.default_rng(0)
     defenses = ["none", *(f"d[s={i}]" for i in range(settings))]
     index = pd.MultiIndex.from_product(
-        [[f"w{i:03}" for i in range(worlds)], defenses, [f"a{i}" for i in range(attacks)],
-         range(seeds)], names=["dataset", "defense", "attack", "seed"],
-    )  # fmt: skip
+        [
+            [f"w{i:03}" for i in range(worlds)],
+            defenses,
+            [f"a{i}" for i in range(attacks)],
+            range(seeds),
+        ],
+        names=["dataset", "defense", "attack", "seed"],
+    )
     table = index.to_frame(index=False)
+    nothing = [()] * len(table)
     return table.assign(
-        sector="s", model="m", goal="attribute", access="scores", status="done", flags="",
-        control="", unplaced=0, covers="", adaptive_attacks="", adaptive_to="", utility=utility,
+        sector="s",
+        model="m",
+        goal="attribute",
+        access="scores",
+        status="done",
+        flags="",
+        budget=np.inf,
+        control="",
+        unplaced=0,
+        utility=utility,
+        covers=nothing,
+        adaptive_attacks=nothing,
+        adaptive_to=nothing,
         utility_metric="accuracy",
-        epsilon=np.nan, train_s=1.0, family=table["defense"].str.split("[").str[0],
+        epsilon=np.nan,
+        train_s=1.0,
+        family=table["defense"].str.split("[").str[0],
         L=0.5 + sd * rng.standard_normal(len(table)),
-    )  # fmt: skip
+    )
 
 
 def set_where(table: pd.DataFrame, column: str, value: object, **where: object) -> pd.DataFrame:
@@ -80,8 +103,7 @@ def test_selection_seeds_are_never_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seeds", "selected", "reported"),
-    [(5, "0-1", "2-4"), (6, "0-1", "2-5"), (10, "0-3", "4-9")],
+    ("seeds", "selected", "reported"), [(5, "0-1", "2-4"), (6, "0-1", "2-5"), (10, "0-3", "4-9")]
 )
 def test_the_first_third_rounded_up_selects(seeds: int, selected: str, reported: str) -> None:
     row = pick(noise(seeds=seeds))
@@ -104,9 +126,13 @@ def test_the_least_worst_case_within_the_budget_is_picked() -> None:
     table = noise(settings=3, attacks=2, sd=0)
     # s=0 is best against a0 alone, s=1 in the worst case, s=2 would be but costs too much.
     for name, attack, leak in (
-        ("d[s=0]", "a0", 0.0), ("d[s=0]", "a1", 0.9), ("d[s=1]", "a0", 0.3), ("d[s=1]", "a1", 0.4),
-        ("d[s=2]", "a0", 0.1), ("d[s=2]", "a1", 0.1),
-    ):  # fmt: skip
+        ("d[s=0]", "a0", 0.0),
+        ("d[s=0]", "a1", 0.9),
+        ("d[s=1]", "a0", 0.3),
+        ("d[s=1]", "a1", 0.4),
+        ("d[s=2]", "a0", 0.1),
+        ("d[s=2]", "a1", 0.1),
+    ):
         table = set_where(table, "L", leak, defense=name, attack=attack)
     table = set_where(table, "utility", 0.77, defense="d[s=1]")  # exactly the budget
     table = set_where(table, "utility", 0.76, defense="d[s=2]")
@@ -143,7 +169,9 @@ def test_a_trial_that_did_not_finish_is_said() -> None:
 
 def test_a_setting_that_does_not_act_is_no_setting() -> None:
     table = noise(settings=3, sd=0)
-    table = set_where(table, "covers", "weights", defense="d[s=0]")
+    table = table.assign(
+        covers=table["defense"].map(lambda name: ("weights",) if name == "d[s=0]" else ())
+    )
     table = set_where(table, "L", 0.1, defense="d[s=0]")
     row = pick(table)
     assert (row["settings"], row["L"]) == (2, 0.5)
@@ -192,20 +220,26 @@ def summed(tau: float = 0.20) -> pd.Series:
     """``d`` has three settings (utility, L): (.8, .6), (.7, .15) and (.6, .1); none (.9, .8)."""
     records = []
     for defense, utility, leak in (
-        ("none", 0.9, 0.8), ("freezing", 0.8, 0.6), ("dp_sgd[epsilon=8]", 0.7, 0.15),
+        ("none", 0.9, 0.8),
+        ("freezing", 0.8, 0.6),
+        ("dp_sgd[epsilon=8]", 0.7, 0.15),
         ("dp_sgd[epsilon=1]", 0.6, 0.1),
-    ):  # fmt: skip
+    ):
         for seed in range(6):
             record = fake.trial("faces", "mlp", defense, "brep", seed)
             assert record.score is not None and record.utility is not None
             luck = 0.01 * (-1) ** seed
-            records.append(record.model_copy(update={
-                "score": record.score.model_copy(update={"L": leak + luck}),
-                "utility": record.utility.model_copy(update={"value": utility}),
-                "defense": record.defense.model_copy(
-                    update={"family": "none" if defense == "none" else "d"}
-                ),
-            }))  # fmt: skip
+            records.append(
+                record.model_copy(
+                    update={
+                        "score": record.score.model_copy(update={"L": leak + luck}),
+                        "utility": record.utility.model_copy(update={"value": utility}),
+                        "defense": record.defense.model_copy(
+                            update={"family": "none" if defense == "none" else "d"}
+                        ),
+                    }
+                )
+            )
     table = frame.build(records, "s")
     found = boards.build(table)
     tuned = families.tuned(table, budget=0.1)

@@ -4,7 +4,6 @@ import io
 import re
 import xml.etree.ElementTree as ElementTree
 
-import fake_records as fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +11,10 @@ from PIL import Image
 
 from bench.contract import UserError
 from bench.report import boards, figures, frame
+from bench.report.closure import BoardKey
+from tests.report import fake_records as fake
 
-WEIGHTS = ("face", "faces", "mlp", "class_representative", "weights")
+WEIGHTS = BoardKey("face", "faces", "mlp", "class_representative", "weights")
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +65,15 @@ def test_text_stays_text_and_cannot_break_the_file(rows: pd.DataFrame) -> None:
 
 def test_many_rows_are_named_no_more_than_can_be_read() -> None:
     count = 40
-    table = pd.DataFrame({
-        "defense": ["none", *(f"d{chr(97 + i % 26)}[s={i}]" for i in range(count))],
-        "utility": np.linspace(0.9, 0.8, count + 1), "L": np.linspace(0.9, 0.1, count + 1),
-        "utility_metric": "accuracy", "family": ["none", *(f"f{i}" for i in range(count))],
-    }).assign(L_lo=np.nan, L_hi=np.nan, utility_lo=np.nan, utility_hi=np.nan)  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "defense": ["none", *(f"d{chr(97 + i % 26)}[s={i}]" for i in range(count))],
+            "utility": np.linspace(0.9, 0.8, count + 1),
+            "L": np.linspace(0.9, 0.1, count + 1),
+            "utility_metric": "accuracy",
+            "family": ["none", *(f"f{i}" for i in range(count))],
+        }
+    ).assign(L_lo=np.nan, L_hi=np.nan, utility_lo=np.nan, utility_hi=np.nan)
     names = texts(figures.draw(table, ["svg"])["svg"])
     assert len(names) == figures.LABELS and "none" in names
 

@@ -3,21 +3,43 @@ from __future__ import annotations
 import math
 import random
 
-import fake_records as fake
 import pytest
 
 from bench.contract.errors import UserError
 from bench.contract.record import Audit
 from bench.report import frame
+from tests.report import fake_records as fake
 
 
 def test_stable_columns_come_first_in_this_order() -> None:
     table = frame.build([fake.trial("faces", "mlp", "none", "brep", 0)], "smoke")
     assert list(table.columns[:25]) == [
-        "trial_id", "suite", "sector", "dataset", "model", "defense", "attack", "goal", "access",
-        "seed", "status", "utility_metric", "utility", "score_metric", "score", "s_base", "s_ceil",
-        "L", "M", "epsilon", "queries", "train_s", "attack_s", "flags", "error",
-    ]  # fmt: skip
+        "trial_id",
+        "suite",
+        "sector",
+        "dataset",
+        "model",
+        "defense",
+        "attack",
+        "goal",
+        "access",
+        "seed",
+        "status",
+        "utility_metric",
+        "utility",
+        "score_metric",
+        "score",
+        "s_base",
+        "s_ceil",
+        "L",
+        "M",
+        "epsilon",
+        "queries",
+        "train_s",
+        "attack_s",
+        "flags",
+        "error",
+    ]
 
 
 def test_rows_are_sorted_whatever_the_order_of_the_records() -> None:
@@ -35,8 +57,10 @@ def test_values_arrive() -> None:
     row = frame.build([record], "smoke").iloc[0]
     assert record.score is not None and record.utility is not None
     assert (row["L"], row["M"], row["score"]) == (
-        record.score.L, record.score.M, record.score.value,
-    )  # fmt: skip
+        record.score.L,
+        record.score.M,
+        record.score.value,
+    )
     assert row["utility"] == record.utility.value
     assert row["epsilon"] == pytest.approx(7.996)
     assert (row["queries"], row["suite"], row["sector"]) == (1000, "smoke", "face")
@@ -60,9 +84,13 @@ def test_what_a_watcher_noticed_arrives() -> None:
     row = frame.build([bare], "smoke").iloc[0]
     assert row[seen].isna().all() and row["stream"] == ""
     audit = Audit(
-        detected=True, stopped=False, answered_before=40, accounts_refused=2, blocked=0.01,
+        detected=True,
+        stopped=False,
+        answered_before=40,
+        accounts_refused=2,
+        blocked=0.01,
         customers=900,
-    )  # fmt: skip
+    )
     stream = {"accounts": 10, "cover": 0.5, "per_account": None, "interval_s": 1.0, "days": 30.0}
     record = bare.model_copy(
         update={

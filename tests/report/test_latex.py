@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import re
 
-import fake_records as fake
 import pytest
 
 from bench.report import boards, frame, latex
+from tests.report import fake_records as fake
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,13 @@ def test_flags_are_marks_with_a_legend_and_shared_ones_are_said_once(text: str) 
 
 def test_the_caption_says_what_is_shown(text: str) -> None:
     caption = re.findall(r"\\caption\{(.*)\}", text)[1]
-    for said in ("leakage", "training members", r"95\% $t$ intervals", "chosen on seeds 0-1",
-                 "reported on seeds 2-4"):  # fmt: skip
+    for said in (
+        "leakage",
+        "training members",
+        r"95\% $t$ intervals",
+        "chosen on seeds 0-1",
+        "reported on seeds 2-4",
+    ):
         assert said in caption
 
 

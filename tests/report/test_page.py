@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import chromium
-import fake_records as fake
 import pytest
 
 from bench.report import site
+from tests.report import fake_records as fake
 
 BOARD = "boards/faces-mlp-class-representative-weights.html"
 DEFENSES = "[...document.querySelectorAll('#rows tbody.sorted tr:not([hidden]) th')]"
@@ -233,8 +233,9 @@ def test_a_click_on_a_mark_highlights_its_family_everywhere(
         tab.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
     tab.until("location.hash === '#family=dp_sgd'")
     assert tab.eval("[...document.querySelectorAll('#rows .lit th')].map((c) => c.dataset.v)") == [
-        "dp_sgd[epsilon=1]", "dp_sgd[epsilon=8]",
-    ]  # fmt: skip
+        "dp_sgd[epsilon=1]",
+        "dp_sgd[epsilon=8]",
+    ]
     opacity = tab.eval(
         "Object.fromEntries(document.querySelector('.chart.plane').data.filter((t) => t.meta)"
         ".map((t) => [t.meta, t.opacity]))"

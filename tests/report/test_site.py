@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import fake_records as fake
 import pytest
 
 from bench.contract.errors import UserError
 from bench.contract.record import Audit, Times, TrialRecord
 from bench.report import boards, frame, site
-from bench.report.closure import slugs
+from bench.report.closure import BoardKey, slugs
+from tests.report import fake_records as fake
 
 TABLES = [
-    "audit.csv", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "trials.csv",
-    "trials.parquet", "tuned.csv",
-]  # fmt: skip
+    "audit.csv",
+    "leaderboard.csv",
+    "leaderboard.md",
+    "leaderboard.tex",
+    "trials.csv",
+    "trials.parquet",
+    "tuned.csv",
+]
 ASSETS = ["assets/plotly.min.js", "assets/site.js", "assets/style.css"]
 WEIGHTS = "boards/faces-mlp-class-representative-weights.html"
 HOSTILE = "<script>alert('x')</script>\"'&{{7*7}}"
@@ -67,8 +72,10 @@ def text(out: Path, name: str) -> str:
 
 
 def pages(out: Path) -> dict[str, Page]:
-    return {str(p.relative_to(out)): Page(text(out, str(p.relative_to(out))))
-            for p in sorted(out.rglob("*.html"))}  # fmt: skip
+    return {
+        str(p.relative_to(out)): Page(text(out, str(p.relative_to(out))))
+        for p in sorted(out.rglob("*.html"))
+    }
 
 
 def made(out: Path, records: list[TrialRecord], **given: Any) -> Path:
@@ -98,9 +105,16 @@ def test_the_site_is_what_its_list_says(out: Path) -> None:
     assert sum(name.startswith("boards/") for name in found) == 9
     assert {n for n in found if n.startswith("defenses/")} == {
         f"defenses/{name}.html"
-        for name in ("none", "dropout", "freezing", "dp-sgd", "label-smoothing", "top-k",
-                     "label-only")
-    }  # fmt: skip
+        for name in (
+            "none",
+            "dropout",
+            "freezing",
+            "dp-sgd",
+            "label-smoothing",
+            "top-k",
+            "label-only",
+        )
+    }
     assert "attacks/latent.html" in found and "attacks/public-mean.html" in found
 
 
@@ -178,11 +192,18 @@ def test_every_board_and_row_is_shown(records: list[TrialRecord], out: Path) -> 
 def test_methods_tell_failures_skips_data_and_provenance(out: Path) -> None:
     html = text(out, "methods.html")
     for said in (
-        "Singular matrix in the neuron selection.", "diabetes / mlp / freezing / neuron / 0",
-        "miface needs images", "invbench run suite=smoke", "0123abcdef", "2.9.0+cpu",
-        "heldout acc cnn", "Fake faces, made for tests", "95% Student t", "Goals that occurred",
+        "Singular matrix in the neuron selection.",
+        "diabetes / mlp / freezing / neuron / 0",
+        "miface needs images",
+        "invbench run suite=smoke",
+        "0123abcdef",
+        "2.9.0+cpu",
+        "heldout acc cnn",
+        "Fake faces, made for tests",
+        "95% Student t",
+        "Goals that occurred",
         "The attacker holds the model.",
-    ):  # fmt: skip
+    ):
         assert said in html
     assert "updates that clients share" not in html  # nothing had gradients here
 
@@ -192,17 +213,25 @@ def test_a_board_tells_its_banners_cost_budgets_and_commands(out: Path) -> None:
     assert "Attack too weak here" in labels
     html = text(out, WEIGHTS)
     for said in (
-        "invbench reproduce ", "invbench run suite=smoke", "What it costs", "1.00×",  # noqa: RUF001
-        "one record, add remove", "tuning: single run", "prv", "Seed by seed",
-        "Standard against adaptive", "Hide", "Highlight",
-    ):  # fmt: skip
+        "invbench reproduce ",
+        "invbench run suite=smoke",
+        "What it costs",
+        "1.00×",
+        "one record, add remove",
+        "tuning: single run",
+        "prv",
+        "Seed by seed",
+        "Standard against adaptive",
+        "Hide",
+        "Highlight",
+    ):
         assert said in html, said
 
 
 def test_the_reference_lies_in_the_table_before_the_ties(out: Path) -> None:
     html = text(out, WEIGHTS)
     groups = re.findall(r'<td class="num rank">([^<]*)</td>', html)
-    assert any("–" in group for group in groups[1:])  # noqa: RUF001
+    assert any("–" in group for group in groups[1:])
 
 
 def test_pages_of_components_say_what_they_are_and_where_they_stand(out: Path) -> None:
@@ -245,10 +274,14 @@ def test_a_picture_that_is_no_png_is_refused(tmp_path: Path) -> None:
 
 
 def spoiled(record: TrialRecord) -> TrialRecord:
-    cell = record.cell.model_copy(update={
-        "dataset": HOSTILE, "model": HOSTILE, "attack": HOSTILE + record.cell.attack,
-        "defense": record.cell.defense.replace("dropout", HOSTILE),
-    })  # fmt: skip
+    cell = record.cell.model_copy(
+        update={
+            "dataset": HOSTILE,
+            "model": HOSTILE,
+            "attack": HOSTILE + record.cell.attack,
+            "defense": record.cell.defense.replace("dropout", HOSTILE),
+        }
+    )
     data = record.data.model_copy(update={"source": HOSTILE, "facts": {HOSTILE: HOSTILE}})
     changes: dict[str, Any] = {"cell": cell, "data": data, "goal": HOSTILE}
     changes["defense"] = record.defense.model_copy(update={"paper": HOSTILE, "stages": [HOSTILE]})
@@ -260,9 +293,10 @@ def spoiled(record: TrialRecord) -> TrialRecord:
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     records = [spoiled(r) for r in fake.build(2, ("faces",)) if r.cell.model == "mlp"]
     provenance = {
-        "command": HOSTILE, HOSTILE: [HOSTILE],
+        "command": HOSTILE,
+        HOSTILE: [HOSTILE],
         "skipped": [{"what": HOSTILE, "reason": HOSTILE, "count": 1}],
-    }  # fmt: skip
+    }
     site.write(records, fake.galleries(records), HOSTILE, tmp_path, provenance)
     for name, page in pages(tmp_path).items():
         assert re.fullmatch(r"[a-z0-9./-]+", name)
@@ -282,11 +316,9 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 
 def test_names_that_collide_get_pages_of_their_own() -> None:
-    keys = [("s", "a-b", "m", "g", "labels"), ("s", "a", "b-m", "g", "labels")]
-    assert list(slugs(keys).values()) == ["a-b-m-g-labels", "a-b-m-g-labels-2"]  # type: ignore[arg-type]
-    assert site._slugs(["a b", "a_b", "a-b-2"]) == {
-        "a b": "a-b", "a-b-2": "a-b-2", "a_b": "a-b-3",
-    }  # fmt: skip
+    keys = [BoardKey("s", *rest, "g", "labels") for rest in (("a-b", "m"), ("a", "b-m"))]
+    assert list(slugs(keys).values()) == ["a-b-m-g-labels", "a-b-m-g-labels-2"]
+    assert site._slugs(["a b", "a_b", "a-b-2"]) == {"a b": "a-b", "a-b-2": "a-b-2", "a_b": "a-b-3"}
 
 
 def test_a_name_without_a_letter_still_gets_a_page() -> None:
@@ -311,8 +343,11 @@ def test_only_baselines_make_a_site_without_boards(tmp_path: Path) -> None:
     made(tmp_path, [fake.trial("faces", "mlp", "none", "public_mean", 0)])
     assert "there is no board" in text(tmp_path, "index.html")
     assert sorted(pages(tmp_path)) == [
-        "attacks/public-mean.html", "defenses/none.html", "index.html", "methods.html",
-    ]  # fmt: skip
+        "attacks/public-mean.html",
+        "defenses/none.html",
+        "index.html",
+        "methods.html",
+    ]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
@@ -377,9 +412,13 @@ def test_a_board_with_several_settings_of_a_defense_shows_tuned_rows(out: Path) 
 def test_who_was_noticed_is_shown_where_somebody_watches(out: Path, tmp_path: Path) -> None:
     assert "Who was noticed" not in text(out, "methods.html")
     audit = Audit(
-        detected=True, stopped=True, answered_before=250, accounts_refused=1, blocked=0.004,
+        detected=True,
+        stopped=True,
+        answered_before=250,
+        accounts_refused=1,
+        blocked=0.004,
         customers=1000,
-    )  # fmt: skip
+    )
     records = [
         r.model_copy(update={"audit": audit}) if r.cell.defense == "dropout" else r
         for r in fake.build(3, ("baskets",))
@@ -404,16 +443,40 @@ def test_figures_for_papers_are_drawn_on_request_and_linked(out: Path, tmp_path:
 def test_cost_tells_how_long_answers_take_where_records_say(out: Path, tmp_path: Path) -> None:
     assert "1,000 answers" not in text(out, WEIGHTS)
     ms = [99.0, 2.5, 2.5]  # the first task of a worker takes longer
-    made(tmp_path, [r.model_copy(update={"times": Times(answer_ms=ms[r.cell.seed])})
-                    for r in fake.build(3, ("faces",))])  # fmt: skip
+    made(
+        tmp_path,
+        [
+            r.model_copy(update={"times": Times(answer_ms=ms[r.cell.seed])})
+            for r in fake.build(3, ("faces",))
+        ],
+    )
     assert all(">2.50</td>" in text(tmp_path, n) for n in (WEIGHTS, "defenses/dropout.html"))
 
 
 def test_what_a_paper_reports_stands_beside_what_was_measured(tmp_path: Path) -> None:
     entry: Mapping[str, str] = {
-        "what": "Success of brep", "value": "0.91", "source": "B. Author 2026",
-        "measured": "score", "attack": "brep", "defense": "none",
-    }  # fmt: skip
+        "what": "Success of brep",
+        "value": "0.91",
+        "source": "B. Author 2026",
+        "measured": "score",
+        "attack": "brep",
+        "defense": "none",
+    }
     made(tmp_path, fake.build(2, ("faces",)), reported=[entry])
     section = text(tmp_path, "methods.html").split('id="reported"')[1].split("</section>")[0]
     assert "Success of brep" in section and "0.91" in section and "B. Author 2026" in section
+
+
+def test_the_page_of_an_attack_names_what_it_declares_and_did_not_read(tmp_path: Path) -> None:
+    told = {"knowledge": ["K0", "K2", "K3", "K5"], "knowledge_read": ["K2"]}
+    records = [
+        r.model_copy(update={"attack": r.attack.model_copy(update=told)})
+        if r.cell.attack == "brep"
+        else r
+        for r in fake.build(1, ("faces",))
+    ]
+    site.write(records, {}, "s", tmp_path, {})
+    page = (tmp_path / "attacks" / "brep.html").read_text()
+    assert "declares K0, K2, K3, K5; read K2; K3 declared and not read" in page
+    assert "K5: shadow models" in page
+    assert "declares" not in (tmp_path / "attacks" / "yang.html").read_text()

@@ -82,9 +82,9 @@ def test_holm_never_exceeds_one() -> None:
 
 
 def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
-    rows = np.array([
-        [0.10, 0.12, 0.11], [0.12, 0.13, 0.12], [0.50, 0.52, 0.51], [0.40, 0.75, 0.45],
-    ])  # fmt: skip
+    rows = np.array(
+        [[0.10, 0.12, 0.11], [0.12, 0.13, 0.12], [0.50, 0.52, 0.51], [0.40, 0.75, 0.45]]
+    )
     assert stats.tie_ranks(rows).tolist() == [1, 1, 3, 3]
 
 

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
-import fake_records as fake
 import pandas as pd
 import pytest
 
 from bench.report import boards, frame, text
+from tests.report import fake_records as fake
 
 
 @pytest.mark.parametrize(
     ("value", "options", "expected"),
     [
-        (0.126, {}, "0.13"), (-0.5, {}, "−0.50"), (0.5, {"signed": True}, "+0.50"),  # noqa: RUF001
-        (-0.001, {"signed": True}, "0.00"), (float("nan"), {}, "–"), (None, {}, "–"),  # noqa: RUF001
-        (float("inf"), {}, "–"), (3.0, {"digits": 0}, "3"),  # noqa: RUF001
+        (0.126, {}, "0.13"),
+        (-0.5, {}, "−0.50"),
+        (0.5, {"signed": True}, "+0.50"),
+        (-0.001, {"signed": True}, "0.00"),
+        (float("nan"), {}, "–"),
+        (None, {}, "–"),
+        (float("inf"), {}, "–"),
+        (3.0, {"digits": 0}, "3"),
     ],
-)  # fmt: skip
+)
 def test_numbers(value: float | None, options: dict[str, int], expected: str) -> None:
     assert text.number(value, **options) == expected
 
@@ -27,8 +32,12 @@ def test_an_interval_without_ends_is_empty() -> None:
 def test_natural_order_of_variants() -> None:
     names = ["dp[epsilon=10]", "dp[epsilon=3]", "dp", "a", "dp[epsilon=0.5]"]
     assert sorted(names, key=text.natural) == [
-        "a", "dp", "dp[epsilon=0.5]", "dp[epsilon=3]", "dp[epsilon=10]",
-    ]  # fmt: skip
+        "a",
+        "dp",
+        "dp[epsilon=0.5]",
+        "dp[epsilon=3]",
+        "dp[epsilon=10]",
+    ]
 
 
 def headlines(seeds: int) -> dict[tuple[str, ...], str]:
@@ -46,8 +55,9 @@ def test_headline_names_the_least_leaking_and_the_least_leaking_that_keeps_utili
 def test_headline_does_not_recommend_a_row_without_effect() -> None:
     records = [
         fake.trial("faces", "mlp", defense, "latent[loss=logit]", seed)
-        for defense in ("none", "top_k[k=3]") for seed in range(2)
-    ]  # fmt: skip
+        for defense in ("none", "top_k[k=3]")
+        for seed in range(2)
+    ]
     ((_, rows),) = boards.build(frame.build(records, "smoke"))
     assert text.headline(rows).endswith(
         "No defense that acts at this access met an attack that adapts to it."

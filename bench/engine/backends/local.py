@@ -13,15 +13,14 @@ from bench.engine.graph import KINDS
 from bench.engine.settings import LocalBackend, Resources
 from bench.engine.stages import module_of
 from bench.engine.worker import Done, Task, execute
+from bench.goals import goals
 
 _PRELOADED = [
     "bench.engine.backends.local",
     "bench.engine.environment",
     "bench.engine.store",
     *(module_of(kind) for kind in KINDS),
-    "bench.metrics.attribute",
-    "bench.metrics.class_representative",
-    "bench.metrics.output_reconstruction",
+    *dict.fromkeys(goal.judge for goal in goals().values()),
 ]
 
 

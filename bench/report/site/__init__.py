@@ -14,7 +14,7 @@ from bench.contract.errors import require
 from bench.contract.record import TrialRecord
 from bench.report import audits, boards, families, frame, tables
 from bench.report.boards import FLAGS
-from bench.report.closure import BOARD, slugs, unique
+from bench.report.closure import by_board, slugs, unique
 from bench.report.coverage import LOST
 from bench.report.facts import Facts
 from bench.report.site import board, components, files, index, methods, render
@@ -95,10 +95,13 @@ def write(
         **_tables(table, found, tuned, audited, suite, lacking),
         **dict(pages(whole, tuned, audited, about or {})),
     }
-    files.put(out, {
-        name: data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
-        for name, data in made.items()
-    })  # fmt: skip
+    files.put(
+        out,
+        {
+            name: data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
+            for name, data in made.items()
+        },
+    )
     return Site(out / "index.html", found, int((table["status"] != LOST).sum()), lacking)
 
 
@@ -107,7 +110,7 @@ def pages(
 ) -> Iterable[tuple[str, str]]:
     """Name and text of every page, the front page last: it leads to pages that are there."""
     shared = {"suite": suite.name, "meaning": families.FLAGS | FLAGS}
-    attacks = {key: rows for key, rows in suite.boards.attacks.groupby(BOARD, sort=False)}
+    attacks = by_board(suite.boards.attacks)
     for key, rows in suite.boards:
         values = board.page(suite, key, rows, attacks[key])
         yield (
@@ -144,18 +147,24 @@ def _suite(
     trials = table[table["control"] == ""]
     family = dict(zip(trials["defense"], trials["family"], strict=True))
     attack_family = dict(zip(trials["attack"], trials["attack_family"], strict=True))
-    drawn = families.curves(found, table).groupby(BOARD, sort=False)["family"]
-    several = {key: bool(of.duplicated().any()) for key, of in drawn}
+    drawn = by_board(families.curves(found, table))
+    several = {key: bool(rows["family"].duplicated().any()) for key, rows in drawn.items()}
     return board.Suite(
-        name=name, frame=table, facts=facts, boards=found, given=given,
-        tuning=tuning(several, tuned),  # type: ignore[arg-type]
+        name=name,
+        frame=table,
+        facts=facts,
+        boards=found,
+        given=given,
+        tuning=tuning(several, tuned),
         families=summaries(families.summaries(found, table, tuned)) if len(tuned) else {},
         pictures={key: dict(value) for key, value in pictures.items()},
         ids=slugs(key for key, _ in found),
         defenses=_slugs(family.values()),
         attacks=_slugs(attack_family.values()),
-        family=family, attack_family=attack_family, figures=tuple(paper),
-    )  # fmt: skip
+        family=family,
+        attack_family=attack_family,
+        figures=tuple(paper),
+    )
 
 
 def _paper(found: boards.Boards, table: pd.DataFrame) -> dict[str, bytes]:
@@ -184,7 +193,7 @@ def _tables(
         "leaderboard.tex": tables.leaderboard_tex(found, suite, lacking),
         "tuned.csv": tables.csv(tuned, suite),
         "audit.csv": tables.csv(audited, suite),
-    }  # fmt: skip
+    }
 
 
 def _pictures(
@@ -204,8 +213,9 @@ def _pictures(
         name = f"pictures/{hashlib.sha256(data).hexdigest()[:20]}.png"
         kept[name] = data
         shown[row["dataset"], row["model"], row["defense"], row["attack"]] = {
-            "file": name, "seed": row["seed"],
+            "file": name,
+            "seed": row["seed"],
             "width": int.from_bytes(data[16:20], "big"),
             "height": int.from_bytes(data[20:24], "big"),
-        }  # fmt: skip
+        }
     return shown, dict(sorted(kept.items()))

@@ -14,9 +14,9 @@ from bench.report import account, attributes, families
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
 from bench.report.facts import Facts
-from bench.report.frame import SCENARIO, UNDEFENDED, dicts
+from bench.report.frame import SCENARIO, UNDEFENDED, dicts, flags_of
 from bench.report.site import cells, charts, details, heat
-from bench.report.text import UNPLACED, estimate, headline, interval, number, words
+from bench.report.text import UNPLACED, at_most, estimate, headline, interval, number, words
 
 HIDDEN = ("provisional", "no_effect", "non_adaptive")
 """Flags whose rows a reader may hide."""
@@ -99,7 +99,7 @@ class Suite:
         out: dict[str, dict[BoardKey, list[Row]]] = {}
         for rows in self.standing.values():
             for key, _, row in rows:
-                if "no_effect" not in row["flags"].split(";"):
+                if "no_effect" not in flags_of(row):
                     of = self.attack_family.get(row["worst_attack"], "")
                     out.setdefault(of, {}).setdefault(key, []).append(row)
         return out
@@ -127,29 +127,30 @@ class Suite:
 
 def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
     """Everything the template of one board needs."""
-    board = dict(zip(BOARD, key, strict=True))
     boards = suite.boards
     mine = rows.assign(family=rows["defense"].map(suite.family))
     stages = suite.facts.defenses
-    baselines = suite.baselines.get(key[:4], boards.baselines.iloc[:0])
-    checks = suite.checks.get(key[:4], boards.controls.iloc[:0])
-    trials = suite.trials[key[1:3]]
+    baselines = suite.baselines.get(key.scenario, boards.baselines.iloc[:0])
+    checks = suite.checks.get(key.scenario, boards.controls.iloc[:0])
+    trials = suite.trials[key.dataset, key.model]
     shared = _shared(rows)
     noted = {kind for kind, _ in boards.notes[key]}
     lines = _lines(mine, suite, shared)
     seeds = details.seeds(suite.seeds.get(key, boards.seeds.iloc[:0]), rows)
     metric = next((words(m) for m in rows["utility_metric"].dropna()), "utility")
-    card = suite.facts.cards[board["dataset"]]
+    card = suite.facts.cards[key.dataset]
     return {
         "id": suite.ids[key],
-        "board": board,
-        "title": f"{board['dataset']}, {board['model']}: {words(board['goal'])}",
-        "about": {"modality": card.modality, "unit": card.privacy_unit,
-                  "source": card.source[:1].upper() + card.source[1:].rstrip(".")},
-        "levels": [
-            {"access": other[4], "id": name, "here": other == key}
-            for other, name in suite.ids.items() if other[:4] == key[:4]
-        ],
+        "board": key,
+        "title": f"{key.dataset}, {key.model}: {words(key.goal)}",
+        "budget": at_most(key.budget),
+        "about": {
+            "modality": card.modality,
+            "unit": card.privacy_unit,
+            "source": card.source[:1].upper() + card.source[1:].rstrip("."),
+        },
+        "levels": _beside(suite, key, 4),
+        "limits": _beside(suite, key, 5),
         "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
         "headline": headline(rows),
         "shared": [flag for flag in FLAGS if flag in shared - noted],
@@ -172,8 +173,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "told": attributes.told(rows, trials, suite.facts.gains),
         "controls": account.controls(checks),
         "baselines": [
-            {"attack": row["attack"], "score": number(row["score"])}
-            for row in dicts(baselines)
+            {"attack": row["attack"], "score": number(row["score"])} for row in dicts(baselines)
         ],
         "privacy": details.privacy(rows, key, trials, suite.facts),
         "costs": details.costs(rows, attacks, suite.training, suite.answering),
@@ -183,7 +183,29 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
             for stem, _, form in (name.rpartition(".") for name in suite.figures)
             if stem == f"figures/{suite.ids[key]}"
         ],
-    }  # fmt: skip
+    }
+
+
+def _beside(suite: Suite, key: BoardKey, axis: int) -> list[Row]:
+    """The boards of a scenario along its accesses (axis 4) or the budgets of one access (axis 5).
+
+    Of another access that with the same budget is meant, or that without limit where there is none.
+    """
+    same = [other for other in suite.ids if other[:axis] == key[:axis]]
+    places = dict.fromkeys(other[:axis] + other[axis : axis + 1] for other in same)
+    out = []
+    for place in places:
+        there = [other for other in same if other[: axis + 1] == place]
+        target = next((other for other in there if other.budget == key.budget), there[-1])
+        out.append(
+            {
+                "access": target.access,
+                "budget": at_most(target.budget),
+                "id": suite.ids[target],
+                "here": target == key,
+            }
+        )
+    return out
 
 
 def _parts(table: pd.DataFrame, by: list[str]) -> dict[Any, pd.DataFrame]:
@@ -194,7 +216,7 @@ def _parts(table: pd.DataFrame, by: list[str]) -> dict[Any, pd.DataFrame]:
 def _shared(rows: pd.DataFrame) -> set[str]:
     """Flags that every measured row has: they are said once."""
     measured = rows[rows["n_seeds"] > 0] if rows["n_seeds"].any() else rows
-    return set.intersection(*(set(text.split(";")) for text in measured["flags"])) - {""}
+    return set.intersection(*(set(flags_of(row)) for row in dicts(measured)))
 
 
 def _lines(rows: pd.DataFrame, suite: Suite, shared: set[str]) -> list[Row]:
@@ -221,7 +243,7 @@ def _line(
     front = row.get("front", math.nan)
     needed = row.get("seeds_needed", math.nan)
     reported = row.get("n_reported", row["n_seeds"])
-    flags = [flag for flag in row["flags"].split(";") if flag]
+    flags = flags_of(row)
     return {
         "reference": row["defense"] == UNDEFENDED,
         "idle": not UNPLACED.isdisjoint(flags),
@@ -238,8 +260,10 @@ def _line(
         "attack_page": suite.attacks.get(suite.attack_family.get(row["worst_attack"], "")),
         "L": cells.leakage(row),
         "U": cells.drawn(row, "utility", 3, *span),
-        "M": {"text": number(row["M"], signed=True),
-              "interval": interval(row["M_lo"], row["M_hi"], signed=True)},
+        "M": {
+            "text": number(row["M"], signed=True),
+            "interval": interval(row["M_lo"], row["M_hi"], signed=True),
+        },
         "dL": number(row["dL"], signed=True),
         "dL_interval": interval(row["dL_lo"], row["dL_hi"], signed=True),
         "dL_p": number(row["dL_p"], 3) if math.isfinite(row["dL_p"]) else "",
@@ -252,13 +276,17 @@ def _line(
         "flags": flags,
         "shown": [flag for flag in flags if flag not in shared],
         "keys": {
-            "defense": row["defense"], "attack": row["worst_attack"],
-            "L": cells.key(row["L_raw"]), "utility": cells.key(row["utility"]),
-            "M": cells.key(row["M"]), "change": cells.key(row["dL"]),
-            "front": cells.key(front), "epsilon": cells.key(row["epsilon"]),
+            "defense": row["defense"],
+            "attack": row["worst_attack"],
+            "L": cells.key(row["L_raw"]),
+            "utility": cells.key(row["utility"]),
+            "M": cells.key(row["M"]),
+            "change": cells.key(row["dL"]),
+            "front": cells.key(front),
+            "epsilon": cells.key(row["epsilon"]),
             "seeds": cells.key(reported),
         },
-    }  # fmt: skip
+    }
 
 
 def places(rank: float, tied: int) -> str:

@@ -39,9 +39,12 @@ def drawn(row: Mapping[Any, Any], name: str, digits: int, low: float, high: floa
 
     ends = (row[f"{name}_lo"], row[f"{name}_hi"])
     return {
-        "text": number(row[name], digits), "interval": interval(*ends, digits),
-        "at": place(row[name]), "lo": place(ends[0]), "hi": place(ends[1]),
-    }  # fmt: skip
+        "text": number(row[name], digits),
+        "interval": interval(*ends, digits),
+        "at": place(row[name]),
+        "lo": place(ends[0]),
+        "hi": place(ends[1]),
+    }
 
 
 def key(value: float) -> str:

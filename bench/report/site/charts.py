@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flagged
 from bench.report.text import estimate
 
 YARDSTICK = "dp_sgd"
@@ -46,7 +46,7 @@ def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) 
         ``data`` and ``layout``, or None where there is nothing to draw. The first trace is the
         front, each other one has a ``meta`` with its family.
     """
-    idle = rows["flags"].str.split(";").map(lambda flags: "no_effect" in flags)
+    idle = flagged(rows, "no_effect")
     known = rows[rows["L"].notna() & rows["utility"].notna() & ~idle]
     if known.empty:
         return None
@@ -65,14 +65,24 @@ def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) 
     left, right = float(left - 0.04 * span), float(right + 0.04 * span)
     most = float(known["L_hi"].fillna(known["L"]).max())
     top = next((top for top in _TOPS if most < 0.9 * top), 1.0)
-    data = [{
-        "type": "scatter", "mode": "lines", "name": "front", "hoverinfo": "skip",
-        "x": x[front].tolist(), "y": y[front].tolist(),
-        "line": {"shape": "vh", "color": "var(--accent)", "width": 1.5}, "opacity": 0.55,
-    }]  # fmt: skip
-    columns = ["family", "defense", "worst_attack", *(
-        f"{name}{end}" for name in ("L", "utility") for end in ("", "_lo", "_hi")
-    )]  # fmt: skip
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "front",
+            "hoverinfo": "skip",
+            "x": x[front].tolist(),
+            "y": y[front].tolist(),
+            "line": {"shape": "vh", "color": "var(--accent)", "width": 1.5},
+            "opacity": 0.55,
+        }
+    ]
+    columns = [
+        "family",
+        "defense",
+        "worst_attack",
+        *(f"{name}{end}" for name in ("L", "utility") for end in ("", "_lo", "_hi")),
+    ]
     for family, line in groupby(dicts(known[columns]), key=lambda row: row["family"]):
         data.append(_trace(str(family), list(line), stages))
     named = known.iloc[sorted({*front, *np.flatnonzero(known["defense"] == UNDEFENDED)})]
@@ -80,20 +90,26 @@ def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) 
     return {
         "data": data,
         "layout": {
-            "showlegend": False, "hovermode": "closest", "dragmode": False,
+            "showlegend": False,
+            "hovermode": "closest",
+            "dragmode": False,
             "margin": {"l": 56, "r": 16, "t": 12, "b": 48},
             "xaxis": _axis(f"utility: {metric} \N{RIGHTWARDS ARROW}", [left, right]),
             "yaxis": _axis("\N{LEFTWARDS ARROW} leakage L", [-0.04 * top, 1.04 * top]),
             "annotations": labels,
         },
-    }  # fmt: skip
+    }
 
 
 def _axis(title: str, ends: list[float]) -> Figure:
     return {
-        "title": {"text": html.escape(title)}, "range": ends, "zeroline": False,
-        "gridcolor": "var(--rule)", "color": "var(--muted)", "fixedrange": True,
-    }  # fmt: skip
+        "title": {"text": html.escape(title)},
+        "range": ends,
+        "zeroline": False,
+        "gridcolor": "var(--rule)",
+        "color": "var(--muted)",
+        "fixedrange": True,
+    }
 
 
 def _trace(family: str, line: list[Row], stages: Mapping[str, Sequence[str]]) -> Figure:
@@ -102,13 +118,24 @@ def _trace(family: str, line: list[Row], stages: Mapping[str, Sequence[str]]) ->
     faint = "var(--muted)" if reference or strong else "var(--whisker)"
     acts = [next(iter(stages[row["defense"]]), "training") for row in line]
     return {
-        "type": "scatter", "mode": "lines+markers", "meta": family, "name": html.escape(family),
-        "x": [_number(row["utility"]) for row in line], "y": [_number(row["L"]) for row in line],
-        "error_x": _whiskers(line, "utility", faint), "error_y": _whiskers(line, "L", faint),
-        "line": {"color": colour, "width": 2 if strong else 1,
-                 "dash": "solid" if strong or reference else "dot"},
-        "marker": {"color": colour, "size": 11 if reference else 8,
-                   "symbol": "diamond" if reference else [_SYMBOLS.get(a, "circle") for a in acts]},
+        "type": "scatter",
+        "mode": "lines+markers",
+        "meta": family,
+        "name": html.escape(family),
+        "x": [_number(row["utility"]) for row in line],
+        "y": [_number(row["L"]) for row in line],
+        "error_x": _whiskers(line, "utility", faint),
+        "error_y": _whiskers(line, "L", faint),
+        "line": {
+            "color": colour,
+            "width": 2 if strong else 1,
+            "dash": "solid" if strong or reference else "dot",
+        },
+        "marker": {
+            "color": colour,
+            "size": 11 if reference else 8,
+            "symbol": "diamond" if reference else [_SYMBOLS.get(a, "circle") for a in acts],
+        },
         "customdata": [row["defense"] for row in line],
         "text": [
             f"{html.escape(row['defense'])}<br>L {estimate(row, 'L')}<br>"
@@ -116,7 +143,7 @@ def _trace(family: str, line: list[Row], stages: Mapping[str, Sequence[str]]) ->
             for row in line
         ],
         "hovertemplate": "%{text}<extra></extra>",
-    }  # fmt: skip
+    }
 
 
 def _whiskers(line: list[Row], name: str, colour: str) -> Figure:
@@ -125,9 +152,14 @@ def _whiskers(line: list[Row], name: str, colour: str) -> Figure:
         return [_number(length) or 0 if length > 0 else 0 for length in lengths]
 
     return {
-        "type": "data", "symmetric": False, "array": ends(1, "hi"), "arrayminus": ends(-1, "lo"),
-        "color": colour, "thickness": 1, "width": 0,
-    }  # fmt: skip
+        "type": "data",
+        "symmetric": False,
+        "array": ends(1, "hi"),
+        "arrayminus": ends(-1, "lo"),
+        "color": colour,
+        "thickness": 1,
+        "width": 0,
+    }
 
 
 def _labels(rows: pd.DataFrame, ends: tuple[float, float], height: float) -> list[Figure]:
@@ -150,14 +182,20 @@ def _labels(rows: pd.DataFrame, ends: tuple[float, float], height: float) -> lis
         if near:
             continue
         place = (row["utility"] - ends[0]) / width
-        out.append({
-            "x": _number(row["utility"]), "y": _number(row["L"]),
-            "text": html.escape(row["defense"]), "showarrow": False, "yshift": 15,
-            # A name at an edge stays within the plane.
-            "xanchor": "left" if place < _EDGE else "right" if place > 1 - _EDGE else "center",
-            "bgcolor": "var(--veil)", "borderpad": 1,
-            "font": {"size": 11, "color": "var(--ink)"},
-        })  # fmt: skip
+        out.append(
+            {
+                "x": _number(row["utility"]),
+                "y": _number(row["L"]),
+                "text": html.escape(row["defense"]),
+                "showarrow": False,
+                "yshift": 15,
+                # A name at an edge stays within the plane.
+                "xanchor": "left" if place < _EDGE else "right" if place > 1 - _EDGE else "center",
+                "bgcolor": "var(--veil)",
+                "borderpad": 1,
+                "font": {"size": 11, "color": "var(--ink)"},
+            }
+        )
     return out
 
 
@@ -187,10 +225,18 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
     edge = 0.04 * (high - low)
     data = [
         {
-            "type": "scatter", "mode": "markers", "name": name,
-            "x": _plain(part["L"]), "y": [html.escape(d) for d in part["defense"].tolist()],
-            "marker": {"color": "var(--accent)", "size": 8, "symbol": symbol, "opacity": 0.75,
-                       "line": {"width": 1}},
+            "type": "scatter",
+            "mode": "markers",
+            "name": name,
+            "x": _plain(part["L"]),
+            "y": [html.escape(d) for d in part["defense"].tolist()],
+            "marker": {
+                "color": "var(--accent)",
+                "size": 8,
+                "symbol": symbol,
+                "opacity": 0.75,
+                "line": {"width": 1},
+            },
             "text": [
                 f"{html.escape(row['defense'])}<br>seed {row['seed']}: L {row['L']:.2f}"
                 f"<br>{html.escape(row['attack'])}<br>{name}"
@@ -203,19 +249,27 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
             ("chose the worst attack", "circle-open", known[~known["reported"]]),
         )
         if len(part)
-    ]  # fmt: skip
+    ]
     return {
         "data": data,
         "layout": {
-            "showlegend": False, "hovermode": "closest", "dragmode": False,
-            "height": 80 + 22 * len(shown), "margin": {"l": 10, "r": 16, "t": 8, "b": 44},
+            "showlegend": False,
+            "hovermode": "closest",
+            "dragmode": False,
+            "height": 80 + 22 * len(shown),
+            "margin": {"l": 10, "r": 16, "t": 8, "b": 44},
             "xaxis": _axis("leakage L, unclipped", [low - edge, high + edge]),
-            "yaxis": {"categoryorder": "array", "automargin": True, "fixedrange": True,
-                      "categoryarray": [html.escape(d) for d in reversed(shown)],
-                      "gridcolor": "var(--rule)", "color": "var(--ink)"},
+            "yaxis": {
+                "categoryorder": "array",
+                "automargin": True,
+                "fixedrange": True,
+                "categoryarray": [html.escape(d) for d in reversed(shown)],
+                "gridcolor": "var(--rule)",
+                "color": "var(--ink)",
+            },
         },
         "cut": len(shown) < len(order) and len(shown) == MOST_STRIPS,
-    }  # fmt: skip
+    }
 
 
 def _plain(values: Any) -> list[float | None]:

@@ -7,22 +7,29 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.contract.access import ACCESS_ORDER
+from bench.contract.record import AttackInfo
 from bench.report.boards import FLAGS, BoardKey
-from bench.report.closure import BOARD
-from bench.report.frame import BASELINE, UNDEFENDED, dicts
+from bench.report.closure import by_board
+from bench.report.frame import BASELINE, UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.site.board import Suite, places
-from bench.report.text import estimate, natural, number, words
+from bench.report.text import allowed, estimate, natural, number, words
 
 KNOWLEDGE = {
-    "K0": "class names and the kind of input", "K1": "public records of other people",
-    "K2": "public records of the same kind", "K3": "the victim's other attributes",
-    "K4": "the defense and its parameters", "K5": "all records but one",
+    "K0": "class names and the kind of input",
+    "K1": "public records of other people",
+    "K2": "public records of the same kind",
+    "K3": "the victim's other attributes",
+    "K4": "the defense and its parameters",
+    "K5": "shadow models",
     "K6": "what the deployment answered for the victim",
-}  # fmt: skip
+}
+UNMETERED = {"K0", "K5"}
+"""What is published, and what an attack makes itself: nobody sees whether it was read."""
 
 Row = dict[str, Any]
 
@@ -43,14 +50,15 @@ def defense(suite: Suite, family: str, about: str) -> Row:
         "name": family,
         "about": about,
         "paper": _join(info.paper for info in infos),
-        "traits": _traits({
-            "acts in": _each(i.stages for i in infos),
-            "covers": [a for a in ACCESS_ORDER if any(a in i.covers for i in infos)],
-            "attacks that adapt to it": _each(i.adaptive_attacks for i in infos),
-        }),
+        "traits": _traits(
+            {
+                "acts in": _each(i.stages for i in infos),
+                "covers": [a for a in ACCESS_ORDER if any(a in i.covers for i in infos)],
+                "attacks that adapt to it": _each(i.adaptive_attacks for i in infos),
+            }
+        ),
         "settings": [
-            {"name": name, "options": _options(suite.facts.defenses[name].layers)}
-            for name in names
+            {"name": name, "options": _options(suite.facts.defenses[name].layers)} for name in names
         ],
         "boards": [
             {"board": _place(suite, key)}
@@ -59,14 +67,15 @@ def defense(suite: Suite, family: str, about: str) -> Row:
         ],
         "costs": [
             {
-                "scenario": f"{dataset}, {model}", "defense": name,
+                "scenario": f"{dataset}, {model}",
+                "defense": name,
                 "training": cells.times(suite.training, (dataset, model), name),
                 "answers": cells.times(suite.answering, (dataset, model), name) if known else (),
             }
             for dataset, model, name in sorted(spent, key=lambda p: (p[:2], natural(p[2]), p))
         ],
         "flags": [flag for flag in FLAGS if flag in raised],
-    }  # fmt: skip
+    }
 
 
 def attack(suite: Suite, family: str, about: str) -> Row:
@@ -76,60 +85,88 @@ def attack(suite: Suite, family: str, about: str) -> Row:
     frame = suite.frame
     trials = frame.loc[frame["attack"].isin(names) & (frame["control"] == ""), ["goal", "access"]]
     table = suite.boards.attacks
-    own = table[table["attack"].isin(names) & (table["attack_access"] == table["access"])]
-    fares = {key: mine for key, mine in own.groupby(BOARD, sort=False)}
+    # Boards with a budget have some of the trials of that without limit.
+    own = table[
+        table["attack"].isin(names)
+        & (table["attack_access"] == table["access"])
+        & np.isinf(table["budget"].astype(float))
+    ]
+    fares = by_board(own)
     worst = suite.breaking.get(family, {})
-    acting = Counter(key for of in suite.breaking.values() for key, rows in of.items()
-                     for _ in rows)  # fmt: skip
+    acting = Counter(
+        key for of in suite.breaking.values() for key, rows in of.items() for _ in rows
+    )
     found = set(trials["access"])
     return {
         "name": family,
         "about": about,
         "paper": _join(info.paper for info in infos),
-        "traits": _traits({
-            "goal": [words(goal) for goal in sorted(trials["goal"].unique())],
-            "needs access to": [a for a in ACCESS_ORDER if a in found and a != BASELINE],
-            "without the model": ["what leakage is measured from"] if BASELINE in found else [],
-            "knows": [f"{c}: {KNOWLEDGE[c]}" if c in KNOWLEDGE else c
-                      for c in sorted({c for i in infos for c in i.knowledge})],
-            "adapts to": _each(i.adaptive_to for i in infos),
-        }),
+        "traits": _traits(
+            {
+                "goal": [words(goal) for goal in sorted(trials["goal"].unique())],
+                "needs access to": [a for a in ACCESS_ORDER if a in found and a != BASELINE],
+                "without the model": ["what leakage is measured from"] if BASELINE in found else [],
+                "knows": [
+                    f"{c}: {KNOWLEDGE[c]}" if c in KNOWLEDGE else c
+                    for c in _each(i.knowledge for i in infos)
+                ],
+                "knowledge": _used(infos),
+                "adapts to": _each(i.adaptive_to for i in infos),
+            }
+        ),
         "settings": [
             {"name": name, "options": _options([suite.facts.attacks[name].params])}
             for name in names
         ],
         "worst": [
             {
-                "board": _place(suite, key), "of": acting[key],
-                "rows": [{"defense": row["defense"], "L": cells.heat(row["L"]),
-                          "page": suite.defenses[suite.family[row["defense"]]]}
-                         for row in sorted(worst[key], key=lambda r: natural(r["defense"]))],
+                "board": _place(suite, key),
+                "of": acting[key],
+                "rows": [
+                    {
+                        "defense": row["defense"],
+                        "L": cells.heat(row["L"]),
+                        "page": suite.defenses[suite.family[row["defense"]]],
+                    }
+                    for row in sorted(worst[key], key=lambda r: natural(r["defense"]))
+                ],
             }
-            for key in suite.ids if key in worst
+            for key in suite.ids
+            if key in worst
         ],
         "boards": [
             {"board": _place(suite, key)} | _fares(suite, fares[key])
-            for key in suite.ids if key in fares
+            for key in suite.ids
+            if key in fares
         ],
         "scores": [
-            {"scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])}",
-             "attack": row["attack"], "score": number(row["score"])}
-            for row in dicts(suite.boards.baselines) if row["attack"] in names
+            {
+                "scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])}",
+                "attack": row["attack"],
+                "score": number(row["score"]),
+            }
+            for row in dicts(suite.boards.baselines)
+            if row["attack"] in names
         ],
-    }  # fmt: skip
+    }
 
 
 def listed(suite: Suite, abouts: Mapping[str, str], kind: str) -> list[Row]:
     """All defenses or attacks with their pages, for an index."""
     pages, member = (
-        (suite.defenses, suite.family) if kind == "defenses" else
-        (suite.attacks, suite.attack_family)
-    )  # fmt: skip
+        (suite.defenses, suite.family)
+        if kind == "defenses"
+        else (suite.attacks, suite.attack_family)
+    )
     return [
-        {"name": family, "page": f"{kind}/{page}.html", "about": abouts.get(f"{kind}/{family}", ""),
-         "settings": len(_members(member, family))}
+        {
+            "name": family,
+            "page": f"{kind}/{page}.html",
+            "about": abouts.get(f"{kind}/{family}", ""),
+            "settings": len(_members(member, family)),
+        }
         for family, page in sorted(pages.items(), key=lambda i: (i[0] != UNDEFENDED, natural(i[0])))
-    ]  # fmt: skip
+    ]
 
 
 def _members(families: Mapping[str, str], family: str) -> list[str]:
@@ -138,23 +175,29 @@ def _members(families: Mapping[str, str], family: str) -> list[str]:
 
 def _place(suite: Suite, key: BoardKey) -> Row:
     return {
-        "id": suite.ids[key], "access": key[4],
-        "name": f"{key[1]}, {key[2]}: {words(key[3])} with {key[4]}",
-    }  # fmt: skip
+        "id": suite.ids[key],
+        "access": key.access,
+        "name": f"{key.dataset}, {key.model}: {words(key.goal)} with "
+        f"{allowed(key.access, key.budget)}",
+    }
 
 
 def _row(suite: Suite, row: Row, tied: int) -> Row:
-    flags = [flag for flag in row["flags"].split(";") if flag]
+    flags = flags_of(row)
     return {
-        "defense": row["defense"], "page": suite.defenses[suite.family[row["defense"]]],
-        "idle": "no_effect" in flags, "rank": places(row["rank"], tied),
-        "L": cells.leakage(row), "dL": estimate(row, "dL", signed=True),
-        "verdict": row["verdict"], "utility": estimate(row, "utility", 3),
+        "defense": row["defense"],
+        "page": suite.defenses[suite.family[row["defense"]]],
+        "idle": "no_effect" in flags,
+        "rank": places(row["rank"], tied),
+        "L": cells.leakage(row),
+        "dL": estimate(row, "dL", signed=True),
+        "verdict": row["verdict"],
+        "utility": estimate(row, "utility", 3),
         "attack": row["worst_attack"],
         "attack_page": suite.attacks.get(suite.attack_family.get(row["worst_attack"], "")),
         "flags": [flag for flag in flags if flag != "provisional"],
         "n_seeds": row["n_seeds"],
-    }  # fmt: skip
+    }
 
 
 def _said_once(rows: list[Row]) -> Row:
@@ -173,11 +216,16 @@ def _fares(suite: Suite, mine: pd.DataFrame) -> Row:
     lines = []
     for name in names:
         row = [found.get((name, column)) for column in columns]
-        lines.append({
-            "defense": name, "page": suite.defenses[suite.family[name]],
-            "cells": [None if c is None else cells.heat(c["L"]) | {"told": estimate(c, "L")}
-                      for c in row],
-        })  # fmt: skip
+        lines.append(
+            {
+                "defense": name,
+                "page": suite.defenses[suite.family[name]],
+                "cells": [
+                    None if c is None else cells.heat(c["L"]) | {"told": estimate(c, "L")}
+                    for c in row
+                ],
+            }
+        )
     effort = mine.groupby("attack")[["queries", "attack_s"]].mean()
     return {
         "columns": columns,
@@ -192,11 +240,14 @@ def _options(layers: Sequence[Mapping[str, Any]]) -> list[Row]:
     return [
         {
             "target": str(layer.get("_target_", "")),
-            "values": [(name, value if isinstance(value, str) else json.dumps(value, default=str))
-                       for name, value in sorted(layer.items()) if name != "_target_"],
+            "values": [
+                (name, value if isinstance(value, str) else json.dumps(value, default=str))
+                for name, value in sorted(layer.items())
+                if name != "_target_"
+            ],
         }
         for layer in layers
-    ]  # fmt: skip
+    ]
 
 
 def _traits(found: Mapping[str, list[str]]) -> list[tuple[str, str]]:
@@ -205,6 +256,18 @@ def _traits(found: Mapping[str, list[str]]) -> list[tuple[str, str]]:
 
 def _each(lists: Iterable[Sequence[str]]) -> list[str]:
     return sorted({value for values in lists for value in values})
+
+
+def _used(infos: Sequence[AttackInfo]) -> list[str]:
+    """What the settings of an attack declare and what they read, as far as records say so."""
+    declared, read = (
+        _each(getattr(i, name) for i in infos) for name in ("knowledge", "knowledge_read")
+    )
+    if not read:
+        return []
+    unread = [code for code in declared if code not in {*read, *UNMETERED}]
+    said = f"declares {', '.join(declared)}; read {', '.join(read)}"
+    return [f"{said}; {' and '.join(unread)} declared and not read" if unread else said]
 
 
 def _join(papers: Iterable[str]) -> str:

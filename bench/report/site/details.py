@@ -12,7 +12,7 @@ import pandas as pd
 from bench.contract.ledger import PrivacyLedger
 from bench.report.boards import BoardKey
 from bench.report.facts import Facts
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.text import ABSENT, estimate, number, words
 
@@ -38,14 +38,18 @@ def by_seed(found: pd.DataFrame, rows: pd.DataFrame) -> Row:
         if not attack:
             continue
         line = [values.get((defense, seed)) for seed in columns]
-        lines.append({
-            "defense": defense, "attack": attack,
-            "cells": [
-                None if cell is None
-                else {"text": number(cell["L"]), "selects": not cell["reported"]}
-                for cell in line
-            ],
-        })  # fmt: skip
+        lines.append(
+            {
+                "defense": defense,
+                "attack": attack,
+                "cells": [
+                    None
+                    if cell is None
+                    else {"text": number(cell["L"]), "selects": not cell["reported"]}
+                    for cell in line
+                ],
+            }
+        )
     return {"seeds": columns, "lines": lines}
 
 
@@ -75,17 +79,21 @@ def attacks(rows: pd.DataFrame, table: pd.DataFrame) -> Row:
         "cut": cut,
         "lines": [
             {
-                "defense": row["defense"], "attack": row["attack"],
-                "access": row["attack_access"], "L": estimate(row, "L"),
-                "M": number(row["M"], signed=True), "score": number(row["score"]),
-                "s_base": number(row["s_base"]), "s_ceil": number(row["s_ceil"]),
+                "defense": row["defense"],
+                "attack": row["attack"],
+                "access": row["attack_access"],
+                "L": estimate(row, "L"),
+                "M": number(row["M"], signed=True),
+                "score": number(row["score"]),
+                "s_base": number(row["s_base"]),
+                "s_ceil": number(row["s_ceil"]),
                 "queries": cells.count(row["queries"]),
                 "seconds": cells.duration(row["attack_s"]),
                 "done": f"{row['n_done']}/{row['n_planned']}",
             }
             for row in dicts(table)
         ],
-    }  # fmt: skip
+    }
 
 
 def gallery(
@@ -96,8 +104,8 @@ def gallery(
     return [
         {"defense": row["defense"], "attack": row["worst_attack"], "L": number(row["L"])} | picture
         for row in dicts(order)
-        if "no_effect" not in row["flags"].split(";")
-        for picture in [pictures.get((key[1], key[2], row["defense"], row["worst_attack"]))]
+        if "no_effect" not in flags_of(row)
+        for picture in [pictures.get((key.dataset, key.model, row["defense"], row["worst_attack"]))]
         if picture
     ]
 
@@ -117,20 +125,26 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
     audited = trials.groupby("defense")["epsilon_lower"].max().to_dict()
     out = []
     for row in dicts(private.sort_values("epsilon")):
-        ledger = facts.ledgers.get((key[1], key[2], row["defense"]))
+        ledger = facts.ledgers.get((key.dataset, key.model, row["defense"]))
         if ledger is None:
             continue
         lower = audited.get(row["defense"], math.nan)
-        out.append({
-            "defense": row["defense"], "epsilon": number(row["epsilon"]),
-            "delta": f"{ledger.delta:.2g}", "unit": ledger.unit,
-            "relation": words(ledger.neighbour_relation),
-            "accountant": ledger.accountant, "rdp": number(ledger.epsilon_rdp),
-            "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
-            "noise": f"{ledger.noise_multiplier:.3g}", "tuning": tuning_basis(ledger),
-            "audited": number(lower) if math.isfinite(lower) else ABSENT,
-            "rng": ledger.rng,
-        })  # fmt: skip
+        out.append(
+            {
+                "defense": row["defense"],
+                "epsilon": number(row["epsilon"]),
+                "delta": f"{ledger.delta:.2g}",
+                "unit": ledger.unit,
+                "relation": words(ledger.neighbour_relation),
+                "accountant": ledger.accountant,
+                "rdp": number(ledger.epsilon_rdp),
+                "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
+                "noise": f"{ledger.noise_multiplier:.3g}",
+                "tuning": tuning_basis(ledger),
+                "audited": number(lower) if math.isfinite(lower) else ABSENT,
+                "rng": ledger.rng,
+            }
+        )
     return out
 
 
@@ -163,16 +177,19 @@ def costs(
     out = []
     for row in dicts(order):
         effort = worst.get((row["defense"], row["worst_attack"]), {})
-        out.append({
-            "defense": row["defense"],
-            "training": cells.times(training, place, row["defense"]),
-            "answers": cells.times(answering, place, row["defense"]) if known else (),
-            "utility": estimate(row, "dU", 3, signed=True)
-            if row["defense"] != UNDEFENDED else "",
-            "attack": row["worst_attack"] or ABSENT,
-            "queries": cells.count(effort.get("queries", math.nan)),
-            "seconds": cells.duration(effort.get("attack_s", math.nan)),
-        })  # fmt: skip
+        out.append(
+            {
+                "defense": row["defense"],
+                "training": cells.times(training, place, row["defense"]),
+                "answers": cells.times(answering, place, row["defense"]) if known else (),
+                "utility": estimate(row, "dU", 3, signed=True)
+                if row["defense"] != UNDEFENDED
+                else "",
+                "attack": row["worst_attack"] or ABSENT,
+                "queries": cells.count(effort.get("queries", math.nan)),
+                "seconds": cells.duration(effort.get("attack_s", math.nan)),
+            }
+        )
     return out
 
 
@@ -181,8 +198,12 @@ def commands(rows: pd.DataFrame, given: Mapping[str, Any]) -> Row:
     return {
         "run": given.get("command", ""),
         "rows": [
-            {"defense": row["defense"], "attack": row["worst_attack"],
-             "command": f"invbench reproduce {shlex.quote(row['trial_id'])}"}
-            for row in dicts(rows) if row["trial_id"]
+            {
+                "defense": row["defense"],
+                "attack": row["worst_attack"],
+                "command": f"invbench reproduce {shlex.quote(row['trial_id'])}",
+            }
+            for row in dicts(rows)
+            if row["trial_id"]
         ],
-    }  # fmt: skip
+    }

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.access import ACCESS_ORDER
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flagged, flags_of
 from bench.report.site import cells
 from bench.report.text import estimate, interval, natural, number
 
@@ -36,7 +36,7 @@ def table(rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
             worst = head["attack"] == row["worst_attack"]
             seeds = f"{cell['n_done']} of {cell['n_planned']} seeds"
             line.append(cells.heat(cell["L"]) | {"worst": worst, "told": f"{told} {seeds}".strip()})
-        idle = "no_effect" in row["flags"].split(";")
+        idle = "no_effect" in flags_of(row)
         lines.append({"defense": row["defense"], "idle": idle, "cells": line})
     spans: list[Row] = []
     for head in heads:
@@ -62,7 +62,7 @@ def pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
     Attacks at the board's own access only; rows without both kinds are left out.
     """
     own = attacks[(attacks["attack_access"] == attacks["access"]) & attacks["L"].notna()]
-    idle = set(rows.loc[rows["flags"].str.contains("no_effect", regex=False), "defense"])
+    idle = set(rows.loc[flagged(rows, "no_effect"), "defense"])
     own = own[~own["defense"].isin({UNDEFENDED, *idle})]
     best: dict[str, dict[bool, Any]] = {}
     for row in dicts(own.sort_values("L", ascending=False, kind="stable")):
@@ -71,13 +71,18 @@ def pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
     for defense, kinds in best.items():
         if len(kinds) < 2:
             continue
-        out.append({
-            "defense": defense,
-            **{
-                name: {"attack": row["attack"], "L": estimate(row, "L"),
-                       "cell": cells.heat(row["L"])}
-                for name, row in (("standard", kinds[False]), ("adaptive", kinds[True]))
-            },
-            "gain": number(kinds[True]["L"] - kinds[False]["L"], signed=True),
-        })  # fmt: skip
+        out.append(
+            {
+                "defense": defense,
+                **{
+                    name: {
+                        "attack": row["attack"],
+                        "L": estimate(row, "L"),
+                        "cell": cells.heat(row["L"]),
+                    }
+                    for name, row in (("standard", kinds[False]), ("adaptive", kinds[True]))
+                },
+                "gain": number(kinds[True]["L"] - kinds[False]["L"], signed=True),
+            }
+        )
     return sorted(out, key=lambda row: natural(row["defense"]))

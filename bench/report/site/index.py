@@ -7,10 +7,10 @@ from typing import Any
 
 from bench.report import account
 from bench.report.boards import BoardKey, Boards
-from bench.report.frame import UNDEFENDED, dicts
+from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.site.board import Suite
-from bench.report.text import ABSENT, WHAT, brief, natural, number, words
+from bench.report.text import ABSENT, WHAT, at_most, brief, natural, number, words
 
 Row = dict[str, Any]
 
@@ -33,20 +33,27 @@ def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
     for key, rows in boards:
         for row in dicts(rows):
             found[key, row["defense"]] = cells.heat(row["L"]) | {
-                "told": f"worst attack: {row['worst_attack']}", "flags": row["flags"].split(";"),
-            }  # fmt: skip
-            useful[key[1], key[2], row["defense"]] = number(row["utility"], 2)
+                "told": f"worst attack: {row['worst_attack']}",
+                "flags": flags_of(row),
+            }
+            useful[key.dataset, key.model, row["defense"]] = number(row["utility"], 2)
     weak = {key for (key, _), cell in found.items() if "weak_attack" in cell["flags"]}
     groups: list[Row] = []
     for key in ids:
-        _, dataset, model, goal, access = key
+        _, dataset, model, goal, access, budget = key
         if not groups or (groups[-1]["dataset"], groups[-1]["model"]) != (dataset, model):
             groups.append({"dataset": dataset, "model": model, "goals": []})
         goals = groups[-1]["goals"]
         if not goals or goals[-1]["name"] != words(goal):
             goals.append({"name": words(goal), "levels": []})
         goals[-1]["levels"].append(
-            {"access": access, "key": key, "id": ids[key], "weak": key in weak}
+            {
+                "access": access,
+                "budget": at_most(budget),
+                "key": key,
+                "id": ids[key],
+                "weak": key in weak,
+            }
         )
     for group in groups:
         group["span"] = 1 + sum(len(goal["levels"]) for goal in group["goals"])
@@ -76,16 +83,31 @@ def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
 def _scenarios(suite: Suite) -> list[Row]:
     out: list[Row] = []
     for key, rows in suite.boards:
-        sector, dataset, model, goal, access = key
-        if not out or out[-1]["key"] != key[:4]:
+        sector, dataset, model, goal, access, budget = key
+        if not out or out[-1]["key"] != key.scenario:
             card = suite.facts.cards[dataset]
-            out.append({
-                "key": key[:4], "sector": sector, "dataset": dataset, "model": model,
-                "goal": words(goal), "unit": card.privacy_unit, "modality": card.modality,
-                "source": card.source[:1].upper() + card.source[1:].rstrip("."), "boards": [],
-            })  # fmt: skip
-        out[-1]["boards"].append({
-            "id": suite.ids[key], "access": access, "brief": brief(rows),
-            "kinds": [words(kind) for kind, _ in suite.boards.notes[key] if kind != "monotonicity"],
-        })  # fmt: skip
+            out.append(
+                {
+                    "key": key.scenario,
+                    "sector": sector,
+                    "dataset": dataset,
+                    "model": model,
+                    "goal": words(goal),
+                    "unit": card.privacy_unit,
+                    "modality": card.modality,
+                    "source": card.source[:1].upper() + card.source[1:].rstrip("."),
+                    "boards": [],
+                }
+            )
+        out[-1]["boards"].append(
+            {
+                "id": suite.ids[key],
+                "access": access,
+                "budget": at_most(budget),
+                "brief": brief(rows),
+                "kinds": [
+                    words(kind) for kind, _ in suite.boards.notes[key] if kind != "monotonicity"
+                ],
+            }
+        )
     return out

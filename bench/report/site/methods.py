@@ -11,7 +11,7 @@ from bench.report import account, audits, closure, families, stats
 from bench.report.boards import FLAGS
 from bench.report.closure import BOARD
 from bench.report.coverage import LOST
-from bench.report.frame import BASELINE, dicts
+from bench.report.frame import BASELINE, dicts, flags_of
 from bench.report.judgement import RANKED_SEEDS
 from bench.report.site.board import Suite
 from bench.report.text import KEEPS, words
@@ -34,8 +34,9 @@ Row = dict[str, Any]
 def page(suite: Suite, tuned: pd.DataFrame, audited: pd.DataFrame) -> Row:
     """Everything the template of the methods page needs."""
     known = families.FLAGS | FLAGS
-    raised = {flag for text in suite.boards.rows["flags"] for flag in text.split(";")}
-    raised |= {flag for text in tuned["flags"] for flag in text.split(";")}
+    raised = {
+        f for t in (suite.boards.rows, tuned) for row in dicts(t[["flags"]]) for f in flags_of(row)
+    }
     return {
         "scale": [{"at": v, "text": f"{v / 100:.2f}"} for v in (0, 25, 50, 75, 100)],
         "flags": {name: text for name, text in known.items() if name in raised},
