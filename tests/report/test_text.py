@@ -68,7 +68,7 @@ def test_headline_claims_no_kept_utility_from_one_seed() -> None:
 def flagged(flag: str) -> pd.DataFrame:
     """A board of several defenses whose every row has a flag."""
     found = boards.build(frame.build(fake.build(3, ("faces",)), "smoke"))
-    rows = dict(iter(found))["face", "faces", "mlp", "class_representative", "weights"]
+    rows = dict(iter(found))[BoardKey("face", "faces", "mlp", "class_representative", "weights")]
     return rows.assign(flags=rows["flags"].map(lambda flags: f"{flag};{flags}".strip(";")))
 
 
