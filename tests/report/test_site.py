@@ -322,7 +322,8 @@ def test_names_that_collide_get_pages_of_their_own() -> None:
 
 
 def test_a_name_without_a_letter_still_gets_a_page() -> None:
-    assert slugs([("s", "", "", "", "")]) == {("s", "", "", "", ""): "board"}
+    nameless = BoardKey("s", "", "", "", "")
+    assert slugs([nameless]) == {nameless: "board"}
 
 
 def test_no_record_is_one_sentence_and_writes_nothing(tmp_path: Path) -> None:
