@@ -11,25 +11,47 @@ from pathlib import Path
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
+class _Level:
+    """Lets the logger through at level INFO as long as a run of this process goes on."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger, self._lock = logger, threading.Lock()
+        self._runs, self._raised = 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._runs += 1
+            if self._logger.level == logging.NOTSET:  # else somebody has set it on purpose
+                self._logger.setLevel(logging.INFO)
+                self._raised = True
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._runs -= 1
+            if self._raised and not self._runs:
+                self._logger.setLevel(logging.NOTSET)
+                self._raised = False
+
+
+_LOGGER = logging.getLogger("bench")
+_LEVEL = _Level(_LOGGER)
+
+
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Write to ``path`` what this thread logs; other runs of this process have files of their own.
 
     The logger ``bench`` lets through what is told at level INFO, unless its level was set before.
     """
-    logger, here = logging.getLogger("bench"), threading.get_ident()
+    here = threading.get_ident()
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORMAT))
     handler.addFilter(lambda record: record.thread == here)
-    unset = logger.level == logging.NOTSET
-    if unset:
-        logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-        if unset:
-            logger.setLevel(logging.NOTSET)
+    with _LEVEL:
+        _LOGGER.addHandler(handler)
+        try:
+            yield
+        finally:
+            _LOGGER.removeHandler(handler)
+            handler.close()
