@@ -109,6 +109,8 @@ class Data(_Frozen):
     """Whether a published report may show records."""
     option: str = ""
     """Option of the data set, whose name the data set's own may differ from."""
+    sensitive: str = ""
+    """Name of the sensitive attribute (tables)."""
     class_names: list[str] = []
     facts: dict[str, Any] = {}
     """sha256, n_rows, n_train, n_test, n_public, class_counts, duplicates_across_splits, ..."""

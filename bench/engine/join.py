@@ -172,6 +172,7 @@ def _data(trial: Trial, data: Mapping[str, Any]) -> Data:
         privacy_unit=card.get("privacy_unit", ""),
         publishable=card.get("publishable", False),
         option=trial.info["option"],
+        sensitive=(card.get("sensitive") or {}).get("name", ""),
         class_names=list(card.get("class_names", ())),
         facts=dict(data.get("facts", {})),
     )

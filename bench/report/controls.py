@@ -32,11 +32,19 @@ SHORTFALL = 0.02
 
 @dataclass(frozen=True)
 class Check:
-    """What must hold, the protocol's number of it, and whether boards mean nothing if it fails."""
+    """What must hold of a board's trials.
+
+    Attributes:
+        code: the protocol's number of it.
+        claim: what must hold.
+        voids: whether boards mean nothing if it fails.
+        remedy: what a user can do then, in a sentence; empty: there is no usual reason.
+    """
 
     code: str
     claim: str
     voids: bool
+    remedy: str = ""
 
 
 CHECKS = {
@@ -51,12 +59,28 @@ CHECKS = {
         "C1", "Judged against another class, reconstructions are at chance", voids=True
     ),
     "baselines": Check("C4", "Attackers without the model are at chance", voids=True),
-    "evaluators": Check("C5", "The judges know real pictures of the private people", voids=True),
-    "doubled": Check("C7", "Twice the steps would not find more", voids=False),
+    "evaluators": Check(
+        "C5",
+        "The judges know real pictures of the private people",
+        voids=True,
+        remedy="The judges cannot tell these people apart: give them more pictures of each person, "
+        "pictures of more pixels, or fewer people; then run it again.",
+    ),
+    "doubled": Check(
+        "C7",
+        "Twice the steps would not find more",
+        voids=False,
+        remedy="Raise the number of steps of that attack.",
+    ),
     "canary": Check(
         "C8", "Attacks are as strong on the frozen canary as when it was stored", voids=False
     ),
-    "utility": Check("C10", "The undefended target is as useful as a plain baseline", voids=False),
+    "utility": Check(
+        "C10",
+        "The undefended target is as useful as a plain baseline",
+        voids=False,
+        remedy="Train the model longer, or compare defenses of another model.",
+    ),
     "repeat": Check("C11", "Trained and attacked again, the result is the same", voids=True),
     "zero": Check("D0", "A defense of no strength changes nothing", voids=True),
     "temperature": Check("O4", "Flattened scores do not make the target safer", voids=True),

@@ -157,7 +157,7 @@ def notes(
                     "weak_attack",
                     "Attack too weak here: the strongest attack reaches only "
                     f"L = {best:.2f} on the undefended target, {bar}. Low leakage on "
-                    "this board is no evidence for a defense.",
+                    f"this board is no evidence for a defense.{_more_seeds(board)}",
                 )
             )
         for flag in ("no_headroom", "little_headroom", "straw_man"):
@@ -221,6 +221,15 @@ def _lacking(rows: pd.DataFrame, of: int) -> str:
     )
 
 
+def _more_seeds(board: pd.DataFrame) -> str:
+    """What to do where too few seeds may be the reason."""
+    seeds = int(board["n_seeds"].max())
+    if seeds >= RANKED_SEEDS:
+        return ""
+    only = "One seed has no interval" if seeds <= 1 else f"{seeds} seeds give a wide interval"
+    return f" {only}: run it again with seeds={RANKED_SEEDS}, which computes the missing ones only."
+
+
 def _failed(checks: pd.DataFrame) -> list[tuple[str, str]]:
     """A banner for every check that failed in a board's scenario."""
     return [
@@ -228,7 +237,12 @@ def _failed(checks: pd.DataFrame) -> list[tuple[str, str]]:
             "void" if controls.CHECKS[row["check"]].voids else "control",
             ("Void: " if controls.CHECKS[row["check"]].voids else "")
             + f"control {row['code']} failed. {row['claim']}: {row['value']:.3g} ({row['of']}), "
-            f"where {row['bar']} is asked.",
+            f"where {row['bar']} is asked.{_remedy(row['check'])}",
         )
         for row in checks.to_dict("records")
     ]
+
+
+def _remedy(check: str) -> str:
+    remedy = controls.CHECKS[check].remedy
+    return f" {remedy}" if remedy else ""

@@ -60,6 +60,18 @@ LEADERBOARD = (
     "train_s",
 )
 """Columns of ``leaderboard.csv``; ``budget`` only where some board has one."""
+COMPLETE = (
+    "control",
+    "budget",
+    "stream",
+    "family",
+    "attack_family",
+    "options",
+    "data_sha",
+    "target_sha",
+    "environment",
+)
+"""Further columns of ``trials.parquet``."""
 LACKING = ("trials_planned", "trials_lost")
 """Further columns where trials that were planned have no record."""
 
@@ -70,8 +82,15 @@ def trials_csv(frame: pd.DataFrame) -> str:
 
 
 def trials_parquet(frame: pd.DataFrame) -> bytes:
-    """The rows of :func:`trials_csv` with their types and full precision."""
-    written: bytes = frame[[*STABLE, "flags", "error"]].to_parquet(engine="pyarrow", index=False)
+    """The rows of :func:`trials_csv` with their types and full precision, and all that tells them.
+
+    Besides the columns of the CSV: ``control``, ``budget`` (most queries, infinite without limit),
+    ``stream``, the ``family`` of the defense and of the attack, ``options`` (of model, defense and
+    attack, as JSON), digests of the data and of the target's weights, and the ``environment``.
+    """
+    written: bytes = frame[[*STABLE, "flags", "error", *COMPLETE]].to_parquet(
+        engine="pyarrow", index=False
+    )
     return written
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.contract.record import Data
+from bench.goals import goal_named
 from bench.report import account, attributes, families
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
@@ -125,6 +127,13 @@ class Suite:
         return middle
 
 
+def title(key: BoardKey, card: Data) -> str:
+    """What a board answers: ``german (credit, mlp): can a person's checking be inferred?``."""
+    secret = card.sensitive.replace("_", " ") or "secret attribute"
+    question = goal_named(key.goal).words.question.format(secret=secret)
+    return f"{key.dataset} ({key.sector}, {key.model}): {question[0].lower()}{question[1:]}"
+
+
 def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
     """Everything the template of one board needs."""
     boards = suite.boards
@@ -142,7 +151,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
     return {
         "id": suite.ids[key],
         "board": key,
-        "title": f"{key.dataset}, {key.model}: {words(key.goal)}",
+        "title": title(key, card),
         "budget": at_most(key.budget),
         "about": {
             "modality": card.modality,
