@@ -207,13 +207,8 @@ def _against(
         yield from _incomplete(m)
     few = min(c.measured, key=lambda m: m.n_seeds)
     if few.n_seeds < question.seeds:
-        yield (
-            "too_few_seeds",
-            _on(
-                few,
-                f"{few.n_seeds} seeds, where {question.seeds} are asked: run it with seeds={question.seeds}",
-            ),
-        )
+        asked = f"{few.n_seeds} seeds, where {question.seeds} are asked"
+        yield "too_few_seeds", _on(few, f"{asked}: run it with seeds={question.seeds}")
     public = max(s.facts.cards[of.dataset].facts.get("n_public", 0) for s in sources)
     if c.use.public_records > public:
         yield (

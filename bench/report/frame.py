@@ -63,6 +63,17 @@ _CAP = re.compile(r"[\[,]budget=(\d+)[,\]]")
 
 _Get = Callable[[TrialRecord], Any]
 
+
+def _options(record: TrialRecord) -> str:
+    """The options of model, defense and attack, as JSON."""
+    parts = {
+        "model": record.target.params,
+        "defense": record.defense.layers,
+        "attack": record.attack.params,
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
 _TEXT: dict[str, _Get] = {
     "trial_id": lambda r: r.trial_id,
     "sector": lambda r: r.data.sector,
@@ -95,7 +106,7 @@ _TEXT: dict[str, _Get] = {
     "target_sha": lambda r: r.target.sha256,
     "created": lambda r: r.created_utc,
     "environment": lambda r: _environment(r.env),
-    "options": lambda r: _options(r),
+    "options": _options,
 }
 
 _NUMBERS: dict[str, _Get] = {
@@ -193,16 +204,6 @@ def _stream(given: Mapping[str, Any] | None) -> str:
     """How the queries are sent, as far as it is not the usual way."""
     told = {key: value for key, value in (given or {}).items() if value != _USUAL.get(key)}
     return ", ".join(f"{key}={value}" for key, value in told.items())
-
-
-def _options(record: TrialRecord) -> str:
-    """The options of model, defense and attack, as JSON."""
-    parts = {
-        "model": record.target.params,
-        "defense": record.defense.layers,
-        "attack": record.attack.params,
-    }
-    return json.dumps(parts, sort_keys=True)
 
 
 def _environment(env: Mapping[str, Any]) -> str:
