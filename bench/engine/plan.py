@@ -81,6 +81,13 @@ class Planner:
             full = normalise(config, option.where, self.packages)
             layers.append(full)
             parts.append(build(full, option.where, self.packages))
+        if prior is not None:
+            unsaid = prior.component.knowledge - parts[0].knowledge
+            require(
+                not unsaid,
+                f"{option.where}: its prior uses {listed(unsaid)}, which the attack does not "
+                "declare; add it to the class attribute 'knowledge'.",
+            )
         return Row(option, layers, parts, prior)
 
     def _prior(self, option: Option, config: Mapping[str, Any]) -> Part:
