@@ -9,7 +9,7 @@ from bench.report import account
 from bench.report.boards import BoardKey, Boards
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
-from bench.report.site.board import Suite
+from bench.report.site.board import Suite, title
 from bench.report.text import ABSENT, WHAT, at_most, brief, natural, number, words
 
 Row = dict[str, Any]
@@ -83,7 +83,7 @@ def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
 def _scenarios(suite: Suite) -> list[Row]:
     out: list[Row] = []
     for key, rows in suite.boards:
-        sector, dataset, model, goal, access, budget = key
+        sector, dataset, model, _, access, budget = key
         if not out or out[-1]["key"] != key.scenario:
             card = suite.facts.cards[dataset]
             out.append(
@@ -92,7 +92,7 @@ def _scenarios(suite: Suite) -> list[Row]:
                     "sector": sector,
                     "dataset": dataset,
                     "model": model,
-                    "goal": words(goal),
+                    "title": title(key, card),
                     "unit": card.privacy_unit,
                     "modality": card.modality,
                     "source": card.source[:1].upper() + card.source[1:].rstrip("."),
