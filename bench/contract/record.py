@@ -6,7 +6,7 @@ edited. Non-finite numbers are None: JSON has no NaN.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,8 +15,7 @@ from bench.contract.ledger import PrivacyLedger
 SCHEMA_VERSION = "1.6.0"
 """Version of this schema; readers refuse a newer major version."""
 
-Status = Literal["done", "failed", "timeout", "oom", "crashed", "diverged", "skipped", "cancelled"]
-STATUSES: tuple[Status, ...] = (
+Status = Literal[
     "done",
     "failed",
     "timeout",
@@ -25,10 +24,10 @@ STATUSES: tuple[Status, ...] = (
     "diverged",
     "skipped",
     "cancelled",
-)
+]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
-
-CONTROLS = (
+Control = Literal[
     "untrained",
     "random_labels",
     "temperature",
@@ -38,7 +37,8 @@ CONTROLS = (
     "overfit",
     "early_stopped",
     "canary",
-)
+]
+CONTROLS: tuple[Control, ...] = get_args(Control)
 """Control trials (PROTOCOL 3.6). A name in brackets says what it is a control of: the cell of
 ``doubled`` has the attack ``doubled[miface]``."""
 

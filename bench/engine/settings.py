@@ -7,24 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench.contract.record import Control
+
 _NAME = r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)*$"
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Control = Literal[
-    "untrained",
-    "random_labels",
-    "temperature",
-    "zero",
-    "repeat",
-    "doubled",
-    "overfit",
-    "early_stopped",
-    "canary",
-]
 
 
 class RayBackend(_Strict):
