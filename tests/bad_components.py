@@ -240,7 +240,7 @@ class Guess(ToyAttack):
         if self.how == "spends":
             partial = knowledge.partial
             assert partial is not None
-            for record in partial.x:
+            for record in [*partial.x, *partial.x]:
                 exposure.scores(record.unsqueeze(0))
         found = super().run(exposure, knowledge, seed, device).values
         if self.how == "forgets":

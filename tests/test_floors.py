@@ -45,4 +45,5 @@ def test_files_stay_readable() -> None:
     for path in ROOT.rglob("*.py"):
         if ".venv" not in path.parts:
             lines = len(path.read_text(encoding="utf-8").splitlines())
-            assert lines <= 420, f"{path} has {lines} lines: is there a room of its own in it?"
+            most = 500 if "tests" in path.parts else 430
+            assert lines <= most, f"{path} has {lines} lines: is there a room of its own in it?"

@@ -200,11 +200,11 @@ class ToyAttack(Attack):
         assert partial is not None and sensitive is not None
         candidates = sensitive.candidates(partial.x)
         n, v, d = candidates.shape
-        if not exposure.affords(n * v):
+        if self.access in ("labels", "scores") and not exposure.affords(n * v):
             asked = (exposure.left or 0) // v
             values = torch.full((n, v), 1 / v)
             if asked:
-                scores = exposure.scores(candidates[:asked].reshape(asked * v, d))
+                scores = self._answers(exposure, candidates[:asked].reshape(asked * v, d))
                 rows = partial.y[:asked].view(asked, 1, 1).expand(asked, v, 1)
                 values[:asked] = scores.reshape(asked, v, -1).gather(2, rows).squeeze(2)
             return Reconstruction(values, {"stop_reason": "budget"})
@@ -212,13 +212,15 @@ class ToyAttack(Attack):
             return Reconstruction(torch.rand(n, v, generator=generator(seed)))
         if self.access == "weights":
             scores = torch.softmax(exposure.network()(candidates.reshape(n * v, d)), 1)
-        elif self.access == "labels":
-            labels = exposure.labels(candidates.reshape(n * v, d))
-            scores = torch.nn.functional.one_hot(labels, 2).float()
         else:
-            scores = exposure.scores(candidates.reshape(n * v, d))
+            scores = self._answers(exposure, candidates.reshape(n * v, d))
         picked = scores.reshape(n, v, -1).gather(2, partial.y.view(n, 1, 1).expand(n, v, 1))
         return Reconstruction(picked.squeeze(2), {"stop_reason": "finished"})
+
+    def _answers(self, exposure: Exposure, x: Tensor) -> Tensor:
+        if self.access == "labels":
+            return torch.nn.functional.one_hot(exposure.labels(x), 2).float()
+        return exposure.scores(x)
 
     def doubled(self) -> ToyAttack | None:
         return replace(self, number=2 * self.number) if self.number else None

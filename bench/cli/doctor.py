@@ -36,7 +36,8 @@ def command(given: Given, repair: bool, everything: bool) -> None:
     from bench.engine.store import ASIDE, FAULTS
 
     store, looks = api.examine(given.words, given.config_dir)
-    root, faults = store.root, list[Fault]()
+    root = store.root
+    faults: list[Fault] = []
     with click.progressbar(
         length=doctor.size(store), label=f"Looking at {root}", file=sys.stderr
     ) as bar:

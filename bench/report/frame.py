@@ -15,6 +15,7 @@ from bench.contract.access import ACCESS_ORDER
 from bench.contract.errors import require
 from bench.contract.record import ELSEWHERE, ENVIRONMENT, Failure, TrialRecord
 from bench.contract.stream import Stream
+from bench.goals import goal_named
 from bench.report import comparable, coverage
 from bench.report.facts import Facts, Gatherer
 
@@ -263,9 +264,9 @@ def read(
             without a record gets a row of status ``lost``. None: nothing is known of a plan.
 
     Raises:
-        UserError: there is no record, a record's access is unknown, the records differ in what they
-            must share to stand on one board (:mod:`bench.report.comparable`), or one cell of the
-            grid has two different records.
+        UserError: there is no record, a record's access or goal is unknown, the records differ in
+            what they must share to stand on one board (:mod:`bench.report.comparable`), or one
+            cell of the grid has two different records.
     """
     columns: dict[str, list[Any]] = {name: [] for name in (*_TEXT, *_ALL_NUMBERS)}
     kept: dict[Any, Any] = {}
@@ -323,6 +324,8 @@ def _check(table: pd.DataFrame, suite: str) -> None:
         f"Records of suite '{suite}' have access {', '.join(map(repr, unknown))}; "
         f"allowed: {', '.join(ACCESS_ORDER)}.",
     )
+    for name in table["goal"].unique():
+        goal_named(name)
     twice = table[table.duplicated(list(CELL))]
     if len(twice):
         first = twice.iloc[0]

@@ -73,7 +73,11 @@ STAYS: dict[str, tuple[str, str, str]] = {
     "words of an error": ("bench/contract/errors.py", "Did you mean", "Perhaps you meant"),
     "comment": ("attacks/csmia.py", "import torch\n", "import torch  # the library\n"),
     "docstring": ("bench/metrics/attribute.py", '"""Judge a score', '"""Judges a score'),
-    "words of a check": ("attacks/lomia.py", "allowed: labels.", "only labels are."),
+    "words of a check": (
+        "attacks/common/candidates.py",
+        "The attack needs an imputer",
+        "It cannot do without an imputer",
+    ),
     "annotation": ("bench/data/victims.py", "limit: int = 1000", "limit: float = 1000"),
     "report": ("bench/report/stats.py", "MARGIN = 0.05", "MARGIN = 0.06"),
     "command line": ("bench/cli/run.py", "_SHOWN = 5", "_SHOWN = 6"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.contract.errors import UserError
-from bench.exchange import pack
+from bench.exchange import pack, records
 from bench.exchange.pack import Pack
 from bench.report import frame
 from tests.report import fake_records as fake
@@ -78,12 +78,12 @@ def test_a_changed_part_is_named(tmp_path: Path) -> None:
 def test_a_damaged_record_is_placed(tmp_path: Path) -> None:
     index = json.loads(_written(tmp_path / "p")[pack.INDEX])
     assert index["trials"] == len(list(made().records))
-    bad = pack.Records(b"no xz", "here")
+    bad = records.of_lines(b"no xz", "here", 1)
     with pytest.raises(UserError, match="'here' is damaged"):
         list(bad)
 
     with pytest.raises(UserError, match=r"here, line 1 is no trial record of schema .*: "):
-        list(pack.Records(lzma.compress(b'{"cell": 1}\n'), "here"))
+        list(records.of_lines(lzma.compress(b'{"cell": 1}\n'), "here", 1))
 
 
 def _written(path: Path) -> dict[str, bytes]:
@@ -219,9 +219,9 @@ def test_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pack, "MOST_BYTES", 1 << 20)
     with pytest.raises(UserError, match=r"would take 0\.0 GiB unpacked"):
         pack.read(path)
-    monkeypatch.setattr(pack, "MOST_RECORD", 1 << 10)
+    monkeypatch.setattr(records, "MOST_RECORD", 1 << 10)
     with pytest.raises(UserError, match="line 1 is no trial record"):
-        list(pack.Records(lzma.compress(b"0" * (1 << 20)), "here"))
+        list(records.of_lines(lzma.compress(b"0" * (1 << 20)), "here", 1))
 
 
 def test_there_are_as_many_records_as_the_index_says(tmp_path: Path) -> None:

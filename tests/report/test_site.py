@@ -283,7 +283,7 @@ def spoiled(record: TrialRecord) -> TrialRecord:
         }
     )
     data = record.data.model_copy(update={"source": HOSTILE, "facts": {HOSTILE: HOSTILE}})
-    changes: dict[str, Any] = {"cell": cell, "data": data, "goal": HOSTILE}
+    changes: dict[str, Any] = {"cell": cell, "data": data}
     changes["defense"] = record.defense.model_copy(update={"paper": HOSTILE, "stages": [HOSTILE]})
     if record.error:
         changes["error"] = record.error.model_copy(update={"message": HOSTILE})
@@ -313,6 +313,12 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     shown = json.loads(figure[1])["data"]
     # Plotly reads a little HTML: names are escaped there once more.
     assert all("<script" not in label for trace in shown for label in trace.get("text", []))
+
+
+def test_a_goal_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    records = [r.model_copy(update={"goal": HOSTILE}) for r in fake.build(2, ("faces",))]
+    with pytest.raises(UserError, match="There is no goal"):
+        made(tmp_path, records)
 
 
 def test_names_that_collide_get_pages_of_their_own() -> None:
