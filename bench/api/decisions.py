@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from bench.decide.decision import Decision
-    from bench.decide.gate import Outcome
+    from bench.decide.gate import Judgement
     from bench.decide.registry import Entry
     from bench.engine.audit import Audit
 
@@ -94,7 +94,7 @@ def gate(
     today: date | None = None,
     words: Words = (),
     config_dir: Path | None = None,
-) -> Outcome:
+) -> Judgement:
     """Judge a model before its release (PROTOCOL 8.3).
 
     Args:
@@ -125,7 +125,7 @@ def gate(
 
 
 def register(
-    outcome: Outcome, files: Mapping[str, str], words: Words = (), config_dir: Path | None = None
+    outcome: Judgement, files: Mapping[str, str], words: Words = (), config_dir: Path | None = None
 ) -> tuple[str, bool]:
     """Put a judged model into MLflow's Model Registry.
 

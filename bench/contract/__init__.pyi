@@ -55,7 +55,7 @@ from .options import Share as Share
 from .options import check_options as check_options
 from .seeding import generator as generator
 from .seeding import seed as seed
-from .serving import Gate as Gate
+from .serving import Gateway as Gateway
 from .serving import Monitor as Monitor
 from .serving import Traffic as Traffic
 from .serving import Verdict as Verdict

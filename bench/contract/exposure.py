@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.contract.access import Access, at_least
 from bench.contract.errors import AccessError, BudgetError, require
 from bench.contract.options import Count, Positive, check_options
-from bench.contract.serving import Gate, refusal
+from bench.contract.serving import Gateway, refusal
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ class Exposure:
         network: nn.Module | None = None,
         budget: int | None = None,
         updates: Callable[[], Mapping[str, Tensor]] | None = None,
-        gate: Gate | None = None,
+        gate: Gateway | None = None,
     ) -> None:
         self.access = access
         self.budget = budget
         self.meter = Meter()
         self._ask = {"scores": scores, "labels": labels}
-        gate = gate or Gate()
+        gate = gate or Gateway()
         self._serve = gate.serve
         self._open: Callable[[], bool] = lambda: gate.open
         self._network: Callable[[], nn.Module] | None = None

@@ -135,7 +135,7 @@ _ROWS = 1000
 """Largest number of queries sent at once: those after a refusal are sent for nothing."""
 
 
-class Gate:
+class Gateway:
     """What stands between an attacker's client and the deployment.
 
     Args:

@@ -9,13 +9,13 @@ from typing import Any
 from bench.decide import sections
 from bench.decide.candidates import metric_name
 from bench.decide.document import Block, Document, Points, Section
-from bench.decide.gate import Outcome
+from bench.decide.gate import Judgement
 
 _TONES = {"PASS": "good", "CONDITIONAL": "warn", "BLOCK": "bad"}
 _NOT_LEGAL = "This document gathers technical evidence; it is not legal advice."
 
 
-def document(o: Outcome) -> Document:
+def document(o: Judgement) -> Document:
     """The assessment."""
     m = o.model
     return Document(
@@ -51,7 +51,7 @@ def document(o: Outcome) -> Document:
     )
 
 
-def _lead(o: Outcome) -> str:
+def _lead(o: Judgement) -> str:
     if o.verdict == "PASS":
         count = len(o.waived)
         return (
@@ -67,7 +67,7 @@ def _lead(o: Outcome) -> str:
     ).replace("findings needs", "findings need")
 
 
-def card(o: Outcome) -> Document:
+def card(o: Judgement) -> Document:
     """The section "Inversion risk" of a model card (Mitchell et al., FAT* 2019)."""
     m, e = o.model, o.model.exposure
     figures: list[Block] = [*sections.results(o), *sections.remaining(o)[:1]]
@@ -114,7 +114,7 @@ def card(o: Outcome) -> Document:
     )
 
 
-def data(o: Outcome) -> Mapping[str, Any]:
+def data(o: Judgement) -> Mapping[str, Any]:
     """An outcome as JSON takes it."""
     return {
         "gate": 1,
@@ -155,7 +155,7 @@ def data(o: Outcome) -> Mapping[str, Any]:
     }
 
 
-def lines(o: Outcome) -> list[str]:
+def lines(o: Judgement) -> list[str]:
     """For a terminal: the verdict, then one sentence a finding with its rule's name."""
     out = [f"{o.verdict}: {o.model.name} {o.model.version}. {_lead(o)}"]
     for f in o.findings:

@@ -48,7 +48,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Judgement:
     """What the gate says of a model.
 
     Attributes:
@@ -116,7 +116,7 @@ class Outcome:
 
 def judge(
     sources: Sequence[Source], model: Deployed, policy: Policy, today: date, weights: str
-) -> Outcome:
+) -> Judgement:
     """Judge a model.
 
     Args:
@@ -180,7 +180,7 @@ def judge(
     for name, value in zip(("dataset", "model", "defense"), place, strict=True):
         gains = gains[gains[name] == value]
     lower = trials["epsilon_lower"].max()
-    return Outcome(
+    return Judgement(
         "BLOCK" if blocked else "CONDITIONAL" if open_ else "PASS",
         findings,
         model,

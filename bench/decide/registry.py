@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bench.decide.gate import Outcome
+from bench.decide.gate import Judgement
 from bench.engine.tracking import connect, experiment_of, reachable
 from bench.goals import goals
 
@@ -38,7 +38,7 @@ class Entry:
         return not until or date.fromisoformat(until) < today
 
 
-def tags(o: Outcome) -> dict[str, str]:
+def tags(o: Judgement) -> dict[str, str]:
     """The registry's fields, all text."""
     m, c = o.model, o.candidate
     told: dict[str, Any] = {
@@ -101,7 +101,7 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else ""
 
 
-def register(uri: str, o: Outcome, files: Mapping[str, str]) -> tuple[str, bool]:
+def register(uri: str, o: Judgement, files: Mapping[str, str]) -> tuple[str, bool]:
     """Put a judged model into the registry.
 
     The same description, evidence, weights and policy are the same version: its tags and files are
@@ -159,7 +159,7 @@ def register(uri: str, o: Outcome, files: Mapping[str, str]) -> tuple[str, bool]
     return str(found.version), new
 
 
-def _point(client: Any, name: str, version: str, o: Outcome) -> None:
+def _point(client: Any, name: str, version: str, o: Judgement) -> None:
     aliases = client.get_registered_model(name).aliases
     client.set_registered_model_alias(name, "candidate", version)
     if o.verdict == "PASS" and o.status == "approved":

@@ -9,7 +9,7 @@ from bench.decide.deployed import ROLES
 from bench.decide.document import Block, Points, Table
 from bench.decide.evidence import Measured
 from bench.decide.explain import drawn
-from bench.decide.gate import Finding, Outcome
+from bench.decide.gate import Finding, Judgement
 from bench.decide.policy import RULES, Tier
 from bench.goals import goals
 from bench.report.text import allowed, at_most, estimate
@@ -22,7 +22,7 @@ _TRIGGERS = (
 )
 
 
-def tier_of(o: Outcome) -> Tier:
+def tier_of(o: Judgement) -> Tier:
     """The tier that the description names."""
     return o.policy.tier(o.model.tier)
 
@@ -32,7 +32,7 @@ def state(f: Finding) -> str:
     return "waived" if f.waiver is not None else f.severity
 
 
-def findings(o: Outcome) -> list[Block]:
+def findings(o: Judgement) -> list[Block]:
     """What does not hold, and who let it pass."""
     if not o.findings:
         return ["None: every rule of the policy holds."]
@@ -55,7 +55,7 @@ def findings(o: Outcome) -> list[Block]:
     ]
 
 
-def purpose(o: Outcome) -> list[Block]:
+def purpose(o: Judgement) -> list[Block]:
     """What the model is for, and which data it is made of."""
     m = o.model
     return [
@@ -77,7 +77,7 @@ def purpose(o: Outcome) -> list[Block]:
     ]
 
 
-def exposure(o: Outcome) -> list[Block]:
+def exposure(o: Judgement) -> list[Block]:
     """Who gets what of the model."""
     e = o.model.exposure
     used = {m.budget for m in o.candidate.measured}
@@ -103,7 +103,7 @@ def exposure(o: Outcome) -> list[Block]:
     ]
 
 
-def threats(o: Outcome) -> list[Block]:
+def threats(o: Judgement) -> list[Block]:
     """Every goal of an adversary, and whether it matters here."""
     asked, rows = dict(o.question.goals), []
     for goal, entry in goals().items():
@@ -123,7 +123,7 @@ def threats(o: Outcome) -> list[Block]:
     return [Table(("goal", "what happens", "relevant", "reason"), rows)]
 
 
-def results(o: Outcome) -> list[Block]:
+def results(o: Judgement) -> list[Block]:
     """Figures of the required goals."""
     t = tier_of(o)
     rows = [
@@ -168,7 +168,7 @@ def member(m: Measured) -> str:
     return told(found, 3) if by == m.attack else f"{told(found, 3)} by {by}"
 
 
-def risk(o: Outcome, m: Measured) -> tuple[str, str]:
+def risk(o: Judgement, m: Measured) -> tuple[str, str]:
     """Likelihood band and residual risk of a goal; unknown where L is not."""
     if not m.L.known:
         return "unknown", "unknown"
@@ -176,7 +176,7 @@ def risk(o: Outcome, m: Measured) -> tuple[str, str]:
     return band, o.policy.risk.get(tier_of(o).severity, {}).get(band, "unknown")
 
 
-def remaining(o: Outcome) -> list[Block]:
+def remaining(o: Judgement) -> list[Block]:
     """Likelihood, severity and residual risk by goal."""
     rows = [
         (
@@ -192,7 +192,7 @@ def remaining(o: Outcome) -> list[Block]:
     return [Table(head, rows)] if rows else ["Unknown: nothing required was measured."]
 
 
-def usefulness(o: Outcome) -> list[Block]:
+def usefulness(o: Judgement) -> list[Block]:
     """How useful the model is, and to whom it leaks most."""
     use = o.candidate.use
     said: list[Block] = [
@@ -219,7 +219,7 @@ def usefulness(o: Outcome) -> list[Block]:
     return said
 
 
-def measures(o: Outcome) -> list[Block]:
+def measures(o: Judgement) -> list[Block]:
     """The defense that was chosen, and those that were not."""
     params = ", ".join(f"{k}={v}" for k, v in o.model.defense.params.items())
     rows = [
@@ -249,7 +249,7 @@ def measures(o: Outcome) -> list[Block]:
     ]
 
 
-def guarantees(o: Outcome) -> list[Block]:
+def guarantees(o: Judgement) -> list[Block]:
     """Differential privacy as it is claimed and as the ledger has it."""
     claim, ledger = o.model.dp, o.ledger
     said: list[Block] = [
@@ -289,7 +289,7 @@ def guarantees(o: Outcome) -> list[Block]:
     return [*said, Table(("item", "ledger of the evidence, first seed"), rows)]
 
 
-def monitoring(o: Outcome) -> list[Block]:
+def monitoring(o: Judgement) -> list[Block]:
     """Who watches, and what makes the assessment void."""
     return [
         Table(
@@ -301,7 +301,7 @@ def monitoring(o: Outcome) -> list[Block]:
     ]
 
 
-def sign_off(o: Outcome) -> list[Block]:
+def sign_off(o: Judgement) -> list[Block]:
     """Who signed, and until when it stands."""
     signed = o.signed
     rows = [

@@ -14,7 +14,7 @@ from bench.contract import (
     Attack,
     Exposure,
     Federation,
-    Gate,
+    Gateway,
     Model,
     Network,
     Owner,
@@ -153,14 +153,14 @@ class Deployment:
         rng = generator(derive(seed, part="answers"), self.device)
         return (lambda x: self.answer(x, rng)), (lambda x: self.label(x, rng))
 
-    def gate(self, stream: Stream) -> Gate:
+    def gate(self, stream: Stream) -> Gateway:
         """What an attacker's queries pass; nobody has asked anything yet."""
         monitors = [
             part.watch(self.fitted_of(place))
             for place, part in enumerate(self.served)
             if isinstance(part, ServeDefense)
         ]
-        return Gate(monitors, stream, self.splits.public.x.to(self.device))
+        return Gateway(monitors, stream, self.splits.public.x.to(self.device))
 
     @property
     def watched(self) -> bool:
@@ -194,7 +194,7 @@ class Deployment:
         attack: Attack,
         victims: Victims | None,
         seed: int,
-        gate: Gate,
+        gate: Gateway,
         budget: int | None = None,
     ) -> Exposure:
         """What an attack is handed: its own access, a number of queries, and no more."""

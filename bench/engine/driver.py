@@ -18,8 +18,8 @@ from bench.engine.join import join, unfinished
 from bench.engine.names import PICTURE
 from bench.engine.settings import Settings
 from bench.engine.store import Store
-from bench.engine.work import Outcome, Work
-from bench.engine.worker import Done, Task
+from bench.engine.work import RunOutcome, Work
+from bench.engine.worker import Done, Job
 
 _POLL_S = 0.5
 _RETRIED = frozenset({"crashed", "oom"})
@@ -70,7 +70,7 @@ class Driver:
         self.listeners = listeners
         self.git = dict(git or {})
         self.path = path
-        self.outcome = Outcome()
+        self.outcome = RunOutcome()
         self._records: dict[str, Mapping[str, Any]] = {}
         self._failed: dict[str, tuple[Status, Failure, str]] = {}
         self._remade: Counter[str] = Counter()
@@ -93,7 +93,7 @@ class Driver:
                 )
 
     # ------------------------------------------------------------ the loop
-    def run(self, work: Work) -> Outcome:
+    def run(self, work: Work) -> RunOutcome:
         """Run until nothing is left of ``work``; Ctrl-C keeps what is recorded."""
         self.check_resources(work.todo)
         self._open(work)
@@ -203,7 +203,7 @@ class Driver:
         node = self.plan.nodes[key]
         asked = self.settings.resource(node.kind)
         root = self.settings.data_root
-        task = Task(
+        task = Job(
             key,
             node.kind,
             node.payload,

@@ -28,7 +28,7 @@ from bench.engine.progress import Display
 from bench.engine.provenance import git_state
 from bench.engine.store import Store
 from bench.engine.tracking import BackgroundSink
-from bench.engine.work import Outcome, remaining
+from bench.engine.work import RunOutcome, remaining
 
 _LOG = logging.getLogger(__name__)
 _HEARTBEAT_S = 5.0
@@ -51,7 +51,7 @@ class Execution:
 
     grid: Grid
     plan: Plan
-    outcome: Outcome
+    outcome: RunOutcome
     manifest: dict[str, Any]
     sink: BackgroundSink | None
     wall_s: float

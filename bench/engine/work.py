@@ -12,7 +12,7 @@ from bench.engine.store import Store
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """What a run did.
 
     Attributes:

@@ -17,7 +17,7 @@ from bench.engine.graph import Reading
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """A node as it travels: plain data only.
 
     Attributes:
@@ -76,7 +76,7 @@ class Done:
     damaged: Mapping[str, str] = field(default_factory=dict)
 
 
-def execute(task: Task) -> Done:
+def execute(task: Job) -> Done:
     """Run one node."""
     started = time.perf_counter()
     for entry in task.path:
@@ -92,7 +92,7 @@ def execute(task: Task) -> Done:
 
     try:
         from bench.engine.stages import run
-        from bench.engine.stages.result import Site, encode
+        from bench.engine.stages.result import Machine, encode
 
         _limit_threads(task.threads)
         _check_source(task)
@@ -101,7 +101,7 @@ def execute(task: Task) -> Done:
             return done("damaged", damaged=damaged)
         _check_files(task)
         root = Path(task.data_root) if task.data_root else None
-        result = run(task.kind, task.payload, parents, Site(device, root, task.packages))
+        result = run(task.kind, task.payload, parents, Machine(device, root, task.packages))
         _check_files(task)  # it may have changed while it was read
         json.dumps(result.output, allow_nan=False)
         return done("done", output=result.output, files=encode(result))
@@ -130,7 +130,7 @@ def _limit_threads(threads: int) -> None:
     _pools[1].limit(limits=threads)
 
 
-def _parents(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+def _parents(task: Job) -> tuple[dict[str, Any], dict[str, str]]:
     """Results of the parents, and what is wrong with those that are damaged."""
     from bench.engine.seal import DamagedError
     from bench.engine.store import Parcel, read, unpacked
@@ -146,7 +146,7 @@ def _parents(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
     return results, damaged
 
 
-def _check_source(task: Task) -> None:
+def _check_source(task: Job) -> None:
     """Refuse to run other code than the one that the result would be recorded under.
 
     Raises:
@@ -167,7 +167,7 @@ def _check_source(task: Task) -> None:
     )
 
 
-def _check_files(task: Task) -> None:
+def _check_files(task: Job) -> None:
     """Refuse to read other files than those that the result would be recorded under.
 
     Raises:

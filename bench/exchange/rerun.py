@@ -32,7 +32,7 @@ _WHERE = frozenset(
 )
 """Settings of the machine a suite ran on; they never change what a trial gives."""
 
-Outcome = Literal["identical", "close", "different"]
+Match = Literal["identical", "close", "different"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Likeness:
         said: the outcome in one sentence.
     """
 
-    outcome: Outcome
+    outcome: Match
     facts: Mapping[str, bool]
     gaps: Mapping[str, float]
     environment: tuple[str, ...]
@@ -210,7 +210,7 @@ def compare(old: TrialRecord, new: TrialRecord) -> Likeness:
     if old.status != "done" or new.status != "done":
         same = old.status == new.status
         said = f"it ended as '{new.status}', the record says '{old.status}'"
-        outcome: Outcome = "identical" if same else "different"
+        outcome: Match = "identical" if same else "different"
         return Likeness(outcome, {"status": same}, {}, environment, exact, said)
     facts = {
         "weights of the target": old.target.sha256 == new.target.sha256,

@@ -7,7 +7,6 @@ Everything here is a pure function of the frame.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,7 +27,6 @@ __all__ = [
     "Boards",
     "build",
     "per_seed",
-    "summary",
 ]
 
 _BOUNDED = ("accuracy", "balanced_accuracy", "auroc")
@@ -159,23 +157,6 @@ class Boards:
     def __iter__(self) -> Iterator[tuple[BoardKey, pd.DataFrame]]:
         """The boards in order: key and rows."""
         yield from by_board(self.rows).items()
-
-
-def summary(boards: Boards) -> dict[str, float]:
-    """Every board's numbers by name, such as ``L/faces/mlp/attribute/scores/dp_sgd``.
-
-    Returns:
-        Finite values of ``L``, ``M`` and ``utility`` with the ends of their intervals.
-    """
-    rows = boards.rows
-    places = [f"{key.path}/{defense}" for key, board in boards for defense in board["defense"]]
-    numbers = [f"{name}{end}" for name in ("L", "M", "utility") for end in ("", "_lo", "_hi")]
-    return {
-        f"{name}/{place}": float(value)
-        for name in numbers
-        for place, value in zip(places, rows[name], strict=True)
-        if math.isfinite(value)
-    }
 
 
 def build(frame: pd.DataFrame) -> Boards:

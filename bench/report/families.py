@@ -295,7 +295,7 @@ def _run(closed: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([attacks, lost.rename("lost")], axis=1).dropna().astype(int).reset_index()
 
 
-def _flags(table: pd.DataFrame) -> list[str]:
+def _flags(table: pd.DataFrame) -> list[tuple[str, ...]]:
     real = table["family"] != UNDEFENDED
     groups = table.assign(settings=table["settings"].where(real)).groupby(BOARD)
     fewer = (table["settings"] < groups["settings"].transform("max")) & real
@@ -311,4 +311,4 @@ def _flags(table: pd.DataFrame) -> list[str]:
     }
     marks = np.column_stack([np.asarray(raised[name], dtype=bool) for name in FLAGS])
     names = np.array(list(FLAGS))
-    return [";".join(names[row]) for row in marks]
+    return [tuple(names[row].tolist()) for row in marks]

@@ -87,7 +87,7 @@ _TEXT: dict[str, _Get] = {
     "status": coverage.status,
     "utility_metric": lambda r: r.utility.metric if r.utility else "",
     "score_metric": lambda r: r.score.metric if r.score else "",
-    "flags": lambda r: ";".join(sorted(set(r.flags))),
+    "flags": lambda r: tuple(sorted(set(r.flags))),
     "error": lambda r: _sentence(r.error),
     "s_base_attack": lambda r: r.score.s_base_attack if r.score else "",
     "covers": lambda r: tuple(sorted(r.defense.covers)),
@@ -217,14 +217,14 @@ def _sentence(error: Failure | None) -> str:
 
 
 def flags_of(row: Mapping[Any, Any]) -> tuple[str, ...]:
-    """The flags of a row, which a table holds as files do: joined with ``;``."""
-    return tuple(filter(None, row["flags"].split(";")))
+    """The flags of a row."""
+    flags: tuple[str, ...] = row["flags"]
+    return flags
 
 
 def flagged(table: pd.DataFrame, flag: str) -> pd.Series[bool]:
     """Whether each row of a table has a flag."""
-    known = {text: flag in text.split(";") for text in table["flags"].unique()}
-    return table["flags"].map(known).astype(bool)
+    return table["flags"].map(lambda flags: flag in flags).astype(bool)
 
 
 def build(

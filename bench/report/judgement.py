@@ -113,7 +113,7 @@ def judge(
     }
     table = np.column_stack([np.asarray(raised[name], dtype=bool) for name in FLAGS])
     flags = np.array(list(FLAGS))
-    rows["flags"] = [";".join(flags[row]) for row in table]
+    rows["flags"] = [tuple(flags[row].tolist()) for row in table]
 
     less, more = rows["dL_hi"] < 0, rows["dL_lo"] > 0
     sure = (rows["dL_p"] < stats.ALPHA) & (rows["dL"].abs() >= stats.MARGIN)

@@ -88,7 +88,7 @@ def trials_parquet(frame: pd.DataFrame) -> bytes:
     ``stream``, the ``family`` of the defense and of the attack, ``options`` (of model, defense and
     attack, as JSON), digests of the data and of the target's weights, and the ``environment``.
     """
-    written: bytes = frame[[*STABLE, "flags", "error", *COMPLETE]].to_parquet(
+    written: bytes = _as_files(frame[[*STABLE, "flags", "error", *COMPLETE]]).to_parquet(
         engine="pyarrow", index=False
     )
     return written
@@ -176,7 +176,7 @@ def _tuned(rows: pd.DataFrame) -> str:
             str(row["settings"]),
             str(row["attacks"]),
             str(row["n_seeds"]),
-            _md(row["flags"].replace(";", ", ")),
+            _md(", ".join(row["flags"])),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -192,13 +192,18 @@ def _line(row: dict[Any, Any]) -> str:
         _md(row["worst_attack"]),
         number(row["epsilon"]),
         str(row["n_seeds"]),
-        _md(row["flags"].replace(";", ", ")),
+        _md(", ".join(row["flags"])),
     )
     return f"| {' | '.join(cells)} |"
 
 
 def _written(table: pd.DataFrame) -> str:
-    return str(table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return str(_as_files(table).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def _as_files(table: pd.DataFrame) -> pd.DataFrame:
+    """With flags as files hold them: in one text, apart by ``;``."""
+    return table.assign(flags=table["flags"].map(";".join)) if "flags" in table else table
 
 
 def _md(text: str) -> str:

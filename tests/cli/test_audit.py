@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.cli import main
-from bench.contract import Gate
+from bench.contract import Gateway
 from bench.engine.trail import parquet
 
 Audit = Callable[..., tuple[int, str, str]]
@@ -142,7 +142,7 @@ def test_benign_accounts_may_come_from_another_log(audit: Audit, tmp_path: Path)
 
 
 def test_the_trail_of_an_exposure_is_a_log(audit: Audit, tmp_path: Path) -> None:
-    gate = Gate()
+    gate = Gateway()
     gate.serve(torch.randn(90, 3), lambda x: torch.tensor([[0.1, 0.9]]).expand(len(x), 2))
     (tmp_path / "trail.parquet").write_bytes(parquet(gate.trail.columns()))
     known = write(log(probers=0)[["time", "account", "label"]], tmp_path / "known.csv")

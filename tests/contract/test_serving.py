@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.contract import Exposure, Gate, Monitor, Stream, Traffic, UserError, Verdict, generator
+from bench.contract import (
+    Exposure,
+    Gateway,
+    Monitor,
+    Stream,
+    Traffic,
+    UserError,
+    Verdict,
+    generator,
+)
 from bench.contract.serving import Trail, digest, refusal
 
 ACCESS = ("labels", "scores")
@@ -44,12 +53,12 @@ def scores(x: Tensor) -> Tensor:
     return torch.stack([x[:, 0], 10 - x[:, 0]], 1)
 
 
-def exposure(gate: Gate) -> Exposure:
+def exposure(gate: Gateway) -> Exposure:
     return Exposure("scores", scores, lambda x: scores(x).argmax(1), gate=gate)
 
 
 def test_without_a_monitor_everything_is_answered_and_kept_in_the_trail() -> None:
-    gate = Gate()
+    gate = Gateway()
     shown = exposure(gate)
     assert torch.equal(shown.scores(records(4)), scores(records(4)))
     assert torch.equal(shown.labels(records(2)), torch.tensor([1, 1]))
@@ -63,7 +72,7 @@ def test_without_a_monitor_everything_is_answered_and_kept_in_the_trail() -> Non
 
 
 def test_of_a_batch_the_first_are_answered_and_the_rest_say_nothing() -> None:
-    gate = Gate([Limit(3)])
+    gate = Gateway([Limit(3)])
     shown = exposure(gate)
     out = shown.scores(records(5))
     assert torch.equal(out[:3], scores(records(3)))
@@ -75,7 +84,7 @@ def test_of_a_batch_the_first_are_answered_and_the_rest_say_nothing() -> None:
 
 
 def test_a_refused_attacker_goes_on_with_his_next_account() -> None:
-    gate = Gate([Limit(3, detects=True)], Stream(accounts=3))
+    gate = Gateway([Limit(3, detects=True)], Stream(accounts=3))
     out = exposure(gate).scores(records(10))
     assert torch.equal(out[:9], scores(records(9)))
     assert out[9].tolist() == [0.5, 0.5]
@@ -85,7 +94,7 @@ def test_a_refused_attacker_goes_on_with_his_next_account() -> None:
 
 
 def test_few_queries_from_each_of_many_accounts_are_never_refused() -> None:
-    gate = Gate([Limit(3)], Stream(accounts=4, per_account=2))
+    gate = Gateway([Limit(3)], Stream(accounts=4, per_account=2))
     shown = exposure(gate)
     assert torch.equal(shown.scores(records(5)), scores(records(5)))
     assert torch.equal(shown.scores(records(3, 5)), scores(records(3, 5)))
@@ -96,7 +105,7 @@ def test_few_queries_from_each_of_many_accounts_are_never_refused() -> None:
 @pytest.mark.parametrize(("cover", "natural"), [(0.5, 8), (0.75, 24), (0.2, 2)])
 def test_cover_traffic_hides_an_attack_and_costs_queries(cover: float, natural: int) -> None:
     limit = Limit(1000)
-    gate = Gate([limit], Stream(cover=cover), records(5, 100))
+    gate = Gateway([limit], Stream(cover=cover), records(5, 100))
     shown = exposure(gate)
     assert torch.equal(shown.scores(records(8)), scores(records(8))), "answers in order"
     assert gate.covered == natural and shown.meter.queries == 8
@@ -108,7 +117,7 @@ def test_cover_traffic_hides_an_attack_and_costs_queries(cover: float, natural: 
 
 
 def test_cover_is_owed_over_small_batches() -> None:
-    gate = Gate([Limit(1000)], Stream(cover=0.2), records(5, 100))
+    gate = Gateway([Limit(1000)], Stream(cover=0.2), records(5, 100))
     shown = exposure(gate)
     for i in range(8):
         shown.scores(records(1, i))
@@ -116,7 +125,7 @@ def test_cover_is_owed_over_small_batches() -> None:
 
 
 def test_a_monitor_that_holds_back_ends_a_campaign_by_time() -> None:
-    gate = Gate([Limit(1000, wait=86400.0)], Stream(days=2.0))
+    gate = Gateway([Limit(1000, wait=86400.0)], Stream(days=2.0))
     shown = exposure(gate)
     for i in range(5):
         shown.scores(records(1, i))
@@ -125,7 +134,7 @@ def test_a_monitor_that_holds_back_ends_a_campaign_by_time() -> None:
 
 
 def test_waits_within_a_batch_end_a_campaign_too() -> None:
-    gate = Gate([Limit(1000, wait=86400.0)], Stream(days=2.0))
+    gate = Gateway([Limit(1000, wait=86400.0)], Stream(days=2.0))
     shown = exposure(gate)
     shown.scores(records(5))
     assert shown.meter.refused == 4

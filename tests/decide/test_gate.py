@@ -18,7 +18,7 @@ from bench.contract.ledger import PrivacyLedger
 from bench.decide import assessment, deployed, document, evidence, gate, registry
 from bench.decide.deployed import Deployed
 from bench.decide.evidence import Source
-from bench.decide.gate import Outcome
+from bench.decide.gate import Judgement
 from bench.decide.policy import RULES, load
 from bench.engine.stages.target import digest_of
 from tests.decide import made
@@ -68,12 +68,12 @@ def sound() -> tuple[Source, ...]:
     return with_row()
 
 
-def judge(found: tuple[Source, ...], today: date = TODAY, **changes: Any) -> Outcome:
+def judge(found: tuple[Source, ...], today: date = TODAY, **changes: Any) -> Judgement:
     model = described(**changes)
     return gate.judge(found, model, load(), today, deployed.digest(model.artifact))
 
 
-def rules(outcome: Outcome) -> set[str]:
+def rules(outcome: Judgement) -> set[str]:
     return {f.rule for f in outcome.findings}
 
 
@@ -192,7 +192,7 @@ def test_what_blocks_cannot_be_waived(sound) -> None:
     assert "cannot be waived" in outcome.findings[0].sentence
 
 
-def t1(spent: PrivacyLedger | None, epsilon: float, **changes: Any) -> Outcome:
+def t1(spent: PrivacyLedger | None, epsilon: float, **changes: Any) -> Judgement:
     claim = None if spent is None else {**CLAIM, "epsilon": epsilon}
     return judge(with_row(Row(ledger=spent)), tier="T1", dp=claim, **changes)
 

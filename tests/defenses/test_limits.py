@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.contract import Gate, Monitor, Stream, Traffic, generator
+from bench.contract import Gateway, Monitor, Stream, Traffic, generator
 from bench.data.traffic import benign
 from defenses.common.accounts import by_account
 from defenses.query_budget import QueryBudget
@@ -118,8 +118,8 @@ def test_a_budget_counts_alike_in_one_call_and_in_many() -> None:
     assert torch.equal(torch.cat(pieces), whole)
 
 
-def campaign(defense: Any, batch: int, queries: int = 300, **stream: Any) -> tuple[Gate, int]:
-    gate = Gate([defense.watch({})], Stream(**stream))
+def campaign(defense: Any, batch: int, queries: int = 300, **stream: Any) -> tuple[Gateway, int]:
+    gate = Gateway([defense.watch({})], Stream(**stream))
     x = torch.zeros(queries, 1)
     answered = sum(
         int(gate.serve(rows, lambda r: r.expand(-1, 2))[1].sum()) for rows in x.split(batch)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.stats import shapiro
 
-from bench.contract import Card, Gate, Owner, Stream, Traffic, UserError, generator
+from bench.contract import Card, Gateway, Owner, Stream, Traffic, UserError, generator
 from bench.data.traffic import benign
 from defenses.common.detectors import DETECTORS, Concentration, Ood, Prada, Stateful, Volume
 from defenses.common.streams import Queries as Asked
@@ -205,7 +205,7 @@ def test_a_blocked_account_stays_blocked_and_others_do_not() -> None:
     defense = ProbeAudit(fpr=0.05, accounts=60)
     monitor = defense.watch(defense.prepare(OWNER, 1))
     assert monitor.detects
-    gate = Gate([monitor], Stream(accounts=2))
+    gate = Gateway([monitor], Stream(accounts=2))
     far = torch.cat([SPLITS.test.x[:30], 50 + noise(100)])
     _, answered = gate.serve(far, scores)
     assert 30 <= int(answered.sum()) < 100

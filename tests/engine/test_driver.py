@@ -9,7 +9,7 @@ from bench.contract import UserError
 from bench.engine.backends import local
 from bench.engine.execution import Execution, execute, prepare
 from bench.engine.store import Store
-from bench.engine.worker import Done, Task
+from bench.engine.worker import Done, Job
 
 ALL = "attack=[toy,toy_raise,toy_diverge]"
 
@@ -217,7 +217,7 @@ def test_what_arrives_damaged_although_it_is_stored_well_is_sent_again_a_few_tim
     times = 0
     real = local.execute
 
-    def damaging(task: Task) -> Done:
+    def damaging(task: Job) -> Done:
         nonlocal times
         if task.kind == "evaluator" and times < most:
             times += 1

@@ -20,7 +20,7 @@ from bench.engine.execution import execute, prepare
 from bench.engine.graph import KINDS, Plan
 from bench.engine.plan import make_plan
 from bench.engine.stages import run
-from bench.engine.stages.result import Result, Site
+from bench.engine.stages.result import Machine, Result
 from tests.data.test_table import CARD, loans
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +181,7 @@ def test_every_module_that_a_stage_runs_is_in_its_identity(
         "victims=20",
     )
     plan = make_plan(compose_grid([w for w in toy_words(*words) if not w.startswith("suite=")]))
-    site = Site("cpu", None)
+    site = Machine("cpu", None)
     results: dict[str, Result] = {}
     done: set[tuple[str, str]] = set()
 

@@ -16,15 +16,15 @@ from bench.engine.environment import environment
 from bench.engine.graph import Reading
 from bench.engine.plan import make_plan
 from bench.engine.store import Store, parcel, read
-from bench.engine.worker import Task, execute
+from bench.engine.worker import Job, execute
 
 
 @pytest.fixture
-def task(toy_words, toy_conf: Path) -> Task:
+def task(toy_words, toy_conf: Path) -> Job:
     """The first data node of the toy grid, as a driver sends it."""
     plan = make_plan(compose_grid(toy_words("seeds=1"), toy_conf))
     node = next(n for n in plan.nodes.values() if n.kind == "data")
-    return Task(
+    return Job(
         node.id,
         node.kind,
         node.payload,
@@ -37,14 +37,14 @@ def task(toy_words, toy_conf: Path) -> Task:
     )
 
 
-def test_what_was_planned_is_run(task: Task) -> None:
+def test_what_was_planned_is_run(task: Job) -> None:
     done = execute(task)
     assert done.status == "done", done.failure
     assert set(ENVIRONMENT) <= set(done.env)
     assert done.env["host"] == socket.gethostname()
 
 
-def test_other_code_is_refused_with_host_and_module(task: Task) -> None:
+def test_other_code_is_refused_with_host_and_module(task: Job) -> None:
     source = {**task.source, "tests.toys": "of another version"}
     texts = {**task.texts, "tests.toys": "of another text"}
     done = execute(dataclasses.replace(task, source=source, texts=texts))
@@ -57,13 +57,13 @@ def test_other_code_is_refused_with_host_and_module(task: Task) -> None:
     assert "bench.engine.stages.data" not in done.failure["message"]
 
 
-def test_another_text_of_the_same_meaning_is_run(task: Task) -> None:
+def test_another_text_of_the_same_meaning_is_run(task: Job) -> None:
     done = execute(dataclasses.replace(task, texts={**task.texts, "tests.toys": "with a comment"}))
     forget_sources()
     assert done.status == "done", done.failure
 
 
-def test_a_file_that_has_changed_since_the_plan_is_refused(task: Task, tmp_path: Path) -> None:
+def test_a_file_that_has_changed_since_the_plan_is_refused(task: Job, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,b\n")
     reading = Reading("dataset.table.file", (str(path),), "of other contents")
@@ -76,7 +76,7 @@ def test_a_file_that_has_changed_since_the_plan_is_refused(task: Task, tmp_path:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_damaged_parent_is_named_and_not_used(
-    task: Task, toy_words, toy_conf: Path, tmp_path: Path, shared: bool
+    task: Job, toy_words, toy_conf: Path, tmp_path: Path, shared: bool
 ) -> None:
     store = Store(tmp_path / "store")
     made = execute(task)
@@ -88,7 +88,7 @@ def test_a_damaged_parent_is_named_and_not_used(
     def run():
         read.cache_clear()
         return execute(
-            Task(
+            Job(
                 child.id,
                 child.kind,
                 child.payload,

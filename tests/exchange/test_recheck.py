@@ -147,10 +147,10 @@ def test_a_sample_is_spread_over_boards_and_repeatable() -> None:
 def test_a_sample_is_spread_over_the_rows_of_a_board_and_idle_rows_come_last() -> None:
     table = frame.build(fake.build(3, ("baskets",)), "s")
     table = table[table["access"] == "scores"]
-    acting = table[~table["flags"].str.contains("no_effect")]["defense"].nunique()
+    acting = table[~frame.flagged(table, "no_effect")]["defense"].nunique()
     picked = table.set_index("trial_id").loc[recheck.sample(table, acting, 0)]
     assert picked["defense"].nunique() == acting
-    assert not picked["flags"].str.contains("no_effect").any()
+    assert not frame.flagged(picked, "no_effect").any()
 
 
 def test_that_a_trial_was_skipped_is_a_claim_that_may_be_drawn() -> None:

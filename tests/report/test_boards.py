@@ -171,22 +171,31 @@ def test_an_attribute_that_is_mostly_known_is_flagged() -> None:
             r.model_copy(update={"flags": ["little_headroom"]}) if r.cell.seed < seeds else r
             for r in fake.build(3, ("diabetes",))
         ]
-        return str(row(built(records), "none", "labels", DIABETES)["flags"])
+        return row(built(records), "none", "labels", DIABETES)["flags"]
 
     assert "little_headroom" in flagged(2)
     assert "little_headroom" not in flagged(1)
 
 
 def test_flags_of_the_suite(suite: boards.Boards) -> None:
-    assert row(suite, "none", "weights")["flags"] == "provisional"
-    assert row(suite, "dropout", "weights")["flags"] == "provisional;missing"
-    assert row(suite, "freezing", "labels")["flags"] == "provisional;non_adaptive"
-    assert row(suite, "top_k[k=3]", "weights")["flags"] == "provisional;no_effect"
+    assert row(suite, "none", "weights")["flags"] == ("provisional",)
+    assert row(suite, "dropout", "weights")["flags"] == (
+        "provisional",
+        "missing",
+    )
+    assert row(suite, "freezing", "labels")["flags"] == (
+        "provisional",
+        "non_adaptive",
+    )
+    assert row(suite, "top_k[k=3]", "weights")["flags"] == (
+        "provisional",
+        "no_effect",
+    )
 
 
 def test_ten_seeds_are_not_provisional() -> None:
     leaks: list[float | None] = [0.5 + seed / 50 for seed in range(10)]
-    assert row(built(scored("none", "brep", leaks)), "none", "labels")["flags"] == ""
+    assert row(built(scored("none", "brep", leaks)), "none", "labels")["flags"] == ()
 
 
 def test_a_weak_attack_is_flagged_on_the_whole_board() -> None:
@@ -218,7 +227,14 @@ def test_a_straw_man_is_an_undefended_utility_below_the_plain_baseline() -> None
 def test_a_lower_bound_takes_no_place() -> None:
     plain = built(scored("none", "brep", [0.8, 0.7, 0.9]), scored("dropout", "brep", [0, 0.1, 0]))
     alone = row(plain, "dropout", "labels")
-    assert alone["flags"] == "provisional;non_adaptive" and alone["verdict"] == ""
+    assert (
+        alone["flags"]
+        == (
+            "provisional",
+            "non_adaptive",
+        )
+        and alone["verdict"] == ""
+    )
     assert np.isnan(alone["rank"]) and np.isnan(alone["front"]) and np.isnan(alone["dL_p"])
     assert row(plain, "none", "labels")[["rank", "front"]].tolist() == [1, 1]
 
@@ -350,7 +366,7 @@ def test_a_claim_that_canaries_refute_on_most_seeds_is_flagged() -> None:
                 record = plain.model_copy(update={"privacy_audit": audit})
             found.append(record)
         rows = boards.build(frame.build(found, "s")).rows
-        marked = rows["flags"].str.contains("broken_privacy")
+        marked = frame.flagged(rows, "broken_privacy")
         assert not marked[rows["epsilon"].isna()].any()
         return bool(marked.any())
 
@@ -358,9 +374,9 @@ def test_a_claim_that_canaries_refute_on_most_seeds_is_flagged() -> None:
 
 
 def test_front_and_seeds_needed(suite: boards.Boards) -> None:
-    shown = suite.rows[~suite.rows["flags"].str.contains("no_effect")]
+    shown = suite.rows[~frame.flagged(suite.rows, "no_effect")]
     assert shown["front"].dropna().between(0, 1).all()
-    assert suite.rows.loc[suite.rows["flags"].str.contains("no_effect"), "front"].isna().all()
+    assert suite.rows.loc[frame.flagged(suite.rows, "no_effect"), "front"].isna().all()
     for _, rows in suite:
         competing = rows["front"].dropna()
         assert competing.empty or competing.sum() >= 1 - 1e-9  # some row is on it in every draw

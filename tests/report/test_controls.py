@@ -77,7 +77,7 @@ def test_a_control_that_did_not_finish_is_unknown() -> None:
 def test_a_failing_control_voids_the_scenario_and_no_other() -> None:
     records = fake.build() + _untrained([0.3, 0.35, 0.28])
     found = boards.build(frame.build(records, "fake"))
-    void = found.rows[found.rows["flags"].str.contains("void")]
+    void = found.rows[frame.flagged(found.rows, "void")]
     assert set(zip(void["dataset"], void["model"], strict=True)) == {("faces", "mlp")}
     assert len(void) == len(found.rows.query("dataset == 'faces' and model == 'mlp'"))
     kinds = {kind for key, notes in found.notes.items() for kind, _ in notes if key[1] == "faces"}

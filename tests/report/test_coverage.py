@@ -28,7 +28,7 @@ def _read(gone: Gone, records: list[TrialRecord] = WHOLE) -> tuple[pd.DataFrame,
 
 def _missing(made: boards.Boards) -> set[tuple[str, str]]:
     """Defense and access of the rows that are flagged."""
-    rows = made.rows[made.rows["flags"].str.split(";").map(lambda flags: "missing" in flags)]
+    rows = made.rows[frame.flagged(made.rows, "missing")]
     return set(rows[["defense", "access"]].itertuples(index=False, name=None))
 
 
@@ -212,7 +212,7 @@ def test_tables_without_a_loss_have_no_further_columns() -> None:
 def test_a_tuned_row_is_flagged_too() -> None:
     picked = families.tuned(_read(_is("none", "neuron", 2))[0])
     flags = picked.query("family == 'none' and access == 'weights'")["flags"].iloc[0]
-    assert "missing" in flags.split(";")
+    assert "missing" in flags
 
 
 @pytest.mark.parametrize("gone", [_is("freezing", "map[access=scores]"), _is("freezing")])

@@ -114,7 +114,7 @@ def test_the_first_third_rounded_up_selects(seeds: int, selected: str, reported:
 def test_under_five_seeds_all_choose_and_report_and_the_row_says_so() -> None:
     row = pick(noise(seeds=4))
     assert (row["selected_on"], row["reported_on"], row["n_seeds"]) == ("", "", 4)
-    assert row["flags"] == "unsplit"
+    assert row["flags"] == ("unsplit",)
 
 
 def test_a_single_seed_chooses_nothing() -> None:
@@ -137,7 +137,7 @@ def test_the_least_worst_case_within_the_budget_is_picked() -> None:
     table = set_where(table, "utility", 0.77, defense="d[s=1]")  # exactly the budget
     table = set_where(table, "utility", 0.76, defense="d[s=2]")
     row = pick(table)
-    assert (row["defense"], row["attack"], row["flags"]) == ("d[s=1]", "a1", "")
+    assert (row["defense"], row["attack"], row["flags"]) == ("d[s=1]", "a1", ())
     assert (row["L"], row["dU"], row["loss"]) == pytest.approx((0.4, -0.03, 0.03))
     assert (row["settings"], row["attacks"]) == (3, 2)
 
@@ -148,7 +148,7 @@ def test_where_none_keeps_the_budget_the_least_loss_is_picked_and_marked() -> No
     table = set_where(table, "utility", 0.6, defense="d[s=1]")
     table = set_where(table, "L", 0.0, defense="d[s=1]")
     row = pick(table)
-    assert (row["defense"], row["flags"]) == ("d[s=0]", "over_budget")
+    assert (row["defense"], row["flags"]) == ("d[s=0]", ("over_budget",))
 
 
 def test_unequal_tuning_is_flagged() -> None:
@@ -157,14 +157,19 @@ def test_unequal_tuning_is_flagged() -> None:
     weakly = weakly.assign(defense=weakly["defense"].str.replace("d[", "f["), family="f")
     table = families.tuned(pd.concat([noise(), lone, weakly], ignore_index=True))
     flags = table.set_index("family")["flags"].to_dict()
-    assert flags == {"none": "", "d": "", "e": "unequal_tuning", "f": "unequal_tuning"}
+    assert flags == {
+        "none": (),
+        "d": (),
+        "e": ("unequal_tuning",),
+        "f": ("unequal_tuning",),
+    }
 
 
 def test_a_trial_that_did_not_finish_is_said() -> None:
     table = noise(settings=1)
     lost = (table["defense"] == "d[s=0]") & (table["attack"] == "a1") & (table["seed"] == 5)
     table.loc[lost, "status"] = "oom"
-    assert pick(table)["flags"] == "missing"
+    assert pick(table)["flags"] == ("missing",)
 
 
 def test_a_setting_that_does_not_act_is_no_setting() -> None:
@@ -197,7 +202,7 @@ def test_curves_repeat_the_board_and_follow_utility() -> None:
     table = frame.build(fake.build(), "smoke")
     found = boards.build(table)
     curves = families.curves(found, table)
-    assert not curves["flags"].str.contains("no_effect").any()
+    assert not frame.flagged(curves, "no_effect").any()
     board = curves.query("dataset == 'faces' and model == 'mlp' and access == 'weights'")
     points = board.query("family == 'dp_sgd'")
     assert points["defense"].tolist() == ["dp_sgd[epsilon=1]", "dp_sgd[epsilon=8]"]
@@ -272,12 +277,12 @@ def test_summaries_of_a_suite_are_one_row_a_family_that_acts() -> None:
     found, tuned = boards.build(table), families.tuned(table)
     rows = families.summaries(found, table, tuned)
     assert not rows.duplicated([*SCENES, "family"]).any()
-    acting = found.rows[~found.rows["flags"].str.contains("no_effect")]
+    acting = found.rows[~frame.flagged(found.rows, "no_effect")]
     assert len(rows) == len(
         acting.assign(f=acting["defense"].str.split("[").str[0]).groupby([*SCENES, "f"])
     )
     assert rows["hypervolume"].dropna().ge(0).all()
-    within = tuned[~tuned["flags"].str.contains("over_budget")]
+    within = tuned[~frame.flagged(tuned, "over_budget")]
     assert rows["L_at_loss"].notna().sum() == len(within)
 
 
@@ -286,4 +291,4 @@ def test_a_loss_whose_interval_reaches_beyond_the_budget_is_said() -> None:
     uneven = {seed: 0.8 - 0.02 - 0.02 * (-1) ** seed for seed in range(9)}
     mine = table["defense"] != "none"
     table = table.assign(utility=table["utility"].mask(mine, table["seed"].map(uneven)))
-    assert pick(table)["flags"] == "loss_unproven"
+    assert pick(table)["flags"] == ("loss_unproven",)

@@ -124,7 +124,7 @@ def test_the_same_record_twice_counts_once_and_the_latest_wins() -> None:
     )
     for records in ([old, new], [new, old], [old, new, old]):
         table = frame.build(records, "smoke")
-        assert table["flags"].tolist() == ["dirty"]
+        assert table["flags"].tolist() == [("dirty",)]
 
 
 def test_negative_zero_is_zero() -> None:

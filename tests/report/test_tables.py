@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 
 import pandas as pd
@@ -34,7 +35,9 @@ def test_trials_parquet_is_the_csv_with_types(table) -> None:  # type: ignore[no
     assert data == tables.trials_parquet(table.copy())
     found = pd.read_parquet(io.BytesIO(data))
     written = pd.read_csv(io.StringIO(tables.trials_csv(table)), keep_default_na=False)
-    assert list(found.columns) == list(written.columns)
+    assert list(found.columns)[: len(written.columns)] == list(written.columns)
+    assert {"control", "options", "data_sha", "environment"} <= set(found.columns)
+    assert json.loads(found["options"][0]).keys() == {"model", "defense", "attack"}
     assert found["trial_id"].tolist() == written["trial_id"].tolist()
     assert found["seed"].dtype.kind == "i" and found["L"].dtype == "float64"
     assert str(found["queries"].dtype) == "Int64"

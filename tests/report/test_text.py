@@ -80,7 +80,7 @@ def flagged(flag: str) -> pd.DataFrame:
     """A board of several defenses whose every row has a flag."""
     found = boards.build(frame.build(fake.build(3, ("faces",)), "smoke"))
     rows = dict(iter(found))[BoardKey("face", "faces", "mlp", "class_representative", "weights")]
-    return rows.assign(flags=rows["flags"].map(lambda flags: f"{flag};{flags}".strip(";")))
+    return rows.assign(flags=rows["flags"].map(lambda flags: (flag, *flags)))
 
 
 @pytest.mark.parametrize("flag", ["void", "weak_attack"])

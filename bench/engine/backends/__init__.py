@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.engine.settings import RayBackend, Resources, Settings
-from bench.engine.worker import Done, Task
+from bench.engine.worker import Done, Job
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Backend(Protocol):
     def forget(self, folder: Path) -> None:
         """A result was set aside and will be made again: do not hand it out from memory."""
 
-    def submit(self, task: Task, resources: Resources) -> None:
+    def submit(self, task: Job, resources: Resources) -> None:
         """Start a task; the driver submits only what fits."""
 
     def poll(self, timeout: float) -> Sequence[tuple[str, Done]]:

@@ -12,7 +12,7 @@ from bench.engine.backends import Capacity, lost
 from bench.engine.graph import KINDS
 from bench.engine.settings import LocalBackend, Resources
 from bench.engine.stages import module_of
-from bench.engine.worker import Done, Task, execute
+from bench.engine.worker import Done, Job, execute
 from bench.goals import goals
 
 _PRELOADED = [
@@ -34,7 +34,7 @@ class InProcess:
     enforces_deadlines = False
 
     def __init__(self) -> None:
-        self._tasks: list[Task] = []
+        self._tasks: list[Job] = []
 
     def parent(self, folder: Path) -> Any:
         """The folder."""
@@ -43,7 +43,7 @@ class InProcess:
     def forget(self, folder: Path) -> None:
         """Nothing is remembered here."""
 
-    def submit(self, task: Task, resources: Resources) -> None:
+    def submit(self, task: Job, resources: Resources) -> None:
         """Queue a task; :meth:`poll` runs it."""
         self._tasks.append(task)
 
@@ -80,7 +80,7 @@ class Isolated:
     def forget(self, folder: Path) -> None:
         """Nothing is remembered here."""
 
-    def submit(self, task: Task, resources: Resources) -> None:
+    def submit(self, task: Job, resources: Resources) -> None:
         """Start a process for the task."""
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_send, args=(theirs, task), daemon=True)
@@ -121,6 +121,6 @@ class Isolated:
             self.cancel(node)
 
 
-def _send(pipe: Connection, task: Task) -> None:
+def _send(pipe: Connection, task: Job) -> None:
     pipe.send(execute(task))
     pipe.close()

@@ -19,7 +19,7 @@ from bench.contract import UserError
 from bench.engine.backends import Capacity, lost
 from bench.engine.settings import RayBackend, Resources
 from bench.engine.store import parcel
-from bench.engine.worker import Done, Task, execute
+from bench.engine.worker import Done, Job, execute
 
 _KEPT_REFS = 64
 
@@ -93,7 +93,7 @@ class Ray:
         """Send the result anew the next time."""
         self._blobs.pop(folder, None)
 
-    def submit(self, task: Task, resources: Resources) -> None:
+    def submit(self, task: Job, resources: Resources) -> None:
         """Submit a task; references to parents travel as arguments, so Ray moves the bytes."""
         refs = {r: p for r, p in task.parents.items() if not isinstance(p, str)}
         paths = {r: p for r, p in task.parents.items() if isinstance(p, str)}
@@ -162,7 +162,7 @@ def _has_token() -> bool:
     return "RAY_AUTH_TOKEN" in os.environ or Path(path).is_file()
 
 
-def _remote(task: Task, roles: list[str], *blobs: Any) -> Done:
+def _remote(task: Job, roles: list[str], *blobs: Any) -> Done:
     parents = {**task.parents, **dict(zip(roles, blobs, strict=True))}
     return execute(dataclasses.replace(task, parents=parents))
 

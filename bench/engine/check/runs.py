@@ -14,7 +14,7 @@ from bench.contract import (
     AccessError,
     Attack,
     Exposure,
-    Gate,
+    Gateway,
     KnowledgeError,
     Splits,
     Victims,
@@ -32,7 +32,7 @@ from bench.engine.plan import make_plan
 from bench.engine.stages import run
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.prepare import deployment_of
-from bench.engine.stages.result import Result, Site
+from bench.engine.stages.result import Machine, Result
 from bench.goals import goal_named
 
 
@@ -92,13 +92,13 @@ class Scene:
         attack: the component.
         payload: of its node in the plan.
         parents: results of the nodes it rests on.
-        site: where it runs.
+        machine: where it runs.
     """
 
     attack: Attack
     payload: Mapping[str, Any]
     parents: Mapping[str, Result]
-    site: Site
+    machine: Machine
 
     @property
     def splits(self) -> Splits:
@@ -122,9 +122,9 @@ class Scene:
         victims, observe, asked = self.victims(splits), None, _Asked()
         exposure = Exposure("none", _refuse, _refuse)
         if "target" in self.parents:
-            deployed = deployment_of(splits, self.payload, self.parents, self.site)
+            deployed = deployment_of(splits, self.payload, self.parents, self.machine)
             kept = {field.name: getattr(deployed, field.name) for field in _FIELDS}
-            exposure = _Counted(**kept, asked=asked).expose(attack, victims, seed, Gate())
+            exposure = _Counted(**kept, asked=asked).expose(attack, victims, seed, Gateway())
             exposure.budget = budget
             if "K6" in attack.knowledge:
                 scores, labels = deployed.interface(derive(seed, part="observed"))
@@ -184,26 +184,26 @@ def scene_of(option: Option, part: Attack, ground: Ground) -> tuple[Scene | None
     plan = make_plan(only)
     trial = next(trial for trial in plan.trials if trial.cell.attack == option.name)
     node = plan.nodes[trial.nodes["attack"]]
-    site = Site("cpu", ground.data_root, ground.packages)
+    machine = Machine("cpu", ground.data_root, ground.packages)
     results: dict[str, Result] = {}
     try:
         parents = {
-            role: _result(plan, key, results, site)
+            role: _result(plan, key, results, machine)
             for role, key in {**node.parents, "evaluator": trial.nodes["evaluator"]}.items()
         }
     except KnowledgeError as error:
         return None, place.name, f"its prior: {told(error)}"
     codes = parents["prior"].output["knowledge_read"] if "prior" in parents else []
-    return Scene(part, node.payload, parents, site), place.name, " ".join(codes)
+    return Scene(part, node.payload, parents, machine), place.name, " ".join(codes)
 
 
-def _result(plan: Plan, key: str, results: dict[str, Result], site: Site) -> Result:
+def _result(plan: Plan, key: str, results: dict[str, Result], machine: Machine) -> Result:
     """The result of a node, after those it rests on."""
     if key not in results:
         node = plan.nodes[key]
         parents = {
-            role: _result(plan, other, results, site) for role, other in node.parents.items()
+            role: _result(plan, other, results, machine) for role, other in node.parents.items()
         }
-        made = run(node.kind, node.payload, parents, site)
+        made = run(node.kind, node.payload, parents, machine)
         results[key] = dataclasses.replace(made, config=node.payload)
     return results[key]

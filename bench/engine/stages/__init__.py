@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bench.engine.stages.result import Parents, Result, Site
+from bench.engine.stages.result import Machine, Parents, Result
 
 
-def run(kind: str, payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+def run(kind: str, payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
     """Run the stage of ``kind``."""
-    result: Result = importlib.import_module(module_of(kind)).run(payload, parents, site)
+    result: Result = importlib.import_module(module_of(kind)).run(payload, parents, machine)
     return replace(result, output=plain(result.output))
 
 

@@ -15,7 +15,7 @@ from bench.contract import (
     Attack,
     DivergedError,
     Exposure,
-    Gate,
+    Gateway,
     Reconstruction,
     Splits,
     Stream,
@@ -30,13 +30,13 @@ from bench.engine.names import PICTURE
 from bench.engine.pictures import strip
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.prepare import deployment_of
-from bench.engine.stages.result import Parents, Result, Site
+from bench.engine.stages.result import Machine, Parents, Result
 from bench.engine.stages.target import digest_of
 from bench.engine.trail import parquet
 from bench.goals import goal_named
 
 
-def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
     """Score, budget, and the reconstruction with its outcomes.
 
     Raises:
@@ -44,12 +44,12 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     """
     splits = splits_of(parents["data"])
     goal = goal_named(payload["goal"])
-    attack: Attack = build(payload["attack"], "attack", site.packages)
+    attack: Attack = build(payload["attack"], "attack", machine.packages)
     federation = attack.federation
-    gate = Gate()
+    gate = Gateway()
     exposure = Exposure("none", _refuse, _refuse)
     observe, task = None, payload["task"]
-    deployed = deployment_of(splits, payload, parents, site) if "target" in parents else None
+    deployed = deployment_of(splits, payload, parents, machine) if "target" in parents else None
     if deployed is not None:
         federation = deployed.observed(attack)
     victims = victims_of(splits, goal, payload["victims"], federation)
@@ -65,11 +65,11 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
         prior = parents["prior"].tensors
         prior_knowledge = frozenset(parents["prior"].output["knowledge_read"])
     knowledge = knowledge_of(
-        splits, goal, victims, prior, payload["defense"], observe, federation, task, site.device
+        splits, goal, victims, prior, payload["defense"], observe, federation, task, machine.device
     )
     watched, read = metered(knowledge, attack.knowledge)
     started = time.perf_counter()
-    found = attack.run(exposure, watched, payload["seed"], site.device)
+    found = attack.run(exposure, watched, payload["seed"], machine.device)
     attack_s = time.perf_counter() - started
     if not bool(torch.isfinite(found.values).all()):
         raise DivergedError("The attack returned NaN or Inf.")

@@ -10,16 +10,16 @@ from pydantic import TypeAdapter
 
 from bench.contract import Card, Split, Splits, check_splits
 from bench.engine.components import build
-from bench.engine.stages.result import Parents, Result, Site
+from bench.engine.stages.result import Machine, Parents, Result
 
 _SPLITS = ("train", "test", "public")
 _CARD: TypeAdapter[Card] = TypeAdapter(Card)
 
 
-def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
     """Card, facts and the tensors of every split."""
-    dataset = build(payload["dataset"], "dataset", site.packages)
-    splits = dataset.load(payload["seed"], site.data_root)
+    dataset = build(payload["dataset"], "dataset", machine.packages)
+    splits = dataset.load(payload["seed"], machine.data_root)
     check_splits(splits)
     tensors = {
         f"{name}.{key}": value.contiguous()

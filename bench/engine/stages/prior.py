@@ -9,11 +9,11 @@ from bench.contract import Federation, Prior, metered
 from bench.engine.components import build
 from bench.engine.knowledge import knowledge_of, victims_of
 from bench.engine.stages.data import splits_of
-from bench.engine.stages.result import Parents, Result, Site, kept
+from bench.engine.stages.result import Machine, Parents, Result, kept
 from bench.goals import goal_named
 
 
-def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
     """Tensors of the fitted prior."""
     splits = splits_of(parents["data"])
     goal = goal_named(payload["goal"])
@@ -22,9 +22,9 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
     if goal.victims != "clients":  # clients are whatever protocol the attack is about
         victims = victims_of(splits, goal, payload["victims"], federation)
     knowledge = knowledge_of(
-        splits, goal, victims, {}, (), None, federation, splits.card.tasks[0], site.device
+        splits, goal, victims, {}, (), None, federation, splits.card.tasks[0], machine.device
     )
-    prior: Prior = build(payload["prior"], "prior", site.packages)
+    prior: Prior = build(payload["prior"], "prior", machine.packages)
     watched, read = metered(knowledge, prior.knowledge)
-    tensors = kept(prior.fit(watched, payload["seed"], site.device))
+    tensors = kept(prior.fit(watched, payload["seed"], machine.device))
     return Result({"knowledge_read": sorted(read)}, tensors)

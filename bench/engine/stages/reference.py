@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.engine.stages.data import splits_of
-from bench.engine.stages.result import Parents, Result, Site
+from bench.engine.stages.result import Machine, Parents, Result
 from bench.metrics import reference
 
 
-def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
     """Its utility by every metric of the task."""
     splits = splits_of(parents["data"])
     utility = reference.fit(splits, payload["task"], payload["reference"], payload["seed"])

@@ -29,7 +29,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Site:
+class Machine:
     """Where a stage runs: nothing here may change what it gives.
 
     Attributes:

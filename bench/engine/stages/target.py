@@ -14,17 +14,17 @@ from torch import Tensor
 from bench.contract import DivergedError, FitReport, Network, Splits
 from bench.engine.components import build
 from bench.engine.stages.data import splits_of
-from bench.engine.stages.result import Parents, Result, Site, kept
+from bench.engine.stages.result import Machine, Parents, Result, kept
 from bench.models.training import train
 
 
-def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
     """The trained weights and what training did.
 
     Raises:
         DivergedError: NaN or Inf among the weights.
     """
-    network, report, seconds = trained(payload, splits_of(parents["data"]), site)
+    network, report, seconds = trained(payload, splits_of(parents["data"]), machine)
     state = kept(network.state_dict())
     bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if bad:
@@ -41,13 +41,13 @@ def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
 
 
 def trained(
-    payload: Mapping[str, Any], splits: Splits, site: Site
+    payload: Mapping[str, Any], splits: Splits, machine: Machine
 ) -> tuple[Network, FitReport, float]:
     """The network a payload describes, what training did, and the seconds it took."""
-    model = build(payload["model"], "model", site.packages)
-    layers = [build(layer, "defense", site.packages) for layer in payload["defense"]]
+    model = build(payload["model"], "model", machine.packages)
+    layers = [build(layer, "defense", machine.packages) for layer in payload["defense"]]
     started = time.perf_counter()
-    network, report = train(model, layers, splits, payload["seed"], site.device)
+    network, report = train(model, layers, splits, payload["seed"], machine.device)
     return network, report, time.perf_counter() - started
 
 

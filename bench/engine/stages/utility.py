@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.data.traffic import benign
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.prepare import deployment_of
-from bench.engine.stages.result import Parents, Result, Site
+from bench.engine.stages.result import Machine, Parents, Result
 from bench.metrics.utility import UTILITY, measure
 
 _CUSTOMERS = 1000
@@ -34,19 +34,19 @@ def _pace(answer: Callable[[Tensor], Tensor], x: Tensor) -> float:
     return 1e6 * min(seconds) / len(x)
 
 
-def run(payload: Mapping[str, Any], parents: Parents, site: Site) -> Result:
+def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
     """Every metric of the task, how long answers take, and whom a watched deployment blocks."""
     splits = splits_of(parents["data"])
-    deployed = deployment_of(splits, payload, parents, site)
+    deployed = deployment_of(splits, payload, parents, machine)
     scores, labels = deployed.interface(payload["seed"])
     blocked = None
     with torch.no_grad():
         if deployed.watched:
             customers = benign(
-                splits.test.to(site.device), splits.card, _CUSTOMERS, payload["seed"]
+                splits.test.to(machine.device), splits.card, _CUSTOMERS, payload["seed"]
             )
             blocked = deployed.blocked(customers, payload["seed"])
-        test, offered = splits.test.to(site.device), deployed.offered("scores") == "scores"
+        test, offered = splits.test.to(machine.device), deployed.offered("scores") == "scores"
         metrics = measure(deployed.task, test, splits.card, labels, scores if offered else None)
         answer_ms = _pace(scores if offered else labels, test.x[:_ASKED])
     metric = UTILITY.get(deployed.task, payload["metric"])
