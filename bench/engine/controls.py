@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.contract import Attack, common_task
 from bench.contract.record import CONTROLS
@@ -18,10 +18,8 @@ from bench.engine.config import Option
 from bench.engine.fits import threat, unfit
 from bench.engine.graph import Row, Trial
 from bench.engine.nodes import Nodes
+from bench.engine.trials import Trials
 from bench.goals import goal_named
-
-if TYPE_CHECKING:
-    from bench.engine.plan import Planner
 
 _DEPLOYED = {
     "untrained": "bench.models.controls.Untrained",
@@ -42,64 +40,64 @@ _CANARY: dict[str, dict[str, Any]] = {
 }
 
 
-def trials(
-    planner: Planner,
+def control_trials(
+    trials: Trials,
     dataset: Row,
     model: Row,
     attacks: Sequence[Row],
     baselines: Sequence[Row],
 ) -> Iterator[Trial]:
     """The control trials of one scenario; what the suite excludes is left out."""
-    wanted = planner.grid.settings.controls
-    undefended = next((d for d in planner.rows["defense"] if not d.defenses), None)
+    wanted = trials.grid.settings.controls
+    undefended = next((d for d in trials.rows["defense"] if not d.defenses), None)
     kept = [
-        a for a in attacks if a.first.access != "none" and not _excluded(planner, dataset, model, a)
+        a for a in attacks if a.first.access != "none" and not _excluded(trials, dataset, model, a)
     ]
     for control in CONTROLS:
         if control not in wanted or control == "canary":
             continue
         if control in _EPOCHS and "steps" not in model.first.offers:
             continue
-        for defense, attack, repeats in _rows(planner, control, dataset, model, undefended, kept):
+        for defense, attack, repeats in _rows(trials, control, dataset, model, undefended, kept):
             own = [b for b in baselines if b.first.goal == attack.first.goal]
-            info = planner.info(dataset, model, defense, attack)
+            info = trials.info(dataset, model, defense, attack)
             for repeat in range(repeats):
-                yield planner.trial(
+                yield trials.make(
                     dataset, model, defense, attack, own, repeat, info, control=control
                 )
 
 
-def canary(planner: Planner) -> Iterator[Trial]:
+def canary(trials: Trials) -> Iterator[Trial]:
     """Every image attack on the frozen canary, once: the same in every suite."""
-    if "canary" not in planner.grid.settings.controls:
+    if "canary" not in trials.grid.settings.controls:
         return
     attacks = [
         a
-        for a in planner.rows["attack"]
+        for a in trials.rows["attack"]
         if goal_named(a.first.goal).recognised
         and a.first.access != "none"
         and "image" in a.first.modalities
     ]
     baselines = [
         b
-        for b in planner.rows["baseline"]
+        for b in trials.rows["baseline"]
         if goal_named(b.first.goal).recognised and "image" in b.first.modalities
     ]
     if not attacks or not baselines:
         return
-    rows = {group: planner.row(_option(group, "canary", c)) for group, c in _CANARY.items()}
-    settings = planner.grid.settings.model_copy(update={"base_seed": 0})
-    frozen = Nodes(settings, planner.packages, planner.nodes.nodes)
+    rows = {group: trials.row(_option(group, "canary", c)) for group, c in _CANARY.items()}
+    settings = trials.grid.settings.model_copy(update={"base_seed": 0})
+    frozen = Nodes(settings, trials.packages, trials.nodes.nodes)
     dataset, model, defense = (rows[group] for group in ("dataset", "model", "defense"))
     for attack in attacks:
-        info = planner.info(dataset, model, defense, attack)
-        yield planner.trial(
+        info = trials.info(dataset, model, defense, attack)
+        yield trials.make(
             dataset, model, defense, attack, baselines, 0, info, control="canary", made_by=frozen
         )
 
 
 def _rows(
-    planner: Planner,
+    trials: Trials,
     control: str,
     dataset: Row,
     model: Row,
@@ -107,10 +105,10 @@ def _rows(
     attacks: Sequence[Row],
 ) -> Iterator[tuple[Row, Row, int]]:
     """Defense, attack and number of repeats of one control in one scenario."""
-    settings = planner.grid.settings
+    settings = trials.grid.settings
     repeats = min(settings.seeds, settings.control_seeds)
     if control in _DEPLOYED:
-        defense = planner.row(_option("defense", control, {TARGET: _DEPLOYED[control]}))
+        defense = trials.row(_option("defense", control, {TARGET: _DEPLOYED[control]}))
         for attack in attacks:
             if control in goal_named(threat(attack.first)).controls:
                 yield defense, attack, repeats
@@ -129,17 +127,17 @@ def _rows(
             )
             yield dataclasses.replace(undefended, again=True), again, 1
     elif control == "zero":
-        for defense, covers in _at_zero(planner, dataset, model):
+        for defense, covers in _at_zero(trials, dataset, model):
             for attack in _first_of_goals([a for a in attacks if a.first.access in covers]):
                 yield defense, attack, 1
 
 
-def _at_zero(planner: Planner, dataset: Row, model: Row) -> Iterator[tuple[Row, frozenset[str]]]:
+def _at_zero(trials: Trials, dataset: Row, model: Row) -> Iterator[tuple[Row, frozenset[str]]]:
     """Every listed defense that works here once, at the strength that must change nothing."""
     task = common_task(dataset.first.tasks, model.first.tasks)
     assert task is not None
     seen: set[type[Any]] = set()
-    for row in planner.rows["defense"]:
+    for row in trials.rows["defense"]:
         part = row.first
         zero = getattr(part, "zero", None)
         if unfit(dataset, model, row, task):
@@ -147,7 +145,7 @@ def _at_zero(planner: Planner, dataset: Row, model: Row) -> Iterator[tuple[Row, 
         if len(row.parts) == 1 and zero is not None and type(part) not in seen:
             seen.add(type(part))
             option = _option("defense", f"zero[{row.option.file}]", {**row.layers[0], **zero})
-            yield planner.row(option), part.covers
+            yield trials.row(option), part.covers
 
 
 def _first_of_goals(attacks: Sequence[Row]) -> list[Row]:
@@ -171,7 +169,7 @@ def _option(group: str, name: str, layer: dict[str, Any]) -> Option:
     return Option(name, name, (layer,), f"control {group} '{name}'", group)
 
 
-def _excluded(planner: Planner, dataset: Row, model: Row, attack: Row) -> bool:
-    return planner.grid.excluded(
+def _excluded(trials: Trials, dataset: Row, model: Row, attack: Row) -> bool:
+    return trials.grid.excluded(
         {"dataset": dataset.name, "model": model.name, "defense": "none", "attack": attack.name}
     )

@@ -1,0 +1,205 @@
+"""The rows of a grid's axes, and the trials that are made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.contract import Attack, Dataset, Defense, Model, common_task, require, stages
+from bench.contract.identity import node_id
+from bench.contract.record import Cell
+from bench.engine.components import CORE_PACKAGES, build, normalise
+from bench.engine.config import Grid, Option
+from bench.engine.fits import listed, threat
+from bench.engine.graph import Part, Row, Trial
+from bench.engine.nodes import Nodes, joining
+
+_KIND_OF: Mapping[str, type[Any]] = {
+    "dataset": Dataset,
+    "model": Model,
+    "defense": Defense,
+    "attack": Attack,
+    "baseline": Attack,
+}
+
+
+class Trials:
+    """Makes rows of options, and trials of rows.
+
+    Attributes:
+        grid: what was asked.
+        packages: top-level packages that options may name.
+        nodes: every node that was made so far.
+        rows: by axis, in the order of the grid.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.packages = (*CORE_PACKAGES, *grid.settings.plugins)
+        self.nodes = Nodes(grid.settings, self.packages)
+        self.rows = {group: [self.row(o) for o in rows] for group, rows in grid.options.items()}
+        for group, kind in _KIND_OF.items():
+            for row in self.rows[group]:
+                for part in row.parts:
+                    require(
+                        isinstance(part, kind),
+                        f"{row.option.where}: {type(part).__name__} is no {kind.__name__.lower()}.",
+                    )
+        self.rows["dataset"] = _by_own_name(self.rows["dataset"])
+        for row in self.rows["baseline"]:
+            require(
+                row.first.access == "none",
+                f"{row.option.where}: a baseline has access 'none', this one '{row.first.access}'.",
+            )
+
+    def row(self, option: Option) -> Row:
+        """An option with its components built."""
+        layers, parts, prior = [], [], None
+        for layer in option.layers:
+            config = dict(layer)
+            if "prior" in config:
+                prior = self._prior(option, config.pop("prior"))
+            full = normalise(config, option.where, self.packages)
+            layers.append(full)
+            parts.append(build(full, option.where, self.packages))
+        if prior is not None:
+            unsaid = prior.component.knowledge - parts[0].knowledge
+            require(
+                not unsaid,
+                f"{option.where}: its prior uses {listed(unsaid)}, which the attack does not "
+                "declare; add it to the class attribute 'knowledge'.",
+            )
+        return Row(option, layers, parts, prior)
+
+    def _prior(self, option: Option, config: Mapping[str, Any]) -> Part:
+        where = f"{option.where}, prior"
+        full = normalise(config, where, self.packages)
+        return Part(f"{option.group}.{option.file}.prior", full, build(full, where, self.packages))
+
+    def make(
+        self,
+        dataset: Row,
+        model: Row,
+        defense: Row,
+        attack: Row,
+        baselines: Sequence[Row],
+        repeat: int,
+        info: Mapping[str, Any],
+        control: str = "",
+        made_by: Nodes | None = None,
+    ) -> Trial:
+        """One cell and the nodes its record is joined from.
+
+        ``made_by`` makes them with other settings than those of the suite.
+        """
+        made_by = made_by or self.nodes
+        access = attack.first.access
+        blind = access == "none"
+        task = common_task(dataset.first.tasks, model.first.tasks)
+        assert task is not None
+        nodes = {
+            "data": made_by.data(dataset, repeat),
+            "evaluator": made_by.evaluator(dataset, repeat),
+            "reference": made_by.reference(dataset, model.first.reference, task, repeat),
+            "target": made_by.target(dataset, model, defense, repeat),
+            "utility": made_by.utility(dataset, model, defense, repeat),
+            "attack": made_by.attack(
+                dataset, None if blind else model, None if blind else defense, attack, repeat, task
+            ),
+        }
+        if task == "classification" and any(getattr(p, "accounts", False) for p in defense.parts):
+            nodes["audit"] = made_by.audit(dataset, model, defense, repeat)
+        bases = {b.name: made_by.attack(dataset, None, None, b, repeat, task) for b in baselines}
+        cell = Cell(
+            dataset=dataset.name,
+            model=model.name,
+            defense=defense.name,
+            attack=attack.name,
+            seed=repeat,
+        )
+        flags = []
+        if defense.defenses and not blind and not defense.covers(access):
+            flags.append("no_effect")
+        # All that its record says: names are no part of any node, but two rows must not share one.
+        document = {
+            "cell": cell.key(),
+            "goal": threat(attack.first),
+            "access": access,
+            "control": control,
+            "flags": flags,
+            "info": info,
+            "nodes": nodes,
+            "baselines": bases,
+            "source": joining(self.packages),
+        }
+        return Trial(
+            node_id(document),
+            cell,
+            threat(attack.first),
+            access,
+            nodes,
+            bases,
+            info,
+            tuple(flags),
+            control,
+        )
+
+    def info(self, dataset: Row, model: Row, defense: Row, attack: Row) -> Mapping[str, Any]:
+        """What the record says of the components."""
+        real = defense.defenses
+        return {
+            "option": dataset.option.file,
+            "sector": dataset.first.sector,
+            "modality": dataset.first.modality,
+            "model": model.layers[0],
+            "defense": {
+                "family": defense.option.file,
+                "settings": self._variants("defense", defense),
+                "stages": list(stages(real)),
+                "layers": [p.config for p in (*defense.trained, *defense.served())],
+                "covers": sorted({a for p in real for a in p.covers}),
+                "adaptive_attacks": sorted({a for p in real for a in p.adaptive_attacks}),
+                "paper": "; ".join(p.paper for p in real),
+            },
+            "attack": {
+                "family": attack.option.file,
+                "settings": self._variants("attack", attack),
+                "params": attack.layers[0]
+                | ({"prior": attack.prior.config} if attack.prior else {})
+                | ({"stream": attack.stream} if attack.stream else {})
+                | ({} if attack.budget is None else {"budget": attack.budget}),
+                "paper": attack.first.paper,
+                "knowledge": sorted(attack.first.knowledge),
+                # Who hides how he asks adapts to being watched, whatever he asks.
+                "adaptive_to": sorted(
+                    {*attack.first.adaptive_to, *(["serve"] if attack.stream else [])}
+                ),
+            },
+        }
+
+    def _variants(self, group: str, row: Row) -> int:
+        """Settings of the same option in this grid: how many were tried."""
+        return max(1, sum(r.option.file == row.option.file for r in self.rows[group]))
+
+
+def _by_own_name(rows: Sequence[Row]) -> list[Row]:
+    """Data sets under the names that their cards give them.
+
+    Raises:
+        UserError: two of them have one name.
+    """
+    named: dict[str, Row] = {}
+    for given in rows:
+        own, option = given.first.called, given.option
+        name = option.name if own is None else own + option.name.removeprefix(option.file)
+        row = dataclasses.replace(given, option=dataclasses.replace(option, name=name))
+        other = named.get(name)
+        require(
+            other is None,
+            f"{option.where} and {other.option.where if other else ''} are both called "
+            f"'{name}', so that their results could not be told apart; give each card its own "
+            "name.",
+        )
+        named[name] = row
+    return list(named.values())
