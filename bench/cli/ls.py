@@ -85,8 +85,8 @@ def _table(group: str, listed: list[dict[str, Any]]) -> None:
     columns = _COLUMNS[group]
     table = Table(title=f"{group}s", title_justify="left", box=None, pad_edge=False)
     table.add_column(group, no_wrap=True)
-    for head in columns.values():
-        table.add_column(head, overflow="fold")
+    for key, head in columns.items():
+        table.add_column(head, no_wrap=key in ("goal", "stages", "embedded"))
     table.add_column("about", ratio=1)
     for entry in listed:
         cells = [_cell(entry[key]) for key in columns]

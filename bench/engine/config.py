@@ -194,13 +194,13 @@ def _sentence(error: Exception, overrides: Sequence[str], extra_dir: Path | None
     text = str(error)
     several = re.search(r"Ambiguous value for argument '(([^=']+)=([^']*))'", text)
     if several:
-        return one_value(*several.groups())
+        return one_value(*(text.lstrip("+") for text in several.groups()))
     missing = re.search(r"Could not (?:find|load) '([\w@]+)/([^']+)'", text)
     if missing:
         group, name = missing.group(1).split("@")[0], missing.group(2)
-        return (
-            f"There is no {group} option '{name}'.{nearest(name, list_options(group, extra_dir))}"
-        )
+        own = f" To give a run a name of your own, write label={name}." if group == "suite" else ""
+        hint = nearest(name, list_options(group, extra_dir))
+        return f"There is no {group} option '{name}'.{hint}{own}"
     key = re.search(r"Could not override '([^']+)'", text)
     if key is None:
         unknown = re.search(r"Key '([^']+)' is not in struct", text)
