@@ -50,7 +50,7 @@ def test_another_result_is_not_reproduced_and_what_changed_is_said(
     assert code == 1
     assert "NOT reproduced: not the same (score): L differs by" in out
     code, out, _ = verb("reproduce", CELL, "--from", path, *RUN, "victims=20")
-    assert "Its identity has changed since" in out
+    assert "It has changed since:" in out
     assert "attack: it was " in out
 
 

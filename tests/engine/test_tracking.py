@@ -28,7 +28,9 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
     words.remove("tracking=none")
     done = execute(*prepare(words, toy_conf), toy_conf)
     assert done.sink is not None
-    done.sink.close(done.manifest, {"L/toy": 0.5})
+    pages = tmp_path / "pages"
+    write(sources.of_execution(Store(done.grid.settings.store), done.manifest), pages)
+    done.sink.close(done.manifest, pages)
     assert done.sink.problem is None
     assert done.sink.written == len(done.outcome.records)
 
@@ -45,7 +47,7 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
     for name in files:
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
 
-    assert tracking.sync(store, uri, store.newest("toy"), {}) == 0
+    assert tracking.sync(store, uri, store.newest("toy"), None) == 0
 
     # One trial is lost in the store, and the same in MLflow: both say so with the same bytes.
     lost = next(r for r in records if r.status == "done" and r.access == "scores")
@@ -67,7 +69,15 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
     assert good.data.params["dataset"] == "toy"
     assert good.inputs.dataset_inputs[0].dataset.name == "toy"
     parents = client.search_runs([experiment.experiment_id], "tags.kind = 'execution'")
-    assert [p.data.metrics["L/toy"] for p in parents] == [0.5]
+    [parent] = parents
+    assert parent.data.metrics == {}, "no column a board"
+    assert parent.data.params["attack"] == "toy, toy_raise"
+    assert parent.data.params["seeds"] == "1"
+    artifacts = {a.path for a in client.list_artifacts(parent.info.run_id)}
+    assert {"leaderboard.csv", "leaderboard.md", "site"} <= artifacts
+    tags = good.data.tags
+    assert (tags["control"], tags["goal"], tags["budget"]) == ("none", "attribute", "unlimited")
+    assert tags["attack_family"] in ("toy", "toy_guess")
     assert {r.data.tags["mlflow.parentRunId"] for r in runs} == {parents[0].info.run_id}
 
 
@@ -77,15 +87,15 @@ def test_a_run_goes_on_without_its_server(toy_words, toy_conf: Path, uri: str) -
     words.remove("tracking=none")
     done = execute(*prepare(words, toy_conf), toy_conf)
     assert done.sink is not None
-    done.sink.close(done.manifest, {})
+    done.sink.close(done.manifest, None)
     assert done.outcome.count("done") == len(done.plan.trials)
     assert done.sink.problem is not None
     assert away in done.sink.problem
 
     store = Store(done.grid.settings.store)
     with pytest.raises(UserError, match="cannot be used"):
-        tracking.sync(store, away, store.newest("toy"), {})
-    assert tracking.sync(store, uri, store.newest("toy"), {}) == len(done.plan.trials)
+        tracking.sync(store, away, store.newest("toy"), None)
+    assert tracking.sync(store, uri, store.newest("toy"), None) == len(done.plan.trials)
 
 
 def test_an_unknown_suite_is_one_sentence(uri: str) -> None:
@@ -100,7 +110,7 @@ def test_damaged_artifacts_are_left_out_and_named(
     words.remove("tracking=none")
     done = execute(*prepare(words, toy_conf), toy_conf)
     assert done.sink is not None
-    done.sink.close(done.manifest, {})
+    done.sink.close(done.manifest, None)
     artifacts = sorted(tmp_path.rglob("artifacts/record.json"))
     assert len(artifacts) == len(done.outcome.records) > 2
     artifacts[0].write_text(artifacts[0].read_text().replace('"L": ', '"L": 0.5 + '))

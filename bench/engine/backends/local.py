@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -24,10 +25,15 @@ _PRELOADED = [
 ]
 
 
+_ONE_AT_A_TIME = threading.Lock()
+
+
 class InProcess:
     """One task at a time, in the driver's own process: the simplest thing that works.
 
-    It cannot stop a task, so deadlines are not enforced.
+    That holds for all runs of the process: libraries draw random numbers from one generator, and a
+    task of another thread would change what they give. It cannot stop a task, so deadlines are not
+    enforced.
     """
 
     capacity = Capacity(1_000_000, 1_000_000)
@@ -52,7 +58,8 @@ class InProcess:
         if not self._tasks:
             return []
         task = self._tasks.pop(0)
-        return [(task.node, execute(task))]
+        with _ONE_AT_A_TIME:
+            return [(task.node, execute(task))]
 
     def cancel(self, node: str) -> None:
         """Forget a task that has not begun."""
