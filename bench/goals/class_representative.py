@@ -13,6 +13,6 @@ GOAL = Goal(
         code="G1",
         question="Can a person's picture be made from the model?",
         event="the picture of a person is made from their class",
-        pictures="a picture of the class, what was made of it",
+        pictures="a picture of each class, and what was made of it",
     ),
 )

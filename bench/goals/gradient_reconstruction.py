@@ -11,6 +11,6 @@ GOAL = Goal(
         code="G5",
         question="Can a client's records be rebuilt from the updates that it shares?",
         event="a client's records are rebuilt from shared updates",
-        pictures="the clients' own pictures, what was rebuilt",
+        pictures="the clients' own pictures, and what was rebuilt",
     ),
 )

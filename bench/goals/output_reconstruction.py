@@ -14,6 +14,6 @@ GOAL = Goal(
         code="G2",
         question="Can a customer's input be rebuilt from what the model answers?",
         event="a user's input is rebuilt from what the model answers",
-        pictures="the victims' own pictures, what was rebuilt",
+        pictures="the victims' own pictures, and what was rebuilt",
     ),
 )

@@ -179,6 +179,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "seeds": details.by_seed(seeds, rows),
         "attacks": details.attacks(rows, attacks),
         "gallery": details.gallery(rows, key, suite.pictures),
+        "shows": f"From top to bottom, {goal_named(key.goal).words.pictures}",
         "told": attributes.told(rows, trials, suite.facts.gains),
         "controls": account.controls(checks),
         "baselines": [
