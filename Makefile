@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?= smoke
+# A process a core; files stay whole, since their fixtures are shared.
+PARALLEL ?= -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help bench test test-fast perf lint format clean
@@ -21,10 +23,10 @@ bench: $(STAMP) ## Install into .venv, run the default suite, write and name the
 	$(BIN)/invbench run suite=$(SUITE)
 
 test: $(STAMP) lint ## Install, lint, check types, run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-fast: $(STAMP) ## Run the tests that need neither Ray nor a browser nor patience
-	$(BIN)/pytest -m 'not slow and not ray and not browser'
+	$(BIN)/pytest $(PARALLEL) -m 'not slow and not ray and not browser'
 
 perf: $(STAMP) ## Run the benchmarks of tests/perf (ratios, not times)
 	$(BIN)/python -m tests.perf
