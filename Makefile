@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?= smoke
-# A process a core; files stay whole, since their fixtures are shared.
-PARALLEL ?= -n auto --dist loadfile
+# A process a core, at most four, for each loads PyTorch; files stay whole, since their fixtures are shared.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help bench test test-fast perf lint format clean
