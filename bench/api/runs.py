@@ -164,11 +164,11 @@ def evaluate(
         Its trials and boards: ``evaluate(...).trials()``.
 
     Raises:
-        UserError: something is no component, nothing fits together, or results of a class whose
-            code has no file were to be kept.
+        UserError: something is no component, nothing fits together, or results of a class that
+            does not stand at the top of a module in a file were to be kept.
     """
     from bench.engine.config import compose_grid
-    from bench.engine.lend import kept, lent, option
+    from bench.engine.lend import kept, lent, option, packages_of
     from bench.engine.plan import make_plan
 
     given = {
@@ -182,8 +182,8 @@ def evaluate(
     homeless = next((part for part in objects if not kept(part)), None)
     require(
         store is None or homeless is None,
-        f"The code of {type(homeless).__name__} has no file, so that its results cannot be told "
-        "from those of its next version; leave out store=, or write the class to a module.",
+        f"The code of {type(homeless).__name__} has no file of its own, so that its results cannot "
+        "be told from those of its next version; leave out store=, or write the class to a module.",
     )
     named = {group: [p for p in parts if isinstance(p, str)] for group, parts in given.items()}
     choices = [f"{group}=[{','.join(names)}]" for group, names in named.items() if names]
@@ -204,7 +204,9 @@ def evaluate(
             for group, rows in grid.options.items()
             if group in given
         }
-        grid = replace(grid, options={**grid.options, **options})
+        plugins = [*grid.settings.plugins, *packages_of(objects)]
+        settings = grid.settings.model_copy(update={"plugins": plugins})
+        grid = replace(grid, settings=settings, options={**grid.options, **options})
         results = _run(grid, make_plan(grid), config_dir, report=None)
     return results
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from bench.contract import Component, UserError, require
 from bench.contract.source import has_file
-from bench.engine.components import LENT, TARGET
+from bench.engine.components import CORE_PACKAGES, LENT, TARGET
 from bench.engine.config import Option
 
 
@@ -34,8 +34,19 @@ def name_of(kind: type[Any]) -> str:
 
 
 def kept(component: Component) -> bool:
-    """Whether its code has a file, so that its results can be known by what that holds."""
-    return has_file(type(component).__module__)
+    """Whether its results can be known by the text of its module.
+
+    That has to be a file, and the class must stand at its top: what a function makes anew at every
+    call may depend on more than the text.
+    """
+    kind = type(component)
+    return kind.__qualname__ == kind.__name__ and has_file(kind.__module__)
+
+
+def packages_of(components: Iterable[Component]) -> list[str]:
+    """Top-level packages of their classes, whose code is then part of what results are known by."""
+    modules = (type(part).__module__ for part in components if kept(part))
+    return sorted({module.partition(".")[0] for module in modules} - {*CORE_PACKAGES})
 
 
 def option(component: Component, group: str, prior: Component | None = None) -> Option:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import torch
 
 from bench import api
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, UserError
+from bench.contract.source import forget_sources
 from bench.exchange.results import Results
 from tests.toys import ToyAttack, ToyRelease
 
@@ -128,6 +131,32 @@ def test_what_has_no_file_cannot_be_kept(tmp_path: Path) -> None:
     exec("class Mine(ToyAttack):\n    'In no file.'\n", namespace)
     with pytest.raises(UserError, match="Mine has no file"):
         api.evaluate(attack=namespace["Mine"](), store=tmp_path)
+
+
+def test_an_edited_class_is_not_answered_from_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "lentmod.py"
+    text = "from tests.toys import ToyAttack\n\n\nclass Mine(ToyAttack):\n    'One.'\n"
+
+    def computed(body: str) -> int:
+        module.write_text(text + body)
+        sys.modules.pop("lentmod", None)
+        importlib.invalidate_caches()
+        forget_sources()
+        results = api.evaluate(
+            attack=importlib.import_module("lentmod").Mine(does="idle"),
+            model="softmax",
+            store=tmp_path / "store",
+            words=["progress=none", "victims=60", "model.softmax.epochs=2"],
+        )
+        assert results.summary is not None and not results.summary.failed
+        return results.summary.computed.get("attack", 0)
+
+    assert computed("") > 1
+    assert computed("") == 0
+    assert computed("    extra = 1\n") == 1, "its own trial alone runs again"
 
 
 def test_an_option_that_no_config_can_hold_is_refused() -> None:
