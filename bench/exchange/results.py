@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class RunSummary:
         interrupted: whether it was stopped from outside.
         untracked: why MLflow did not take the run; empty: it did, or is switched off.
         wall_s: seconds it took.
-        log: its log file.
+        log: its log file; gone with the store where that was a temporary one.
     """
 
     label: str
@@ -88,7 +88,7 @@ class Plot:
         return figures.draw(self.rows, ["png"])["png"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """Trials of one suite, and everything that follows from them.
 
@@ -100,7 +100,11 @@ class Results:
 
     pack: Pack
     summary: RunSummary | None = None
-    site: Site | None = field(default=None, repr=False)
+    site: Site | None = None
+
+    def __repr__(self) -> str:
+        boards, trials = len(self.board_names()), len(self.trials())
+        return f"<Results of '{self.pack.suite}': {trials} trials, {boards} boards>"
 
     @cached_property
     def _read(self) -> tuple[pd.DataFrame, Facts]:

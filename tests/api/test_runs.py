@@ -38,6 +38,7 @@ def test_a_run_gives_tables_and_prints_nothing(
     assert set(boards["access"]) == {"labels", "scores"}
     assert "none" in set(boards["defense"])
     assert results.site.page.is_file()
+    assert repr(results) == "<Results of 'toy': 14 trials, 2 boards>"
     assert "another" not in results.summary.log.read_text()
 
 
