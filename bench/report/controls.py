@@ -183,6 +183,21 @@ def _worst(table: pd.DataFrame, column: str) -> pd.Series[Any]:
     return table.iloc[int(table[column].argmax())]
 
 
+def _of_worst(
+    check: str,
+    state: str,
+    table: pd.DataFrame,
+    telling: pd.Series[bool],
+    by: str,
+    column: str,
+    bar: str,
+) -> CheckResult:
+    """The result at the row with the most of a column, among the telling rows if there are any."""
+    worst = _worst(table[telling] if telling.any() else table, column)
+    lo, hi = worst[f"{column}_lo"], worst[f"{column}_hi"]
+    return _result(check, state, str(worst[by]), worst[column], bar, lo, hi)
+
+
 def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) -> CheckResult:
     """Fails if some attack is above 0 by more than the margin and by Holm's p over attacks."""
     bar = f"at most {stats.MARGIN:.2f}, or an interval that reaches 0"
@@ -193,18 +208,9 @@ def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) ->
     mean, sd, n = (table[f"{column}{end}"] for end in ("", "_sd", "_n"))
     # Seeds that all give the same wrong answer are no luck, however few.
     p = pd.Series(stats.paired_p(mean, sd, n)).mask((sd == 0) & (mean > 0), 0.0)
-    sure = (stats.holm(p) < stats.ALPHA) & (mean > stats.MARGIN)
-    worst = _worst(table[sure] if sure.any() else table, column)
+    sure = (mean > stats.MARGIN) & (stats.holm(p) < stats.ALPHA)
     state = FAIL if sure.any() else PASS if (table[f"{column}_n"] >= 2).all() else UNKNOWN
-    return _result(
-        check,
-        state,
-        str(worst["attack"]),
-        worst[column],
-        bar,
-        worst[f"{column}_lo"],
-        worst[f"{column}_hi"],
-    )
+    return _of_worst(check, state, table, sure, "attack", column, bar)
 
 
 def _evaluators(board: pd.DataFrame) -> CheckResult:
@@ -237,16 +243,8 @@ def _doubled(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> Chec
     pairs = pairs.assign(gain=pairs["score"] - pairs["score_once"])
     table = stats.summarise(pairs, ["attack"], ["gain"])
     short = (table["gain"] > CONVERGED) & ((table["gain_lo"] > 0) | table["gain_lo"].isna())
-    worst = _worst(table[short] if short.any() else table, "gain")
-    return _result(
-        "doubled",
-        FAIL if short.any() else PASS,
-        str(worst["attack"]),
-        worst["gain"],
-        bar,
-        worst["gain_lo"],
-        worst["gain_hi"],
-    )
+    state = FAIL if short.any() else PASS
+    return _of_worst("doubled", state, table, short, "attack", "gain", bar)
 
 
 def _same(check: str, pairs: pd.DataFrame, name: str, planned: int) -> CheckResult:
@@ -317,16 +315,8 @@ def _temperature(mine: pd.DataFrame, undefended: pd.DataFrame, planned: int) -> 
         return _result("temperature", UNKNOWN, "not finished", math.nan, bar)
     table = pd.concat(levels, ignore_index=True)
     weaker = (table["loss"] > stats.MARGIN) & (table["loss_lo"] > 0)
-    worst = _worst(table[weaker] if weaker.any() else table, "loss")
-    return _result(
-        "temperature",
-        FAIL if weaker.any() else PASS,
-        str(worst["access"]),
-        worst["loss"],
-        bar,
-        worst["loss_lo"],
-        worst["loss_hi"],
-    )
+    state = FAIL if weaker.any() else PASS
+    return _of_worst("temperature", state, table, weaker, "access", "loss", bar)
 
 
 def _overfit(done: pd.DataFrame) -> Callable[[pd.DataFrame, pd.DataFrame, int], CheckResult]:
@@ -341,17 +331,9 @@ def _overfit(done: pd.DataFrame) -> Callable[[pd.DataFrame, pd.DataFrame, int], 
             return _result("overfit", UNKNOWN, "not finished", math.nan, bar)
         pairs = pairs.assign(more=pairs["M"] - pairs["M_early"])
         table = stats.summarise(pairs, ["attack"], ["M", "more"])
-        shown = table[(table["M_lo"] > 0) & (table["more"] > 0)]
-        best = _worst(shown if len(shown) else table, "M")
-        return _result(
-            "overfit",
-            PASS if len(shown) else FAIL,
-            str(best["attack"]),
-            best["M"],
-            bar,
-            best["M_lo"],
-            best["M_hi"],
-        )
+        shown = (table["M_lo"] > 0) & (table["more"] > 0)
+        state = PASS if shown.any() else FAIL
+        return _of_worst("overfit", state, table, shown, "attack", "M", bar)
 
     return judge
 
