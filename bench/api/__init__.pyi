@@ -22,6 +22,7 @@ from .runs import Forecast as Forecast
 from .runs import evaluate as evaluate
 from .runs import plan as plan
 from .runs import run as run
+from .tuning import tune as tune
 from .upkeep import catalogue as catalogue
 from .upkeep import check as check
 from .upkeep import data_sets as data_sets

@@ -69,11 +69,16 @@ def plan(words: Words = (), config_dir: Path | None = None) -> Forecast:
     return Forecast(grid, planned, work, seconds, unknown, slots_of(grid.settings))
 
 
-def run(words: Words = (), config_dir: Path | None = None) -> Results:
+def run(words: Words = (), config_dir: Path | None = None, report: bool = True) -> Results:
     """Run a suite: train, attack, record, write the report.
 
     What is recorded already is not computed again. May be called from any thread; in the main
     thread a polite kill (SIGTERM) stops it as Ctrl-C does, and what is recorded is kept.
+
+    Args:
+        words: overrides.
+        config_dir: a folder with a user's own options.
+        report: whether to write the site; a search runs many grids that nobody reads.
 
     Raises:
         UserError: an override or option is wrong, or nothing is left to run.
@@ -81,7 +86,8 @@ def run(words: Words = (), config_dir: Path | None = None) -> Results:
     from bench.engine.execution import prepare
 
     grid, planned = prepare(words, config_dir)
-    return _run(grid, planned, config_dir, grid.settings.report_dir / grid.settings.label)
+    place = grid.settings.report_dir / grid.settings.label if report else None
+    return _run(grid, planned, config_dir, place)
 
 
 def _run(grid: Grid, planned: Plan, config_dir: Path | None, report: Path | None) -> Results:

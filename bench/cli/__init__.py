@@ -17,6 +17,7 @@ from bench.contract.errors import UserError, nearest
 _FAULTS_SHOWN = 5
 _VERBS = {
     "run": "Run a suite: train, attack, record, publish the boards",
+    "tune": "Search the options of one attack or defense on the selection seeds",
     "plan": "Show what a run would do, without doing it",
     "status": "Show what runs have done and how far they are",
     "ls": "List datasets, models, defenses, attacks or suites",

@@ -1,0 +1,414 @@
+"""Options of one attack or defense, searched on the selection seeds (PROTOCOL 3.4, 3.7)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from bench.contract.errors import UserError, nearest, require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.engine.config import Grid
+
+Words = Sequence[str]
+Space = Mapping[str, Sequence[Any]]
+
+BUDGET = 0.03
+"""Mean utility that a setting of a defense may lose (PROTOCOL 3.7)."""
+_EXACT = 1e-9  # the dust of a difference of means
+_OVER = 10.0  # above every L, so that a setting over the budget never beats one within it
+_SMALL = 1e-3  # how far a search stays from a bound that may not be reached
+_DIGITS = 4  # a value is pasted as it was run
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting that was run on the selection seeds.
+
+    Attributes:
+        setting: the options that were searched.
+        value: L; of an attack the mean, of a defense that of the strongest attack. None: no L.
+        utility: mean usefulness of the deployment; None: not measured.
+        loss: mean utility lost against the undefended target; None for an attack.
+        problem: why there is no L.
+    """
+
+    setting: Mapping[str, Any]
+    value: float | None
+    utility: float | None
+    loss: float | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a search found.
+
+    Attributes:
+        group: ``attack`` or ``defense``.
+        name: the option that was tuned.
+        tried: every different setting in the order in which it was first run.
+        seeds: the selection seeds, the only ones that ran.
+        of: how many seeds the suite has.
+        best: the setting that was chosen; None: no setting has an L.
+        over_budget: no setting of a defense keeps the utility budget; the least loss was chosen.
+        words: overrides that run the chosen setting on all seeds.
+        skipped: options without a range to search, which stayed as they are.
+        file: where the search is recorded.
+    """
+
+    group: str
+    name: str
+    tried: tuple[Tried, ...]
+    seeds: tuple[int, ...]
+    of: int
+    best: Tried | None
+    over_budget: bool
+    words: tuple[str, ...]
+    skipped: tuple[str, ...]
+    file: Path
+
+    @property
+    def line(self) -> str:
+        """The chosen setting as an override."""
+        return "" if self.best is None else sweep_word(self.group, self.name, self.best.setting)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Values of one option that are searched."""
+
+    low: float = 0
+    high: float = 0
+    whole: bool = False
+    choices: tuple[Any, ...] = ()
+
+    def ask(self, trial: Any, name: str) -> Any:
+        if self.choices:
+            return self.choices[trial.suggest_categorical(name, list(range(len(self.choices))))]
+        if self.whole:
+            return trial.suggest_int(name, int(self.low), int(self.high))
+        value = trial.suggest_float(name, self.low, self.high, log=True)
+        return min(max(float(f"{value:.{_DIGITS}g}"), self.low), self.high)
+
+    def mark(self, value: Any) -> Any:
+        """How the sampler knows a value; None: it is not among those searched."""
+        if self.choices:
+            return self.choices.index(value) if value in self.choices else None
+        return value if self.low <= value <= self.high else None
+
+
+def tune(
+    group: Literal["attack", "defense"],
+    name: str,
+    against: Sequence[str],
+    *,
+    trials: int = 20,
+    space: Space | None = None,
+    tune_seed: int = 0,
+    words: Words = (),
+    config_dir: Path | None = None,
+) -> Tuning:
+    """Search the options of one attack or defense on the selection seeds.
+
+    Every setting goes through :func:`bench.api.run`, so that it is stored and not computed twice.
+    The first is the default, where it lies in the space. The same arguments try the same settings.
+
+    Args:
+        group: which of the two is tuned.
+        name: its option.
+        against: the options of the other side.
+        trials: how many times a setting is asked for; one asked for twice counts once.
+        space: values to search, by option; None: a range around each default.
+        tune_seed: seed of the sampler.
+        words: further overrides.
+        config_dir: a folder with a user's own options.
+
+    Raises:
+        UserError: Optuna is missing, or an argument or override is wrong.
+    """
+    optuna = _optuna()
+    require(trials >= 1, f"trials is {trials}; give a whole number of at least 1.")
+    require(tune_seed >= 0, f"tune_seed is {tune_seed}; give a whole number of at least 0.")
+    prefix = f"{group}.{name}.sweep="
+    require(
+        not any(word.lstrip("+").startswith(prefix) for word in words),
+        f"'{prefix}' is what is searched for; give space='{{OPTION: [VALUES]}}' instead.",
+    )
+    require(
+        group == "attack" or name != "none", "The defense 'none' has no option that could be tuned."
+    )
+    label = f"label=tune-{group}-{name}-{'-'.join(against)}"
+    side = [name] if group == "attack" else ["none", name]
+    pair = {group: side, "defense" if group == "attack" else "attack": list(against)}
+    lists = [f"{axis}=[{','.join(names)}]" for axis, names in pair.items()]
+    # What stands later wins: a user may set the label or the tracking, but not what is searched.
+    quiet = ["controls=[]", "tracking=none", label]
+    grid = _composed([*quiet, *words, *lists], config_dir)
+    fixed, defaults, ranges, skipped = _space(grid, group, name, space or {}, config_dir)
+    chosen = math.ceil(grid.settings.seeds / 3)
+    common = [*quiet, *words, *lists, f"seeds={chosen}"]
+
+    study = optuna.create_study(
+        direction="maximize" if group == "attack" else "minimize",
+        sampler=optuna.samplers.TPESampler(seed=tune_seed),
+    )
+    first = {key: ranges[key].mark(defaults[key]) for key in ranges if key in defaults}
+    if len(first) == len(ranges) and None not in first.values():
+        study.enqueue_trial(first)
+    seen: dict[str, Tried] = {}
+    for _ in range(trials):
+        trial = study.ask()
+        setting = {**fixed, **{key: ranges[key].ask(trial, key) for key in ranges}}
+        key = json.dumps(setting, sort_keys=True)
+        if key not in seen:
+            seen[key] = _try(group, name, setting, common, config_dir, first=not seen)
+        goal = _objective(group, seen[key])
+        if goal is None:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            study.tell(trial, goal)
+    tried = tuple(seen.values())
+    best = _best(group, tried)
+    ready = [*words, *lists]
+    if best is not None:
+        ready.append(sweep_word(group, name, best.setting))
+    file = grid.settings.report_dir / grid.settings.label / "tuning.json"
+    found = Tuning(
+        group=group,
+        name=name,
+        tried=tried,
+        seeds=tuple(range(chosen)),
+        of=grid.settings.seeds,
+        best=best,
+        over_budget=best is not None and (best.loss or 0) > BUDGET + _EXACT,
+        words=tuple(ready),
+        skipped=skipped,
+        file=file,
+    )
+    _write(found, trials, tune_seed)
+    return found
+
+
+def sweep_word(group: str, name: str, setting: Mapping[str, Any]) -> str:
+    """A setting as the override that makes it the option's only row."""
+    inner = ",".join(f"{key}:{_literal(value)}" for key, value in setting.items())
+    return f"{group}.{name}.sweep=[{{{inner}}}]"
+
+
+def _literal(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_literal, value))}]"
+    return str(value)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError(
+            "Tuning needs Optuna, which is not installed; install the extra 'tune': "
+            "pip install 'inversion-bench[tune]'."
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _composed(words: Words, config_dir: Path | None) -> Grid:
+    from bench.engine.config import compose_grid
+
+    return compose_grid(words, config_dir)
+
+
+def _space(
+    grid: Grid, group: str, name: str, space: Space, config_dir: Path | None
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, _Range], tuple[str, ...]]:
+    """What stays, the defaults, what is searched, and what has no range."""
+    from bench.contract.options import type_hints
+    from bench.engine.components import CORE_PACKAGES, locate
+
+    row = next(option for option in grid.options[group] if option.file == name)
+    require(
+        len(row.layers) == 1 and "_target_" in row.layers[0],
+        f"{group} '{name}' is a stack; tune one of its layers.",
+    )
+    bare = _composed([*grid.overrides, f"{group}.{name}.sweep=null"], config_dir)
+    body = next(option for option in bare.options[group] if option.file == name).layers[0]
+    packages = (*CORE_PACKAGES, *grid.settings.plugins)
+    cls = locate(row.layers[0]["_target_"], f"{group} '{name}'", packages)
+    hints, defaults, fixed = type_hints(cls), {}, {}
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    for field in fields:
+        if field.name in body:
+            defaults[field.name] = body[field.name]
+        elif field.default is not dataclasses.MISSING:
+            defaults[field.name] = field.default
+        elif field.name in row.layers[0]:  # only the file's own sweep says it
+            defaults[field.name] = fixed[field.name] = row.layers[0][field.name]
+    names = [field.name for field in fields]
+    for key, values in space.items():
+        require(
+            key in names,
+            f"space: {group} '{name}' has no option '{key}'.{nearest(str(key), names)}",
+        )
+        require(
+            isinstance(values, list | tuple) and bool(values),
+            f"space: '{key}' must list the values to try, as in '{{{key}: [1, 2]}}'.",
+        )
+    ranges: dict[str, _Range] = {}
+    skipped: list[str] = []
+    for key in names:
+        if space:
+            if key in space:
+                ranges[key] = _Range(choices=tuple(space[key]))
+        elif key != "access":
+            found = _around(defaults.get(key), hints[key])
+            if found is None:
+                skipped.append(key)
+            else:
+                ranges[key] = found
+    require(
+        bool(ranges),
+        f"{group} '{name}' has no option with a range to search; give space='{{OPTION: [VALUES]}}'.",
+    )
+    return {k: v for k, v in fixed.items() if k not in ranges}, defaults, ranges, tuple(skipped)
+
+
+def _around(default: Any, hint: Any) -> _Range | None:
+    """The values around a default that its type allows; None where there is no scale to go by."""
+    bounds = list(_bounds(hint))
+    while typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is Literal:
+        return _Range(choices=typing.get_args(hint))
+    if hint is bool:
+        return _Range(choices=(False, True))
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    if hint not in (int, float) or not number or default <= 0:
+        return None
+    by = 4 if hint is int else 10
+    low, high = (default // by, default * by) if hint is int else (default / by, default * by)
+    for bound in bounds:
+        edge = 1.0 if hint is int else _SMALL
+        if isinstance(bound, Ge):
+            low = max(low, typing.cast(float, bound.ge))
+        elif isinstance(bound, Gt):
+            limit = typing.cast(float, bound.gt)
+            low = max(low, limit + edge * (1 if hint is int else abs(limit)))
+        elif isinstance(bound, Le):
+            high = min(high, typing.cast(float, bound.le))
+        elif isinstance(bound, Lt):
+            limit = typing.cast(float, bound.lt)
+            high = min(high, limit - edge * (1 if hint is int else abs(limit)))
+    return _Range(low, high, hint is int) if low <= high else None
+
+
+def _bounds(hint: Any) -> Iterator[Any]:
+    if typing.get_origin(hint) is Annotated:
+        inner, *bounds = typing.get_args(hint)
+        yield from bounds
+        yield from _bounds(inner)
+
+
+def _try(
+    group: str,
+    name: str,
+    setting: Mapping[str, Any],
+    common: Words,
+    config_dir: Path | None,
+    first: bool,
+) -> Tried:
+    """Run one setting on the selection seeds."""
+    from bench.api.runs import run
+
+    try:
+        words = [*common, sweep_word(group, name, setting)]
+        results = run(words, config_dir, report=False)
+    except UserError as error:
+        if first:  # nothing says yet that only this setting is wrong
+            raise
+        return Tried(setting, None, None, None, str(error))
+    summary = results.summary
+    if summary is not None and summary.interrupted:
+        raise KeyboardInterrupt
+    problem = next(iter(summary.reasons), "") if summary else ""
+    return _measured(group, name, setting, results.trials(), problem)
+
+
+def _measured(
+    group: str, name: str, setting: Mapping[str, Any], frame: pd.DataFrame, problem: str
+) -> Tried:
+    from bench.report.boards import per_seed
+
+    frame = frame[frame["control"] == ""]
+    # Baselines and the undefended target run beside the rows that are judged.
+    named = frame[group].str.partition("[")[0] == name
+    other = frame["goal"].notna() if group == "defense" else named
+    rows = frame[named & other]
+    utility = rows["utility"].mean()
+    loss = None
+    if group == "defense":
+        pairs = per_seed(frame)[1]
+        paired = pairs[pairs["defense"].str.partition("[")[0] == name]
+        loss = None if paired.empty else float(-paired["dU"].mean())
+    value = None
+    if len(rows) and rows["L"].notna().all() and (group == "attack" or loss is not None):
+        if group == "attack":
+            value = float(rows["L"].mean())
+        else:
+            means = rows.groupby(["dataset", "model", "goal", "attack"])["L"].mean()
+            value = float(means.groupby(["dataset", "model", "goal"]).max().mean())
+    return Tried(
+        setting,
+        value,
+        None if math.isnan(utility) else float(utility),
+        loss,
+        "" if value is not None else problem or "no L was measured",
+    )
+
+
+def _objective(group: str, tried: Tried) -> float | None:
+    """What the sampler is told: L, and of a defense over the utility budget its loss above all L."""
+    if tried.value is None or group == "attack":
+        return tried.value
+    assert tried.loss is not None
+    return tried.value if tried.loss <= BUDGET + _EXACT else _OVER + tried.loss
+
+
+def _best(group: str, tried: Sequence[Tried]) -> Tried | None:
+    judged = [(goal, t) for t in tried if (goal := _objective(group, t)) is not None]
+    if not judged:
+        return None
+    pick = max if group == "attack" else min
+    return pick(judged, key=lambda pair: pair[0])[1]
+
+
+def _write(found: Tuning, trials: int, tune_seed: int) -> None:
+    """Record the budget that was spent beside what it found."""
+    record = {
+        "group": found.group,
+        "name": found.name,
+        "trials": trials,
+        "settings": len(found.tried),
+        "tune_seed": tune_seed,
+        "selection_seeds": list(found.seeds),
+        "seeds": found.of,
+        "over_budget": found.over_budget,
+        "best": None if found.best is None else dict(found.best.setting),
+        "tried": [dataclasses.asdict(tried) for tried in found.tried],
+    }
+    found.file.parent.mkdir(parents=True, exist_ok=True)
+    found.file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
