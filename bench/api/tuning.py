@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ BUDGET = 0.03
 _EXACT = 1e-9  # the dust of a difference of means
 _OVER = 10.0  # above every L, so that a setting over the budget never beats one within it
 _SMALL = 1e-3  # how far a search stays from a bound that may not be reached
+_NOT_TEXT = frozenset({"null", "true", "false", "nan", "inf"})  # what Hydra reads otherwise
 _DIGITS = 4  # a value is pasted as it was run
 
 
@@ -79,6 +81,13 @@ class Tuning:
     file: Path
 
     @property
+    def bias(self) -> str:
+        """Which way the figure of the chosen setting is off, in words."""
+        if self.group == "attack":
+            return "upwards, because the seeds that chose the setting measured it"
+        return "upwards by the choice of the worst attack, downwards by that of the setting"
+
+    @property
     def line(self) -> str:
         """The chosen setting as an override."""
         return "" if self.best is None else sweep_word(self.group, self.name, self.best.setting)
@@ -109,7 +118,7 @@ class _Range:
 
 
 def tune(
-    group: Literal["attack", "defense"],
+    group: str,
     name: str,
     against: Sequence[str],
     *,
@@ -125,7 +134,7 @@ def tune(
     The first is the default, where it lies in the space. The same arguments try the same settings.
 
     Args:
-        group: which of the two is tuned.
+        group: which of the two is tuned: ``attack`` or ``defense``.
         name: its option.
         against: the options of the other side.
         trials: how many times a setting is asked for; one asked for twice counts once.
@@ -212,7 +221,10 @@ def _literal(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_literal, value))}]"
-    return str(value)
+    plain = not isinstance(value, str) or (
+        re.fullmatch(r"[A-Za-z_]\w*", value) and value.lower() not in _NOT_TEXT
+    )
+    return str(value) if plain else "'" + value.replace("'", "\\'") + "'"
 
 
 def _optuna() -> Any:
@@ -282,7 +294,8 @@ def _space(
                 ranges[key] = found
     require(
         bool(ranges),
-        f"{group} '{name}' has no option with a range to search; give space='{{OPTION: [VALUES]}}'.",
+        f"{group} '{name}' has no option with a range to search; "
+        "give space='{OPTION: [VALUES]}'.",
     )
     return {k: v for k, v in fixed.items() if k not in ranges}, defaults, ranges, tuple(skipped)
 
@@ -381,7 +394,7 @@ def _measured(
 
 
 def _objective(group: str, tried: Tried) -> float | None:
-    """What the sampler is told: L, and of a defense over the utility budget its loss above all L."""
+    """What the sampler is told: L, but of a defense over the budget its loss, above every L."""
     if tried.value is None or group == "attack":
         return tried.value
     assert tried.loss is not None

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.words import Given, table, takes
-from bench.contract.errors import UserError, require
+from bench.contract.errors import require
 
 if TYPE_CHECKING:
     from bench.api.tuning import Tried, Tuning
 
-_OWN = ("attack", "defense", "against", "trials", "tune_seed", "space")
+_NUMBERS = {"trials": 20, "tune_seed": 0}
+_OWN = ("attack", "defense", "against", "space", *_NUMBERS)
 
 _HELP = """Search the options of one attack or one defense, on the selection seeds alone.
 
@@ -44,18 +45,11 @@ def command(given: Given) -> None:
     group = "attack" if "attack" in own else "defense"
     [name, *more] = _names(own[group])
     require(not more, f"{group}={own[group]} names several; one is tuned at a time.")
-    _tell(
-        api.tune(
-            group,
-            name,
-            _names(own["against"]),
-            trials=_whole(own, "trials", 20),
-            tune_seed=_whole(own, "tune_seed", 0),
-            space=_space(own.get("space", "")),
-            words=words,
-            config_dir=given.config_dir,
-        )
-    )
+    search = {key: _whole(own, key, default) for key, default in _NUMBERS.items()}
+    space, folder = _space(own.get("space", "")), given.config_dir
+    against = _names(own["against"])
+    found = api.tune(group, name, against, space=space, words=words, config_dir=folder, **search)
+    _tell(found, [f"--config-dir={folder}"] if folder else [])
 
 
 def _names(text: str) -> list[str]:
@@ -63,10 +57,9 @@ def _names(text: str) -> list[str]:
 
 
 def _whole(own: dict[str, str], key: str, default: int) -> int:
-    try:
-        return int(own.get(key, default))
-    except ValueError as error:
-        raise UserError(f"{key} is '{own[key]}'; give a whole number.") from error
+    text = own.get(key, str(default))
+    require(text.isdecimal(), f"{key} is '{text}'; give a whole number.")
+    return int(text)
 
 
 def _space(text: str) -> Any:
@@ -74,13 +67,13 @@ def _space(text: str) -> Any:
 
     try:
         space = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"space='{text}' is no mapping; write '{{OPTION: [VALUES]}}'.") from error
-    require(space is None or isinstance(space, dict), "space must be '{OPTION: [VALUES]}'.")
+    except yaml.YAMLError:
+        space = text
+    require(not space or isinstance(space, dict), "space must be a mapping '{OPTION: [VALUES]}'.")
     return space
 
 
-def _tell(found: Tuning) -> None:
+def _tell(found: Tuning, more: list[str]) -> None:
     keys = list(found.tried[0].setting)
     table([[*keys, "L", "utility", "loss", ""], *(_row(tried, keys) for tried in found.tried)])
     click.echo(f"\n{len(found.tried)} settings tried; recorded in {found.file}.")
@@ -91,16 +84,10 @@ def _tell(found: Tuning) -> None:
         sys.exit(1)
     if found.over_budget:
         click.echo("No setting keeps the utility budget of .03; the one that loses least is best.")
-    seeds = ", ".join(map(str, found.seeds))
     click.echo(f"Best: '{found.line}'")
-    click.echo(
-        f"Its L of {found.best.value:.3f} is on selection seeds ({seeds}) and biased "
-        "upwards, because the same seeds chose it."
-        if found.group == "attack"
-        else f"Its L of {found.best.value:.3f} is on selection seeds ({seeds}) and biased downwards "
-        "by the choice of the setting, upwards by that of the worst attack."
-    )
-    click.echo(f"On the reporting seeds: invbench run {shlex.join(found.words)}")
+    where = f"on selection seeds ({', '.join(map(str, found.seeds))})"
+    click.echo(f"Its L of {found.best.value:.3f} is {where} and biased {found.bias}.")
+    click.echo(f"On the reporting seeds: invbench run {shlex.join([*more, *found.words])}")
     if found.of < 5:
         click.echo("Under five seeds the boards choose and report on the same seeds; run more.")
 
