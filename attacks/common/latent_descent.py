@@ -65,7 +65,7 @@ class LatentDescent:
         with torch.no_grad():
             seen = objective(network(latent.decode(bank[:256])), self.loss)[:, classes]
             spread = seen.std(0).mean().clamp_min(1e-6)
-            usual = None if head is None else head.value.mean(0)
+            usual = bank.new_zeros(()) if head is None else head.value.mean(0)
         own = classes.repeat(self.restarts).unsqueeze(1)
         z = torch.randn(len(own), latent.size, generator=rng, device=rng.device)
         # The first run starts at the mean face, the others at random faces of the prior.
