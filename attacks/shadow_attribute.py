@@ -65,8 +65,10 @@ class ShadowAttribute(Attack):
 
     The attacker does not know the owner's architecture or training recipe. He trains models of
     one kind at several strengths of regularisation, and keeps the strength at which the shadows'
-    answers about members move as much from value to value as the target's do about the victims;
-    where even there they differ by more than a factor of two, the second feature is left out.
+    answers about members come nearest to the target's about the victims: in how far the confidence
+    moves from value to value, and in how large it is. Where even there it moves more than twice or
+    less than half as far, the second feature is left out; a feature that varies more among the
+    victims' values than it did when its weight was learned is scaled down to that.
     This only resembles a defense in training: no step of it, such as the noise of DP-SGD, is
     repeated. A release layer that is not fitted on the owner's records is applied to the shadows'
     answers as well; one that is fitted is not, and is named in ``info``.
@@ -76,8 +78,7 @@ class ShadowAttribute(Attack):
     Attributes:
         access: ``scores`` or ``labels``.
         shadow: kind of the shadow models: ``mlp``, ``logistic``, ``forest`` or ``boosting``.
-        shadows: number of shadow models; of four or more, every record has one that is a member's
-            and two that are not.
+        shadows: number of shadow models, at least 4: each record is a member of about half of them.
         smoothing: of the confidence, in the share of an uninformative answer mixed into it.
         ridge: penalty on the squared weights of standardised features.
         trees: of the imputer that is fitted anew for held-out public records.
@@ -128,10 +129,14 @@ class ShadowAttribute(Attack):
         everyone = torch.arange(len(public), device=public.x.device)
         known = replace(asked, everyone=public, order=everyone, count=len(public))
         mine = likelihood(answers, asked.partial.y)
-        moves = _movement(mine)
-        strength, models, told = self._nearest(knowledge, layers, known, inside, moves, seed)
-        like = 0.5 <= moves / max(_movement(told[inside]), 1e-12) <= 2.0
-        choice = self._learn(knowledge, public, inside, told, MODELS if like else MODELS[:1], seed)
+        blind = self._held_out(knowledge, public, seed)
+        wanted = _manner(mine, prior[asked.rows])
+        strength, models, told = self._nearest(
+            knowledge, layers, known, inside, blind, wanted, seed
+        )
+        moves = _manner(told, blind.expand_as(told), inside)[0]
+        like = 0.5 <= wanted[0] / max(moves, 1e-12) <= 2.0
+        choice, spread = self._learn(public, inside, told, blind, MODELS if like else MODELS[:1])
         info |= {
             "strength": strength,
             "weight_confidence": float(choice.weights[1]),
@@ -142,7 +147,9 @@ class ShadowAttribute(Attack):
             return Reconstruction(break_ties(prior, seed), info)
         aside = self._told(knowledge, layers, models, asked, seed)
         added = self._features(mine, self._logit(aside).mean(0))
-        weights = torch.from_numpy(choice.weights[1:]).to(added)
+        # Evidence larger than any that was tried out is held back to the size of that.
+        held_back = (spread / _spread(added).clamp_min(1e-12)).clamp_max(1.0)
+        weights = torch.from_numpy(choice.weights[1:]).to(added) * held_back
         score = prior[asked.rows].log() + (added * weights).sum(2)
         return Reconstruction(break_ties(asked.whole(torch.softmax(score, 1), prior), seed), info)
 
@@ -152,7 +159,8 @@ class ShadowAttribute(Attack):
         layers: list[ReleaseDefense],
         known: Asked,
         inside: Tensor,
-        moves: float,
+        blind: Tensor,
+        wanted: tuple[float, float],
         seed: int,
     ) -> tuple[float, list[Answers], Tensor]:
         """The strength at which shadows answer most like the target, its shadows, what they say."""
@@ -168,7 +176,12 @@ class ShadowAttribute(Attack):
             )
             told = self._told(knowledge, layers, models, known, seed)
             found.append((strength, models, told))
-        return min(found, key=lambda one: abs(_movement(one[2][inside]) - moves))
+
+        def distance(one: tuple[float, list[Answers], Tensor]) -> float:
+            manner = _manner(one[2], blind.expand_as(one[2]), inside)
+            return abs(manner[0] - wanted[0]) + abs(manner[1] - wanted[1])
+
+        return min(found, key=distance)
 
     def _told(
         self,
@@ -214,16 +227,15 @@ class ShadowAttribute(Attack):
 
     def _learn(
         self,
-        knowledge: Knowledge,
         public: Split,
         inside: Tensor,
         told: Tensor,
+        blind: Tensor,
         models: tuple[tuple[int, ...], ...],
-        seed: int,
-    ) -> Choice:
-        """Weights of the features, from every shadow's own members."""
+    ) -> tuple[Choice, Tensor]:
+        """Weights of the features, from every shadow's own members, and the features' spread."""
         logits = self._logit(told)
-        held_out = self._held_out(knowledge, public, seed).log().to(told)
+        held_out = blind.log().to(told)
         features, truth, groups = [], [], []
         assert public.s is not None
         for i, members in enumerate(inside):
@@ -236,13 +248,15 @@ class ShadowAttribute(Attack):
             features.append(torch.cat([held_out.unsqueeze(2), added], 2)[usable])
             truth.append(public.s[usable])
             groups.append(public.person[usable])
-        return choose(
-            torch.cat(features).cpu().numpy(),
+        together = torch.cat(features)
+        choice = choose(
+            together.cpu().numpy(),
             torch.cat(truth).cpu().numpy(),
             torch.cat(groups).cpu().numpy(),
             models,
             self.ridge,
         )
+        return choice, _spread(together[:, :, 1:])
 
     def _held_out(self, knowledge: Knowledge, public: Split, seed: int) -> Tensor:
         """The imputer's probabilities of public records it was not fitted on, by person."""
@@ -272,9 +286,22 @@ def _enough(public: Split) -> bool:
     )
 
 
-def _movement(p: Tensor) -> float:
-    """How far the confidence moves from value to value, on average."""
-    return float((p.amax(-1) - p.amin(-1)).mean())
+def _manner(p: Tensor, prior: Tensor, rows: Tensor | None = None) -> tuple[float, float]:
+    """How far the confidence moves from value to value, and how large it is, on average.
+
+    Args:
+        p: confidences ``[..., n_values]``.
+        prior: the imputer's probabilities, of the same shape.
+        rows: which of them count.
+    """
+    if rows is not None:
+        p, prior = p[rows], prior[rows]
+    return float((p.amax(-1) - p.amin(-1)).mean()), float((p * prior).sum(-1).mean())
+
+
+def _spread(features: Tensor) -> Tensor:
+    """Standard deviation of each feature among the values of a record, ``[k]``."""
+    return (features - features.mean(1, keepdim=True)).square().mean((0, 1)).sqrt()
 
 
 def _one_hot(labels: Tensor, n_classes: int) -> Tensor:
