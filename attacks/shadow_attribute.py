@@ -71,7 +71,7 @@ class ShadowAttribute(Attack):
     victims' values than it did when its weight was learned is scaled down to that.
     This only resembles a defense in training: no step of it, such as the noise of DP-SGD, is
     repeated. A release layer that is not fitted on the owner's records is applied to the shadows'
-    answers as well; one that is fitted is not, and is named in ``info``.
+    answers as well; every other layer is not, and is named in ``info``.
 
     Only records of victims are asked about.
 

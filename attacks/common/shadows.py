@@ -110,8 +110,8 @@ def _model(kind: Kind, strength: float, n: int, seed: int) -> Any:
 def imitated(defense: Sequence[Mapping[str, Any]]) -> tuple[list[ReleaseDefense], list[str]]:
     """Release layers that whoever knows the options can apply himself, and names of the others.
 
-    A layer that is fitted on what the owner holds cannot be imitated; nor can layers that act in
-    training or on who asks, which are not looked at here.
+    A layer that is fitted on what the owner holds cannot be imitated. Layers that act in training
+    or on who asks are among the others too.
 
     Args:
         defense: the layers in order, each with ``_target_`` and its options.
