@@ -41,15 +41,17 @@ class Spear(Federated, Attack):
     the agreement rises: a record is believed where the neurons it activates are those where its
     column of D is not zero. Sampling stops when all records are believed.
 
-    The number of submatrices that are needed doubles with every record of a batch. Several local
-    steps on the same records change the scales only, and few activations.
+    The number of submatrices that are needed at least doubles with every record of a batch, and
+    more than that where the records are alike and activate the same neurons. Several local steps
+    on the same records change the scales and few activations, but their rounding costs a client now
+    and then.
 
     The attack needs an exact update and a fully connected first layer that is followed by a ReLU:
     the default of ``model=mlp``, but not ``mlp3000`` (sigmoid), ``softmax`` or a convolution, where
     it says so and returns the public mean. Records that it does not recover are the public mean.
 
-    Written from the paper's abstract and summaries of it, not from its code: the refinement of a
-    direction on all rows where it is nearly zero, and the thresholds, are our own.
+    Written from the paper's abstract and summaries of it, not from its text or code. The test of
+    each half of a direction's zeros, its refinement on all of them, and the thresholds are our own.
 
     Attributes:
         access: ``gradients``.
@@ -110,9 +112,7 @@ class Spear(Federated, Attack):
         }
         return Reconstruction(records, info, labels)
 
-    def _client(
-        self, update: Tensor, forward: Tensor, batch: int, rng: torch.Generator
-    ) -> _Client:
+    def _client(self, update: Tensor, forward: Tensor, batch: int, rng: torch.Generator) -> _Client:
         """Records of one client from ``[m, d + 1]``, the weight gradient beside that of the bias.
 
         The bias is a pixel that is 1 in every record: with it as a last column, the scale of a
@@ -183,6 +183,9 @@ class _Problem:
         right: R, ``[rank, d + 1]``.
         forward: the layer's weights beside its bias, ``[m, d + 1]``.
         tolerance: of a zero, as an option of the attack.
+        live: the rows of L that are not zero, ``[live, rank]``.
+        least: a smaller value of L times a unit vector is zero.
+        inner: the layer's weights times the rows of R, ``[live, rank]``.
     """
 
     left: Tensor
@@ -190,15 +193,17 @@ class _Problem:
     forward: Tensor
     tolerance: float
     live: Tensor = field(init=False)
+    least: float = field(init=False)
+    inner: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         # A neuron that no record activates is a row of zeros, which says nothing of a direction.
         rows = self.left.norm(dim=1)
-        self.keep = rows > self.tolerance * rows.square().mean().sqrt()
-        self.live = self.left[self.keep]
+        keep = rows > self.tolerance * rows.square().mean().sqrt()
+        self.live = self.left[keep]
         self.least = self.tolerance / len(self.live) ** 0.5
         # Per neuron and coordinate of Q, so that activations need no record of full size.
-        self.inner = self.forward[self.keep] @ self.right.T
+        self.inner = self.forward[keep] @ self.right.T
 
     def sample(self, number: int, rng: torch.Generator) -> Tensor:
         """Kernels ``[number, rank]`` of submatrices of ``rank - 1`` random rows of L."""
@@ -215,7 +220,8 @@ class _Problem:
 
     def near(self, directions: Tensor) -> Tensor:
         """Where L times each of ``[n, rank]`` is zero, ``[n, live]``."""
-        return (directions @ self.live.T).abs() < self.least
+        near: Tensor = (directions @ self.live.T).abs() < self.least
+        return near
 
     def gather(self, pool: Tensor, sampled: Tensor, sparsity: float) -> Tensor:
         """The pool and the proper directions among those sampled, refined, each once."""
@@ -310,8 +316,8 @@ class _Problem:
                 break
             trials = chosen.repeat(len(pool) * rank, 1, 1)
             places = torch.arange(rank, device=pool.device).repeat(len(pool))
-            trials[torch.arange(len(trials), device=pool.device), places] = (
-                pool.repeat_interleave(rank, 0)
+            trials[torch.arange(len(trials), device=pool.device), places] = pool.repeat_interleave(
+                rank, 0
             )
             shares = self.agreement(trials)
             best = int(shares.mean(1).argmax())
@@ -323,7 +329,8 @@ class _Problem:
     def records(self, chosen: Tensor) -> Tensor:
         """The records ``[rank, d]`` of a complete Q; a row without a scale is not finite."""
         scaled = torch.linalg.inv_ex(chosen.T).inverse @ self.right
-        return scaled[:, :-1] / scaled[:, -1:]
+        records: Tensor = scaled[:, :-1] / scaled[:, -1:]
+        return records
 
 
 def _relu_layer(observed: Observed) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attacks.analytic_gradient import AnalyticGradient
 from attacks.spear import Spear
-from bench.contract import generator
+from bench.contract import Network, generator
 from defenses.clip_noise import ClipNoise
 from tests.attacks import rows
 from tests.attacks.clients import conv, mlp, prune, softmax, world
@@ -33,10 +33,11 @@ def test_every_record_of_a_batch_is_exact(batch: int, steps: int) -> None:
     clients = 16 // batch
     assert exact(found.values, x, batch) == 16
     assert found.info["stop_reason"] == "solved" and found.info["failed"] == 0
-    assert found.info["recovered"] == [batch] * clients == found.info["rank"]
+    assert found.info["recovered"] == [batch] * clients
     assert min(found.info["score"]) > 0.98 and max(found.info["sampled"]) <= attack.samples
     assert found.labels is not None and found.labels.shape == (16,)
-    if steps == 1:
+    if steps == 1:  # the difference of weights after several steps carries their rounding
+        assert found.info["rank"] == [batch] * clients
         neurons = AnalyticGradient(batch_size=batch, records=16)
         assert exact(neurons.run(exposure, knowledge, 0, "cpu").values, x, batch) < 16
 
@@ -105,7 +106,7 @@ def test_a_record_that_is_there_twice_is_found_once() -> None:
 
 
 @pytest.mark.parametrize("network", [conv(nn.ReLU), mlp(nn.Tanh), softmax()])
-def test_it_says_where_there_is_no_relu_layer(network: nn.Module) -> None:
+def test_it_says_where_there_is_no_relu_layer(network: Network) -> None:
     attack = Spear(batch_size=2, records=4)
     exposure, knowledge, x, _ = world(network, attack.federation)
     found = attack.run(exposure, knowledge, 0, "cpu")
