@@ -100,7 +100,6 @@ class ShadowAttribute(Attack):
         "Carlini et al., S&P 2022 (LiRA: shadow models and the logit); "
         "Jayaraman and Evans, CCS 2022, section 4.1 (imputer times confidence)"
     )
-    adaptive_to = ("release",)
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
