@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, MultipleOf
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from attacks.common.descent import Features
-from attacks.common.latent import (
-    Latent,
-    Loss,
-    objective,
-    require_classes,
-    within,
-)
-from attacks.common.latent_search import SearchResult, chosen, climb_scores, repel_boundary
+from attacks.common.latent import Latent, Loss, require_classes
+from attacks.common.latent_descent import LatentDescent, averaged
+from attacks.common.latent_search import chosen, climb_scores, repel_boundary
+from attacks.common.strangers import Strangers
 from bench.contract import (
     Attack,
     DivergedError,
@@ -61,6 +53,11 @@ class PriorInversion(Attack):
             augments too): what only one pixel grid sees is noise, not the person.
         noise: weights: standard deviation of the Gaussian noise added to the image at each step:
             averages the gradient over a neighbourhood, where a defense hides or bends it at points.
+        avoid: weights: weight of the likeness to public people
+            (:class:`attacks.common.strangers.Strangers`), against a loss of unit spread. A prior of
+            public faces makes mixtures of public people, none of whom is the victim.
+        average: weights: return the image of the mean latent of all restarts instead of the best
+            restart's: what restarts share is the person, what differs is chance.
         samples: prior samples tried as starts, beside as many public images (queries count).
         probes: queries per step, even: antithetic pairs by scores, points on the sphere by labels
             (N).
@@ -86,6 +83,8 @@ class PriorInversion(Attack):
     feature_weight: NonNegative = 1.0
     jitter: CountOrZero = 1
     noise: NonNegative = 0.0
+    avoid: NonNegative = 0.0
+    average: bool = False
     samples: CountOrZero = 500
     probes: Annotated[int, Ge(2), MultipleOf(2)] = 32
     radius: Positive | None = None
@@ -137,7 +136,19 @@ class PriorInversion(Attack):
         rate = self.learning_rate or RATES[self.access]
         radius = self.radius or RADII[self.access]
         if self.access == "weights":
-            ended = self._descend(exposure.network(), latent, bank, classes, steps, rate, rng)
+            strangers = Strangers.of(knowledge.public.to(device)) if self.avoid > 0 else None
+            search = LatentDescent(
+                loss=self.loss,
+                restarts=self.restarts,
+                steps=steps,
+                rate=rate,
+                prior_weight=self.prior_weight,
+                feature_weight=self.feature_weight,
+                jitter=self.jitter,
+                noise=self.noise,
+                avoid=self.avoid,
+            )
+            ended = search.run(exposure.network(), latent, bank, classes, strangers, rng)
         elif self.access == "scores":
             ended = climb_scores(
                 exposure,
@@ -178,61 +189,6 @@ class PriorInversion(Attack):
             raise DivergedError(
                 f"The search by {self.access} produced NaN or Inf; lower learning_rate ({rate})."
             )
+        if self.average and self.access == "weights":
+            return chosen(latent, averaged(ended, self.restarts), 1, "radius")
         return chosen(latent, ended, self.restarts, "radius")
-
-    def _descend(
-        self,
-        network: nn.Module,
-        latent: Latent,
-        bank: Tensor,
-        classes: Tensor,
-        steps: int,
-        rate: float,
-        rng: torch.Generator,
-    ) -> SearchResult:
-        """Adam on ``loss / spread + prior_weight * |z|^2 / 2``; rows restart by restart."""
-        head = Features(network)
-        with torch.no_grad():
-            seen = objective(network(latent.decode(bank[:256])), self.loss)[:, classes]
-            spread = seen.std(0).mean().clamp_min(1e-6)
-            usual = head.value.mean(0)
-        own = classes.repeat(self.restarts).unsqueeze(1)
-        z = torch.randn(len(own), latent.size, generator=rng, device=rng.device)
-        # The first run starts at the mean face, the others at random faces of the prior.
-        z[: len(classes)] *= 0.1
-        z.requires_grad_()
-        optimiser = torch.optim.Adam([z], rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        trace: list[Tensor] = []
-
-        def total() -> Tensor:
-            x = shifted(latent.decode(z), self.jitter, rng)
-            if self.noise > 0:
-                x = x + self.noise * torch.randn(x.shape, generator=rng, device=rng.device)
-            logits = network(x)
-            loss = objective(logits, self.loss).gather(1, own).squeeze(1)
-            if self.loss == "logit":
-                drift = (head.value - usual).square().flatten(1).mean(1)
-                loss = loss + self.feature_weight * drift
-            trace.append(-loss.detach().mean())
-            return loss / spread + self.prior_weight * z.square().sum(1) / 2
-
-        for _ in range(steps):
-            (z.grad,) = torch.autograd.grad(total().sum(), z)
-            optimiser.step()
-            schedule.step()
-            with torch.no_grad():
-                z.copy_(within(z, math.sqrt(latent.size)))
-        with torch.no_grad():
-            quality = -total()
-        reasons = ["steps"] * len(own)
-        return SearchResult(z.detach(), quality, reasons, torch.stack(trace), z.new_zeros(len(own)))
-
-
-def shifted(x: Tensor, pixels: int, rng: torch.Generator) -> Tensor:
-    """Images ``[n, c, h, w]``, all moved by the same random offset of up to ``pixels`` each way."""
-    if pixels == 0:
-        return x
-    down, right = torch.randint(2 * pixels + 1, (2,), generator=rng, device=rng.device).tolist()
-    padded = F.pad(x, (pixels,) * 4, mode="replicate")
-    return padded[:, :, down : down + x.shape[2], right : right + x.shape[3]]

@@ -22,6 +22,7 @@ from attacks.majority import Majority
 from attacks.membership import Membership
 from attacks.neuron import Neuron
 from attacks.score_classifier import ScoreClassifier
+from attacks.shadow_attribute import ShadowAttribute
 from attacks.tree_counts import TreeCounts
 from attacks.yeom import Yeom
 from bench.contract import Attack, Exposure, Network, UserError, generator
@@ -51,6 +52,8 @@ ASKING: list[Any] = [
     Membership(signal="threshold"),
     ScoreClassifier(trees=10),
     ScoreClassifier("labels", trees=10),
+    ShadowAttribute(shadows=4, trees=5),
+    ShadowAttribute("labels", shadows=4, trees=5),
 ]
 ALL: list[Any] = [*ASKING, Majority(), Imputation(), Neuron(), TreeCounts()]
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from attacks.common.latent import Latent, last_fifth, objective
+from attacks.common.latent_descent import shifted
 from attacks.common.latent_search import directions, repeated
 from attacks.common.priors import PcaPrior
-from attacks.prior_inversion import STEPS, PriorInversion, shifted
+from attacks.prior_inversion import STEPS, PriorInversion
 from bench.contract import BudgetError, DivergedError, Exposure, Knowledge, UserError, generator
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
@@ -21,6 +22,7 @@ WEIGHTS: list[dict[str, Any]] = [
     {"loss": "logit", "jitter": 0},
     {"loss": "margin", "jitter": 0},
     {"loss": "margin", "restarts": 3},
+    {"loss": "margin", "restarts": 3, "average": True, "avoid": 1.0},
 ]
 
 

@@ -1,0 +1,105 @@
+"""A conditional logit: which of several values a record has, from features of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+LEAST = 0.1
+"""Smallest weight of the first feature, by which the others are divided."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was learned.
+
+    Attributes:
+        weights: of every feature, non-negative, relative to the first one, whose weight is 1; all
+            others are 0 where the first one alone is not reliably improved upon.
+        gain: held-out log likelihood a record beyond that of the first feature alone.
+    """
+
+    weights: Floats
+    gain: float
+
+
+def choose(
+    features: Floats, truth: Ints, groups: Ints, models: Sequence[tuple[int, ...]], ridge: float
+) -> Choice:
+    """Fit and select by cross-validation.
+
+    The best of ``models`` by held-out likelihood is taken if it beats the first feature alone by
+    more than two standard errors over groups: what no held-out record confirms gets no weight.
+
+    Args:
+        features: ``[n, n_values, k]``; the first one is always used.
+        truth: the value of each row, ``[n]``.
+        groups: rows of a group are held out together, ``[n]``.
+        models: which features beside the first one each model uses.
+        ridge: penalty a row on squared weights of standardised features.
+    """
+    centred = features - features.mean(1, keepdims=True)
+    scale = np.sqrt(np.square(centred).mean((0, 1)))
+    scale[0], k = 1.0, features.shape[2]
+    usable = [m for m in models if all(scale[j] > 1e-9 for j in m)]
+    z = centred / np.where(scale > 1e-9, scale, 1.0)
+    names, place = np.unique(groups, return_inverse=True)
+    folds = (np.random.default_rng(0).permutation(len(names)) % 5)[place]
+
+    def held_out(model: tuple[int, ...]) -> Floats:
+        columns = [0, *model]
+        likely = np.zeros(len(truth))
+        for fold in range(5):
+            out = folds == fold
+            w = _fit(z[~out][:, :, columns], truth[~out], ridge)
+            likely[out] = _likely(z[out][:, :, columns], truth[out], w)
+        mean: Floats = np.bincount(place, likely) / np.bincount(place)
+        return mean
+
+    base = held_out(())
+    best: tuple[int, ...] = ()
+    gain, weights = 0.0, np.eye(k)[0]
+    for model in usable:
+        more = held_out(model) - base
+        error = more.std() / np.sqrt(max(1, len(more) - 1))
+        if more.mean() > max(gain, 2.0 * error):
+            best, gain = model, float(more.mean())
+    if best:
+        columns = [0, *best]
+        w = _fit(z[:, :, columns], truth, ridge)
+        weights[list(best)] = w[1:] / scale[list(best)] / w[0]
+    return Choice(weights, gain)
+
+
+def _likely(z: Floats, truth: Ints, w: Floats) -> Floats:
+    score = z @ w
+    found: Floats = score[np.arange(len(truth)), truth] - logsumexp(score, axis=1)
+    return found
+
+
+def _fit(z: Floats, truth: Ints, ridge: float) -> Floats:
+    """Non-negative weights ``[k]`` of the largest penalised likelihood, which is concave."""
+    penalty = np.full(z.shape[2], ridge)
+    penalty[0] = 0.0
+    own = z[np.arange(len(truth)), truth]
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        score = z @ w
+        total = logsumexp(score, axis=1)
+        share = np.exp(score - total[:, None])
+        expected = (share[:, :, None] * z).sum(1)
+        value = (total - own @ w).mean() + float(penalty @ np.square(w))
+        return float(value), (expected - own).mean(0) + 2 * penalty * w
+
+    start = np.eye(z.shape[2])[0]
+    bounds = [(LEAST, 10.0)] + [(0.0, None)] * (z.shape[2] - 1)
+    result: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return result

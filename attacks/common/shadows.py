@@ -1,0 +1,146 @@
+"""Shadow models: the attacker's own copies of a target, whose members he knows."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from torch import Tensor
+
+from bench.contract import Query, ReleaseDefense, Split, generator
+from bench.contract.defenses import overrides
+from bench.contract.seeding import seed as derive
+
+Kind = Literal["mlp", "logistic", "forest", "boosting"]
+Answers = Callable[[Tensor], Tensor]
+
+STRENGTHS: Mapping[str, tuple[float, ...]] = {
+    "mlp": (1e-4, 0.3, 3.0),
+    "logistic": (0.1, 10.0),
+    "forest": (1, 5, 20),
+    "boosting": (1, 20),
+}
+"""Regularisation of each kind, from weak to strong: weight decay, inverse C, records of a leaf."""
+
+
+def member_halves(n: int, count: int, seed: int) -> Tensor:
+    """Which of ``n`` records each shadow is trained on, bool ``[count, n]``.
+
+    Shadows come in pairs that share the records out between them, so every record is in half of
+    them (of an odd number, nearly).
+    """
+    rng, rows = generator(seed), []
+    for _ in range(-(-count // 2)):
+        inside = torch.zeros(n, dtype=torch.bool)
+        inside[torch.randperm(n, generator=rng)[: n // 2]] = True
+        rows += [inside, ~inside]
+    return torch.stack(rows[:count])
+
+
+def train(
+    kind: Kind, strength: float, public: Split, inside: Tensor, n_classes: int, seed: int
+) -> list[Answers]:
+    """One model for each row of ``inside``; maps records ``[m, d]`` to float64 ``[m, n_classes]``.
+
+    Args:
+        kind: of the models.
+        strength: of their regularisation, of :data:`STRENGTHS`.
+        public: the attacker's ``n`` records.
+        inside: bool ``[count, n]``.
+        n_classes: of the target.
+        seed: decides initial weights and orders.
+    """
+    return [
+        _one(kind, strength, public, rows, n_classes, derive(seed, shadow=str(i)) % 2**32)
+        for i, rows in enumerate(inside)
+    ]
+
+
+def _one(
+    kind: Kind, strength: float, public: Split, rows: Tensor, n_classes: int, seed: int
+) -> Answers:
+    x, y = public.x.cpu()[rows].numpy(), public.y.cpu()[rows]
+    present = torch.unique(y)
+    model: Any = None
+    if len(present) > 1:
+        model = _model(kind, strength, len(x), seed)
+        with warnings.catch_warnings():
+            # A shadow that has not quite converged is still one.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x, y.numpy())
+
+    def answers(records: Tensor) -> Tensor:
+        p = torch.zeros(len(records), n_classes, dtype=torch.float64)
+        if model is None:
+            p[:, present] = 1.0
+        else:
+            p[:, present] = torch.from_numpy(model.predict_proba(records.cpu().numpy())).double()
+        return p.to(records.device)
+
+    return answers
+
+
+def _model(kind: Kind, strength: float, n: int, seed: int) -> Any:
+    if kind == "logistic":
+        return LogisticRegression(C=1.0 / strength, max_iter=1000)
+    leaf = max(1, int(strength))
+    if kind == "forest":
+        return RandomForestClassifier(100, min_samples_leaf=leaf, n_jobs=1, random_state=seed)
+    if kind == "boosting":
+        return HistGradientBoostingClassifier(
+            min_samples_leaf=leaf, early_stopping=False, random_state=seed
+        )
+    return MLPClassifier(
+        (128,),
+        alpha=strength,
+        batch_size=min(32, n),
+        learning_rate_init=3e-3,
+        max_iter=60,
+        random_state=seed,
+    )
+
+
+def imitated(defense: Sequence[Mapping[str, Any]]) -> tuple[list[ReleaseDefense], list[str]]:
+    """Release layers that whoever knows the options can apply himself, and names of the others.
+
+    A layer that is fitted on what the owner holds cannot be imitated. Layers that act in training
+    or on who asks are among the others too.
+
+    Args:
+        defense: the layers in order, each with ``_target_`` and its options.
+    """
+    known: list[ReleaseDefense] = []
+    unknown: list[str] = []
+    for config in defense:
+        module, _, name = str(config["_target_"]).rpartition(".")
+        try:
+            cls = getattr(importlib.import_module(module), name)
+            options = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in config.items()
+                if key != "_target_"
+            }
+            layer = cls(**options)
+        except (ImportError, AttributeError, TypeError, ValueError):
+            unknown.append(name)
+            continue
+        if isinstance(layer, ReleaseDefense) and not overrides(layer, "prepare"):
+            known.append(layer)
+        else:
+            unknown.append(name)
+    return known, unknown
+
+
+def released(layers: Sequence[ReleaseDefense], p: Tensor, x: Tensor, seed: int) -> Tensor:
+    """What a deployment behind ``layers`` would answer instead of ``p`` ``[m, n_classes]``."""
+    query = Query(x, generator(seed, str(x.device)), derive(seed, shadow="key"))
+    for layer in layers:
+        p = layer.release(p, query)
+    return p

@@ -1,0 +1,217 @@
+"""Class inversion through students that were trained on the deployment's answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attacks.common.latent import CHUNK, Latent, mean_images, require_classes
+from attacks.common.latent_descent import LatentDescent, averaged
+from attacks.common.latent_search import chosen
+from attacks.common.strangers import Strangers
+from bench.contract import (
+    Attack,
+    DivergedError,
+    Exposure,
+    Knowledge,
+    Reconstruction,
+    generator,
+)
+from bench.contract.options import Count, NonNegative, Positive
+
+
+class Committee(nn.Module):
+    """The mean of several students' logits, each less its own mean over the classes."""
+
+    def __init__(self, students: list[nn.Module]) -> None:
+        super().__init__()
+        self.students = nn.ModuleList(students)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[n, n_classes]`` of images ``[n, *shape]``."""
+        return torch.stack([student(x).log_softmax(1) for student in self.students]).mean(0)
+
+
+@dataclass(frozen=True)
+class StudentInversion(Attack):
+    """Train students on the deployment's answers, and invert the students by their weights.
+
+    The deployment is asked about public images, mixtures of two of them, and images that the prior
+    draws. Students learn its answers, and
+    :class:`attacks.common.latent_descent.LatentDescent` searches the prior for the image that all
+    students take for the class and that resembles no public person. A label is enough: an answer
+    that keeps the right label keeps what the students learn from. A surrogate trained on hard
+    labels is also the idea of LOKT (Nguyen et al., NeurIPS 2023), who train a conditional
+    generator for it; here is none.
+
+    Attributes:
+        access: ``scores`` or ``labels``.
+        queries: answers asked for; a smaller budget asks for fewer.
+        students: perceptrons trained, from different initial weights.
+        width: of their hidden layer.
+        epochs: passes over all answers.
+        learning_rate: of Adam, decayed to 0 by a half cosine.
+        restarts: runs per class, averaged in the latent.
+        steps: of the search.
+        search_rate: learning rate of the search.
+        prior_weight: weight of ``|z|^2 / 2``, against a loss of unit spread.
+        avoid: weight of the likeness to public people, against a loss of unit spread.
+        repeats: answers asked for every image, averaged or put to the vote, where the release is
+            randomised (PROTOCOL 3.5); they share the queries.
+    """
+
+    access: Literal["scores", "labels"] = "labels"
+    queries: Count = 12200
+    students: Count = 3
+    width: Count = 256
+    epochs: Count = 40
+    learning_rate: Positive = 2e-3
+    restarts: Count = 8
+    steps: Count = 150
+    search_rate: Positive = 0.1
+    prior_weight: NonNegative = 0.003
+    avoid: NonNegative = 1.0
+    repeats: Count = 1
+
+    goal = "class_representative"
+    modalities = frozenset({"image"})
+    knowledge = frozenset({"K1"})
+    paper = "Surrogate by hard labels: Nguyen et al., NeurIPS 2023 (LOKT); no generator is trained"
+    adaptive_to = ("release",)
+
+    def doubled(self) -> StudentInversion:
+        """The same attack with twice the epochs and steps."""
+        return replace(self, epochs=2 * self.epochs, steps=2 * self.steps)
+
+    def run(
+        self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
+    ) -> Reconstruction:
+        """One image per class ``[t, *shape]`` in [0, 1].
+
+        ``info``: ``agreement`` (share of the last tenth of the questions, which no student was
+        trained on, where the students name the deployment's class), ``asked`` (answers), and what
+        :func:`attacks.common.latent_search.chosen` says of the search. Where the budget pays for
+        fewer than ten images, the public mean is returned and ``stop_reason`` is ``budget``.
+
+        Raises:
+            UserError: the knowledge lacks the prior or the classes.
+            DivergedError: the training or the search produced NaN or Inf.
+        """
+        classes = require_classes(knowledge, device)
+        latent = Latent.of(knowledge, device)
+        public = knowledge.public.to(device)
+        rng = generator(seed, device)
+        count = self.queries if exposure.left is None else min(self.queries, exposure.left)
+        count //= self.repeats
+        if count < 10:
+            values = mean_images(knowledge, len(classes), device)
+            return Reconstruction(values, {"stop_reason": "budget"})
+        x = questions(public.x, latent, count, rng)
+        answers = self._ask(exposure, x, knowledge.card.n_classes)
+        held = max(1, count // 10)
+        network = self._students(x[held:], answers[held:], rng)
+        with torch.no_grad():
+            logits = torch.cat([network(part) for part in torch.split(x[:held], CHUNK)])
+        agreement = float((logits.argmax(1) == answers[:held].argmax(1)).float().mean())
+        search = LatentDescent(
+            loss="margin",
+            restarts=self.restarts,
+            steps=self.steps,
+            rate=self.search_rate,
+            prior_weight=self.prior_weight,
+            jitter=1,
+            avoid=self.avoid,
+        )
+        strangers = Strangers.of(public) if self.avoid > 0 else None
+        bank = latent.bank(public.x, 128, rng)
+        ended = averaged(search.run(network, latent, bank, classes, strangers, rng), self.restarts)
+        if not bool(torch.isfinite(ended.z).all()):
+            raise DivergedError(
+                "The students or the search produced NaN or Inf; lower learning_rate "
+                f"({self.learning_rate}) or search_rate ({self.search_rate})."
+            )
+        result = chosen(latent, ended, 1, "radius")
+        more = {"agreement": agreement, "asked": count * self.repeats}
+        return replace(result, info={**result.info, **more})
+
+    def _ask(self, exposure: Exposure, x: Tensor, n_classes: int) -> Tensor:
+        """What the deployment answers as distributions ``[n, n_classes]``."""
+        total = x.new_zeros(len(x), n_classes)
+        for _ in range(self.repeats):
+            if self.access == "labels":
+                parts = [exposure.labels(part) for part in torch.split(x, CHUNK)]
+                total += F.one_hot(torch.cat(parts), n_classes).to(total)
+            else:
+                total += torch.cat([exposure.scores(part) for part in torch.split(x, CHUNK)])
+        total = total.clamp_min(0.0)
+        sums = total.sum(1, keepdim=True)
+        # An answer of zeros only says nothing.
+        return torch.where(sums > 0, total / sums.clamp_min(1e-12), 1 / n_classes)
+
+    def _students(self, x: Tensor, answers: Tensor, rng: torch.Generator) -> Committee:
+        """Perceptrons that answer as the deployment does, frozen."""
+        pixels, n_classes = x[0].numel(), answers.shape[1]
+        start = int(torch.randint(2**31, (1,), generator=rng, device=rng.device))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(start)
+            students: list[nn.Module] = [
+                nn.Sequential(
+                    nn.Flatten(),
+                    nn.Linear(pixels, self.width),
+                    nn.SiLU(),
+                    nn.Linear(self.width, n_classes),
+                ).to(x.device)
+                for _ in range(self.students)
+            ]
+        mean, parameters = x.mean(0), [p for m in students for p in m.parameters()]
+        optimiser = torch.optim.Adam(parameters, self.learning_rate)
+        batch = 128
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimiser, self.epochs * -(-len(x) // batch)
+        )
+        for _ in range(self.epochs):
+            order = torch.randperm(len(x), generator=rng, device=rng.device)
+            for rows in torch.split(order, batch):
+                losses = [F.cross_entropy(m(x[rows] - mean), answers[rows]) for m in students]
+                optimiser.zero_grad()
+                torch.autograd.backward(torch.stack(losses).sum())
+                optimiser.step()
+                schedule.step()
+        centred = [nn.Sequential(Centre(mean), m) for m in students]
+        return Committee([m.requires_grad_(False).eval() for m in centred])
+
+
+class Centre(nn.Module):
+    """Images less a mean image ``[*shape]``."""
+
+    mean: Tensor
+
+    def __init__(self, mean: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images ``[n, *shape]``."""
+        return x - self.mean
+
+
+def questions(public: Tensor, latent: Latent, count: int, rng: torch.Generator) -> Tensor:
+    """Images ``[count, *shape]`` in random order: public ones, mixtures, and draws of the prior.
+
+    All public images where the count allows it; of the rest, half are mixtures of two public
+    images in random proportions and half are draws of the prior.
+    """
+    order = torch.randperm(len(public), generator=rng, device=rng.device)
+    own = public[order[:count]]
+    mixed = (count - len(own)) // 2
+    pairs = torch.randint(len(public), (2, mixed), generator=rng, device=rng.device)
+    share = torch.rand(mixed, *[1] * (public.dim() - 1), generator=rng, device=rng.device)
+    mixtures = torch.lerp(public[pairs[0]], public[pairs[1]], share)
+    z = latent.draw(count - len(own) - mixed, rng)
+    drawn = [latent.decode(part) for part in torch.split(z, CHUNK)] if len(z) else []
+    x = torch.cat([own, mixtures, *drawn])
+    return x[torch.randperm(len(x), generator=rng, device=rng.device)]
