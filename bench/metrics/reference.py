@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -24,6 +24,7 @@ _CLASSIFIERS: Mapping[str, Callable[[int], Any]] = {
     "logistic": lambda seed: LogisticRegression(max_iter=1000),
     "mlp": lambda seed: MLPClassifier(random_state=seed),
     "tree": lambda seed: DecisionTreeClassifier(random_state=seed),
+    "forest": lambda seed: RandomForestClassifier(random_state=seed),
     "boosting": lambda seed: HistGradientBoostingClassifier(random_state=seed),
 }
 _REGRESSORS: Mapping[str, Callable[[int], Any]] = {
@@ -39,8 +40,9 @@ def fit(splits: Splits, task: Task, name: str, seed: int) -> dict[str, float]:
         splits: the data of this repeat.
         task: what is predicted.
         name: a model of scikit-learn at its defaults: ``logistic``, ``mlp``, ``tree``,
-            ``boosting`` or, where a number is predicted, ``least_squares``, ``mlp``; where items
-            are recommended ``item_knn``: cosine similarity of items, summed over what was bought.
+            ``forest``, ``boosting`` or, where a number is predicted, ``least_squares``, ``mlp``;
+            where items are recommended ``item_knn``: cosine similarity of items, summed over what
+            was bought.
         seed: of the baseline's own randomness.
 
     Returns:

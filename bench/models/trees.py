@@ -1,4 +1,4 @@
-"""Decision trees and boosted trees of scikit-learn, as networks of leaves."""
+"""Decision trees, random forests and boosted trees of scikit-learn, as networks of leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from annotated_types import Ge, Gt, Le
-from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
@@ -68,6 +68,20 @@ class Leaves(nn.Module):
         return indicator.scatter_(1, rows, 1.0)
 
 
+class Bags(Leaves):
+    """Leaves of trees that may each see a bootstrap sample.
+
+    ``counts`` is the number of different training records that reached a node and ``draws`` how
+    often they were drawn, so without the bootstrap the two are equal.
+    """
+
+    draws: Tensor
+
+    def __init__(self, trees: int = 1, nodes: int = 1) -> None:
+        super().__init__(trees, nodes)
+        self.register_buffer("draws", torch.zeros_like(self.counts))
+
+
 class TreeNetwork(Network):
     """Trees in the shape of a network: the block names the leaves, the head holds their values."""
 
@@ -86,9 +100,32 @@ class TreeNetwork(Network):
         device = self.head.weight.device
         trees, nodes = state_dict["blocks.0.feature"].shape
         width, leaves = state_dict["head.weight"].shape
-        self.blocks[0] = Leaves(trees, nodes).to(device)
+        block = self.blocks[0]
+        assert isinstance(block, Leaves)
+        self.blocks[0] = type(block)(trees, nodes).to(device)
         self.head = nn.Linear(leaves, width).to(device)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+class ForestNetwork(TreeNetwork):
+    """Trees whose head holds shares of the classes: the outputs are the logs of their sum.
+
+    A softmax of summed logits would be a product of the trees' answers; a forest answers with
+    their mean.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[n, n_classes]``: the softmax gives the mean of the trees' shares."""
+        return _log(super().forward(x))
+
+    def trace(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The indicator of the leaves, and the logits."""
+        hidden, shares = super().trace(x)
+        return hidden, _log(shares)
+
+
+def _log(shares: Tensor) -> Tensor:
+    return torch.where(shares > 0, shares.clamp_min(1e-38).log(), _NEVER)
 
 
 def plant(
@@ -103,7 +140,10 @@ def plant(
         bias: ``[width]``.
     """
     nodes = max(tree.node_count for tree in trees)
-    state = {f"blocks.0.{k}": v.clone() for k, v in Leaves(len(trees), nodes).state_dict().items()}
+    block = network.blocks[0]
+    assert isinstance(block, Leaves)
+    empty = type(block)(len(trees), nodes).state_dict()
+    state = {f"blocks.0.{k}": v.clone() for k, v in empty.items()}
     state["blocks.0.leaf"].fill_(-1)
     rows: list[Tensor] = []
     first = 0
@@ -122,7 +162,10 @@ def plant(
             "right": tree.children_right,
             "counts": tree.n_node_samples,
             "leaf": index,
+            "draws": tree.weighted_n_node_samples.astype(np.int64),
         }.items():
+            if f"blocks.0.{name}" not in state:
+                continue
             state[f"blocks.0.{name}"][i, :n] = torch.from_numpy(np.ascontiguousarray(column))
         rows.append(torch.from_numpy(value[is_leaf]).float())
         first += int(is_leaf.sum())
@@ -185,6 +228,59 @@ class DecisionTree(_Trees):
         shares /= shares.sum(1, keepdims=True)
         logits = np.where(shares > 0, np.log(np.maximum(shares, 1e-45)), _NEVER)
         plant(network, [tree.tree_], [logits], torch.zeros(width))
+
+
+@dataclass(frozen=True)
+class RandomForest(_Trees):
+    """A random forest (Breiman 2001), by scikit-learn.
+
+    Its trees are fully grown by default and ask for the square root of the number of columns at
+    a split; the answer is the mean of their shares of the classes.
+
+    Attributes:
+        trees: number of trees.
+        max_depth: largest number of levels below the root; null means no limit.
+        min_samples_leaf: least number of different records in a leaf.
+        bootstrap: every tree sees as many draws with replacement as there are records; otherwise
+            every tree sees all records once.
+    """
+
+    trees: Count = 100
+    max_depth: Count | None = None
+    min_samples_leaf: Count = 1
+    bootstrap: bool = True
+
+    reference = "forest"
+
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
+        """A single leaf that finds all classes alike, whatever the seed."""
+        network = ForestNetwork(nn.Sequential(Bags()), nn.Linear(1, width))
+        nn.init.constant_(network.head.weight, 1 / width)
+        nn.init.zeros_(network.head.bias)
+        return network
+
+    def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
+        """Grow the trees; ``seed`` draws their records and the columns of their splits."""
+        forest = RandomForestClassifier(
+            n_estimators=self.trees,
+            max_depth=self.max_depth,
+            min_samples_leaf=max(self.min_samples_leaf, recipe.min_leaf),
+            ccp_alpha=recipe.prune,
+            bootstrap=self.bootstrap,
+            random_state=seed % 2**32,
+        )
+        forest.fit(*_arrays(x, target))
+        width = network.head.out_features
+        trees, values = [], []
+        for grown in forest.estimators_:
+            tree = grown.tree_
+            shares = np.zeros((tree.node_count, width))
+            # Classes absent from train keep a share of 0.
+            shares[:, forest.classes_] = tree.value[:, 0, :]
+            shares /= shares.sum(1, keepdims=True)
+            trees.append(tree)
+            values.append(shares / self.trees)
+        plant(network, trees, values, torch.zeros(width))
 
 
 @dataclass(frozen=True)

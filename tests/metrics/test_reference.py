@@ -13,7 +13,7 @@ def test_baselines_are_scored_on_the_test_split() -> None:
     splits = table()
     got = {
         n: reference.fit(splits, "classification", n, 0)
-        for n in ("logistic", "mlp", "tree", "boosting")
+        for n in ("logistic", "mlp", "tree", "forest", "boosting")
     }
     plain = LogisticRegression().fit(splits.train.x.numpy(), splits.train.y.numpy())
     want = plain.score(splits.test.x.numpy(), splits.test.y.numpy())

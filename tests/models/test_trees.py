@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
-from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from bench.contract import Model, Network
-from bench.models.trees import Boosting, DecisionTree, Leaves
+from bench.models.trees import Bags, Boosting, DecisionTree, Leaves, RandomForest
 
 
 def blobs(n: int = 300, d: int = 6, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,6 +43,30 @@ def test_boosting_answers_as_scikit_learn(classes: int) -> None:
     fresh = torch.randn(500, 6)
     ours = network(fresh).softmax(1).detach().numpy()
     np.testing.assert_allclose(ours, theirs.predict_proba(fresh.numpy()), atol=1e-5)
+
+
+@pytest.mark.parametrize("bootstrap", [True, False])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_forest_answers_as_scikit_learn(classes: int, bootstrap: bool) -> None:
+    network, x, y = grown(RandomForest(trees=20, bootstrap=bootstrap), classes)
+    theirs = RandomForestClassifier(20, bootstrap=bootstrap, random_state=5)
+    theirs.fit(x.numpy(), y.numpy())
+    fresh = torch.randn(500, 6)
+    ours = network(fresh).softmax(1).detach().numpy()
+    np.testing.assert_allclose(ours, theirs.predict_proba(fresh.numpy()), atol=1e-6)
+    torch.testing.assert_close(network.trace(fresh)[1], network(fresh))
+
+
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_a_forest_keeps_different_records_and_draws_apart(bootstrap: bool) -> None:
+    network, x, _ = grown(RandomForest(trees=4, bootstrap=bootstrap))
+    leaves = network.blocks[0]
+    assert isinstance(leaves, Bags)
+    assert (leaves.draws[:, 0] == len(x)).all()
+    assert (leaves.counts[:, 0] < len(x)).all() == bootstrap
+    assert torch.equal(leaves.counts, leaves.draws) != bootstrap
+    is_leaf = leaves.leaf >= 0
+    assert ((leaves.draws * is_leaf).sum(1) == len(x)).all()
 
 
 def test_a_value_on_the_threshold_falls_as_in_scikit_learn() -> None:
@@ -81,7 +105,7 @@ def test_the_shape_of_a_network_holds() -> None:
     torch.testing.assert_close(by_shape, network(x))
 
 
-@pytest.mark.parametrize("model", [DecisionTree(), Boosting(trees=5)])
+@pytest.mark.parametrize("model", [DecisionTree(), RandomForest(trees=5), Boosting(trees=5)])
 def test_weights_travel_as_safetensors(model: Model) -> None:
     network, x, _ = grown(model)
     state = load(save({k: v.contiguous() for k, v in network.state_dict().items()}))
@@ -92,7 +116,7 @@ def test_weights_travel_as_safetensors(model: Model) -> None:
 
 def test_a_class_absent_from_training_is_never_answered() -> None:
     x, y = blobs(classes=2)
-    for model in (DecisionTree(), Boosting(trees=3)):
+    for model in (DecisionTree(), RandomForest(trees=3), Boosting(trees=3)):
         network = model.build((6,), 4, 0)
         model.solve(network, x, y + 1, model.recipe, 0)
         scores = network(x).softmax(1)
