@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.common.federated import Federated, Observed
-from attacks.common.networks import inside
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.columns import Layout
 from bench.contract.options import Count
 
-_KEEPS_THE_INPUT = (nn.Flatten, nn.Dropout, nn.Identity)
 _SAME = 1e-2
 """Root mean square below which two neurons are said to name the same record."""
 _MOST = 512
@@ -64,11 +62,10 @@ class AnalyticGradient(Federated, Attack):
         table = knowledge.card.modality == "table"
         layout = Layout.of(knowledge.card, observed.public) if table else None
         labels = observed.labels().flatten()
-        layer, reason = _first_layer(observed)
+        layer, reason, _ = observed.first_linear()
         count = observed.federation.clients, observed.federation.batch_size
         if not layer:
-            x = observed.public.mean(0).expand(*count, *observed.shape)
-            records, _ = observed.records(x, layout)
+            records = observed.guess(layout)
             return Reconstruction(records, {"stop_reason": reason, "failed": len(records)}, labels)
         weight, bias = observed.update[f"{layer}.weight"], observed.update[f"{layer}.bias"]
         if count[1] == 1:
@@ -80,20 +77,6 @@ class AnalyticGradient(Federated, Attack):
         return Reconstruction(
             records, {"stop_reason": "solved", "layer": layer, "failed": failed}, labels
         )
-
-
-def _first_layer(observed: Observed) -> tuple[str, str]:
-    """Name of a fully connected first layer that is shared, or "" and the reason."""
-    for name, module in inside(observed.network).named_modules():
-        if next(module.children(), None) is not None or isinstance(module, _KEEPS_THE_INPUT):
-            continue
-        if isinstance(module, nn.Sequential):  # empty: a network without hidden blocks
-            continue
-        if not isinstance(module, nn.Linear):
-            return "", f"the first layer is {type(module).__name__}, not fully connected"
-        shared = f"{name}.weight" in observed.update and f"{name}.bias" in observed.update
-        return (name, "") if shared else ("", "the first layer shares no weight or no bias")
-    return "", "the network has no layer"
 
 
 def _one(weight: Tensor, bias: Tensor, popular: Tensor | None) -> Tensor:

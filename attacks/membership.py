@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
@@ -26,6 +24,7 @@ from attacks.common.candidates import (
 from attacks.common.draws import some
 from attacks.common.error_models import log_loss, public_errors
 from attacks.common.ranges import AtLeastTwo
+from attacks.common.shadows import fitted
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.seeding import seed as derive
 
@@ -120,22 +119,11 @@ class Membership(Attack):
         public, n_classes = knowledge.public, knowledge.card.n_classes
         rows = some(len(public), self.most, derive(seed, membership="rows"))
         public = public.take(rows.to(public.x.device))
-        present = torch.unique(public.y).cpu()
-        if len(present) < 2 or asked.count == 0:
+        if len(torch.unique(public.y)) < 2 or asked.count == 0:
             return partial.x.new_zeros(len(partial), n_values, dtype=torch.float64)
         model = REFERENCES[self.reference](derive(seed, membership="reference") % 2**32)
-        with warnings.catch_warnings():
-            # A reference that has not quite converged is still one.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(public.x.cpu().numpy(), public.y.cpu().numpy())
-
-        def sure(x: Tensor) -> Tensor:
-            p = torch.zeros(len(x), n_classes, dtype=torch.float64)
-            p[:, present] = torch.from_numpy(model.predict_proba(x.cpu().numpy())).double()
-            return p.to(x.device)
-
         own = partial.y.view(-1, 1, 1).expand(-1, n_values, 1)
-        return _logit(ask_each(sure, asked).gather(2, own).squeeze(2))
+        return _logit(ask_each(fitted(model, public, n_classes), asked).gather(2, own).squeeze(2))
 
 
 def _mean(numbers: Tensor) -> float:

@@ -11,7 +11,6 @@ from annotated_types import Ge, Gt, MultipleOf
 from attacks.common.latent import Latent, Loss, require_classes
 from attacks.common.latent_descent import LatentDescent, averaged
 from attacks.common.latent_search import chosen, climb_scores, repel_boundary
-from attacks.common.strangers import Strangers
 from bench.contract import (
     Attack,
     DivergedError,
@@ -131,12 +130,12 @@ class PriorInversion(Attack):
         classes = require_classes(knowledge, device)
         latent = Latent.of(knowledge, device)
         rng = generator(seed, device)
-        bank = latent.bank(knowledge.public.x.to(device), self.samples, rng)
+        public = knowledge.public.to(device)
+        bank = latent.bank(public.x, self.samples, rng)
         steps = self.steps or STEPS[self.access]
         rate = self.learning_rate or RATES[self.access]
         radius = self.radius or RADII[self.access]
         if self.access == "weights":
-            strangers = Strangers.of(knowledge.public.to(device)) if self.avoid > 0 else None
             search = LatentDescent(
                 loss=self.loss,
                 restarts=self.restarts,
@@ -148,7 +147,7 @@ class PriorInversion(Attack):
                 noise=self.noise,
                 avoid=self.avoid,
             )
-            ended = search.run(exposure.network(), latent, bank, classes, strangers, rng)
+            ended = search.run(exposure.network(), latent, bank, classes, public, rng)
         elif self.access == "scores":
             ended = climb_scores(
                 exposure,

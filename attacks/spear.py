@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from attacks.common.federated import Federated, Observed
-from attacks.common.networks import inside
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 from bench.contract.columns import Layout
 from bench.contract.options import Count, Fraction, Share
 
-_KEEPS_THE_INPUT = (nn.Flatten, nn.Dropout, nn.Identity)
 _AGREES = 0.98
 """Share of its neurons on which gradient and activation of a recovered record agree, at least."""
 _ROUND = 4096
@@ -88,8 +86,7 @@ class Spear(Federated, Attack):
         layer, reason = _relu_layer(observed)
         count = observed.federation.clients, observed.federation.batch_size
         if not layer:
-            x = observed.public.mean(0).expand(*count, *observed.shape)
-            records, _ = observed.records(x, layout)
+            records = observed.guess(layout)
             return Reconstruction(records, {"stop_reason": reason, "failed": len(records)}, labels)
         weight, bias = observed.update[f"{layer}.weight"], observed.update[f"{layer}.bias"]
         forward = _forward(observed, layer)
@@ -335,23 +332,11 @@ class _Problem:
 
 def _relu_layer(observed: Observed) -> tuple[str, str]:
     """Name of a shared fully connected first layer with a ReLU, or "" and the reason."""
-    parts = [
-        (name, module)
-        for name, module in inside(observed.network).named_modules()
-        # A sequence without children is that of a network without hidden blocks.
-        if next(module.children(), None) is None
-        and not isinstance(module, (*_KEEPS_THE_INPUT, nn.Sequential))
-    ]
-    if not parts:
-        return "", "the network has no layer"
-    name, first = parts[0]
-    if not isinstance(first, nn.Linear):
-        return "", f"the first layer is {type(first).__name__}, not fully connected"
-    if len(parts) == 1 or not isinstance(parts[1][1], nn.ReLU):
-        follows = type(parts[1][1]).__name__ if len(parts) > 1 else "nothing"
+    name, reason, after = observed.first_linear()
+    if name and not isinstance(after, nn.ReLU):
+        follows = "nothing" if after is None else type(after).__name__
         return "", f"the first layer is followed by {follows}, not by a ReLU"
-    shared = f"{name}.weight" in observed.update and f"{name}.bias" in observed.update
-    return (name, "") if shared else ("", "the first layer shares no weight or no bias")
+    return name, reason
 
 
 def _forward(observed: Observed, layer: str) -> Tensor:

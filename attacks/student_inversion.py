@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attacks.common.gan import initialised
 from attacks.common.latent import CHUNK, Latent, mean_images, require_classes
 from attacks.common.latent_descent import LatentDescent, averaged
 from attacks.common.latent_search import chosen
-from attacks.common.strangers import Strangers
+from attacks.common.students import labels, teach
 from bench.contract import (
     Attack,
     DivergedError,
@@ -25,14 +27,14 @@ from bench.contract.options import Count, NonNegative, Positive
 
 
 class Committee(nn.Module):
-    """The mean of several students' logits, each less its own mean over the classes."""
+    """The mean of several students' log scores."""
 
-    def __init__(self, students: list[nn.Module]) -> None:
+    def __init__(self, students: Sequence[nn.Module]) -> None:
         super().__init__()
         self.students = nn.ModuleList(students)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[n, n_classes]`` of images ``[n, *shape]``."""
+        """Log scores, up to a constant a row, ``[n, n_classes]`` of images ``[n, *shape]``."""
         return torch.stack([student(x).log_softmax(1) for student in self.students]).mean(0)
 
 
@@ -92,8 +94,8 @@ class StudentInversion(Attack):
     ) -> Reconstruction:
         """One image per class ``[t, *shape]`` in [0, 1].
 
-        ``info``: ``agreement`` (share of the last tenth of the questions, which no student was
-        trained on, where the students name the deployment's class), ``asked`` (answers), and what
+        ``info``: ``agreement`` (share of the tenth of the questions that no student was
+        trained on where the students name the deployment's class), ``asked`` (answers), and what
         :func:`attacks.common.latent_search.chosen` says of the search. Where the budget pays for
         fewer than ten images, the public mean is returned and ``stop_reason`` is ``budget``.
 
@@ -114,9 +116,7 @@ class StudentInversion(Attack):
         answers = self._ask(exposure, x, knowledge.card.n_classes)
         held = max(1, count // 10)
         network = self._students(x[held:], answers[held:], rng)
-        with torch.no_grad():
-            logits = torch.cat([network(part) for part in torch.split(x[:held], CHUNK)])
-        agreement = float((logits.argmax(1) == answers[:held].argmax(1)).float().mean())
+        agreed = labels(network, x[:held]) == answers[:held].argmax(1)
         search = LatentDescent(
             loss="margin",
             restarts=self.restarts,
@@ -126,16 +126,14 @@ class StudentInversion(Attack):
             jitter=1,
             avoid=self.avoid,
         )
-        strangers = Strangers.of(public) if self.avoid > 0 else None
         bank = latent.bank(public.x, 128, rng)
-        ended = averaged(search.run(network, latent, bank, classes, strangers, rng), self.restarts)
+        ended = averaged(search.run(network, latent, bank, classes, public, rng), self.restarts)
         if not bool(torch.isfinite(ended.z).all()):
             raise DivergedError(
-                "The students or the search produced NaN or Inf; lower learning_rate "
-                f"({self.learning_rate}) or search_rate ({self.search_rate})."
+                f"The search produced NaN or Inf; lower search_rate ({self.search_rate})."
             )
         result = chosen(latent, ended, 1, "radius")
-        more = {"agreement": agreement, "asked": count * self.repeats}
+        more = {"agreement": float(agreed.float().mean()), "asked": count * self.repeats}
         return replace(result, info={**result.info, **more})
 
     def _ask(self, exposure: Exposure, x: Tensor, n_classes: int) -> Tensor:
@@ -154,12 +152,11 @@ class StudentInversion(Attack):
 
     def _students(self, x: Tensor, answers: Tensor, rng: torch.Generator) -> Committee:
         """Perceptrons that answer as the deployment does, frozen."""
-        pixels, n_classes = x[0].numel(), answers.shape[1]
-        start = int(torch.randint(2**31, (1,), generator=rng, device=rng.device))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(start)
-            students: list[nn.Module] = [
+        pixels, n_classes, mean = x[0].numel(), answers.shape[1], x.mean(0)
+        with initialised(int(torch.randint(2**31, (1,), generator=rng, device=rng.device))):
+            students = [
                 nn.Sequential(
+                    Centre(mean),
                     nn.Flatten(),
                     nn.Linear(pixels, self.width),
                     nn.SiLU(),
@@ -167,22 +164,12 @@ class StudentInversion(Attack):
                 ).to(x.device)
                 for _ in range(self.students)
             ]
-        mean, parameters = x.mean(0), [p for m in students for p in m.parameters()]
-        optimiser = torch.optim.Adam(parameters, self.learning_rate)
-        batch = 128
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimiser, self.epochs * -(-len(x) // batch)
-        )
-        for _ in range(self.epochs):
-            order = torch.randperm(len(x), generator=rng, device=rng.device)
-            for rows in torch.split(order, batch):
-                losses = [F.cross_entropy(m(x[rows] - mean), answers[rows]) for m in students]
-                optimiser.zero_grad()
-                torch.autograd.backward(torch.stack(losses).sum())
-                optimiser.step()
-                schedule.step()
-        centred = [nn.Sequential(Centre(mean), m) for m in students]
-        return Committee([m.requires_grad_(False).eval() for m in centred])
+
+        def losses(rows: Tensor) -> list[Tensor]:
+            return [F.cross_entropy(student(x[rows]), answers[rows]) for student in students]
+
+        count, lr = len(x), self.learning_rate
+        return Committee(teach(students, losses, count, self.epochs, rng, batch_size=128, lr=lr))
 
 
 class Centre(nn.Module):

@@ -16,6 +16,7 @@ from bench.contract import Exposure, Federation, Knowledge, require
 from bench.contract.columns import Layout
 from bench.contract.options import Count, Positive, check_options
 
+_KEEPS_THE_INPUT = (nn.Flatten, nn.Dropout, nn.Identity)
 _NUMBERS = 2**25
 """Most numbers of dummy gradients held at once: 128 MiB a copy, and backward keeps a few."""
 
@@ -183,6 +184,34 @@ class Observed:
             picked.append(left.argmax(1))
             left = left - F.one_hot(picked[-1], self.n_classes)
         return torch.stack(picked, 1).sort(1).values
+
+    def first_linear(self) -> tuple[str, str, nn.Module | None]:
+        """The first layer, if it is fully connected and shared with its bias.
+
+        Returns:
+            Its name, or "" and the reason; and the layer after it, None if there is none.
+        """
+        layers = [
+            (name, module)
+            for name, module in inside(self.network).named_modules()
+            # A sequence without children is that of a network without hidden blocks.
+            if next(module.children(), None) is None
+            and not isinstance(module, (*_KEEPS_THE_INPUT, nn.Sequential))
+        ]
+        if not layers:
+            return "", "the network has no layer", None
+        name, first = layers[0]
+        after = layers[1][1] if len(layers) > 1 else None
+        if not isinstance(first, nn.Linear):
+            return "", f"the first layer is {type(first).__name__}, not fully connected", after
+        if f"{name}.weight" not in self.update or f"{name}.bias" not in self.update:
+            return "", "the first layer shares no weight or no bias", after
+        return name, "", after
+
+    def guess(self, layout: Layout | None = None) -> Tensor:
+        """The public mean ``[n, *shape]`` for every victim: what is said where nothing is read."""
+        shape = (self.federation.clients, self.federation.batch_size, *self.shape)
+        return self.records(self.public.mean(0).expand(shape), layout)[0]
 
     def records(self, x: Tensor, layout: Layout | None = None) -> tuple[Tensor, int]:
         """Records ``[n, *shape]`` of ``[clients, batch_size, *shape]``.

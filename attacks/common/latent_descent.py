@@ -13,6 +13,7 @@ from attacks.common.descent import Features
 from attacks.common.latent import Latent, Loss, objective, within
 from attacks.common.latent_search import SearchResult
 from attacks.common.strangers import Strangers
+from bench.contract import Split
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class LatentDescent:
         latent: Latent,
         bank: Tensor,
         classes: Tensor,
-        strangers: Strangers | None,
+        public: Split,
         rng: torch.Generator,
     ) -> SearchResult:
         """Where the search ended, restart by restart ``[restarts * t]``.
@@ -58,9 +59,10 @@ class LatentDescent:
             latent: which is searched.
             bank: latents ``[m, k]`` whose images give the loss its unit.
             classes: int64 ``[t]``.
-            strangers: public people; None where ``avoid`` is 0.
+            public: public pictures and their owners, who are avoided.
             rng: of starts, shifts and noise.
         """
+        strangers = Strangers.of(public) if self.avoid > 0 else None
         head = Features(network) if self.loss == "logit" else None
         with torch.no_grad():
             seen = objective(network(latent.decode(bank[:256])), self.loss)[:, classes]

@@ -66,22 +66,29 @@ def train(
 def _one(
     kind: Kind, strength: float, public: Split, rows: Tensor, n_classes: int, seed: int
 ) -> Answers:
-    x, y = public.x.cpu()[rows].numpy(), public.y.cpu()[rows]
+    members = public.take(rows.to(public.x.device))
+    return fitted(_model(kind, strength, len(members), seed), members, n_classes)
+
+
+def fitted(model: Any, records: Split, n_classes: int) -> Answers:
+    """Fit a classifier of scikit-learn; what it answers stands at every class of the target.
+
+    A class without a record has the probability 0.
+    """
+    x, y = records.x.cpu().numpy(), records.y.cpu()
     present = torch.unique(y)
-    model: Any = None
     if len(present) > 1:
-        model = _model(kind, strength, len(x), seed)
         with warnings.catch_warnings():
-            # A shadow that has not quite converged is still one.
+            # A model that has not quite converged is still one.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(x, y.numpy())
 
     def answers(records: Tensor) -> Tensor:
         p = torch.zeros(len(records), n_classes, dtype=torch.float64)
-        if model is None:
-            p[:, present] = 1.0
-        else:
+        if len(present) > 1:
             p[:, present] = torch.from_numpy(model.predict_proba(records.cpu().numpy())).double()
+        else:
+            p[:, present] = 1.0
         return p.to(records.device)
 
     return answers

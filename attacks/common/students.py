@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attacks.common.gan import initialised
 from attacks.common.latent import CHUNK
 from attacks.common.selection import Views
 from bench.contract import DivergedError, require
@@ -83,36 +85,65 @@ def distill(
     if students == 0:
         return [], []
     device, shape = images.device, tuple(images.shape[1:])
-    seed = int(torch.randint(2**31, (1,), generator=rng, device=device))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with initialised(int(torch.randint(2**31, (1,), generator=rng, device=device))):
         learners = [build(shape, n_classes, widths).to(device) for widths in WIDTHS[:students]]
     with torch.no_grad():
         logits = torch.cat([teacher(part) for part in torch.split(images, CHUNK)])
     scale = temperature * logits.std(0).mean().clamp_min(1e-6)
-    optimiser = torch.optim.Adam([p for m in learners for p in m.parameters()], lr)
-    steps = epochs * -(-len(images) // batch_size)
+
+    def losses(rows: Tensor) -> list[Tensor]:
+        x = images[rows] if views is None else views(images[rows], rng)
+        with torch.no_grad():
+            soft = (teacher(x) / scale).log_softmax(1)
+        answers = [m(x).log_softmax(1) for m in learners]
+        return [F.kl_div(own, soft, reduction="batchmean", log_target=True) for own in answers]
+
+    frozen = teach(learners, losses, len(images), epochs, rng, batch_size=batch_size, lr=lr)
+    named = logits.argmax(1)
+    return frozen, [float((labels(m, images) == named).float().mean()) for m in frozen]
+
+
+def teach(
+    students: Sequence[nn.Module],
+    losses: Callable[[Tensor], list[Tensor]],
+    count: int,
+    epochs: int,
+    rng: torch.Generator,
+    *,
+    batch_size: int,
+    lr: float,
+) -> list[nn.Module]:
+    """Train all students on the same batches, by Adam with a rate that falls by a half cosine.
+
+    Args:
+        students: in training mode.
+        losses: of rows int64 ``[b]``: one for each student.
+        count: number of rows.
+        epochs: passes over the rows.
+        rng: of their order.
+        batch_size: rows per step.
+        lr: of Adam.
+
+    Returns:
+        The students, frozen and in evaluation mode.
+
+    Raises:
+        DivergedError: a loss became NaN or Inf.
+    """
+    optimiser = torch.optim.Adam([p for m in students for p in m.parameters()], lr)
+    steps = epochs * -(-count // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(epochs):
-        order = torch.randperm(len(images), generator=rng, device=device)
+        order = torch.randperm(count, generator=rng, device=rng.device)
         for rows in torch.split(order, batch_size):
-            x = images[rows] if views is None else views(images[rows], rng)
-            with torch.no_grad():
-                soft = (teacher(x) / scale).log_softmax(1)
-            answers = [m(x).log_softmax(1) for m in learners]
-            losses = [
-                F.kl_div(own, soft, reduction="batchmean", log_target=True) for own in answers
-            ]
-            loss = reduce(torch.add, losses)
+            loss = reduce(torch.add, losses(rows))
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
     if not bool(torch.isfinite(loss)):
         raise DivergedError(f"A student's distillation diverged; lower its learning rate ({lr}).")
-    frozen: list[nn.Module] = [m.requires_grad_(False).eval() for m in learners]
-    named = logits.argmax(1)
-    return frozen, [float((labels(m, images) == named).float().mean()) for m in frozen]
+    return [m.requires_grad_(False).eval() for m in students]
 
 
 @torch.no_grad()

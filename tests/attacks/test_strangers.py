@@ -38,7 +38,7 @@ def test_who_avoids_public_people_resembles_them_less_and_names_the_class_as_sur
             loss="margin", restarts=2, steps=150, rate=0.1, prior_weight=0.003, avoid=avoid
         )
         bank = latent.bank(public.x, 64, generator(0))
-        ended = search.run(network, latent, bank, classes, strangers, generator(1))
+        ended = search.run(network, latent, bank, classes, public, generator(1))
         x = latent.decode(ended.z)
         assert torch.equal(network(x).argmax(1), classes.repeat(2))
         likeness.append(float(strangers.resemblance(x).mean()))
