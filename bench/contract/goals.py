@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from bench.contract.access import Access
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,26 @@ class Words:
     question: str
     event: str
     pictures: str = ""
+
+
+@dataclass(frozen=True)
+class StandardSet:
+    """Attacks that fail in different ways: the least that the worst case of a board rests on.
+
+    A set that was published is not changed: a better one has the next number. Overrides of a run
+    do not reach it.
+
+    Attributes:
+        name: what boards call it, ending in its number: ``standard-faces-weights-1``.
+        modality: data that it is for.
+        access: of the boards that it is for; members may need less.
+        members: attacks, each as the name of an option and what it sets of that option's file.
+    """
+
+    name: str
+    modality: Literal["image", "table", "basket"]
+    access: Access
+    members: tuple[tuple[str, Mapping[str, Any]], ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +72,7 @@ class Goal:
             (PROTOCOL C5).
         controls: controls in which its attacks must find nothing, or as much as ever (PROTOCOL
             3.6).
+        standard: sets of attacks that its boards rest on at least, one for an access.
         observed_as: name of the goal of an attacker who has also seen what the deployment answered
             for the victims' own, complete records (K6): more than asking it allows, so it has
             boards of its own. Empty: that is no other goal.
@@ -67,4 +91,5 @@ class Goal:
     members: bool = False
     recognised: bool = False
     controls: frozenset[str] = frozenset()
+    standard: tuple[StandardSet, ...] = ()
     observed_as: str = ""

@@ -25,6 +25,7 @@ RUNTIME_FIELDS: frozenset[str] = frozenset(
         "suite",
         "label",
         "budgets",
+        "standard",
         "seeds",
         "exclude",
         "backend",

@@ -158,6 +158,10 @@ class AttackInfo(_Frozen):
     """Settings of that option in the suite."""
     params: dict[str, Any] = {}
     paper: str = ""
+    standard: dict[str, int] = {}
+    """Standard sets of the goal, and how many of their members can attack such a deployment."""
+    member: dict[str, int] = {}
+    """Standard sets that this attack belongs to, and its place in each."""
     knowledge: list[str] = []
     """Knowledge codes that it declares, K0..K6."""
     knowledge_read: list[str] = []

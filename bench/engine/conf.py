@@ -37,6 +37,13 @@ def list_options(group: str, extra_dir: Path | None = None) -> dict[str, str]:
     return out
 
 
+def read_option(group: str, name: str) -> dict[str, Any]:
+    """What the file of a built-in option says, without any override."""
+    text = (config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
+    body: dict[str, Any] = yaml.safe_load(text)[name]
+    return body
+
+
 def option_of_class(group: str, target: str, extra_dir: Path | None = None) -> dict[str, Any]:
     """The first option of a group that names a class; empty if none does."""
     for root in (config_dir(), extra_dir):

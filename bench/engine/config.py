@@ -94,7 +94,7 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
             option
             for name in listed[group]
             if name in groups[group]
-            for option in _expand(group, name, groups[group])
+            for option in expand(group, name, groups[group])
         )
         for group in AXES
     }
@@ -245,7 +245,7 @@ def _settings(plain: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def _expand(group: str, name: str, options: Mapping[str, Any]) -> list[Option]:
+def expand(group: str, name: str, options: Mapping[str, Any]) -> list[Option]:
     """The rows of one option: one per variant of its ``sweep``."""
     where = f"{group} '{name}'"
     config = options[name]

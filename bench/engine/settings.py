@@ -97,6 +97,8 @@ class Settings(_Strict):
     controls: list[Control]
     control_seeds: int = Field(ge=1)
     streams: list[dict[str, float | int | None]]
+    standard: bool
+    """Whether the standard sets of attacks run on every board of the grid."""
     budgets: list[Annotated[int, Field(ge=0)] | None] = Field(min_length=1)
     exclude: list[dict[Literal["dataset", "model", "defense", "attack"], str]]
     rerun: Literal["failed", "all", "never"]

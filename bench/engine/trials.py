@@ -9,6 +9,7 @@ from typing import Any
 from bench.contract import Attack, Dataset, Defense, Model, common_task, require, stages
 from bench.contract.identity import node_id
 from bench.contract.record import Cell
+from bench.engine import standards
 from bench.engine.components import CORE_PACKAGES, build, normalise
 from bench.engine.config import Grid, Option
 from bench.engine.fits import listed, threat
@@ -47,6 +48,11 @@ class Trials:
                         f"{row.option.where}: {type(part).__name__} is no {kind.__name__.lower()}.",
                     )
         self.rows["dataset"] = _by_own_name(self.rows["dataset"])
+        attacks = self.rows["attack"]
+        self.standards = standards.read({threat(a.first) for a in attacks}, self.row)
+        if grid.settings.standard:
+            modalities = {d.first.modality for d in self.rows["dataset"]}
+            attacks += standards.added(self.standards, attacks, modalities)
         for row in self.rows["baseline"]:
             require(
                 row.first.access == "none",
@@ -170,6 +176,8 @@ class Trials:
                 | ({"stream": attack.stream} if attack.stream else {})
                 | ({} if attack.budget is None else {"budget": attack.budget}),
                 "paper": attack.first.paper,
+                "standard": standards.sizes(self.standards, dataset, model, defense, attack),
+                "member": standards.places(self.standards, attack),
                 "knowledge": sorted(attack.first.knowledge),
                 # Who hides how he asks adapts to being watched, whatever he asks.
                 "adaptive_to": sorted(

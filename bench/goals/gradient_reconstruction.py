@@ -1,12 +1,39 @@
 """G5: a client's records are rebuilt from the updates that it shares."""
 
-from bench.contract.goals import Goal, Words
+from bench.contract.goals import Goal, StandardSet, Words
 
 GOAL = Goal(
     name="gradient_reconstruction",
     judge="bench.metrics.gradient_reconstruction",
     victims="clients",
     baselines=("mean_image", "public_marginals"),
+    standard=(
+        StandardSet(
+            "standard-images-gradients-1",
+            "image",
+            "gradients",
+            (
+                ("analytic_gradient", {}),
+                ("analytic_gradient", {"batch_size": 8}),
+                ("spear", {"batch_size": 8}),
+                ("inverting_gradients", {}),
+                ("masked_matching", {}),
+                ("sign_matching", {}),
+                ("prior_matching", {"rounds": 16}),
+            ),
+        ),
+        StandardSet(
+            "standard-tables-gradients-1",
+            "table",
+            "gradients",
+            (
+                ("analytic_gradient", {}),
+                ("analytic_gradient", {"batch_size": 8}),
+                ("spear", {"batch_size": 8}),
+                ("tableak", {}),
+            ),
+        ),
+    ),
     words=Words(
         code="G5",
         question="Can a client's records be rebuilt from the updates that it shares?",

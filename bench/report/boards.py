@@ -68,6 +68,7 @@ _ROW_COLUMNS = [
     "L_without",
     "trials_planned",
     "trials_lost",
+    "standard",
 ]
 _ATTACK_COLUMNS = [
     *ROW,
@@ -134,7 +135,8 @@ class Boards:
             ``L_without`` is what ``L`` would be without that attack in any setting,
             ``seeds_needed`` how many seeds to run for a half width of 0.05, should the spread
             stay, ``train_s`` the median training time in seconds. ``trials_planned``
-            were planned for the row, and of ``trials_lost`` there is no record. ``flags`` are
+            were planned for the row, and of ``trials_lost`` there is no record. ``standard`` names
+            the set of attacks that the row is to meet. ``flags`` are
             joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
             it cost, how many of its trials finished and whether it adapts to the defense. Figures

@@ -94,6 +94,8 @@ _TEXT: dict[str, _Get] = {
     "adaptive_attacks": lambda r: tuple(sorted(r.defense.adaptive_attacks)),
     "stages": lambda r: tuple(r.defense.stages),
     "adaptive_to": lambda r: tuple(sorted(r.attack.adaptive_to)),
+    "standard": lambda r: tuple(sorted(r.attack.standard.items())),
+    "member": lambda r: tuple(sorted(r.attack.member.items())),
     "control": lambda r: r.control,
     "values_sha": lambda r: r.attack.sha256,
     "target": lambda r: r.nodes.get("target", r.trial_id),
@@ -245,7 +247,8 @@ def read(
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``budget`` (most queries of the attack; infinite where nothing
     limits it), ``s_base_attack``, ``covers``, ``adaptive_attacks``, ``adaptive_to`` and ``stages``
-    (tuples of names), ``target`` and ``outcome`` (node identities), and what controls need:
+    (tuples of names), ``standard`` and ``member`` (pairs of a standard set with its size and with
+    the attack's place in it), ``target`` and ``outcome`` (node identities), and what controls need:
     ``control`` (empty for a row of a board), ``values_sha``, ``environment``
     (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
     (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for tuning

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.goals import goal_named
-from bench.report import controls, stats
+from bench.report import controls, standards, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
 from bench.report.frame import SCENARIO, UNDEFENDED, flagged
 from bench.report.text import allowed
@@ -37,6 +37,8 @@ FLAGS = {
     "attacker without the model (other goals).",
     "non_adaptive": "No attack that adapts to this defense ran against it: its leakage is only a "
     "lower bound, and it takes no place.",
+    "below_standard": "Not every attack of the board's standard set finished against this defense: "
+    "a stronger attack may be among the others.",
     "bypassed": "Who has the weights goes round this defense's layer on the answers, but attacks "
     "on answers met it: its leakage is only a lower bound, and it takes no place. See its training "
     "part alone.",
@@ -90,6 +92,7 @@ def judge(
         unplaced=("unplaced", "max"),
     )
     rows = rows.merge(facts, on=ROW, how="left").merge(widths.reset_index(), on=ROW)
+    rows = rows.merge(standards.met(closed), on=ROW)
     counted = ["trials_planned", "trials_lost"]
     rows[counted] = rows[counted].add(rows["unplaced"], axis=0)
 
@@ -105,6 +108,7 @@ def judge(
         "straw_man": rows["gap"] < -STRAW_MAN,
         "weak_attack": rows["L_none"].notna() & weak,
         "non_adaptive": rows["non_adaptive"],
+        "below_standard": rows["lacks"] > 0,
         "bypassed": rows["bypassed"],
         "missing": (rows["all_done"] < rows["n_attacks"] * rows["seeds"])
         | (rows["trials_lost"] > 0),
@@ -184,6 +188,9 @@ def notes(
                     f"the board {rest}.",
                 )
             )
+        short = board[flagged(board, "below_standard")]
+        if len(short):
+            found.append(("below_standard", _short(short, len(board))))
         if key in violations:
             table = violations[key]
             cases = [
@@ -218,6 +225,16 @@ def _lacking(rows: pd.DataFrame, of: int) -> str:
         f"{len(rows)} of {of} rows rest on fewer trials than were planned, because the others were "
         f"not run yet or were lost: {', '.join(cases[:4])}{more}. Their worst case may be among "
         "those."
+    )
+
+
+def _short(rows: pd.DataFrame, of: int) -> str:
+    """Which rows of a board met less than the standard set, and what to do."""
+    sets = ", ".join(sorted(set(rows["standard"])))
+    return (
+        f"{len(rows)} of {of} rows did not meet every attack of {sets}, the least that the worst "
+        "case of this board should rest on: leakage may be larger than shown. Run the suite with "
+        "standard=true, which adds what is missing."
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import slugs
 from bench.report.frame import dicts, flags_of
-from bench.report.text import allowed, estimate, number, words
+from bench.report.text import allowed, estimate, number, resting, words
 
 ROWS = 45
 """Rows that fit on a page; longer boards go on in another table."""
@@ -87,7 +87,7 @@ def _board(key: BoardKey, rows: pd.DataFrame, label: str, said: Sequence[str] = 
     chunks = [lines[at : at + ROWS] for at in range(0, len(lines), ROWS)]
     return [
         _table(
-            chunk, _caption(key, rows.iloc[0], i), f"tab:{label}" + f"-{i + 1}" * (i > 0), legend
+            chunk, _caption(key, rows, i), f"tab:{label}" + f"-{i + 1}" * (i > 0), legend
         )
         for i, chunk in enumerate(chunks)
     ]
@@ -113,7 +113,8 @@ def _table(lines: list[str], caption: str, label: str, legend: list[str]) -> str
     )
 
 
-def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) -> str:
+def _caption(key: BoardKey, rows: pd.DataFrame, part: int) -> str:
+    row, standard = rows.iloc[0], f" {resting(rows)}".rstrip()
     seeds = (
         f"the worst attack is chosen on seeds {row['selected_on']}, leakage reported on seeds "
         f"{row['reported_on']}"
@@ -127,7 +128,7 @@ def _caption(key: BoardKey, row: Mapping[Any, Any] | pd.Series[Any], part: int) 
         "$L$: leakage to the worst attack, 0 (the model taught the attacker nothing) to 1 (as good "
         "as the records); $M$: the part that is about training members; brackets: 95\\% "
         f"$t$ intervals over seeds; {tex(seeds)}. Rows of one rank cannot be told apart. Front: "
-        "probability of being on the Pareto front of utility and leakage."
+        f"probability of being on the Pareto front of utility and leakage.{tex(standard)}"
     )
 
 

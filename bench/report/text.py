@@ -72,8 +72,19 @@ def natural(name: str) -> list[tuple[int, float, str]]:
     return [(0, float(p), "") if i % 2 else (1, 0.0, p) for i, p in enumerate(parts)]
 
 
+def resting(rows: pd.DataFrame) -> str:
+    """Which standard set of attacks a board rests on at least; empty: it does not."""
+    short = any("below_standard" in flags for flags in rows["flags"])
+    sets = [] if short else sorted({name for name in rows["standard"] if name})
+    return f"The worst case is over at least {' and '.join(sets)}." if sets else ""
+
+
 def headline(rows: pd.DataFrame) -> str:
-    """What a board says, in two or three sentences."""
+    """What a board says, in a few sentences."""
+    return " ".join(filter(None, [_headline(rows), resting(rows)]))
+
+
+def _headline(rows: pd.DataFrame) -> str:
     every, measured, raised = _plain(rows)
     if not measured:
         return "Nothing was measured here."
