@@ -86,9 +86,7 @@ def _board(key: BoardKey, rows: pd.DataFrame, label: str, said: Sequence[str] = 
     lines = [_row(row, marks) for row in dicts(rows)]
     chunks = [lines[at : at + ROWS] for at in range(0, len(lines), ROWS)]
     return [
-        _table(
-            chunk, _caption(key, rows, i), f"tab:{label}" + f"-{i + 1}" * (i > 0), legend
-        )
+        _table(chunk, _caption(key, rows, i), f"tab:{label}" + f"-{i + 1}" * (i > 0), legend)
         for i, chunk in enumerate(chunks)
     ]
 
