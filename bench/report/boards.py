@@ -91,6 +91,7 @@ _ATTACK_COLUMNS = [
     "n_done",
     "n_planned",
     "adaptive",
+    "L_chosen_by",
 ]
 _BASELINE_COLUMNS = [*SCENARIO, "attack", "score"]
 _CHECKED = [
@@ -140,7 +141,8 @@ class Boards:
             joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
             it cost, how many of its trials finished and whether it adapts to the defense. Figures
-            are of the seeds that report, ``n_done``, ``n_planned`` and costs of all.
+            are of the seeds that report, ``n_done``, ``n_planned`` and costs of all;
+            ``L_chosen_by`` is the mean of the seeds that choose the worst attack.
         seeds: one row per finished trial of a board, (board, defense, attack, seed): unclipped
             ``L``, ``M``, ``score``, the ``utility`` of the deployment, whether figures rest on it
             (``reported``) and its ``trial_id``.

@@ -100,3 +100,20 @@ def test_markup_in_a_name_is_no_markup_in_a_figure(found: boards.Boards) -> None
     figure = plane(rows)
     texts = [label for trace in figure["data"] for label in trace.get("text", [])]
     assert any(label.startswith("&lt;b&gt;&amp;<br>") for label in texts)
+
+
+def test_leakage_rises_with_the_queries_of_stronger_attacks(found: boards.Boards) -> None:
+    key = KEY._replace(access="scores")
+    rows = dict(iter(found))[key]
+    attacks = found.attacks[(found.attacks[boards.BOARD] == list(key)).all(axis=1)]
+    asking = attacks[attacks["defense"] == "none"].iloc[:1]
+    spent = [(10.0, 0.1, 0.15), (100.0, 0.05, 0.9), (1000.0, 0.6, 0.5)]
+    # The second asks more and is weaker by the seeds that choose: it is no step.
+    ladder = pd.concat([asking.assign(queries=q, L_chosen_by=by, L=leak) for q, by, leak in spent])
+    figure = charts.asked(rows, ladder)
+    assert figure is not None
+    [line] = figure["data"]
+    assert line["x"] == [10.0, 1000.0, 1000.0] and line["y"] == [0.15, 0.5, 0.5]
+    assert charts.asked(rows, ladder.assign(queries=0.0)) is None
+    weights = dict(iter(found))[KEY]
+    assert charts.asked(weights, ladder) is None

@@ -175,6 +175,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "families": suite.families.get(key, []),
         "budgets": {"loss": number(families.BUDGET), "leak": number(families.TAU)},
         "tuning": suite.tuning.get(key),
+        "asked": charts.asked(rows, attacks),
         "strip": charts.strip(seeds, [line["defense"] for line in lines]),
         "seeds": details.by_seed(seeds, rows),
         "attacks": details.attacks(rows, attacks),

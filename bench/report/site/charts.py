@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.report.closure import COUNTED
 from bench.report.frame import UNDEFENDED, dicts, flagged
 from bench.report.text import estimate
 
@@ -206,6 +207,72 @@ def frontier(x: Any, y: Any) -> list[int]:
         if not front or y[i] < y[front[-1]]:
             front.append(int(i))
     return front[::-1]
+
+
+def asked(rows: pd.DataFrame, attacks: pd.DataFrame) -> Figure | None:
+    """Leakage against the queries that an attacker may send: a staircase per defense.
+
+    A step is at the mean queries of an attack that, by the seeds that choose, is stronger than
+    every attack that asks less; its height is what the seeds that report say of it.
+
+    Args:
+        rows: of one board, the order of the lines.
+        attacks: of the board.
+
+    Returns:
+        None where queries are not counted, or no attack asks any.
+    """
+    if not len(rows) or rows["access"].iloc[0] not in COUNTED:
+        return None
+    known = attacks[(attacks["queries"] > 0) & attacks["L"].notna()]
+    chosen_by = known["L_chosen_by"].fillna(known["L"])
+    known = known.assign(chosen_by=chosen_by).sort_values(["queries", "chosen_by"], kind="stable")
+    earlier = known.groupby("defense")["chosen_by"].transform(lambda s: s.cummax().shift())
+    steps = known[~(known["chosen_by"] <= earlier)]
+    if steps.empty:
+        return None
+    last = float(known["queries"].max())
+    idle = set(rows.loc[flagged(rows, "no_effect"), "defense"])
+    by_defense = dict(list(steps.groupby("defense")))
+    order = [d for d in rows["defense"] if d in by_defense and d not in idle and d != UNDEFENDED]
+    lines = [
+        _staircase(defense, dicts(by_defense[defense]), last)
+        for defense in [*order, *([UNDEFENDED] if UNDEFENDED in by_defense else [])]
+    ]
+    first = float(steps["queries"].min())
+    return {
+        "data": lines,
+        "layout": {
+            "showlegend": False,
+            "hovermode": "closest",
+            "dragmode": False,
+            "margin": {"l": 56, "r": 16, "t": 12, "b": 48},
+            "xaxis": _axis("queries", [math.log10(first) - 0.1, math.log10(last) + 0.1])
+            | {"type": "log", "dtick": 1},
+            "yaxis": _axis("\N{LEFTWARDS ARROW} leakage L", [-0.04, 1.04]),
+        },
+    }
+
+
+def _staircase(defense: str, steps: list[Row], last: float) -> Figure:
+    reference = defense == UNDEFENDED
+    colour = f"var(--{'ink' if reference else 'point'})"
+    told = [
+        f"{html.escape(defense)}<br>L {estimate(step, 'L')}<br>"
+        f"{step['queries']:,.0f} queries<br>{html.escape(step['attack'])}"
+        for step in steps
+    ]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": html.escape(defense),
+        "x": [*(_number(step["queries"]) for step in steps), last],
+        "y": [_number(step["L"]) for step in [*steps, steps[-1]]],
+        "line": {"shape": "hv", "color": colour, "width": 2 if reference else 1},
+        "marker": {"color": colour, "size": [6] * len(steps) + [0]},
+        "text": [*told, told[-1]],
+        "hovertemplate": "%{text}<extra></extra>",
+    }
 
 
 def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
