@@ -61,10 +61,10 @@ class Tuning:
         name: the option that was tuned.
         tried: every different setting in the order in which it was first run.
         seeds: the selection seeds, the only ones that ran.
-        of: how many seeds the suite has.
+        planned_seeds: how many seeds the suite has.
         best: the setting that was chosen; None: no setting has an L.
         over_budget: no setting of a defense keeps the utility budget; the least loss was chosen.
-        words: overrides that run the chosen setting on all seeds.
+        words: overrides that run the chosen setting on all seeds, and say how many were tried.
         skipped: options without a range to search, which stayed as they are.
         file: where the search is recorded.
     """
@@ -73,7 +73,7 @@ class Tuning:
     name: str
     tried: tuple[Tried, ...]
     seeds: tuple[int, ...]
-    of: int
+    planned_seeds: int
     best: Tried | None
     over_budget: bool
     words: tuple[str, ...]
@@ -192,21 +192,22 @@ def tune(
     ready = [*words, *lists]
     if best is not None:
         ready.append(sweep_word(group, name, best.setting))
+        ready.append(f"tuned=[{{group:{group},name:{name},settings:{len(tried)}}}]")
     file = grid.settings.report_dir / grid.settings.label / "tuning.json"
-    found = Tuning(
+    tuning = Tuning(
         group=group,
         name=name,
         tried=tried,
         seeds=tuple(range(chosen)),
-        of=grid.settings.seeds,
+        planned_seeds=grid.settings.seeds,
         best=best,
         over_budget=best is not None and (best.loss or 0) > BUDGET + _EXACT,
         words=tuple(ready),
         skipped=skipped,
         file=file,
     )
-    _write(found, trials, tune_seed)
-    return found
+    _write(tuning, trials, tune_seed)
+    return tuning
 
 
 def sweep_word(group: str, name: str, setting: Mapping[str, Any]) -> str:
@@ -287,11 +288,11 @@ def _space(
             if key in space:
                 ranges[key] = _Range(choices=tuple(space[key]))
         elif key != "access":
-            found = _around(defaults.get(key), hints[key])
-            if found is None:
+            around = _around(defaults.get(key), hints[key])
+            if around is None:
                 skipped.append(key)
             else:
-                ranges[key] = found
+                ranges[key] = around
     require(
         bool(ranges),
         f"{group} '{name}' has no option with a range to search; "
@@ -409,19 +410,19 @@ def _best(group: str, tried: Sequence[Tried]) -> Tried | None:
     return pick(judged, key=lambda pair: pair[0])[1]
 
 
-def _write(found: Tuning, trials: int, tune_seed: int) -> None:
-    """Record the budget that was spent beside what it found."""
+def _write(tuning: Tuning, trials: int, tune_seed: int) -> None:
+    """Record the budget that was spent beside what it tuning."""
     record = {
-        "group": found.group,
-        "name": found.name,
+        "group": tuning.group,
+        "name": tuning.name,
         "trials": trials,
-        "settings": len(found.tried),
+        "settings": len(tuning.tried),
         "tune_seed": tune_seed,
-        "selection_seeds": list(found.seeds),
-        "seeds": found.of,
-        "over_budget": found.over_budget,
-        "best": None if found.best is None else dict(found.best.setting),
-        "tried": [dataclasses.asdict(tried) for tried in found.tried],
+        "selection_seeds": list(tuning.seeds),
+        "seeds": tuning.planned_seeds,
+        "over_budget": tuning.over_budget,
+        "best": None if tuning.best is None else dict(tuning.best.setting),
+        "tried": [dataclasses.asdict(tried) for tried in tuning.tried],
     }
-    found.file.parent.mkdir(parents=True, exist_ok=True)
-    found.file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    tuning.file.parent.mkdir(parents=True, exist_ok=True)
+    tuning.file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

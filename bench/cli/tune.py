@@ -48,8 +48,8 @@ def command(given: Given) -> None:
     search = {key: _whole(own, key, default) for key, default in _NUMBERS.items()}
     space, folder = _space(own.get("space", "")), given.config_dir
     against = _names(own["against"])
-    found = api.tune(group, name, against, space=space, words=words, config_dir=folder, **search)
-    _tell(found, [f"--config-dir={folder}"] if folder else [])
+    tuning = api.tune(group, name, against, space=space, words=words, config_dir=folder, **search)
+    _tell(tuning, [f"--config-dir={folder}"] if folder else [])
 
 
 def _names(text: str) -> list[str]:
@@ -73,22 +73,22 @@ def _space(text: str) -> Any:
     return space
 
 
-def _tell(found: Tuning, more: list[str]) -> None:
-    keys = list(found.tried[0].setting)
-    table([[*keys, "L", "utility", "loss", ""], *(_row(tried, keys) for tried in found.tried)])
-    click.echo(f"\n{len(found.tried)} settings tried; recorded in {found.file}.")
-    if found.skipped:
-        click.echo(f"Left as they are, without a range: {', '.join(found.skipped)}.")
-    if found.best is None:
+def _tell(tuning: Tuning, more: list[str]) -> None:
+    keys = list(tuning.tried[0].setting)
+    table([[*keys, "L", "utility", "loss", ""], *(_row(tried, keys) for tried in tuning.tried)])
+    click.echo(f"\n{len(tuning.tried)} settings tried; recorded in {tuning.file}.")
+    if tuning.skipped:
+        click.echo(f"Left as they are, without a range: {', '.join(tuning.skipped)}.")
+    if tuning.best is None:
         click.echo("No setting has an L.", err=True)
         sys.exit(1)
-    if found.over_budget:
+    if tuning.over_budget:
         click.echo("No setting keeps the utility budget of .03; the one that loses least is best.")
-    click.echo(f"Best: '{found.line}'")
-    where = f"on selection seeds ({', '.join(map(str, found.seeds))})"
-    click.echo(f"Its L of {found.best.value:.3f} is {where} and biased {found.bias}.")
-    click.echo(f"On the reporting seeds: invbench run {shlex.join([*more, *found.words])}")
-    if found.of < 5:
+    click.echo(f"Best: '{tuning.line}'")
+    where = f"on selection seeds ({', '.join(map(str, tuning.seeds))})"
+    click.echo(f"Its L of {tuning.best.value:.3f} is {where} and biased {tuning.bias}.")
+    click.echo(f"On the reporting seeds: invbench run {shlex.join([*more, *tuning.words])}")
+    if tuning.planned_seeds < 5:
         click.echo("Under five seeds the boards choose and report on the same seeds; run more.")
 
 

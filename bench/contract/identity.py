@@ -26,6 +26,7 @@ RUNTIME_FIELDS: frozenset[str] = frozenset(
         "label",
         "budgets",
         "standard",
+        "tuned",
         "seeds",
         "exclude",
         "backend",

@@ -85,6 +85,14 @@ class Reported(_Strict):
     attack: str = "*"
 
 
+class Tuned(_Strict):
+    """How many settings of an option were tried before this run; ``tune`` says it."""
+
+    group: Literal["attack", "defense"]
+    name: str
+    settings: int = Field(ge=1)
+
+
 class Settings(_Strict):
     """Every setting besides the grid's components."""
 
@@ -97,6 +105,7 @@ class Settings(_Strict):
     controls: list[Control]
     control_seeds: int = Field(ge=1)
     streams: list[dict[str, float | int | None]]
+    tuned: list[Tuned]
     standard: bool
     """Whether the standard sets of attacks run on every board of the grid."""
     budgets: list[Annotated[int, Field(ge=0)] | None] = Field(min_length=1)

@@ -187,8 +187,14 @@ class Trials:
         }
 
     def _variants(self, group: str, row: Row) -> int:
-        """Settings of the same option in this grid: how many were tried."""
-        return max(1, sum(r.option.file == row.option.file for r in self.rows[group]))
+        """Settings of the same option that were tried: those of this grid, or more in a search."""
+        here = sum(r.option.file == row.option.file for r in self.rows[group])
+        searches = [
+            tuned.settings
+            for tuned in self.grid.settings.tuned
+            if (tuned.group, tuned.name) == (group, row.option.file)
+        ]
+        return max(1, here, *searches)
 
 
 def _by_own_name(rows: Sequence[Row]) -> list[Row]:

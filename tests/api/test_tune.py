@@ -62,9 +62,11 @@ def test_the_same_search_tries_the_same_and_computes_nothing(tuned) -> None:
     again = api.tune("attack", "attribute_map", ["none"], trials=3, words=words)
     assert again == found
     more = ["seeds=2", "controls=[]", "tracking=none"]
-    summary = api.run([*found.words, *more], report=False).summary
-    assert summary.trials > 0
-    assert not sum(summary.computed.values())
+    results = api.run([*found.words, *more], report=False)
+    assert results.summary.trials > 0
+    assert not sum(results.summary.computed.values())
+    tried = {record.attack.settings for record in results.records() if record.access == "scores"}
+    assert tried == {3}
 
 
 def test_a_defense_is_held_to_the_utility_budget(tmp_path: Path) -> None:
