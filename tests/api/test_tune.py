@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench import api
-from bench.api.tuning import BUDGET, Tried, _around, _best
+from bench.api.spaces import around
+from bench.api.tuning import BUDGET, Tried, _best
 from bench.contract.errors import UserError
 from bench.contract.options import Count, Fraction, NonNegative, Positive
 from bench.engine.store import Store
@@ -94,12 +95,12 @@ def test_the_least_leak_within_the_budget_is_chosen() -> None:
 
 
 def test_ranges_keep_the_bounds_of_the_type() -> None:
-    wide, tight, whole = _around(0.5, Positive), _around(0.5, Fraction), _around(2, Count)
+    wide, tight, whole = around(0.5, Positive), around(0.5, Fraction), around(2, Count)
     assert (wide.low, wide.high) == (0.05, 5.0)
     assert tight.high < 1
     assert (whole.low, whole.high, whole.whole) == (1, 8, True)
-    assert _around(0.0, NonNegative) is None
-    assert _around(True, bool).choices == (False, True)
+    assert around(0.0, NonNegative) is None
+    assert around(True, bool).choices == (False, True)
 
 
 def test_no_optuna_is_a_sentence(monkeypatch, verb, tmp_path: Path) -> None:
