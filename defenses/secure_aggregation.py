@@ -31,7 +31,7 @@ class SecureAggregation(TrainingDefense):
 
     clients: Count = 4
 
-    covers = frozenset({"gradients"})
+    covers = frozenset({"gradients", "malicious_server"})
     cost = "two masked exchanges per client and round; a quadratic number of keys"
     needs = frozenset({"steps"})
     adaptive_attacks = (
