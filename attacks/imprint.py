@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.common.federated import Federated, Observed
 from attacks.common.neurons import records_of
-from attacks.common.tampering import channels, collect, relu_layer
+from attacks.common.tampering import channels, collect, first, relu_layer
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 from bench.contract.columns import Layout
 from bench.contract.options import Count, Positive
@@ -53,6 +53,8 @@ class Imprint(Federated, Attack):
         access: ``malicious_server``.
         measurement: h: ``mean`` (brightness, the paper's) or ``random`` (standard normal), which
             also tells rows of a table apart.
+        bins: neurons that are imprinted; the others are dead and share nothing. null: all. Against
+            pruning, as many as survive whole: 24 of 256 where nine tenths of an update are cut.
         rounds: rounds with another measurement each; ``mean`` has one only.
         gain: size of the gradient of the scores with respect to a neuron. Large values make the
             first layer the largest part of a clipped or pruned update. Several local steps lower
@@ -64,6 +66,7 @@ class Imprint(Federated, Attack):
 
     access: Literal["malicious_server"] = "malicious_server"
     measurement: Literal["mean", "random"] = "random"
+    bins: Count | None = None
     rounds: Count = 1
     gain: Positive = 1.0
     inconsistent: bool = False
@@ -73,7 +76,12 @@ class Imprint(Federated, Attack):
     needs = frozenset({"descent"})
     knowledge = frozenset({"K2"})
     paper = "Fowl, Geiping, Czaja, Goldblum, Goldstein, ICLR 2022, arXiv 2110.13057"
-    adaptive_to = ("secure_aggregation",)
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Secure aggregation; pruning where few neurons are imprinted."""
+        few = () if self.bins is None else ("gradient_pruning",)
+        return ("secure_aggregation", *few)
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
@@ -81,8 +89,8 @@ class Imprint(Federated, Attack):
         """One record per victim ``[n, *shape]``, client by client: images in [0, 1], valid rows.
 
         ``info``: ``stop_reason`` is ``solved`` or why there is nothing to solve, ``layer`` the
-        parameter that is imprinted, ``bins`` its neurons, ``occupied`` the bins of each client in
-        the first round that hold records, and ``failed`` the records that are the public mean.
+        parameter that is imprinted, ``bins`` of its neurons, ``occupied`` the bins of each client
+        that hold records in the first round, and ``failed`` the records that are the public mean.
         """
         observed = Observed.of(exposure, knowledge, device)
         table = knowledge.card.modality == "table"
@@ -112,7 +120,7 @@ class Imprint(Federated, Attack):
         info = {
             "stop_reason": "solved",
             "layer": layer,
-            "bins": found[0][1].shape[1],
+            "bins": min(self.bins or len(bias[0]), found[0][1].shape[1]),
             "occupied": occupied[0].tolist(),
             "failed": failed,
         }
@@ -120,7 +128,8 @@ class Imprint(Federated, Attack):
 
     def _sent(self, observed: Observed, layer: str, rng: torch.Generator) -> dict[str, Tensor]:
         """An imprinted network, as it is sent to a client."""
-        bins, width = observed.weights[f"{layer}.weight"].shape
+        neurons, width = observed.weights[f"{layer}.weight"].shape
+        bins = min(self.bins or neurons, neurons)
         public = observed.public.flatten(1)
         h = torch.ones(width)
         if self.measurement == "random":
@@ -133,10 +142,8 @@ class Imprint(Federated, Attack):
         gain = self.gain if observed.federation.local_steps == 1 else min(self.gain, _GENTLE)
         # A public record adds less than twice the span at every neuron.
         scale = _SCORE / (2 * bins * span * gain)
-        return channels(observed, layer, gain) | {
-            f"{layer}.weight": (scale * h).expand(bins, width).contiguous(),
-            f"{layer}.bias": -scale * cuts,
-        }
+        rows = (scale * h).expand(bins, width)
+        return channels(observed, layer, gain) | first(observed, layer, rows, -scale * cuts)
 
 
 def _differences(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

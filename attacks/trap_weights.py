@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.common.federated import Federated, Observed
 from attacks.common.neurons import records_of
-from attacks.common.tampering import collect, relu_layer
+from attacks.common.tampering import collect, first, relu_layer
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 from bench.contract.options import Count
 
@@ -39,6 +39,9 @@ class TrapWeights(Federated, Attack):
     Attributes:
         access: ``malicious_server``.
         rounds: rounds with new weights each.
+        neurons: neurons that are traps; the others are dead and share nothing. null: all. Where an
+            update is clipped, a single trap has all of its norm.
+        repeats: rounds with the same weights, averaged against a defense's noise.
         inconsistent: under secure aggregation, single clients out: one of each group is sent the
             traps and the others dead neurons (Pasquini et al., CCS 2022, arXiv 2111.07380, of which
             the abstract was read). It takes as many rounds as the group has clients.
@@ -46,6 +49,8 @@ class TrapWeights(Federated, Attack):
 
     access: Literal["malicious_server"] = "malicious_server"
     rounds: Count = 1
+    neurons: Count | None = None
+    repeats: Count = 1
     inconsistent: bool = False
 
     goal = "gradient_reconstruction"
@@ -53,7 +58,12 @@ class TrapWeights(Federated, Attack):
     needs = frozenset({"descent"})
     knowledge = frozenset({"K2"})
     paper = "Boenisch et al., EuroS&P 2023, arXiv 2112.02918, abstract"
-    adaptive_to = ("secure_aggregation",)
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Secure aggregation; noise where rounds are averaged."""
+        averaged = () if self.repeats == 1 else ("clip_noise",)
+        return ("secure_aggregation", *averaged)
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
@@ -73,8 +83,8 @@ class TrapWeights(Federated, Attack):
         victims = observed.federation.batch_size // places
         rng = generator(seed)
         found = [
-            collect(exposure, observed, sent, layer, self.inconsistent)
-            for sent in (_traps(observed, layer, victims, rng) for _ in range(self.rounds))
+            collect(exposure, observed, sent, layer, self.inconsistent, self.repeats)
+            for sent in (self._traps(observed, layer, victims, rng) for _ in range(self.rounds))
         ]
         weight, bias = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
         x = torch.stack(
@@ -84,19 +94,18 @@ class TrapWeights(Federated, Attack):
         info = {"stop_reason": "solved", "layer": layer, "failed": failed}
         return Reconstruction(records, info, labels)
 
-
-def _traps(observed: Observed, layer: str, victims: int, rng: torch.Generator) -> dict[str, Tensor]:
-    """A first layer of which every neuron activates one in ``victims`` public records."""
-    neurons, width = observed.weights[f"{layer}.weight"].shape
-    public = observed.public.flatten(1)
-    size = torch.randn(neurons, width, generator=rng).abs() / width**0.5
-    half = torch.rand(neurons, width, generator=rng).argsort(1) < width // 2
-    up = torch.where(half, size, 0.0).to(public)
-    down = torch.where(half, 0.0, size).to(public)
-    # A neuron activates a record where the factor is above this quotient.
-    quotient = (public @ down.T) / (public @ up.T).clamp_min(1e-12)
-    factor = torch.quantile(quotient, 1 / max(victims, 2), dim=0)
-    return {
-        f"{layer}.weight": factor.unsqueeze(1) * up - down,
-        f"{layer}.bias": public.new_zeros(neurons),
-    }
+    def _traps(
+        self, observed: Observed, layer: str, victims: int, rng: torch.Generator
+    ) -> dict[str, Tensor]:
+        """A first layer of which every living neuron activates one in ``victims`` public records."""
+        neurons, width = observed.weights[f"{layer}.weight"].shape
+        living = min(self.neurons or neurons, neurons)
+        public = observed.public.flatten(1)
+        size = torch.randn(living, width, generator=rng).abs() / width**0.5
+        half = torch.rand(living, width, generator=rng).argsort(1) < width // 2
+        up = torch.where(half, size, 0.0).to(public)
+        down = torch.where(half, 0.0, size).to(public)
+        # A neuron activates a record where the factor is above this quotient.
+        quotient = (public @ down.T) / (public @ up.T).clamp_min(1e-12)
+        factor = torch.quantile(quotient, 1 / max(victims, 2), dim=0)
+        return first(observed, layer, factor.unsqueeze(1) * up - down, public.new_zeros(living))

@@ -53,15 +53,23 @@ def channels(observed: Observed, layer: str, gain: float) -> dict[str, Tensor]:
     return {name: value for name, value in sent.items() if name in observed.update}
 
 
-def silent(observed: Observed, layer: str) -> dict[str, Tensor]:
-    """Weights at which ``layer``, followed by a ReLU, has a gradient of exactly zero.
+def first(observed: Observed, layer: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
+    """Weights of ``layer``, followed by a ReLU: first the given neurons, then dead ones.
 
-    Its neurons are dead: below zero for every record (Pasquini et al., CCS 2022, arXiv 2111.07380).
+    A dead neuron is below zero for every record, so that its gradient is exactly zero (Pasquini et
+    al., CCS 2022, arXiv 2111.07380).
+
+    Args:
+        observed: the clients of an honest round.
+        layer: its name.
+        weight: of the living neurons ``[living, d]``, as many as the layer has or fewer.
+        bias: of the living neurons ``[living]``.
     """
-    weight, bias = f"{layer}.weight", f"{layer}.bias"
+    names = f"{layer}.weight", f"{layer}.bias"
+    dead = len(observed.weights[names[1]]) - len(bias)
     return {
-        weight: torch.zeros_like(observed.weights[weight]),
-        bias: torch.full_like(observed.weights[bias], -1.0),
+        names[0]: torch.cat([weight, weight.new_zeros(dead, weight.shape[1])]),
+        names[1]: torch.cat([bias, bias.new_full((dead,), -1.0)]),
     }
 
 
@@ -71,6 +79,7 @@ def collect(
     sent: Mapping[str, Tensor],
     layer: str,
     inconsistent: bool,
+    repeats: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``layer`` at the weights ``sent``: ``[clients, m, d]`` and ``[clients, m]``.
 
@@ -79,24 +88,31 @@ def collect(
         observed: the clients of an honest round.
         sent: to every client.
         layer: a fully connected layer followed by a ReLU.
-        inconsistent: under secure aggregation, send ``sent`` to one client of every group and
-            :func:`silent` weights to the others, so that the sum is that client's alone, and do so
-            for every client in turn. There are then ``aggregated`` times as many clients, those of
-            a group side by side.
+        inconsistent: under secure aggregation, send ``sent`` to one client of every group and dead
+            neurons to the others, so that the sum is that client's alone, and do so for every
+            client in turn. There are then ``aggregated`` times as many clients, those of a group
+            side by side.
+        repeats: rounds of the same, averaged.
     """
     names, device = (f"{layer}.weight", f"{layer}.bias"), observed.public.device
+
+    def average(models: Mapping[str, Tensor] | list[dict[str, Tensor]]) -> list[Tensor]:
+        rounds = [exposure.updates(models) for _ in range(repeats)]
+        return [torch.stack([one[k].to(device) for one in rounds]).mean(0) for k in names]
+
     places = observed.federation.aggregated
     if not inconsistent or places == 1:
-        shared = exposure.updates(sent)
-        return shared[names[0]].to(device), shared[names[1]].to(device)
-    quiet = silent(observed, layer)
+        weight, bias = average(sent)
+        return weight, bias
+    none = observed.weights[names[0]][:0], observed.weights[names[1]][:0]
+    quiet = first(observed, layer, *none)
     turns = [
-        exposure.updates([sent if place == turn else quiet for place in range(places)])
+        average([dict(sent) if place == turn else quiet for place in range(places)])
         for turn in range(places)
     ]
+    # The sum is observed as a mean over the group, to which the others add zero.
     weight, bias = (
-        # The sum is observed as a mean over the group, to which the others add zero.
-        torch.stack([places * shared[name].to(device) for shared in turns], 1).flatten(0, 1)
-        for name in names
+        torch.stack([places * part for part in parts], 1).flatten(0, 1)
+        for parts in zip(*turns, strict=True)
     )
     return weight, bias
