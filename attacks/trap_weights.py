@@ -10,9 +10,12 @@ from torch import Tensor
 
 from attacks.common.federated import Federated, Observed
 from attacks.common.neurons import records_of
-from attacks.common.tampering import collect, first, relu_layer
+from attacks.common.tampering import channels, collect, first, relu_layer
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
-from bench.contract.options import Count
+from bench.contract.options import Count, Positive
+
+_SCORE = 0.1
+"""Largest score of a public record where the scores are amplified: none is classified for sure."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class TrapWeights(Federated, Attack):
         rounds: rounds with new weights each.
         neurons: neurons that are traps; the others are dead and share nothing. null: all. Where an
             update is clipped, a single trap has all of its norm.
+        gain: null: the layers after the first stay as they are. Otherwise they treat its neurons
+            alike and have this gradient of the scores with respect to each of them, which makes the
+            first layer the largest part of a clipped update.
         repeats: rounds with the same weights, averaged against a defense's noise.
         inconsistent: under secure aggregation, single clients out: one of each group is sent the
             traps and the others dead neurons (Pasquini et al., CCS 2022, arXiv 2111.07380, of which
@@ -50,6 +56,7 @@ class TrapWeights(Federated, Attack):
     access: Literal["malicious_server"] = "malicious_server"
     rounds: Count = 1
     neurons: Count | None = None
+    gain: Positive | None = None
     repeats: Count = 1
     inconsistent: bool = False
 
@@ -87,8 +94,14 @@ class TrapWeights(Federated, Attack):
             for sent in (self._traps(observed, layer, victims, rng) for _ in range(self.rounds))
         ]
         weight, bias = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        # Dead neurons share nothing but a defense's noise.
+        dead = found[0][0][:, self.neurons or len(bias[0]) :].flatten(1)
+        noise = (dead.square().sum(1) / max(dead.shape[1], 1)).sqrt().tolist()
         x = torch.stack(
-            [records_of(dw, db, victims, None) for dw, db in zip(weight, bias, strict=True)]
+            [
+                records_of(dw, db, victims, None, noise=level)
+                for dw, db, level in zip(weight, bias, noise, strict=True)
+            ]
         )
         records, failed = observed.records(x)
         info = {"stop_reason": "solved", "layer": layer, "failed": failed}
@@ -97,7 +110,7 @@ class TrapWeights(Federated, Attack):
     def _traps(
         self, observed: Observed, layer: str, victims: int, rng: torch.Generator
     ) -> dict[str, Tensor]:
-        """A first layer of which every living neuron activates one in ``victims`` public records."""
+        """A first layer whose living neurons activate one in ``victims`` public records each."""
         neurons, width = observed.weights[f"{layer}.weight"].shape
         living = min(self.neurons or neurons, neurons)
         public = observed.public.flatten(1)
@@ -108,4 +121,8 @@ class TrapWeights(Federated, Attack):
         # A neuron activates a record where the factor is above this quotient.
         quotient = (public @ down.T) / (public @ up.T).clamp_min(1e-12)
         factor = torch.quantile(quotient, 1 / max(victims, 2), dim=0)
-        return first(observed, layer, factor.unsqueeze(1) * up - down, public.new_zeros(living))
+        rows, none = factor.unsqueeze(1) * up - down, public.new_zeros(living)
+        if self.gain is None:
+            return first(observed, layer, rows, none)
+        scale = _SCORE / (living * self.gain * (public @ rows.T).amax().clamp_min(1e-12))
+        return channels(observed, layer, self.gain) | first(observed, layer, scale * rows, none)

@@ -10,6 +10,10 @@ from bench.contract.columns import Layout
 
 _SAME = 1e-2
 """Root mean square below which two neurons are said to name the same record."""
+_CLEAR = 4.0
+"""Standard deviations of the noise that a bias gradient must exceed."""
+_SLACK = 1.2
+"""How much more than their expected squared distance may lie between two ratios of one record."""
 _MOST = 512
 """Neurons compared per client."""
 
@@ -31,7 +35,12 @@ def legal(ratio: Tensor, layout: Layout | None) -> Tensor:
 
 
 def records_of(
-    dw: Tensor, db: Tensor, batch: int, layout: Layout | None, largest: bool = True
+    dw: Tensor,
+    db: Tensor,
+    batch: int,
+    layout: Layout | None,
+    largest: bool = True,
+    noise: float = 0.0,
 ) -> Tensor:
     """The most credible records of one client ``[batch, d]``; NaN where there are too few.
 
@@ -46,13 +55,19 @@ def records_of(
         layout: of a table's columns; None of images.
         largest: whether large bias gradients go first; where there is no noise and a record has
             the same one everywhere, small ones are of fewer records.
+        noise: standard deviation of what a defense added to every gradient. Neurons of which no
+            more than noise is left are dropped, and the others name the same record where they
+            differ by no more than noise explains.
     """
     order = db.abs().argsort(descending=largest)
-    order = order[db[order] != 0][:_MOST]
+    order = order[db[order].abs() > _CLEAR * noise][:_MOST]
     ratio = dw[order] / db[order].unsqueeze(1)
     inside = legal(ratio, layout)
     apart = torch.cdist(ratio, ratio) / ratio.shape[1] ** 0.5
-    agreed = (apart < _SAME).sum(1)
+    # A ratio errs by the noise of its weight gradients and, in proportion, of its bias gradient.
+    error = (noise / db[order]).square() * (1 + ratio.square().mean(1))
+    same = apart < (_SAME**2 + _SLACK * (error + error.unsqueeze(1))).sqrt()
+    agreed = same.sum(1)
     # A lone neuron has only itself: an exact image is more credible than a mixture that is not.
     worth = torch.where(inside == 1, agreed.to(ratio.dtype), inside - 1)
     picked = ratio.new_full((batch, ratio.shape[1]), torch.nan)
@@ -61,5 +76,5 @@ def records_of(
         if worth[best] == -torch.inf:
             break
         picked[row] = ratio[best]
-        worth = torch.where(apart[best] < _SAME, -torch.inf, worth)
+        worth = torch.where(same[best], -torch.inf, worth)
     return picked

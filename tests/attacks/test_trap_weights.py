@@ -38,6 +38,22 @@ def test_naive_against_adaptive_under_secure_aggregation() -> None:
     assert shares[0] < 0.5 and shares[1] == 1.0
 
 
+def test_naive_against_adaptive_under_clipping_with_noise() -> None:
+    """Few traps have all of a clipped update, and averaged rounds that agree overcome the noise."""
+    noise = ClipNoise(clip_norm=1.0, noise_multiplier=0.01)
+    shares = []
+    for attack in (
+        AnalyticGradient(batch_size=8, records=32, rounds=64),
+        TrapWeights(batch_size=8, records=32, neurons=2, gain=1.0, rounds=16, repeats=4),
+    ):
+        exposure, knowledge, x, _ = corrupt(mlp(nn.ReLU, 64), attack.federation, noise)
+        found = attack.run(exposure, knowledge, 0, "cpu").values
+        quality = [max(float(psnr(x[i : i + 1], row)) for row in found.split(1)) for i in range(32)]
+        shares.append(sum(q > 25 for q in quality) / 32)
+    assert shares[0] < 0.1 and shares[1] > 0.5
+    assert "clip_noise" in attack.adaptive_to
+
+
 def test_clipping_with_noise_stops_it_and_dropout_does_not() -> None:
     attack = TrapWeights(batch_size=8, records=64)
     network = mlp(nn.ReLU, 256)
