@@ -46,8 +46,7 @@ class Imprint(Federated, Attack):
     mean. Dropout between the layers makes neurons differ and hides most. A client that looks at
     the weights sees at once that all rows are equal.
 
-    Written from the paper's abstract, its proof of the recovered share and the authors' code, not
-    from its full text.
+    Written from the paper's abstract and the authors' code, not from its text.
 
     Attributes:
         access: ``malicious_server``.
@@ -60,8 +59,9 @@ class Imprint(Federated, Attack):
             first layer the largest part of a clipped or pruned update. Several local steps lower
             it, so that the first step does not move the imprint.
         inconsistent: under secure aggregation, single clients out: one of each group is sent the
-            imprint and the others dead neurons (Pasquini et al., CCS 2022, arXiv 2111.07380, of
-            which the abstract was read). It takes as many rounds as the group has clients.
+            imprint and the others dead neurons. It takes as many rounds as the group has clients.
+            That clients can be sent different weights is due to Pasquini et al. (CCS 2022, arXiv
+            2111.07380), of which the abstract was read.
     """
 
     access: Literal["malicious_server"] = "malicious_server"
@@ -79,9 +79,12 @@ class Imprint(Federated, Attack):
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Secure aggregation; pruning where few neurons are imprinted."""
-        few = () if self.bins is None else ("gradient_pruning",)
-        return ("secure_aggregation", *few)
+        """Secure aggregation where clients are singled out, pruning where neurons are few."""
+        adapted = {
+            "secure_aggregation": self.inconsistent,
+            "gradient_pruning": self.bins is not None,
+        }
+        return tuple(name for name, adapts in adapted.items() if adapts)
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

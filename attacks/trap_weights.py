@@ -49,8 +49,9 @@ class TrapWeights(Federated, Attack):
             first layer the largest part of a clipped update.
         repeats: rounds with the same weights, averaged against a defense's noise.
         inconsistent: under secure aggregation, single clients out: one of each group is sent the
-            traps and the others dead neurons (Pasquini et al., CCS 2022, arXiv 2111.07380, of which
-            the abstract was read). It takes as many rounds as the group has clients.
+            traps and the others dead neurons. It takes as many rounds as the group has clients.
+            That clients can be sent different weights is due to Pasquini et al. (CCS 2022, arXiv
+            2111.07380), of which the abstract was read.
     """
 
     access: Literal["malicious_server"] = "malicious_server"
@@ -68,9 +69,9 @@ class TrapWeights(Federated, Attack):
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Secure aggregation; noise where rounds are averaged."""
-        averaged = () if self.repeats == 1 else ("clip_noise",)
-        return ("secure_aggregation", *averaged)
+        """Secure aggregation where clients are singled out, noise where rounds are averaged."""
+        adapted = {"secure_aggregation": self.inconsistent, "clip_noise": self.repeats > 1}
+        return tuple(name for name, adapts in adapted.items() if adapts)
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -56,8 +56,7 @@ def channels(observed: Observed, layer: str, gain: float) -> dict[str, Tensor]:
 def first(observed: Observed, layer: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
     """Weights of ``layer``, followed by a ReLU: first the given neurons, then dead ones.
 
-    A dead neuron is below zero for every record, so that its gradient is exactly zero (Pasquini et
-    al., CCS 2022, arXiv 2111.07380).
+    A dead neuron is below zero for every record, so that its gradient is exactly zero.
 
     Args:
         observed: the clients of an honest round.
@@ -97,8 +96,12 @@ def collect(
     names, device = (f"{layer}.weight", f"{layer}.bias"), observed.public.device
 
     def average(models: Mapping[str, Tensor] | list[dict[str, Tensor]]) -> list[Tensor]:
-        rounds = [exposure.updates(models) for _ in range(repeats)]
-        return [torch.stack([one[k].to(device) for one in rounds]).mean(0) for k in names]
+        weight, bias = (torch.zeros((), device=device) for _ in names)
+        for _ in range(repeats):
+            shared = exposure.updates(models)
+            weight = weight + shared[names[0]].to(device) / repeats
+            bias = bias + shared[names[1]].to(device) / repeats
+        return [weight, bias]
 
     places = observed.federation.aggregated
     if not inconsistent or places == 1:
