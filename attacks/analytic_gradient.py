@@ -7,17 +7,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from attacks.common.federated import Federated, Observed
+from attacks.common.neurons import records_of
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.columns import Layout
 from bench.contract.options import Count
-
-_SAME = 1e-2
-"""Root mean square below which two neurons are said to name the same record."""
-_MOST = 512
-"""Neurons compared per client."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,9 @@ class AnalyticGradient(Federated, Attack):
             popular = observed.public.mean(0) if table else None
             flat = _one(weight, bias, popular).unsqueeze(1)
         else:
-            flat = _many(weight, bias, count[1], layout)
+            flat = torch.stack(
+                [records_of(dw, db, count[1], layout) for dw, db in zip(weight, bias, strict=True)]
+            )
         records, failed = observed.records(flat.view(*count, *observed.shape), layout)
         return Reconstruction(
             records, {"stop_reason": "solved", "layer": layer, "failed": failed}, labels
@@ -99,42 +96,3 @@ def _one(weight: Tensor, bias: Tensor, popular: Tensor | None) -> Tensor:
     unknown = bound.unsqueeze(1) / 2 if popular is None else 1e-6 * popular
     x = torch.where(below > 0, above / below, unknown)
     return torch.where(silent.unsqueeze(1), torch.nan, x)
-
-
-def _legal(ratio: Tensor, layout: Layout | None) -> Tensor:
-    """Share ``[rows]`` of the values of ``ratio`` ``[rows, d]`` that a record could have.
-
-    A pixel lies in [0, 1]; a category has a 1 and otherwise 0; a number is at most a public range
-    outside of the public range.
-    """
-    if layout is None:
-        return ((ratio > -0.05) & (ratio < 1.05)).float().mean(1)
-    valid = (ratio - layout.project(ratio)).abs() < 0.05
-    groups = F.pad(valid, (0, 1), value=True)[:, layout.index].all(-1)
-    span = layout.high - layout.low
-    numbers = ratio[:, layout.numbers]
-    inside = (numbers > layout.low - span - 0.05) & (numbers < layout.high + span + 0.05)
-    return torch.cat([groups, valid[:, layout.flags], inside], 1).float().mean(1)
-
-
-def _many(weight: Tensor, bias: Tensor, batch: int, layout: Layout | None) -> Tensor:
-    """``[clients, batch, d]``: per neuron ratios, those that agree or look legal first."""
-    records = []
-    for dw, db in zip(weight, bias, strict=True):
-        order = db.abs().argsort(descending=True)[:_MOST]
-        order = order[db[order] != 0]
-        ratio = dw[order] / db[order].unsqueeze(1)
-        inside = _legal(ratio, layout)
-        apart = torch.cdist(ratio, ratio) / ratio.shape[1] ** 0.5
-        agreed = (apart < _SAME).sum(1)
-        # A lone neuron has only itself: an exact image is more credible than a mixture that is not.
-        worth = torch.where(inside == 1, agreed.to(ratio.dtype), inside - 1)
-        picked = ratio.new_full((batch, ratio.shape[1]), torch.nan)
-        for row in range(min(batch, len(order))):
-            best = worth.argmax()
-            if worth[best] == -torch.inf:
-                break
-            picked[row] = ratio[best]
-            worth = torch.where(apart[best] < _SAME, -torch.inf, worth)
-        records.append(picked)
-    return torch.stack(records)

@@ -33,7 +33,7 @@ class ClipNoise(TrainingDefense):
     noise_multiplier: NonNegative = 0.01
 
     needs = frozenset({"steps"})
-    adaptive_attacks = (*adaptive.BASIC, "prior_matching", "miface")
+    adaptive_attacks = (*adaptive.BASIC, "prior_matching", "miface", "trap_rounds")
     paper = "McMahan, Ramage, Talwar, Zhang, ICLR 2018; Geyer, Klein, Nabi 2017, arXiv 1712.07557"
     cost = "a client's clipped norm; slower learning"
     zero: ClassVar[Mapping[str, Any]] = {"clip_norm": None, "noise_multiplier": 0.0}

@@ -21,7 +21,9 @@ class SecureAggregation(TrainingDefense):
     difference.
 
     For an attacker a group is one client with a larger batch. The defense promises nothing against
-    a server that chooses who takes part, or that subtracts the sums of two rounds.
+    a server that chooses who takes part, that subtracts the sums of two rounds, or that sends other
+    weights to some clients than to others (Pasquini et al., CCS 2022, abstract): nothing here
+    compares what they were sent, and the attacks ``imprint`` and ``trap_weights`` do so.
 
     Attributes:
         clients: number of updates in a sum; 1 hides nothing and is no defense. The number of
@@ -31,7 +33,7 @@ class SecureAggregation(TrainingDefense):
 
     clients: Count = 4
 
-    covers = frozenset({"gradients"})
+    covers = frozenset({"gradients", "malicious_server"})
     cost = "two masked exchanges per client and round; a quadratic number of keys"
     needs = frozenset({"steps"})
     adaptive_attacks = (
@@ -39,6 +41,8 @@ class SecureAggregation(TrainingDefense):
         "analytic_gradient",
         "inverting_gradients",
         "prior_matching",
+        "imprint",
+        "trap_weights",
     )
     paper = (
         "Bonawitz, Ivanov, Kreuter, Marcedone, McMahan, Patel, Ramage, Segal, Seth, CCS 2017, "

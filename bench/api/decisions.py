@@ -39,7 +39,8 @@ def recommend(
 
     Args:
         *names: packs, suites or executions: the evidence.
-        access: what customers get: ``labels``, ``scores``, ``weights`` or ``gradients``.
+        access: what customers get: ``labels``, ``scores``, ``weights``, ``gradients`` or
+            ``malicious_server``.
         dataset: where the evidence holds several.
         model: where the evidence holds several.
         tier: bars of the policy for a class of data: ``T1``, ``T2`` or ``T3``.

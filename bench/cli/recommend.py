@@ -18,7 +18,7 @@ from bench.cli.words import Given, takes
 @click.option("--model", default="", help="Model, where the evidence holds several.")
 @click.option(
     "--access",
-    type=click.Choice(["labels", "scores", "weights", "gradients"]),
+    type=click.Choice(["labels", "scores", "weights", "gradients", "malicious_server"]),
     required=True,
     help="What customers get of the model.",
 )

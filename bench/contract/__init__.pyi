@@ -40,6 +40,7 @@ from .errors import require as require
 from .exposure import Exposure as Exposure
 from .exposure import Federation as Federation
 from .exposure import Meter as Meter
+from .exposure import Weights as Weights
 from .goals import Goal as Goal
 from .goals import Words as Words
 from .knowledge import Knowledge as Knowledge

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-Access = Literal["none", "labels", "scores", "weights", "gradients"]
-ACCESS_ORDER: tuple[Access, ...] = ("none", "labels", "scores", "weights", "gradients")
+Access = Literal["none", "labels", "scores", "weights", "gradients", "malicious_server"]
+ACCESS_ORDER: tuple[Access, ...] = (
+    "none",
+    "labels",
+    "scores",
+    "weights",
+    "gradients",
+    "malicious_server",
+)
 """From least to most: an attacker with more may simulate one with less.
 
 ``gradients`` observes the training protocol: a client's updates, and with them the weights they
-were computed at.
+were computed at. ``malicious_server`` also chooses the weights that the clients compute their
+updates at, in every round and, if it likes, for every client; an honest server sends those that
+training gave.
 """
 
 

@@ -123,7 +123,8 @@ class Attack(Component, ABC):
     @property
     def requires(self) -> frozenset[str]:
         """What the model must offer: ``needs``, and gradients where they are attacked."""
-        return self.needs | (frozenset({"descent"}) if self.access == "gradients" else frozenset())
+        shared = at_least(self.access, "gradients")
+        return self.needs | (frozenset({"descent"}) if shared else frozenset())
 
     def usable_at(self, offered: Access) -> bool:
         """Whether a deployment offering ``offered`` exposes enough."""

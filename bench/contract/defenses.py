@@ -90,7 +90,7 @@ class TrainingDefense(Defense):
     accounts: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
 
-    covers = frozenset({"labels", "scores", "weights", "gradients"})
+    covers = frozenset({"labels", "scores", "weights", "gradients", "malicious_server"})
 
     def sanitize(self, train: Split, context: TrainingContext) -> Split:
         """Change the training records."""
@@ -155,7 +155,7 @@ class TrainingDefense(Defense):
         """What a client shares instead of its update (federated training).
 
         Applied to every step of the target's own training and to the updates that an attacker
-        with ``gradients`` observes.
+        with ``gradients`` or more observes.
 
         Args:
             update: by parameter name, one client's, in units of a gradient.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -62,6 +62,10 @@ class Federation:
         )
 
 
+Weights = Mapping[str, Tensor]
+"""Parameters or updates by parameter name."""
+
+
 @dataclass
 class Meter:
     """What an attack has used.
@@ -84,17 +88,18 @@ class Meter:
 class Exposure:
     """What a deployment exposes to one attack.
 
-    The deployed model is held in closures, not attributes: the three methods are the only way in.
+    The deployed model is held in closures, not attributes: the methods are the only way in.
 
     Args:
         access: what is offered; asking for more raises :class:`AccessError`.
         scores: maps records ``[n, *shape]`` to released scores ``[n, n_classes]``.
         labels: maps records ``[n, *shape]`` to released labels int64 ``[n]``.
-        network: the white-box network returning logits ``[n, n_classes]``; ``weights`` and
-            ``gradients`` only.
+        network: the white-box network returning logits ``[n, n_classes]``; from ``weights`` on.
         budget: most queries allowed; None means unlimited.
         updates: one round of every client's update, each tensor ``[clients, *shape]`` by
-            parameter name; ``gradients`` only.
+            parameter name; from ``gradients`` on.
+        tampered: the same round where every place of a group of clients is sent weights of the
+            server's choice, one mapping a place; ``malicious_server`` only.
         gate: what stands before the deployment's interface; None: nothing but an audit trail.
     """
 
@@ -105,8 +110,9 @@ class Exposure:
         labels: Callable[[Tensor], Tensor],
         network: nn.Module | None = None,
         budget: int | None = None,
-        updates: Callable[[], Mapping[str, Tensor]] | None = None,
+        updates: Callable[[], Weights] | None = None,
         gate: Gateway | None = None,
+        tampered: Callable[[Sequence[Weights]], Weights] | None = None,
     ) -> None:
         self.access = access
         self.budget = budget
@@ -118,7 +124,8 @@ class Exposure:
         self._network: Callable[[], nn.Module] | None = None
         if network is not None and at_least(access, "weights"):
             self._network = lambda: _metered(network, self.meter)
-        self._updates = updates if access == "gradients" else None
+        self._updates = updates if at_least(access, "gradients") else None
+        self._tampered = tampered if at_least(access, "malicious_server") else None
 
     def _query(self, kind: Access, x: Tensor) -> Tensor:
         if not at_least(self.access, kind):
@@ -178,19 +185,36 @@ class Exposure:
             )
         return self._network()
 
-    def updates(self) -> Mapping[str, Tensor]:
+    def updates(self, sent: Weights | Sequence[Weights] | None = None) -> Weights:
         """What the clients shared in one round, after their defenses.
 
         Each tensor is ``[clients, *parameter.shape]``, by parameter name; parameters that are not
         trained are absent. In units of a gradient: ``(before - after) / local_lr`` of the local
-        steps. A further call is a further round of the same clients at the same weights: noise is
-        drawn anew, and every client counts again.
+        steps. A further call is a further round of the same clients: noise is drawn anew, and every
+        client counts again.
+
+        Args:
+            sent: ``malicious_server`` only: what the server sends to the clients in the place of
+                the global weights. Parameters that are absent keep their global values; those that
+                are not trained stay with the clients and cannot be sent. One mapping is for all
+                clients; a sequence has one for each of the ``aggregated`` places in a group whose
+                updates are summed. None: the global weights.
+
+        Raises:
+            AccessError: the exposure offers less.
+            UserError: a sent parameter does not exist, is not trained, has another shape, or is
+                not finite; or the sequence has another length.
         """
-        if self._updates is None:
+        wanted: Access = "gradients" if sent is None else "malicious_server"
+        if self._updates is None or (sent is not None and self._tampered is None):
             raise AccessError(
-                f"The exposure offers '{self.access}', the attack asked for 'gradients'."
+                f"The exposure offers '{self.access}', the attack asked for '{wanted}'."
             )
-        shared = self._updates()
+        if sent is None:
+            shared = self._updates()
+        else:
+            assert self._tampered is not None
+            shared = self._tampered([sent] if isinstance(sent, Mapping) else sent)
         self.meter.updates += len(next(iter(shared.values())))
         return shared
 

@@ -246,7 +246,7 @@ def level(
     with the access must have it. Where no board is evidence, the least one there is; no access
     where there is none at all.
     """
-    if access == "gradients" and goal_named(goal).victims != "clients":
+    if at_least(access, "gradients") and goal_named(goal).victims != "clients":
         access = "weights"  # who sees updates holds the weights; no more is known of the answers
     flags: dict[tuple[str, float], list[set[str]]] = {}
     have: Counter[tuple[str, float]] = Counter()

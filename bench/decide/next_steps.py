@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from bench.contract.access import ACCESS_ORDER
+from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.decide import evidence
 from bench.decide.candidates import SOUND, Candidate, Question, metric_name, told
 from bench.decide.decision import Decision
@@ -51,7 +51,7 @@ def _access(sources: Sequence[Source], asked: Question, qualifying: Qualifying) 
         wanted = tuple(
             (g, at if goals()[g].victims == "clients" else access)
             for g, at in asked.goals
-            if goals()[g].victims != "clients" or asked.access != "gradients"
+            if goals()[g].victims != "clients" or not at_least(asked.access, "gradients")
         )
         have = {
             str(row.access)
@@ -308,7 +308,8 @@ def _also(sources: Sequence[Source], decision: Decision, goal: str) -> Iterator[
     asked, chosen = decision.question, decision.chosen
     if chosen is None:
         return
-    at = "gradients" if goals()[goal].victims == "clients" else asked.access
+    shared = goals()[goal].victims == "clients" and not at_least(asked.access, "gradients")
+    at: Access = "gradients" if shared else asked.access
     if ACCESS_ORDER.index(at) > ACCESS_ORDER.index(asked.access):
         return
     for m in evidence.measured(sources, asked.scenario, goal, at, asked.query_cap).get(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
-from bench.contract.access import Access
+from bench.contract.access import Access, at_least
 from bench.decide import evidence, next_steps
 from bench.decide.candidates import SOUND, Candidate, Question, candidates, metric_name, told
 from bench.decide.decision import Decision
@@ -36,14 +36,13 @@ def asked(
         declined: goals that are required but left out.
         further: goals that are asked for besides.
     """
-    federated = federated or access == "gradients"
+    shared: Access = access if at_least(access, "gradients") else "gradients"
+    federated = federated or access == shared
     plain = [*policy.required(scenario.sector, scenario.modality), *further]
     pairs: dict[str, Access] = {goal: access for goal in plain if goal not in declined}
     if federated:
-        pairs |= {goal: "gradients" for goal in policy.federated if goal not in declined}
-    return tuple(
-        (goal, "gradients" if goal in policy.federated else at) for goal, at in pairs.items()
-    )
+        pairs |= {goal: shared for goal in policy.federated if goal not in declined}
+    return tuple((goal, shared if goal in policy.federated else at) for goal, at in pairs.items())
 
 
 def decide(

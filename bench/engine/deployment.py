@@ -27,6 +27,8 @@ from bench.contract import (
     Traffic,
     TrainingDefense,
     Victims,
+    Weights,
+    at_least,
     generator,
 )
 from bench.contract import seed as derive
@@ -198,11 +200,13 @@ class Deployment:
         budget: int | None = None,
     ) -> Exposure:
         """What an attack is handed: its own access, a number of queries, and no more."""
-        network, share = self.network, None
-        if attack.access == "gradients" and victims is not None:
-            network, share = self._federated(self.observed(attack), victims, seed)
+        network, share, tampered = self.network, None, None
+        if at_least(attack.access, "gradients") and victims is not None:
+            network, share, tampered = self._federated(self.observed(attack), victims, seed)
         scores, labels = self.interface(seed)
-        return Exposure(attack.access, scores, labels, network, budget, updates=share, gate=gate)
+        return Exposure(
+            attack.access, scores, labels, network, budget, share, gate=gate, tampered=tampered
+        )
 
     def observed(self, attack: Attack) -> Federation:
         """The attack's protocol as it is observed behind the defense."""
@@ -213,13 +217,25 @@ class Deployment:
 
     def _federated(
         self, federation: Federation, victims: Victims, seed: int
-    ) -> tuple[Network, Callable[[], Mapping[str, Tensor]]]:
-        """The global model that the victims' clients train on, and a round of their updates."""
+    ) -> tuple[Network, Callable[[], Weights], Callable[[Sequence[Weights]], Weights]]:
+        """The global model of the victims' clients, a round of their updates, and one tampered."""
         network = self.network
         if federation.state == "initial":
             network = training.initial(self.model, self.layers, self.splits, self.seed, self.device)
         records = victims.records.to(self.device)
         rng = generator(derive(seed, part="clients"), self.device)
-        return network, lambda: federated.updates(
-            network, self.layers, records.x, records.y, federation, self.task, rng, self.device
-        )
+
+        def tampered(sent: Sequence[Weights]) -> Weights:
+            return federated.updates(
+                network,
+                self.layers,
+                records.x,
+                records.y,
+                federation,
+                self.task,
+                rng,
+                self.device,
+                sent,
+            )
+
+        return network, lambda: tampered(()), tampered

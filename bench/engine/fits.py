@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.contract import Attack, Task, TrainingDefense, UserError, clash
+from bench.contract import Attack, Task, TrainingDefense, UserError, at_least, clash
 from bench.engine.graph import Row
 from bench.goals import goal_named
 
@@ -33,7 +33,7 @@ def listed(words: Iterable[str]) -> str:
 def refused(defense: Row, attack: Row) -> str | None:
     """Why a deployment behind this defense does not expose what the attack needs."""
     wanted = attack.first.access
-    if wanted == "gradients":
+    if at_least(wanted, "gradients"):
         try:
             federation = attack.first.federation
             for part in defense.defenses:

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from bench.contract import Federation, Network, Task, TrainingDefense, generator, overrides
+from bench.contract import (
+    Federation,
+    Network,
+    Task,
+    TrainingDefense,
+    Weights,
+    generator,
+    overrides,
+    require,
+)
 from bench.contract.task import loss as task_loss
 from bench.models.seeded import seeded
 
@@ -22,6 +31,7 @@ def updates(
     task: Task,
     rng: torch.Generator,
     device: str,
+    sent: Sequence[Weights] = (),
 ) -> dict[str, Tensor]:
     """One round: every client trains from the same weights and shares its defended update.
 
@@ -40,9 +50,15 @@ def updates(
         task: what the network predicts.
         rng: of this round: stochastic layers of the network and the defenses' noise.
         device: torch device name; the network is on it.
+        sent: what a malicious server sends in the place of ``network``'s parameters: one mapping
+            for all clients, or one for each of the ``aggregated`` places in a group. Nothing: the
+            server is honest.
 
     Returns:
         By parameter name, ``[federation.clients, *parameter.shape]``.
+
+    Raises:
+        UserError: what is sent is no set of weights of this network.
     """
     layer_seed, noise_seed = (
         int(torch.randint(2**31, (), generator=rng, device=rng.device)) for _ in range(2)
@@ -52,17 +68,19 @@ def updates(
     x, y = x.to(device).view(*clients, *x.shape[1:]), y.to(device).view(clients)
     trained = {k: p.detach() for k, p in network.named_parameters() if p.requires_grad}
 
+    start, each = _start(trained, sent, groups, together)
+
     def loss(weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         return task_loss(task, functional_call(network, dict(weights), (x,)), y)
 
     was_training = network.training
     network.train()
     with seeded(layer_seed, device):
-        first = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
-        total: dict[str, Tensor] = first(trained, x, y)
+        first = vmap(grad(loss), in_dims=(each, 0, 0), randomness="different")
+        total: dict[str, Tensor] = first(start, x, y)
         later = vmap(grad(loss), randomness="different")
         for _ in range(federation.local_steps - 1):
-            weights = {k: trained[k] - federation.local_lr * total[k] for k in trained}
+            weights = {k: start[k] - federation.local_lr * total[k] for k in start}
             step = later(weights, x, y)
             total = {k: total[k] + step[k] for k in total}
     network.train(was_training)
@@ -80,3 +98,36 @@ def updates(
     if together == 1:
         return total
     return {k: v.view(groups, together, *v.shape[1:]).mean(1) for k, v in total.items()}
+
+
+def _start(
+    trained: Weights, sent: Sequence[Weights], groups: int, places: int
+) -> tuple[Weights, int | None]:
+    """The weights at which clients start, and the dimension of the clients in them, if any."""
+    if not sent:
+        return trained, None
+    require(
+        len(sent) in (1, places),
+        f"The server sent {len(sent)} models; send one to all clients, or one to each of the "
+        f"{places} places in a group.",
+    )
+    models = [{**trained, **_checked(trained, model)} for model in sent]
+    if len(models) == 1:
+        return models[0], None
+    # Clients lie group by group: place p of every group is sent model p.
+    return {k: torch.stack([m[k] for m in models] * groups) for k in trained}, 0
+
+
+def _checked(trained: Weights, model: Weights) -> dict[str, Tensor]:
+    for name, value in model.items():
+        require(
+            name in trained,
+            f"The server sent '{name}', which is no trained parameter of the clients' network; "
+            f"allowed: {', '.join(trained)}.",
+        )
+        require(
+            value.shape == trained[name].shape and bool(torch.isfinite(value).all()),
+            f"The server sent '{name}' of shape {tuple(value.shape)}; the clients' network takes "
+            f"finite values of shape {tuple(trained[name].shape)}.",
+        )
+    return {k: v.detach().to(trained[k]) for k, v in model.items()}

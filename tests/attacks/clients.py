@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench.contract import Card, Exposure, Federation, Knowledge, Network, Split, generator
+from bench.contract import (
+    Card,
+    Exposure,
+    Federation,
+    Knowledge,
+    Network,
+    Split,
+    TrainingDefense,
+    Weights,
+    generator,
+)
+from bench.models.federated import updates
 
 CLASSES, SIDE = 5, 8
 SHAPE = (1, SIDE, SIDE)
@@ -70,6 +81,7 @@ def world(
     change: Share = lambda update: update,
     labels: Tensor | None = None,
     prior: dict[str, Tensor] | None = None,
+    public: int = 40,
 ) -> tuple[Exposure, Knowledge, Tensor, Tensor]:
     """Exposure, knowledge, and what the attack must not see: records and labels."""
     x = images(federation.records, 1)
@@ -82,14 +94,39 @@ def world(
     exposure = Exposure("gradients", refuse, refuse, network.eval(), updates=lambda: change(update))
     names = tuple(str(i) for i in range(CLASSES))
     card = Card("toy", "face", "image", SHAPE, names, "person", "made here", "none", True)
-    public = images(40, 2)
-    split = Split(public, torch.zeros(40, dtype=torch.int64), torch.arange(40))
+    held = images(public, 2)
+    split = Split(held, torch.zeros(public, dtype=torch.int64), torch.arange(public))
     knowledge = Knowledge(card, split, federation=federation, prior=prior or {})
+    return exposure, knowledge, x, y
+
+
+def corrupt(
+    network: Network, federation: Federation, *layers: TrainingDefense, public: int = 400
+) -> tuple[Exposure, Knowledge, Tensor, Tensor]:
+    """The same where the server may send other weights, and clients hide behind ``layers``."""
+    for layer in layers:
+        federation = layer.federate(federation)
+    honest, knowledge, x, y = world(network, federation, public=public)
+    rng = generator(5)
+
+    def round_at(sent: Sequence[Weights]) -> Weights:
+        return updates(network, layers, x, y, federation, "classification", rng, "cpu", sent)
+
+    asks = honest.scores, honest.labels
+    exposure = Exposure(
+        "malicious_server", *asks, network, updates=lambda: round_at(()), tampered=round_at
+    )
     return exposure, knowledge, x, y
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     return -10 * (a - b).square().flatten(1).mean(1).clamp_min(1e-10).log10()
+
+
+def exact(found: Tensor, x: Tensor, atol: float = 1e-3) -> float:
+    """Share of the records that some row of ``found`` is."""
+    apart = torch.cdist(x.flatten(1), found.flatten(1)) / x[0].numel() ** 0.5
+    return float((apart.amin(1) < atol).float().mean())
 
 
 def prune(removed: float) -> Share:

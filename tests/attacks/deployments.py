@@ -179,7 +179,9 @@ def _outputs(attack: Attack, task: Task) -> tuple[Exposure, Knowledge]:
 
 
 def _updates(attack: Attack, task: Task) -> tuple[Exposure, Knowledge]:
-    if "image" in attack.modalities:
+    if attack.access == "malicious_server":
+        exposure, knowledge, _, _ = clients.corrupt(clients.mlp(nn.ReLU), attack.federation)
+    elif "image" in attack.modalities:
         exposure, knowledge, _, _ = clients.world(clients.mlp(), attack.federation)
     else:
         exposure, knowledge, _ = rows.world(rows.mlp(), attack.federation)

@@ -83,3 +83,37 @@ def test_passes_of_per_client_gradients_are_counted() -> None:
     assert exposure.meter.forward_passes == exposure.meter.backward_passes == 12
     torch.autograd.grad(grads["network.weight"].sum(), x)
     assert exposure.meter.backward_passes == 24
+
+
+def test_only_a_malicious_server_sends_weights_of_its_own() -> None:
+    network = nn.Linear(4, 3)
+    sent: list[int] = []
+
+    def honest() -> dict[str, torch.Tensor]:
+        return {"bias": torch.zeros(5, 3)}
+
+    def tampered(models: object) -> dict[str, torch.Tensor]:
+        sent.append(len(models))  # type: ignore[arg-type]
+        return {"bias": torch.ones(5, 3)}
+
+    def exposure(access: str) -> Exposure:
+        return Exposure(
+            access,  # type: ignore[arg-type]
+            network,
+            network,
+            network,
+            updates=honest,
+            tampered=tampered,
+        )
+
+    weights = {"bias": torch.zeros(3)}
+    curious, malicious = exposure("gradients"), exposure("malicious_server")
+    assert float(curious.updates()["bias"].sum()) == 0 and curious.meter.updates == 5
+    with pytest.raises(AccessError, match="asked for 'malicious_server'"):
+        curious.updates(weights)
+    assert float(malicious.updates()["bias"].sum()) == 0
+    assert float(malicious.updates(weights)["bias"].sum()) == 15
+    malicious.updates([weights, weights])
+    assert sent == [1, 2] and malicious.meter.updates == 15
+    with pytest.raises(AccessError, match="asked for 'gradients'"):
+        exposure("weights").updates()

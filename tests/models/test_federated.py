@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bench.contract import Federation, Network, TrainingDefense, generator
+from bench.contract import Federation, Network, TrainingDefense, UserError, Weights, generator
 from bench.models.cnn import Cnn
 from bench.models.federated import updates
 from bench.models.mlp import Mlp
@@ -113,3 +113,53 @@ def test_dropout_acts_on_every_record_and_follows_the_seed() -> None:
     dropped = shared(0) == 0
     assert len(torch.unique(dropped, dim=0)) == 8, "every client draws its own mask"
     assert torch.equal(shared(0), shared(0)) and not torch.equal(shared(0), shared(1))
+
+
+# ---------------------------------------------------------------- a malicious server
+def sent_to(net: Network, federation: Federation, *sent: Weights):
+    return updates(net, [], X, Y, federation, "classification", generator(0), "cpu", sent)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_clients_train_at_the_weights_that_they_are_sent(steps: int) -> None:
+    federation = Federation(batch_size=2, local_steps=steps, records=8)
+    net, other = network(), Cnn(channels=(8,), groups=4).build((1, 16, 16), 4, 1)
+    weights = {k: p.detach() for k, p in other.named_parameters()}
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    found, wanted = sent_to(net, federation, weights), run(other, federation)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    # What is not sent keeps its global value.
+    for name, value in sent_to(net, federation, {}).items():
+        torch.testing.assert_close(value, run(net, federation)[name])
+
+
+def test_places_of_a_group_may_be_sent_different_weights() -> None:
+    net, single = network(), Federation(batch_size=2, records=8)
+    group = single.aggregate(2)
+    zero = {"head.weight": torch.zeros_like(net.head.weight)}
+    found = sent_to(net, group, {}, zero)
+    alone, silent = run(net, single), sent_to(net, single, zero)
+    for name, value in alone.items():
+        mixed = torch.stack([value[0::2], silent[name][1::2]]).mean(0)
+        torch.testing.assert_close(found[name], mixed)
+    assert not bool(silent["blocks.0.0.weight"].any()), "a head of zeros silences what is before it"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("head.wight", torch.zeros(4, 8), "no trained parameter"),
+        ("blocks.0.0.weight", torch.zeros(8, 1, 3, 3), "no trained parameter"),
+        ("head.bias", torch.zeros(5), "shape"),
+        ("head.bias", torch.full((4,), torch.nan), "finite"),
+    ],
+)
+def test_what_clients_cannot_load_is_refused(name: str, value: Tensor, message: str) -> None:
+    net = network()
+    net.blocks[0].requires_grad_(False)
+    with pytest.raises(UserError, match=message):
+        sent_to(net, Federation(records=8), {name: value})
+    with pytest.raises(UserError, match="3 models"):
+        sent_to(net, Federation(records=8), {}, {}, {})

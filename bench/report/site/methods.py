@@ -20,6 +20,8 @@ EXPOSED = {
     "labels": "The deployment answers with a label and nothing else.",
     "scores": "The deployment answers with the scores of all classes, as released.",
     "gradients": "The attacker sees the updates that clients share in training.",
+    "malicious_server": "The attacker is the server: it sees the updates and chooses the weights "
+    "that clients compute them at.",
     "weights": "The attacker holds the model.",
 }
 """What an access level exposes."""
