@@ -91,9 +91,12 @@ class ForestReconstruction(Attack):
         solver()
         public = Split(knowledge.public.x.cpu(), knowledge.public.y.cpu(), knowledge.public.person)
         layout = Layout.of(knowledge.card, public.x)
-        questions, trees = read(inside(exposure.network()), layout, self.trees)
-        odds = self.prior_weight * _odds(questions, layout, public, trees[0].draws.shape[1])
+        network = inside(exposure.network())
+        questions, trees = read(network, layout, self.trees)
         fits = self._affordable(questions, trees)
+        if fits < len(trees):
+            questions, trees = read(network, layout, max(1, fits))
+        odds = self.prior_weight * _odds(questions, layout, public, trees[0].draws.shape[1])
         solution, left = None, self.limit
         while solution is None and fits > 1:
             solution = solve(questions, trees[:fits], odds, left, seed)
