@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from attacks.common.forest_program import solve
+from attacks.common.leaf_boxes import read
 from attacks.forest_reconstruction import ForestReconstruction
 from attacks.public_records import PublicRecords
 from bench.contract import (
@@ -85,6 +88,11 @@ def wrong(found: Tensor, members: Tensor = MEMBERS.x) -> float:
     return float(apart[linear_sum_assignment(apart.numpy())].mean())
 
 
+def one_hot(draws: np.ndarray) -> np.ndarray:
+    """1 at the most frequent class of each leaf, 0 elsewhere."""
+    return np.eye(draws.shape[1], dtype=np.int64)[draws.argmax(1)]
+
+
 def reached(network: Network, x: Tensor) -> Tensor:
     """How many of ``x`` each leaf holds, in the order of the head's columns."""
     held: Tensor = network.blocks[0](x).sum(0)
@@ -154,6 +162,19 @@ def test_leaves_of_several_classes_keep_their_class_counts() -> None:
     network = grown(RandomForest(trees=4), min_leaf=5)
     found = run(network, BRIEF)
     assert bool((reached(network, found.values) >= wanted(network)).all())
+
+
+def test_a_reader_who_takes_pruned_leaves_for_pure_finds_nothing() -> None:
+    """Adaptive to pruning: the class counts of mixed leaves are part of the program."""
+    network = grown(RandomForest(trees=8, bootstrap=False), min_leaf=5)
+    questions, trees = read(network, Layout.of(CARD, PUBLIC.x), 8)
+    naive = [
+        replace(tree, draws=tree.draws.sum(1, keepdims=True) * one_hot(tree.draws))
+        for tree in trees
+    ]
+    odds = np.zeros((2, len(questions.column)))
+    assert solve(questions, naive, odds, 2.0, 0) is None
+    assert solve(questions, trees, odds, 2.0, 0) is not None
 
 
 def test_a_single_tree_gives_boxes() -> None:
