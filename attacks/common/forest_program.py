@@ -119,6 +119,11 @@ def solve(
     search = cp.CpSolver()
     search.parameters.num_workers = 1
     search.parameters.random_seed = seed % 2**31
+    # Relaxations and probing cost most of the time of finding a training set; a proof that none
+    # is better needs relaxations.
+    search.parameters.linearization_level = 0
+    search.parameters.cp_model_probing_level = 0
+    search.parameters.symmetry_level = 0
     search.parameters.max_deterministic_time = limit / 2
     status = search.solve(program.model)
     if status not in (cp.OPTIMAL, cp.FEASIBLE):
@@ -136,6 +141,7 @@ def solve(
             program.model.add_hint(program.model.get_int_var_from_proto_index(index), value)
         search.parameters.max_deterministic_time = share * limit - spent
         # One thread takes the neighbourhoods in turn, so that the same comes out on any machine.
+        search.parameters.linearization_level = 0 if neighbours else 1
         search.parameters.interleave_search = neighbours
         search.parameters.use_lns_only = neighbours
         status = search.solve(program.model)
