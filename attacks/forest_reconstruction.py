@@ -47,9 +47,14 @@ class ForestReconstruction(Attack):
     Binary columns and one-hot categories are recovered as values (their setting). A number is
     recovered as the interval between two thresholds and returned as the median of the public
     records in it, or its midpoint. A single tree, so a decision tree too, gives no more than
-    boxes. Boosted trees are refused: their leaves hold votes, not counts. The program grows with
-    records times leaves, so of a large table few trees are read, and large training sets are
-    reconstructed badly; the paper's have 100 records.
+    boxes. Boosted trees are refused: their leaves hold votes, not counts.
+
+    Where it works: 50 records of Adult with 19 binary columns, 30 fully grown trees. The share of
+    wrong values after the best matching (the paper's error) was .02 without the bootstrap (mean of
+    3 seeds) and .07 with it (2 seeds); it is .23 for random records and .12 for public ones. With
+    10 records in every leaf it was .10 without the bootstrap. Where it does not: the program grows
+    with records times leaves, so of a large table few trees are read and their boxes are wide; the
+    paper's training sets have 100 records.
 
     The solver runs in one thread with a fixed seed and a limit that does not depend on the clock.
 
