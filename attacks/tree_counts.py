@@ -44,7 +44,8 @@ class TreeCounts(Attack):
     is that of its records of the victim's class, ``p_i`` times the target's ``p(y | x_v)``: the
     same estimator of a joint distribution that includes the label.
 
-    Of several trees the score is the mean of their normalised scores.
+    Of several trees the score is the mean of their normalised scores; of a tree that was grown on
+    a bootstrap sample the different records of the sample are counted.
 
     Attributes:
         access: ``weights``.

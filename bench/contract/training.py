@@ -111,7 +111,8 @@ class Model(Component, ABC):
     offers: ClassVar[frozenset[str]] = frozenset({"descent", "steps"})
     """What it offers: ``descent`` if it is differentiable and could be trained by gradient steps,
     ``steps`` if the shared loop trains it by them, ``blocks`` if it has hidden blocks of neurons,
-    ``leaves`` if it is made of trees, ``least_squares`` if it is a linear regression (its squared
+    ``leaves`` if it is made of trees, ``shares`` if their leaves hold the shares of the classes
+    among their training records, ``least_squares`` if it is a linear regression (its squared
     error is then a polynomial of the weights), ``skips`` if modules within its blocks add a
     submodule ``shortcut``."""
     reference: ClassVar[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -179,7 +179,7 @@ class _Trees(Solved):
     """What tree models share: they have no gradient and no neurons, and leaves count records."""
 
     modalities = frozenset({"table", "basket"})
-    offers = frozenset({"leaves"})
+    offers: ClassVar[frozenset[str]] = frozenset({"leaves"})
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
         """A single leaf that says nothing, whatever the seed."""
@@ -209,6 +209,7 @@ class DecisionTree(_Trees):
     min_samples_leaf: Count = 1
     max_leaf_nodes: Annotated[int, Ge(2)] | None = None
 
+    offers = frozenset({"leaves", "shares"})
     reference = "tree"
 
     def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
@@ -250,6 +251,7 @@ class RandomForest(_Trees):
     min_samples_leaf: Count = 1
     bootstrap: bool = True
 
+    offers = frozenset({"leaves", "shares"})
     reference = "forest"
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:

@@ -23,6 +23,7 @@ SMALL: Mapping[str, Any] = {
     "epochs": 2,
     "gan_steps": 2,
     "hidden": 8,
+    "limit": 0.2,
     "population": 4,
     "probes": 4,
     "samples": 12,
@@ -189,7 +190,7 @@ def _updates(attack: Attack, task: Task) -> tuple[Exposure, Knowledge]:
 
 
 def _records(attack: Attack, task: Task) -> tuple[Exposure, Knowledge]:
-    network = rows.mlp(classes=2)
+    network = rows.forest(trees=3) if "shares" in attack.needs else rows.mlp(classes=2)
     knowledge = Knowledge(rows.card(), rows.split(rows.rows(60, 2)), classes=torch.arange(2))
     return _exposure(attack, network), knowledge
 

@@ -22,6 +22,7 @@ from bench.contract import (
     generator,
 )
 from bench.contract.columns import Layout
+from bench.models.trees import RandomForest
 from tests.attacks.clients import Share, share
 
 WIDTH = 10
@@ -76,6 +77,14 @@ def mlp(activation: type[nn.Module] = nn.Tanh, hidden: int = 48, classes: int = 
         torch.manual_seed(0)
         block = nn.Sequential(nn.Flatten(), nn.Linear(WIDTH, hidden), activation())
         return Network(nn.Sequential(block), nn.Linear(hidden, classes)).eval()
+
+
+def forest(n: int = 30, seed: int = 5, **options: Any) -> Network:
+    """A random forest that was grown on ``rows(n, seed)``."""
+    model, members = RandomForest(**options), split(rows(n, seed))
+    network = model.build((WIDTH,), 2, 0)
+    model.solve(network, members.x, members.y, model.recipe, 0)
+    return network.eval()
 
 
 def world(

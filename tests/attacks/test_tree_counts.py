@@ -5,7 +5,9 @@ import torch
 
 from attacks.common.candidates import value_prior
 from attacks.tree_counts import TreeCounts, reachable
-from bench.contract import Exposure
+from bench.contract import Exposure, Network, Split
+from bench.models.trees import RandomForest
+from defenses.pruning import Pruning
 from tests.attacks.tables import stump, table, table_card, told
 
 
@@ -47,3 +49,57 @@ def test_several_trees_are_averaged() -> None:
     a, b = (TreeCounts().run(Exposure("weights", n, n, n), knowledge, 0, "cpu") for n in (one, two))
     assert b.info["trees"] == 2
     assert torch.allclose(a.values, b.values)
+
+
+def forest(members: Split, min_leaf: int = 1) -> Network:
+    model = RandomForest(trees=7)
+    network = model.build((members.x.shape[1],), 2, 0)
+    recipe = Pruning(min_leaf=min_leaf).recipe(model.recipe)
+    model.solve(network, members.x, members.y, recipe, 0)
+    return network.eval()
+
+
+@pytest.mark.parametrize("min_leaf", [1, 10])
+def test_the_formula_holds_for_a_forest_grown_on_samples(min_leaf: int) -> None:
+    """By brute force: a leaf is open to a value if some record of that value can reach it."""
+    card = table_card()
+    members = table(card, 120, 1)
+    network = forest(members, min_leaf)
+    leaves = network.blocks[0]
+    assert int(leaves.counts[leaves.leaf >= 0].min()) >= min_leaf
+    knowledge = told(card, table(card, 30, 0), members.take(torch.arange(10)))
+    out = TreeCounts().run(Exposure("weights", network, network, network), knowledge, 0, "cpu")
+    prior = value_prior(knowledge)
+    completed = card.sensitive.candidates(knowledge.partial.x)
+    dense = card.sensitive.candidates(3 * torch.randn(20000, card.shape[0]))
+    reached = [leaves.rows(dense[:, value]) for value in range(2)]
+    taken = [leaves.rows(completed[:, value]) for value in range(2)]
+    scores = torch.zeros(10, 2, dtype=torch.float64)
+    for tree in range(7):
+        count = leaves.counts[tree].double()
+        place = {int(row): node for node, row in enumerate(leaves.leaf[tree]) if row >= 0}
+        each = torch.zeros(10, 2, dtype=torch.float64)
+        for value in range(2):
+            open_ = reached[value][:, tree].unique().tolist()
+            below = sum(float(count[place[row]]) for row in open_)
+            here = taken[value][:, tree].tolist()
+            share = torch.tensor([float(count[place[row]]) for row in here])
+            each[:, value] = prior[value] * share / below
+        scores += each / each.sum(1, keepdim=True) / 7
+    torch.testing.assert_close(out.values.double(), scores, atol=0.02, rtol=0)
+
+
+def test_pruning_takes_from_a_forest_what_counts_tell_of_its_members() -> None:
+    """The secret is noise to the class: whoever guesses it knows the members."""
+    card = table_card()
+    members, others = table(card, 80, 1, signal=0.0), table(card, 80, 2, signal=0.0)
+
+    def right(min_leaf: int, victims: Split) -> float:
+        network = forest(members, min_leaf)
+        knowledge = told(card, table(card, 80, 0, signal=0.0), victims)
+        exposure = Exposure("weights", network, network, network)
+        found = TreeCounts(label=True).run(exposure, knowledge, 0, "cpu").values
+        return float((found.argmax(1) == victims.s).double().mean())
+
+    gaps = {m: right(m, members) - right(m, others) for m in (1, 20)}
+    assert gaps[1] > 0.1 > gaps[20] + 0.05
