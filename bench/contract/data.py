@@ -207,6 +207,8 @@ class Splits:
         public: the attacker's (and a defense's) auxiliary data, disjoint from ``train`` in
             records and, for faces, in people. Its labels are its own people for faces, the same
             classes elsewhere.
+        fillers: pictures of people who are neither private nor public. Only the judges of
+            reconstructions ever see them; None where the data set has no people to spare.
         facts: what the loader checked and counted: ``sha256``, ``n_rows``, ``class_counts``,
             ``duplicates_across_splits``, ``split_protocol`` and whatever else it found.
     """
@@ -216,6 +218,7 @@ class Splits:
     test: Split
     public: Split
     facts: Mapping[str, Any] = field(default_factory=dict)
+    fillers: Split | None = None
 
 
 @dataclass(frozen=True)
