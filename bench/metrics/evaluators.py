@@ -188,7 +188,7 @@ def _with(a: Mapping[str, Rows], b: Mapping[str, Rows]) -> dict[str, Rows]:
 
 
 def _spaces(looks: Mapping[str, Rows], seed: int) -> dict[str, Tensor]:
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, rows in looks.items():
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = discriminant.fit(rows, seed)
     return tensors
@@ -215,13 +215,14 @@ def _sides(
         device: as in :func:`fit`.
     """
     spaces = _spaces(looks, seed)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     galleries = matched_galleries(splits.train, splits.test)
     for side, pictures in zip((MEMBERS, OTHERS), galleries, strict=True):
         gallery = Split(small(pictures.x), pictures.y, pictures.person)
         steps = judge_network.steps_for(len(gallery)) // 2
         net = judge_network.fit((gallery, strangers), people, steps, seed, device)
-        own = _state(net) | spaces
+        # Copies: a store of tensors refuses two names for one memory.
+        own = _state(net) | {name: value.clone() for name, value in spaces.items()}
         _enrol(own, _with(_looks(gallery), looks), people)
         tensors |= {side + name: value for name, value in own.items()}
     return tensors

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.contract import Split, generator
-from bench.metrics import discriminant, evaluators, judge_network
+from bench.contract import Federation, Split, UserError, check_splits, generator
+from bench.engine.knowledge import knowledge_of
+from bench.goals import goal_named
+from bench.metrics import evaluators, judge_network
 from tests.metrics.faces import PEOPLE, SHAPE, faces, judged
 
 
@@ -42,7 +44,6 @@ def test_a_public_person_is_nobody_private() -> None:
 def test_strangers_nobody_trained_on_are_rejected() -> None:
     """New people, enrolled nowhere: rarely taken for a given private person."""
     truth, _ = judged()
-    splits = truth.splits
     new = faces(40, 2, 1).train.x[PEOPLE:]
     scores = evaluators.judge(truth.evaluator, new)
     claims = [evaluators.committee(scores, torch.full((len(new),), c)) for c in range(PEOPLE)]
@@ -150,6 +151,51 @@ def test_augmentation_is_its_generators() -> None:
     first, again, other = (judge_network.augment(x, generator(seed)) for seed in (0, 0, 1))
     assert first.shape == (6, *SHAPE)
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_fillers_stand_in_the_line_up_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_network, "STEPS", 200)
+    splits = faces(3)
+    # The last four of the twelve strangers are fillers now.
+    filler = splits.public.y >= 8
+    spared = splits.public.take(filler)
+    apart = replace(splits, public=splits.public.take(~filler), fillers=spared)
+    check_splits(apart)
+    tensors, _ = evaluators.fit(apart, 0, "cpu")
+    scores = evaluators.judge(tensors, spared.x)
+    # A picture of a filler is nobody's.
+    claims = [evaluators.committee(scores, torch.full((len(spared),), c)) for c in range(3)]
+    assert not torch.stack(claims).any()
+
+    known = knowledge_of(
+        apart,
+        goal_named("class_representative"),
+        None,
+        {},
+        (),
+        None,
+        Federation(),
+        "classification",
+        "cpu",
+    )
+    assert torch.equal(known.public.x, apart.public.x)
+    assert not torch.isin(spared.person, known.public.person).any()
+    with pytest.raises(UserError, match="'public' and 'fillers'"):
+        check_splits(replace(splits, fillers=spared))
+
+
+def test_a_member_gap_has_a_committee_on_each_side() -> None:
+    """No judge of a side has seen the other side's pictures of private people."""
+    truth, facts = judged()
+    splits, tensors = truth.splits, truth.evaluator
+    assert facts["refit_members"] >= 0.9 and facts["refit_others"] >= 0.9
+    for side, own in ((evaluators.MEMBERS, splits.train), (evaluators.OTHERS, splits.test)):
+        refit = evaluators.refitted(tensors, side)
+        for name in evaluators.COMMITTEE:
+            mine = evaluators.judge(refit, own.x)[name].gather(1, own.y[:, None])
+            unseen = splits.test if side == evaluators.MEMBERS else splits.train
+            theirs = evaluators.judge(refit, unseen.x)[name].gather(1, unseen.y[:, None])
+            assert mine.mean() > theirs.mean()
 
 
 def test_where_no_class_is_a_person_there_is_no_judge() -> None:
