@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -207,6 +208,8 @@ class Splits:
         public: the attacker's (and a defense's) auxiliary data, disjoint from ``train`` in
             records and, for faces, in people. Its labels are its own people for faces, the same
             classes elsewhere.
+        fillers: pictures of people who are neither private nor public. Only the judges of
+            reconstructions ever see them; None where the data set has no people to spare.
         facts: what the loader checked and counted: ``sha256``, ``n_rows``, ``class_counts``,
             ``duplicates_across_splits``, ``split_protocol`` and whatever else it found.
     """
@@ -216,6 +219,7 @@ class Splits:
     test: Split
     public: Split
     facts: Mapping[str, Any] = field(default_factory=dict)
+    fillers: Split | None = None
 
 
 @dataclass(frozen=True)
@@ -294,10 +298,11 @@ def check_splits(splits: Splits) -> None:
 
     Raises:
         UserError: an empty split, NaN or Inf, labels out of range, a training set with one
-            class, images outside [0, 1], or people shared by ``public`` and a private split.
+            class, images outside [0, 1], or people shared by ``public`` and a private split
+            or by ``fillers`` and any other.
     """
     card = splits.card
-    for name in ("train", "test", "public"):
+    for name in _names(splits):
         split: Split = getattr(splits, name)
         where = f"Data set '{card.name}', split '{name}'"
         require(len(split) > 0, f"{where} is empty; use more records or another split fraction.")
@@ -347,12 +352,24 @@ def check_splits(splits: Splits) -> None:
             f"Data set '{card.name}' shares people between '{name}' and 'public'; "
             "the attacker's data must be disjoint.",
         )
+    for name in _names(splits)[:3] if splits.fillers is not None else ():
+        assert splits.fillers is not None
+        require(
+            not bool(torch.isin(getattr(splits, name).person, splits.fillers.person).any()),
+            f"Data set '{card.name}' shares people between '{name}' and 'fillers'; fillers must be "
+            "people of their own.",
+        )
+
+
+def _names(splits: Splits) -> tuple[str, ...]:
+    """Names of the splits that are there, fillers last."""
+    return ("train", "test", "public") + (() if splits.fillers is None else ("fillers",))
 
 
 def duplicates_across(splits: Splits) -> int:
     """Number of distinct records that stand in more than one split, bit for bit."""
     seen = [
         {hashlib.sha256(row).digest() for row in split.x.cpu().contiguous().numpy()}
-        for split in (splits.train, splits.test, splits.public)
+        for split in (getattr(splits, name) for name in _names(splits))
     ]
-    return len((seen[0] & seen[1]) | (seen[0] & seen[2]) | (seen[1] & seen[2]))
+    return len(set[bytes]().union(*(a & b for a, b in combinations(seen, 2))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,7 @@ def finish(
     sha256: str,
     split_protocol: str,
     allow_duplicates: bool = False,
+    fillers: Split | None = None,
     **more: Any,
 ) -> Splits:
     """Take the splits, check them and count what PROTOCOL C9 asks for.
@@ -208,6 +210,7 @@ def finish(
         split_protocol: one sentence saying how the split was made.
         allow_duplicates: whether equal records may stand in two splits (baskets of few items
             repeat naturally); they are counted in either case.
+        fillers: pictures of people whom only judges see; none at all is None.
         **more: further facts.
 
     Raises:
@@ -215,7 +218,8 @@ def finish(
             splits where they are not allowed.
     """
     train, test, public = (records.take(torch.as_tensor(index)) for index in rows)
-    splits = Splits(card, train, test, public)
+    spared = fillers if fillers is not None and len(fillers) else None
+    splits = Splits(card, train, test, public, fillers=spared)
     check_splits(splits)
     shared = duplicates_across(splits)
     require(
@@ -232,6 +236,8 @@ def finish(
         "duplicates_across_splits": shared,
         "split_protocol": split_protocol,
     }
+    if spared is not None:
+        facts |= {"n_fillers": len(spared), "n_people_fillers": len(torch.unique(spared.y))}
     if card.outcome is None:
         y = torch.cat([train.y, test.y])
         share = torch.bincount(train.y, minlength=card.n_classes).double() / len(train)
@@ -240,4 +246,4 @@ def finish(
     else:
         facts["class_counts"] = []  # A number has none.
         facts["outcome_std"] = float(card.outcome.natural(train.y).std())
-    return Splits(card, train, test, public, facts | more)
+    return replace(splits, facts=facts | more)

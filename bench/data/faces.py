@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.contract import Split, Splits, generator, require
 from bench.data import common, face_render
-from bench.data.people import PeopleSet
+from bench.data.people import FILLERS, MOST_FILLERS, PeopleSet
 
 Pictures = Annotated[int, Ge(1), Le(200)]
 
@@ -25,7 +25,8 @@ class Faces(PeopleSet):
     Private people stand in ``train`` and, in other pictures, in ``test``; ``public`` shows other
     people of the same population, with labels of their own. A person keeps shape, tones, hair,
     beard and glasses; pose, light, expression, background, clothes and sensor noise change from
-    picture to picture (:mod:`bench.data.face_render`).
+    picture to picture (:mod:`bench.data.face_render`). Further people, .3 of the number of public
+    ones and at most 100, are for the judges alone (PROTOCOL 2.1).
 
     Attributes:
         people_private: number of classes.
@@ -71,6 +72,13 @@ class Faces(PeopleSet):
         others = public.repeat_interleave(self.images_public)
         person = torch.cat([train, test, others + self.people_private])
         x = self._photograph(person, rng)
+        # Drawn last, so that the other splits do not depend on them.
+        filler = torch.arange(min(MOST_FILLERS, int(FILLERS * self.people_public)))
+        filler = filler.repeat_interleave(self.images_public)
+        people = self.people_private + self.people_public
+        fillers = None
+        if len(filler):
+            fillers = Split(self._photograph(filler, rng), filler, filler + people)
         y = torch.cat([train, test, others])
         card = self._card(
             shape=(1, self.size, self.size),
@@ -82,6 +90,7 @@ class Faces(PeopleSet):
             card,
             Split(x, y, person),
             (rows[0], rows[1], rows[2]),
+            fillers=fillers,
             sha256=common.sha256_of_arrays(x, y),
             split_protocol=f"people: {self.people_private} private, {self.people_public} others "
             f"public; per private person {self.images_train} pictures train, "
@@ -93,7 +102,7 @@ class Faces(PeopleSet):
 
     def _photograph(self, person: Tensor, rng: torch.Generator) -> Tensor:
         """One picture of each ``person`` in the list."""
-        people = face_render.identities(self.people_private + self.people_public, rng)
+        people = face_render.identities(int(person.max()) + 1, rng)
         who = {key: value[person] for key, value in people.items()}
         how = face_render.pictures(len(person), self.variation, rng)
         x = face_render.render(who, how, self.size)

@@ -22,9 +22,9 @@ class ImageFolder(PeopleSet, Stored):
     """Pictures in any format that Pillow reads; a class is a person.
 
     Who is private and which pictures are members follows from the seed; the others' pictures are
-    public. A picture that stands in two splits bit for bit (the same file under two names is a
-    known fault of collected faces) stays in the first of train, test, public; the facts count
-    what was dropped.
+    public, but for some that only judges see (PROTOCOL 2.1). A picture that stands in two splits
+    bit for bit (the same file under two names is a known fault of collected faces) stays in the
+    first of train, test, public, fillers; the facts count what was dropped.
 
     Attributes:
         name: of the data set, in cards and messages; as the key of the option file.
@@ -33,7 +33,8 @@ class ImageFolder(PeopleSet, Stored):
         images_train: pictures per private person that are members.
         images_test: most other pictures per private person that are ``test``; None: all.
         min_images: only people with this many pictures may be private.
-        people_public: most public people; None: all who are not private.
+        people_public: most public people; None: all who are neither private nor
+            fillers.
         size: pixels a side, or height and width; None keeps the pixels of pictures that
             are equally large.
         crop: share of the largest centred window in the shape of ``size`` that is
@@ -83,13 +84,14 @@ class ImageFolder(PeopleSet, Stored):
             people_public=self.people_public,
             seed=seed,
         )
-        rows = np.concatenate(drawn.rows)
+        parts = (*drawn.rows, drawn.filler_rows)
+        rows = np.concatenate(parts)
         look = Look(self._size, self.crop, colour=self.colour)
         x, sha256 = album.read(rows, look)
         self._check_sha256(f"folder '{album.folder}'", sha256)
 
-        ends = np.cumsum([len(part) for part in drawn.rows])
-        (train, test, public), dropped = common.without_copies(
+        ends = np.cumsum([len(part) for part in parts])
+        (train, test, public, fillers), dropped = common.without_copies(
             x, *np.split(np.arange(len(rows)), ends[:-1])
         )
         person = album.person[rows]
@@ -98,13 +100,16 @@ class ImageFolder(PeopleSet, Stored):
             class_names=tuple(album.people[i] for i in drawn.private),
             shared_classes=False,
         )
+        records = Split(x, torch.from_numpy(drawn.labels(person)), torch.from_numpy(person))
         return common.finish(
             card,
-            Split(x, torch.from_numpy(drawn.labels(person)), torch.from_numpy(person)),
+            records,
             (train, test, public),
+            fillers=records.take(torch.from_numpy(fillers)),
             sha256=sha256,
-            split_protocol=f"people: {len(drawn.private)} private, {len(drawn.public)} public; per "
-            f"private person {self.images_train} pictures train, "
+            split_protocol=f"people: {len(drawn.private)} private, {len(drawn.public)} public, "
+            f"{len(drawn.fillers)} fillers for the judges; per private person "
+            f"{self.images_train} pictures train, "
             + ("the others" if self.images_test is None else f"up to {self.images_test} others")
             + " test",
             n_people=len(album.people),

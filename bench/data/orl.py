@@ -27,7 +27,7 @@ HEIGHT, WIDTH = 112, 92
 class FortyPeople(PeopleSet, Stored):
     """40 people, 10 grey pictures each; a class is a person. What ORL and Olivetti share.
 
-    Who is private and which pictures are members follows from the seed. The public faces are the
+    Who is private and which pictures are members follows from the seed. The public faces are
     other people of the same set (PROTOCOL 5.3, E1), or Labeled Faces in the Wild: then all 40
     may be private, as in Fredrikson, Jha and Ristenpart (CCS 2015, section 5), and thousands of
     faces are there to fit a prior on.
@@ -37,8 +37,8 @@ class FortyPeople(PeopleSet, Stored):
         images_train: pictures per private person that are members; the rest is ``test``.
         size: pixels a side, averaged over areas; None keeps the original size.
         public: ``people``: the other people; ``lfw``: the people below the data root's ``lfw``,
-            cropped to the same frame, and the other people are left out.
-        people_public: most public people; None: all.
+            cropped to the same frame, and the other people are fillers for the judges.
+        people_public: most public people; None: all but the fillers (PROTOCOL 2.1).
         folder: path below the data root.
     """
 
@@ -107,6 +107,7 @@ class FortyPeople(PeopleSet, Stored):
             rows = (*rows[:2], np.arange(len(x), len(x) + len(faces)))
             x, y = torch.cat([x, faces]), np.concatenate([y, owner])
             person = np.concatenate([person, owner + PEOPLE])
+        records = Split(x, torch.from_numpy(y), torch.from_numpy(person))
         card = self._card(
             shape=tuple(x.shape[1:]),
             class_names=tuple(f"s{i + 1}" for i in drawn.private),
@@ -116,11 +117,13 @@ class FortyPeople(PeopleSet, Stored):
         )
         return common.finish(
             card,
-            Split(x, torch.from_numpy(y), torch.from_numpy(person)),
+            records,
             rows,
+            fillers=records.take(torch.from_numpy(drawn.filler_rows)),
             sha256=sha256,
             split_protocol=f"people: {len(drawn.private)} private, {more['n_people_public']} "
-            f"public{' (LFW)' if elsewhere else ''}; per private person {self.images_train} "
+            f"public{' (LFW)' if elsewhere else ''}, {len(drawn.fillers)} fillers for the judges; "
+            f"per private person {self.images_train} "
             "pictures train, the others test",
             **more,
         )

@@ -15,6 +15,9 @@ from bench.data.loader import Loader
 
 Two = Annotated[int, Ge(2)]
 """Number of people: at least two."""
+FILLERS, MOST_FILLERS = 0.3, 100
+"""Share of the people who are not private that only the judges of reconstructions see, and the
+most of them (PROTOCOL 2.1)."""
 Side = Annotated[int, Ge(16)]
 """Pixels a side: below 16 no face can be told."""
 
@@ -48,23 +51,27 @@ class Draw:
     Attributes:
         private: people whose pictures are ``train`` and ``test``, ascending; a class each.
         public: other people, ascending.
+        fillers: people who are neither, ascending; may be none.
         rows: row numbers of train, test, public.
+        filler_rows: row numbers of the fillers' pictures.
     """
 
     private: Ints
     public: Ints
+    fillers: Ints
     rows: Indices
+    filler_rows: Ints
 
     def labels(self, person: Ints) -> Ints:
-        """Class of each picture among the private people, or among the public ones.
+        """Class of each picture among the private people, the public ones or the fillers.
 
         Args:
-            person: int64 ``[n]``, each of them private or public.
+            person: int64 ``[n]``, each of them one of those.
         """
-        private = np.searchsorted(self.private, person)
-        private[private == len(self.private)] = 0
-        public = np.searchsorted(self.public, person)
-        return np.where(self.private[private] == person, private, public)
+        labels = np.searchsorted(self.fillers, person)
+        for group in (self.public, self.private):
+            labels = np.where(np.isin(person, group), np.searchsorted(group, person), labels)
+        return labels
 
 
 def draw(
@@ -78,7 +85,10 @@ def draw(
     min_images: int = 0,
     people_public: int | None = None,
 ) -> Draw:
-    """Draw the private people, their members and the public people.
+    """Draw the private people, their members, the public people and the fillers.
+
+    Fillers are :data:`FILLERS` of the people who are not private, at most :data:`MOST_FILLERS`,
+    and at least two people stay public. Where nobody is public they may be all of them.
 
     Args:
         name: the data set, for messages.
@@ -88,7 +98,7 @@ def draw(
         seed: decides who is private and which pictures are members.
         images_test: most other pictures per private person that are ``test``; None: all.
         min_images: fewest pictures of a private person; at least one stays for ``test``.
-        people_public: most people that are public; None: all others; 0: nobody.
+        people_public: most people that are public; None: all but the fillers; 0: nobody.
 
     Raises:
         UserError: too few people.
@@ -96,13 +106,13 @@ def draw(
     counts = np.bincount(person)
     enough = max(min_images, images_train + 1)
     eligible = np.flatnonzero(counts >= enough)
-    others = 0 if people_public == 0 else 2
+    least = 0 if people_public == 0 else 2
     require(
-        people_private <= min(len(eligible), len(counts) - others),
+        people_private <= min(len(eligible), len(counts) - least),
         f"Data set '{name}' has {len(counts)} people, {len(eligible)} of them with the "
         f"{enough} pictures or more that images_train={images_train} and min_images={min_images} "
         f"ask for; people_private={people_private} of those are wanted"
-        + (", and 2 people more for 'public'" if others else "")
+        + (", and 2 people more for 'public'" if least else "")
         + ": ask for fewer people or pictures, or get more.",
     )
     rng = generator(seed)
@@ -121,8 +131,10 @@ def draw(
     train = shuffled[place < images_train]
     test = shuffled[(place >= images_train) & (place < last)]
 
-    public = np.setdiff1d(np.arange(len(counts)), private)
-    if people_public is not None and people_public < len(public):
-        kept = torch.randperm(len(public), generator=rng)[:people_public]
-        public = np.sort(public[kept.numpy()])
-    return Draw(private, public, (train, test, np.flatnonzero(np.isin(person, public))))
+    others = np.setdiff1d(np.arange(len(counts)), private)
+    others = others[torch.randperm(len(others), generator=rng).numpy()]
+    share = 1.0 if people_public == 0 else FILLERS
+    spared = min(MOST_FILLERS, int(share * len(others)))
+    fillers, public = np.sort(others[:spared]), np.sort(others[spared:][:people_public])
+    of_public, of_fillers = (np.flatnonzero(np.isin(person, who)) for who in (public, fillers))
+    return Draw(private, public, fillers, (train, test, of_public), of_fillers)

@@ -102,6 +102,7 @@ class StoredBaskets(BasketSet, Shared):
             split_protocol=f"{purchases.protocol}: {self._shares}",
             allow_duplicates=True,
             mean_basket=float(x.sum(1).mean()),
+            fillers=None,
             **facts,
             **purchases.facts,
         )

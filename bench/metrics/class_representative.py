@@ -27,11 +27,10 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     """Judge one reconstruction per target class.
 
     A class counts as revealed if at least two of three evaluators name it, rank 1 among all
-    private and public people: what is more like a public person, or like nobody, reveals no one.
-    The template matcher's gallery is held-out images; ``members`` and
-    ``nonmembers`` repeat the vote with equal numbers per person of member and of held-out images,
-    so that their difference says whether the reconstruction is nearer to training pictures than
-    to other pictures of the same people.
+    private people and strangers: what is more like a stranger, or like nobody, reveals no one.
+    ``members`` and ``nonmembers`` are the votes of two further committees, fitted on equal numbers
+    per person of member and of held-out images. Their difference says whether the reconstruction
+    is nearer to training pictures than to other pictures of the same people.
 
     Args:
         reconstruction: ``values`` ``[t, c, h, w]``; clipped to [0, 1] before it is judged.
@@ -39,7 +38,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
 
     Returns:
         ``extra``: ``top1_*`` of each evaluator, ``strict`` (all three agree), ``closed_set`` (the
-        committee without public people, among whom nobody is rejected), ``top5_cnn`` and ``rank``
+        committee without strangers, among whom nobody is rejected), ``top5_cnn`` and ``rank``
         (mean rank of the class, 1 is first) in the network's order of private people,
         ``permuted`` (success judged against ``class + 1``: must be at ``chance`` or below),
         ``chance`` (1 / number of classes), ``stranger`` (share of images in which at least two
@@ -70,16 +69,18 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     x = x.clamp(0.0, 1.0)
     train, test, n_classes = splits.train, splits.test, splits.card.n_classes
 
-    scores = evaluators.judge(tensors, x, test, splits.public)
+    scores = evaluators.judge(tensors, x)
     who = {name: evaluators.named(scores[name]) for name in evaluators.COMMITTEE}
     votes = torch.stack([vote == classes for vote in who.values()]).sum(0)
+    member, other = (
+        evaluators.committee(evaluators.judge(evaluators.refitted(tensors, side), x), classes)
+        for side in (evaluators.MEMBERS, evaluators.OTHERS)
+    )
     own = classes.unsqueeze(1)
-    sides = []
-    for gallery in evaluators.matched_galleries(train, test):
-        ncc = evaluators.template_scores(tensors, x, gallery, splits.public)
-        revealed = evaluators.committee({**scores, "ncc": ncc}, classes)
-        sides.append((revealed, ncc.gather(1, own).squeeze(1)))
-    (member, near_member), (other, near_other) = sides
+    near_member, near_other = (
+        evaluators.match(x, gallery, tensors["mean"], n_classes).gather(1, own).squeeze(1)
+        for gallery in evaluators.matched_galleries(train, test)
+    )
 
     features = evaluators.features(tensors, x)
     private = torch.cdist(features, tensors["features.train"])

@@ -1,19 +1,19 @@
 """The committee of evaluators that judges reconstructions of people (PROTOCOL 2.1).
 
 It has three families, so that an error of one is not an error of all: a small convolutional
-network, a linear discriminant on principal components, and template matching, which is not learnt.
+network, a linear discriminant on pixels, and a linear discriminant on directions of edges. Attacks
+may hold a whitened space of pixels and blurred templates of their own, to look unlike public
+people. Two judges must agree, so one of them always looks at something else than that.
 No attack and no defense ever sees them, they select nothing, and they are kept as tensors.
 
 The line-up is open: a picture is a private person's only if it is more like that person than like
-any other private person *and* any public person. Among private people alone somebody is always
-named. An attack that returns the public picture of which the deployment is surest, which shows
-another person, then counted as a leak in .4 to .8 of the cases. Therefore public people are people
-like the others for the network and for the discriminant, and fillers in the gallery of the template
-matcher. With a threshold on the score instead, set to beat 95 % or 99 % of the public pictures, a
-tenth to a half of such look-alikes passed. A threshold above every public picture stopped them too,
-kept more reconstructions on ORL, and rejected more of them, and more held-out pictures, on
-generated faces and LFW. The line-up stops public pictures because their owners stand in it; a
-look-alike who does not stand in it is stopped less often (``public_far_*``).
+any other private person *and* any stranger. Among private people alone somebody is always named.
+An attack that returns the public picture of which the deployment is surest, which shows another
+person, then counted as a leak in .4 to .8 of the cases. Strangers are the public people, and
+fillers whom the attacker does not hold, so that neither to resemble nor to avoid public people
+decides. With a threshold on the score instead, set to beat 95 % or 99 % of the public pictures, a
+tenth to a half of such look-alikes passed. The line-up stops public pictures because their owners
+stand in it; a look-alike who does not stand in it is stopped less often (``public_far_*``).
 """
 
 from __future__ import annotations
@@ -21,151 +21,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from sklearn.covariance import ledoit_wolf
-from sklearn.decomposition import PCA
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from bench.contract import Split, Splits, generator
+from bench.metrics import discriminant, judge_network
+from bench.metrics.discriminant import FEATURES, Rows, blur, small
+from bench.metrics.judge_network import EvaluatorNet
 
-COMMITTEE = ("cnn", "lda", "ncc")
+COMMITTEE = ("cnn", "lda", "hog")
 """Names of the evaluators, in the order of every table."""
 
-HEIGHT = 32
-"""Evaluators see pictures of at most this height, which is enough for a face and less noise."""
+MEMBERS, OTHERS = "members/", "others/"
+"""Prefixes of the tensors of two more committees: one has seen members of the private people, the
+other as many held-out pictures of them."""
 
-_STEPS, _MOST_STEPS, _BATCH, _LR = 300, 600, 32, 2e-3
 _UNSEEN, _MOST_UNSEEN = 0.2, 100
-
-
-class EvaluatorNet(nn.Module):
-    """Three strided convolutions with group normalisation, a 128-wide layer and a head.
-
-    Args:
-        channels: number of colour channels of the images.
-        people: number of people that it tells apart, the private ones first.
-    """
-
-    def __init__(self, channels: int, people: int) -> None:
-        super().__init__()
-
-        def block(inward: int, outward: int) -> nn.Sequential:
-            conv = nn.Conv2d(inward, outward, 3, stride=2, padding=1)
-            return nn.Sequential(conv, nn.GroupNorm(8, outward), nn.SiLU())
-
-        self.body = nn.Sequential(
-            block(channels, 16),
-            block(16, 32),
-            block(32, 64),
-            nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(),
-            nn.Linear(1024, 128),
-            nn.SiLU(),
-        )
-        self.drop = nn.Dropout(0.3)
-        self.head = nn.Linear(128, people)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[n, people]`` of images ``[n, c, h, w]``."""
-        logits: Tensor = self.head(self.drop(self.body(x)))
-        return logits
-
-
-def small(x: Tensor) -> Tensor:
-    """Images ``[n, c, h, w]`` averaged down to a height of at most :data:`HEIGHT`."""
-    height, width = x.shape[2:]
-    if height <= HEIGHT:
-        return x
-    return F.interpolate(x, (HEIGHT, max(1, round(width * HEIGHT / height))), mode="area")
-
-
-def augment(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Small turns, shifts, zooms, blur, light and noise, all drawn from ``rng`` (on the CPU).
-
-    The blur matters: reconstructions are smoother than photographs, and an evaluator that has never
-    seen a smooth face rejects the right one (PROTOCOL 0, finding 4).
-    """
-    n = len(x)
-
-    def draw(width: float) -> Tensor:
-        return (torch.rand(n, generator=rng).to(x.device) * 2 - 1) * width
-
-    turn, zoom = draw(0.12), 1 + draw(0.1)
-    cos, sin = zoom * turn.cos(), zoom * turn.sin()
-    theta = torch.stack(
-        [torch.stack([cos, -sin, draw(0.1)], 1), torch.stack([sin, cos, draw(0.1)], 1)], 1
-    )
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    x = torch.lerp(blurred, x, torch.rand(n, 1, 1, 1, generator=rng).to(x.device))
-    x = (x - 0.5) * (1 + draw(0.2)).view(-1, 1, 1, 1) + 0.5 + draw(0.1).view(-1, 1, 1, 1)
-    return x + 0.03 * torch.randn(x.shape, generator=rng).to(x.device)
-
-
-def _fit_cnn(train: Split, public: Split, people: int, seed: int, device: str) -> EvaluatorNet:
-    """The network, trained on half a batch of each kind, so that strangers are no majority."""
-    rng = generator(seed)
-    sides = [(split.x.to(device), split.y.to(device)) for split in (train, public) if len(split)]
-    share = _BATCH // len(sides)
-    steps = min(_MOST_STEPS, _STEPS * max(1, -(-len(train) // 200)))
-    cuda = torch.device(device).type == "cuda"
-    with torch.random.fork_rng(devices=[torch.device(device)] if cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            torch.cuda.manual_seed_all(seed)
-        net = EvaluatorNet(train.x.shape[1], people).to(device)
-        optimiser = torch.optim.AdamW(net.parameters(), _LR, weight_decay=1e-2, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LR, total_steps=steps)
-        for _ in range(steps):
-            rows = [torch.randint(len(x), (share,), generator=rng).to(device) for x, _ in sides]
-            x = torch.cat([side[0][row] for side, row in zip(sides, rows, strict=True)])
-            y = torch.cat([side[1][row] for side, row in zip(sides, rows, strict=True)])
-            optimiser.zero_grad()
-            loss = F.cross_entropy(net(augment(x, rng)), y, label_smoothing=0.1)
-            torch.autograd.backward(loss)
-            optimiser.step()
-            schedule.step()
-    return net.eval()
-
-
-def _fit_lda(known: Split, seed: int) -> tuple[Tensor, Tensor]:
-    """PCA, then the map that makes the scatter within people white: ``x @ weight.T + bias``.
-
-    Cosines in that space are the discriminant analysis of Belhumeur et al. (PAMI 1997). They do not
-    depend on how far a picture goes in the direction of a person: reconstructions go too far, and
-    blurred pictures not far enough.
-    """
-    x = known.x.flatten(1).double().cpu()
-    owner = torch.unique(known.y, return_inverse=True)[1].cpu()
-    people = int(owner.max()) + 1
-    # One component fewer than within-class degrees of freedom keeps the scatter invertible.
-    rank = max(1, min(100, len(x) - people, x.shape[1]))
-    pca = PCA(rank, svd_solver="randomized", random_state=seed).fit(x.numpy())
-    z = torch.from_numpy(pca.transform(x.numpy()))
-    means = torch.zeros(people, rank, dtype=z.dtype).index_add(0, owner, z)
-    means /= owner.bincount().unsqueeze(1)
-    scatter = torch.from_numpy(ledoit_wolf((z - means[owner]).numpy(), assume_centered=True)[0])
-    # Where every person has one picture, nothing is known of the scatter: it is a plain cosine.
-    ridge = 1e-6 * z.var(0).mean() * torch.eye(rank, dtype=z.dtype)
-    components = torch.from_numpy(pca.components_)
-    whiten = torch.linalg.inv(torch.linalg.cholesky(scatter + ridge)) @ components
-    return whiten.float(), -(whiten @ torch.from_numpy(pca.mean_)).float()
-
-
-def _means(x: Tensor, y: Tensor, people: int) -> Tensor:
-    """Unit mean of the unit vectors ``x`` ``[n, d]`` of each person, ``[people, d]``."""
-    return F.normalize(x.new_zeros(people, x.shape[1]).index_add(0, y, x))
 
 
 def templates(x: Tensor, mean: Tensor) -> Tensor:
     """Images as unit vectors ``[n, d]``: grey, 3x3 box blur, less the public mean, zero mean."""
 
-    def blur(image: Tensor) -> Tensor:
-        grey = small(image).mean(1, keepdim=True)
-        return F.avg_pool2d(grey, 3, stride=1, padding=1, count_include_pad=False)
+    def grey(image: Tensor) -> Tensor:
+        return blur(small(image).mean(1, keepdim=True))
 
-    flat = (blur(x) - blur(mean.unsqueeze(0))).flatten(1)
+    flat = (grey(x) - grey(mean.unsqueeze(0))).flatten(1)
     return F.normalize(flat - flat.mean(1, keepdim=True))
 
 
@@ -184,7 +64,7 @@ def network(tensors: Mapping[str, Tensor]) -> EvaluatorNet:
     state = {k.removeprefix("cnn."): v for k, v in tensors.items() if k.startswith("cnn.")}
     # On the meta device nothing is initialised, so no global random number is drawn.
     with torch.device("meta"):
-        net = EvaluatorNet(state["body.0.0.weight"].shape[1], len(state["head.bias"]))
+        net = EvaluatorNet(state["body.0.0.weight"].shape[1], len(state["head.weight"]))
     net.load_state_dict(state, strict=True, assign=True)
     return net.eval()
 
@@ -195,8 +75,10 @@ def features(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
     return torch.cat([body(small(part)) for part in torch.split(x, 1024)])
 
 
-def _spherical(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    return F.normalize(small(x).flatten(1) @ tensors["lda.weight"].T + tensors["lda.bias"])
+def refitted(tensors: Mapping[str, Tensor], side: str) -> dict[str, Tensor]:
+    """Tensors for :func:`judge` of the committee of one side, :data:`MEMBERS` or :data:`OTHERS`."""
+    own = {k.removeprefix(side): v for k, v in tensors.items() if k.startswith(side)}
+    return {"n_classes": tensors["n_classes"], **own}
 
 
 def _beside(scores: Tensor, n_classes: int) -> Tensor:
@@ -205,43 +87,29 @@ def _beside(scores: Tensor, n_classes: int) -> Tensor:
     return torch.cat([scores[:, :n_classes], stranger], 1)
 
 
-def template_scores(
-    tensors: Mapping[str, Tensor], x: Tensor, gallery: Split, public: Split
-) -> Tensor:
-    """The template matcher's scores ``[n, n_classes + 1]``; see :func:`judge`."""
-    mean, n_classes = tensors["ncc.mean"], int(tensors["n_classes"])
-    strangers = public.y.new_zeros(len(public)) if len(public) else public.y
-    stranger = match(x, Split(public.x, strangers, public.person), mean, 1)
-    return torch.cat([match(x, gallery, mean, n_classes), stranger], 1)
-
-
 @torch.no_grad()
-def judge(
-    tensors: Mapping[str, Tensor], x: Tensor, gallery: Split, public: Split
-) -> dict[str, Tensor]:
+def judge(tensors: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
     """Scores ``[n, n_classes + 1]`` of every evaluator for images ``[n, c, h, w]``.
 
-    The last column is the score of the best public person. Scores compare within a row only.
+    The last column is the score of the best stranger. Scores compare within a row only.
 
     Args:
-        tensors: what :func:`fit` returned.
+        tensors: what :func:`fit` or :func:`refitted` returned.
         x: images in [0, 1].
-        gallery: real images of the private people for the template matcher.
-        public: the public split, its fillers.
     """
     n_classes = int(tensors["n_classes"])
-    return {
-        "cnn": _beside(network(tensors)(small(x)), n_classes),
-        "lda": _beside(_spherical(tensors, x) @ tensors["lda.people"].T, n_classes),
-        "ncc": template_scores(tensors, x, gallery, public),
-    }
+    scores = {"cnn": network(tensors)(small(x))}
+    for name in FEATURES:
+        looks = torch.cat([FEATURES[name](part) for part in torch.split(x, 1024)])
+        z = discriminant.place(looks, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+        scores[name] = z @ tensors[f"{name}.people"].T
+    return {name: _beside(scores[name], n_classes) for name in COMMITTEE}
 
 
 def named(scores: Tensor) -> Tensor:
     """The person that an evaluator names, int64 ``[n]``; ``n_classes`` means no private person.
 
-    The private person must be ahead of the best stranger and not level with that person: what is
-    like nobody, such as a plain grey image, is nobody.
+    The private person must be ahead of the best stranger, not level with that person.
     """
     best, who = scores[:, :-1].max(1)
     return torch.where(best > scores[:, -1], who, scores.shape[1] - 1)
@@ -276,65 +144,142 @@ def matched_galleries(train: Split, test: Split) -> tuple[Split, Split]:
     return train.take(rank(train.y) < count[train.y]), test.take(rank(test.y) < count[test.y])
 
 
-def _unseen(public: Split, seed: int) -> Tensor:
-    """Which pictures, bool ``[n]``, are of public people whom the training must not see."""
-    people = torch.unique(public.y)
+def _strangers(splits: Splits) -> Split:
+    """Public people and fillers, numbered after the private people."""
+    offset = splits.card.n_classes
+    parts = [splits.public] + ([] if splits.fillers is None else [splits.fillers])
+    owners = []
+    for part in parts:
+        people, owner = torch.unique(part.y, return_inverse=True)
+        owners.append(owner + offset)
+        offset += len(people)
+    return _joined(*(Split(p.x, y, p.person) for p, y in zip(parts, owners, strict=True)))
+
+
+def _joined(*parts: Split) -> Split:
+    return Split(*(torch.cat([getattr(p, k) for p in parts]) for k in ("x", "y", "person")))
+
+
+def _unseen(strangers: Split, seed: int) -> Tensor:
+    """Which pictures, bool ``[n]``, are of strangers whom the training must not see."""
+    people = torch.unique(strangers.y)
     count = min(_MOST_UNSEEN, max(1, round(_UNSEEN * len(people)))) if len(people) > 1 else 0
     drawn = torch.randperm(len(people), generator=generator(seed))[:count]
-    return torch.isin(public.y, people[drawn.to(people.device)])
+    return torch.isin(strangers.y, people[drawn.to(people.device)])
+
+
+def _state(net: EvaluatorNet) -> dict[str, Tensor]:
+    return {f"cnn.{name}": value.detach().clone() for name, value in net.state_dict().items()}
+
+
+def _enrol(tensors: dict[str, Tensor], line_up: Mapping[str, Rows], people: int) -> None:
+    """Put people into the line-up of both discriminants."""
+    for name, rows in line_up.items():
+        z = discriminant.place(rows.plain, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+        tensors[f"{name}.people"] = discriminant.centres(z, rows.y, people)
+
+
+def _looks(split: Split) -> dict[str, Rows]:
+    return {name: Rows.of(split, name) for name in FEATURES}
+
+
+def _with(a: Mapping[str, Rows], b: Mapping[str, Rows]) -> dict[str, Rows]:
+    return {name: a[name] + b[name] for name in FEATURES}
+
+
+def _spaces(looks: Mapping[str, Rows], seed: int) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name, rows in looks.items():
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = discriminant.fit(rows, seed)
+    return tensors
+
+
+def _sides(
+    splits: Splits,
+    strangers: Split,
+    looks: Mapping[str, Rows],
+    people: int,
+    seed: int,
+    device: str,
+) -> dict[str, Tensor]:
+    """Two committees that differ only in the pictures of private people that they have seen.
+
+    The discriminants' spaces are those of strangers, so that they favour neither side.
+
+    Args:
+        splits: the data.
+        strangers: pictures of people who are not private.
+        looks: the discriminants' features of ``strangers``.
+        people: how many people there are in all.
+        seed: as in :func:`fit`.
+        device: as in :func:`fit`.
+    """
+    spaces = _spaces(looks, seed)
+    tensors: dict[str, Tensor] = {}
+    galleries = matched_galleries(splits.train, splits.test)
+    for side, pictures in zip((MEMBERS, OTHERS), galleries, strict=True):
+        gallery = Split(small(pictures.x), pictures.y, pictures.person)
+        steps = judge_network.steps_for(len(gallery)) // 2
+        net = judge_network.fit((gallery, strangers), people, steps, seed, device)
+        # Copies: a store of tensors refuses two names for one memory.
+        own = _state(net) | {name: value.clone() for name, value in spaces.items()}
+        _enrol(own, _with(_looks(gallery), looks), people)
+        tensors |= {side + name: value for name, value in own.items()}
+    return tensors
 
 
 def fit(splits: Splits, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Fit the committee on members and public people; held-out images only measure it.
+    """Fit the committee on members and strangers; held-out images only measure it.
 
-    A fifth of the public people, at most 100, is kept from training. Their pictures are strangers
-    that the evaluators have never seen, and they give the rate of false acceptance. Only then are
-    they enrolled in the line-up of the discriminant and of the template matcher.
+    A fifth of the strangers, at most 100, is kept from training. The evaluators have never seen
+    their pictures, which give the rate of false acceptance. Only then are they enrolled in the
+    line-up of the discriminants.
+
+    Two more committees are for the member gap only (:data:`MEMBERS`, :data:`OTHERS`). Held-out
+    pictures teach the second of them and no other.
 
     Args:
-        splits: the data; public labels count as those of other people.
-        seed: decides the network's weights, the batches, the augmentation, and who is unseen.
+        splits: the data; labels of public people and fillers count as those of other people.
+        seed: decides the networks' weights, the batches, the augmentation, and who is unseen.
         device: torch device name.
 
     Returns:
-        Tensors for :func:`judge` (on the CPU), with ``features.train``, ``features.public`` and
-        ``ceiling``; and figures: ``heldout_acc_*`` on held-out images (template matching against
-        images of members), ``oracle_*`` on the mean image of the members of each class, the same
-        two for the committee (``committee_ceiling``, ``committee_oracle``); ``public_far_*``, the
-        probability that an unseen stranger's picture passes for a given private person, and
-        ``public_named_committee``, that it passes for any of them (a line-up without threshold
-        names one of few people often). The last two are absent with a single public person. Both
-        results are empty where a class is no person, which makes identity meaningless: tables,
-        baskets, images of diseases.
+        Tensors for :func:`judge` and :func:`refitted` (on the CPU), with ``features.train``,
+        ``features.public`` and ``ceiling``; and figures: ``heldout_acc_*`` on held-out images,
+        ``oracle_*`` on the mean image of the members of each class, the same two for the committee
+        (``committee_ceiling``, ``committee_oracle``); ``refit_members`` and ``refit_others``, the
+        share of pictures of the other side that the two further committees name right;
+        ``public_far_*``, the probability that an unseen stranger's picture passes for a given
+        private person, and ``public_named_committee``, that it passes for any of them (a line-up
+        without threshold names one of few people often). The last two are absent with a single
+        stranger. Both results are empty where a class is no person, which makes identity
+        meaningless: tables, baskets, images of diseases.
     """
-    card, train, test = splits.card, splits.train, splits.test
+    card, test = splits.card, splits.test
     if card.modality != "image" or card.privacy_unit != "person":
         return {}, {}
     n_classes = card.n_classes
-    strangers, owner = torch.unique(splits.public.y, return_inverse=True)
-    public = Split(splits.public.x, owner + n_classes, splits.public.person)
-    unseen = _unseen(public, seed)
-    known = public.take(~unseen)
-    near, far = (Split(small(s.x), s.y, s.person) for s in (train, known))
+    train, strangers = (
+        Split(small(s.x), s.y, s.person) for s in (splits.train, _strangers(splits))
+    )
+    unseen = _unseen(strangers, seed)
+    known = strangers.take(~unseen)
+    everyone = int(strangers.y.max()) + 1
 
-    everyone = n_classes + len(strangers)
-    net = _fit_cnn(near, far, everyone, seed, device).cpu()
-    tensors = {f"cnn.{name}": value.detach().clone() for name, value in net.state_dict().items()}
+    steps = judge_network.steps_for(len(train))
+    net = judge_network.fit((train, known), everyone, steps, seed, device)
+    tensors = _state(net)
     tensors["n_classes"] = torch.tensor(n_classes)
-    tensors["ncc.mean"] = splits.public.x.mean(0).cpu()
-    seen = Split(torch.cat([near.x, far.x]), torch.cat([near.y, far.y]), torch.empty(0))
-    tensors["lda.weight"], tensors["lda.bias"] = _fit_lda(seen, seed)
+    tensors["mean"] = splits.public.x.mean(0).cpu()
+    private, others = _looks(train), _looks(strangers)
+    seen = _with(private, {name: rows.take(~unseen) for name, rows in others.items()})
+    tensors |= _spaces(seen, seed)
     facts = {}
 
-    def enrol(public: Split) -> None:
-        x, y = torch.cat([train.x, public.x]), torch.cat([train.y, public.y])
-        # A person without a picture has the mean 0 and cosine 0 with everything: nobody.
-        tensors["lda.people"] = _means(_spherical(tensors, x), y, everyone)
-
     if bool(unseen.any()):
-        enrol(known)
-        some = public.take(unseen)
-        scores = judge(tensors, some.x, test, known)
+        _enrol(tensors, seen, everyone)
+        some = strangers.take(unseen)
+        scores = judge(tensors, some.x)
         claims = some.x.new_zeros(len(some), n_classes)
         for name in COMMITTEE:
             claimed = F.one_hot(named(scores[name]), n_classes + 1)[:, :-1]
@@ -342,19 +287,24 @@ def fit(splits: Splits, seed: int, device: str) -> tuple[dict[str, Tensor], dict
             claims += claimed
         facts["public_far_committee"] = float((claims >= 2).float().mean())
         facts["public_named_committee"] = float((claims >= 2).any(1).float().mean())
-    enrol(public)
+    _enrol(tensors, _with(private, others), everyone)
     with torch.no_grad():
         tensors["features.train"] = features(tensors, train.x.cpu())
         tensors["features.public"] = features(tensors, splits.public.x.cpu())
 
     classes = torch.unique(train.y)
-    means = torch.stack([train.x[train.y == c].mean(0) for c in classes])
-    heldout = judge(tensors, test.x, train, public)
-    oracle = judge(tensors, means, test, public)
+    means = torch.stack([splits.train.x[train.y == c].mean(0) for c in classes])
+    heldout, oracle = judge(tensors, test.x), judge(tensors, means)
     tensors["ceiling"] = committee(heldout, test.y).float().mean()
     facts["committee_ceiling"] = float(tensors["ceiling"])
     facts["committee_oracle"] = float(committee(oracle, classes).float().mean())
     for name in COMMITTEE:
         facts[f"heldout_acc_{name}"] = float((named(heldout[name]) == test.y).float().mean())
         facts[f"oracle_{name}"] = float((named(oracle[name]) == classes).float().mean())
+
+    tensors |= _sides(splits, strangers, others, everyone, seed, device)
+    pictures = matched_galleries(splits.train, test)[::-1]
+    for side, other in zip((MEMBERS, OTHERS), pictures, strict=True):
+        right = committee(judge(refitted(tensors, side), other.x), other.y)
+        facts[f"refit_{side.removesuffix('/')}"] = float(right.float().mean())
     return tensors, facts

@@ -192,9 +192,9 @@ def _judge_images(values: Tensor, truth: Truth, victims: Victims) -> Score:
         ``psnr`` (dB), ``ssim``, ``mse_public_mean``; ``mse_nonmembers``; where a person is the
         privacy unit, the committee's identity accuracy rank 1 (``identity``,
         ``identity_nonmembers``) and each evaluator's for members (``identity_cnn``, ...).
-        The template matcher's gallery is the side a victim is not in, so that it never
-        compares a picture with itself. ``outcomes``: per victim ``member``, ``target``, ``mse``,
-        ``mse_public_mean``, ``psnr``, ``ssim`` and ``success`` (identity).
+        A victim is judged by the committee that has seen the other side's pictures of the same
+        person, so that no judge knows the record. ``outcomes``: per victim ``member``,
+        ``target``, ``mse``, ``mse_public_mean``, ``psnr``, ``ssim`` and ``success`` (identity).
     """
     x, y = victims.records.x.float().cpu(), victims.records.y.cpu()
     member, splits = victims.member.cpu(), truth.splits
@@ -241,9 +241,14 @@ def _judge_images(values: Tensor, truth: Truth, victims: Victims) -> Score:
 
 
 def _identified(x: Tensor, y: Tensor, member: Tensor, truth: Truth) -> dict[str, Tensor]:
-    """Whether each evaluator names the person ``y``, rank 1 among all: bool ``[n]`` by name."""
-    splits, tensors = truth.splits, truth.evaluator
-    scores = evaluators.judge(tensors, x, splits.test, splits.public)
-    near = evaluators.template_scores(tensors, x, splits.train, splits.public)
-    scores["ncc"] = torch.where(member.unsqueeze(1), scores["ncc"], near)
-    return {name: evaluators.named(scores[name]) == y for name in evaluators.COMMITTEE}
+    """Whether each evaluator names the person ``y``, rank 1 among all: bool ``[n]`` by name.
+
+    Pictures of members are judged by the committee that has seen the held-out pictures of the same
+    people, and held-out pictures by the one that has seen members: no judge knows the record.
+    """
+    sides = [
+        evaluators.judge(evaluators.refitted(truth.evaluator, side), x)
+        for side in (evaluators.OTHERS, evaluators.MEMBERS)
+    ]
+    right = [{k: evaluators.named(v) == y for k, v in scores.items()} for scores in sides]
+    return {k: torch.where(member, right[0][k], right[1][k]) for k in evaluators.COMMITTEE}

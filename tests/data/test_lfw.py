@@ -36,7 +36,8 @@ def test_people_with_many_pictures_are_private(root: Path) -> None:
         assert set(splits.train.person.tolist()) < {1, 2, 4}
         assert torch.bincount(splits.test.y).tolist() == [2, 2]
         assert splits.card.shape == (1, 16, 16)
-        assert splits.facts["n_people_public"] == 4
+        assert splits.facts["n_people_public"] == 3
+        assert splits.facts["n_people_fillers"] == 1
         assert not splits.card.publishable
 
 

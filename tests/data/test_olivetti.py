@@ -36,7 +36,7 @@ def person_in(x: torch.Tensor) -> torch.Tensor:
 def test_people_are_disjoint_and_labelled(seed: int, size: int, root: Path) -> None:
     splits = Olivetti(sha256=None, size=size).load(seed, root)
     assert splits.card.shape == (1, size, size)
-    assert [len(s) for s in (splits.train, splits.test, splits.public)] == [120, 80, 200]
+    assert [len(s) for s in (splits.train, splits.test, splits.public)] == [120, 80, 140]
     for split in (splits.train, splits.test, splits.public):
         assert torch.equal(person_in(split.x), split.person)
     assert not torch.isin(splits.public.person, splits.train.person).any()

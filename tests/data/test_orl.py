@@ -50,17 +50,21 @@ def damaged(original: Path, tmp_path: Path) -> Path:
 def test_people_are_disjoint_and_labelled(splits: Splits) -> None:
     assert splits.train.x.shape == (120, 1, 32, 32)
     assert splits.test.x.shape == (80, 1, 32, 32)
-    assert splits.public.x.shape == (200, 1, 32, 32)
+    assert splits.public.x.shape == (140, 1, 32, 32)
     assert torch.bincount(splits.train.y).tolist() == [6] * 20
     assert torch.bincount(splits.test.y).tolist() == [4] * 20
-    assert torch.bincount(splits.public.y).tolist() == [10] * 20
-    private, public = splits.train.person.unique(), splits.public.person.unique()
-    assert sorted([*private.tolist(), *public.tolist()]) == list(range(40))
+    assert torch.bincount(splits.public.y).tolist() == [10] * 14
+    assert splits.fillers is not None and splits.fillers.x.shape == (60, 1, 32, 32)
+    assert torch.bincount(splits.fillers.y).tolist() == [10] * 6
+    private = splits.train.person.unique()
+    everyone = [s.person.unique() for s in (splits.train, splits.public, splits.fillers)]
+    assert sorted(torch.cat(everyone).tolist()) == list(range(40))
     assert torch.equal(private[splits.test.y], splits.test.person)
 
 
 def test_a_picture_is_of_the_person_named(splits: Splits) -> None:
-    for split in (splits.train, splits.test, splits.public):
+    for split in (splits.train, splits.test, splits.public, splits.fillers):
+        assert split is not None
         person = (split.x[:, 0, :, -1].mean(1) * 255 / 5).round().long()
         assert torch.equal(person, split.person + 1)
     names = [f"s{p + 1}" for p in splits.train.person.unique().tolist()]
@@ -83,7 +87,7 @@ def test_other_numbers_of_people_and_pictures(original: Path) -> None:
     dataset = Orl(people_private=30, images_train=9, size=16, sha256=None)
     splits = dataset.load(0, original)
     assert dataset.n_classes == splits.card.n_classes == 30
-    assert [len(s) for s in (splits.train, splits.test, splits.public)] == [270, 30, 100]
+    assert [len(s) for s in (splits.train, splits.test, splits.public)] == [270, 30, 70]
 
 
 def test_another_copy_is_refused(original: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.contract import UserError
-from bench.data.people import draw
+from bench.data.people import FILLERS, draw
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,8 +53,13 @@ def test_nobody_is_both_private_and_public(
     assert not set(found.private) & set(of_public)
     assert set(of_public) == set(found.public)
     assert len(found.private) == private
-    assert len(found.public) == min(public or 99, len(counts) - private)
-    rows = np.concatenate(found.rows)
+    others = len(counts) - private
+    assert len(found.fillers) == int(FILLERS * others)
+    assert len(found.public) == min(public or 99, others - len(found.fillers)) >= 2
+    of_fillers = person[found.filler_rows]
+    assert set(of_fillers) == set(found.fillers)
+    assert not set(found.fillers) & {*found.private, *found.public}
+    rows = np.concatenate([*found.rows, found.filler_rows])
     assert len(rows) == len(set(rows)), "no picture stands in two splits"
     for who in found.private:
         assert counts[who] >= least
@@ -64,6 +69,7 @@ def test_nobody_is_both_private_and_public(
     assert sorted(set(labels[found.rows[0]])) == list(range(private))
     assert (found.private[labels[found.rows[1]]] == of_test).all()
     assert (found.public[labels[found.rows[2]]] == of_public).all()
+    assert (found.fillers[labels[found.filler_rows]] == of_fillers).all()
     again = drawn()
     assert all(np.array_equal(a, b) for a, b in zip(found.rows, again.rows, strict=True))
 

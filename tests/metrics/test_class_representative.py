@@ -57,7 +57,7 @@ def test_a_generator_that_ignores_the_target_scores_chance() -> None:
     for image in (*members(), public.mean(0), public[0], torch.rand(SHAPE), torch.zeros(SHAPE)):
         out = given(image.expand(PEOPLE, *SHAPE))
         assert out.value <= 1 / PEOPLE + 1e-6
-        assert max(out.extra[f"top1_{k}"] for k in ("cnn", "lda", "ncc")) <= 1 / PEOPLE + 1e-6
+        assert max(out.extra[f"top1_{k}"] for k in evaluators.COMMITTEE) <= 1 / PEOPLE + 1e-6
 
 
 def test_the_controls_are_beside_the_headline() -> None:
@@ -73,7 +73,7 @@ def test_the_public_picture_that_is_most_like_each_person_reveals_nobody() -> No
     """The hole of a closed line-up: another person's picture, chosen by the judge itself."""
     truth = judged()[0]
     splits = truth.splits
-    scores = evaluators.judge(truth.evaluator, splits.public.x, splits.test, splits.public)
+    scores = evaluators.judge(truth.evaluator, splits.public.x)
     for name in evaluators.COMMITTEE:
         out = given(splits.public.x[scores[name][:, :PEOPLE].argmax(0)])
         assert out.value == out.members == out.nonmembers == 0.0
@@ -85,7 +85,7 @@ def test_outcomes_are_per_target_and_agree_with_the_headline() -> None:
     out = given(members().roll(1, 0))
     assert {len(v) for v in out.outcomes.values()} == {PEOPLE}
     assert float(out.outcomes["success"].float().mean()) == out.value
-    votes = torch.stack([out.outcomes[f"vote_{k}"] for k in ("cnn", "lda", "ncc")])
+    votes = torch.stack([out.outcomes[f"vote_{k}"] for k in evaluators.COMMITTEE])
     named = (votes == out.outcomes["target"]).sum(0)
     assert torch.equal(named, out.outcomes["votes"])
     assert all(torch.isfinite(torch.tensor(v)) for v in out.extra.values())

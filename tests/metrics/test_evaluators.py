@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.contract import Split, generator
-from bench.metrics import evaluators
+from bench.contract import Federation, Split, UserError, check_splits, generator
+from bench.engine.knowledge import knowledge_of
+from bench.goals import goal_named
+from bench.metrics import evaluators, judge_network
 from tests.metrics.faces import PEOPLE, SHAPE, faces, judged
 
 
@@ -18,7 +20,8 @@ def test_the_committee_knows_the_people() -> None:
         assert facts[f"oracle_{name}"] >= 0.9
     assert facts["committee_ceiling"] >= 0.95 and facts["committee_oracle"] >= 0.95
     members = {*evaluators.COMMITTEE, "committee"}
-    assert set(facts) == {"committee_ceiling", "committee_oracle", "public_named_committee"} | {
+    single = {"committee_ceiling", "committee_oracle", "public_named_committee"}
+    assert set(facts) == single | {"refit_members", "refit_others"} | {
         f"{kind}_{name}" for kind in ("heldout_acc", "oracle") for name in evaluators.COMMITTEE
     } | {f"public_far_{name}" for name in members}
     assert all(0 <= facts[f"public_far_{name}"] <= 1 / PEOPLE for name in members)
@@ -27,7 +30,7 @@ def test_the_committee_knows_the_people() -> None:
 def test_a_public_person_is_nobody_private() -> None:
     truth, _ = judged()
     splits = truth.splits
-    scores = evaluators.judge(truth.evaluator, splits.public.x, splits.test, splits.public)
+    scores = evaluators.judge(truth.evaluator, splits.public.x)
     for name in evaluators.COMMITTEE:
         assert (evaluators.named(scores[name]) == PEOPLE).float().mean() >= 0.75
     anyone = torch.stack(
@@ -41,28 +44,22 @@ def test_a_public_person_is_nobody_private() -> None:
 def test_strangers_nobody_trained_on_are_rejected() -> None:
     """New people, enrolled nowhere: rarely taken for a given private person."""
     truth, _ = judged()
-    splits = truth.splits
     new = faces(40, 2, 1).train.x[PEOPLE:]
-    scores = evaluators.judge(truth.evaluator, new, splits.test, splits.public)
+    scores = evaluators.judge(truth.evaluator, new)
     claims = [evaluators.committee(scores, torch.full((len(new),), c)) for c in range(PEOPLE)]
     assert torch.stack(claims).float().mean() < 0.08
 
 
-def test_what_is_like_nobody_is_nobody() -> None:
+def test_what_is_level_with_a_stranger_is_nobody() -> None:
     scores = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.3, 0.2], [0.4, 0.3, 0.4], [0.1, 0.2, 0.9]])
     assert evaluators.named(scores).tolist() == [2, 1, 2, 2]
-    truth, _ = judged()
-    splits = truth.splits
-    grey = splits.public.x.mean(0, keepdim=True) + 0.1
-    scores = evaluators.judge(truth.evaluator, grey, splits.test, splits.public)
-    assert evaluators.named(scores["ncc"]).item() == PEOPLE
 
 
 @pytest.mark.parametrize(("people", "strangers"), [(2, 3), (2, 1), (PEOPLE, 2)])
 def test_few_people_are_enough(
     people: int, strangers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluators, "_STEPS", 100)
+    monkeypatch.setattr(judge_network, "STEPS", 100)
     splits = faces(people)
     few = splits.public.take(splits.public.y < strangers)
     tensors, facts = evaluators.fit(replace(splits, public=few), 0, "cpu")
@@ -73,7 +70,7 @@ def test_few_people_are_enough(
 
 @pytest.mark.parametrize("shape", [(1, 64, 52), (3, 40, 40)])
 def test_any_size_and_colour(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluators, "_STEPS", 100)
+    monkeypatch.setattr(judge_network, "STEPS", 100)
     splits = faces(3)
 
     def grow(split: Split) -> Split:
@@ -89,7 +86,7 @@ def test_any_size_and_colour(shape: tuple[int, int, int], monkeypatch: pytest.Mo
 def test_it_is_deterministic_and_leaves_the_global_generator_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluators, "_STEPS", 60)
+    monkeypatch.setattr(judge_network, "STEPS", 60)
     splits = faces(3)
     before = torch.random.get_rng_state()
     first, again = (evaluators.fit(splits, 5, "cpu")[0] for _ in range(2))
@@ -100,12 +97,13 @@ def test_it_is_deterministic_and_leaves_the_global_generator_alone(
 
 
 def test_held_out_images_teach_it_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluators, "_STEPS", 60)
+    monkeypatch.setattr(judge_network, "STEPS", 60)
     splits = faces(3)
     noise = replace(splits.test, x=torch.rand(splits.test.x.shape, generator=generator(1)))
     plain, facts = evaluators.fit(splits, 5, "cpu")
     blind, blind_facts = evaluators.fit(replace(splits, test=noise), 5, "cpu")
-    assert all(torch.equal(plain[k], blind[k]) for k in plain if k != "ceiling")
+    taught = {k for k in plain if k.startswith(evaluators.OTHERS)} | {"ceiling"}
+    assert all(torch.equal(plain[k], blind[k]) for k in plain.keys() - taught)
     assert blind_facts["heldout_acc_cnn"] < facts["heldout_acc_cnn"]
 
 
@@ -117,9 +115,7 @@ def test_lda_whitens_what_differs_within_people() -> None:
     within = (z - means[train.y]).var(0)
     # Shrinkage keeps directions without scatter small; public people share the scatter.
     assert 0.5 < within[:20].median() < 2 and within.max() < 4
-    half = evaluators.judge(
-        tensors, torch.lerp(truth.splits.public.x.mean(0), train.x, 0.5), train, truth.splits.public
-    )["lda"]
+    half = evaluators.judge(tensors, torch.lerp(truth.splits.public.x.mean(0), train.x, 0.5))["lda"]
     assert (evaluators.named(half) == train.y).float().mean() > 0.9
 
 
@@ -145,16 +141,61 @@ def test_two_votes_are_enough() -> None:
     def naming(*classes: int) -> torch.Tensor:
         return torch.nn.functional.one_hot(torch.tensor(classes), 4).float()
 
-    scores = {"cnn": naming(0, 0, 0), "lda": naming(0, 0, 1), "ncc": naming(0, 3, 3)}
+    scores = {"cnn": naming(0, 0, 0), "lda": naming(0, 0, 1), "hog": naming(0, 3, 3)}
     truth = torch.zeros(3, dtype=torch.int64)
     assert evaluators.committee(scores, truth).tolist() == [True, True, False]
 
 
 def test_augmentation_is_its_generators() -> None:
     x = faces().train.x[:6]
-    first, again, other = (evaluators.augment(x, generator(seed)) for seed in (0, 0, 1))
+    first, again, other = (judge_network.augment(x, generator(seed)) for seed in (0, 0, 1))
     assert first.shape == (6, *SHAPE)
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_fillers_stand_in_the_line_up_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_network, "STEPS", 200)
+    splits = faces(3)
+    # The last four of the twelve strangers are fillers now.
+    filler = splits.public.y >= 8
+    spared = splits.public.take(filler)
+    apart = replace(splits, public=splits.public.take(~filler), fillers=spared)
+    check_splits(apart)
+    tensors, _ = evaluators.fit(apart, 0, "cpu")
+    scores = evaluators.judge(tensors, spared.x)
+    # A picture of a filler is nobody's.
+    claims = [evaluators.committee(scores, torch.full((len(spared),), c)) for c in range(3)]
+    assert not torch.stack(claims).any()
+
+    known = knowledge_of(
+        apart,
+        goal_named("class_representative"),
+        None,
+        {},
+        (),
+        None,
+        Federation(),
+        "classification",
+        "cpu",
+    )
+    assert torch.equal(known.public.x, apart.public.x)
+    assert not torch.isin(spared.person, known.public.person).any()
+    with pytest.raises(UserError, match="'public' and 'fillers'"):
+        check_splits(replace(splits, fillers=spared))
+
+
+def test_a_member_gap_has_a_committee_on_each_side() -> None:
+    """No judge of a side has seen the other side's pictures of private people."""
+    truth, facts = judged()
+    splits, tensors = truth.splits, truth.evaluator
+    assert facts["refit_members"] >= 0.9 and facts["refit_others"] >= 0.9
+    for side, own in ((evaluators.MEMBERS, splits.train), (evaluators.OTHERS, splits.test)):
+        refit = evaluators.refitted(tensors, side)
+        for name in evaluators.COMMITTEE:
+            mine = evaluators.judge(refit, own.x)[name].gather(1, own.y[:, None])
+            unseen = splits.test if side == evaluators.MEMBERS else splits.train
+            theirs = evaluators.judge(refit, unseen.x)[name].gather(1, unseen.y[:, None])
+            assert mine.mean() > theirs.mean()
 
 
 def test_where_no_class_is_a_person_there_is_no_judge() -> None:

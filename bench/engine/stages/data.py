@@ -12,7 +12,7 @@ from bench.contract import Card, Split, Splits, check_splits
 from bench.engine.components import build
 from bench.engine.stages.result import Machine, Parents, Result
 
-_SPLITS = ("train", "test", "public")
+_SPLITS = ("train", "test", "public", "fillers")
 _CARD: TypeAdapter[Card] = TypeAdapter(Card)
 
 
@@ -24,6 +24,7 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     tensors = {
         f"{name}.{key}": value.contiguous()
         for name in _SPLITS
+        if getattr(splits, name) is not None
         for key, value in vars(getattr(splits, name)).items()
         if value is not None
     }
@@ -37,5 +38,6 @@ def splits_of(data: Result) -> Splits:
         name, _, column = key.partition(".")
         parts[name][column] = value
     card = _CARD.validate_python(data.output["card"])
-    train, test, public = (Split(**parts[name]) for name in _SPLITS)
-    return Splits(card, train, test, public, data.output["facts"])
+    train, test, public = (Split(**parts[name]) for name in _SPLITS[:3])
+    fillers = Split(**parts["fillers"]) if parts["fillers"] else None
+    return Splits(card, train, test, public, data.output["facts"], fillers)
