@@ -108,7 +108,13 @@ def records(datasets: int, defenses: int, attacks: int, seeds: int) -> Iterator[
                 paper="",
             ),
             attack=AttackInfo.model_construct(
-                params={}, paper="", adaptive_to=names if attack == 0 else [], sha256="", family="", settings=1, info={}
+                params={},
+                paper="",
+                adaptive_to=[f"d{i}" for i in range(10)] if attack == 0 else [],
+                sha256="",
+                family="",
+                settings=1,
+                info={},
             ),
             budget=Budget(queries=100),
             times=Times(train_s=1, attack_s=1, answer_ms=1),

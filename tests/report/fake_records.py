@@ -113,7 +113,7 @@ def trial(
     sector, modality, goal, publishable, useful, metric, base, ceiling, attacks = DATASETS[dataset]
     access, strength = attacks[attack]
     covers, factors, cost, _ = DEFENSES[defense]
-    option = attack.split("[")[0]
+    option = attack.split("[", maxsplit=1)[0]
     # The split's luck is shared by all defenses of a seed, as in a paired design.
     luck = random.Random(f"{dataset}/{model}/{seed}").gauss(0, 0.04)
     release = covers == ["scores"]
