@@ -207,6 +207,8 @@ class Guess(ToyAttack):
         "exit",
     ] = "work"
 
+    adaptive_to = ()
+
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
     ) -> Reconstruction:

@@ -177,6 +177,7 @@ class ToyAttack(Attack):
     modalities = frozenset({"table"})
     knowledge = frozenset({"K3"})
     paper = "none"
+    adaptive_to = ("toy_training", "toy_release")
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

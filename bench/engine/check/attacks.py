@@ -88,7 +88,7 @@ def _adaptive_to(part: Attack, ground: Ground) -> str:
     unknown = [name for name in part.adaptive_to if name not in known]
     if unknown:
         return (
-            f"'adaptive_to' must name options of conf/defense; unknown: {unknown}"
+            f"'adaptive_to' must name options of conf/defense; unknown: {unknown}."
             f"{nearest(unknown[0], known)}"
         )
     return ""
