@@ -66,7 +66,13 @@ class AttributeMap(Attack):
         "Fredrikson et al., USENIX Security 2014, algorithm 1; "
         "Jayaraman and Evans, CCS 2022, section 4.1 (BB.IP)"
     )
-    adaptive_to = ("release",)
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """A known temperature is undone, and how labels err is learned."""
+        if self.access == "labels":
+            return ("label_only", "rounding", "top_k")
+        return ("rounding", "temperature")
 
     @property
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]

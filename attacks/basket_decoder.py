@@ -77,7 +77,13 @@ class BasketDecoder(Attack):
     tasks = ("classification", "recommendation")
     knowledge = frozenset({"K2", "K6"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3.2 and 4 (arXiv 1902.08552)"
-    adaptive_to = ("release", "serve")
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Releases whose answers its decoder learns as they are: labels, lists, changed scores."""
+        if self.access == "labels":
+            return ("label_only", "top_n")
+        return ("reverse_sigmoid", "rounding", "score_noise", "temperature", "top_k")
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.common.decoder import CHUNK, Decoder, DecoderOptions, fit_decoder
+from attacks.common.kept_labels import KEPT_LABELS
 from attacks.common.latent import mean_images, objective, require_classes
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 from bench.contract.options import Count, Positive
@@ -36,7 +37,11 @@ class ClassDecoder(DecoderOptions, Attack):
     modalities = frozenset({"image"})
     knowledge = frozenset({"K1"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3 and 5 (arXiv 1902.08552)"
-    adaptive_to = ("release", "serve")
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """By labels, releases that keep them."""
+        return KEPT_LABELS if self.access == "labels" else ()
 
     def doubled(self) -> ClassDecoder:
         """The same attack with twice the epochs and the patience."""

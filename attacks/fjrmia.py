@@ -54,7 +54,11 @@ class Fjrmia(Attack):
         "Fredrikson et al., USENIX Security 2014, algorithm 1; "
         "Mehnaz et al., USENIX Security 2022, section 3.1"
     )
-    adaptive_to = ("label_only",)
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """By labels, releases that leave the label only: it models how the target errs."""
+        return ("label_only", "rounding", "top_k") if self.access == "labels" else ()
 
     @property
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]

@@ -37,7 +37,7 @@ class Gmi(Attack):
 
     Attributes:
         access: ``weights``.
-        loss: identity loss: ``cross_entropy`` as published, or the adaptive ``logit`` and
+        loss: identity loss: ``cross_entropy`` as published, or ``logit`` and
             ``margin``, divided by their spread over prior samples.
         weight: the paper's lambda, of the identity loss.
         steps: of the descent.
@@ -65,11 +65,6 @@ class Gmi(Attack):
     modalities = frozenset({"image"})
     knowledge = frozenset({"K1"})
     paper = "Zhang et al., CVPR 2020, section 3.3"
-
-    @property
-    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Training, where the loss is an adaptive one."""
-        return () if self.loss == "cross_entropy" else ("training",)
 
     def doubled(self) -> Gmi:
         """With twice the steps."""

@@ -16,8 +16,7 @@ class InverseDecoder(DecoderOptions, Attack):
     Yang, Zhang, Chang and Liang (CCS 2019): the deployment is asked about public images, and a
     decoder is trained from the truncated, rounded or label-only answers it really gives back to
     the images (truncation-aligned). One natural-looking query a public image; the victims are
-    never queried. What it learns from are the answers of the defended model, so it adapts to
-    whatever the owner changed, in training too.
+    never queried.
 
     The paper trains on about 10^5 images with lr 2e-4, 100 epochs and c = 50
     (``lr=2e-4, shift=50, align=false``). The defaults suit some hundred images: a larger step,
@@ -31,7 +30,6 @@ class InverseDecoder(DecoderOptions, Attack):
     modalities = frozenset({"image"})
     knowledge = frozenset({"K2", "K6"})
     paper = "Yang, Zhang, Chang, Liang, CCS 2019, sections 3.2 and 4 (arXiv 1902.08552)"
-    adaptive_to = ("training", "release", "serve")
 
     def doubled(self) -> InverseDecoder:
         """The same attack with twice the epochs and the patience."""

@@ -43,7 +43,7 @@ class KedMi(Attack):
 
     Attributes:
         access: ``weights``.
-        loss: identity loss: ``cross_entropy`` as published, or the adaptive ``logit`` and
+        loss: identity loss: ``cross_entropy`` as published, or ``logit`` and
             ``margin``, divided by their spread over prior samples.
         weight: the paper's lambda, of the identity loss.
         steps: of the recovery.
@@ -85,11 +85,6 @@ class KedMi(Attack):
     modalities = frozenset({"image"})
     knowledge = frozenset({"K1"})
     paper = "Chen et al., ICCV 2021, sections 3.2 and 3.3"
-
-    @property
-    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Training, where the loss is an adaptive one."""
-        return () if self.loss == "cross_entropy" else ("training",)
 
     def doubled(self) -> KedMi:
         """With twice the steps, of the GAN's training too."""

@@ -72,7 +72,7 @@ class LatentEvolution(Attack):
     modalities = frozenset({"image"})
     knowledge = frozenset({"K1"})
     paper = "Ros and Hansen, PPSN 2008 (sep-CMA-ES); threat model of An et al., NDSS 2022"
-    adaptive_to = ("release",)
+    adaptive_to = ("reverse_sigmoid", "temperature", "top_k")
 
     def doubled(self) -> LatentEvolution:
         """The same attack with twice the generations."""

@@ -42,7 +42,6 @@ class LOMIA(Attack):
     modalities = frozenset({"table"})
     knowledge = frozenset({"K3"})
     paper = "Mehnaz et al., USENIX Security 2022, section 4.2"
-    adaptive_to = ("label_only",)
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

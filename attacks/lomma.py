@@ -83,11 +83,6 @@ class Lomma(Attack):
         super().__post_init__()
         check_crop("crop", self.crop)
 
-    @property
-    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Training, unless the loss is the one that the paper replaced."""
-        return () if self.loss == "cross_entropy" else ("training",)
-
     def doubled(self) -> Lomma:
         """The same attack with twice the steps."""
         return replace(self, steps=2 * self.steps)

@@ -79,11 +79,6 @@ class Ppa(Attack):
         check_crop("crop", self.crop)
         check_crop("final_crop", self.final_crop)
 
-    @property
-    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Training, except with the two losses that were not made against a defense."""
-        return () if self.loss in ("cross_entropy", "poincare") else ("training",)
-
     def doubled(self) -> Ppa:
         """The same attack with twice the steps."""
         return replace(self, steps=2 * self.steps)

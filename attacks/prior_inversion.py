@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Gt, MultipleOf
 
+from attacks.common.kept_labels import KEPT_LABELS
 from attacks.common.latent import Latent, Loss, require_classes
 from attacks.common.latent_descent import LatentDescent, averaged
 from attacks.common.latent_search import chosen, climb_scores, repel_boundary
@@ -105,10 +106,16 @@ class PriorInversion(Attack):
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Training, except with the standard loss; where it has no weights, a release."""
+        """Labels that a release keeps; scores whose steps are larger than what it hides.
+
+        Fresh noise is averaged over, where ``repeats`` asks for it.
+        """
         if self.access == "weights":
-            return () if self.loss == "cross_entropy" else ("training",)
-        return ("release",)
+            return ()
+        if self.access == "labels":
+            return KEPT_LABELS
+        changed = tuple(name for name in KEPT_LABELS if name != "label_only")
+        return (*changed, "score_noise") if self.repeats > 1 else changed
 
     def doubled(self) -> PriorInversion:
         """The same attack with twice the steps."""

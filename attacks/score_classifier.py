@@ -62,8 +62,12 @@ class ScoreClassifier(Attack):
         "Nicolae et al., arXiv 1807.01069 (Adversarial Robustness Toolbox, black-box attribute "
         "inference); Zhao et al., EuroS&P 2021"
     )
-    adaptive_to = ("training", "release")
-    """Its learner is trained on what this very deployment answers, whatever stands before it."""
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Releases whose scores it learns to read as they are answered."""
+        names = ("purifier", "reverse_sigmoid", "temperature", "top_k")
+        return names if self.access == "scores" else ()
 
     @property
     def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attacks.common.gan import initialised
+from attacks.common.kept_labels import KEPT_LABELS
 from attacks.common.latent import CHUNK, Latent, mean_images, require_classes
 from attacks.common.latent_descent import LatentDescent, averaged
 from attacks.common.latent_search import chosen
@@ -83,7 +84,7 @@ class StudentInversion(Attack):
     modalities = frozenset({"image"})
     knowledge = frozenset({"K1"})
     paper = "Surrogate by hard labels: Nguyen et al., NeurIPS 2023 (LOKT); no generator is trained"
-    adaptive_to = ("release",)
+    adaptive_to = KEPT_LABELS
 
     def doubled(self) -> StudentInversion:
         """The same attack with twice the epochs and steps."""

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import DISTANCES, Federated, Observed, adaptations, matching
+from attacks.common.federated import DISTANCES, Federated, Observed, matching
 from attacks.common.latent import last_fifth
 from attacks.common.relaxation import TOLERANCE, relax
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
@@ -68,11 +68,6 @@ class TabLeak(Federated, Attack):
     needs = frozenset({"descent"})
     knowledge = frozenset({"K2"})
     paper = "Vero, Balunovic, Dimitrov, Vechev, ICML 2023, sections 4.1 and 4.2"
-
-    @property
-    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Pruning with ``mask``, quantisation with ``sign``, noise with several rounds."""
-        return adaptations(self.rounds, self.mask, self.distance)
 
     def doubled(self) -> TabLeak:
         """Twice the steps."""

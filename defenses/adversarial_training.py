@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from bench.contract import Count, Network, NonNegative, Positive, Step, TrainingDefense
-from defenses.common import adaptive
 from defenses.common.perturbation import perturbed
 
 
@@ -37,7 +36,6 @@ class AdversarialTraining(TrainingDefense):
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image", "table"})
-    adaptive_attacks = adaptive.GENERATIVE
     paper = "Madry, Makelov, Schmidt, Tsipras, Vladu, ICLR 2018 (arXiv 1706.06083), section 2.1"
     cost = "steps more passes forth and back a step"
     zero: ClassVar[Mapping[str, Any]] = {"epsilon": 0.0}

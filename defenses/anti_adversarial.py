@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.contract import Count, Network, NonNegative, Positive, Step, TrainingDefense
-from defenses.common import adaptive
 from defenses.common.perturbation import perturbed
 
 
@@ -43,7 +42,6 @@ class AntiAdversarial(TrainingDefense):
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})
-    adaptive_attacks = adaptive.GENERATIVE
     paper = "Torp, Smith, Breuer, ICLR 2026 (OpenReview BnEG8pn3pK), as the authors' code"
     cost = "steps + 1 more passes forth and back a step"
     zero: ClassVar[Mapping[str, Any]] = {"weight": 0.0}

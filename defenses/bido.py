@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bench.contract import Network, NonNegative, Positive, Step, TrainingDefense
 from bench.contract.task import distribution
-from defenses.common import adaptive
 
 _RIDGE = 1e-5
 """Of the normalised HSIC, per record; as in the authors' code."""
@@ -53,7 +52,6 @@ class Bido(TrainingDefense):
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps", "blocks"})
     tasks = ("classification",)
-    adaptive_attacks = adaptive.GENERATIVE
     paper = "Peng, Liu, Zhang, Lan, Ye, Liu, Han, KDD 2022 (arXiv 2206.05483)"
     cost = "kernel matrices of every block at every step"
     zero: ClassVar[Mapping[str, Any]] = {"input_weight": 0.0, "label_weight": 0.0}

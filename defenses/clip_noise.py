@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.contract import NonNegative, Positive, TrainingDefense
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class ClipNoise(TrainingDefense):
     noise_multiplier: NonNegative = 0.01
 
     needs = frozenset({"steps"})
-    adaptive_attacks = (*adaptive.BASIC, "prior_matching", "miface", "trap_rounds")
     paper = "McMahan, Ramage, Talwar, Zhang, ICLR 2018; Geyer, Klein, Nabi 2017, arXiv 1712.07557"
     cost = "a client's clipped norm; slower learning"
     zero: ClassVar[Mapping[str, Any]] = {"clip_norm": None, "noise_multiplier": 0.0}

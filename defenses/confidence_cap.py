@@ -11,7 +11,6 @@ from annotated_types import Gt, Le
 from torch import Tensor
 
 from bench.contract import Query, ReleaseDefense, Share, require
-from defenses.common import adaptive
 from defenses.common.answers import keep_label
 
 
@@ -39,7 +38,6 @@ class ConfidenceCap(ReleaseDefense):
     cap: Annotated[float, Gt(0), Le(1)] = 0.8
     below: Share = 0.0
 
-    adaptive_attacks = adaptive.SCORES
     paper = (
         "Elementary. 'below' is the high-confidence cut-off of the Adversarial Robustness Toolbox "
         "(HighConfidence), with the label kept"

@@ -21,7 +21,6 @@ from bench.contract import (
     TrainingDefense,
 )
 from bench.contract import seed as derive
-from defenses.common import adaptive
 from defenses.common.descent import descend, predict, training_accuracy
 
 
@@ -49,7 +48,6 @@ class Distillation(TrainingDefense):
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
-    adaptive_attacks = adaptive.GENERATIVE
     paper = "Hinton, Vinyals, Dean 2015 (arXiv 1503.02531), section 2"
     cost = "a second training; public records"
     zero: ClassVar[Mapping[str, Any]] = {"records": None}

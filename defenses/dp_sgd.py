@@ -28,7 +28,6 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import targets
-from defenses.common import adaptive
 from defenses.common.accounting import (
     MOST_EPSILON,
     allowed_delta,
@@ -108,7 +107,6 @@ class DpSgd(TrainingDefense):
     needs = frozenset({"descent"})
     accounts: ClassVar[bool] = True
     cost = "a gradient per record or two backward passes; its own recipe"
-    adaptive_attacks = adaptive.BASIC
     paper = (
         "Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang, CCS 2016, algorithm 1; adaptive "
         "clipping: Andrew, Thakkar, McMahan, Ramaswamy, NeurIPS 2021, algorithm 1 and theorem 1"

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from bench.contract import Network, Split, TrainingContext, TrainingDefense, require
-from defenses.common import adaptive
 from defenses.common.sanitizers import columns_of
 
 
@@ -33,7 +32,6 @@ class DropAttribute(TrainingDefense):
     rowwise: ClassVar[bool] = True
     cost = "what the attributes said about the target"
     modalities = frozenset({"table"})
-    adaptive_attacks = (*adaptive.BASIC, "black_box", "csmia", "lomia", "membership")
     paper = "Goldsteen, Ezov, Shmelkin, Moffie, Farkash 2020, arXiv 2008.04113 (data minimisation)"
     zero: ClassVar[Mapping[str, Any]] = {"attributes": ()}
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from torch import nn
 
 from bench.contract import Network, Share, TrainingContext, TrainingDefense
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,6 @@ class Dropout(TrainingDefense):
     rate: Share = 0.3
 
     needs = frozenset({"steps"})
-    adaptive_attacks = adaptive.BASIC
     paper = "Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 2014"
     cost = "a mask a step; more epochs to fit"
     zero: ClassVar[Mapping[str, Any]] = {"rate": 0.0}

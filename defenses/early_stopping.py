@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from bench.contract import Count, Recipe, Share, TrainingDefense
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class EarlyStopping(TrainingDefense):
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     on_steps: ClassVar[bool] = True
-    adaptive_attacks = (*adaptive.GENERATIVE, "membership")
     paper = "Prechelt, Early Stopping - But When?, Neural Networks: Tricks of the Trade, 1998"
     cost = "the records held out"
     zero: ClassVar[Mapping[str, Any]] = {"validation": None}

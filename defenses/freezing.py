@@ -16,7 +16,6 @@ from bench.contract import (
     TrainingDefense,
     require,
 )
-from defenses.common import adaptive
 from defenses.common.pretraining import pretrained
 
 
@@ -42,7 +41,6 @@ class Freezing(TrainingDefense):
     batch_size: Count = 32
     lr: Positive = 1e-3
 
-    adaptive_attacks = adaptive.BASIC
     paper = "Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024 (arXiv 2405.05588)"
     cost = "a training on public records first"
     needs = frozenset({"blocks"})

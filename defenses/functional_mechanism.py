@@ -62,7 +62,6 @@ class FunctionalMechanism(TrainingDefense):
     needs = frozenset({"least_squares"})
     tasks = ("regression",)
     modalities = frozenset({"table"})
-    adaptive_attacks = ("attribute_map", "fjrmia", "yeom")
     paper = (
         "Zhang, Zhang, Xiao, Yang, Winslett, VLDB 2012, algorithm 1 and sections 4.2 and 6; "
         "Fredrikson et al., USENIX Security 2014, section 5"

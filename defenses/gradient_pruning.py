@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.contract import Share, TrainingDefense
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class GradientPruning(TrainingDefense):
     removed: Share = 0.9
 
     needs = frozenset({"steps"})
-    adaptive_attacks = (*adaptive.BASIC, "masked_matching", "miface", "imprint")
     paper = "Zhu, Liu, Han, NeurIPS 2019, section 5; Lin, Han, Mao, Wang, Dally, ICLR 2018"
     cost = "a sort of each update"
     zero: ClassVar[Mapping[str, Any]] = {"removed": 0.0}

@@ -11,7 +11,6 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from bench.contract import TrainingDefense
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class GradientQuantisation(TrainingDefense):
     stochastic: bool = False
 
     needs = frozenset({"steps"})
-    adaptive_attacks = (*adaptive.BASIC, "sign_matching", "miface")
     paper = "Alistarh, Grubic, Li, Tomioka, Vojnovic, NIPS 2017; Bernstein et al., ICML 2018"
     cost = "a pass over each update"
     zero: ClassVar[Mapping[str, Any]] = {"bits": None}

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import MinLen
 
 from bench.contract import Count, Split, TrainingContext, TrainingDefense
-from defenses.common import adaptive
 from defenses.common.sanitizers import columns_of, microaggregate
 
 
@@ -35,7 +34,6 @@ class KAnonymity(TrainingDefense):
     covers = frozenset({"labels", "scores", "weights"})
     cost = "one sort of the records per level of the partition"
     modalities = frozenset({"table"})
-    adaptive_attacks = (*adaptive.BASIC, "black_box", "csmia", "lomia", "membership", "tree_counts")
     paper = "LeFevre, DeWitt, Ramakrishnan, ICDE 2006 (Mondrian multidimensional k-anonymity)"
     zero: ClassVar[Mapping[str, Any]] = {"k": 1}
 

@@ -10,7 +10,6 @@ from torch.nn.functional import one_hot
 
 from bench.contract import Query, ReleaseDefense
 from bench.contract.access import Access
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,6 @@ class LabelOnly(ReleaseDefense):
     weights computes the scores from them, so nothing changes there.
     """
 
-    adaptive_attacks = adaptive.BASIC
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015; attacked by Kahla et al., CVPR 2022"
     cost = "no scores for customers"
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bench.contract import Network, Step, TrainingDefense
 from bench.contract.task import distribution
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class LabelSmoothing(TrainingDefense):
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
-    adaptive_attacks = adaptive.GENERATIVE
     paper = (
         "Struppek, Hintersdorf, Kersting, ICLR 2024 (arXiv 2310.06549), schedule as train_model.py "
         "of the authors' code; Szegedy et al., CVPR 2016, section 7"

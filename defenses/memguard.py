@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bench.contract import Count, Owner, Query, ReleaseDefense, generator
 from bench.contract import seed as derive
-from defenses.common import adaptive, perceptron
+from defenses.common import perceptron
 from defenses.common.answers import keep_label, secret, uniform
 
 _STEP = 0.1
@@ -55,7 +55,6 @@ class Memguard(ReleaseDefense):
     width: Annotated[int, Ge(2)] = 32
     fit_steps: Count = 1000
 
-    adaptive_attacks = (*adaptive.SCORES, "membership")
     paper = (
         "Jia, Salem, Backes, Zhang, Gong, CCS 2019 (arXiv 1909.10594); objective, weights and "
         "probability as in the authors' code"

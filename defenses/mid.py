@@ -20,7 +20,6 @@ from bench.contract import (
     generator,
 )
 from bench.contract import seed as derive
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,6 @@ class Mid(TrainingDefense):
     sample: bool = False
 
     needs = frozenset({"steps"})
-    adaptive_attacks = adaptive.GENERATIVE
     paper = "Wang, Zhang, Jia, AAAI 2021 (arXiv 2009.05241), the approximation for neural networks"
     cost = "one more linear layer"
     zero: ClassVar[Mapping[str, Any]] = {"beta": None}

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from bench.contract import Network, NonNegative, Step, TrainingDefense
 from bench.contract.task import distribution
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class Mixup(TrainingDefense):
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
-    adaptive_attacks = (*adaptive.GENERATIVE, "membership")
     paper = "Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018 (arXiv 1710.09412), section 2"
     cost = "a mixture a step"
     zero: ClassVar[Mapping[str, Any]] = {"alpha": None}

@@ -27,7 +27,6 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
-from defenses.common import adaptive
 from defenses.common.accounting import allowed_delta
 from defenses.common.descent import predict, training_accuracy
 
@@ -67,7 +66,6 @@ class Pate(TrainingDefense):
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
-    adaptive_attacks = adaptive.GENERATIVE
     paper = (
         "Papernot, Abadi, Erlingsson, Goodfellow, Talwar, ICLR 2017 (arXiv 1610.05755); Papernot, "
         "Song, Mironov, Raghunathan, Talwar, Erlingsson, ICLR 2018 (arXiv 1802.08908)"

@@ -23,7 +23,6 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
-from defenses.common import adaptive
 from defenses.common.accounts import by_account
 from defenses.common.detectors import DETECTORS
 from defenses.common.streams import (
@@ -79,7 +78,6 @@ class ProbeAudit(ServeDefense):
     every: Count = 10
     history: History = 1000
 
-    adaptive_attacks = adaptive.SCORES
     tasks = ("classification",)
     paper = (
         "Juuti, Szyller, Marchal, Asokan, EuroS&P 2019 (prada); Chen, Carlini, Wagner, "

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from bench.contract import Count, NonNegative, Recipe, TrainingDefense
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,6 @@ class Pruning(TrainingDefense):
     covers = frozenset({"labels", "scores", "weights"})
     needs = frozenset({"leaves"})
     modalities = frozenset({"table", "basket"})
-    adaptive_attacks = (
-        *adaptive.BASIC,
-        "tree_counts",
-        "black_box",
-        "csmia",
-        "membership",
-        "forest_reconstruction",
-    )
     paper = (
         "Breiman, Friedman, Olshen, Stone, Classification and Regression Trees, 1984, chapter 3; "
         "Fredrikson, Jha, Ristenpart, CCS 2015, section 6 (decision trees)"

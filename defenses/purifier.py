@@ -19,7 +19,7 @@ from bench.contract import (
     generator,
 )
 from bench.contract import seed as derive
-from defenses.common import adaptive, perceptron
+from defenses.common import perceptron
 from defenses.common.answers import keep_label
 
 _ALIKE = 1e-6
@@ -63,7 +63,6 @@ class Purifier(ReleaseDefense):
     width: Count = 64
     fit_steps: Count = 1000
 
-    adaptive_attacks = (*adaptive.SCORES, "membership")
     paper = (
         "Yang, Wang, Yang, Wan, Zhao, Chang, Zhang, Ren, 'Purifier', AAAI 2023 (arXiv 2212.00612); "
         "an autoencoder of answers first in Yang, Shao, Xuan, Chang, Zhang 2020, arXiv 2005.03915"

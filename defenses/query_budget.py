@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bench.contract import Count, Monitor, Positive, ServeDefense, Traffic, Verdict
-from defenses.common import adaptive
 from defenses.common.accounts import by_account
 
 DAY_S = 86400.0
@@ -33,7 +32,6 @@ class QueryBudget(ServeDefense):
     queries: Count | None = 1000
     days: Positive = 30.0
 
-    adaptive_attacks = adaptive.SCORES
     paper = "No paper: the query cap that prediction services have"
     cost = "a counter per account; customers beyond the budget are turned away"
     zero: ClassVar[Mapping[str, Any]] = {"queries": None}

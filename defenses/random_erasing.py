@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.contract import Fraction, Network, Probability, Share, Step, TrainingDefense, require
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,6 @@ class RandomErasing(TrainingDefense):
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})
-    adaptive_attacks = adaptive.GENERATIVE
     paper = (
         "Tran, Nguyen, Mai, Vandierendonck, Assent, Kot, Cheung, TMLR 2025 (arXiv 2409.01062); "
         "Zhong, Zheng, Kang, Li, Yang, AAAI 2020 (arXiv 1708.04896)"

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.contract import Count, Monitor, ServeDefense, Traffic, Verdict
-from defenses.common import adaptive
 from defenses.common.accounts import by_account
 
 
@@ -32,7 +31,6 @@ class RateLimit(ServeDefense):
     per_minute: Count | None = 30
     per_day: Count | None = 500
 
-    adaptive_attacks = adaptive.SCORES
     paper = (
         "No paper: the token bucket of network traffic, as virtual scheduling (generic cell rate "
         "algorithm, ITU-T I.371)"

@@ -11,7 +11,6 @@ from annotated_types import Gt, Le
 from torch import Tensor
 
 from bench.contract import Probability, Query, ReleaseDefense
-from defenses.common import adaptive
 from defenses.common.answers import Argmax, keep_label, normalised
 
 
@@ -40,7 +39,6 @@ class ReverseSigmoid(ReleaseDefense):
     gamma: Annotated[float, Gt(0), Le(1)] = 0.2
     argmax: Argmax = "kept"
 
-    adaptive_attacks = adaptive.SCORES
     paper = (
         "Lee, Edwards, Molloy, Su, 'Defending against neural network model stealing attacks using "
         "deceptive perturbations', IEEE SPW 2019 (arXiv 1806.00054)"

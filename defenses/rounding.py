@@ -11,7 +11,6 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from bench.contract import Query, ReleaseDefense
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class Rounding(ReleaseDefense):
 
     decimals: Annotated[int, Ge(0), Le(7)] | None = 1
 
-    adaptive_attacks = adaptive.BASIC
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015, section 6"
     cost = "coarser scores"
     zero: ClassVar[Mapping[str, Any]] = {"decimals": None}

@@ -21,7 +21,6 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
-from defenses.common import adaptive
 from defenses.common.descent import training_accuracy
 from defenses.common.pretraining import pretrained
 from defenses.common.sanitizers import gaussian_noise, microaggregate, synthetic
@@ -62,7 +61,6 @@ class SanitizedFinetuning(TrainingDefense):
     cost = "a second training; the sanitized copy"
     needs = frozenset({"steps", "blocks"})
     tasks = ("classification",)
-    adaptive_attacks = (*adaptive.GENERATIVE, "csmia", "membership")
     paper = (
         "Ho, Hao, Chandrasegaran, Nguyen, Cheung, CVPR 2024 (arXiv 2405.05588), turned round; "
         "sanitizers: LeFevre, DeWitt, Ramakrishnan, ICDE 2006, and plain Gaussians"

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.contract import NonNegative, Query, ReleaseDefense
-from defenses.common import adaptive
 from defenses.common.answers import Argmax, gaussian, keep_label, normalised, secret
 
 
@@ -36,7 +35,6 @@ class ScoreNoise(ReleaseDefense):
     noise: Literal["fresh", "fixed"] = "fixed"
     argmax: Argmax = "kept"
 
-    adaptive_attacks = (*adaptive.SCORES, "membership")
     paper = (
         "Elementary. Noise fixed per record is the one-time randomness of Jia, Salem, Backes, "
         "Zhang, Gong, CCS 2019 (MemGuard)"

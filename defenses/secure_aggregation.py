@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bench.contract import Count, Federation, TrainingDefense
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,6 @@ class SecureAggregation(TrainingDefense):
     covers = frozenset({"gradients", "malicious_server"})
     cost = "two masked exchanges per client and round; a quadratic number of keys"
     needs = frozenset({"steps"})
-    adaptive_attacks = (
-        *adaptive.BASIC,
-        "analytic_gradient",
-        "inverting_gradients",
-        "prior_matching",
-        "imprint",
-        "trap_weights",
-    )
     paper = (
         "Bonawitz, Ivanov, Kreuter, Marcedone, McMahan, Patel, Ramage, Segal, Seth, CCS 2017, "
         "section 4"

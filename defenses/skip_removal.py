@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from bench.contract import CountOrZero, Network, Share, TrainingContext, TrainingDefense, require
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class SkipRemoval(TrainingDefense):
 
     needs = frozenset({"skips"})
     modalities = frozenset({"image"})
-    adaptive_attacks = adaptive.GENERATIVE
     paper = "Koh, Ho, Nguyen, Cheung, ECCV 2024 (arXiv 2409.01696): RoLSS and SSF"
     cost = "none"
     zero: ClassVar[Mapping[str, Any]] = {"stages": 0}

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.contract import Positive, Query, ReleaseDefense
-from defenses.common import adaptive
 from defenses.common.answers import keep_label
 
 
@@ -31,7 +30,6 @@ class Temperature(ReleaseDefense):
 
     temperature: Positive = 5.0
 
-    adaptive_attacks = adaptive.SCORES
     paper = "Shokri, Stronati, Song, Shmatikov, S&P 2017 (arXiv 1610.05820): a higher temperature"
     cost = "calibration of the scores"
     zero: ClassVar[Mapping[str, Any]] = {"temperature": 1.0}

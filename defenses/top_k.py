@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.contract import Count, Query, ReleaseDefense, require
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,6 @@ class TopK(ReleaseDefense):
     k: Count | None = 1
     renormalise: bool = False
 
-    adaptive_attacks = adaptive.BASIC
     paper = "Yang, Zhang, Chang, Liang, CCS 2019 (arXiv 1902.08552), truncated predictions"
     cost = "no scores beyond the best"
     zero: ClassVar[Mapping[str, Any]] = {"k": None}

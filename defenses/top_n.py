@@ -29,7 +29,6 @@ class TopN(ReleaseDefense):
     covers = frozenset({"scores", "labels"})
     tasks = ("recommendation",)
     modalities = frozenset({"basket"})
-    adaptive_attacks = ("basket_decoder",)
     paper = "Calandrino, Kilzer, Narayanan, Felten, Shmatikov, IEEE S&P 2011, section 3: lists"
     cost = "shorter lists"
 

@@ -25,7 +25,6 @@ from bench.contract import (
     generator,
 )
 from bench.contract import seed as derive
-from defenses.common import adaptive
 from defenses.common.descent import descend, training_accuracy
 
 
@@ -63,7 +62,6 @@ class TrapMid(TrainingDefense):
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})
-    adaptive_attacks = adaptive.GENERATIVE
     paper = "Liu, Chen, NeurIPS 2024 (arXiv 2411.08460)"
     cost = "a discriminator beside the target: about five times the passes of a step"
     zero: ClassVar[Mapping[str, Any]] = {"beta": 0.0}

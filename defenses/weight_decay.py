@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from bench.contract import NonNegative, Recipe, TrainingDefense
-from defenses.common import adaptive
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,6 @@ class WeightDecay(TrainingDefense):
     strength: NonNegative = 0.01
 
     needs = frozenset({"descent"})
-    adaptive_attacks = adaptive.BASIC
     paper = "Krogh & Hertz, NIPS 1991"
     cost = "none"
     zero: ClassVar[Mapping[str, Any]] = {"strength": 0.0}

@@ -135,7 +135,6 @@ class Answers(ReleaseDefense):
 
     paper = "none"
     cost = "nothing"
-    adaptive_attacks = ("attribute_map",)
     zero: ClassVar[dict[str, float]] = {"weight": 1.0}
 
     def release(self, scores: Tensor, query: Query) -> Tensor:
@@ -167,21 +166,6 @@ class Idle(TrainingDefense):
 
     paper = "none"
     cost = "nothing"
-    adaptive_attacks = ("attribute_map",)
-
-
-@dataclass(frozen=True)
-class Blind(Answers):
-    """Names an attack that has no model to attack."""
-
-    adaptive_attacks = ("imputation",)
-
-
-@dataclass(frozen=True)
-class Unmet(Answers):
-    """Names an attack that does not exist."""
-
-    adaptive_attacks = ("attribute_mop",)
 
 
 class _Closed(Monitor):
@@ -197,7 +181,6 @@ class Shop(ServeDefense):
 
     paper = "none"
     cost = "every customer"
-    adaptive_attacks = ("attribute_map",)
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:
         return _Closed()
@@ -223,6 +206,8 @@ class Guess(ToyAttack):
         "forgets",
         "exit",
     ] = "work"
+
+    adaptive_to = ()
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
@@ -263,3 +248,19 @@ class Boastful(Guess):
     """Declares knowledge that it never reads."""
 
     knowledge = frozenset({"K2", "K3"})
+
+
+@dataclass(frozen=True)
+class Vain(Guess):
+    """Says that it adapts to a defense that does not exist."""
+
+    adaptive_to = ("raunding",)
+
+
+@dataclass(frozen=True)
+class Blind(Guess):
+    """Says that it adapts to a defense, and meets none."""
+
+    access: Literal["none", "scores"] = "none"  # type: ignore[assignment]
+
+    adaptive_to = ("rounding",)

@@ -132,7 +132,6 @@ class ToyTraining(TrainingDefense):
 
     paper = "none"
     cost = "nothing"
-    adaptive_attacks = ("toy",)
 
     def recipe(self, recipe: Recipe) -> Recipe:
         require(not self.fail, "this defense fails on purpose.")
@@ -147,7 +146,6 @@ class ToyRelease(ReleaseDefense):
 
     paper = "none"
     cost = "nothing"
-    adaptive_attacks = ("toy",)
     zero: ClassVar[dict[str, float]] = {"weight": 1.0}
 
     def release(self, scores: Tensor, query: Query) -> Tensor:
@@ -179,6 +177,7 @@ class ToyAttack(Attack):
     modalities = frozenset({"table"})
     knowledge = frozenset({"K3"})
     paper = "none"
+    adaptive_to = ("toy_training", "toy_release")
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -42,7 +42,7 @@ class Identity:
         """The published cross-entropy as it is; another loss in units of its spread.
 
         The spread is the standard deviation over prior samples, averaged over ``classes``: a
-        defense that only shrinks or stretches logits does not change an adaptive attack.
+        defense that only shrinks or stretches logits does not change those.
         """
         if loss == "cross_entropy":
             return cls(network, loss)

@@ -83,8 +83,9 @@ class Attack(Component, ABC):
         access: what it asks of the deployment; its type lists the levels it can run at, as in
             ``access: Literal["labels", "scores"] = "scores"``.
         paper: citation with section or equation.
-        adaptive_to: names of defenses it adapts to, or stages of them (``training``, ``release``,
-            ``serve``).
+        adaptive_to: options of ``conf/defense`` that it reads or models, so that it succeeds where
+            an attack that ignores them fails (PROTOCOL 3.5). It may depend on the attack's options.
+            This declaration alone makes an attack adaptive.
     """
 
     goal: ClassVar[str]

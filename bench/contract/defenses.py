@@ -29,7 +29,6 @@ class Defense(Component, ABC):
     """Anything the owner does to leak less.
 
     Attributes:
-        adaptive_attacks: names of attack options that adapt to it (option, not class).
         paper: citation.
         cost: what the owner pays besides utility, in a phrase: passes over the data, public
             records, time per answer.
@@ -40,7 +39,6 @@ class Defense(Component, ABC):
         probe: options that differ from ``zero``, for ``invbench check``; empty: the defaults.
     """
 
-    adaptive_attacks: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str]
     cost: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()

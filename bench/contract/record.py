@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.ledger import PrivacyLedger
 
-SCHEMA_VERSION = "1.6.0"
+SCHEMA_VERSION = "1.7.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal[
@@ -146,6 +146,7 @@ class DefenseInfo(_Frozen):
     covers: list[str] = []
     """Access levels at which it acts; elsewhere the row is flagged ``no_effect``."""
     adaptive_attacks: list[str] = []
+    """Of records before schema 1.7: what the defense claimed; nothing follows from it."""
     paper: str = ""
 
 
@@ -167,6 +168,7 @@ class AttackInfo(_Frozen):
     knowledge_read: list[str] = []
     """Codes of what it and its prior really read; K0 is public and is not metered."""
     adaptive_to: list[str] = []
+    """Defenses that it adapts to (PROTOCOL 3.5)."""
     info: dict[str, Any] = {}
     """What the attack reports: stop reasons, steps, convergence."""
     sha256: str = ""

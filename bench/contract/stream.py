@@ -30,3 +30,9 @@ class Stream:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:
+        """Watchers of ``conf/defense`` that see few queries of each account (PROTOCOL 3.5)."""
+        few = self.accounts > 1 and self.per_account is not None
+        return ("probe_audit", "query_budget", "rate_limit") if few else ()

@@ -35,8 +35,8 @@ def entries(group: str, extra_dir: Path | None = None) -> list[Entry]:
     Returns:
         Of data sets ``sector``, ``modality``, ``goals``, ``tasks`` and ``embedded``; of models
         ``modalities``, ``tasks``, ``offers`` and ``recipe``; of defenses ``stages``, ``covers``,
-        ``modalities``, ``tasks``, ``needs``, ``adaptive_attacks``, ``cost`` and ``paper``; of
-        attacks ``goal``, ``access``, ``modalities``, ``tasks``, ``needs``, ``knowledge``,
+        ``modalities``, ``tasks``, ``needs``, ``cost`` and ``paper``; of attacks
+        ``goal``, ``access``, ``modalities``, ``tasks``, ``needs``, ``knowledge``,
         ``adaptive_to`` and ``paper``; of all but suites ``target``, the names of the classes.
 
     Raises:
@@ -111,7 +111,6 @@ def _defense(parts: list[Any]) -> Entry:
         "modalities": sorted(frozenset.intersection(*(part.modalities for part in parts))),
         "tasks": [task for task in TASKS if all(task in part.tasks for part in parts)],
         "needs": sorted({need for part in parts for need in part.needs}),
-        "adaptive_attacks": sorted({name for part in parts for name in part.adaptive_attacks}),
         "cost": "; ".join(part.cost for part in parts if part.cost),
         "paper": "; ".join(part.paper for part in parts),
     }

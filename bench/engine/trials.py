@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.contract import Attack, Dataset, Defense, Model, common_task, require, stages
+from bench.contract import Attack, Dataset, Defense, Model, Stream, common_task, require, stages
 from bench.contract.identity import node_id
 from bench.contract.record import Cell
 from bench.engine import standards
@@ -165,7 +165,6 @@ class Trials:
                 "stages": list(stages(real)),
                 "layers": [p.config for p in (*defense.trained, *defense.served())],
                 "covers": sorted({a for p in real for a in p.covers}),
-                "adaptive_attacks": sorted({a for p in real for a in p.adaptive_attacks}),
                 "paper": "; ".join(p.paper for p in real),
             },
             "attack": {
@@ -181,7 +180,7 @@ class Trials:
                 "knowledge": sorted(attack.first.knowledge),
                 # Who hides how he asks adapts to being watched, whatever he asks.
                 "adaptive_to": sorted(
-                    {*attack.first.adaptive_to, *(["serve"] if attack.stream else [])}
+                    {*attack.first.adaptive_to, *Stream(**(attack.stream or {})).adaptive_to}
                 ),
             },
         }

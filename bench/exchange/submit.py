@@ -200,7 +200,7 @@ def check(
         require(
             not alone,
             f"'{defense}' cannot be submitted: no attack that adapts to it ran on "
-            f"{_listed(alone)}; run one (its adaptive_attacks, or an attack with adaptive_to), for "
+            f"{_listed(alone)}; run one whose adaptive_to names it, for "
             "without it the row is only a lower bound of what leaks.",
         )
     return trials, [environments[key] for key in sorted(environments)]

@@ -91,7 +91,6 @@ _TEXT: dict[str, _Get] = {
     "error": lambda r: _sentence(r.error),
     "s_base_attack": lambda r: r.score.s_base_attack if r.score else "",
     "covers": lambda r: tuple(sorted(r.defense.covers)),
-    "adaptive_attacks": lambda r: tuple(sorted(r.defense.adaptive_attacks)),
     "stages": lambda r: tuple(r.defense.stages),
     "adaptive_to": lambda r: tuple(sorted(r.attack.adaptive_to)),
     "standard": lambda r: tuple(sorted(r.attack.standard.items())),
@@ -246,7 +245,7 @@ def read(
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``budget`` (most queries of the attack; infinite where nothing
-    limits it), ``s_base_attack``, ``covers``, ``adaptive_attacks``, ``adaptive_to`` and ``stages``
+    limits it), ``s_base_attack``, ``covers``, ``adaptive_to`` and ``stages``
     (tuples of names), ``standard`` and ``member`` (pairs of a standard set with its size and with
     the attack's place in it), ``target`` and ``outcome`` (node identities), and what controls need:
     ``control`` (empty for a row of a board), ``values_sha``, ``environment``

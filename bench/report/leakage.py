@@ -18,25 +18,13 @@ _FIGURES = ["L", "M", "score", "s_base", "s_ceil"]
 
 
 def adapted(closed: pd.DataFrame) -> pd.DataFrame:
-    """With ``adapts``: whether the attack adapts to the defense.
+    """With ``adapts``: whether the attack says that it adapts to the defense (PROTOCOL 3.5).
 
-    An attack says so itself, of a defense or of a stage at which defenses act. A defense may also
-    name an option; then all its variants with one access count, unless some of them say that they
-    adapt and the others therefore do not. Where all the owner does is to watch who asks, only
-    those count that say so: they hide among customers, or ask what customers ask.
+    It names the option of the defense; all settings of that option count, and a stack is an option
+    of its own.
     """
-    option = closed["attack"].str.split("[", n=1).str[0]
     defended = closed["defense"].str.split("[", n=1).str[0]
-    said = listed(defended, closed["adaptive_to"])
-    for stage in ("training", "release", "serve"):
-        acts = listed(pd.Series(stage, index=closed.index), closed["stages"])
-        said |= acts & listed(pd.Series(stage, index=closed.index), closed["adaptive_to"])
-    pairs = pd.Series(
-        list(zip(option, closed["attack_access"], defended, strict=True)), index=closed.index
-    )
-    named = listed(option, closed["adaptive_attacks"]) & ~pairs.isin(set(pairs[said]))
-    named &= closed["stages"].map(lambda stages: stages != ("serve",))
-    return closed.assign(adapts=said | named)
+    return closed.assign(adapts=listed(defended, closed["adaptive_to"]))
 
 
 def attacks(closed: pd.DataFrame) -> pd.DataFrame:

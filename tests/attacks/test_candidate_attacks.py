@@ -200,13 +200,6 @@ def test_mirror_images_are_asked_about_too() -> None:
     assert not torch.equal(straight, mirrored)
 
 
-def test_what_they_adapt_to() -> None:
-    for attack in ALL:
-        assert replace(attack, loss="cross_entropy").adaptive_to == ()
-        assert "training" in replace(attack, loss="logit").adaptive_to
-    assert Ppa(loss="poincare").adaptive_to == ()
-
-
 @pytest.mark.parametrize("attack", [PPA, LOMMA])
 def test_latents_come_from_the_prior(attack: Any) -> None:
     with pytest.raises(UserError, match="got none"):

@@ -222,9 +222,10 @@ def test_helpers() -> None:
 
 
 def test_what_it_adapts_to() -> None:
-    assert PriorInversion(loss="cross_entropy").adaptive_to == ()
-    assert "training" in PriorInversion(loss="logit").adaptive_to
-    assert PriorInversion(access="labels").adaptive_to == ("release",)
+    assert PriorInversion().adaptive_to == ()
+    assert "label_only" in PriorInversion(access="labels").adaptive_to
+    once, often = (PriorInversion(access="scores", repeats=n).adaptive_to for n in (1, 8))
+    assert "rounding" in once and set(often) - set(once) == {"score_noise"}
 
 
 def test_latents_come_from_the_prior() -> None:

@@ -134,7 +134,6 @@ def _trial(
             family=defense,
             stages=row.fields.get("stages", ["training"]),
             covers=["labels", "scores", "weights"],
-            adaptive_attacks=row.fields.get("adaptive", [*ACCESS]),
         ),
         "privacy": row.ledger,
         "privacy_audit": None
@@ -146,7 +145,10 @@ def _trial(
             epsilon_lower=row.audit,
             epsilon=row.ledger.epsilon if row.ledger else 1.0,
         ),
-        "attack": AttackInfo(family=option),
+        "attack": AttackInfo(
+            family=option,
+            adaptive_to=[defense] if option in row.fields.get("adaptive", ACCESS) else [],
+        ),
         "budget": Budget(
             queries=cap or {"imputer": 0, "map": 5000}.get(attack, 500), queries_cap=cap
         ),

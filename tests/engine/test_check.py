@@ -45,13 +45,12 @@ def test_an_attack_that_asks_nothing_is_caught(toy_conf: Path) -> None:
     assert _broken("attack", "toy", toy_conf, *words) == {"its queries are counted (0)"}
 
 
-def test_a_defense_without_an_adaptive_attack_or_a_cost_is_caught(
+def test_a_defense_without_a_cost_is_caught(
     toy_conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.toys.ToyTraining.adaptive_attacks", ())
     monkeypatch.setattr("tests.toys.ToyTraining.cost", "")
     broken = _broken("defense", "toy_training", toy_conf)
-    assert broken == {"names adaptive attacks on the model", "says what it costs"}
+    assert broken == {"says what it costs"}
 
 
 def test_a_watcher_that_turns_customers_away_is_caught(toy_conf: Path) -> None:

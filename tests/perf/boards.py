@@ -102,14 +102,19 @@ def records(datasets: int, defenses: int, attacks: int, seeds: int) -> Iterator[
             defense=DefenseInfo.model_construct(
                 layers=[],
                 covers=[],
-                adaptive_attacks=["a0"],
                 stages=["training"],
                 family="",
                 settings=1,
                 paper="",
             ),
             attack=AttackInfo.model_construct(
-                params={}, paper="", adaptive_to=[], sha256="", family="", settings=1, info={}
+                params={},
+                paper="",
+                adaptive_to=[f"d{i}" for i in range(10)] if attack == 0 else [],
+                sha256="",
+                family="",
+                settings=1,
+                info={},
             ),
             budget=Budget(queries=100),
             times=Times(train_s=1, attack_s=1, answer_ms=1),

@@ -25,7 +25,7 @@ from bench.contract.record import (
 )
 
 ALL = ["labels", "scores", "weights"]
-# name: (covers, leakage factor at labels/scores/weights, utility change, adaptive attacks)
+# name: (covers, leakage factor at labels/scores/weights, utility change, attacks that adapt to it)
 DEFENSES: dict[str, tuple[list[str], tuple[float, float, float], float, list[str]]] = {
     "none": (ALL, (1.0, 1.0, 1.0), 0.0, []),
     "dropout": (ALL, (0.95, 0.93, 0.9), -0.01, ["latent"]),
@@ -112,7 +112,8 @@ def trial(
     """One record; ``changes`` replace fields of it."""
     sector, modality, goal, publishable, useful, metric, base, ceiling, attacks = DATASETS[dataset]
     access, strength = attacks[attack]
-    covers, factors, cost, adaptive = DEFENSES[defense]
+    covers, factors, cost, _ = DEFENSES[defense]
+    option = attack.split("[", maxsplit=1)[0]
     # The split's luck is shared by all defenses of a seed, as in a paired design.
     luck = random.Random(f"{dataset}/{model}/{seed}").gauss(0, 0.04)
     release = covers == ["scores"]
@@ -154,10 +155,13 @@ def trial(
         "defense": DefenseInfo(
             layers=[{"_target_": f"defenses.{defense}"}],
             covers=covers,
-            adaptive_attacks=adaptive,
             paper="A. Author 2026",
         ),
-        "attack": AttackInfo(params={"steps": 300}, paper="B. Author 2026, eq. 3"),
+        "attack": AttackInfo(
+            params={"steps": 300},
+            paper="B. Author 2026, eq. 3",
+            adaptive_to=[d.split("[")[0] for d, row in DEFENSES.items() if option in row[3]],
+        ),
         "budget": Budget(queries={"labels": 3000, "scores": 1000}.get(access, 0)),
         "evaluator": {"heldout_acc_cnn": 0.98, "oracle_cnn": 0.96} if publishable else {},
         "score": Scored(

@@ -44,7 +44,6 @@ def noise(
         unplaced=0,
         utility=utility,
         covers=nothing,
-        adaptive_attacks=nothing,
         adaptive_to=nothing,
         utility_metric="accuracy",
         epsilon=np.nan,

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.contract import Attack, BudgetError, Reconstruction, Truth
+from bench.contract import Attack, BudgetError, Reconstruction, Truth, nearest
 from bench.engine.check.findings import Check, attempt, require_that, told
 from bench.engine.check.probes import Ground, paper
 from bench.engine.check.runs import Outcome, Scene, scene_of
+from bench.engine.conf import list_options
 from bench.engine.config import Option
 from bench.engine.stages import plain
 from bench.goals import goal_named
@@ -33,6 +34,9 @@ def try_attack(option: Option, part: Attack, ground: Ground) -> Iterator[Check]:
             if part.access in part.accesses()
             else f"'{part.access}' is not among {list(part.accesses())}"
         ),
+    )
+    yield attempt(
+        f"{option.name}: names defenses that it adapts to", lambda: _adaptive_to(part, ground)
     )
     scene, place, prior_codes = scene_of(option, part, ground)
     if scene is None:
@@ -72,6 +76,22 @@ def try_attack(option: Option, part: Attack, ground: Ground) -> Iterator[Check]:
     yield attempt(f"{option.name}: follows from its seed alone", lambda: _unsteady(first, second))
     if part.access in ("labels", "scores") and first.asked > 1:
         yield _budget(option, scene, first)
+
+
+def _adaptive_to(part: Attack, ground: Ground) -> str:
+    """Why what an attack names is no defense that it can adapt to."""
+    if isinstance(part.adaptive_to, str):
+        return f"'adaptive_to' must be a tuple of names, as in ('{part.adaptive_to}',)"
+    if part.adaptive_to and part.access == "none":
+        return "an attack with access 'none' meets no defense; leave 'adaptive_to' empty"
+    known = list_options("defense", ground.folder)
+    unknown = [name for name in part.adaptive_to if name not in known]
+    if unknown:
+        return (
+            f"'adaptive_to' must name options of conf/defense; unknown: {unknown}."
+            f"{nearest(unknown[0], known)}"
+        )
+    return ""
 
 
 # ---------------------------------------------------------------- what it returns

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from bench.contract import (
-    Attack,
     Defense,
     Federation,
     Model,
@@ -22,9 +21,7 @@ from bench.contract import (
 from bench.engine.check.findings import Check, attempt, global_seeds, guarded, require_that
 from bench.engine.check.probes import Ground, model_for, paper, same_weights
 from bench.engine.check.releases import prepared, try_release, undefended
-from bench.engine.components import build
-from bench.engine.conf import list_options
-from bench.engine.config import Option, compose_grid
+from bench.engine.config import Option
 
 _BENIGN = 200
 _BLOCKED = 0.1
@@ -36,10 +33,6 @@ def try_defense(option: Option, part: Defense, ground: Ground) -> Iterator[Check
     yield paper(option, part)
     if not isinstance(part, TrainingDefense | ReleaseDefense | ServeDefense):
         return
-    yield attempt(
-        f"{option.name}: names adaptive attacks on the model",
-        lambda: _adaptive_attacks(part, ground),
-    )
     yield require_that(
         f"{option.name}: says what it covers",
         bool(part.covers),
@@ -58,30 +51,6 @@ def try_defense(option: Option, part: Defense, ground: Ground) -> Iterator[Check
         yield from guarded(f"{option.name}: can train", _try_training(option, part, ground))
     if isinstance(part, ServeDefense):
         yield from guarded(f"{option.name}: can serve", _try_serve(option, part, ground))
-
-
-def _adaptive_attacks(part: Defense, ground: Ground) -> str:
-    """Why what a defense names is no adaptive attack."""
-    if not part.adaptive_attacks or isinstance(part.adaptive_attacks, str):
-        return (
-            "'adaptive_attacks' must name at least one option of conf/attack, as in "
-            "('attribute_map',)"
-        )
-    names = [name.split("[")[0] for name in part.adaptive_attacks]
-    known = list_options("attack", ground.folder)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        return f"'adaptive_attacks' must name options of conf/attack; unknown: {unknown}"
-    grid = compose_grid([f"attack=[{','.join(dict.fromkeys(names))}]"], ground.folder)
-    for option in grid.options["attack"]:
-        config = {key: value for key, value in option.layers[0].items() if key != "prior"}
-        attack: Attack = build(config, option.where, ground.packages)
-        if attack.access == "none":
-            return (
-                f"an adaptive attack must attack the model, and '{option.name}' has access 'none': "
-                "it would do as well against any defense; name one that asks the deployment"
-            )
-    return ""
 
 
 # ---------------------------------------------------------------- training

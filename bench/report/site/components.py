@@ -54,7 +54,6 @@ def defense(suite: Suite, family: str, about: str) -> Row:
             {
                 "acts in": _each(i.stages for i in infos),
                 "covers": [a for a in ACCESS_ORDER if any(a in i.covers for i in infos)],
-                "attacks that adapt to it": _each(i.adaptive_attacks for i in infos),
             }
         ),
         "settings": [

@@ -1,0 +1,242 @@
+"""The pairs that show adaptivity (PROTOCOL 3.5): a defense, an attack it stops, one it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from attacks.analytic_gradient import AnalyticGradient
+from attacks.attribute_map import AttributeMap
+from attacks.basket_decoder import BasketDecoder
+from attacks.class_decoder import ClassDecoder
+from attacks.dlg import Dlg
+from attacks.fjrmia import Fjrmia
+from attacks.inverting_gradients import InvertingGradients
+from attacks.latent_evolution import LatentEvolution
+from attacks.linear_recommender import LinearRecommender
+from attacks.miface import MIFace
+from attacks.prior_inversion import PriorInversion
+from attacks.score_classifier import ScoreClassifier
+from attacks.student_inversion import StudentInversion
+from attacks.yeom import Yeom
+from bench.contract import Attack, Defense, Stream
+from defenses.clip_noise import ClipNoise
+from defenses.confidence_cap import ConfidenceCap
+from defenses.gradient_pruning import GradientPruning
+from defenses.gradient_quantisation import GradientQuantisation
+from defenses.label_only import LabelOnly
+from defenses.probe_audit import ProbeAudit
+from defenses.purifier import Purifier
+from defenses.query_budget import QueryBudget
+from defenses.rate_limit import RateLimit
+from defenses.reverse_sigmoid import ReverseSigmoid
+from defenses.rounding import Rounding
+from defenses.score_noise import ScoreNoise
+from defenses.temperature import Temperature
+from defenses.top_k import TopK
+from defenses.top_n import TopN
+from tests.adaptive.cases import Baskets, Faces, Lists, Secrets, Updates
+
+
+class Case(Protocol):
+    def success(self, attack: Attack, defense: object, seed: int) -> float: ...
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row.
+
+    Attributes:
+        option: of ``conf/defense``.
+        defense: that option with the setting of the case.
+        naive: the attack that the defense stops.
+        adaptive: the attack that it does not stop.
+        case: where both are measured.
+        naive_case: where the naive one is measured; None: in the same.
+        low: most that the naive attack may reach.
+        high: least that the adaptive one must reach, and the naive one without the defense.
+        seeds: over which success is averaged.
+        slow: whether it takes more than some seconds.
+    """
+
+    option: str
+    defense: Defense
+    naive: Attack
+    adaptive: Attack
+    case: Case
+    naive_case: Case | None = None
+    low: float = 0.5
+    high: float = 0.8
+    seeds: tuple[int, ...] = (0, 1, 2)
+    slow: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.option}-{type(self.adaptive).__name__}-{self.adaptive.access}"
+
+
+# ---------------------------------------------------------------- class representatives
+CLIMBER = MIFace(access="scores", alpha=20, step_size=20.0)
+CLIMB = PriorInversion(access="scores", samples=100, steps=40, probes=16)
+BOUNDARY = PriorInversion(access="labels", samples=200, steps=40, probes=16)
+EVOLUTION = LatentEvolution(samples=100, steps=30, population=16)
+LABEL_DECODER = ClassDecoder(access="labels", channels=32, epochs=60, lr=5e-3)
+STUDENT = StudentInversion(
+    access="labels", queries=1500, students=2, width=32, epochs=20, restarts=3, steps=80
+)
+SCORE_STUDENT = replace(STUDENT, access="scores")
+
+STEEP, GENTLE = Faces(40.0), Faces(5.0)
+RELEASES: dict[str, tuple[Any, Faces]] = {
+    "confidence_cap": (ConfidenceCap(cap=0.17), STEEP),
+    "label_only": (LabelOnly(), STEEP),
+    "purifier": (Purifier(fit_steps=300), GENTLE),
+    "reverse_sigmoid": (ReverseSigmoid(beta=0.9), STEEP),
+    "rounding": (Rounding(decimals=0), STEEP),
+    "temperature": (Temperature(temperature=0.02), STEEP),
+    "top_k": (TopK(k=1), STEEP),
+}
+
+
+def _faces(attack: Attack, *names: str, **more: Any) -> list[Pair]:
+    # A purifier is fitted anew for every seed, which costs more than the attack.
+    seeds = {"purifier": (0,)}
+    return [
+        Pair(name, *_at(name, attack), seeds=seeds.get(name, (0, 1, 2)), **more)
+        for name in names or RELEASES
+    ]
+
+
+def _at(name: str, attack: Attack) -> tuple[Defense, Attack, Attack, Case]:
+    defense, case = RELEASES[name]
+    return defense, CLIMBER, attack, case
+
+
+FACES = [
+    *_faces(BOUNDARY),
+    *_faces(CLIMB, "confidence_cap", "purifier", "reverse_sigmoid", "rounding"),
+    *_faces(CLIMB, "temperature", "top_k"),
+    *_faces(EVOLUTION, "reverse_sigmoid", "top_k"),
+    Pair("temperature", Temperature(temperature=0.05), CLIMBER, EVOLUTION, STEEP, low=0.6),
+    *_faces(LABEL_DECODER),
+    *_faces(STUDENT, "label_only"),
+    *_faces(STUDENT, *[name for name in RELEASES if name != "label_only"], slow=True),
+    *_faces(SCORE_STUDENT, slow=True),
+    # The same attack, asking once and asking often.
+    Pair(
+        "score_noise",
+        ScoreNoise(sigma=1.0, noise="fresh", argmax="charged"),
+        PriorInversion(access="scores", samples=60, steps=25, probes=8),
+        PriorInversion(access="scores", samples=60, steps=25, probes=8, repeats=64),
+        GENTLE,
+    ),
+]
+
+# ---------------------------------------------------------------- who asks
+CROWD = Stream(accounts=10_000, per_account=15)
+WATCHED = [
+    Pair(name, defense, CLIMBER, CLIMBER, replace(STEEP, stream=CROWD), STEEP, seeds=(0,))
+    for name, defense in (
+        ("query_budget", QueryBudget(queries=100)),
+        ("rate_limit", RateLimit(per_minute=None, per_day=20)),
+        ("probe_audit", ProbeAudit(accounts=200, fpr=0.01)),
+    )
+]
+
+# ---------------------------------------------------------------- attributes
+FROM_LABELS = Secrets()
+HOT = Secrets((0.9, 0.05, 0.05), (0.05, 0.9, 0.05), imputed=0.2)
+ANSWERED = {
+    "label_only": LabelOnly(),
+    "rounding": Rounding(decimals=0),
+    "top_k": TopK(k=1),
+}
+SECRETS = [
+    *(
+        Pair(name, defense, Yeom(), attack, FROM_LABELS)
+        for name, defense in ANSWERED.items()
+        for attack in (AttributeMap("labels"), Fjrmia())
+    ),
+    Pair("rounding", Rounding(decimals=0), Yeom(), AttributeMap(), FROM_LABELS),
+    # The same attack, not told of the temperature and told.
+    Pair(
+        "temperature",
+        Temperature(temperature=5.0),
+        AttributeMap(),
+        AttributeMap(),
+        HOT,
+        replace(HOT, told=False),
+    ),
+    *(
+        Pair(
+            name,
+            defense,
+            ScoreClassifier(trees=10),
+            ScoreClassifier(trees=10),
+            Secrets((0.97, 0.02, 0.01), (0.7, 0.2, 0.1), by_value=True),
+            Secrets((0.97, 0.02, 0.01), (0.7, 0.2, 0.1), by_value=True, aware=False),
+            seeds=(0,),
+        )
+        for name, defense in (
+            ("purifier", Purifier(fit_steps=300)),
+            ("reverse_sigmoid", ReverseSigmoid(beta=0.9)),
+            ("temperature", Temperature(temperature=5.0)),
+            ("top_k", TopK(k=1)),
+        )
+    ),
+]
+
+# ---------------------------------------------------------------- outputs
+DECODER = BasketDecoder(epochs=15)
+BASKETS = [
+    Pair(
+        name,
+        defense,
+        DECODER,
+        DECODER if name != "label_only" else replace(DECODER, access="labels"),
+        Baskets(),
+        Baskets(aware=False),
+        low=0.15,
+        high=high,
+        seeds=(0,),
+    )
+    for name, defense, high in (
+        ("label_only", LabelOnly(), 0.25),
+        ("reverse_sigmoid", ReverseSigmoid(beta=0.9), 0.5),
+        ("rounding", Rounding(decimals=0), 0.25),
+        ("score_noise", ScoreNoise(sigma=0.1), 0.2),
+        ("temperature", Temperature(), 0.8),
+        ("top_k", TopK(k=2), 0.6),
+    )
+] + [
+    # Who solves for the basket needs scores; who learns from lists does not.
+    Pair(
+        "top_n",
+        TopN(length=10),
+        LinearRecommender(),
+        replace(DECODER, access="labels"),
+        Lists(),
+        low=0.1,
+        seeds=(0,),
+    )
+]
+
+# ---------------------------------------------------------------- updates
+MATCHING = Dlg(labels="inferred", steps=90, records=4)
+COSINE = InvertingGradients(steps=100, tv=0.0, records=4)
+SIGNS = InvertingGradients(steps=100, tv=1e-3, distance="sign", records=4)
+SHARE, ERROR = Updates(), Updates(coarse=True)
+PRUNED, NOISY = GradientPruning(removed=0.7), ClipNoise(clip_norm=None, noise_multiplier=0.1)
+UPDATES = [
+    Pair(name, defense, naive, adaptive, case, low=low, high=high, seeds=(0,))
+    for name, defense, naive, adaptive, case, low, high in (
+        ("gradient_pruning", PRUNED, MATCHING, replace(MATCHING, mask=True), SHARE, 0.1, 0.9),
+        ("gradient_pruning", PRUNED, COSINE, replace(COSINE, mask=True), SHARE, 0.1, 0.9),
+        ("gradient_pruning", PRUNED, MATCHING, AnalyticGradient(records=4), SHARE, 0.1, 0.9),
+        ("clip_noise", NOISY, MATCHING, replace(MATCHING, rounds=64), SHARE, 0.1, 0.9),
+        ("clip_noise", NOISY, COSINE, replace(COSINE, rounds=64), SHARE, 0.1, 0.9),
+        ("gradient_quantisation", GradientQuantisation(), MATCHING, SIGNS, ERROR, 0.1, 0.3),
+    )
+]
+
+PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES]
