@@ -159,7 +159,7 @@ class AttackInfo(_Frozen):
     params: dict[str, Any] = {}
     paper: str = ""
     knowledge: list[str] = []
-    """Knowledge codes that it declares, K0..K6."""
+    """Knowledge codes that it declares, K0..K7."""
     knowledge_read: list[str] = []
     """Codes of what it and its prior really read; K0 is public and is not metered."""
     adaptive_to: list[str] = []
