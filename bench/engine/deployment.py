@@ -116,9 +116,7 @@ class Deployment:
         splits = replace(self.splits, train=train.to("cpu"), test=train, public=public.to("cpu"))
         with torch.enable_grad():
             network, _ = training.train(self.model, self.layers, splits, seed, self.device)
-        bare = Deployment(
-            splits, self.model, self.layers, self.served, seed, network, self.device
-        )
+        bare = Deployment(splits, self.model, self.layers, self.served, seed, network, self.device)
         made = replace(bare, fitted=bare.prepare(derive(seed, role="owner")))
         scores, labels = made.interface(derive(seed, part="like"))
         return torch.no_grad()(scores), torch.no_grad()(labels)

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from attacks.attribute_map import AttributeMap
 from attacks.common.imputers import Imputer
-from attacks.common.shadows import imitated, member_halves
+from attacks.common.completed import draw
+from attacks.common.shadows import imitated
 from attacks.shadow_attribute import ShadowAttribute
 from bench.contract import Knowledge, Split
 from tests.attacks.tables import exposed, remembering, table, table_card, told
 
-QUICK: dict[str, Any] = {"shadows": 4, "trees": 20}
+QUICK: dict[str, Any] = {"shadows": 8}
 
 
 def world(n_public: int = 200, **more: Any) -> tuple[Split, Knowledge]:
@@ -121,7 +122,10 @@ def test_what_is_fitted_or_acts_elsewhere_is_named_and_not_imitated() -> None:
 
 
 @pytest.mark.parametrize("n", [20, 21])
-def test_every_record_is_in_half_of_the_shadows(n: int) -> None:
-    inside = member_halves(n, 6, 0)
-    assert inside.sum(0).tolist() == [3] * n
-    assert set(inside.sum(1).tolist()) <= {n // 2, n - n // 2}
+def test_every_victim_is_in_half_of_the_shadows_with_values_drawn_from_the_imputer(n: int) -> None:
+    prior = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]).repeat(n, 1)[:n].double()
+    drawn = draw(prior, 40, 6, 24, 0)
+    assert (drawn.values >= 0).sum(0).tolist() == [3] * n
+    assert set(drawn.values[:, 0].tolist()) == {-1, 1} and 1 not in drawn.values[:, 1]
+    inside = (drawn.values >= 0).sum(1)
+    assert (drawn.public.sum(1) == (24 - inside).clamp(max=20)).all()
