@@ -118,6 +118,7 @@ class ShadowAttribute(Attack):
         "Carlini et al., S&P 2022 (LiRA, online: shadow models and the ratio of densities); "
         "Jayaraman and Evans, CCS 2022, section 4.1 (imputer times confidence)"
     )
+    adaptive_to = ("training",)
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str
