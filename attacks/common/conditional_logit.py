@@ -25,10 +25,13 @@ class Choice:
         weights: of every feature, non-negative, relative to the first one, whose weight is 1; all
             others are 0 where the first one alone is not reliably improved upon.
         gain: held-out log likelihood a record beyond that of the first feature alone.
+        scores: held-out scores ``[n, n_values]``, by weights that were learned on other groups; the
+            first feature where it stands alone.
     """
 
     weights: Floats
     gain: float
+    scores: Floats
 
 
 def choose(
@@ -54,33 +57,31 @@ def choose(
     names, place = np.unique(groups, return_inverse=True)
     folds = (np.random.default_rng(0).permutation(len(names)) % 5)[place]
 
-    def held_out(model: tuple[int, ...]) -> Floats:
-        columns = [0, *model]
-        likely = np.zeros(len(truth))
+    def held_out(model: tuple[int, ...]) -> tuple[Floats, Floats]:
+        columns, scores = [0, *model], np.zeros(z.shape[:2])
         for fold in range(5):
             out = folds == fold
-            w = _fit(z[~out][:, :, columns], truth[~out], ridge)
-            likely[out] = _likely(z[out][:, :, columns], truth[out], w)
-        mean: Floats = np.bincount(place, likely) / np.bincount(place)
-        return mean
+            scores[out] = z[out][:, :, columns] @ _fit(z[~out][:, :, columns], truth[~out], ridge)
+        likely: Floats = np.bincount(place, _likely(scores, truth)) / np.bincount(place)
+        return scores, likely
 
-    base = held_out(())
+    _, base = held_out(())
     best: tuple[int, ...] = ()
-    gain, weights = 0.0, np.eye(k)[0]
+    gain, weights, scores = 0.0, np.eye(k)[0], features[:, :, 0]
     for model in usable:
-        more = held_out(model) - base
+        found, likely = held_out(model)
+        more = likely - base
         error = more.std() / np.sqrt(max(1, len(more) - 1))
         if more.mean() > max(gain, 2.0 * error):
-            best, gain = model, float(more.mean())
+            best, gain, scores = model, float(more.mean()), found
     if best:
         columns = [0, *best]
         w = _fit(z[:, :, columns], truth, ridge)
         weights[list(best)] = w[1:] / scale[list(best)] / w[0]
-    return Choice(weights, gain)
+    return Choice(weights, gain, scores)
 
 
-def _likely(z: Floats, truth: Ints, w: Floats) -> Floats:
-    score = z @ w
+def _likely(score: Floats, truth: Ints) -> Floats:
     found: Floats = score[np.arange(len(truth)), truth] - logsumexp(score, axis=1)
     return found
 

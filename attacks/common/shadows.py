@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,12 +14,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from bench.contract import Query, ReleaseDefense, Split, generator
+from bench.contract import Answers, Query, ReleaseDefense, Split, TrainLike, generator
 from bench.contract.defenses import overrides
 from bench.contract.seeding import seed as derive
 
 Kind = Literal["mlp", "logistic", "forest", "boosting"]
-Answers = Callable[[Tensor], Tensor]
 
 STRENGTHS: Mapping[str, tuple[float, ...]] = {
     "mlp": (1e-4, 0.3, 3.0),
@@ -30,44 +29,28 @@ STRENGTHS: Mapping[str, tuple[float, ...]] = {
 """Regularisation of each kind, from weak to strong: weight decay, inverse C, records of a leaf."""
 
 
-def member_halves(n: int, count: int, seed: int) -> Tensor:
-    """Which of ``n`` records each shadow is trained on, bool ``[count, n]``.
-
-    Shadows come in pairs that share the records out between them, so every record is in half of
-    them (of an odd number, nearly).
-    """
-    rng, rows = generator(seed), []
-    for _ in range(-(-count // 2)):
-        inside = torch.zeros(n, dtype=torch.bool)
-        inside[torch.randperm(n, generator=rng)[: n // 2]] = True
-        rows += [inside, ~inside]
-    return torch.stack(rows[:count])
-
-
-def train(
-    kind: Kind, strength: float, public: Split, inside: Tensor, n_classes: int, seed: int
-) -> list[Answers]:
-    """One model for each row of ``inside``; maps records ``[m, d]`` to float64 ``[m, n_classes]``.
+def stand_in(
+    kind: Kind, strength: float, n_classes: int, layers: Sequence[ReleaseDefense]
+) -> TrainLike:
+    """Models for an attacker who does not know how the target was made.
 
     Args:
         kind: of the models.
         strength: of their regularisation, of :data:`STRENGTHS`.
-        public: the attacker's ``n`` records.
-        inside: bool ``[count, n]``.
         n_classes: of the target.
-        seed: decides initial weights and orders.
+        layers: of the defense, :func:`imitated`; they act on what the models answer.
     """
-    return [
-        _one(kind, strength, public, rows, n_classes, derive(seed, shadow=str(i)) % 2**32)
-        for i, rows in enumerate(inside)
-    ]
 
+    def like(train: Split, public: Split, seed: int) -> tuple[Answers, Answers]:
+        model = _model(kind, strength, len(train), derive(seed, shadow="model") % 2**32)
+        answer = fitted(model, train, n_classes)
 
-def _one(
-    kind: Kind, strength: float, public: Split, rows: Tensor, n_classes: int, seed: int
-) -> Answers:
-    members = public.take(rows.to(public.x.device))
-    return fitted(_model(kind, strength, len(members), seed), members, n_classes)
+        def scores(x: Tensor) -> Tensor:
+            return released(layers, answer(x), x, derive(seed, shadow="release"))
+
+        return scores, lambda x: scores(x).argmax(1)
+
+    return like
 
 
 def fitted(model: Any, records: Split, n_classes: int) -> Answers:

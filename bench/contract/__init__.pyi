@@ -43,7 +43,9 @@ from .exposure import Meter as Meter
 from .exposure import Weights as Weights
 from .goals import Goal as Goal
 from .goals import Words as Words
+from .knowledge import Answers as Answers
 from .knowledge import Knowledge as Knowledge
+from .knowledge import TrainLike as TrainLike
 from .knowledge import metered as metered
 from .ledger import PrivacyLedger as PrivacyLedger
 from .options import Count as Count

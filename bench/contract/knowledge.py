@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -18,12 +18,19 @@ READING: Mapping[str, tuple[str, ...]] = {
     "partial": ("K3",),
     "defense": ("K4",),
     "observed": ("K6",),
+    "train_like": ("K7",),
+    "train_size": ("K7",),
 }
 """Codes by the field: one of them must be declared to read it; the first that is declared counts.
 
 What is not listed is part of the goal, or is published by the owner (K0): the card, the classes,
 the task, the victims' published labels, the protocol of federated clients. A prior declares what it
 reads itself."""
+
+Answers = Callable[[Tensor], Tensor]
+"""Maps records ``[n, *shape]`` to released scores ``[n, width]``, or to labels int64 ``[n]``."""
+TrainLike = Callable[[Split, Split, int], tuple[Answers, Answers]]
+"""Trains a deployment like the target on other records: :attr:`Knowledge.train_like`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,13 @@ class Knowledge:
         task: what the target predicts.
         federation: gradient-reconstruction goal: the protocol the clients follow.
         prior: tensors of the attack's fitted prior.
+        train_like: makes a deployment as the owner made his, with the same architecture, recipe and
+            defense, from records of the attacker's own: the training records, the records that a
+            defense finds public, and a seed. What comes back are the scores and the labels it
+            answers. Nothing of the owner's records, seeds and weights is in it. Each call costs a
+            training. It may raise UserError or DivergedError where the records do not suffice for
+            the defense. None where there is no target.
+        train_size: number of records that the target was trained on; None where there is no target.
     """
 
     card: Card
@@ -56,6 +70,8 @@ class Knowledge:
     federation: Federation | None = None
     task: Task = "classification"
     prior: Mapping[str, Tensor] = field(default_factory=dict)
+    train_like: TrainLike | None = None
+    train_size: int | None = None
 
 
 class _Metered(Knowledge):

@@ -164,7 +164,7 @@ class AttackInfo(_Frozen):
     member: dict[str, int] = {}
     """Standard sets that this attack belongs to, and its place in each."""
     knowledge: list[str] = []
-    """Knowledge codes that it declares, K0..K6."""
+    """Knowledge codes that it declares, K0..K7."""
     knowledge_read: list[str] = []
     """Codes of what it and its prior really read; K0 is public and is not metered."""
     adaptive_to: list[str] = []

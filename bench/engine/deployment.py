@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.contract import (
     Access,
+    Answers,
     Attack,
     Exposure,
     Federation,
@@ -21,6 +22,7 @@ from bench.contract import (
     Query,
     ReleaseDefense,
     ServeDefense,
+    Split,
     Splits,
     Stream,
     Task,
@@ -96,6 +98,30 @@ class Deployment:
         """What the served layer at ``place`` prepared."""
         head = f"{place}."
         return {k.removeprefix(head): v for k, v in self.fitted.items() if k.startswith(head)}
+
+    def like(self, train: Split, public: Split, seed: int) -> tuple[Answers, Answers]:
+        """Scores and labels of a deployment made in the same way from other records.
+
+        Architecture, recipe and every layer of the defense are this deployment's, the layers that
+        prepare something included. Its records, seed, weights and secret key are not used. Who
+        asks is not watched.
+
+        Args:
+            train: what it is trained on.
+            public: what its defense finds public.
+            seed: of its training, its key and the noise of its answers.
+
+        Raises:
+            UserError: the defense cannot work with these records.
+            DivergedError: training gave NaN or Inf.
+        """
+        splits = replace(self.splits, train=train.to("cpu"), test=train, public=public.to("cpu"))
+        with torch.enable_grad():
+            network, _ = training.train(self.model, self.layers, splits, seed, self.device)
+        bare = Deployment(splits, self.model, self.layers, self.served, seed, network, self.device)
+        made = replace(bare, fitted=bare.prepare(derive(seed, role="owner")))
+        scores, labels = made.interface(derive(seed, part="like"))
+        return torch.no_grad()(scores), torch.no_grad()(labels)
 
     def prepare(self, seed: int) -> dict[str, Tensor]:
         """Let every served layer fit what it needs, behind the layers before it."""

@@ -9,7 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.contract import Federation, Goal, Knowledge, Splits, Task, Victims, require
+from bench.contract import (
+    Federation,
+    Goal,
+    Knowledge,
+    Splits,
+    Task,
+    TrainLike,
+    Victims,
+    require,
+)
 
 
 def victims_of(
@@ -46,11 +55,13 @@ def knowledge_of(
     federation: Federation,
     task: Task,
     device: str,
+    train_like: TrainLike | None = None,
 ) -> Knowledge:
     """What the attacker is told, and nothing else.
 
     ``observe`` is what the deployment answered for the victims' own, complete records; None where
-    the attacker has not seen that.
+    the attacker has not seen that. ``train_like`` is for who knows how the target was made; None
+    where there is no target.
     """
     classes = partial = observed = labels = protocol = None
     if goal.victims == "classes":
@@ -78,4 +89,6 @@ def knowledge_of(
         protocol,
         task,
         {k: v.to(device) for k, v in prior.items()},
+        train_like,
+        None if train_like is None else len(splits.train),
     )

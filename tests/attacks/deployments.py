@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attacks.common.shadows import stand_in
 from bench.contract import Attack, Exposure, Knowledge, Network, Prior, Split, Task
 from bench.contract.knowledge import metered
 from bench.engine.components import build
@@ -131,7 +132,10 @@ def _attributes(attack: Attack, task: Task) -> tuple[Exposure, Knowledge]:
 
     seen = scores(victims.x).detach()
     observed = seen.argmax(1) if attack.access == "labels" else seen
-    knowledge = tables.told(card, public, victims, observed=observed, task=task)
+    like = None if outcome else stand_in("logistic", 1.0, 2, ())
+    knowledge = tables.told(
+        card, public, victims, observed=observed, task=task, train_like=like, train_size=40
+    )
     return _exposure(attack, network, scores), knowledge
 
 

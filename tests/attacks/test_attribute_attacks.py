@@ -52,8 +52,8 @@ ASKING: list[Any] = [
     Membership(signal="threshold"),
     ScoreClassifier(trees=10),
     ScoreClassifier("labels", trees=10),
-    ShadowAttribute(shadows=4, trees=5),
-    ShadowAttribute("labels", shadows=4, trees=5),
+    ShadowAttribute(shadows=4),
+    ShadowAttribute("labels", shadows=4),
 ]
 ALL: list[Any] = [*ASKING, Majority(), Imputation(), Neuron(), TreeCounts()]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,32 +9,47 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from attacks.attribute_map import AttributeMap
+from attacks.common.completed import draw
 from attacks.common.imputers import Imputer
-from attacks.common.shadows import imitated, member_halves
+from attacks.common.shadows import imitated
 from attacks.shadow_attribute import ShadowAttribute
-from bench.contract import Knowledge, Split
+from bench.contract import (
+    Answers,
+    Attack,
+    Knowledge,
+    Split,
+    Splits,
+    TrainingContext,
+    TrainingDefense,
+    UserError,
+)
+from bench.engine.deployment import Deployment
+from bench.models.training import train
+from bench.models.trees import RandomForest
 from tests.attacks.tables import exposed, remembering, table, table_card, told
 
-QUICK: dict[str, Any] = {"shadows": 4, "trees": 20}
+QUICK: dict[str, Any] = {"shadows": 6}
 
 
 def world(n_public: int = 200, **more: Any) -> tuple[Split, Knowledge]:
-    """Labels at random, so that only what a target remembers of a record says anything."""
+    """Labels at random, so that only what a target remembers of a record says anything.
+
+    The owner's way of making a target is to remember its records.
+    """
+
+    def like(train: Split, rest: Split, seed: int) -> tuple[Answers, Answers]:
+        scores = remembering(train, 2)
+        return scores, lambda x: scores(x).argmax(1)
+
     card = table_card()
     victims, public = table(card, 150, 1), table(card, n_public, 0)
-    knowledge = told(card, public, victims, **more)
+    knowledge = told(card, public, victims, train_like=like, **more)
     return victims, replace(knowledge, prior=Imputer(trees=20).fit(knowledge, 0, "cpu"))
 
 
 def auc(values: Tensor, victims: Split) -> float:
     assert victims.s is not None
     return float(roc_auc_score(victims.s, values[:, 1]))
-
-
-def misleading(victims: Split) -> Any:
-    """A target that is surer of a member's label with the value that is not his own."""
-    swapped = replace(victims, x=torch.cat([victims.x[:, :2].flip(1), victims.x[:, 2:]], 1))
-    return remembering(swapped, 2)
 
 
 def test_a_target_that_remembers_is_believed() -> None:
@@ -63,17 +78,51 @@ def test_one_mute_answer_leaves_its_record_to_the_imputer() -> None:
     assert torch.allclose(out.values[140:], knowledge.prior["probabilities"][140:])
 
 
+@dataclass(frozen=True)
+class Swapped(TrainingDefense):
+    """Every record is trained on with the other value of a secret that has two."""
+
+    paper = "made up for this test"
+
+    def sanitize(self, train: Split, context: TrainingContext) -> Split:
+        return replace(train, x=torch.cat([train.x[:, :2].flip(1), train.x[:, 2:]], 1))
+
+
+def test_adaptive_pair_swapped_training_misleads_attribute_map_and_not_shadow_attribute() -> None:
+    """Defense: ``Swapped``; naive: ``attribute_map``; adaptive: ``shadow_attribute``."""
+    card, layers, model = table_card(n_known=6), [Swapped()], RandomForest(trees=20)
+    victims, public = table(card, 160, 1, 0.5), table(card, 160, 2, 0.5)
+    inside = torch.arange(160) < 80
+    splits = Splits(card, victims.take(inside), victims.take(~inside), public)
+    network, _ = train(model, layers, splits, 0, "cpu")
+    owner = Deployment(splits, model, layers, (), 0, network, "cpu")
+    knowledge = told(card, public, victims, train_like=owner.like, train_size=80)
+    knowledge = replace(knowledge, prior=Imputer(trees=20).fit(knowledge, 0, "cpu"))
+    scores, _ = owner.interface(0)
+
+    def found(attack: Attack) -> float:
+        values = attack.run(exposed(scores), knowledge, 0, "cpu").values
+        return auc(values[inside], splits.train)
+
+    blind = auc(knowledge.prior["probabilities"][inside], splits.train)
+    assert found(AttributeMap()) < blind - 0.05
+    assert found(ShadowAttribute(shadows=12)) > blind + 0.05
+
+
 def test_what_misleads_who_takes_answers_at_their_word_does_not_mislead_who_tried_it() -> None:
-    """The label follows from a known column: shadows show that answers about it say nothing."""
+    """A target that says nothing of its members, and the opposite of what an imputer knows."""
     victims, knowledge = world()
-    public = knowledge.public
-    knowledge = replace(knowledge, public=replace(public, y=(public.x[:, 3] > 0).long()))
     blind = auc(knowledge.prior["probabilities"], victims)
-    scores = misleading(victims)
-    trusting = AttributeMap().run(exposed(scores), knowledge, 0, "cpu").values
-    out = ShadowAttribute(**QUICK).run(exposed(scores), knowledge, 0, "cpu").values
+
+    def scores(x: Tensor) -> Tensor:
+        p = torch.where((x[:, 2] > 0.5) == (x[:, 0] > 0.5), 0.7, 0.3)
+        return torch.stack([p, p], 1)
+
+    like = replace(knowledge, train_like=lambda train, rest, seed: (scores, lambda x: x[:, 0]))
+    trusting = AttributeMap(weight=4.0).run(exposed(scores), like, 0, "cpu").values
+    out = ShadowAttribute(**QUICK).run(exposed(scores), like, 0, "cpu").values
     assert auc(trusting, victims) < blind - 0.1
-    assert auc(out, victims) >= blind - 1e-9
+    assert torch.equal(out.argsort(0), knowledge.prior["probabilities"].argsort(0))
 
 
 @pytest.mark.parametrize("budget", [0, 1, 99])
@@ -88,6 +137,18 @@ def test_a_budget_is_kept_and_whom_it_leaves_out_is_imputed(budget: int) -> None
     assert bool(moved.any()) == (budget > 1)
 
 
+def test_a_defense_that_cannot_work_with_public_records_is_imitated_by_stand_ins() -> None:
+    victims, knowledge = world()
+
+    def refuse(*_: Any) -> Any:
+        raise UserError("too few records")
+
+    exposure = exposed(remembering(victims, 2))
+    told = replace(knowledge, train_like=refuse)
+    out = ShadowAttribute(shadows=4).run(exposure, told, 0, "cpu")
+    assert out.info["shadow"] == "mlp" and exposure.meter.queries == 150 * 2
+
+
 def test_too_few_public_records_leave_the_imputer() -> None:
     victims, knowledge = world(10)
     out = ShadowAttribute(**QUICK).run(exposed(remembering(victims, 2)), knowledge, 0, "cpu")
@@ -100,9 +161,9 @@ def test_shadows_answer_behind_the_release_layers_of_the_target() -> None:
     layer = {"_target_": "defenses.rounding.Rounding", "decimals": 0}
     scores = remembering(victims, 2)
     exposure = exposed(lambda x: scores(x).round())
+    attack = ShadowAttribute(shadow="mlp", shadows=4)
     open_, aware = (
-        ShadowAttribute(**QUICK).run(exposure, replace(knowledge, defense=d), 0, "cpu").info
-        for d in ((), (layer,))
+        attack.run(exposure, replace(knowledge, defense=d), 0, "cpu").info for d in ((), (layer,))
     )
     assert aware["not_imitated"] == [] and aware != open_
 
@@ -121,7 +182,10 @@ def test_what_is_fitted_or_acts_elsewhere_is_named_and_not_imitated() -> None:
 
 
 @pytest.mark.parametrize("n", [20, 21])
-def test_every_record_is_in_half_of_the_shadows(n: int) -> None:
-    inside = member_halves(n, 6, 0)
-    assert inside.sum(0).tolist() == [3] * n
-    assert set(inside.sum(1).tolist()) <= {n // 2, n - n // 2}
+def test_every_victim_is_in_half_of_the_shadows_with_values_drawn_from_the_imputer(n: int) -> None:
+    prior = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]).repeat(n, 1)[:n].double()
+    drawn = draw(prior, 40, 6, 24, 0)
+    assert (drawn.values >= 0).sum(0).tolist() == [3] * n
+    assert set(drawn.values[:, 0].tolist()) == {-1, 1} and 1 not in drawn.values[:, 1]
+    inside = (drawn.values >= 0).sum(1)
+    assert (drawn.public.sum(1) == (24 - inside).clamp(max=20)).all()

@@ -36,10 +36,16 @@ def test_either_kind_of_public_data_counts_as_what_was_declared() -> None:
 
 @pytest.mark.parametrize(
     ("field", "code"),
-    [("public", "K2"), ("partial", "K3"), ("defense", "K4"), ("observed", "K6")],
+    [
+        ("public", "K2"),
+        ("partial", "K3"),
+        ("defense", "K4"),
+        ("observed", "K6"),
+        ("train_like", "K7"),
+    ],
 )
 def test_what_is_not_declared_cannot_be_read(field: str, code: str) -> None:
-    watched, read = metered(_knowledge(), {"K2", "K3", "K4", "K6"} - {code})
+    watched, read = metered(_knowledge(), {"K2", "K3", "K4", "K6", "K7"} - {code})
     with pytest.raises(KnowledgeError, match=code):
         getattr(watched, field)
     assert read == set()

@@ -20,7 +20,7 @@ from bench.engine.config import Option
 from bench.engine.stages import plain
 from bench.goals import goal_named
 
-_NOTED = ("K1", "K2", "K3", "K4", "K6")
+_NOTED = ("K1", "K2", "K3", "K4", "K6", "K7")
 """Codes that the meter sees being read."""
 
 

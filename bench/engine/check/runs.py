@@ -120,12 +120,13 @@ class Scene:
         """
         attack, seed, splits = self.attack, self.payload["seed"], self.splits
         victims, observe, asked = self.victims(splits), None, _Asked()
+        like = None
         exposure = Exposure("none", _refuse, _refuse)
         if "target" in self.parents:
             deployed = deployment_of(splits, self.payload, self.parents, self.machine)
             kept = {field.name: getattr(deployed, field.name) for field in _FIELDS}
             exposure = _Counted(**kept, asked=asked).expose(attack, victims, seed, Gateway())
-            exposure.budget = budget
+            exposure.budget, like = budget, deployed.like
             if "K6" in attack.knowledge:
                 scores, labels = deployed.interface(derive(seed, part="observed"))
                 observe = labels if attack.access == "labels" else scores
@@ -140,6 +141,7 @@ class Scene:
             attack.federation,
             self.payload["task"],
             "cpu",
+            like,
         )
         watched, read = metered(knowledge, _all_codes(attack.knowledge))
         found, error = None, None

@@ -48,10 +48,10 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     federation = attack.federation
     gate = Gateway()
     exposure = Exposure("none", _refuse, _refuse)
-    observe, task = None, payload["task"]
+    observe, like, task = None, None, payload["task"]
     deployed = deployment_of(splits, payload, parents, machine) if "target" in parents else None
     if deployed is not None:
-        federation = deployed.observed(attack)
+        federation, like = deployed.observed(attack), deployed.like
     victims = victims_of(splits, goal, payload["victims"], federation)
     if deployed is not None:
         gate = deployed.gate(Stream(**payload.get("stream", {})))
@@ -64,8 +64,9 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     if "prior" in parents:
         prior = parents["prior"].tensors
         prior_knowledge = frozenset(parents["prior"].output["knowledge_read"])
+    told, device = payload["defense"], machine.device
     knowledge = knowledge_of(
-        splits, goal, victims, prior, payload["defense"], observe, federation, task, machine.device
+        splits, goal, victims, prior, told, observe, federation, task, device, like
     )
     watched, read = metered(knowledge, attack.knowledge)
     started = time.perf_counter()

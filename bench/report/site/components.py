@@ -27,6 +27,7 @@ KNOWLEDGE = {
     "K4": "the defense and its parameters",
     "K5": "shadow models",
     "K6": "what the deployment answered for the victim",
+    "K7": "how the target was made",
 }
 UNMETERED = {"K0", "K5"}
 """What is published, and what an attack makes itself: nobody sees whether it was read."""
