@@ -17,8 +17,8 @@ TABLE = ["dataset=[diabetes]", "attack=[csmia]", "seeds=1", "controls=[]"]
 
 PUBLISHED = {
     "standard-tables-weights-1": "12a52e5458e6",
-    "standard-tables-scores-1": "7fb0518234f8",
-    "standard-tables-labels-1": "3f18c8009bdd",
+    "standard-tables-scores-1": "d126554043cb",
+    "standard-tables-labels-1": "e49427b51169",
     "standard-faces-weights-1": "ef576ab471c3",
     "standard-faces-scores-1": "9b6ed66f4f00",
     "standard-faces-labels-1": "b8ba56e54173",
