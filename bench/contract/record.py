@@ -146,7 +146,7 @@ class DefenseInfo(_Frozen):
     covers: list[str] = []
     """Access levels at which it acts; elsewhere the row is flagged ``no_effect``."""
     adaptive_attacks: list[str] = []
-    """Of records before schema 1.7: what the defense claimed; nothing follows from it."""
+    """Of records before schema 1.7: attacks that the defense claimed to be adaptive."""
     paper: str = ""
 
 

@@ -186,7 +186,7 @@ def build(frame: pd.DataFrame) -> Boards:
         seeds=leakage.per_seed(closed, useful),
         baselines=_baselines(frame),
         controls=checks,
-        notes=judgement.notes(attacks, rows, checks),
+        notes=judgement.notes(closed, attacks, rows, checks),
     )
 
 

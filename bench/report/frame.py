@@ -75,6 +75,14 @@ def _options(record: TrialRecord) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
+FIRST_SHOWN = (1, 7)
+"""Schema from which on records declare only adaptivity that a pair of attacks shows."""
+
+
+def _schema(record: TrialRecord) -> tuple[int, ...]:
+    return tuple(int(part) for part in record.schema_version.split(".")[:2])
+
+
 _TEXT: dict[str, _Get] = {
     "trial_id": lambda r: r.trial_id,
     "sector": lambda r: r.data.sector,
@@ -93,6 +101,8 @@ _TEXT: dict[str, _Get] = {
     "covers": lambda r: tuple(sorted(r.defense.covers)),
     "stages": lambda r: tuple(r.defense.stages),
     "adaptive_to": lambda r: tuple(sorted(r.attack.adaptive_to)),
+    "claims": lambda r: tuple(sorted(r.defense.adaptive_attacks)),
+    "old": lambda r: _schema(r) < FIRST_SHOWN,
     "standard": lambda r: tuple(sorted(r.attack.standard.items())),
     "member": lambda r: tuple(sorted(r.attack.member.items())),
     "control": lambda r: r.control,
@@ -245,10 +255,11 @@ def read(
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``budget`` (most queries of the attack; infinite where nothing
-    limits it), ``s_base_attack``, ``covers``, ``adaptive_to`` and ``stages``
-    (tuples of names), ``standard`` and ``member`` (pairs of a standard set with its size and with
-    the attack's place in it), ``target`` and ``outcome`` (node identities), and what controls need:
-    ``control`` (empty for a row of a board), ``values_sha``, ``environment``
+    limits it), ``s_base_attack``, ``covers``, ``adaptive_to``, ``claims`` and ``stages`` (tuples
+    of names), ``old`` (whether adaptivity is only claimed), ``standard`` and ``member`` (pairs of a
+    standard set with its size and with the attack's place in it), ``target`` and ``outcome`` (node
+    identities), and what controls need: ``control`` (empty for a row of a board), ``values_sha``,
+    ``environment``
     (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
     (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for tuning
     ``family``, ``settings``, ``attack_family`` and ``attack_settings`` (the option a row is a

@@ -129,8 +129,14 @@ def judge(
     return in_order(rows, ["L_raw", "defense"])
 
 
+CLAIMED = (
+    "The records of this board are from before adaptivity had to be shown: that an attack adapts "
+    "to a defense is a claim here."
+)
+
+
 def notes(
-    attacks: pd.DataFrame, rows: pd.DataFrame, checks: pd.DataFrame
+    closed: pd.DataFrame, attacks: pd.DataFrame, rows: pd.DataFrame, checks: pd.DataFrame
 ) -> dict[BoardKey, list[tuple[str, str]]]:
     """What must be known about each board as a whole: ``(kind, sentence)`` by board key."""
     own = attacks["attack_access"] == attacks["access"]
@@ -145,6 +151,7 @@ def notes(
     violations = dict(list(raw[raw["_merge"] == "left_only"].groupby(BOARD)))
     finished = attacks[own].groupby(BOARD)["n_done"].sum().to_dict()
 
+    claimed = closed.groupby(BOARD)["old"].any().to_dict()
     failed = dict(list(checks[checks["state"] == controls.FAIL].groupby(SCENARIO)))
     notes: dict[BoardKey, list[tuple[str, str]]] = {}
     for key, board in by_board(rows).items():
@@ -188,6 +195,8 @@ def notes(
                     f"the board {rest}.",
                 )
             )
+        if claimed.get(key, False):
+            found.append(("claimed", CLAIMED))
         short = board[flagged(board, "below_standard")]
         if len(short):
             found.append(("below_standard", _short(short, len(board))))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bench.report import stats
+from bench.report import claims, stats
 from bench.report.closure import BOARD, ROW, in_order, listed, split_named
 from bench.report.frame import UNDEFENDED
 
@@ -21,10 +21,11 @@ def adapted(closed: pd.DataFrame) -> pd.DataFrame:
     """With ``adapts``: whether the attack says that it adapts to the defense (PROTOCOL 3.5).
 
     It names the option of the defense; all settings of that option count, and a stack is an option
-    of its own.
+    of its own. Of old records what they claim counts, and their boards say so.
     """
     defended = closed["defense"].str.split("[", n=1).str[0]
-    return closed.assign(adapts=listed(defended, closed["adaptive_to"]))
+    shown = listed(defended, closed["adaptive_to"])
+    return closed.assign(adapts=shown | claims.claimed(closed))
 
 
 def attacks(closed: pd.DataFrame) -> pd.DataFrame:
