@@ -50,7 +50,7 @@ class Bido(TrainingDefense):
     bandwidth: Positive = 5.0
     label_kernel: Literal["linear", "gaussian"] = "linear"
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps", "blocks"})
     tasks = ("classification",)
     adaptive_attacks = adaptive.GENERATIVE

@@ -46,7 +46,7 @@ class Distillation(TrainingDefense):
     temperature: Positive = 4.0
     epochs: Count | None = None
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     adaptive_attacks = adaptive.GENERATIVE

@@ -32,7 +32,7 @@ class KAnonymity(TrainingDefense):
     k: Count = 5
     attributes: Annotated[tuple[str, ...], MinLen(1)] | None = None
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     cost = "one sort of the records per level of the partition"
     modalities = frozenset({"table"})
     adaptive_attacks = (*adaptive.BASIC, "black_box", "csmia", "lomia", "membership", "tree_counts")

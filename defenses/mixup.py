@@ -30,7 +30,7 @@ class Mixup(TrainingDefense):
 
     alpha: NonNegative | None = 1.0
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     adaptive_attacks = (*adaptive.GENERATIVE, "membership")

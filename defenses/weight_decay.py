@@ -22,7 +22,7 @@ class WeightDecay(TrainingDefense):
     strength: NonNegative = 0.01
 
     needs = frozenset({"descent"})
-    adaptive_attacks = adaptive.BASIC
+    adaptive_attacks = (*adaptive.BASIC, "hrec")
     paper = "Krogh & Hertz, NIPS 1991"
     cost = "none"
     zero: ClassVar[Mapping[str, Any]] = {"strength": 0.0}
