@@ -29,7 +29,8 @@ class HRec(Attack):
     changes that is the Hessian times the change. Of one linear layer, G is ``a (x, 1)`` for the
     deleted record x, so a can be read off the intercept. All n records in the
     place of the public ones give x exactly; m public ones leave an error of about
-    ``sqrt(d / m)`` of the record's distance from the mean.
+    ``sqrt(d / m)`` of the record's distance from the mean. A large penalty is known exactly, so it
+    helps the attacker. Noise drawn anew for each training, as under differential privacy, hides G.
 
     Attributes:
         access: ``deletions``.
