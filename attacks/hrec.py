@@ -17,20 +17,20 @@ from bench.contract import Attack, Exposure, Knowledge, NonNegative, Reconstruct
 class HRec(Attack):
     """The deleted record is the Hessian of the training loss times the change of the parameters.
 
-    Of the paper the abstract, the introduction and descriptions of its figures were read, not its
-    algorithm. Before the deletion the gradient of the penalised loss over all records is 0, and
-    after it that over all others. So the gradient of the deleted record's loss, at the parameters
-    after, equals the change of the gradient over all records between the two models, which the
-    attacker estimates from public records. Their labels cancel::
+    Of the paper the abstract was read, and what others write of its method and figures, not its
+    algorithm; what follows was derived here. Before the deletion the gradient of the penalised loss
+    over all records is 0, and after it that over all others. So the gradient of the deleted
+    record's loss, at the parameters after, equals the change of the gradient over all records
+    between the two models, which the attacker estimates from public records. Their labels cancel::
 
         G = n / m * sum_i (f_after(x_i) - f_before(x_i)) (x_i, 1) + penalty * (change, 0)
 
     over m public records, with predictions f (probabilities of classes, or the number). For small
     changes that is the Hessian times the change. Of one linear layer, G is ``a (x, 1)`` for the
-    deleted record x, so a can be read off the intercept. All n records in the
-    place of the public ones give x exactly; m public ones leave an error of about
-    ``sqrt(d / m)`` of the record's distance from the mean. A large penalty is known exactly, so it
-    helps the attacker. Noise drawn anew for each training, as under differential privacy, hides G.
+    deleted record x, so a can be read off the intercept. All n records in the place of the public
+    ones give x exactly; m public ones of d columns leave an error of about ``sqrt(d / m)`` of the
+    record's distance from the mean, in the metric of the covariance. A large penalty is known
+    exactly, so it helps the attacker. Noise that is drawn anew for each training hides G.
 
     Attributes:
         access: ``deletions``.

@@ -38,6 +38,7 @@ from bench.contract.task import answers, top_list
 from bench.data import traffic
 from bench.engine.components import build
 from bench.models import federated, training
+from bench.models.seeded import seeded
 
 
 @dataclass(frozen=True)
@@ -227,13 +228,10 @@ class Deployment:
             drawn = int(others[torch.randint(len(others), (), generator=rng)])
             gone = _same(train, records, i) if member else drawn
             kept = torch.arange(len(train), device=train.x.device) != gone
-            network, _ = training.train(
-                self.model,
-                self.layers,
-                replace(self.splits, train=train.take(kept.nonzero().flatten())),
-                derive(self.seed, part="retraining", victim=i),
-                self.device,
-            )
+            fewer = replace(self.splits, train=train.take(kept.nonzero().flatten()))
+            own = derive(self.seed, part="retraining", victim=i)
+            with seeded(own, self.device):  # what a library draws is the owner's, too
+                network, _ = training.train(self.model, self.layers, fewer, own, self.device)
             states.append({k: p.detach() for k, p in network.named_parameters()})
         return {k: torch.stack([state[k] for state in states]) for k in states[0]}
 
