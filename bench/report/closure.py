@@ -67,7 +67,7 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
     closed = closed.merge(levels, on=SCENARIO)
     offers = {(a, b) for a in ACCESS_ORDER for b in ACCESS_ORDER if at_least(a, b)}
     pairs = zip(closed["access"], closed["attack_access"], strict=True)
-    closed = closed[[pair in offers for pair in pairs]].assign(
+    closed = closed[np.array([pair in offers for pair in pairs], dtype=bool)].assign(
         done=lambda t: t["status"] == "done", lost=lambda t: t["status"] == LOST
     )
 
