@@ -32,7 +32,7 @@ class AdversarialTraining(TrainingDefense):
     steps: Count = 7
     step_size: Positive | None = None
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image", "table"})

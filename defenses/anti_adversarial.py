@@ -38,7 +38,7 @@ class AntiAdversarial(TrainingDefense):
     steps: Count = 5
     step_size: Positive | None = None
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})

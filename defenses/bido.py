@@ -49,7 +49,7 @@ class Bido(TrainingDefense):
     bandwidth: Positive = 5.0
     label_kernel: Literal["linear", "gaussian"] = "linear"
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps", "blocks"})
     tasks = ("classification",)
     paper = "Peng, Liu, Zhang, Lan, Ye, Liu, Han, KDD 2022 (arXiv 2206.05483)"

@@ -45,7 +45,7 @@ class Distillation(TrainingDefense):
     temperature: Positive = 4.0
     epochs: Count | None = None
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     paper = "Hinton, Vinyals, Dean 2015 (arXiv 1503.02531), section 2"

@@ -103,7 +103,7 @@ class DpSgd(TrainingDefense):
     tuning_runs: Count = 1
 
     # A trusted curator clips and adds noise, so what single clients share is not protected.
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"descent"})
     accounts: ClassVar[bool] = True
     cost = "a gradient per record or two backward passes; its own recipe"

@@ -25,7 +25,7 @@ class EarlyStopping(TrainingDefense):
     validation: Share | None = 0.1
     patience: Count = 3
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     on_steps: ClassVar[bool] = True
     paper = "Prechelt, Early Stopping - But When?, Neural Networks: Tricks of the Trade, 1998"

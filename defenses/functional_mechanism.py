@@ -58,7 +58,7 @@ class FunctionalMechanism(TrainingDefense):
     sensitivity: Literal["tight", "paper"] = "tight"
 
     # The curator is trusted, as in DP-SGD: no client shares an update.
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"least_squares"})
     tasks = ("regression",)
     modalities = frozenset({"table"})

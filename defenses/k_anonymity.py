@@ -31,7 +31,7 @@ class KAnonymity(TrainingDefense):
     k: Count = 5
     attributes: Annotated[tuple[str, ...], MinLen(1)] | None = None
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     cost = "one sort of the records per level of the partition"
     modalities = frozenset({"table"})
     paper = "LeFevre, DeWitt, Ramakrishnan, ICDE 2006 (Mondrian multidimensional k-anonymity)"

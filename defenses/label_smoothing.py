@@ -34,7 +34,7 @@ class LabelSmoothing(TrainingDefense):
     alpha: Annotated[float, Le(1)] = -0.05
     schedule: Literal["paper", "constant"] = "paper"
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     paper = (

@@ -29,7 +29,7 @@ class Mixup(TrainingDefense):
 
     alpha: NonNegative | None = 1.0
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     paper = "Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018 (arXiv 1710.09412), section 2"

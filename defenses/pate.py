@@ -63,7 +63,7 @@ class Pate(TrainingDefense):
     delta: Fraction | None = None
     epsilon_total_basis: Literal["single_run", "public_tuning", "not_accounted"] = "not_accounted"
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     paper = (

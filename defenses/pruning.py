@@ -27,7 +27,7 @@ class Pruning(TrainingDefense):
     min_leaf: Count = 10
     alpha: NonNegative = 0.0
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"leaves"})
     modalities = frozenset({"table", "basket"})
     paper = (

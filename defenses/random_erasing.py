@@ -34,7 +34,7 @@ class RandomErasing(TrainingDefense):
     probability: Probability = 1.0
     fill: Literal["mean", "noise"] = "mean"
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})

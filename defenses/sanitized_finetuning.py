@@ -57,7 +57,7 @@ class SanitizedFinetuning(TrainingDefense):
     components: Count = 20
 
     # It does not cover gradients: clients share updates on records as they are.
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     cost = "a second training; the sanitized copy"
     needs = frozenset({"steps", "blocks"})
     tasks = ("classification",)

@@ -58,7 +58,7 @@ class TrapMid(TrainingDefense):
     flip: bool = True
     rotation: Annotated[float, Ge(0), Le(180)] = 30.0
 
-    covers = frozenset({"labels", "scores", "weights"})
+    covers = frozenset({"labels", "scores", "weights", "deletions"})
     needs = frozenset({"steps"})
     tasks = ("classification",)
     modalities = frozenset({"image"})

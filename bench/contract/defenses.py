@@ -88,7 +88,9 @@ class TrainingDefense(Defense):
     accounts: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
 
-    covers = frozenset({"labels", "scores", "weights", "gradients", "malicious_server"})
+    covers = frozenset(
+        {"labels", "scores", "weights", "deletions", "gradients", "malicious_server"}
+    )
 
     def sanitize(self, train: Split, context: TrainingContext) -> Split:
         """Change the training records."""

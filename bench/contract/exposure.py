@@ -100,6 +100,8 @@ class Exposure:
             parameter name; from ``gradients`` on.
         tampered: the same round where every place of a group of clients is sent weights of the
             server's choice, one mapping a place; ``malicious_server`` only.
+        after: the network's parameters after each victim's deletion, each tensor
+            ``[victims, *shape]`` by parameter name; ``deletions`` only.
         gate: what stands before the deployment's interface; None: nothing but an audit trail.
     """
 
@@ -113,6 +115,7 @@ class Exposure:
         updates: Callable[[], Weights] | None = None,
         gate: Gateway | None = None,
         tampered: Callable[[Sequence[Weights]], Weights] | None = None,
+        after: Callable[[], Weights] | None = None,
     ) -> None:
         self.access = access
         self.budget = budget
@@ -126,6 +129,7 @@ class Exposure:
             self._network = lambda: _metered(network, self.meter)
         self._updates = updates if at_least(access, "gradients") else None
         self._tampered = tampered if at_least(access, "malicious_server") else None
+        self._after = after if at_least(access, "deletions") else None
 
     def _query(self, kind: Access, x: Tensor) -> Tensor:
         if not at_least(self.access, kind):
@@ -217,6 +221,23 @@ class Exposure:
             shared = self._tampered([sent] if isinstance(sent, Mapping) else sent)
         self.meter.updates += len(next(iter(shared.values())))
         return shared
+
+    def deletions(self) -> Weights:
+        """The network's parameters after one deletion for each victim, in the victims' order.
+
+        Each tensor is ``[victims, *parameter.shape]``, by parameter name; :meth:`network` is how
+        it was before. The record of a victim who is a member was deleted. Of one who is not, there
+        was nothing to delete: another member's record was. The owner trained again without it,
+        with randomness of its own.
+
+        Raises:
+            AccessError: the exposure offers less.
+        """
+        if self._after is None:
+            raise AccessError(
+                f"The exposure offers '{self.access}', the attack asked for 'deletions'."
+            )
+        return self._after()
 
 
 class _Count(torch.autograd.Function):

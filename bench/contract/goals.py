@@ -56,6 +56,8 @@ class Goal:
         judge: module whose ``score`` gives the goal's metric.
         victims: who is attacked: every class of the target, members and as many held-out records,
             or the clients of one round of training.
+        most: most members who are attacked, and as many held-out records, where each costs a
+            training; 0: as many as a run says.
         baselines: options of the attackers without a model that its leakage is measured from.
         words: what pages say of it.
         rows: rows of a reconstruction: one a victim; one a victim or a single one for all; any
@@ -93,3 +95,4 @@ class Goal:
     controls: frozenset[str] = frozenset()
     standard: tuple[StandardSet, ...] = ()
     observed_as: str = ""
+    most: int = 0

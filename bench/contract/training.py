@@ -113,8 +113,9 @@ class Model(Component, ABC):
     ``steps`` if the shared loop trains it by them, ``blocks`` if it has hidden blocks of neurons,
     ``leaves`` if it is made of trees, ``shares`` if their leaves hold the shares of the classes
     among their training records, ``least_squares`` if it is a linear regression (its squared
-    error is then a polynomial of the weights), ``skips`` if modules within its blocks add a
-    submodule ``shortcut``."""
+    error is then a polynomial of the weights), ``optimum`` if the weights of its one linear layer
+    are those of the least penalised loss, whatever the seed, ``skips`` if modules within its
+    blocks add a submodule ``shortcut``."""
     reference: ClassVar[str]
     """Name of the plain baseline its undefended utility must come within 2 points of."""
 

@@ -29,7 +29,12 @@ from bench.data import common
 from bench.data.common import Indices, Ints
 from bench.data.headroom import headroom
 
-GOALS: tuple[str, ...] = ("attribute", "gradient_reconstruction", "training_instance")
+GOALS: tuple[str, ...] = (
+    "attribute",
+    "gradient_reconstruction",
+    "training_instance",
+    "deleted_record",
+)
 """What an attacker of a table wants whose target predicts a class."""
 
 

@@ -39,7 +39,11 @@ def following(
 
 
 def _access(sources: Sequence[Source], asked: Question, qualifying: Qualifying) -> str:
-    below = ACCESS_ORDER[1 : ACCESS_ORDER.index(asked.access)]
+    below = [
+        access
+        for access in ACCESS_ORDER[1:]
+        if access != asked.access and at_least(asked.access, access)
+    ]
     if not below:
         return f"Reduce access: there is nothing below {asked.access}."
     said = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ from bench.contract.task import answers, top_list
 from bench.data import traffic
 from bench.engine.components import build
 from bench.models import federated, training
+from bench.models.seeded import seeded
 
 
 @dataclass(frozen=True)
@@ -226,13 +228,37 @@ class Deployment:
         budget: int | None = None,
     ) -> Exposure:
         """What an attack is handed: its own access, a number of queries, and no more."""
-        network, share, tampered = self.network, None, None
+        network, share, tampered, after = self.network, None, None, None
         if at_least(attack.access, "gradients") and victims is not None:
             network, share, tampered = self._federated(self.observed(attack), victims, seed)
+        if at_least(attack.access, "deletions") and victims is not None:
+            after = partial(self._without, victims, derive(seed, part="deletions"))
         scores, labels = self.interface(seed)
         return Exposure(
-            attack.access, scores, labels, network, budget, share, gate=gate, tampered=tampered
+            attack.access, scores, labels, network, budget, share, gate, tampered, after
         )
+
+    def _without(self, victims: Victims, seed: int) -> Weights:
+        """The parameters ``[victims, *shape]`` of the target trained without each victim's record.
+
+        Where a victim is no member, a member who is no victim is left out in the place. Every
+        training draws its randomness anew: noise that two trainings share would protect neither.
+        """
+        train, records = self.splits.train, victims.records
+        mine = [_same(train, records, i) for i in victims.member.nonzero().flatten().tolist()]
+        others = torch.tensor(sorted(set(range(len(train))) - set(mine)) or mine)
+        rng = generator(seed)
+        states = []
+        for i, member in enumerate(victims.member.tolist()):
+            drawn = int(others[torch.randint(len(others), (), generator=rng)])
+            gone = _same(train, records, i) if member else drawn
+            kept = torch.arange(len(train), device=train.x.device) != gone
+            fewer = replace(self.splits, train=train.take(kept.nonzero().flatten()))
+            own = derive(self.seed, part="retraining", victim=i)
+            with seeded(own, self.device):  # what a library draws is the owner's, too
+                network, _ = training.train(self.model, self.layers, fewer, own, self.device)
+            states.append({k: p.detach() for k, p in network.named_parameters()})
+        return {k: torch.stack([state[k] for state in states]) for k in states[0]}
 
     def observed(self, attack: Attack) -> Federation:
         """The attack's protocol as it is observed behind the defense."""
@@ -265,3 +291,9 @@ class Deployment:
             )
 
         return network, lambda: tampered(()), tampered
+
+
+def _same(train: Split, records: Split, i: int) -> int:
+    """Where a training record stands that equals record ``i`` of the victims."""
+    x, y = records.x[i].to(train.x), records.y[i].to(train.y)
+    return int(((train.x == x).flatten(1).all(1) & (train.y == y)).nonzero()[0, 0])

@@ -34,7 +34,8 @@ def victims_of(
     if goal.victims == "classes":
         return None
     if goal.victims == "records":
-        return draw(splits, payload["seed"], payload["limit"])
+        limit = payload["limit"]
+        return draw(splits, payload["seed"], min(limit, goal.most) if goal.most else limit)
     half = federation.records // 2
     victims = draw(splits, payload["seed"], half)
     require(

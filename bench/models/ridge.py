@@ -26,7 +26,7 @@ class Ridge(Model):
 
     modalities = frozenset({"table"})
     tasks = ("regression",)
-    offers = frozenset({"descent", "least_squares"})
+    offers = frozenset({"descent", "least_squares", "optimum"})
     reference = "least_squares"
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from bench.contract.access import ACCESS_ORDER
+from bench.contract.access import ACCESS_ORDER, at_least
 from bench.report import stats
 from bench.report.coverage import LOST
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED, flagged
@@ -65,8 +65,9 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
     levels = real[LEVEL].drop_duplicates()
     closed = real.rename(columns={"access": "attack_access", "budget": "cap"})
     closed = closed.merge(levels, on=SCENARIO)
-    rank, own = closed["access"].map(RANK), closed["attack_access"].map(RANK)
-    closed = closed[own <= rank].assign(
+    offers = {(a, b) for a in ACCESS_ORDER for b in ACCESS_ORDER if at_least(a, b)}
+    pairs = zip(closed["access"], closed["attack_access"], strict=True)
+    closed = closed[np.array([pair in offers for pair in pairs], dtype=bool)].assign(
         done=lambda t: t["status"] == "done", lost=lambda t: t["status"] == LOST
     )
 

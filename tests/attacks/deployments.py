@@ -15,7 +15,7 @@ from bench.contract import Attack, Exposure, Knowledge, Network, Prior, Split, T
 from bench.contract.knowledge import metered
 from bench.engine.components import build
 from bench.engine.config import compose_grid, list_options
-from tests.attacks import clients, images, rows, shops, tables
+from tests.attacks import clients, deletions, images, rows, shops, tables
 
 SMALL: Mapping[str, Any] = {
     "candidates": 3,
@@ -199,10 +199,16 @@ def _records(attack: Attack, task: Task) -> tuple[Exposure, Knowledge]:
     return _exposure(attack, network), knowledge
 
 
+def _deletions(attack: Attack, task: Task) -> tuple[Exposure, Knowledge]:
+    members, public = deletions.split(task, 60, 1), deletions.split(task, 60, 2)
+    return deletions.world(task, members, public, access=attack.access)
+
+
 _WORLDS = {
     "class_representative": _faces,
     "attribute": _attributes,
     "output_reconstruction": _outputs,
     "gradient_reconstruction": _updates,
     "training_instance": _records,
+    "deleted_record": _deletions,
 }

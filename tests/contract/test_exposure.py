@@ -68,6 +68,10 @@ def test_white_box_passes_are_counted_and_weights_are_a_frozen_copy() -> None:
 def test_order_of_access() -> None:
     assert at_least("weights", "labels")
     assert not at_least("labels", "scores")
+    # Who sees deletions sees nothing of the training protocol, and the other way round.
+    assert at_least("deletions", "weights") and at_least("deletions", "deletions")
+    assert not at_least("weights", "deletions") and not at_least("gradients", "deletions")
+    assert not at_least("deletions", "gradients")
 
 
 def test_passes_of_per_client_gradients_are_counted() -> None:
@@ -117,3 +121,16 @@ def test_only_a_malicious_server_sends_weights_of_its_own() -> None:
     assert sent == [1, 2] and malicious.meter.updates == 15
     with pytest.raises(AccessError, match="asked for 'gradients'"):
         exposure("weights").updates()
+
+
+def test_deletions_are_seen_by_those_who_have_that_access() -> None:
+    network = nn.Linear(4, 3)
+
+    def exposure(access: str) -> Exposure:
+        after = {"bias": torch.ones(5, 3)}
+        return Exposure(access, network, network, network, after=lambda: after)  # type: ignore[arg-type]
+
+    assert exposure("deletions").deletions()["bias"].shape == (5, 3)
+    for access in ("weights", "malicious_server"):
+        with pytest.raises(AccessError, match="asked for 'deletions'"):
+            exposure(access).deletions()

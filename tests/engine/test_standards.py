@@ -29,6 +29,7 @@ PUBLISHED = {
     "standard-baskets-labels-1": "2b28aac019d0",
     "standard-images-scores-1": "7a2f840effe8",
     "standard-images-labels-1": "c4fa203d8d47",
+    "standard-tables-deletions-1": "f549a9a6d843",
 }
 """Digest of what the members of each published set do."""
 

@@ -19,6 +19,8 @@ from bench.report.text import KEEPS, words
 EXPOSED = {
     "labels": "The deployment answers with a label and nothing else.",
     "scores": "The deployment answers with the scores of all classes, as released.",
+    "deletions": "The attacker holds the model, and the model after each of several people had a "
+    "record deleted.",
     "gradients": "The attacker sees the updates that clients share in training.",
     "malicious_server": "The attacker is the server: it sees the updates and chooses the weights "
     "that clients compute them at.",
