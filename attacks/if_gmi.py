@@ -75,7 +75,7 @@ class IfGmi(Attack):
     learning_rate: Positive = 0.1
     block_rate: Positive = 0.05
     betas: tuple[Share, Share] = (0.1, 0.1)
-    radius: Positive = 0.25
+    radius: Positive = 0.1
     crop: Crop = (0.9, 1.0)
     draws: Count = 50
     final_crop: Crop = (0.8, 1.0)

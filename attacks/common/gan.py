@@ -320,6 +320,7 @@ class Average:
         self.module = copy.deepcopy(module).requires_grad_(False)
         self.decay, self.steps = decay, 0
 
+    @torch.no_grad()
     def update(self, module: Generator) -> None:
         """Take in the weights of ``module``; early on, as a plain mean."""
         self.steps += 1
