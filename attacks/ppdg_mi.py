@@ -111,7 +111,7 @@ class PpdgMi(Attack):
         network = exposure.network()
         public = knowledge.public.x.to(device)
         rng = generator(seed, device)
-        groups = [classes] if self.shared else list(classes.split(1))
+        groups = [classes] if self.shared else torch.split(classes, 1)
         images, signals, surest, traces = [], [], [], []
         for group in groups:
             latent = GanLatent.of(knowledge, device)

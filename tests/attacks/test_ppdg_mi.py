@@ -41,8 +41,7 @@ def named(x: Tensor) -> Tensor:
     return (normalize(x.flatten(1) - middle) @ normalize(means.flatten(1) - middle).T).argmax(1)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("rounds", [1, 2])
+@pytest.mark.parametrize(("shared", "rounds"), [(False, 2), (True, 1), (True, 3)])
 def test_every_person_is_found(shared: bool, rounds: int) -> None:
     out, exposure = run(replace(SMALL, shared=shared, rounds=rounds))
     assert out.values.shape == (PEOPLE, *SHAPE)
@@ -94,7 +93,7 @@ def test_tuning_makes_the_found_images_likelier() -> None:
 
 
 def test_the_same_seed_gives_the_same_images() -> None:
-    quick = replace(SMALL, steps=2, epochs=1)
+    quick = replace(SMALL, steps=2, epochs=1, shared=True)
     first, again, other = (run(quick, seed=seed)[0].values for seed in (3, 3, 4))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
