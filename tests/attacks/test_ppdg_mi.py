@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from attacks import ppdg_mi
 from attacks.common.gan import Generator, load_critic, load_generator
+from attacks.common.gan_wasserstein import train_wgan
 from attacks.common.priors import GanPrior, PcaPrior
 from attacks.ppdg_mi import PpdgMi
 from bench.contract import DivergedError, Knowledge, UserError, generator
@@ -57,14 +57,13 @@ def test_what_is_tuned_on(shared: bool, tunings: int, monkeypatch: Any) -> None:
     """Public images and the selected, most confident candidates; every class from one start."""
     network, public = target(PRIVATE), held().public.x
     calls, before = [], []
-    train = ppdg_mi.train_wgan
 
     def watched(maker: Any, critic: Any, images: Tensor, *args: Any, **more: Any) -> Any:
         before.append(maker.stem.weight.clone())
         calls.append(images)
-        return train(maker, critic, images, *args, **more)
+        return train_wgan(maker, critic, images, *args, **more)
 
-    monkeypatch.setattr(ppdg_mi, "train_wgan", watched)
+    monkeypatch.setattr("attacks.ppdg_mi.train_wgan", watched)
     run(replace(SMALL, shared=shared), network)
     assert len(calls) == tunings
     assert all(torch.equal(weights, before[0]) for weights in before)
