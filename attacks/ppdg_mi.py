@@ -36,8 +36,9 @@ class PpdgMi(Attack):
     a CPU and few public images.
 
     Tuning makes what the search found likelier, mistakes too. With 200 public images of 20 people
-    (ORL, 32 pixels, a perceptron, two seeds) it did not raise the leakage over the same search
-    without it, and tuning on every candidate lowered it; give both ``rounds: 1`` and ``rounds: 2``.
+    (ORL, 32 pixels, a perceptron, two seeds), tuning a generator for each class did not raise the
+    leakage beyond noise over the same search without it, and tuning one for all classes lowered it;
+    give ``rounds: 1`` beside ``rounds: 2``.
 
     Attributes:
         access: ``weights``.
