@@ -131,12 +131,24 @@ class Generator(nn.Module):
             z: latents ``[n, k]``.
             labels: int64 ``[n]``, conditional generators only.
         """
-        x = self.stem(z).view(len(z), -1, *self.start)
-        for norm, up in zip(self.norms, self.ups, strict=True):
-            x = up(torch.relu(norm(x, labels)))
-        top = (x.shape[2] - self.shape[1]) // 2
-        left = (x.shape[3] - self.shape[2]) // 2
-        cropped = x[:, :, top : top + self.shape[1], left : left + self.shape[2]]
+        return self.image(self.advance(self.maps(z), 0, len(self.ups), labels), z)
+
+    def maps(self, z: Tensor) -> Tensor:
+        """What enters the first block ``[n, channels, h, w]``, of latents ``[n, k]``."""
+        out: Tensor = self.stem(z)
+        return out.view(len(z), -1, *self.start)
+
+    def advance(self, maps: Tensor, first: int, stop: int, labels: Tensor | None = None) -> Tensor:
+        """What leaves block ``stop - 1``, of what enters block ``first``."""
+        for norm, up in zip(self.norms[first:stop], self.ups[first:stop], strict=True):
+            maps = up(torch.relu(norm(maps, labels)))
+        return maps
+
+    def image(self, maps: Tensor, z: Tensor) -> Tensor:
+        """Images ``[n, *shape]`` in (0, 1), of what leaves the last block and of the latents."""
+        top = (maps.shape[2] - self.shape[1]) // 2
+        left = (maps.shape[3] - self.shape[2]) // 2
+        cropped = maps[:, :, top : top + self.shape[1], left : left + self.shape[2]]
         if self.skip is not None:
             cropped = cropped + self.skip(z).view(cropped.shape)
         return torch.sigmoid(cropped)
@@ -308,6 +320,7 @@ class Average:
         self.module = copy.deepcopy(module).requires_grad_(False)
         self.decay, self.steps = decay, 0
 
+    @torch.no_grad()
     def update(self, module: Generator) -> None:
         """Take in the weights of ``module``; early on, as a plain mean."""
         self.steps += 1

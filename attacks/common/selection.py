@@ -95,12 +95,18 @@ def check_crop(name: str, crop: Crop) -> None:
 def confidences(
     network: nn.Module, latent: Latent, z: Tensor, views: Views, draws: int, rng: torch.Generator
 ) -> Tensor:
-    """Mean scores ``[n, n_classes]`` in float64 of latents ``[n, k]`` over ``draws`` views."""
+    """:func:`viewed` of the images of latents ``[n, k]``."""
+    parts = torch.split(z, CHUNK)
+    return torch.cat([viewed(network, latent.decode(part), views, draws, rng) for part in parts])
+
+
+@torch.no_grad()
+def viewed(network: nn.Module, x: Tensor, views: Views, draws: int, rng: torch.Generator) -> Tensor:
+    """Mean scores ``[n, n_classes]`` in float64 of images ``[n, *shape]`` over ``draws`` views."""
     parts = []
-    for part in torch.split(z, CHUNK):
-        x = latent.decode(part)
+    for part in torch.split(x, CHUNK):
         # Double precision: scores near 1 must still be ranked.
-        seen = [network(views(x, rng)).double().softmax(1) for _ in range(draws)]
+        seen = [network(views(part, rng)).double().softmax(1) for _ in range(draws)]
         parts.append(torch.stack(seen).mean(0))
     return torch.cat(parts)
 
