@@ -11,6 +11,7 @@ from attacks.basket_decoder import BasketDecoder
 from attacks.class_decoder import ClassDecoder
 from attacks.dlg import Dlg
 from attacks.fjrmia import Fjrmia
+from attacks.imprint import Imprint
 from attacks.inverting_gradients import InvertingGradients
 from attacks.latent_evolution import LatentEvolution
 from attacks.linear_recommender import LinearRecommender
@@ -18,6 +19,7 @@ from attacks.miface import MIFace
 from attacks.prior_inversion import PriorInversion
 from attacks.score_classifier import ScoreClassifier
 from attacks.student_inversion import StudentInversion
+from attacks.trap_weights import TrapWeights
 from attacks.yeom import Yeom
 from bench.contract import Attack, Defense, Stream
 from defenses.clip_noise import ClipNoise
@@ -32,10 +34,11 @@ from defenses.rate_limit import RateLimit
 from defenses.reverse_sigmoid import ReverseSigmoid
 from defenses.rounding import Rounding
 from defenses.score_noise import ScoreNoise
+from defenses.secure_aggregation import SecureAggregation
 from defenses.temperature import Temperature
 from defenses.top_k import TopK
 from defenses.top_n import TopN
-from tests.adaptive.cases import Baskets, Faces, Lists, Secrets, Updates
+from tests.adaptive.cases import Baskets, Faces, Lists, Secrets, Tampered, Updates
 
 
 class Case(Protocol):
@@ -239,4 +242,42 @@ UPDATES = [
     )
 ]
 
-PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES]
+# ---------------------------------------------------------------- updates, by a malicious server
+GROUPED = SecureAggregation(clients=8)
+HONEST = AnalyticGradient(batch_size=1, records=32)
+IMPRINT = Imprint(batch_size=8, records=32, rounds=4)
+TRAPS = TrapWeights(batch_size=8, records=32, rounds=16)
+TAMPERED = [
+    # Who is honest reads mixtures of a group; who sends other weights to each of it does not.
+    *(
+        Pair("secure_aggregation", GROUPED, HONEST, attack, Tampered(), seeds=(0,))
+        for attack in (
+            Imprint(batch_size=1, records=32, inconsistent=True),
+            TrapWeights(batch_size=1, records=32, inconsistent=True),
+        )
+    ),
+    # Pruning cuts the bins of all neurons; those of few neurons are what it keeps.
+    Pair(
+        "gradient_pruning",
+        GradientPruning(removed=0.9),
+        IMPRINT,
+        replace(IMPRINT, bins=23),
+        Tampered(256),
+        low=0.1,
+        high=0.9,
+        seeds=(0,),
+    ),
+    # Few traps have all of a clipped update, and averaged rounds that agree overcome the noise.
+    Pair(
+        "clip_noise",
+        ClipNoise(clip_norm=1.0, noise_multiplier=0.01),
+        TRAPS,
+        replace(TRAPS, neurons=2, gain=1.0, repeats=4),
+        Tampered(64),
+        low=0.1,
+        high=0.5,
+        seeds=(0,),
+    ),
+]
+
+PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES, *TAMPERED]
