@@ -18,27 +18,47 @@ from attacks.linear_recommender import LinearRecommender
 from attacks.miface import MIFace
 from attacks.prior_inversion import PriorInversion
 from attacks.score_classifier import ScoreClassifier
+from attacks.shadow_attribute import ShadowAttribute
 from attacks.student_inversion import StudentInversion
 from attacks.trap_weights import TrapWeights
 from attacks.yeom import Yeom
 from bench.contract import Attack, Defense, Stream
+from bench.models.mlp import Mlp
+from bench.models.trees import RandomForest
+from defenses.adversarial_training import AdversarialTraining
+from defenses.bido import Bido
 from defenses.clip_noise import ClipNoise
 from defenses.confidence_cap import ConfidenceCap
+from defenses.distillation import Distillation
+from defenses.dp_sgd import DpSgd
+from defenses.dropout import Dropout
+from defenses.early_stopping import EarlyStopping
+from defenses.freezing import Freezing
 from defenses.gradient_pruning import GradientPruning
 from defenses.gradient_quantisation import GradientQuantisation
+from defenses.k_anonymity import KAnonymity
 from defenses.label_only import LabelOnly
+from defenses.label_smoothing import LabelSmoothing
+from defenses.mid import Mid
+from defenses.mixup import Mixup
+from defenses.pate import Pate
 from defenses.probe_audit import ProbeAudit
+from defenses.pruning import Pruning
 from defenses.purifier import Purifier
 from defenses.query_budget import QueryBudget
 from defenses.rate_limit import RateLimit
 from defenses.reverse_sigmoid import ReverseSigmoid
 from defenses.rounding import Rounding
+from defenses.sanitized_finetuning import SanitizedFinetuning
 from defenses.score_noise import ScoreNoise
 from defenses.secure_aggregation import SecureAggregation
 from defenses.temperature import Temperature
 from defenses.top_k import TopK
 from defenses.top_n import TopN
+from defenses.weight_decay import WeightDecay
 from tests.adaptive.cases import Baskets, Faces, Lists, Secrets, Tampered, Updates
+from tests.adaptive.owned import Owned
+from tests.adaptive.sold import Sold
 
 
 class Case(Protocol):
@@ -51,7 +71,7 @@ class Pair:
 
     Attributes:
         option: of ``conf/defense``.
-        defense: that option with the setting of the case.
+        defense: that option with the setting of the case; a stack is a tuple.
         naive: the attack that the defense stops.
         adaptive: the attack that it does not stop.
         case: where both are measured.
@@ -63,7 +83,7 @@ class Pair:
     """
 
     option: str
-    defense: Defense
+    defense: Defense | tuple[Defense, ...]
     naive: Attack
     adaptive: Attack
     case: Case
@@ -280,4 +300,51 @@ TAMPERED = [
     ),
 ]
 
-PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES, *TAMPERED]
+# ---------------------------------------------------------------- attributes of members
+# The answer decides, and the imputer where it does not: whoever trusts what he is told.
+TRUSTING = AttributeMap(weight=256.0)
+SHADOWS = ShadowAttribute(shadows=8)
+SMALL = Mlp(hidden=(24,), epochs=200, lr=1e-2, batch_size=100)
+PRIVATE_SGD = DpSgd(epsilon=100.0, epochs=30, lr=0.4, batch_size=100)
+FROZEN = Freezing(layers=1, epochs=60)
+OWNED = [
+    Pair(name, defense, TRUSTING, SHADOWS, case, low=0.2, high=high, seeds=(0,))
+    for name, defense, case, high in (
+        ("adversarial_training", AdversarialTraining(epsilon=1.0, steps=1), Owned(), 0.4),
+        ("bido", Bido(input_weight=0.2, label_weight=0.05), Owned(), 0.6),
+        ("clip_noise", ClipNoise(clip_norm=1.0, noise_multiplier=0.1), Owned(), 0.6),
+        ("clip_only", replace(PRIVATE_SGD, epsilon=None, noise_multiplier=0.0), Owned(), 0.4),
+        ("distillation", Distillation(epochs=14), Owned(), 0.4),
+        ("dp_rounded", (PRIVATE_SGD, Rounding(decimals=2)), Owned(), 0.3),
+        ("dp_sgd", PRIVATE_SGD, Owned(), 0.4),
+        ("dropout", Dropout(rate=0.95), Owned(), 0.6),
+        ("early_stopping", EarlyStopping(validation=0.3, patience=2), Owned(), 0.3),
+        ("freezing", FROZEN, Owned(SMALL), 0.6),
+        ("frozen_top_1", (FROZEN, TopK(k=1)), Owned(SMALL), 0.4),
+        ("gradient_pruning", GradientPruning(removed=0.99), Owned(), 0.5),
+        ("k_anonymity", KAnonymity(k=3), Owned(), 0.4),
+        ("mid", Mid(beta=0.5), Owned(), 0.5),
+        ("mixup", Mixup(alpha=32.0), Owned(), 0.6),
+        ("pate", Pate(teachers=2, noise=0.5), Owned(), 0.4),
+        ("pruning", Pruning(min_leaf=10), Owned(RandomForest(trees=20)), 0.5),
+        ("sanitized_finetuning", SanitizedFinetuning(sanitizer="noise", std=0.85), Owned(), 0.4),
+        ("weight_decay", WeightDecay(strength=0.05), Owned(), 0.6),
+    )
+]
+
+# ---------------------------------------------------------------- outputs of a trained target
+SOLD = [
+    Pair(name, defense, DECODER, DECODER, Sold(), Sold(aware=False), low, high, seeds=(0,))
+    for name, defense, low, high in (
+        ("clip_only", DpSgd(epsilon=None, noise_multiplier=0.0, lr=0.01), 0.2, 0.8),
+        ("dp_sgd", DpSgd(epsilon=0.5), 0.2, 0.4),
+        ("dropout", Dropout(rate=0.97), 0.3, 0.8),
+        ("early_stopping", EarlyStopping(validation=0.5, patience=1), 0.3, 0.8),
+        ("freezing", Freezing(epochs=1, lr=1e-6), 0.4, 0.8),
+        ("label_smoothing", LabelSmoothing(alpha=-0.9, schedule="constant"), 0.3, 0.6),
+        ("mid", Mid(beta=0.2), 0.2, 0.6),
+        ("weight_decay", WeightDecay(strength=0.1), 0.2, 0.8),
+    )
+]
+
+PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES, *TAMPERED, *OWNED, *SOLD]
