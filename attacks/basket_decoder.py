@@ -38,6 +38,7 @@ _TRAINED = (
     "freezing",
     "label_smoothing",
     "mid",
+    "mixup",
     "weight_decay",
 )
 

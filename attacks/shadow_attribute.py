@@ -69,6 +69,7 @@ _MODELLED = (
     "sanitized_finetuning",
     "weight_decay",
 )
+_MODELLED_BY_LABELS = ("dp_sgd", "dropout", "freezing", "pate", "weight_decay")
 """Defenses in which shadows that are made in the same way tell what the target remembers."""
 GROUPS = 20
 """Groups of people of whom one at a time is left out, to see how sure a gain is."""
@@ -146,7 +147,7 @@ class ShadowAttribute(Attack):
         """What the owner's own way of training shows to whom it is known (K7)."""
         if self.shadow != "owner":
             return ()
-        return _MODELLED if self.access == "scores" else ()
+        return _MODELLED if self.access == "scores" else _MODELLED_BY_LABELS
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

@@ -332,6 +332,20 @@ OWNED = [
     )
 ]
 
+TRUSTING_LABELS = replace(TRUSTING, access="labels")
+LABEL_SHADOWS = replace(SHADOWS, access="labels")
+MIDDLE = Mlp(hidden=(40,), epochs=160, lr=1e-2, batch_size=100)
+OWNED += [
+    Pair(name, defense, TRUSTING_LABELS, LABEL_SHADOWS, case, low=0.1, high=0.3, seeds=(0,))
+    for name, defense, case in (
+        ("dp_sgd", replace(PRIVATE_SGD, lr=0.8), Owned()),
+        ("dropout", Dropout(rate=0.9), Owned()),
+        ("freezing", FROZEN, Owned(MIDDLE)),
+        ("pate", Pate(teachers=2, noise=0.5), Owned()),
+        ("weight_decay", WeightDecay(strength=0.02), Owned()),
+    )
+]
+
 # ---------------------------------------------------------------- outputs of a trained target
 SOLD = [
     Pair(name, defense, DECODER, DECODER, Sold(), Sold(aware=False), low, high, seeds=(0,))
@@ -340,9 +354,10 @@ SOLD = [
         ("dp_sgd", DpSgd(epsilon=0.5), 0.2, 0.4),
         ("dropout", Dropout(rate=0.97), 0.3, 0.8),
         ("early_stopping", EarlyStopping(validation=0.5, patience=1), 0.3, 0.8),
-        ("freezing", Freezing(epochs=1, lr=1e-6), 0.4, 0.8),
+        ("freezing", Freezing(epochs=1, lr=1e-6), 0.3, 0.8),
         ("label_smoothing", LabelSmoothing(alpha=-0.9, schedule="constant"), 0.3, 0.6),
         ("mid", Mid(beta=0.2), 0.2, 0.6),
+        ("mixup", Mixup(alpha=64.0), 0.45, 0.8),
         ("weight_decay", WeightDecay(strength=0.1), 0.2, 0.8),
     )
 ]
