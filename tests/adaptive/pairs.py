@@ -58,6 +58,7 @@ from defenses.top_n import TopN
 from defenses.weight_decay import WeightDecay
 from tests.adaptive.cases import Baskets, Faces, Lists, Secrets, Tampered, Updates
 from tests.adaptive.owned import Owned
+from tests.adaptive.photographed import Photographed
 from tests.adaptive.sold import Sold
 
 
@@ -300,6 +301,20 @@ TAMPERED = [
     ),
 ]
 
+# ---------------------------------------------------------------- faces by weights
+# Pixels follow every bend of the weights; the mean of runs among faces does not.
+PIXELS = MIFace(access="weights")
+AMONG_FACES = PriorInversion(restarts=4, average=True, avoid=0.3, steps=60)
+PHOTOGRAPHED = [
+    Pair(name, defense, PIXELS, AMONG_FACES, Photographed(), None, 0.1, high, (0,), slow)
+    for name, defense, high, slow in (
+        ("adversarial_training", AdversarialTraining(steps=2), 0.6, True),
+        ("clip_only", DpSgd(epsilon=None, noise_multiplier=0.0, batch_size=48, lr=0.2), 0.6, True),
+        ("dp_sgd", DpSgd(epsilon=100.0, batch_size=48, lr=0.2), 0.45, False),
+        ("freezing", Freezing(), 0.45, False),
+    )
+]
+
 # ---------------------------------------------------------------- attributes of members
 # The answer decides, and the imputer where it does not: whoever trusts what he is told.
 TRUSTING = AttributeMap(weight=256.0)
@@ -307,8 +322,19 @@ SHADOWS = ShadowAttribute(shadows=8)
 SMALL = Mlp(hidden=(24,), epochs=200, lr=1e-2, batch_size=100)
 PRIVATE_SGD = DpSgd(epsilon=100.0, epochs=30, lr=0.4, batch_size=100)
 FROZEN = Freezing(layers=1, epochs=60)
+LONG = {
+    "adversarial_training",
+    "bido",
+    "dp_rounded",
+    "frozen_top_1",
+    "mid",
+    "mixup",
+    "pate",
+    "pruning",
+    "sanitized_finetuning",
+}
 OWNED = [
-    Pair(name, defense, TRUSTING, SHADOWS, case, low=0.2, high=high, seeds=(0,))
+    Pair(name, defense, TRUSTING, SHADOWS, case, None, 0.2, high, (0,), name in LONG)
     for name, defense, case, high in (
         ("adversarial_training", AdversarialTraining(epsilon=1.0, steps=1), Owned(), 0.4),
         ("bido", Bido(input_weight=0.2, label_weight=0.05), Owned(), 0.6),
@@ -362,4 +388,4 @@ SOLD = [
     )
 ]
 
-PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES, *TAMPERED, *OWNED, *SOLD]
+PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES, *TAMPERED, *PHOTOGRAPHED, *OWNED, *SOLD]
