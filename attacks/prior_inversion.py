@@ -25,7 +25,15 @@ from bench.contract.options import Count, CountOrZero, Fraction, NonNegative, Po
 STEPS = {"weights": 150, "scores": 80, "labels": 120}
 RATES = {"weights": 0.1, "scores": 0.3, "labels": 0.0}
 RADII = {"weights": 0.0, "scores": 4.0, "labels": 2.0}
-TRAINED = ("adversarial_training", "clip_only", "dp_sgd", "freezing")
+TRAINED = (
+    "adversarial_training",
+    "clip_only",
+    "distillation",
+    "dp_sgd",
+    "dropout",
+    "freezing",
+)
+"""Trainings whose weights leave pixels without a face, and the mean of runs among faces not."""
 
 
 @dataclass(frozen=True)

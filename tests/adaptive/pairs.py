@@ -306,11 +306,13 @@ TAMPERED = [
 PIXELS = MIFace(access="weights")
 AMONG_FACES = PriorInversion(restarts=4, average=True, avoid=0.3, steps=60)
 PHOTOGRAPHED = [
-    Pair(name, defense, PIXELS, AMONG_FACES, Photographed(), None, 0.1, high, (0,), slow)
+    Pair(name, defense, PIXELS, AMONG_FACES, Photographed(), None, 0.25, high, (0,), slow)
     for name, defense, high, slow in (
         ("adversarial_training", AdversarialTraining(steps=2), 0.6, True),
         ("clip_only", DpSgd(epsilon=None, noise_multiplier=0.0, batch_size=48, lr=0.2), 0.6, True),
         ("dp_sgd", DpSgd(epsilon=100.0, batch_size=48, lr=0.2), 0.45, False),
+        ("distillation", Distillation(), 0.6, True),
+        ("dropout", Dropout(rate=0.5), 0.6, False),
         ("freezing", Freezing(), 0.45, False),
     )
 ]
@@ -346,7 +348,7 @@ OWNED = [
         ("dropout", Dropout(rate=0.95), Owned(), 0.6),
         ("early_stopping", EarlyStopping(validation=0.3, patience=2), Owned(), 0.3),
         ("freezing", FROZEN, Owned(SMALL), 0.6),
-        ("frozen_top_1", (FROZEN, TopK(k=1)), Owned(SMALL), 0.4),
+        ("frozen_top_1", (FROZEN, TopK(k=1)), Owned(SMALL), 0.5),
         ("gradient_pruning", GradientPruning(removed=0.99), Owned(), 0.5),
         ("k_anonymity", KAnonymity(k=3), Owned(), 0.4),
         ("mid", Mid(beta=0.5), Owned(), 0.5),
