@@ -328,7 +328,6 @@ LONG = {
     "adversarial_training",
     "bido",
     "dp_rounded",
-    "frozen_top_1",
     "mid",
     "mixup",
     "pate",
@@ -348,7 +347,6 @@ OWNED = [
         ("dropout", Dropout(rate=0.95), Owned(), 0.6),
         ("early_stopping", EarlyStopping(validation=0.3, patience=2), Owned(), 0.3),
         ("freezing", FROZEN, Owned(SMALL), 0.6),
-        ("frozen_top_1", (FROZEN, TopK(k=1)), Owned(SMALL), 0.5),
         ("gradient_pruning", GradientPruning(removed=0.99), Owned(), 0.5),
         ("k_anonymity", KAnonymity(k=3), Owned(), 0.4),
         ("mid", Mid(beta=0.5), Owned(), 0.5),
@@ -360,6 +358,10 @@ OWNED = [
     )
 ]
 
+TOP_1 = (FROZEN, TopK(k=1))
+OWNED.append(
+    Pair("frozen_top_1", TOP_1, TRUSTING, SHADOWS, Owned(SMALL), low=0.3, high=0.5, slow=True)
+)
 TRUSTING_LABELS = replace(TRUSTING, access="labels")
 LABEL_SHADOWS = replace(SHADOWS, access="labels")
 MIDDLE = Mlp(hidden=(40,), epochs=160, lr=1e-2, batch_size=100)
