@@ -29,6 +29,18 @@ from bench.contract.seeding import seed as derive
 
 LEAST = 4
 """Answered baskets that a decoder needs: some are held out to choose it."""
+_RELEASED = ("reverse_sigmoid", "rounding", "score_noise", "temperature", "top_k")
+_TRAINED = (
+    "clip_only",
+    "dp_sgd",
+    "dropout",
+    "early_stopping",
+    "freezing",
+    "label_smoothing",
+    "mid",
+    "mixup",
+    "weight_decay",
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +92,10 @@ class BasketDecoder(Attack):
 
     @property
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Releases whose answers its decoder learns as they are: labels, lists, changed scores."""
+        """Defenses whose answers its decoder learns as they are: labels, lists, changed scores."""
         if self.access == "labels":
             return ("label_only", "top_n")
-        return ("reverse_sigmoid", "rounding", "score_noise", "temperature", "top_k")
+        return (*_RELEASED, *_TRAINED)
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

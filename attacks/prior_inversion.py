@@ -25,6 +25,15 @@ from bench.contract.options import Count, CountOrZero, Fraction, NonNegative, Po
 STEPS = {"weights": 150, "scores": 80, "labels": 120}
 RATES = {"weights": 0.1, "scores": 0.3, "labels": 0.0}
 RADII = {"weights": 0.0, "scores": 4.0, "labels": 2.0}
+TRAINED = (
+    "adversarial_training",
+    "clip_only",
+    "distillation",
+    "dp_sgd",
+    "dropout",
+    "freezing",
+)
+"""Trainings whose weights leave pixels without a face, and the mean of runs among faces not."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +117,11 @@ class PriorInversion(Attack):
     def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
         """Labels that a release keeps; scores whose steps are larger than what it hides.
 
-        Fresh noise is averaged over, where ``repeats`` asks for it.
+        Fresh noise is averaged over, where ``repeats`` asks for it. By weights, the mean of runs in
+        the latent: weights that a training bends or blurs leave pixels without a face.
         """
         if self.access == "weights":
-            return ()
+            return TRAINED if self.average and self.loss == "margin" else ()
         if self.access == "labels":
             return KEPT_LABELS
         changed = tuple(name for name in KEPT_LABELS if name != "label_only")

@@ -48,6 +48,29 @@ MODELS = ((1,), (2,), (3,), (1, 2), (1, 3), (1, 2, 3))
 """Which of the features may stand beside the imputer together."""
 NAMES = ("confidence", "membership", "ratio")
 """What the features are called in ``info``."""
+_MODELLED = (
+    "adversarial_training",
+    "bido",
+    "clip_noise",
+    "clip_only",
+    "distillation",
+    "dp_rounded",
+    "dp_sgd",
+    "dropout",
+    "early_stopping",
+    "freezing",
+    "frozen_top_1",
+    "gradient_pruning",
+    "k_anonymity",
+    "mid",
+    "mixup",
+    "pate",
+    "pruning",
+    "sanitized_finetuning",
+    "weight_decay",
+)
+_MODELLED_BY_LABELS = ("dp_sgd", "dropout", "freezing", "pate", "weight_decay")
+"""Defenses in which shadows that are made in the same way tell what the target remembers."""
 GROUPS = 20
 """Groups of people of whom one at a time is left out, to see how sure a gain is."""
 
@@ -118,7 +141,13 @@ class ShadowAttribute(Attack):
         "Carlini et al., S&P 2022 (LiRA, online: shadow models and the ratio of densities); "
         "Jayaraman and Evans, CCS 2022, section 4.1 (imputer times confidence)"
     )
-    adaptive_to = ("training",)
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the owner's own way of training shows to whom it is known (K7)."""
+        if self.shadow != "owner":
+            return ()
+        return _MODELLED if self.access == "scores" else _MODELLED_BY_LABELS
 
     def run(
         self, exposure: Exposure, knowledge: Knowledge, seed: int, device: str

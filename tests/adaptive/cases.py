@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.common.priors import PcaPrior
 from bench.contract import (
@@ -17,6 +17,7 @@ from bench.contract import (
     Knowledge,
     Split,
     Stream,
+    TrainingDefense,
     generator,
 )
 from defenses.top_n import TopN
@@ -91,6 +92,27 @@ class Updates:
             return float((clients.psnr(found, x) > 22).double().mean())
         mean = (knowledge.public.x.mean(0) - x).square().mean()
         return max(0.0, 1 - float((found - x).square().mean() / mean))
+
+
+@dataclass(frozen=True)
+class Tampered:
+    """Records of clients to whom a malicious server sends weights of its own.
+
+    Success is the share of the records of which some returned one is within 25 dB.
+
+    Attributes:
+        hidden: neurons of the perceptron's first layer.
+    """
+
+    hidden: int = 32
+
+    def success(self, attack: Attack, defense: object, seed: int) -> float:
+        network = clients.mlp(nn.ReLU, self.hidden)
+        layers = [defense] if isinstance(defense, TrainingDefense) else []
+        exposure, knowledge, x, _ = clients.corrupt(network, attack.federation, *layers)
+        found = attack.run(exposure, knowledge, seed, "cpu").values
+        quality = torch.stack([clients.psnr(found, record).max() for record in x])
+        return float((quality > 25).double().mean())
 
 
 @dataclass(frozen=True)

@@ -11,31 +11,55 @@ from attacks.basket_decoder import BasketDecoder
 from attacks.class_decoder import ClassDecoder
 from attacks.dlg import Dlg
 from attacks.fjrmia import Fjrmia
+from attacks.imprint import Imprint
 from attacks.inverting_gradients import InvertingGradients
 from attacks.latent_evolution import LatentEvolution
 from attacks.linear_recommender import LinearRecommender
 from attacks.miface import MIFace
 from attacks.prior_inversion import PriorInversion
 from attacks.score_classifier import ScoreClassifier
+from attacks.shadow_attribute import ShadowAttribute
 from attacks.student_inversion import StudentInversion
+from attacks.trap_weights import TrapWeights
 from attacks.yeom import Yeom
 from bench.contract import Attack, Defense, Stream
+from bench.models.mlp import Mlp
+from bench.models.trees import RandomForest
+from defenses.adversarial_training import AdversarialTraining
+from defenses.bido import Bido
 from defenses.clip_noise import ClipNoise
 from defenses.confidence_cap import ConfidenceCap
+from defenses.distillation import Distillation
+from defenses.dp_sgd import DpSgd
+from defenses.dropout import Dropout
+from defenses.early_stopping import EarlyStopping
+from defenses.freezing import Freezing
 from defenses.gradient_pruning import GradientPruning
 from defenses.gradient_quantisation import GradientQuantisation
+from defenses.k_anonymity import KAnonymity
 from defenses.label_only import LabelOnly
+from defenses.label_smoothing import LabelSmoothing
+from defenses.mid import Mid
+from defenses.mixup import Mixup
+from defenses.pate import Pate
 from defenses.probe_audit import ProbeAudit
+from defenses.pruning import Pruning
 from defenses.purifier import Purifier
 from defenses.query_budget import QueryBudget
 from defenses.rate_limit import RateLimit
 from defenses.reverse_sigmoid import ReverseSigmoid
 from defenses.rounding import Rounding
+from defenses.sanitized_finetuning import SanitizedFinetuning
 from defenses.score_noise import ScoreNoise
+from defenses.secure_aggregation import SecureAggregation
 from defenses.temperature import Temperature
 from defenses.top_k import TopK
 from defenses.top_n import TopN
-from tests.adaptive.cases import Baskets, Faces, Lists, Secrets, Updates
+from defenses.weight_decay import WeightDecay
+from tests.adaptive.cases import Baskets, Faces, Lists, Secrets, Tampered, Updates
+from tests.adaptive.owned import Owned
+from tests.adaptive.photographed import Photographed
+from tests.adaptive.sold import Sold
 
 
 class Case(Protocol):
@@ -48,7 +72,7 @@ class Pair:
 
     Attributes:
         option: of ``conf/defense``.
-        defense: that option with the setting of the case.
+        defense: that option with the setting of the case; a stack is a tuple.
         naive: the attack that the defense stops.
         adaptive: the attack that it does not stop.
         case: where both are measured.
@@ -60,7 +84,7 @@ class Pair:
     """
 
     option: str
-    defense: Defense
+    defense: Defense | tuple[Defense, ...]
     naive: Attack
     adaptive: Attack
     case: Case
@@ -239,4 +263,133 @@ UPDATES = [
     )
 ]
 
-PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES]
+# ---------------------------------------------------------------- updates, by a malicious server
+GROUPED = SecureAggregation(clients=8)
+HONEST = AnalyticGradient(batch_size=1, records=32)
+IMPRINT = Imprint(batch_size=8, records=32, rounds=4)
+TRAPS = TrapWeights(batch_size=8, records=32, rounds=16)
+TAMPERED = [
+    # Who is honest reads mixtures of a group; who sends other weights to each of it does not.
+    *(
+        Pair("secure_aggregation", GROUPED, HONEST, attack, Tampered(), seeds=(0,))
+        for attack in (
+            Imprint(batch_size=1, records=32, inconsistent=True),
+            TrapWeights(batch_size=1, records=32, inconsistent=True),
+        )
+    ),
+    # Pruning cuts the bins of all neurons; those of few neurons are what it keeps.
+    Pair(
+        "gradient_pruning",
+        GradientPruning(removed=0.9),
+        IMPRINT,
+        replace(IMPRINT, bins=23),
+        Tampered(256),
+        low=0.1,
+        high=0.9,
+        seeds=(0,),
+    ),
+    # Few traps have all of a clipped update, and averaged rounds that agree overcome the noise.
+    Pair(
+        "clip_noise",
+        ClipNoise(clip_norm=1.0, noise_multiplier=0.01),
+        TRAPS,
+        replace(TRAPS, neurons=2, gain=1.0, repeats=4),
+        Tampered(64),
+        low=0.1,
+        high=0.5,
+        seeds=(0,),
+    ),
+]
+
+# ---------------------------------------------------------------- faces by weights
+# Pixels follow every bend of the weights; the mean of runs among faces does not.
+PIXELS = MIFace(access="weights")
+AMONG_FACES = PriorInversion(restarts=4, average=True, avoid=0.3, steps=60)
+PHOTOGRAPHED = [
+    Pair(name, defense, PIXELS, AMONG_FACES, Photographed(), None, 0.25, high, (0,), slow)
+    for name, defense, high, slow in (
+        ("adversarial_training", AdversarialTraining(steps=2), 0.6, True),
+        ("clip_only", DpSgd(epsilon=None, noise_multiplier=0.0, batch_size=48, lr=0.2), 0.6, True),
+        ("dp_sgd", DpSgd(epsilon=100.0, batch_size=48, lr=0.2), 0.45, False),
+        ("distillation", Distillation(), 0.6, True),
+        ("dropout", Dropout(rate=0.5), 0.6, False),
+        ("freezing", Freezing(), 0.45, False),
+    )
+]
+
+# ---------------------------------------------------------------- attributes of members
+# The answer decides, and the imputer where it does not: whoever trusts what he is told.
+TRUSTING = AttributeMap(weight=256.0)
+SHADOWS = ShadowAttribute(shadows=8)
+SMALL = Mlp(hidden=(24,), epochs=200, lr=1e-2, batch_size=100)
+PRIVATE_SGD = DpSgd(epsilon=100.0, epochs=30, lr=0.4, batch_size=100)
+FROZEN = Freezing(layers=1, epochs=60)
+LONG = {
+    "adversarial_training",
+    "bido",
+    "dp_rounded",
+    "mid",
+    "mixup",
+    "pate",
+    "pruning",
+    "sanitized_finetuning",
+}
+OWNED = [
+    Pair(name, defense, TRUSTING, SHADOWS, case, None, 0.2, high, (0,), name in LONG)
+    for name, defense, case, high in (
+        ("adversarial_training", AdversarialTraining(epsilon=1.0, steps=1), Owned(), 0.4),
+        ("bido", Bido(input_weight=0.2, label_weight=0.05), Owned(), 0.6),
+        ("clip_noise", ClipNoise(clip_norm=1.0, noise_multiplier=0.1), Owned(), 0.6),
+        ("clip_only", replace(PRIVATE_SGD, epsilon=None, noise_multiplier=0.0), Owned(), 0.4),
+        ("distillation", Distillation(epochs=14), Owned(), 0.4),
+        ("dp_rounded", (PRIVATE_SGD, Rounding(decimals=2)), Owned(), 0.3),
+        ("dp_sgd", PRIVATE_SGD, Owned(), 0.4),
+        ("dropout", Dropout(rate=0.95), Owned(), 0.6),
+        ("early_stopping", EarlyStopping(validation=0.3, patience=2), Owned(), 0.3),
+        ("freezing", FROZEN, Owned(SMALL), 0.6),
+        ("gradient_pruning", GradientPruning(removed=0.99), Owned(), 0.5),
+        ("k_anonymity", KAnonymity(k=3), Owned(), 0.4),
+        ("mid", Mid(beta=0.5), Owned(), 0.5),
+        ("mixup", Mixup(alpha=32.0), Owned(), 0.6),
+        ("pate", Pate(teachers=2, noise=0.5), Owned(), 0.4),
+        ("pruning", Pruning(min_leaf=10), Owned(RandomForest(trees=20)), 0.5),
+        ("sanitized_finetuning", SanitizedFinetuning(sanitizer="noise", std=0.85), Owned(), 0.4),
+        ("weight_decay", WeightDecay(strength=0.05), Owned(), 0.6),
+    )
+]
+
+TOP_1 = (FROZEN, TopK(k=1))
+OWNED.append(
+    Pair("frozen_top_1", TOP_1, TRUSTING, SHADOWS, Owned(SMALL), low=0.3, high=0.5, slow=True)
+)
+TRUSTING_LABELS = replace(TRUSTING, access="labels")
+LABEL_SHADOWS = replace(SHADOWS, access="labels")
+MIDDLE = Mlp(hidden=(40,), epochs=160, lr=1e-2, batch_size=100)
+OWNED += [
+    Pair(name, defense, TRUSTING_LABELS, LABEL_SHADOWS, case, low=0.1, high=0.3, seeds=(0,))
+    for name, defense, case in (
+        ("dp_sgd", replace(PRIVATE_SGD, lr=0.8), Owned()),
+        ("dropout", Dropout(rate=0.9), Owned()),
+        ("freezing", FROZEN, Owned(MIDDLE)),
+        ("pate", Pate(teachers=2, noise=0.5), Owned()),
+        ("weight_decay", WeightDecay(strength=0.02), Owned()),
+    )
+]
+
+# ---------------------------------------------------------------- outputs of a trained target
+SOLD = [
+    Pair(name, defense, DECODER, DECODER, Sold(), Sold(aware=False), low, high, seeds=(0,))
+    for name, defense, low, high in (
+        ("clip_only", DpSgd(epsilon=None, noise_multiplier=0.0, lr=0.01), 0.2, 0.8),
+        ("dp_sgd", DpSgd(epsilon=0.5), 0.2, 0.4),
+        ("dropout", Dropout(rate=0.97), 0.3, 0.8),
+        ("early_stopping", EarlyStopping(validation=0.5, patience=1), 0.3, 0.8),
+        ("freezing", Freezing(epochs=1, lr=1e-6), 0.3, 0.8),
+        ("label_smoothing", LabelSmoothing(alpha=-0.9, schedule="constant"), 0.3, 0.6),
+        ("mid", Mid(beta=0.2), 0.2, 0.6),
+        ("mixup", Mixup(alpha=64.0), 0.45, 0.8),
+        ("weight_decay", WeightDecay(strength=0.1), 0.2, 0.8),
+    )
+]
+
+PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES, *TAMPERED, *PHOTOGRAPHED, *OWNED, *SOLD]

@@ -10,8 +10,6 @@ from attacks.analytic_gradient import AnalyticGradient
 from attacks.imprint import Imprint
 from bench.contract import Network
 from defenses.clip_noise import ClipNoise
-from defenses.gradient_pruning import GradientPruning
-from defenses.secure_aggregation import SecureAggregation
 from tests.attacks.clients import CLASSES, SIDE, conv, corrupt, exact, mlp, psnr
 
 
@@ -53,33 +51,6 @@ def test_more_rounds_part_what_shared_a_bin() -> None:
         assert exposure.meter.updates == (1 + attack.rounds) * 2
     # .61 of them are alone in one round by chance; 1 - .39 ** 5 = .99 in one of five.
     assert shares[0] < 0.75 and shares[1] > 0.9
-
-
-def test_naive_against_adaptive_under_secure_aggregation() -> None:
-    """The honest attack reads mixtures of a group; the server that singles clients out does not."""
-    network, hidden = mlp(nn.ReLU), SecureAggregation(clients=8)
-    naive = AnalyticGradient(batch_size=1, records=32)
-    adaptive = Imprint(batch_size=1, records=32, inconsistent=True)
-    shares = []
-    for attack in (naive, adaptive):
-        exposure, knowledge, x, _ = corrupt(network, attack.federation, hidden)
-        shares.append(exact(attack.run(exposure, knowledge, 0, "cpu").values, x))
-    assert shares[0] < 0.5 and shares[1] == 1.0
-
-
-def test_naive_against_adaptive_under_pruning() -> None:
-    """Pruning cuts the bins of all neurons; those of few neurons are what it keeps."""
-    network, pruning = mlp(nn.ReLU, 256), GradientPruning(removed=0.9)
-    shares = []
-    for attack in (
-        Imprint(batch_size=8, records=32, rounds=4),
-        Imprint(batch_size=8, records=32, rounds=4, bins=23),
-    ):
-        exposure, knowledge, x, _ = corrupt(network, attack.federation, pruning)
-        found = attack.run(exposure, knowledge, 0, "cpu")
-        shares.append(exact(found.values, x))
-    assert shares[0] < 0.1 and shares[1] > 0.9
-    assert "gradient_pruning" in attack.adaptive_to and found.info["bins"] == 23
 
 
 def test_the_honest_attack_fails_where_this_one_works() -> None:

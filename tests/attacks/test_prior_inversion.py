@@ -222,7 +222,8 @@ def test_helpers() -> None:
 
 
 def test_what_it_adapts_to() -> None:
-    assert PriorInversion().adaptive_to == ()
+    assert PriorInversion().adaptive_to == PriorInversion("weights", "logit").adaptive_to == ()
+    assert "dp_sgd" in PriorInversion(restarts=4, average=True).adaptive_to
     assert "label_only" in PriorInversion(access="labels").adaptive_to
     once, often = (PriorInversion(access="scores", repeats=n).adaptive_to for n in (1, 8))
     assert "rounding" in once and set(often) - set(once) == {"score_noise"}

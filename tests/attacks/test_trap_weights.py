@@ -10,7 +10,6 @@ from attacks.analytic_gradient import AnalyticGradient
 from attacks.trap_weights import TrapWeights
 from bench.contract import Network
 from defenses.clip_noise import ClipNoise
-from defenses.secure_aggregation import SecureAggregation
 from tests.attacks.clients import conv, corrupt, exact, mlp, psnr
 
 
@@ -24,34 +23,6 @@ def test_records_that_are_alone_in_a_trap_are_exact(batch: int, least: float) ->
         shares.append(exact(attack.run(exposure, knowledge, 0, "cpu").values, x))
     assert shares[0] >= least
     assert batch == 1 or shares[1] < 0.8 * shares[0]
-
-
-def test_naive_against_adaptive_under_secure_aggregation() -> None:
-    """The honest attack reads mixtures of a group; the server that singles clients out does not."""
-    network, hidden = mlp(nn.ReLU), SecureAggregation(clients=8)
-    naive = AnalyticGradient(batch_size=1, records=32)
-    adaptive = TrapWeights(batch_size=1, records=32, inconsistent=True)
-    shares = []
-    for attack in (naive, adaptive):
-        exposure, knowledge, x, _ = corrupt(network, attack.federation, hidden)
-        shares.append(exact(attack.run(exposure, knowledge, 0, "cpu").values, x))
-    assert shares[0] < 0.5 and shares[1] == 1.0
-
-
-def test_naive_against_adaptive_under_clipping_with_noise() -> None:
-    """Few traps have all of a clipped update, and averaged rounds that agree overcome the noise."""
-    noise = ClipNoise(clip_norm=1.0, noise_multiplier=0.01)
-    shares = []
-    for attack in (
-        AnalyticGradient(batch_size=8, records=32, rounds=64),
-        TrapWeights(batch_size=8, records=32, neurons=2, gain=1.0, rounds=16, repeats=4),
-    ):
-        exposure, knowledge, x, _ = corrupt(mlp(nn.ReLU, 64), attack.federation, noise)
-        found = attack.run(exposure, knowledge, 0, "cpu").values
-        quality = [max(float(psnr(x[i : i + 1], row)) for row in found.split(1)) for i in range(32)]
-        shares.append(sum(q > 25 for q in quality) / 32)
-    assert shares[0] < 0.1 and shares[1] > 0.5
-    assert "clip_noise" in attack.adaptive_to
 
 
 def test_clipping_with_noise_stops_it_and_dropout_does_not() -> None:
