@@ -21,8 +21,9 @@ from bench.contract import (
     generator,
 )
 from defenses.top_n import TopN
+from defenses.weight_decay import WeightDecay
 from tests.adaptive.owners import Answer, exposed, gate, shared
-from tests.attacks import clients, images, shops, tables
+from tests.attacks import clients, deletions, images, shops, tables
 from tests.attacks import test_basket_decoder as baskets
 from tests.attacks import test_recommenders as recommenders
 
@@ -113,6 +114,28 @@ class Tampered:
         found = attack.run(exposure, knowledge, seed, "cpu").values
         quality = torch.stack([clients.psnr(found, record).max() for record in x])
         return float((quality > 25).double().mean())
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """Records that an owner of a linear model deletes, one at a time.
+
+    Success is the share of their values that come back within .05.
+
+    Attributes:
+        told: whether the attacker knows the defense (K4).
+    """
+
+    told: bool = True
+
+    def success(self, attack: Attack, defense: object, seed: int) -> float:
+        decay = defense.strength if isinstance(defense, WeightDecay) else 0.0
+        members = deletions.split("classification", 300, seed)
+        exposure, knowledge = deletions.world("classification", members, members, decay)
+        knowledge = knowledge if self.told else replace(knowledge, defense=())
+        values = attack.run(exposure, knowledge, seed, "cpu").values
+        wanted = members.x[: deletions.VICTIMS]
+        return float(((values - wanted).abs() < 0.05).double().mean())
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from attacks.basket_decoder import BasketDecoder
 from attacks.class_decoder import ClassDecoder
 from attacks.dlg import Dlg
 from attacks.fjrmia import Fjrmia
+from attacks.hrec import HRec
 from attacks.imprint import Imprint
 from attacks.inverting_gradients import InvertingGradients
 from attacks.latent_evolution import LatentEvolution
@@ -56,7 +57,7 @@ from defenses.temperature import Temperature
 from defenses.top_k import TopK
 from defenses.top_n import TopN
 from defenses.weight_decay import WeightDecay
-from tests.adaptive.cases import Baskets, Faces, Lists, Secrets, Tampered, Updates
+from tests.adaptive.cases import Baskets, Deleted, Faces, Lists, Secrets, Tampered, Updates
 from tests.adaptive.owned import Owned
 from tests.adaptive.photographed import Photographed
 from tests.adaptive.sold import Sold
@@ -392,4 +393,20 @@ SOLD = [
     )
 ]
 
-PAIRS = [*FACES, *WATCHED, *SECRETS, *BASKETS, *UPDATES, *TAMPERED, *PHOTOGRAPHED, *OWNED, *SOLD]
+DELETED = [
+    # The same attack, not told of the decay and told.
+    Pair("weight_decay", WeightDecay(1.0), HRec(), HRec(), Deleted(), Deleted(told=False))
+]
+
+PAIRS = [
+    *FACES,
+    *WATCHED,
+    *SECRETS,
+    *BASKETS,
+    *UPDATES,
+    *TAMPERED,
+    *PHOTOGRAPHED,
+    *OWNED,
+    *SOLD,
+    *DELETED,
+]

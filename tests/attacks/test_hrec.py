@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -45,17 +43,6 @@ def test_public_records_do_in_the_place_of_the_members(task: Task) -> None:
         alike.append(cosine(found, members.x[:VICTIMS], public.x))
     few, many = alike
     assert 0.5 < few < many and many > 0.95
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_it_reckons_with_weight_decay(task: Task) -> None:
-    members = split(task, 300, 1)
-    exposure, knowledge = world(task, members, members, decay=1.0)
-    told = HRec().run(exposure, knowledge, 0, "cpu").values
-    naive = HRec().run(exposure, replace(knowledge, defense=()), 0, "cpu").values
-    wanted = members.x[:VICTIMS]
-    torch.testing.assert_close(told, wanted, atol=0.02, rtol=0.0)
-    assert float((naive - wanted).abs().mean()) > 0.1
 
 
 def test_a_network_of_more_than_one_layer_is_refused() -> None:
