@@ -90,11 +90,6 @@ class IfGmi(Attack):
         check_crop("crop", self.crop)
         check_crop("final_crop", self.final_crop)
 
-    @property
-    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Training, except with the two losses that were not made against a defense."""
-        return () if self.loss in ("cross_entropy", "poincare") else ("training",)
-
     def doubled(self) -> IfGmi:
         """The same attack with twice the steps everywhere."""
         return replace(self, steps=2 * self.steps, block_steps=2 * self.block_steps)

@@ -88,11 +88,6 @@ class PpdgMi(Attack):
         super().__post_init__()
         check_crop("crop", self.crop)
 
-    @property
-    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Training, except with the two losses that were not made against a defense."""
-        return () if self.loss in ("cross_entropy", "poincare") else ("training",)
-
     def doubled(self) -> PpdgMi:
         """The same attack with twice the steps of each search."""
         return replace(self, steps=2 * self.steps)
