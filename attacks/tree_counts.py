@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from attacks.common.candidates import all_victims, ask_each, break_ties, likelihood, value_prior
-from attacks.common.networks import inside
+from attacks.common.networks import Leaves, inside
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, Sensitive
 
 CELLS = 2**22
 """Records times trees that are followed at once."""
-
-
-class Leaves(Protocol):
-    """What is read of the block of a tree model, see :class:`bench.contract.Network`."""
-
-    feature: Tensor
-    threshold: Tensor
-    left: Tensor
-    right: Tensor
-    counts: Tensor
-    leaf: Tensor
 
 
 @dataclass(frozen=True)

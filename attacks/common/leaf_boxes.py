@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from attacks.common.networks import Leaves
 from bench.contract import Network, require
 from bench.contract.columns import Layout
 
@@ -18,17 +19,6 @@ Signs = npt.NDArray[np.int8]
 
 _WHOLE = 0.05
 """Distance from a whole number up to which a class count is float32's rounding of one."""
-
-
-class Leaves(Protocol):
-    """What is read of the block of a tree model, see :class:`bench.contract.Network`."""
-
-    feature: Tensor
-    threshold: Tensor
-    left: Tensor
-    right: Tensor
-    counts: Tensor
-    leaf: Tensor
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Protocol, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from bench.contract import Network
+
+
+class Leaves(Protocol):
+    """What is read of the block of a tree model, see :class:`bench.contract.Network`."""
+
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    counts: Tensor
+    leaf: Tensor
 
 
 def inside(exposed: nn.Module) -> Network:

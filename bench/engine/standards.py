@@ -68,13 +68,13 @@ def content(attack: Row) -> str:
     return json.dumps([attack.layers, prior], sort_keys=True)
 
 
-def places(sets: Sets, attack: Row) -> dict[str, int]:
-    """Sets that an attack belongs to, with its place in each."""
-    return {
-        name: [content(row) for row in members].index(content(attack))
-        for name, (_, members) in sets.items()
-        if content(attack) in {content(row) for row in members}
-    }
+def places(sets: Sets) -> dict[str, dict[str, int]]:
+    """Of every member, by its content, the sets that it belongs to and its place in each."""
+    by_content: dict[str, dict[str, int]] = {}
+    for name, (_, members) in sets.items():
+        for place, row in enumerate(members):
+            by_content.setdefault(content(row), {}).setdefault(name, place)
+    return by_content
 
 
 def sizes(sets: Sets, dataset: Row, model: Row, defense: Row, attack: Row) -> dict[str, int]:

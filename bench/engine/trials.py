@@ -33,6 +33,8 @@ class Trials:
         packages: top-level packages that options may name.
         nodes: every node that was made so far.
         rows: by axis, in the order of the grid.
+        standards: the standard sets of the goals that are attacked.
+        places: the places in them of each member, by its content.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -50,6 +52,7 @@ class Trials:
         self.rows["dataset"] = _by_own_name(self.rows["dataset"])
         attacks = self.rows["attack"]
         self.standards = standards.read({threat(a.first) for a in attacks}, self.row)
+        self.places = standards.places(self.standards)
         if grid.settings.standard:
             modalities = {d.first.modality for d in self.rows["dataset"]}
             attacks += standards.added(self.standards, attacks, modalities)
@@ -176,7 +179,7 @@ class Trials:
                 | ({} if attack.budget is None else {"budget": attack.budget}),
                 "paper": attack.first.paper,
                 "standard": standards.sizes(self.standards, dataset, model, defense, attack),
-                "member": standards.places(self.standards, attack),
+                "member": self.places.get(standards.content(attack), {}),
                 "knowledge": sorted(attack.first.knowledge),
                 # Who hides how he asks adapts to being watched, whatever he asks.
                 "adaptive_to": sorted(

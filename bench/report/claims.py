@@ -14,6 +14,9 @@ def claimed(closed: pd.DataFrame) -> pd.Series[bool]:
     all its variants with one access count, unless some of them say that they adapt and the others
     therefore do not. Where all the owner does is to watch who asks, only those count that say so.
     """
+    old = closed["old"].astype(bool)
+    if not old.any():
+        return old
     option = closed["attack"].str.split("[", n=1).str[0]
     defended = closed["defense"].str.split("[", n=1).str[0]
     said = listed(defended, closed["adaptive_to"])
@@ -25,4 +28,4 @@ def claimed(closed: pd.DataFrame) -> pd.Series[bool]:
     )
     named = listed(option, closed["claims"]) & ~pairs.isin(set(pairs[said]))
     named &= closed["stages"].map(lambda stages: stages != ("serve",))
-    return (said | named) & closed["old"].astype(bool)
+    return (said | named) & old
