@@ -14,15 +14,16 @@ from torch.nn.functional import normalize
 
 from attacks.common.gan import load_generator
 from attacks.common.latent import Latent
-from attacks.common.priors import GanPrior, PcaPrior
+from attacks.common.priors import PcaPrior
 from attacks.common.pseudo_gan import players, top_images
 from attacks.lomma import Lomma
 from attacks.plg_mi import PlgMi
 from attacks.ppa import Ppa
 from bench.contract import Attack, Card, DivergedError, Knowledge, Network, Split, UserError
-from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
+from tests.attacks.gans import PRIVATE
+from tests.attacks.gans import held as gan
+from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, target
 
-PRIVATE = photographs(PEOPLE, 4, seed=1)
 PPA = Ppa(samples=100, candidates=2, steps=30, draws=10)
 LOMMA = Lomma(restarts=2, steps=30, students=1, epochs=15, samples=20)
 PLG = PlgMi(
@@ -34,13 +35,6 @@ ALL: list[Any] = [PPA, LOMMA, PLG]
 @cache
 def pca() -> Knowledge:
     return knowledge(prior=PcaPrior(8).fit(knowledge(), 0, "cpu"))
-
-
-@cache
-def gan() -> Knowledge:
-    """The GAN of a few steps: it starts as principal components, so it makes likely images."""
-    prior = GanPrior(latent=8, width=4, steps=5, batch_size=16, lr=1e-4)
-    return knowledge(prior=prior.fit(knowledge(), 0, "cpu"))
 
 
 def run(attack: Attack, of: Knowledge | None = None, network: nn.Module | None = None, seed=0):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pytest
@@ -17,19 +16,12 @@ from attacks.common.priors import GanPrior
 from attacks.gmi import Gmi
 from attacks.ked_mi import KedMi
 from bench.contract import Attack, DivergedError, Knowledge, Split, UserError, generator
+from tests.attacks.gans import PRIVATE, held
 from tests.attacks.images import PEOPLE, SHAPE, card, exposed, knowledge, photographs, target
 
-PRIVATE = photographs(PEOPLE, 4, seed=1)
 GMI = Gmi(steps=6, restarts=2)
 KED = KedMi(steps=6, gan_steps=3, batch_size=8)
 BOTH: list[Any] = [GMI, KED]
-
-
-@cache
-def held() -> Knowledge:
-    """The GAN of a few steps: it starts as principal components, so it makes likely images."""
-    prior = GanPrior(latent=8, width=4, steps=5, batch_size=16, lr=1e-4)
-    return knowledge(prior=prior.fit(knowledge(), 0, "cpu"))
 
 
 def run(attack: Attack, of: Knowledge | None = None, network: nn.Module | None = None, seed=0):

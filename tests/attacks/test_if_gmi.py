@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from attacks.common.gan import load_generator
-from attacks.common.priors import GanPrior, PcaPrior
+from attacks.common.priors import PcaPrior
 from attacks.if_gmi import IfGmi, l1_ball
-from bench.contract import DivergedError, Knowledge, UserError, generator
-from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
+from bench.contract import DivergedError, UserError, generator
+from tests.attacks.gans import PRIVATE, held, named
+from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, target
 
-PRIVATE = photographs(PEOPLE, 4, seed=1)
 SMALL = IfGmi(samples=100, candidates=2, steps=30, block_steps=10, draws=10)
-
-
-@cache
-def held() -> Knowledge:
-    """A GAN of a few steps: it starts as principal components, so it makes likely images."""
-    prior = GanPrior(latent=8, width=4, steps=5, batch_size=16, lr=1e-4)
-    return knowledge(prior=prior.fit(knowledge(), 0, "cpu"))
 
 
 def run(attack: Any = SMALL, network: Any = None, seed: int = 0) -> tuple[Any, Any]:
     exposure = exposed(network or target(PRIVATE), "weights")
     return attack.run(exposure, held(), seed, "cpu"), exposure
-
-
-def named(x: Tensor) -> Tensor:
-    """Which person's mean image each reconstruction is most like, by correlation."""
-    middle = held().public.x.mean(0).flatten()
-    means = torch.stack([PRIVATE.x[PRIVATE.y == c].mean(0) for c in range(PEOPLE)])
-    return (normalize(x.flatten(1) - middle) @ normalize(means.flatten(1) - middle).T).argmax(1)
 
 
 @pytest.mark.parametrize("loss", ["poincare", "cross_entropy", "margin"])

@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from attacks.common.gan import Generator, load_critic, load_generator
 from attacks.common.gan_wasserstein import train_wgan
-from attacks.common.priors import GanPrior, PcaPrior
+from attacks.common.priors import PcaPrior
 from attacks.ppdg_mi import PpdgMi
-from bench.contract import DivergedError, Knowledge, UserError, generator
-from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
+from bench.contract import DivergedError, UserError, generator
+from tests.attacks.gans import PRIVATE, held, named
+from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, target
 
-PRIVATE = photographs(PEOPLE, 4, seed=1)
 SMALL = PpdgMi(candidates=3, selected=2, steps=30, draws=5, epochs=2, batch_size=16)
-
-
-@cache
-def held() -> Knowledge:
-    """A GAN of a few steps: it starts as principal components, so it makes likely images."""
-    prior = GanPrior(latent=8, width=4, steps=5, batch_size=16, lr=1e-4)
-    return knowledge(prior=prior.fit(knowledge(), 0, "cpu"))
 
 
 def run(attack: Any = SMALL, network: Any = None, seed: int = 0) -> tuple[Any, Any]:
     exposure = exposed(network or target(PRIVATE), "weights")
     return attack.run(exposure, held(), seed, "cpu"), exposure
-
-
-def named(x: Tensor) -> Tensor:
-    """Which person's mean image each reconstruction is most like, by correlation."""
-    middle = held().public.x.mean(0).flatten()
-    means = torch.stack([PRIVATE.x[PRIVATE.y == c].mean(0) for c in range(PEOPLE)])
-    return (normalize(x.flatten(1) - middle) @ normalize(means.flatten(1) - middle).T).argmax(1)
 
 
 @pytest.mark.parametrize(("shared", "rounds"), [(False, 2), (True, 1), (True, 3)])
