@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.common.gan import initialised
+from attacks.common.gan import eigenfaces, initialised
 from attacks.common.kept_labels import KEPT_LABELS
 from attacks.common.latent import CHUNK, Latent, mean_images, require_classes
 from attacks.common.latent_descent import LatentDescent, averaged
@@ -55,6 +55,7 @@ class StudentInversion(Attack):
         access: ``scores`` or ``labels``.
         queries: answers asked for; a smaller budget asks for fewer.
         students: perceptrons trained, from different initial weights.
+        components: principal components of the questions that they see.
         width: of their hidden layer.
         epochs: passes over all answers.
         learning_rate: of Adam, decayed to 0 by a half cosine.
@@ -70,6 +71,7 @@ class StudentInversion(Attack):
     access: Literal["scores", "labels"] = "labels"
     queries: Count = 12200
     students: Count = 3
+    components: Count = 128
     width: Count = 256
     epochs: Count = 40
     learning_rate: Positive = 2e-3
@@ -153,13 +155,12 @@ class StudentInversion(Attack):
 
     def _students(self, x: Tensor, answers: Tensor, rng: torch.Generator) -> Committee:
         """Perceptrons that answer as the deployment does, frozen."""
-        pixels, n_classes, mean = x[0].numel(), answers.shape[1], x.mean(0)
+        look, n_classes = Look.of(x, self.components), answers.shape[1]
+        seen = look(x)
         with initialised(int(torch.randint(2**31, (1,), generator=rng, device=rng.device))):
             students = [
                 nn.Sequential(
-                    Centre(mean),
-                    nn.Flatten(),
-                    nn.Linear(pixels, self.width),
+                    nn.Linear(seen.shape[1], self.width),
                     nn.SiLU(),
                     nn.Linear(self.width, n_classes),
                 ).to(x.device)
@@ -167,24 +168,37 @@ class StudentInversion(Attack):
             ]
 
         def losses(rows: Tensor) -> list[Tensor]:
-            return [F.cross_entropy(student(x[rows]), answers[rows]) for student in students]
+            return [F.cross_entropy(student(seen[rows]), answers[rows]) for student in students]
 
         count, lr = len(x), self.learning_rate
-        return Committee(teach(students, losses, count, self.epochs, rng, batch_size=128, lr=lr))
+        taught = teach(students, losses, count, self.epochs, rng, batch_size=128, lr=lr)
+        return Committee([nn.Sequential(look, student) for student in taught])
 
 
-class Centre(nn.Module):
-    """Images less a mean image ``[*shape]``."""
+class Look(nn.Module):
+    """Images as their principal components ``[n, k]``, each of them of the images' own scale.
+
+    A perceptron of pixels spends nearly all its time on its first layer, and learns nothing from
+    pixels that change together.
+    """
 
     mean: Tensor
+    axes: Tensor
 
-    def __init__(self, mean: Tensor) -> None:
+    def __init__(self, mean: Tensor, axes: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
+        self.register_buffer("axes", axes)
+
+    @classmethod
+    def of(cls, x: Tensor, components: int) -> Look:
+        """Components of at most 1,000 images ``[n, *shape]``."""
+        mean, _, axes = eigenfaces(x[:1000].flatten(1))
+        return cls(mean, axes[:components])
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``[n, *shape]``."""
-        return x - self.mean
+        return (x.flatten(1) - self.mean) @ self.axes.T
 
 
 def questions(public: Tensor, latent: Latent, count: int, rng: torch.Generator) -> Tensor:
