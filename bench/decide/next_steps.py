@@ -160,20 +160,18 @@ def more_seeds(c: Candidate, bars: Bars) -> int | None:
     """
     if not {rule for rule, _ in c.reasons} <= {"leakage", "member_leakage", "utility"}:
         return None
-    # Of leakage only the seeds that report count, of utility all.
     all_seeds = min((m.n_seeds for m in c.measured), default=0)
-    figures = [(-c.use.loss.value, c.use.loss, bars.loss, all_seeds, False)]
+    figures = [(-c.use.loss.value, c.use.loss, bars.loss, all_seeds)]
     for m in c.measured:
-        figures.append((m.raw.value, m.raw, bars.tau, m.n_reported, True))
-        figures.append((m.judged_M[1].value, m.judged_M[1], bars.mu, m.n_reported, True))
+        figures.append((m.L.value, m.L, bars.tau, m.n_seeds))
+        figures.append((m.judged_M[1].value, m.judged_M[1], bars.mu, m.n_seeds))
     most = 0
-    for mean, e, bar, n, split in figures:
+    for mean, e, bar, n in figures:
         if e.known and mean >= bar:
             return None
         sd = (e.hi - e.value) / float(stats.half_width(1.0, n))
         if sd > 0:
-            needed = float(stats.seeds_for(sd, bar - mean))
-            most = max(most, int(stats.seeds_to_run(needed)) if split else int(needed))
+            most = max(most, int(stats.seeds_for(sd, bar - mean)))
     return most or None
 
 
@@ -249,7 +247,9 @@ def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
     if "straw_man" in flags:
         yield "The undefended model is weaker than a plain baseline: utility losses may be larger."
     if "no_spread" in flags:
-        yield "All targets gave the same leakage: an interval without width is no certainty."
+        yield (
+            "All targets gave the same leakage: its interval rests on the number of victims alone."
+        )
     if any(m.raw.hi < 0 for m in c.measured):
         yield (
             "On some goal the strongest attack does worse than guessing without the model. That "
@@ -289,9 +289,9 @@ def _by_luck(c: Candidate, bars: Bars, compared: int) -> str:
     lost = []
     for m in c.measured:
         goal, member = m.goal.replace("_", " "), m.judged_M[1]
-        if m.raw.value + wide(m.raw, m.n_reported) > bars.tau:
+        if m.L.value + wide(m.L, m.n_seeds) > bars.tau:
             lost.append(f"L on {goal}")
-        if member.known and member.value + wide(member, m.n_reported) > bars.mu:
+        if member.known and member.value + wide(member, m.n_seeds) > bars.mu:
             lost.append(f"M on {goal}")
     loss = c.use.loss
     if loss.value - wide(loss, max((m.n_seeds for m in c.measured), default=0)) < -bars.loss:

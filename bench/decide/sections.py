@@ -134,7 +134,7 @@ def results(o: Judgement) -> list[Block]:
             m.attack,
             member(m),
             "; ".join(m.adaptive) or "none ran",
-            f"{m.n_reported} of {m.n_seeds}",
+            f"{m.n_seeds}",
         )
         for m in o.candidate.measured
     ]

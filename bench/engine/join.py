@@ -197,6 +197,7 @@ def _scored(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> Scored:
         M=member_gap(goal_named(trial.goal).gains, score, base),
         members=score.members,
         nonmembers=score.nonmembers,
+        victims=score.victims,
         extra={k: v for k, v in score.extra.items() if v is not None and not k.startswith(_GROUP)},
         group_gain=_group_gain(score, base),
     )

@@ -250,9 +250,8 @@ def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
     Returns:
         Ends by (board, defense, attack); what has fewer than two seeds is left out.
     """
-    seeds = boards.seeds[boards.seeds["reported"].astype(bool)]
     figures = ["L", "s", "M", "utility"]
-    seeds = seeds.rename(columns={"score": "s"}).astype(dict.fromkeys(figures, "float64"))
+    seeds = boards.seeds.rename(columns={"score": "s"}).astype(dict.fromkeys(figures, "float64"))
     table = stats.summarise(seeds, [*ROW, "attack"], figures)
     out: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
     for row in table.to_dict("records"):

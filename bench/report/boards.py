@@ -58,9 +58,6 @@ _ROW_COLUMNS = [
     "epsilon",
     "flags",
     "trial_id",
-    "n_reported",
-    "selected_on",
-    "reported_on",
     "front",
     "seeds_needed",
     "train_s",
@@ -91,7 +88,6 @@ _ATTACK_COLUMNS = [
     "n_done",
     "n_planned",
     "adaptive",
-    "L_chosen_by",
 ]
 _BASELINE_COLUMNS = [*SCENARIO, "attack", "score"]
 _CHECKED = [
@@ -120,19 +116,18 @@ _CHECKED = [
 class Boards:
     """All boards of a suite.
 
-    The worst attack of a row is chosen on the first third of the board's seeds and everything
-    about leakage is reported on the others; under five seeds all of them do both.
+    The worst attack of a row is the one with the largest mean over all seeds. The interval of its
+    leakage is that of the largest of all attacks, whichever it is.
 
     Attributes:
         rows: one row per (board, defense), board by board, least leakage first. ``L``, ``L_lo``
-            and ``L_hi`` are the mean and t interval of the raw values, each clipped to [0, 1]
-            afterwards; ``L_raw`` is the unclipped mean. ``dL`` and ``dU`` are paired differences
-            to ``none`` with t intervals, ``dL_p`` is Holm's p within the board, ``dL_flip`` the
+            and ``L_hi`` are the mean of the worst attack, clipped to [0, 1] afterwards, and the
+            ends of the worst case; ``L_raw`` is the unclipped mean. ``dL`` and ``dU`` are paired
+            differences to ``none`` with t intervals, ``dL_p`` is Holm's p within the board, ``dL_flip`` the
             exact sign-flip p of the row alone, and ``verdict`` is ``less``, ``more``, ``unclear``
             or empty. ``rank`` is shared by rows that cannot be told apart, ``front`` is the
             probability of being on the Pareto front. ``M`` is the worst attack's, ``trial_id`` its
-            lowest finished seed, ``n_seeds`` its finished seeds, of which ``n_reported`` report;
-            ``selected_on`` and ``reported_on`` name the seeds of the board (empty: not split).
+            lowest finished seed, ``n_seeds`` its finished seeds.
             ``L_without`` is what ``L`` would be without that attack in any setting,
             ``seeds_needed`` how many seeds to run for a half width of 0.05, should the spread
             stay, ``train_s`` the median training time in seconds. ``trials_planned``
@@ -140,12 +135,10 @@ class Boards:
             the set of attacks that the row is to meet. ``flags`` are
             joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
-            it cost, how many of its trials finished and whether it adapts to the defense. Figures
-            are of the seeds that report, ``n_done``, ``n_planned`` and costs of all;
-            ``L_chosen_by`` is the mean of the seeds that choose the worst attack.
+            it cost, how many of its trials finished and whether it adapts to the defense; its
+            interval is its own.
         seeds: one row per finished trial of a board, (board, defense, attack, seed): unclipped
-            ``L``, ``M``, ``score``, the ``utility`` of the deployment, whether figures rest on it
-            (``reported``) and its ``trial_id``.
+            ``L``, ``M``, ``score``, the ``utility`` of the deployment and its ``trial_id``.
         baselines: one row per (scenario, attack without the model) with its mean ``score``.
         controls: the checks of :func:`bench.report.controls.judge`.
         notes: what must be known about a board as a whole, ``(kind, sentence)`` by board key.

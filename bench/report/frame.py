@@ -75,12 +75,27 @@ def _options(record: TrialRecord) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
+_VICTIMS = 1000  # most that were attacked in runs whose records do not say how many
 FIRST_SHOWN = (1, 7)
 """Schema from which on records declare only adaptivity that a pair of attacks shows."""
 
 
 def _schema(record: TrialRecord) -> tuple[int, ...]:
     return tuple(int(part) for part in record.schema_version.split(".")[:2])
+
+
+def _victims(record: TrialRecord) -> int | None:
+    """How many members the score is of; records before schema 1.8 do not say it themselves."""
+    if record.score is None:
+        return None
+    if record.score.victims:
+        return record.score.victims
+    facts, kind = record.data.facts, goal_named(record.goal).victims
+    if kind == "classes":
+        return len(facts.get("class_counts", ())) or None
+    return (
+        min(int(facts["n_train"]), _VICTIMS) if kind == "records" and "n_train" in facts else None
+    )
 
 
 _TEXT: dict[str, _Get] = {
@@ -129,6 +144,7 @@ _NUMBERS: dict[str, _Get] = {
     "s_ceil": lambda r: r.score.s_ceil if r.score else None,
     "L": lambda r: r.score.L if r.score else None,
     "M": lambda r: r.score.M if r.score else None,
+    "victims": _victims,
     "epsilon": lambda r: r.privacy.epsilon if r.privacy else None,
     "excess": lambda r: (
         r.privacy_audit.epsilon_lower - r.privacy_audit.epsilon if r.privacy_audit else None
@@ -254,13 +270,13 @@ def read(
     come from a file.
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
-    (utility of the plain baseline), ``budget`` (most queries of the attack; infinite where nothing
-    limits it), ``s_base_attack``, ``covers``, ``adaptive_to``, ``claims`` and ``stages`` (tuples
-    of names), ``old`` (whether adaptivity is only claimed), ``standard`` and ``member`` (pairs of a
-    standard set with its size and with the attack's place in it), ``target`` and ``outcome`` (node
-    identities), and what controls need: ``control`` (empty for a row of a board), ``values_sha``,
-    ``environment``
-    (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
+    (utility of the plain baseline), ``victims`` (members that the score is of), ``budget`` (most
+    queries of the attack; infinite where nothing limits it), ``s_base_attack``, ``covers``,
+    ``adaptive_to``, ``claims`` and ``stages`` (tuples of names), ``old`` (whether adaptivity is
+    only claimed), ``standard`` and ``member`` (pairs of a standard set with its size and with the
+    attack's place in it), ``target`` and ``outcome`` (node identities), and what controls need:
+    ``control`` (empty for a row of a board), ``values_sha``, ``environment`` (where the attack ran,
+    as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
     (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for tuning
     ``family``, ``settings``, ``attack_family`` and ``attack_settings`` (the option a row is a
     setting of, and how many the suite has), of watched deployments ``stream`` (how queries were

@@ -20,9 +20,7 @@ FLAGS = {
     "mended.",
     "broken_privacy": "Canaries show that training gives more away than the epsilon it claims, on "
     "most seeds: the implementation or its accounting is wrong.",
-    "provisional": "Fewer than 10 seeds: the row may still change places. Under 5, the worst "
-    "attack is also chosen on the seeds it is reported on, which makes it look stronger than it "
-    "is.",
+    "provisional": "Fewer than 10 seeds: the row may still change places.",
     "no_effect": "The defense does not act at this access: an attacker who has it meets the "
     "undefended model, so the row repeats 'none'.",
     "no_headroom": "An attacker without the model already comes within 0.10 of the ceiling: "
@@ -44,8 +42,8 @@ FLAGS = {
     "part alone.",
     "missing": "Some planned trials did not finish or have no record: the worst case may be among "
     "them.",
-    "no_spread": "All seeds gave the same leakage: the interval has no width, which is not "
-    "certainty.",
+    "no_spread": "All seeds gave the same leakage: the interval rests on the number of victims "
+    "alone, which is not certainty.",
     "dirty": "Some trials ran from a modified working copy: no commit reproduces them.",
 }
 """Row flags in the order they are shown, with what they mean."""
@@ -125,7 +123,7 @@ def judge(
         [rows["dL_p"].isna(), sure & less, sure & more], ["", "less", "more"], "unclear"
     )
     rows["L_raw"] = rows["L"]
-    rows[["L", "L_lo", "L_hi"]] = rows[["L", "L_lo", "L_hi"]].clip(0, 1)
+    rows["L"] = rows["L"].clip(0, 1)
     return in_order(rows, ["L_raw", "defense"])
 
 

@@ -1,19 +1,16 @@
-"""Leakage over seeds: every attack, the worst of them for each row, and its difference to ``none``.
-
-The worst attack is chosen on some seeds and reported on the others (PROTOCOL 3.4).
-"""
+"""Leakage over seeds: every attack, the worst for each row, and its difference to ``none``."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from bench.report import claims, stats
-from bench.report.closure import BOARD, ROW, in_order, listed, split_named
+from bench.report import claims, stats, worst_of
+from bench.report.closure import BOARD, ROW, in_order, listed
 from bench.report.frame import UNDEFENDED
 
 DEPLOYED = ["dataset", "model", "defense"]
-SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "reported", "trial_id"]
+SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "trial_id"]
 _FIGURES = ["L", "M", "score", "s_base", "s_ceil"]
 
 
@@ -29,43 +26,38 @@ def adapted(closed: pd.DataFrame) -> pd.DataFrame:
 
 
 def attacks(closed: pd.DataFrame) -> pd.DataFrame:
-    """One row per (board, defense, attack): figures of the seeds that report.
-
-    ``L_chosen_by`` and ``score_chosen_by`` are means over the seeds that select; ``n_done``,
-    ``n_planned``, ``L_all`` and ``score_all`` count trials of all seeds.
-    """
+    """One row per (board, defense, attack): means over seeds and how many trials there are."""
     by = [*ROW, "attack", "attack_access"]
     done = closed[closed["done"]]
-    reported = stats.summarise(done[done["reports"]], by, _FIGURES)
-    chosen_by = done[done["selects"]].groupby(by)[["L", "score"]].mean().add_suffix("_chosen_by")
-    known = done.groupby(by)[["L", "score"]].count().add_suffix("_all")
-    effort = done.groupby(by)[["queries", "attack_s"]].mean().astype("float64")
+    figures = stats.summarise(done, by, _FIGURES).set_index(by)
+    effort = done.groupby(by)[["queries", "attack_s", "victims"]].mean().astype("float64")
     counts = closed.groupby(by).agg(
         n_done=("done", "sum"), n_planned=("done", "size"), adaptive=("adapts", "any")
     )
-    table = counts.join([reported.set_index(by), chosen_by, known, effort]).reset_index()
+    table = counts.join([figures, effort]).reset_index()
     return in_order(table, ["defense", "attack"])
 
 
 def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     """The strongest attack of each row: largest mean L, else (no headroom) largest score.
 
-    By the seeds that select; a row without a finished trial on those has to choose by the others.
+    ``L_lo`` and ``L_hi`` are the ends of the largest leakage of all attacks, whichever it is.
     ``non_adaptive`` and ``bypassed`` say that a row's leakage is only a lower bound: no attack that
     adapts to the defense finished, or attacks on answers met a layer that the weights go round.
     """
-    rank = ["L_chosen_by", "score_chosen_by", "L", "score"]
+    rank = ["L", "score"]
     ordered = attacks.sort_values(
         [*rank, "attack"], ascending=[*[False] * len(rank), True], kind="stable"
     )
     rows = ordered.drop_duplicates(ROW)
     rows = rows.assign(
         worst_attack=rows["attack"].where(rows["n_done"] > 0, ""),
-        n_seeds=_counted(rows["L_all"], rows["score_all"]),
-        n_reported=_counted(rows["L_n"], rows["score_n"]),
-        no_headroom=rows["L_all"] < rows["score_all"],
-        seeds_needed=stats.seeds_to_run(stats.seeds_for(rows["L_sd"])),
+        n_seeds=rows["L_n"].where(rows["L_n"] > 0, rows["score_n"]).fillna(0).astype(int),
+        no_headroom=rows["L_n"] < rows["score_n"],
+        seeds_needed=stats.seeds_for(rows["L_sd"]),
     ).rename(columns={"attack": "picked"})
+    ends = strongest(closed[closed["done"] & closed["L"].notna()])[[*ROW, "L_lo", "L_hi"]]
+    rows = rows.drop(columns=["L_lo", "L_hi"]).merge(ends, on=ROW, how="left")
     rows = rows.merge(_without(ordered, rows), on=ROW, how="left")
     first = closed[closed["done"]].sort_values("seed", kind="stable")
     first = first.drop_duplicates([*ROW, "attack"])[[*ROW, "attack", "trial_id"]]
@@ -78,7 +70,7 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
         adapts=("adapts", "any"),
         stages=("stages", "first"),
     )
-    rows = rows.merge(told.reset_index(), on=ROW).merge(split_named(closed), on=BOARD)
+    rows = rows.merge(told.reset_index(), on=ROW)
     adapted = rows["adapts"].astype(bool) | rows["no_effect"].astype(bool)
     layered = rows["stages"].map(lambda stages: "training" in stages and len(stages) > 1)
     return rows.assign(
@@ -87,8 +79,26 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _counted(known: pd.Series[float], scored: pd.Series[float]) -> pd.Series[int]:
-    return known.where(known > 0, scored).fillna(0).astype(int)
+def strongest(trials: pd.DataFrame) -> pd.DataFrame:
+    """The largest leakage of every row, over all its attacks.
+
+    Args:
+        trials: finished, with ``L`` known.
+
+    Returns:
+        By row: the ``attack`` with the largest mean, that mean ``L``, ``L_n`` seeds, and ``L_lo``
+        and ``L_hi``, the ends of the largest of all attacks (:func:`worst_of.interval`).
+    """
+    table = []
+    wide = trials.pivot(index=[*ROW, "attack"], columns="seed", values="L")
+    victims = trials.groupby([*ROW, "attack"])["victims"].mean()
+    for key, rows in wide.groupby(level=ROW, sort=False):
+        by_seed = rows.to_numpy(dtype=float)
+        at = int(np.nanmean(by_seed, axis=1).argmax())
+        ends = worst_of.interval(by_seed, victims.loc[rows.index].to_numpy(dtype=float))
+        seeds = int((~np.isnan(by_seed[at])).sum())
+        table.append((*key, rows.index[at][-1], np.nanmean(by_seed[at]), seeds, *ends))
+    return pd.DataFrame(table, columns=[*ROW, "attack", "L", "L_n", "L_lo", "L_hi"])
 
 
 def _without(ordered: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +132,7 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
         on the front. Rows whose leakage is only a lower bound take no place besides.
     """
     picked = rows[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
-    seeds = closed[closed["done"] & closed["reports"]].merge(picked, on=[*ROW, "attack"])
+    seeds = closed[closed["done"]].merge(picked, on=[*ROW, "attack"])
     leak = _wide(rows, seeds, ROW, "L")
     use = _wide(rows, useful, DEPLOYED, "utility")
     seen = sorted({*leak.columns, *use.columns})
@@ -168,7 +178,7 @@ def per_seed(closed: pd.DataFrame, useful: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``SEED_COLUMNS``.
     """
-    done = closed[closed["done"]].rename(columns={"reports": "reported"})
+    done = closed[closed["done"]]
     done = done.drop(columns="utility").merge(
         useful[[*DEPLOYED, "seed", "utility"]], on=[*DEPLOYED, "seed"], how="left"
     )

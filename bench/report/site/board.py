@@ -163,7 +163,6 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
         "headline": headline(rows),
         "shared": [flag for flag in FLAGS if flag in shared - noted],
-        "split": details.split(rows),
         "metric": metric,
         "rows": lines,
         "hide": [f for f in HIDDEN if f not in shared and any(f in r["flags"] for r in lines)],
@@ -253,7 +252,6 @@ def _line(
     ledger = suite.facts.ledgers.get((row["dataset"], row["model"], row["defense"]))
     front = row.get("front", math.nan)
     needed = row.get("seeds_needed", math.nan)
-    reported = row.get("n_reported", row["n_seeds"])
     flags = flags_of(row)
     return {
         "reference": row["defense"] == UNDEFENDED,
@@ -265,7 +263,6 @@ def _line(
         "rank": places(row["rank"], tied),
         "group": cells.key(row["rank"]),
         "n_seeds": row["n_seeds"],
-        "n_reported": reported,
         "needed": f"{needed:.0f}" if needed > row["n_seeds"] else "",
         "worst_attack": row["worst_attack"],
         "attack_page": suite.attacks.get(suite.attack_family.get(row["worst_attack"], "")),
@@ -295,7 +292,7 @@ def _line(
             "change": cells.key(row["dL"]),
             "front": cells.key(front),
             "epsilon": cells.key(row["epsilon"]),
-            "seeds": cells.key(reported),
+            "seeds": cells.key(row["n_seeds"]),
         },
     }
 

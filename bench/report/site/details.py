@@ -42,29 +42,10 @@ def by_seed(found: pd.DataFrame, rows: pd.DataFrame) -> Row:
             {
                 "defense": defense,
                 "attack": attack,
-                "cells": [
-                    None
-                    if cell is None
-                    else {"text": number(cell["L"]), "selects": not cell["reported"]}
-                    for cell in line
-                ],
+                "cells": [None if cell is None else number(cell["L"]) for cell in line],
             }
         )
     return {"seeds": columns, "lines": lines}
-
-
-def split(rows: pd.DataFrame) -> str:
-    """On which seeds the worst attack was chosen, and on which everything was reported."""
-    parts = rows[["selected_on", "reported_on"]].drop_duplicates()
-    told = [
-        f"chosen on seeds {row['selected_on']}, reported on seeds {row['reported_on']}"
-        for row in dicts(parts)
-        if row["selected_on"]
-    ]
-    if not told:
-        return ""
-    kept = "; in some rows ".join(told)
-    return f"Worst attack {kept}."
 
 
 def attacks(rows: pd.DataFrame, table: pd.DataFrame) -> Row:
