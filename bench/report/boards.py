@@ -123,9 +123,9 @@ class Boards:
         rows: one row per (board, defense), board by board, least leakage first. ``L``, ``L_lo``
             and ``L_hi`` are the mean of the worst attack, clipped to [0, 1] afterwards, and the
             ends of the worst case; ``L_raw`` is the unclipped mean. ``dL`` and ``dU`` are paired
-            differences to ``none`` with t intervals, ``dL_p`` is Holm's p within the board, ``dL_flip`` the
-            exact sign-flip p of the row alone, and ``verdict`` is ``less``, ``more``, ``unclear``
-            or empty. ``rank`` is shared by rows that cannot be told apart, ``front`` is the
+            differences to ``none`` with t intervals, ``dL_p`` is Holm's p within the board,
+            ``dL_flip`` the exact sign-flip p of the row alone, and ``verdict`` is ``less``,
+            ``more``, ``unclear`` or empty. ``rank`` is shared by rows that cannot be told apart, ``front`` is the
             probability of being on the Pareto front. ``M`` is the worst attack's, ``trial_id`` its
             lowest finished seed, ``n_seeds`` its finished seeds.
             ``L_without`` is what ``L`` would be without that attack in any setting,
