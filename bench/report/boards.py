@@ -120,20 +120,19 @@ class Boards:
     leakage is that of the largest of all attacks, whichever it is.
 
     Attributes:
-        rows: one row per (board, defense), board by board, least leakage first. ``L``, ``L_lo``
-            and ``L_hi`` are the mean of the worst attack, clipped to [0, 1] afterwards, and the
-            ends of the worst case; ``L_raw`` is the unclipped mean. ``dL`` and ``dU`` are paired
+        rows: one row per (board, defense), board by board, least leakage first. ``L``, ``L_lo`` and
+            ``L_hi`` are the mean of the worst attack, clipped to [0, 1] afterwards, and the ends of
+            the worst case; ``L_raw`` is the unclipped mean. ``dL`` and ``dU`` are paired
             differences to ``none`` with t intervals, ``dL_p`` is Holm's p within the board,
             ``dL_flip`` the exact sign-flip p of the row alone, and ``verdict`` is ``less``,
-            ``more``, ``unclear`` or empty. ``rank`` is shared by rows that cannot be told apart, ``front`` is the
-            probability of being on the Pareto front. ``M`` is the worst attack's, ``trial_id`` its
-            lowest finished seed, ``n_seeds`` its finished seeds.
-            ``L_without`` is what ``L`` would be without that attack in any setting,
-            ``seeds_needed`` how many seeds to run for a half width of 0.05, should the spread
-            stay, ``train_s`` the median training time in seconds. ``trials_planned``
-            were planned for the row, and of ``trials_lost`` there is no record. ``standard`` names
-            the set of attacks that the row is to meet. ``flags`` are
-            joined with ``;``.
+            ``more``, ``unclear`` or empty. ``rank`` is shared by rows that cannot be told apart,
+            ``front`` is the probability of being on the Pareto front. ``M`` is the worst attack's,
+            ``trial_id`` its lowest finished seed, ``n_seeds`` its finished seeds. ``L_without`` is
+            what ``L`` would be without that attack in any setting, ``seeds_needed`` how many seeds
+            to run for a half width of 0.05, should the spread stay, ``train_s`` the median training
+            time in seconds. ``trials_planned`` were planned for the row, and of ``trials_lost``
+            there is no record. ``standard`` names the set of attacks that the row is to meet.
+            ``flags`` are joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
             it cost, how many of its trials finished and whether it adapts to the defense; its
             interval is its own.

@@ -64,7 +64,7 @@ def coverage(
 def procedure(
     attacks: int, seeds: int, step: float = 0.0, p: float = 0.5, sb: float = 0.1, runs: int = 600
 ) -> dict[str, dict[str, float]]:
-    """The worst of several attacks: chosen on a third of the seeds and reported on the rest, or on all.
+    """The worst of several attacks, chosen on some seeds and reported on the rest, or on all.
 
     Args:
         attacks: how many, on the same targets; the worst finds ``p`` of the victims.
