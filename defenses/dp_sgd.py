@@ -29,6 +29,7 @@ from bench.contract import (
 from bench.contract import seed as derive
 from bench.contract.task import targets
 from defenses.common.accounting import (
+    advantage,
     MOST_EPSILON,
     allowed_delta,
     composed,
@@ -266,6 +267,7 @@ class DpSgd(TrainingDefense):
             empty_batches=empty,
             epsilon_total_basis=basis,
             epsilon_total=total,
+            advantage=advantage(sigma, rate, steps * self.tuning_runs, delta),
             rng="seeded (not for release)",
             libraries={"opacus": opacus.__version__, "torch": torch.__version__},
         )

@@ -56,6 +56,7 @@ _ROW_COLUMNS = [
     "dU_lo",
     "dU_hi",
     "epsilon",
+    "advantage",
     "flags",
     "trial_id",
     "front",
@@ -187,7 +188,7 @@ def per_seed(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     seed too, ``dU``, the paired difference to it.
     """
     done = frame[(frame["status"] == "done") & frame["utility"].notna()]
-    values = ["utility", "epsilon", "train_s"]
+    values = ["utility", "epsilon", "advantage", "train_s"]
     seeds = done.groupby([*DEPLOYED, "seed"], as_index=False)[values].mean()
     reference = seeds.loc[seeds["defense"] == UNDEFENDED, ["dataset", "model", "seed", "utility"]]
     pairs = seeds.merge(reference, on=["dataset", "model", "seed"], suffixes=("", "_ref"))
@@ -199,7 +200,7 @@ def _utilities(frame: pd.DataFrame, seeds: pd.DataFrame, pairs: pd.DataFrame) ->
     table = stats.summarise(seeds, DEPLOYED, ["utility"])
     table = table.merge(stats.summarise(pairs, DEPLOYED, ["dU"]), on=DEPLOYED, how="left")
     spent = seeds.groupby(DEPLOYED, as_index=False).agg(
-        epsilon=("epsilon", "max"), train_s=("train_s", "median")
+        epsilon=("epsilon", "max"), advantage=("advantage", "max"), train_s=("train_s", "median")
     )
     return bounded(table.merge(spent, on=DEPLOYED).merge(metrics(frame), on=DEPLOYED))
 

@@ -146,6 +146,7 @@ _NUMBERS: dict[str, _Get] = {
     "M": lambda r: r.score.M if r.score else None,
     "victims": _victims,
     "epsilon": lambda r: r.privacy.epsilon if r.privacy else None,
+    "advantage": lambda r: r.privacy.advantage if r.privacy else None,
     "excess": lambda r: (
         r.privacy_audit.epsilon_lower - r.privacy_audit.epsilon if r.privacy_audit else None
     ),
@@ -270,7 +271,8 @@ def read(
     come from a file.
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
-    (utility of the plain baseline), ``victims`` (members that the score is of), ``budget`` (most
+    (utility of the plain baseline), ``victims`` (members that the score is of),
+    ``advantage`` (most that the mechanism allows any test of membership), ``budget`` (most
     queries of the attack; infinite where nothing limits it), ``s_base_attack``, ``covers``,
     ``adaptive_to``, ``claims`` and ``stages`` (tuples of names), ``old`` (whether adaptivity is
     only claimed), ``standard`` and ``member`` (pairs of a standard set with its size and with the

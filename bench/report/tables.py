@@ -40,6 +40,7 @@ LEADERBOARD = (
     "M_lo",
     "M_hi",
     "epsilon",
+    "advantage",
     "flags",
     "rank",
     "front",

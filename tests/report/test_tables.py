@@ -80,6 +80,7 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
         "M_lo",
         "M_hi",
         "epsilon",
+        "advantage",
         "flags",
         "rank",
         "front",

@@ -279,6 +279,7 @@ def _line(
         "verdict": row["verdict"],
         "front": f"{front:.0%}" if math.isfinite(front) else "",
         "epsilon": "" if not math.isfinite(row["epsilon"]) else number(row["epsilon"]),
+        "most": number(row["advantage"]) if math.isfinite(row["advantage"]) else "",
         "basis": "" if ledger is None else f"{ledger.unit}, {ledger.accountant}",
         "tuned": "" if ledger is None else details.tuning_basis(ledger),
         "flags": flags,

@@ -119,6 +119,7 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
                 "relation": words(ledger.neighbour_relation),
                 "accountant": ledger.accountant,
                 "rdp": number(ledger.epsilon_rdp),
+                "most": number(row["advantage"]) if math.isfinite(row["advantage"]) else ABSENT,
                 "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
                 "noise": f"{ledger.noise_multiplier:.3g}",
                 "tuning": tuning_basis(ledger),
