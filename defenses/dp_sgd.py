@@ -29,8 +29,8 @@ from bench.contract import (
 from bench.contract import seed as derive
 from bench.contract.task import targets
 from defenses.common.accounting import (
-    advantage,
     MOST_EPSILON,
+    advantage,
     allowed_delta,
     composed,
     least_noise,

@@ -25,8 +25,12 @@ def percent(value: float) -> int:
 
 
 def leakage(row: Mapping[Any, Any]) -> Row:
-    """L of a row with its interval, to be drawn between 0 and 1."""
-    return drawn(row, "L", 2, 0.0, 1.0) | {"heat": heat(row["L"])["at"]}
+    """L of a row with its interval, to be drawn between 0 and 1, and what a shown 0 hides."""
+    raw = row.get("L_raw", math.nan)
+    return drawn(row, "L", 2, 0.0, 1.0) | {
+        "heat": heat(row["L"])["at"],
+        "raw": number(raw, signed=True) if raw < -0.005 else "",
+    }
 
 
 def drawn(row: Mapping[Any, Any], name: str, digits: int, low: float, high: float) -> Row:
