@@ -267,6 +267,8 @@ class PrivacyAudit(_Frozen):
     """How many were guessed about; fixed beforehand."""
     right: int
     epsilon_lower: float
+    epsilon_most: float | None = None
+    """What the lower bound would be, were every guess right: no larger claim could be refuted."""
     """What the training certainly exceeds, at 95 % confidence."""
     epsilon: float
     """What the twin's ledger claims."""

@@ -170,6 +170,7 @@ _NUMBERS: dict[str, _Get] = {
     "n_params": lambda r: r.target.n_params,
     "public_records": lambda r: r.target.public_records,
     "epsilon_lower": lambda r: r.privacy_audit.epsilon_lower if r.privacy_audit else None,
+    "epsilon_most": lambda r: r.privacy_audit.epsilon_most if r.privacy_audit else None,
 }
 
 EXTRA = (

@@ -36,6 +36,7 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
             "guesses": r,
             "right": v,
             "epsilon_lower": audit.lower_bound(m, r, v, ledger.delta),
+            "epsilon_most": audit.lower_bound(m, r, r, ledger.delta),
             "epsilon": ledger.epsilon,
         }
     )

@@ -103,13 +103,12 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
     private = rows[rows["epsilon"].notna()]
     if private.empty:
         return []
-    audited = trials.groupby("defense")["epsilon_lower"].max().to_dict()
+    audited = trials.groupby("defense")[["epsilon_lower", "epsilon_most"]].max()
     out = []
     for row in dicts(private.sort_values("epsilon")):
         ledger = facts.ledgers.get((key.dataset, key.model, row["defense"]))
         if ledger is None:
             continue
-        lower = audited.get(row["defense"], math.nan)
         out.append(
             {
                 "defense": row["defense"],
@@ -123,11 +122,20 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
                 "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
                 "noise": f"{ledger.noise_multiplier:.3g}",
                 "tuning": tuning_basis(ledger),
-                "audited": number(lower) if math.isfinite(lower) else ABSENT,
+                "audited": _audited(*audited.loc[row["defense"]], row["epsilon"]),
                 "rng": ledger.rng,
             }
         )
     return out
+
+
+def _audited(lower: float, most: float, claim: float) -> str:
+    """What canaries show, and whether they could have refuted the claim at all."""
+    if not math.isfinite(lower):
+        return ABSENT
+    if not math.isfinite(most) or claim < most:
+        return number(lower)
+    return f"{number(lower)}, no test: claims above {number(most)} cannot be refuted"
 
 
 def tuning_basis(ledger: PrivacyLedger) -> str:
