@@ -103,7 +103,8 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
     private = rows[rows["epsilon"].notna()]
     if private.empty:
         return []
-    audited = trials.groupby("defense")[["epsilon_lower", "epsilon_most"]].max()
+    bounds = trials.groupby("defense")[["epsilon_lower", "epsilon_most"]].max()
+    audited = bounds.reindex(private["defense"].unique())
     out = []
     for row in dicts(private.sort_values("epsilon")):
         ledger = facts.ledgers.get((key.dataset, key.model, row["defense"]))
