@@ -264,16 +264,11 @@ def _leaks(m: Measured, bars: Bars) -> Iterator[tuple[str, str]]:
         ("leakage", "L", m.attack, m.L, bars.tau),
         ("member_leakage", "M", by, member, bars.mu),
     ):
-        # The strongest attack was chosen on other seeds; what these show of another counts too.
-        shown = [(getattr(met, name), met.attack) for met in m.met if getattr(met, name).lo > bar]
         if e.known and e.hi > bar:
             yield (
                 rule,
                 _on(m, f"{name} {told(e, 3)} by {attack}, whose upper end is above {bar:g}{idle}"),
             )
-        elif shown:
-            most, other = max(shown, key=lambda pair: pair[0].lo)
-            yield rule, _on(m, f"{name} {told(most, 3)} by {other}: all of it above {bar:g}{idle}")
         elif not e.known and (name == "L" or goal_named(m.goal).members):
             yield rule, _on(m, f"{name} has no figure with an interval")
 

@@ -40,12 +40,12 @@ def test_intervals_are_those_worked_out_by_hand() -> None:
     (m,) = evidence.measured(found, evidence.scenario(found), "attribute", "scores")["shield"]
     assert (m.attack, m.n_seeds) == ("map", 10)
     assert m.L.value == pytest.approx(0.10)
-    assert m.L.hi == pytest.approx(0.10 + made.WIDTH * 0.02, abs=1e-4)
+    assert m.L.hi == pytest.approx(0.10 + made.WIDTH * 0.02, abs=2e-3)
 
 
-@pytest.mark.parametrize(("mean", "rule"), [(0.176, ""), (0.178, "leakage")])
+@pytest.mark.parametrize(("mean", "rule"), [(0.182, ""), (0.187, "leakage")])
 def test_the_upper_end_of_leakage_decides_not_the_mean(mean: float, rule: str) -> None:
-    # 0.176 + 1.1496 * 0.02 = 0.199, 0.178 + 0.023 = 0.201, where 0.20 is allowed.
+    # 0.182 + 0.7541 * 0.02 = 0.197, 0.187 + 0.015 = 0.202, where 0.20 is allowed.
     found = made.sources({"shield": Row(L={"guess": 0.0, "map": mean}, step=0.02)})
     decision = ask(found)
     assert why(decision).get("shield", "") == rule
@@ -54,7 +54,7 @@ def test_the_upper_end_of_leakage_decides_not_the_mean(mean: float, rule: str) -
 
 @pytest.mark.parametrize(("member", "rule"), [(0.0285, ""), (0.0295, "member_leakage")])
 def test_the_upper_end_of_member_leakage_decides(member: float, rule: str) -> None:
-    decision = ask(made.sources({"shield": Row(M=member)}))  # +- 1.1496 * 0.001
+    decision = ask(made.sources({"shield": Row(M=member)}))  # +- 0.7541 * 0.001
     assert why(decision).get("shield", "") == rule
 
 
