@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import Federated, Observed, cosine
+from attacks.common.federated import Federated, Observed, cosine, squared
 from attacks.common.head_gate import Gate, Measurement, counts, part
 from attacks.common.latent import best_restart, last_fifth
 from attacks.common.pixel_descent import descend
@@ -69,7 +69,7 @@ class Fishing(Federated, Attack):
         steps: evaluations of the gradient for each record.
         step_size: of Adam.
         tv: weight of the total variation.
-        matched: weight of the features in the objective.
+        slopes: weight of the gradient's cosine beside the features.
         restarts: independent starts for each record.
     """
 
@@ -81,7 +81,7 @@ class Fishing(Federated, Attack):
     steps: Count = 500
     step_size: Positive = 0.1
     tv: NonNegative = 1e-2
-    matched: NonNegative = 1.0
+    slopes: NonNegative = 0.01
     restarts: Count = 1
 
     goal = "gradient_reconstruction"
@@ -172,8 +172,8 @@ class Fishing(Federated, Attack):
 
             def apart(x: Tensor, shared: Tensor = shared) -> Tensor:
                 dummy = gate.slopes(x)
-                slopes = cosine(dummy[:, :-width], shared[:, :-width])
-                return slopes + self.matched * cosine(dummy[:, -width:-1], shared[:, -width:-1])
+                entering = squared(dummy[:, -width:-1], shared[:, -width:-1])
+                return entering + self.slopes * cosine(dummy[:, :-width], shared[:, :-width])
 
             found = descend(start, apart, self.steps, self.step_size, self.tv, signed=True)
             rows = best_restart(-found.loss, self.restarts)
