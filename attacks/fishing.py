@@ -36,9 +36,9 @@ class Fishing(Federated, Attack):
     features, which are what enters the head, are read exactly as well.
 
     A single record's gradient is then inverted. Where the first layer is fully connected and has a
-    bias, the record is the ratio of their gradients. Elsewhere a dummy record minimises one minus
-    the cosine of the gradients, one minus that of the features, and total variation (Geiping et
-    al., NeurIPS 2020), as in ``inverting_gradients``, but for one record with all of its restarts.
+    bias, the record is the ratio of their gradients. Elsewhere a dummy record minimises the squared
+    distance of its features, one minus the cosine of its gradient (Geiping et al., NeurIPS 2020),
+    and total variation, with the descent of ``inverting_gradients``.
 
     Architecture and all other layers stay as they are, and so it works on convolutions, with any
     activation and without a ReLU, unlike ``imprint`` and ``trap_weights``. Secure aggregation only
@@ -46,11 +46,13 @@ class Fishing(Federated, Attack):
     the same weights. The clients also take part in one honest round first, which shows what they
     share.
 
-    It takes two rounds and one for every class in a batch, and one for each further cut: at most as
-    many as there are records. The counts need exact updates: noise, quantisation and pruning hide
-    them, since the head's gradients are small beside the others, and random layers such as dropout
-    move records from bin to bin. Several local steps break it: the first one moves all layers far.
-    It says so and returns the public mean.
+    It takes a round for each class in the batches, and for feature fishing two more and one for
+    each further cut: fewer cuts than there are records. The counts that tell a single record must
+    be exact: quantisation and pruning hide them, for the head's gradients are small beside the
+    others, and so does noise after clipping. Noise without clipping has to be averaged out of the
+    counts only (``repeats``); the gain lifts all other layers above it. Random layers such as
+    dropout move records from bin to bin. The first of several local steps moves all layers far:
+    there the attack says so and returns the public mean.
 
     Written from the paper's abstract and the authors' code, not from its text. There a user has one
     class where features are fished; that differences of cuts do not depend on labels is our
@@ -64,7 +66,8 @@ class Fishing(Federated, Attack):
             parts records that share a value and has a gradient that tells more.
         gain: slope of the step, in public standard deviations of what is cut; the authors' code has
             1,000 without that scale. Records within a few times its inverse cannot be parted.
-        cuts: rounds of feature fishing; null: one for each record. 0: class fishing only.
+        cuts: cuts of feature fishing, two of them at its ends; null: as many as it takes. 0: class
+            fishing only.
         repeats: rounds of the same, averaged against noise.
         steps: evaluations of the gradient for each record.
         step_size: of Adam.
@@ -81,7 +84,7 @@ class Fishing(Federated, Attack):
     steps: Count = 500
     step_size: Positive = 0.1
     tv: NonNegative = 1e-2
-    slopes: NonNegative = 0.01
+    slopes: NonNegative = 0.1
     restarts: Count = 1
 
     goal = "gradient_reconstruction"
@@ -139,9 +142,9 @@ class Fishing(Federated, Attack):
         }
         cut: list[Tensor] = [closed[:0]] * len(closed)
         if self.cuts != 0 and bool((number > 1).any()):
-            most = self.cuts or observed.federation.records
+            most = self.cuts or observed.federation.records + 1
             cut, used = part(gate, exposure, most, self.repeats)
-            rounds += used * self.repeats
+            rounds += used
         single, labels = [], []
         for client, held in enumerate(number):
             sums = {c: -catches[c][client] for c in present if held[c]}
@@ -151,9 +154,10 @@ class Fishing(Federated, Attack):
             named += torch.arange(len(held)).repeat_interleave(rest).tolist()
             single.append(caught[:batch])
             labels.append(named[:batch])
-        if all(len(one) == batch for one in labels):
-            return single, torch.tensor(labels, device=closed.device), rounds
-        return single, observed.labels(), rounds  # a defense hides how many of each class there are
+        # Where a defense hides how many records each class has, the honest round must do.
+        counted = all(len(one) == batch for one in labels)
+        known = torch.tensor(labels, device=closed.device) if counted else observed.labels()
+        return single, known, rounds * self.repeats
 
     def _inverted(
         self, observed: Observed, gate: Gate, single: Tensor, rng: torch.Generator
@@ -214,20 +218,20 @@ def _named(
     features = gate.features(cut)
     lone = torch.ones(len(cut), dtype=torch.bool, device=cut.device)
     if caught:
-        apart = torch.cdist(features, gate.features(torch.stack(caught))).amin(1)
+        known = gate.features(torch.stack(caught))
+        apart = (features.unsqueeze(1) - known).norm(dim=2).amin(1)
         lone = apart > _SAME * features.norm(dim=1)
     cut, features = cut[lone], features[lone]
     slots = [c for c in sums for _ in range(int(held[c])) if held[c] > 1]
     named = [-1] * len(cut)
     if slots:
         means = gate.features(torch.stack([sums[c] for c in slots]))
-        rows, columns = linear_sum_assignment(torch.cdist(features, means).cpu().numpy())
+        apart = torch.cdist(features, means).nan_to_num(1e30).clamp_max(1e30)
+        rows, columns = linear_sum_assignment(apart.cpu().numpy())
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             named[row] = slots[column]
     kept = [row for row, c in enumerate(named) if c >= 0]
-    return torch.cat(
-        [cut.new_empty(0, cut.shape[1]), *(c.unsqueeze(0) for c in caught), cut[kept]]
-    ), [
+    return torch.stack([*caught, *cut[kept]]) if caught or kept else cut[:0], [
         *alone,
         *(named[row] for row in kept),
     ]

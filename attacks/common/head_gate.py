@@ -155,11 +155,11 @@ def counts(bias: Tensor, row: int, batch: int) -> Tensor:
         batch: records of a client.
 
     Returns:
-        ``[clients, n_classes]``, whole numbers as floats.
+        ``[clients, n_classes]``, whole numbers from 0 to ``batch`` as floats.
     """
     found = batch * (1 / (bias.shape[1] - 1) - bias)
     found[:, row] = -batch * bias[:, row]
-    return found.round().clamp_min(0)
+    return found.nan_to_num(0.0).round().clamp(0, batch)
 
 
 def part(gate: Gate, exposure: Exposure, most: int, repeats: int) -> tuple[list[Tensor], int]:
@@ -171,12 +171,12 @@ def part(gate: Gate, exposure: Exposure, most: int, repeats: int) -> tuple[list[
     Args:
         gate: what is sent.
         exposure: of a malicious server.
-        most: rounds at most, each of ``repeats`` rounds at the same cut.
+        most: cuts at most, the two at the ends included.
         repeats: rounds at each cut.
 
     Returns:
         What :meth:`Gate.read` would give of each single record, ``[found, P]`` a client, and the
-        rounds used, repeats apart.
+        number of cuts.
     """
     ends = gate.low, gate.high
     below, above = (gate.read(exposure, 0, cut, repeats)[0] for cut in ends)
