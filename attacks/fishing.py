@@ -63,7 +63,7 @@ class Fishing(Federated, Attack):
         access: ``malicious_server``.
         measurement: what is cut: ``feature``, the one that spreads most over public records (the
             authors' code has such a choice); ``mixture``, a random one of all features, which
-            parts records that share a value and has a gradient that tells more.
+            parts records that share a value.
         gain: slope of the step, in public standard deviations of what is cut; the authors' code has
             1,000 without that scale. Records within a few times its inverse cannot be parted.
         cuts: cuts of feature fishing, two of them at its ends; null: as many as it takes. 0: class
