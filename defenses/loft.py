@@ -30,11 +30,12 @@ class Loft(TrainingDefense):
 
     Attributes:
         rank: how many numbers the head sees; null is no filter and no defense. The authors' code
-            has 50 for 530 classes. Values worth a sweep are 2, 4, 8 and 16.
+            has 50 for 530 classes. Values worth a sweep are 4, 8, 16
+            and 32.
         activation: ``tanh`` (the authors') or ``none``, a low rank alone.
     """
 
-    rank: Count | None = 8
+    rank: Count | None = 16
     activation: Literal["tanh", "none"] = "tanh"
 
     needs = frozenset({"steps"})

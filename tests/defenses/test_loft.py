@@ -50,7 +50,9 @@ def test_answers_to_many_records_have_the_rank(activation: str) -> None:
     assert (squashed <= 1.0) == (activation == "tanh")
 
 
-@pytest.mark.parametrize("layers", [[Loft()], [Loft(), Dropout()], [Dropout(), Loft()]])
+@pytest.mark.parametrize(
+    "layers", [[Loft(rank=8)], [Loft(rank=8), Dropout()], [Dropout(), Loft(rank=8)]]
+)
 def test_it_is_one_more_block_under_a_linear_head(layers: list[TrainingDefense]) -> None:
     network, _ = train(MODEL, layers, table(), 0, "cpu")
     assert len(network.blocks) == 2 and type(network.head) is nn.Linear
