@@ -30,8 +30,7 @@ class Loft(TrainingDefense):
 
     Attributes:
         rank: how many numbers the head sees; null is no filter and no defense. The authors' code
-            has 50 for 530 classes. Values worth a sweep are 4, 8, 16
-            and 32.
+            has 50 for 530 classes. Values worth a sweep are 4, 8, 16 and 32.
         activation: ``tanh`` (the authors') or ``none``, a low rank alone.
     """
 
