@@ -51,8 +51,9 @@ class Fishing(Federated, Attack):
     be exact: quantisation and pruning hide them, for the head's gradients are small beside the
     others, and so does noise after clipping. Noise without clipping has to be averaged out of the
     counts only (``repeats``); the gain lifts all other layers above it. Random layers such as
-    dropout move records from bin to bin. The first of several local steps moves all layers far:
-    there the attack says so and returns the public mean.
+    dropout move records from bin to bin. Of layers that are fixed only the features are left. The
+    first of several local steps moves all layers far: there the attack says so and returns the
+    public mean.
 
     Written from the paper's abstract and the authors' code, not from its text. There a user has one
     class where features are fished; that differences of cuts do not depend on labels is our
