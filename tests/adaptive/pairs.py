@@ -10,6 +10,7 @@ from attacks.attribute_map import AttributeMap
 from attacks.basket_decoder import BasketDecoder
 from attacks.class_decoder import ClassDecoder
 from attacks.dlg import Dlg
+from attacks.fishing import Fishing
 from attacks.fjrmia import Fjrmia
 from attacks.hrec import HRec
 from attacks.imprint import Imprint
@@ -270,12 +271,14 @@ HONEST = AnalyticGradient(batch_size=1, records=32)
 IMPRINT = Imprint(batch_size=8, records=32, rounds=4)
 TRAPS = TrapWeights(batch_size=8, records=32, rounds=16)
 TAMPERED = [
-    # Who is honest reads mixtures of a group; who sends other weights to each of it does not.
+    # Who is honest reads mixtures of a group; who sends other weights to each of it does not, nor
+    # who parts its sum by cuts.
     *(
         Pair("secure_aggregation", GROUPED, HONEST, attack, Tampered(), seeds=(0,))
         for attack in (
             Imprint(batch_size=1, records=32, inconsistent=True),
             TrapWeights(batch_size=1, records=32, inconsistent=True),
+            Fishing(batch_size=1, records=32),
         )
     ),
     # Pruning cuts the bins of all neurons; those of few neurons are what it keeps.
