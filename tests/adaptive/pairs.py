@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 from attacks.analytic_gradient import AnalyticGradient
 from attacks.attribute_map import AttributeMap
@@ -61,46 +61,9 @@ from defenses.trap_mid import TrapMid
 from defenses.weight_decay import WeightDecay
 from tests.adaptive.cases import Baskets, Deleted, Faces, Lists, Secrets, Tampered, Updates
 from tests.adaptive.owned import Owned
+from tests.adaptive.pair import Case, Pair
 from tests.adaptive.photographed import WIDE, Photographed
 from tests.adaptive.sold import Sold
-
-
-class Case(Protocol):
-    def success(self, attack: Attack, defense: object, seed: int) -> float: ...
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One row.
-
-    Attributes:
-        option: of ``conf/defense``.
-        defense: that option with the setting of the case; a stack is a tuple.
-        naive: the attack that the defense stops.
-        adaptive: the attack that it does not stop.
-        case: where both are measured.
-        naive_case: where the naive one is measured; None: in the same.
-        low: most that the naive attack may reach.
-        high: least that the adaptive one must reach, and the naive one without the defense.
-        seeds: over which success is averaged.
-        slow: whether it takes more than some seconds.
-    """
-
-    option: str
-    defense: Defense | tuple[Defense, ...]
-    naive: Attack
-    adaptive: Attack
-    case: Case
-    naive_case: Case | None = None
-    low: float = 0.5
-    high: float = 0.8
-    seeds: tuple[int, ...] = (0, 1, 2)
-    slow: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{self.option}-{type(self.adaptive).__name__}-{self.adaptive.access}"
-
 
 # ---------------------------------------------------------------- class representatives
 CLIMBER = MIFace(access="scores", alpha=20, step_size=20.0)
@@ -319,7 +282,7 @@ PHOTOGRAPHED = [
         ("dropout", Dropout(rate=0.5), 0.6),
     )
 ]
-# Targets behind these know three quarters of other pictures of twelve people, or more.
+# Targets behind these know about three quarters of other pictures of twelve people, or more.
 TWELVE = Photographed(12, None, WIDE, components=10)
 PHOTOGRAPHED += [
     Pair(name, defense, naive, adaptive, TWELVE, low=0.5, high=0.75, seeds=(3, 4))
