@@ -93,6 +93,7 @@ class KKT(Attack):
     goal = "training_instance"
     modalities = frozenset({"table", "basket"})
     needs = frozenset({"descent"})
+    adaptive_to = ("freezing",)
     knowledge = frozenset({"K2", "K4"})
     paper = (
         "Haim et al., NeurIPS 2022 (arXiv 2206.07758); Buzaglo et al., NeurIPS 2023 "
