@@ -14,6 +14,7 @@ from attacks.fjrmia import Fjrmia
 from attacks.hrec import HRec
 from attacks.imprint import Imprint
 from attacks.inverting_gradients import InvertingGradients
+from attacks.kkt import KKT
 from attacks.latent_evolution import LatentEvolution
 from attacks.linear_recommender import LinearRecommender
 from attacks.miface import MIFace
@@ -60,6 +61,7 @@ from defenses.weight_decay import WeightDecay
 from tests.adaptive.cases import Baskets, Deleted, Faces, Lists, Secrets, Tampered, Updates
 from tests.adaptive.owned import Owned
 from tests.adaptive.photographed import Photographed
+from tests.adaptive.remembered import Remembered
 from tests.adaptive.sold import Sold
 
 
@@ -398,6 +400,22 @@ DELETED = [
     Pair("weight_decay", WeightDecay(1.0), HRec(), HRec(), Deleted(), Deleted(told=False))
 ]
 
+# ---------------------------------------------------------------- training records by weights
+# Frozen blocks whose weights are random are no sum of gradients; the same attack leaves them out.
+REMEMBERED = [
+    Pair(
+        "freezing",
+        Freezing(epochs=1, lr=1e-6),
+        KKT(candidates=8, steps=200, prior_weight=0.03),
+        KKT(candidates=8, steps=200, prior_weight=0.03),
+        Remembered(),
+        Remembered(told=False),
+        low=0.4,
+        high=0.5,
+        seeds=(0, 1),
+    )
+]
+
 PAIRS = [
     *FACES,
     *WATCHED,
@@ -409,4 +427,5 @@ PAIRS = [
     *OWNED,
     *SOLD,
     *DELETED,
+    *REMEMBERED,
 ]

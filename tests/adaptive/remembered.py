@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
-from bench.contract import Attack, Exposure, Knowledge, TrainingDefense
-from bench.contract.components import Reconstruction
+from bench.contract import Attack, Exposure, Knowledge, Network, TrainingDefense
 from bench.models.training import train
+from tests.adaptive.cases import layer_of
 from tests.attacks import test_kkt as shop
 
-MEMBERS = 16
-MODEL = replace(shop.MODEL, hidden=(64, 64))
+MEMBERS = 12
+MODEL = replace(shop.MODEL, hidden=(64, 128))
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,16 @@ class Remembered:
     told: bool = True
 
     def success(self, attack: Attack, defense: object, seed: int) -> float:
-        layers = [defense] if isinstance(defense, TrainingDefense) else []
-        network, _ = train(MODEL, layers, shop.world(MEMBERS), seed, "cpu")
-        known = tuple(map(config, layers)) if self.told else ()
-        knowledge = Knowledge(
-            shop.CARD, shop.PUBLIC, known, classes=torch.arange(shop.CLASSES)
-        )
+        network = _trained(defense, seed)
+        known = (layer_of(defense),) if self.told and defense is not None else ()
+        knowledge = Knowledge(shop.CARD, shop.PUBLIC, known, classes=torch.arange(shop.CLASSES))
         exposure = Exposure("weights", network, network, network)
-        found: Reconstruction = attack.run(exposure, knowledge, seed, "cpu")
-        return max(0.0, 2 * shop.nearer(found.values, MEMBERS) - 1)
+        found = attack.run(exposure, knowledge, seed, "cpu").values
+        return max(0.0, 2 * shop.nearer(found, MEMBERS) - 1)
+
+
+@cache
+def _trained(defense: object, seed: int) -> Network:
+    layers = [defense] if isinstance(defense, TrainingDefense) else []
+    network, _ = train(MODEL, layers, shop.world(MEMBERS), seed, "cpu")
+    return network
