@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Literal
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from bench.contract import (
 )
 from bench.contract.columns import Layout
 from bench.metrics.training_instance import score
+from bench.models.activations import Activation
 from bench.models.mlp import Mlp
 from bench.models.training import train
 from defenses.weight_decay import WeightDecay
@@ -64,7 +66,7 @@ def world(members: int) -> Splits:
 
 
 @cache
-def trained(members: int, decay: float = 0.0, activation: str = "relu") -> Network:
+def trained(members: int, decay: float = 0.0, activation: Activation = "relu") -> Network:
     model = replace(MODEL, activation=activation)
     network, _ = train(model, [WeightDecay(decay)], world(members), 0, "cpu")
     return network
@@ -84,7 +86,7 @@ def nearer(found: Tensor, members: int) -> float:
     [(0.0, "relu", "margin"), (1e-3, "relu", "margin"), (1e-3, "tanh", "loss")],
 )
 def test_records_of_a_small_training_set_come_back(
-    decay: float, activation: str, form: str
+    decay: float, activation: Activation, form: Literal["margin", "loss"]
 ) -> None:
     found = run(trained(16, decay, activation), replace(ATTACK, form=form)).values
     assert nearer(found, 16) > 0.85
