@@ -40,7 +40,7 @@ class KKT(Attack):
     logit of the record's class minus the next largest, and observe that weight decay makes
     reconstruction easier: where it ends, the parameters are a sum of that form exactly, with the
     gradient of the loss in the place of the margin's. Of both papers the abstracts and the authors'
-    published code were read, of the second also parts of its text.
+    published code were read, of the second also the introduction.
 
     What is theirs: the objective, the margin, candidates in equal numbers for every class, more
     candidates than records, and a rectifier whose derivative is a sigmoid, so that candidates also
@@ -61,11 +61,18 @@ class KKT(Attack):
     read), who attack a head on a public network. They rebuild what enters the head, and then invert
     the public network; here the record itself is searched for.
 
-    Where it works: few members for each class. The papers train in full batches from a small
-    initialisation until the loss is tiny, which makes the condition precise. It is only approximate
-    after ordinary training: the initial weights are in the sum's place too, and are no sum of
-    gradients. They disturb little, since they are random. With many members for each neuron the
-    condition has many solutions: returned records lean towards members, but none of them is one.
+    Where it works: few members for each class and many steps, as in the papers, where training in
+    full batches from a small initialisation brings the loss near 0. Adult with 40 members, 2,000
+    full batches of descent: ``nearer_member`` was .84 (mean of 8 seeds, standard deviation .10)
+    undefended, .82 with weight decay .001, .75 with ``freezing``, and .52 for public records. The
+    initial weights of such a network are no sum of gradients; being random, they disturb little.
+
+    Where it does not: with many members the condition has many solutions. Returned records then
+    lean towards members, but none of them is one: .65 with 400 members (2 seeds), and .84 and .89
+    on Location-30 with 501 members and the usual recipe, at a distance of .17 to the nearest member
+    and .18 to the nearest held-out record. 60 epochs of Adam over 40 members of Adult gave .64
+    (3 seeds). On Location-30 ``freezing`` of the one hidden block, which leaves only the head to
+    read, left .56 and .61. An untrained network gives .48 (6 seeds).
 
     Attributes:
         access: ``weights``.
