@@ -15,6 +15,7 @@ from attacks.fjrmia import Fjrmia
 from attacks.hrec import HRec
 from attacks.imprint import Imprint
 from attacks.inverting_gradients import InvertingGradients
+from attacks.kkt import KKT
 from attacks.latent_evolution import LatentEvolution
 from attacks.linear_recommender import LinearRecommender
 from attacks.miface import MIFace
@@ -64,6 +65,7 @@ from tests.adaptive.cases import Baskets, Deleted, Faces, Lists, Secrets, Tamper
 from tests.adaptive.owned import Owned
 from tests.adaptive.pair import Case, Pair
 from tests.adaptive.photographed import WIDE, Photographed
+from tests.adaptive.remembered import Remembered
 from tests.adaptive.sold import Sold
 
 # ---------------------------------------------------------------- class representatives
@@ -379,6 +381,22 @@ DELETED = [
     Pair("weight_decay", WeightDecay(1.0), HRec(), HRec(), Deleted(), Deleted(told=False))
 ]
 
+# ---------------------------------------------------------------- training records by weights
+# Frozen blocks whose weights are random are no sum of gradients; the same attack leaves them out.
+REMEMBERED = [
+    Pair(
+        "freezing",
+        Freezing(epochs=1, lr=1e-6),
+        KKT(candidates=8, steps=200, prior_weight=0.03),
+        KKT(candidates=8, steps=200, prior_weight=0.03),
+        Remembered(),
+        Remembered(told=False),
+        low=0.4,
+        high=0.5,
+        seeds=(0, 1),
+    )
+]
+
 PAIRS = [
     *FACES,
     *WATCHED,
@@ -390,4 +408,5 @@ PAIRS = [
     *OWNED,
     *SOLD,
     *DELETED,
+    *REMEMBERED,
 ]
