@@ -31,6 +31,10 @@ PUBLISHED = {
     "standard-baskets-labels-1": "2b28aac019d0",
     "standard-images-scores-1": "7a2f840effe8",
     "standard-images-labels-1": "c4fa203d8d47",
+    "standard-records-weights-1": "0704e2def7a1",
+    "standard-records-scores-1": "37ce7ae684d2",
+    "standard-basket-records-weights-1": "0704e2def7a1",
+    "standard-basket-records-scores-1": "37ce7ae684d2",
     "standard-tables-deletions-1": "f549a9a6d843",
 }
 """Digest of what the members of each published set do."""
