@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,20 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import (
-    DISTANCES,
-    Federated,
-    Observed,
-    adaptations,
-    matching,
-    total_variation,
-)
+from attacks.common.federated import DISTANCES, Federated, Observed, adaptations, matching
 from attacks.common.latent import Latent, best_restart, last_fifth
+from attacks.common.pixel_descent import descend
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
 from bench.contract.options import Count, NonNegative, Positive
-
-_DECAY = (3 / 8, 5 / 8, 7 / 8)
-"""Fractions of the steps after which the step size falls to a tenth."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +96,27 @@ class InvertingGradients(Federated, Attack):
             shared = target[part].repeat(self.restarts, 1)
             labels_of_part = hot[part].repeat(self.restarts, 1, 1)
             dummies = start[:, part].flatten(0, 1)
-            images_of_part, loss, distance, trace = self._search(
-                observed, latent, dummies, shared, labels_of_part
+            match = matching(DISTANCES[self.distance], shared, self.mask)
+
+            def apart(
+                x: Tensor, match: Callable[[Tensor], Tensor] = match, hot: Tensor = labels_of_part
+            ) -> Tensor:
+                return match(observed.gradients(x, hot))
+
+            found = descend(
+                dummies,
+                apart,
+                self.steps,
+                self.step_size,
+                self.tv,
+                self.signed,
+                _decoder(observed, latent) if latent else None,
+                self.penalty,
             )
-            rows = best_restart(-loss, self.restarts)
-            records.append(images_of_part[rows])
-            distances.append(distance[rows])
-            traces.append(trace)
+            rows = best_restart(-found.loss, self.restarts)
+            records.append(found.images[rows])
+            distances.append(found.distance[rows])
+            traces.append(found.trace)
         images, failed = observed.records(torch.cat(records))
         return Reconstruction(
             images,
@@ -124,44 +130,7 @@ class InvertingGradients(Federated, Attack):
             labels.flatten(),
         )
 
-    def _search(
-        self, observed: Observed, latent: Latent | None, start: Tensor, target: Tensor, hot: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Best images of every row, their losses and distances, and the trace of the mean loss."""
-        match = matching(DISTANCES[self.distance], target, self.mask)
-        z = start.clone().requires_grad_()
-        # Rows are independent under Adam: it works coordinate by coordinate.
-        optimizer = torch.optim.Adam([z], lr=self.step_size)
-        milestones = [int(self.steps * share) for share in _DECAY]
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
-        best = z.detach().clone()
-        lowest = torch.full_like(target[:, 0], torch.inf)
-        closest = torch.ones_like(lowest)
-        trace = []
 
-        def images() -> Tensor:
-            if latent is None:
-                return z
-            return latent.decode(z.flatten(0, 1)).view(*z.shape[:2], *observed.shape)
-
-        for _ in range(self.steps):
-            x = images()
-            distance = match(observed.gradients(x, hot))
-            loss = distance + self.tv * total_variation(x)
-            if latent is not None and self.penalty:
-                loss = loss + self.penalty * z.square().flatten(1).mean(1)
-            (slope,) = torch.autograd.grad(loss.sum(), z)
-            better = loss.detach() < lowest
-            lowest = torch.where(better, loss.detach(), lowest)
-            closest = torch.where(better, distance.detach(), closest)
-            with torch.no_grad():
-                best[better] = z[better]
-                z.grad = slope.nan_to_num(0.0).sign() if self.signed else slope.nan_to_num(0.0)
-                optimizer.step()
-                if latent is None:
-                    z.clamp_(0.0, 1.0)
-            schedule.step()
-            trace.append(lowest.nan_to_num(1.0, posinf=1.0).mean())
-        with torch.no_grad():
-            z.copy_(best)
-            return images().detach(), lowest, closest, torch.stack(trace)
+def _decoder(observed: Observed, latent: Latent) -> Callable[[Tensor], Tensor]:
+    """Images ``[rows, batch_size, *shape]`` of latents ``[rows, batch_size, k]``."""
+    return lambda z: latent.decode(z.flatten(0, 1)).view(*z.shape[:2], *observed.shape)

@@ -32,6 +32,8 @@ TRAINED = (
     "dp_sgd",
     "dropout",
     "freezing",
+    "random_erasing",
+    "trap_mid",
 )
 """Trainings whose weights leave pixels without a face, and the mean of runs among faces not."""
 

@@ -26,6 +26,9 @@ from bench.contract import (
 )
 from bench.contract.options import Count, NonNegative, Positive
 
+TRAINED = ("adversarial_training", "freezing", "random_erasing", "trap_mid")
+"""Trainings whose scores mislead along pixels; students learn them among faces."""
+
 
 class Committee(nn.Module):
     """The mean of several students' log scores."""
@@ -86,7 +89,11 @@ class StudentInversion(Attack):
     modalities = frozenset({"image"})
     knowledge = frozenset({"K1"})
     paper = "Surrogate by hard labels: Nguyen et al., NeurIPS 2023 (LOKT); no generator is trained"
-    adaptive_to = KEPT_LABELS
+
+    @property
+    def adaptive_to(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Releases that keep the label; by scores also trainings that a student models."""
+        return (*KEPT_LABELS, *TRAINED) if self.access == "scores" else KEPT_LABELS
 
     def doubled(self) -> StudentInversion:
         """The same attack with twice the epochs and steps."""

@@ -20,6 +20,7 @@ from bench.contract import (
     generator,
 )
 from bench.contract import seed as derive
+from defenses.common.layers import linear
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ class Mid(TrainingDefense):
         width = self.width or max(1, entering // 2)
         rng = generator(derive(context.seed, part="bottleneck"))
         noise = derive(context.seed, part="bottleneck noise") if self.sample else None
-        block = nn.Sequential(nn.Flatten(), Bottleneck(_linear(entering, 2 * width, rng), noise))
+        block = nn.Sequential(nn.Flatten(), Bottleneck(linear(entering, 2 * width, rng), noise))
         network.blocks.append(block.to(context.device))
-        network.head = _linear(width, answers, rng).to(context.device)
+        network.head = linear(width, answers, rng).to(context.device)
         return network
 
     def penalty(
@@ -115,12 +116,3 @@ class Bottleneck(nn.Module):
         self.drawn += 1
         rng = generator(derive(self.noise, answer=self.drawn), str(mu.device))
         return mu + sigma * torch.randn(sigma.shape, generator=rng, device=mu.device)
-
-
-def _linear(entering: int, leaving: int, rng: torch.Generator) -> nn.Linear:
-    """A layer initialised as PyTorch does, from a generator of its own."""
-    layer = nn.Linear(entering, leaving, device="meta").to_empty(device="cpu")
-    bound = entering**-0.5
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator=rng)
-    return layer

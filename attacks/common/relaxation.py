@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -57,22 +59,31 @@ def marginals(layout: Layout, public: Tensor, smoothing: float = 1.0) -> tuple[T
     return shares.log(), torch.stack([1 - ones, ones]).log()
 
 
-def log_prior(layout: Layout, public: Tensor, x: Tensor) -> Tensor:
-    """Mean log probability ``[...]`` of the values of ``x`` ``[..., d]``, under the marginals.
+def prior_of(layout: Layout, public: Tensor) -> Callable[[Tensor], Tensor]:
+    """Mean log probability ``[...]`` of the values of records ``[..., d]``, under the marginals.
 
     Of relaxed values the expectation. A number is normal with the public mean and deviation, up
     to a constant.
     """
     categories, flags = marginals(layout, public)
-    hot = layout.grouped(x)
-    # Padding has probability 0 and log share -inf: 0 times that is nothing, not NaN.
-    known = torch.isfinite(categories)
-    total = torch.where(known, hot.where(known, 0.0) * categories.where(known, 0.0), 0.0)
-    on = x[..., layout.flags]
     mean = public[:, layout.numbers].mean(0)
-    far = (x[..., layout.numbers] - mean) / layout.scale
-    logs = total.sum((-2, -1)) + (on * flags[1] + (1 - on) * flags[0]).sum(-1)
-    return (logs - 0.5 * far.square().sum(-1)) / layout.size
+
+    def log_probability(x: Tensor) -> Tensor:
+        hot = layout.grouped(x)
+        # Padding has probability 0 and log share -inf: 0 times that is nothing, not NaN.
+        known = torch.isfinite(categories)
+        total = torch.where(known, hot.where(known, 0.0) * categories.where(known, 0.0), 0.0)
+        on = x[..., layout.flags]
+        far = (x[..., layout.numbers] - mean) / layout.scale
+        logs = total.sum((-2, -1)) + (on * flags[1] + (1 - on) * flags[0]).sum(-1)
+        return (logs - 0.5 * far.square().sum(-1)) / layout.size
+
+    return log_probability
+
+
+def log_prior(layout: Layout, public: Tensor, x: Tensor) -> Tensor:
+    """The same of records ``x`` ``[..., d]``, where they are asked about only once."""
+    return prior_of(layout, public)(x)
 
 
 def likeliest(layout: Layout, public: Tensor, tolerance: float = TOLERANCE) -> Tensor:

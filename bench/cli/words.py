@@ -25,6 +25,7 @@ _PLAIN = (
     "rerun",
     "budgets",
     "base_seed",
+    "face_network",
 )
 _OVERRIDE = re.compile(r"(\+{0,2}[\w.@]+=)|(~[\w.@]+)")
 """How an override begins; a cell such as ``faces/mlp/dp_sgd[epsilon=3]/miface/0`` is a name."""

@@ -86,7 +86,7 @@ def canary(trials: Trials) -> Iterator[Trial]:
     if not attacks or not baselines:
         return
     rows = {group: trials.row(_option(group, "canary", c)) for group, c in _CANARY.items()}
-    settings = trials.grid.settings.model_copy(update={"base_seed": 0})
+    settings = trials.grid.settings.model_copy(update={"base_seed": 0, "face_network": False})
     frozen = Nodes(settings, trials.packages, trials.nodes.nodes)
     dataset, model, defense = (rows[group] for group in ("dataset", "model", "defense"))
     for attack in attacks:

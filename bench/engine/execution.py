@@ -243,7 +243,15 @@ def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dic
             **{group: [row.name for row in rows] for group, rows in grid.options.items()},
             **{
                 name: getattr(grid.settings, name)
-                for name in ("suite", "seeds", "base_seed", "victims", "controls", "budgets")
+                for name in (
+                    "suite",
+                    "seeds",
+                    "base_seed",
+                    "victims",
+                    "face_network",
+                    "controls",
+                    "budgets",
+                )
             },
         },
     }

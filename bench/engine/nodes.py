@@ -119,10 +119,15 @@ class Nodes:
     def evaluator(self, dataset: Row, repeat: int) -> str:
         """Fit the judges."""
         axes: _Axes = {"dataset": dataset.name, "repeat": repeat, "role": "evaluator"}
+        further = self.settings.face_network and dataset.first.modality == "image"
+        if further:
+            from bench.metrics.face_network import require_installed
+
+            require_installed()
         return self._node(
             "evaluator",
             f"{dataset.name}/evaluator/{repeat}",
-            {"seed": self._seed(**axes)},
+            {"seed": self._seed(**axes), **({"face_network": True} if further else {})},
             {"data": self.data(dataset, repeat)},
             (),
         )

@@ -102,6 +102,8 @@ class Settings(_Strict):
     seeds: int = Field(ge=1)
     base_seed: int = Field(ge=0)
     victims: int = Field(ge=1)
+    face_network: bool
+    """Whether dlib's face network is among the judges of pictures of people."""
     controls: list[Control]
     control_seeds: int = Field(ge=1)
     streams: list[dict[str, float | int | None]]

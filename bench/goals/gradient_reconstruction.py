@@ -33,6 +33,27 @@ GOAL = Goal(
                 ("tableak", {}),
             ),
         ),
+        StandardSet(
+            "standard-images-malicious_server-1",
+            "image",
+            "malicious_server",
+            (
+                ("imprint", {"batch_size": 8, "inconsistent": True}),
+                ("imprint", {"batch_size": 32, "rounds": 3}),
+                ("trap_rounds", {}),
+                ("fishing", {"batch_size": 8}),
+                ("fishing", {"batch_size": 32}),
+            ),
+        ),
+        StandardSet(
+            "standard-tables-malicious_server-1",
+            "table",
+            "malicious_server",
+            (
+                ("imprint", {"batch_size": 8, "inconsistent": True}),
+                ("imprint", {"batch_size": 32, "rounds": 3}),
+            ),
+        ),
     ),
     words=Words(
         code="G5",

@@ -1,6 +1,14 @@
 """G4: whole training records are rebuilt."""
 
-from bench.contract.goals import Goal, Words
+from collections.abc import Mapping
+from typing import Any
+
+from bench.contract.goals import Goal, StandardSet, Words
+
+Members = tuple[tuple[str, Mapping[str, Any]], ...]
+
+_BY_WEIGHTS: Members = (("record_search", {"access": "weights"}), ("kkt", {}))
+_BY_SCORES: Members = (("record_search", {"access": "scores"}),)
 
 GOAL = Goal(
     name="training_instance",
@@ -9,6 +17,12 @@ GOAL = Goal(
     rows="any",
     baselines=("public_records",),
     members=True,
+    standard=(
+        StandardSet("standard-records-weights-1", "table", "weights", _BY_WEIGHTS),
+        StandardSet("standard-records-scores-1", "table", "scores", _BY_SCORES),
+        StandardSet("standard-basket-records-weights-1", "basket", "weights", _BY_WEIGHTS),
+        StandardSet("standard-basket-records-scores-1", "basket", "scores", _BY_SCORES),
+    ),
     words=Words(
         code="G4",
         question="Can whole records of the training set be rebuilt?",

@@ -70,7 +70,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     train, test, n_classes = splits.train, splits.test, splits.card.n_classes
 
     scores = evaluators.judge(tensors, x)
-    who = {name: evaluators.named(scores[name]) for name in evaluators.COMMITTEE}
+    who = {name: evaluators.named(mine) for name, mine in scores.items()}
     votes = torch.stack([vote == classes for vote in who.values()]).sum(0)
     member, other = (
         evaluators.committee(evaluators.judge(evaluators.refitted(tensors, side), x), classes)
@@ -92,7 +92,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
 
     outcomes = {
         "target": classes,
-        "success": votes >= 2,
+        "success": evaluators.committee(scores, classes),
         "member_success": member,
         "nonmember_success": other,
         "votes": votes,
@@ -109,7 +109,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     means = {k: outcomes[k] for k in columns} | {
         **{f"top1_{name}": vote == classes for name, vote in who.items()},
         "top5_cnn": rank <= 5,
-        "strict": votes == len(evaluators.COMMITTEE),
+        "strict": votes == len(who),
         "stranger": nobody >= 2,
         "permuted": evaluators.committee(scores, (classes + 1) % n_classes),
     }

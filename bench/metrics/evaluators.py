@@ -18,6 +18,7 @@ stand in it; a look-alike who does not stand in it is stopped less often (``publ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.contract import Split, Splits, generator
-from bench.metrics import discriminant, judge_network
+from bench.metrics import discriminant, face_network, judge_network
 from bench.metrics.discriminant import FEATURES, Rows, blur, small
 from bench.metrics.judge_network import EvaluatorNet
 
@@ -36,6 +37,8 @@ MEMBERS, OTHERS = "members/", "others/"
 """Prefixes of the tensors of two more committees: one has seen members of the private people, the
 other as many held-out pictures of them."""
 
+_NEAR = 0.1
+"""Share of the private people among whom one of the three must have whom the face network names."""
 _UNSEEN, _MOST_UNSEEN = 0.2, 100
 
 
@@ -103,7 +106,11 @@ def judge(tensors: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
         looks = torch.cat([FEATURES[name](part) for part in torch.split(x, 1024)])
         z = discriminant.place(looks, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
         scores[name] = z @ tensors[f"{name}.people"].T
-    return {name: _beside(scores[name], n_classes) for name in COMMITTEE}
+    if face_network.PEOPLE in tensors:
+        scores[face_network.NAME] = face_network.likeness(
+            x.cpu(), tensors[face_network.PEOPLE], tensors[face_network.FRAME]
+        )
+    return {name: _beside(mine, n_classes) for name, mine in scores.items()}
 
 
 def named(scores: Tensor) -> Tensor:
@@ -115,15 +122,35 @@ def named(scores: Tensor) -> Tensor:
     return torch.where(best > scores[:, -1], who, scores.shape[1] - 1)
 
 
+def verdicts(scores: Mapping[str, Tensor]) -> Tensor:
+    """Which private people the committee recognises in each picture, bool ``[n, n_classes]``.
+
+    At least two of the three evaluators must name a person. Where the face network judges beside
+    them, it must name the person, and one of the three must have that person among the first tenth
+    of the private people, strangers left aside: they tell people apart less well than it does, so
+    they can only refuse what does not look like the person at all.
+    """
+    n_classes = next(iter(scores.values())).shape[1] - 1
+    claims = {name: F.one_hot(named(mine), n_classes + 1)[:, :-1] for name, mine in scores.items()}
+    if face_network.NAME not in claims:
+        return torch.stack(list(claims.values())).sum(0) >= 2
+    near = torch.zeros_like(claims[face_network.NAME])
+    for name in COMMITTEE:
+        private = scores[name][:, :-1]
+        first = private.topk(math.ceil(_NEAR * n_classes)).indices
+        near.scatter_(1, first, 1)
+    return (claims[face_network.NAME] & near).bool()
+
+
 def committee(scores: Mapping[str, Tensor], classes: Tensor) -> Tensor:
-    """Whether at least two of the three evaluators name the class, bool ``[n]``."""
-    return torch.stack([named(scores[name]) == classes for name in COMMITTEE]).sum(0) >= 2
+    """Whether the committee recognises the person of each picture's class, bool ``[n]``."""
+    return verdicts(scores).gather(1, classes.unsqueeze(1)).squeeze(1)
 
 
 def closed(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same scores without a stranger, so that somebody private is always named."""
-    gone = {name: torch.full_like(scores[name][:, :1], -torch.inf) for name in COMMITTEE}
-    return {name: torch.cat([scores[name][:, :-1], gone[name]], 1) for name in COMMITTEE}
+    gone = {name: torch.full_like(mine[:, :1], -torch.inf) for name, mine in scores.items()}
+    return {name: torch.cat([mine[:, :-1], gone[name]], 1) for name, mine in scores.items()}
 
 
 def matched_galleries(train: Split, test: Split) -> tuple[Split, Split]:
@@ -154,6 +181,10 @@ def _strangers(splits: Splits) -> Split:
         owners.append(owner + offset)
         offset += len(people)
     return _joined(*(Split(p.x, y, p.person) for p, y in zip(parts, owners, strict=True)))
+
+
+def _small(split: Split) -> Split:
+    return Split(small(split.x), split.y, split.person)
 
 
 def _joined(*parts: Split) -> Split:
@@ -201,6 +232,7 @@ def _sides(
     people: int,
     seed: int,
     device: str,
+    frame: Tensor | None,
 ) -> dict[str, Tensor]:
     """Two committees that differ only in the pictures of private people that they have seen.
 
@@ -208,27 +240,33 @@ def _sides(
 
     Args:
         splits: the data.
-        strangers: pictures of people who are not private.
+        strangers: pictures of people who are not private, as they are.
         looks: the discriminants' features of ``strangers``.
         people: how many people there are in all.
         seed: as in :func:`fit`.
         device: as in :func:`fit`.
+        frame: of the face network's pictures; None: it does not judge.
     """
     spaces = _spaces(looks, seed)
     tensors: dict[str, Tensor] = {}
     galleries = matched_galleries(splits.train, splits.test)
     for side, pictures in zip((MEMBERS, OTHERS), galleries, strict=True):
-        gallery = Split(small(pictures.x), pictures.y, pictures.person)
-        steps = judge_network.steps_for(len(gallery)) // 2
-        net = judge_network.fit((gallery, strangers), people, steps, seed, device)
+        gallery = _small(pictures)
+        steps = judge_network.steps_for(len(gallery), people) // 2
+        net = judge_network.fit((gallery, _small(strangers)), people, steps, seed, device)
         # Copies: a store of tensors refuses two names for one memory.
         own = _state(net) | {name: value.clone() for name, value in spaces.items()}
         _enrol(own, _with(_looks(gallery), looks), people)
+        if frame is not None:
+            own[face_network.FRAME] = frame.clone()
+            own[face_network.PEOPLE] = face_network.line_up(pictures, strangers, people, frame)
         tensors |= {side + name: value for name, value in own.items()}
     return tensors
 
 
-def fit(splits: Splits, seed: int, device: str) -> tuple[dict[str, Tensor], dict[str, float]]:
+def fit(
+    splits: Splits, seed: int, device: str, *, faces: bool = False
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Fit the committee on members and strangers; held-out images only measure it.
 
     A fifth of the strangers, at most 100, is kept from training. The evaluators have never seen
@@ -242,6 +280,8 @@ def fit(splits: Splits, seed: int, device: str) -> tuple[dict[str, Tensor], dict
         splits: the data; labels of public people and fillers count as those of other people.
         seed: decides the networks' weights, the batches, the augmentation, and who is unseen.
         device: torch device name.
+        faces: whether dlib's face network is a fourth judge; it must not have been trained on
+            these people.
 
     Returns:
         Tensors for :func:`judge` and :func:`refitted` (on the CPU), with ``features.train``,
@@ -254,40 +294,49 @@ def fit(splits: Splits, seed: int, device: str) -> tuple[dict[str, Tensor], dict
         without threshold names one of few people often). The last two are absent with a single
         stranger. Both results are empty where a class is no person, which makes identity
         meaningless: tables, baskets, images of diseases.
+
+    Raises:
+        UserError: ``faces``, and the extra is not installed.
     """
     card, test = splits.card, splits.test
     if card.modality != "image" or card.privacy_unit != "person":
         return {}, {}
     n_classes = card.n_classes
-    train, strangers = (
-        Split(small(s.x), s.y, s.person) for s in (splits.train, _strangers(splits))
-    )
+    strangers = _strangers(splits)
+    train, small_strangers = _small(splits.train), _small(strangers)
     unseen = _unseen(strangers, seed)
-    known = strangers.take(~unseen)
+    known = small_strangers.take(~unseen)
     everyone = int(strangers.y.max()) + 1
 
-    steps = judge_network.steps_for(len(train))
+    steps = judge_network.steps_for(len(train), everyone)
     net = judge_network.fit((train, known), everyone, steps, seed, device)
     tensors = _state(net)
     tensors["n_classes"] = torch.tensor(n_classes)
     tensors["mean"] = splits.public.x.mean(0).cpu()
-    private, others = _looks(train), _looks(strangers)
+    private, others = _looks(train), _looks(small_strangers)
     seen = _with(private, {name: rows.take(~unseen) for name, rows in others.items()})
     tensors |= _spaces(seen, seed)
-    facts = {}
+    frame = face_network.frame_of(splits.train.x.cpu()) if faces else None
 
+    def enrol(looks: Mapping[str, Rows], others: Split) -> None:
+        _enrol(tensors, looks, everyone)
+        if frame is not None:
+            tensors[face_network.FRAME] = frame
+            tensors[face_network.PEOPLE] = face_network.line_up(
+                splits.train, others, everyone, frame
+            )
+
+    facts = {}
     if bool(unseen.any()):
-        _enrol(tensors, seen, everyone)
-        some = strangers.take(unseen)
-        scores = judge(tensors, some.x)
-        claims = some.x.new_zeros(len(some), n_classes)
-        for name in COMMITTEE:
-            claimed = F.one_hot(named(scores[name]), n_classes + 1)[:, :-1]
+        enrol(seen, strangers.take(~unseen))
+        scores = judge(tensors, strangers.take(unseen).x)
+        for name, mine in scores.items():
+            claimed = F.one_hot(named(mine), n_classes + 1)[:, :-1]
             facts[f"public_far_{name}"] = float(claimed.float().mean())
-            claims += claimed
-        facts["public_far_committee"] = float((claims >= 2).float().mean())
-        facts["public_named_committee"] = float((claims >= 2).any(1).float().mean())
-    _enrol(tensors, _with(private, others), everyone)
+        claims = verdicts(scores)
+        facts["public_far_committee"] = float(claims.float().mean())
+        facts["public_named_committee"] = float(claims.any(1).float().mean())
+    enrol(_with(private, others), strangers)
     with torch.no_grad():
         tensors["features.train"] = features(tensors, train.x.cpu())
         tensors["features.public"] = features(tensors, splits.public.x.cpu())
@@ -298,11 +347,11 @@ def fit(splits: Splits, seed: int, device: str) -> tuple[dict[str, Tensor], dict
     tensors["ceiling"] = committee(heldout, test.y).float().mean()
     facts["committee_ceiling"] = float(tensors["ceiling"])
     facts["committee_oracle"] = float(committee(oracle, classes).float().mean())
-    for name in COMMITTEE:
+    for name in heldout:
         facts[f"heldout_acc_{name}"] = float((named(heldout[name]) == test.y).float().mean())
         facts[f"oracle_{name}"] = float((named(oracle[name]) == classes).float().mean())
 
-    tensors |= _sides(splits, strangers, others, everyone, seed, device)
+    tensors |= _sides(splits, strangers, others, everyone, seed, device, frame)
     pictures = matched_galleries(splits.train, test)[::-1]
     for side, other in zip((MEMBERS, OTHERS), pictures, strict=True):
         right = committee(judge(refitted(tensors, side), other.x), other.y)

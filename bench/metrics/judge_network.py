@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from bench.contract import Split, generator
 
 STEPS, MOST_STEPS = 300, 600
+MOST_FOR_PEOPLE = 3000
 _BATCH, _LR = 32, 2e-3
 _SHARPNESS = 16.0
 """Logits are cosines times this number."""
@@ -73,9 +74,14 @@ def augment(x: Tensor, rng: torch.Generator) -> Tensor:
     return x + 0.03 * torch.randn(x.shape, generator=rng).to(x.device)
 
 
-def steps_for(members: int) -> int:
-    """Steps of training: more for many members, within what a processor does in seconds."""
-    return min(MOST_STEPS, STEPS * max(1, -(-members // 200)))
+def steps_for(members: int, people: int) -> int:
+    """Steps of training: more for many pictures of members, and for many people to tell apart.
+
+    Of 900 people of LFW at 32 pixels, 600 steps named 48 % of the held-out pictures of 60 right
+    and 3000 steps 71 %.
+    """
+    longer = min(MOST_STEPS, STEPS * max(1, -(-members // 200)))
+    return max(longer, min(MOST_FOR_PEOPLE, STEPS * (people // 100)))
 
 
 def fit(parts: Sequence[Split], people: int, steps: int, seed: int, device: str) -> EvaluatorNet:

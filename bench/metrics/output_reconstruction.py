@@ -225,8 +225,7 @@ def _judge_images(values: Tensor, truth: Truth, victims: Victims) -> Score:
         "ssim": ssim,
     }
     if splits.card.privacy_unit == "person" and truth.evaluator:
-        named = _identified(values, y, member, truth)
-        outcomes["success"] = torch.stack(list(named.values())).sum(0) >= 2
+        outcomes["success"], named = _identified(values, y, member, truth)
         extra["identity"] = float(outcomes["success"][member].float().mean())
         extra["identity_nonmembers"] = float(outcomes["success"][~member].float().mean())
         extra |= {f"identity_{k}": float(hit[member].float().mean()) for k, hit in named.items()}
@@ -242,8 +241,10 @@ def _judge_images(values: Tensor, truth: Truth, victims: Victims) -> Score:
     )
 
 
-def _identified(x: Tensor, y: Tensor, member: Tensor, truth: Truth) -> dict[str, Tensor]:
-    """Whether each evaluator names the person ``y``, rank 1 among all: bool ``[n]`` by name.
+def _identified(
+    x: Tensor, y: Tensor, member: Tensor, truth: Truth
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Whether the committee recognises the person ``y``, and which evaluators do: bool ``[n]``.
 
     Pictures of members are judged by the committee that has seen the held-out pictures of the same
     people, and held-out pictures by the one that has seen members: no judge knows the record.
@@ -252,5 +253,7 @@ def _identified(x: Tensor, y: Tensor, member: Tensor, truth: Truth) -> dict[str,
         evaluators.judge(evaluators.refitted(truth.evaluator, side), x)
         for side in (evaluators.OTHERS, evaluators.MEMBERS)
     ]
+    both = [evaluators.committee(scores, y) for scores in sides]
     right = [{k: evaluators.named(v) == y for k, v in scores.items()} for scores in sides]
-    return {k: torch.where(member, right[0][k], right[1][k]) for k in evaluators.COMMITTEE}
+    each = {k: torch.where(member, right[0][k], right[1][k]) for k in right[0]}
+    return torch.where(member, both[0], both[1]), each

@@ -31,7 +31,10 @@ _FACTS: dict[str, tuple[str, str]] = {
     "data": ("data (sha256)", "run all of them on the same file"),
     "computed": ("mean of the computed data", "run all of them with the same benchmark version"),
     "split": ("data split", "run all of them with the same benchmark version and base_seed"),
-    "evaluator": ("evaluator", "run all of them with the same benchmark version and base_seed"),
+    "evaluator": (
+        "evaluator",
+        "run all of them with the same benchmark version, base_seed and face_network",
+    ),
     "base": (
         "success without the model",
         "run all of them with the same baselines, victims and base_seed",

@@ -182,7 +182,7 @@ class Secrets:
         guess[torch.arange(len(victims)), victims.s] = self.imputed
         more: dict[str, Any] = {"prior": {"probabilities": guess, "winner": torch.tensor(3)}}
         if defense is not None and self.aware and self.told:
-            more["defense"] = (_layer(defense),)
+            more["defense"] = (layer_of(defense),)
         if self.by_value:
             more["observed"] = behind.scores(victims.x)
         knowledge = tables.told(card, public, victims, **more)
@@ -250,6 +250,7 @@ class Lists:
         return max(0.0, (recommenders.f1(values) - popular) / (recommenders.ceiling() - popular))
 
 
-def _layer(defense: object) -> dict[str, Any]:
+def layer_of(defense: object) -> dict[str, Any]:
+    """What an attacker who knows a defense is told of it."""
     kind = type(defense)
     return {"_target_": f"{kind.__module__}.{kind.__name__}", **vars(defense)}

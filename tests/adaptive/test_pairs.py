@@ -10,7 +10,8 @@ from bench.contract import Attack, Stream
 from bench.engine.components import build
 from bench.engine.conf import list_options
 from bench.engine.config import compose_grid
-from tests.adaptive.pairs import PAIRS, WATCHED, Case, Pair
+from tests.adaptive.pair import Case, Pair
+from tests.adaptive.pairs import PAIRS, WATCHED
 
 TOLD = {(type(pair.adaptive), pair.adaptive.access, pair.option) for pair in PAIRS}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from bench.contract import UserError
 from bench.engine.config import compose_grid
 from bench.engine.plan import make_plan
+from bench.metrics import face_network
 from tests.edited import edit
 
 
@@ -184,3 +186,38 @@ def test_a_stack_names_only_what_the_grid_has(toy_words, toy_conf: Path) -> None
     ):
         words = ("defense=[none,toy_stack]", "+defense.toy_stack.stack=[dp_sgd]")
         _plan(toy_words, toy_conf, *words)
+
+
+_JUDGED = (
+    "dataset=[faces,diabetes]",
+    "model=[mlp]",
+    "defense=[none]",
+    "attack=[prior_inversion,attribute_map]",
+    "attack.prior_inversion.sweep=[{access: weights}]",
+    "seeds=1",
+    "controls=[untrained,canary]",
+)
+
+
+def test_the_face_network_makes_other_trials_of_pictures_and_of_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(face_network, "require_installed", lambda: None)
+    plain, judged = (
+        _by_cell(make_plan(compose_grid((*_JUDGED, f"face_network={on}"))))
+        for on in ("false", "true")
+    )
+    assert plain.keys() == judged.keys()
+    for key, trial in plain.items():
+        moved = {kind for kind, node in trial.nodes.items() if judged[key].nodes[kind] != node}
+        own = trial.cell.dataset == "faces" and trial.control != "canary"
+        assert moved == ({"evaluator", "attack"} if own else set())
+        assert (judged[key].id != trial.id) is own
+
+
+def test_a_missing_face_network_is_said_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    with pytest.raises(UserError, match=r"inversion-bench\[faces\]"):
+        make_plan(compose_grid((*_JUDGED, "face_network=true")))

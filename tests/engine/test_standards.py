@@ -24,11 +24,17 @@ PUBLISHED = {
     "standard-faces-labels-1": "03270a6d7e88",
     "standard-images-gradients-1": "26bc19ec07b7",
     "standard-tables-gradients-1": "1ca1d43a2122",
+    "standard-images-malicious_server-1": "fb3c51913ff1",
+    "standard-tables-malicious_server-1": "bbf74561a29f",
     "standard-baskets-weights-1": "eb0e1db4dcfb",
     "standard-baskets-scores-1": "a211d4f46637",
     "standard-baskets-labels-1": "2b28aac019d0",
     "standard-images-scores-1": "7a2f840effe8",
     "standard-images-labels-1": "c4fa203d8d47",
+    "standard-records-weights-1": "0704e2def7a1",
+    "standard-records-scores-1": "37ce7ae684d2",
+    "standard-basket-records-weights-1": "0704e2def7a1",
+    "standard-basket-records-scores-1": "37ce7ae684d2",
     "standard-tables-deletions-1": "f549a9a6d843",
 }
 """Digest of what the members of each published set do."""

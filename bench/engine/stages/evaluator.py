@@ -12,5 +12,10 @@ from bench.metrics import evaluators
 
 def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
     """Facts and tensors of the fitted evaluators."""
-    tensors, facts = evaluators.fit(splits_of(parents["data"]), payload["seed"], machine.device)
+    tensors, facts = evaluators.fit(
+        splits_of(parents["data"]),
+        payload["seed"],
+        machine.device,
+        faces=payload.get("face_network", False),
+    )
     return Result({"facts": facts}, kept(tensors))
