@@ -110,6 +110,7 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
         ledger = facts.ledgers.get((key.dataset, key.model, row["defense"]))
         if ledger is None:
             continue
+        lower, most = (float(audited.at[row["defense"], name]) for name in audited.columns)
         out.append(
             {
                 "defense": row["defense"],
@@ -123,7 +124,7 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
                 "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
                 "noise": f"{ledger.noise_multiplier:.3g}",
                 "tuning": tuning_basis(ledger),
-                "audited": _audited(*audited.loc[row["defense"]], row["epsilon"]),
+                "audited": _audited(lower, most, row["epsilon"]),
                 "rng": ledger.rng,
             }
         )
