@@ -104,13 +104,14 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
     if private.empty:
         return []
     bounds = trials.groupby("defense")[["epsilon_lower", "epsilon_most"]].max()
-    audited = bounds.reindex(private["defense"].unique())
+    audited = {str(name): row for name, row in bounds.to_dict("index").items()}
     out = []
     for row in dicts(private.sort_values("epsilon")):
         ledger = facts.ledgers.get((key.dataset, key.model, row["defense"]))
         if ledger is None:
             continue
-        lower, most = (float(audited.at[row["defense"], name]) for name in audited.columns)
+        found = audited.get(row["defense"], {})
+        lower, most = (found.get(name, math.nan) for name in ("epsilon_lower", "epsilon_most"))
         out.append(
             {
                 "defense": row["defense"],
