@@ -214,7 +214,7 @@ def test_the_worst_case_is_covered_where_the_interval_of_the_chosen_attack_does_
 ) -> None:
     found = simulation.procedure(attacks, 10, runs=400)
     assert found["shown"]["cover"] >= 0.94 > found["all"]["cover"] - 0.02 * (attacks == 3)
-    assert found["shown"]["width"] < found["split"]["width"] + 0.02
+    assert found["shown"]["width"] < found["split"]["width"] + 0.05
 
 
 def test_equal_rows_are_told_apart_on_at_most_one_board_in_twenty() -> None:
