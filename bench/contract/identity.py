@@ -16,7 +16,7 @@ PROTOCOL_VERSION = "1"
 """Raised whenever the meaning of a score changes without a change of source or config."""
 
 IDENTITY_FIELDS: frozenset[str] = frozenset(
-    {"dataset", "model", "defense", "attack", "baseline", "base_seed", "victims"}
+    {"dataset", "model", "defense", "attack", "baseline", "base_seed", "victims", "face_network"}
 )
 """Settings that decide results: they reach the identity of the nodes they concern."""
 
