@@ -93,6 +93,9 @@ def _victims(record: TrialRecord) -> int | None:
     facts, kind = record.data.facts, goal_named(record.goal).victims
     if kind == "classes":
         return len(facts.get("class_counts", ())) or None
+    if kind == "clients":
+        told = record.attack.params
+        return int(told["records"]) // int(told["batch_size"]) if "batch_size" in told else None
     return (
         min(int(facts["n_train"]), _VICTIMS) if kind == "records" and "n_train" in facts else None
     )

@@ -91,11 +91,11 @@ def strongest(trials: pd.DataFrame) -> pd.DataFrame:
     """
     table = []
     wide = trials.pivot(index=[*ROW, "attack"], columns="seed", values="L")
-    victims = trials.groupby([*ROW, "attack"])["victims"].mean()
+    scale = trials.groupby([*ROW, "attack"])[["victims", "s_base", "s_ceil"]].mean()
     for key, rows in wide.groupby(level=ROW, sort=False):
         by_seed = rows.to_numpy(dtype=float)
         at = int(np.nanmean(by_seed, axis=1).argmax())
-        ends = worst_of.interval(by_seed, victims.loc[rows.index].to_numpy(dtype=float))
+        ends = worst_of.interval(by_seed, *scale.loc[rows.index].to_numpy(dtype=float).T)
         seeds = int((~np.isnan(by_seed[at])).sum())
         table.append((*key, rows.index[at][-1], np.nanmean(by_seed[at]), seeds, *ends))
     return pd.DataFrame(table, columns=[*ROW, "attack", "L", "L_n", "L_lo", "L_hi"])

@@ -9,7 +9,13 @@ from scipy import stats
 from bench.report.stats import ALPHA, ZERO_SPREAD, Floats, normal
 
 
-def interval(by_seed: Floats, victims: ArrayLike, alpha: float = ALPHA) -> tuple[float, float]:
+def interval(
+    by_seed: Floats,
+    victims: ArrayLike,
+    base: ArrayLike = 0.0,
+    ceiling: ArrayLike = 1.0,
+    alpha: float = ALPHA,
+) -> tuple[float, float]:
     """An interval of the largest mean of several attacks, and of 0, the attacker without a model.
 
     With probability ``1 - alpha`` the intervals of all attacks hold their means at once: the most
@@ -17,12 +23,14 @@ def interval(by_seed: Floats, victims: ArrayLike, alpha: float = ALPHA) -> tuple
     it does not matter that the same seeds chose the attack that is shown.
 
     Each attack's own interval joins two. Student's t interval is right where the mean is normal.
-    Near 0 and 1 it is too short, and empty where all seeds agree; there the exact binomial interval
-    holds (:func:`binomial`).
+    Where success is near 0 or 1 it is too short, and empty where all seeds agree; there the exact
+    binomial interval of the success holds (:func:`binomial`), on the scale of leakage.
 
     Args:
         by_seed: leakage ``[attacks, seeds]`` of one row; NaN where an attack lacks a seed.
-        victims: victims of one seed, for each attack; NaN where it is unknown, which counts as 1.
+        victims: victims of one seed ``[attacks]``; NaN where it is unknown, which counts as 1.
+        base: success at which leakage is 0 ``[attacks]``, a mean over seeds.
+        ceiling: success at which it is 1, likewise.
         alpha: how often it may miss.
 
     Returns:
@@ -31,11 +39,19 @@ def interval(by_seed: Floats, victims: ArrayLike, alpha: float = ALPHA) -> tuple
     known = _known(by_seed)
     if not known.any():
         return np.nan, np.nan
-    x, units = by_seed[known], np.nan_to_num(np.asarray(victims, dtype=float)[known], nan=1)
+    x = by_seed[known]
+    units, zero, one = (
+        np.broadcast_to(np.asarray(value, dtype=float), known.shape)[known]
+        for value in (victims, base, ceiling)
+    )
     mean, error, n = _moments(x)
     tail = joint_tail(x, alpha / 2)
     reach = stats.t.isf(tail, n - 1) * error
-    low, high = binomial(mean, error, n, units, tail)
+    room = one - zero
+    # Who does worse than without the model is one who goes without: so many victims tell no less.
+    gain, spread = mean.clip(0, 1) * room, np.where(mean > 0, error, 0) * room
+    exact = binomial(zero + gain, spread, n, np.nan_to_num(units, nan=1), tail)
+    low, high = ((end - zero) / room for end in exact)
     lower, upper = np.minimum(low, mean - reach).max(), np.maximum(high, mean + reach).max()
     return float(np.clip(lower, 0, 1)), float(np.clip(upper, 0, 1))
 

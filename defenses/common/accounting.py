@@ -100,7 +100,7 @@ def advantage_of_budget(epsilon: float, delta: float) -> float:
     (e^epsilon - 1 + 2 delta) / (e^epsilon + 1): the two sides of the trade-off function of Kairouz,
     Oh and Viswanath (ICML 2015) meet there.
     """
-    return min(1.0, (math.expm1(epsilon) + 2 * delta) / (math.exp(epsilon) + 1))
+    return min(1.0, math.tanh(epsilon / 2) + delta * (1 - math.tanh(epsilon / 2)))
 
 
 @lru_cache(maxsize=4)

@@ -49,6 +49,8 @@ def noise(
         epsilon=np.nan,
         advantage=np.nan,
         victims=500.0,
+        s_base=0.0,
+        s_ceil=1.0,
         train_s=1.0,
         family=table["defense"].str.split("[").str[0],
         L=0.5 + sd * rng.standard_normal(len(table)),
