@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from bench.goals import goal_named
 from bench.report import claims, stats, worst_of
 from bench.report.closure import BOARD, ROW, in_order, listed
 from bench.report.frame import UNDEFENDED
@@ -95,7 +96,9 @@ def strongest(trials: pd.DataFrame) -> pd.DataFrame:
     for key, rows in wide.groupby(level=ROW, sort=False):
         by_seed = rows.to_numpy(dtype=float)
         at = int(np.nanmean(by_seed, axis=1).argmax())
-        ends = worst_of.interval(by_seed, *scale.loc[rows.index].to_numpy(dtype=float).T)
+        paired = goal_named(key[ROW.index("goal")]).gains
+        units = scale.loc[rows.index].to_numpy(dtype=float).T
+        ends = worst_of.interval(by_seed, *units, paired=paired)
         seeds = int((~np.isnan(by_seed[at])).sum())
         table.append((*key, rows.index[at][-1], np.nanmean(by_seed[at]), seeds, *ends))
     return pd.DataFrame(table, columns=[*ROW, "attack", "L", "L_n", "L_lo", "L_hi"])

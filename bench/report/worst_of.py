@@ -14,6 +14,7 @@ def interval(
     victims: ArrayLike,
     base: ArrayLike = 0.0,
     ceiling: ArrayLike = 1.0,
+    paired: bool = False,
     alpha: float = ALPHA,
 ) -> tuple[float, float]:
     """An interval of the largest mean of several attacks, and of 0, the attacker without a model.
@@ -31,6 +32,8 @@ def interval(
         victims: victims of one seed ``[attacks]``; NaN where it is unknown, which counts as 1.
         base: success at which leakage is 0 ``[attacks]``, a mean over seeds.
         ceiling: success at which it is 1, likewise.
+        paired: whether success is a gain over a baseline on the same victims. Such a gain may well
+            move less over seeds than a share of so many victims does.
         alpha: how often it may miss.
 
     Returns:
@@ -50,7 +53,7 @@ def interval(
     room = one - zero
     # Who does worse than without the model is one who goes without: so many victims tell no less.
     gain, spread = mean.clip(0, 1) * room, np.where(mean > 0, error, 0) * room
-    exact = binomial(zero + gain, spread, n, np.nan_to_num(units, nan=1), tail)
+    exact = binomial(zero + gain, spread, n, np.nan_to_num(units, nan=1), tail, paired)
     low, high = ((end - zero) / room for end in exact)
     lower, upper = np.minimum(low, mean - reach).max(), np.maximum(high, mean + reach).max()
     return float(np.clip(lower, 0, 1)), float(np.clip(upper, 0, 1))
@@ -108,14 +111,14 @@ def joint_tail(by_seed: Floats, tail: float) -> float:
 
 
 def binomial(
-    mean: Floats, error: Floats, n: ArrayLike, victims: Floats, tail: float
+    mean: Floats, error: Floats, n: ArrayLike, victims: Floats, tail: float, paired: bool = False
 ) -> tuple[Floats, Floats]:
     """The Clopper-Pearson interval of a share whose victims come in seeds.
 
     After Korn and Graubard (Survey Methodology 24, 1998): the number of victims is replaced by the
     number of independent ones that would give the standard error which was observed, and lessened
-    because few seeds estimate that error. It is at most the number of victims, and that number
-    where the mean is 0 or 1 or all seeds agree.
+    because few seeds estimate that error. It is at most the number of victims, unless the share is
+    a gain over a paired baseline, and that number where the mean is 0 or 1 or all seeds agree.
 
     Args:
         mean: ``[attacks]``; taken into [0, 1].
@@ -123,13 +126,15 @@ def binomial(
         n: seeds, at least 2 ``[attacks]``.
         victims: of one seed ``[attacks]``.
         tail: how often either end may be missed.
+        paired: see :func:`interval`.
     """
     n = np.asarray(n, dtype=float)
     share, most = np.clip(mean, 0, 1), n * victims
     inside = (share > 0) & (share < 1) & (error > ZERO_SPREAD)
     few = (stats.t.isf(tail, np.maximum(most - 1, 1)) / stats.t.isf(tail, n - 1)) ** 2
     spread = np.where(inside, error, 1.0) ** 2
-    size = np.where(inside, np.minimum(most, share * (1 - share) / spread * few), most)
+    seen = share * (1 - share) / spread * few
+    size = np.where(inside, seen if paired else np.minimum(most, seen), most)
     hits = share * size
     low = np.where(hits > 0, stats.beta.ppf(tail, np.maximum(hits, 1e-9), size - hits + 1), 0.0)
     high = np.where(size > hits, stats.beta.isf(tail, hits + 1, np.maximum(size - hits, 1e-9)), 1.0)
