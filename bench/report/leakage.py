@@ -96,9 +96,9 @@ def strongest(trials: pd.DataFrame) -> pd.DataFrame:
     for key, rows in wide.groupby(level=ROW, sort=False):
         by_seed = rows.to_numpy(dtype=float)
         at = int(np.nanmean(by_seed, axis=1).argmax())
-        paired = goal_named(key[ROW.index("goal")]).gains
+        paired = goal_named(str(key[ROW.index("goal")])).gains
         units = scale.loc[rows.index].to_numpy(dtype=float).T
-        ends = worst_of.interval(by_seed, *units, paired=paired)
+        ends = worst_of.interval(by_seed, units[0], units[1], units[2], paired)
         seeds = int((~np.isnan(by_seed[at])).sum())
         table.append((*key, rows.index[at][-1], np.nanmean(by_seed[at]), seeds, *ends))
     return pd.DataFrame(table, columns=[*ROW, "attack", "L", "L_n", "L_lo", "L_hi"])
