@@ -124,7 +124,7 @@ def judge(
     )
     rows["L_raw"] = rows["L"]
     rows["L"] = rows["L"].clip(0, 1)
-    return in_order(rows, ["L_raw", "defense"])
+    return in_order(rows.assign(_useless=-rows["utility"]), ["L", "_useless", "defense"])
 
 
 CLAIMED = (

@@ -129,7 +129,8 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
         useful: utility of each deployment and seed.
 
     Returns:
-        By row: ``dL``, its paired difference to ``none`` with t interval, ``dL_p`` (Holm's p
+        By row: ``dL``, its paired difference to ``none`` with t interval, where an attack that does
+        worse than without the model counts as 0 in every seed, ``dL_p`` (Holm's p
         within the board), ``dL_flip`` (exact sign-flip p of this row alone), ``rank`` and
         ``front``. Rows without effect repeat the undefended leakage: they are not tested and not
         on the front. Rows whose leakage is only a lower bound take no place besides.
@@ -137,6 +138,8 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     picked = rows[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
     seeds = closed[closed["done"]].merge(picked, on=[*ROW, "attack"])
     leak = _wide(rows, seeds, ROW, "L")
+    # Who does worse than without the model goes without it, and then every seed gives 0.
+    leak = leak.where((leak.mean(axis=1) > 0) | leak.isna().all(axis=1), leak * 0.0)
     use = _wide(rows, useful, DEPLOYED, "utility")
     seen = sorted({*leak.columns, *use.columns})
     leaks, uses = (table.reindex(columns=seen).to_numpy(dtype=float) for table in (leak, use))
@@ -158,7 +161,8 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     out["dL_flip"] = np.where(tested, stats.flip_p(gaps), np.nan)
 
     rank, front = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    numbered = rows.assign(at=range(len(rows))).sort_values(["L", "defense"], kind="stable")
+    numbered = rows.assign(at=range(len(rows)), mean=np.clip(rows["L"], 0, None))
+    numbered = numbered.sort_values(["mean", "defense"], kind="stable")
     for _, board in numbered.groupby(BOARD)["at"]:
         at = board.to_numpy()
         at = at[ranked[at]]

@@ -105,14 +105,14 @@ def _headline(rows: pd.DataFrame) -> str:
     if not acting:
         said.append("No defense that acts at this access met an attack that adapts to it.")
         return " ".join(said)
-    best = acting[0]
-    tied = sum(row["rank"] == best["rank"] for row in acting) - 1
-    others = f", not told apart from {tied} other{'s' * (tied > 1)}" if tied > 0 else ""
+    best, tied = _least(acting)
+    others = f", the most useful of {tied} that are not told apart" if tied > 1 else ""
     said.append(
         f"Least leakage: {best['defense']}, L = {estimate(best, 'L')} "
         f"at {metric} {number(best['utility'], 3)}{others}."
     )
-    kept = next((row for row in acting if row["dU_lo"] >= -KEEPS), None)
+    useful = [row for row in acting if row["dU_lo"] >= -KEEPS]
+    kept = _least(useful)[0] if useful else None
     if all(math.isnan(row["dU_lo"]) for row in acting):
         return " ".join(said)
     if kept is None:
@@ -139,16 +139,24 @@ def brief(rows: pd.DataFrame) -> str:
     start = "No reference" if plain is None else f"Undefended L = {estimate(plain, 'L')}"
     if "weak_attack" in raised:
         return f"{start}: the attacks are too weak here to judge defenses."
-    best = next((row for row in _acting(measured) if row["dU_lo"] >= -KEEPS), None)
+    useful = [row for row in _acting(measured) if row["dU_lo"] >= -KEEPS]
     metric = _metric(every)
-    if best is None:
+    if not useful:
         return f"{start}; no defense is shown to keep {metric} within {KEEPS:.2f}."
+    best, _ = _least(useful)
     told = {"less": "less than undefended", "more": "more than undefended"}
     verdict = told.get(best["verdict"], "not shown to differ")
     return (
         f"{start}; least among defenses shown to keep {metric} within {KEEPS:.2f}: "
         f"{best['defense']}, L = {estimate(best, 'L')} ({verdict})."
     )
+
+
+def _least(rows: list[Row]) -> tuple[Row, int]:
+    """The most useful of the rows that share place and verdict of the first, and their number."""
+    first = (rows[0]["rank"], rows[0]["verdict"])
+    tied = [row for row in rows if (row["rank"], row["verdict"]) == first] or rows[:1]
+    return max(tied, key=lambda row: row["utility"]), len(tied)
 
 
 def _plain(rows: pd.DataFrame) -> tuple[list[Row], list[Row], set[str]]:
