@@ -10,7 +10,7 @@ from bench.contract.access import Access
 from bench.decide import evidence
 from bench.decide.evidence import NO_EVIDENCE, Estimate, Measured, Scenario, Source
 from bench.decide.policy import Bars
-from bench.decide.use import Use, usefulness
+from bench.decide.use import Use, seconds, usefulness
 from bench.goals import goal_named
 from bench.report.text import interval, number
 
@@ -82,6 +82,7 @@ class Candidate:
     """A defense under the rule.
 
     Attributes:
+        seed_s: seconds that one more seed of it and of ``none`` takes, by the recorded times.
         reasons: all that speaks against it, as rule and sentence, the deciding one first.
     """
 
@@ -91,6 +92,7 @@ class Candidate:
     guarantee: Guarantee | None
     stages: tuple[str, ...]
     settings: int
+    seed_s: float = math.nan
     reasons: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -150,6 +152,7 @@ def candidates(
             guarantee(sources, of, defense),
             tuple(infos[0].stages) if infos else (),
             infos[0].settings if infos else 1,
+            seconds(sources, of, defense),
         )
         reasons = dict.fromkeys(_against(sources, question, candidate, lacking))
         out.append(replace(candidate, reasons=tuple(reasons)))

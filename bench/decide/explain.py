@@ -11,7 +11,7 @@ from bench.decide.candidates import Candidate, metric_name, told
 from bench.decide.decision import Decision
 from bench.decide.document import Block, Document, Drawn, Points, Section, Table
 from bench.decide.evidence import Estimate, Measured
-from bench.decide.next_steps import more_seeds
+from bench.decide.next_steps import further_seeds
 from bench.goals import goals
 
 _SHOWN = 6
@@ -139,13 +139,8 @@ def _nearest(decision: Decision) -> list[Block]:
     said: list[Block] = [
         f"Nearest is {near.defense}, of which {words} not shown to be kept: {reasons}."
     ]
-    seeds = more_seeds(near, decision.question.bars)
-    if seeds is not None:
-        said.append(
-            "Its means keep every bar, its intervals do not. Should means and spreads stay as "
-            f"they are, about {seeds} seeds would show it: a rough guess."
-        )
-    return said
+    seeds = further_seeds(near, decision.question)
+    return [*said, seeds] if seeds else said
 
 
 _HEAD = ("defense", "goal", "L", "M", "utility", "against none", "epsilon")

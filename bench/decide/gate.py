@@ -204,6 +204,7 @@ def judge(
         (
             *next_steps.of_chosen(candidate, question.bars, len(found)),
             *next_steps.of_cap(question, candidate.measured),
+            *filter(None, [next_steps.further_seeds(candidate, question)]),
         ),
         tuple(evidence.not_tested(sources, of, access)),
         signed,

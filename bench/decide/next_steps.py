@@ -12,6 +12,7 @@ from bench.decide.candidates import SOUND, Candidate, Question, metric_name, tol
 from bench.decide.decision import Decision
 from bench.decide.evidence import Estimate, Measured, Source
 from bench.decide.policy import Bars, Policy
+from bench.engine.progress import duration
 from bench.goals import goals
 from bench.report import stats
 from bench.report.closure import COUNTED
@@ -31,6 +32,10 @@ def following(
     """What to do next where nothing qualifies; each claim was looked up in the evidence."""
     for sentence in decision.missing:
         yield f"Measure first: {sentence}"
+    lacking = [c for c in decision.rejected if further_seeds(c, decision.question)]
+    if lacking and not decision.missing:
+        cheapest = min(lacking, key=lambda c: more_seeds(c, decision.question) or math.inf)
+        yield f"Run more seeds: {further_seeds(cheapest, decision.question)}"
     yield _access(sources, decision.question, qualifying)
     yield _queries(sources, decision.question, qualifying)
     yield _model(sources, decision.question, qualifying)
@@ -153,26 +158,40 @@ def _compose(decision: Decision) -> str:
     )
 
 
-def more_seeds(c: Candidate, bars: Bars) -> int | None:
+def more_seeds(c: Candidate, asked: Question) -> int | None:
     """Seeds to run until its intervals keep the bars, should means and spreads stay as they are.
 
     None where a mean itself is beyond its bar, or something else speaks against the defense.
     """
-    if not {rule for rule, _ in c.reasons} <= {"leakage", "member_leakage", "utility"}:
+    rules = {rule for rule, _ in c.reasons}
+    if not rules or not rules <= {"leakage", "member_leakage", "utility", "too_few_seeds"}:
         return None
-    all_seeds = min((m.n_seeds for m in c.measured), default=0)
-    figures = [(-c.use.loss.value, c.use.loss, bars.loss, all_seeds)]
+    fewest = min((m.n_seeds for m in c.measured), default=0)
+    figures = [(-c.use.loss.value, c.use.loss, asked.bars.loss, fewest)]
     for m in c.measured:
-        figures.append((m.L.value, m.L, bars.tau, m.n_seeds))
-        figures.append((m.judged_M[1].value, m.judged_M[1], bars.mu, m.n_seeds))
-    most = 0
+        figures.append((m.L.value, m.L, asked.bars.tau, m.n_seeds))
+        figures.append((m.judged_M[1].value, m.judged_M[1], asked.bars.mu, m.n_seeds))
+    most = asked.seeds if "too_few_seeds" in rules else 0
     for mean, e, bar, n in figures:
         if e.known and mean >= bar:
             return None
-        sd = (e.hi - e.value) / float(stats.half_width(1.0, n))
-        if sd > 0:
-            most = max(most, int(stats.seeds_for(sd, bar - mean)))
+        if n >= 2 and e.known:
+            sd = (e.hi - e.value) / float(stats.half_width(1.0, n))
+            most = max(most, int(stats.seeds_for(sd, bar - mean))) if sd > 0 else most
     return most or None
+
+
+def further_seeds(c: Candidate, asked: Question) -> str:
+    """How many seeds more, and how long they take, where only seeds are missing; else empty."""
+    needed, have = more_seeds(c, asked), min((m.n_seeds for m in c.measured), default=0)
+    if needed is None or needed <= have:
+        return ""
+    time = duration((needed - have) * c.seed_s) if math.isfinite(c.seed_s) else "an unknown time"
+    return (
+        f"The means of {c.defense} keep every bar. Should means and spreads stay as they are, "
+        f"about {needed} seeds would show it: {needed - have} more than there are. They take "
+        f"about {time} by the recorded times, one trial after another. This is a rough guess."
+    )
 
 
 def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None) -> Iterator[str]:

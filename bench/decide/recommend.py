@@ -65,7 +65,7 @@ def decide(
         (c for c in rejected if {rule for rule, _ in c.reasons} <= SOUND),
         key=lambda c: (
             len(c.reasons),
-            next_steps.more_seeds(c, question.bars) is None,
+            next_steps.more_seeds(c, question) is None,
             *_low(c),
             c.defense,
         ),

@@ -67,6 +67,22 @@ def usefulness(sources: Sequence[Source], of: Scenario, metric: str) -> tuple[st
     return metric if have else own, found
 
 
+def seconds(sources: Sequence[Source], of: Scenario, defense: str) -> float:
+    """What one more seed of a defense and of ``none`` takes, one trial after another.
+
+    Returns:
+        Seconds of training and of all attacks by the recorded times; NaN where none are recorded.
+    """
+    spent = 0.0
+    for source in sources:
+        trials = source.trials(of)
+        trials = trials[trials["defense"].isin([defense, UNDEFENDED])]
+        trained = trials.groupby(["defense", "seed"])["train_s"].max().groupby("defense").mean()
+        attacked = trials.groupby(["defense", "attack"])["attack_s"].mean()
+        spent += float(trained.sum() + attacked.sum())
+    return spent or math.nan
+
+
 def _finished(source: Source, of: Scenario) -> pd.DataFrame:
     table = source.trials(of)
     return table[(table["status"] == "done") & table["utility"].notna()]

@@ -202,8 +202,16 @@ def test_where_only_the_intervals_are_too_wide_it_says_how_many_seeds_it_takes()
     decision = ask(made.sources({"shield": row}))
     assert decision.nearest and decision.nearest.defense == "shield"
     assert "about 1" in " ".join(text(explain.document(decision)).split())
+    assert decision.nearest.seed_s == 2 * (1 + 3)  # a training and three attacks, and those on none
+    assert "by the recorded times" in decision.steps[0]
     beyond = ask(made.sources({"shield": Row(L={"guess": 0.0, "map": 0.3})}))
     assert "seeds would show it" not in text(explain.document(beyond))
+
+
+def test_too_few_seeds_are_told_in_seeds_and_time() -> None:
+    decision = ask(made.sources({"shield": Row()}), seeds=16)
+    assert why(decision)["shield"] == "too_few_seeds"
+    assert "about 16 seeds" in decision.steps[0] and "48 s" in decision.steps[0]
 
 
 def test_nearest_is_what_misses_by_an_interval_not_by_far() -> None:
