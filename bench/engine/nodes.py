@@ -112,6 +112,7 @@ class Nodes:
         payload = {
             "dataset": dataset.layers[0],
             "seed": self._seed(dataset=dataset.name, repeat=repeat),
+            **({"repeat": repeat} if dataset.first.disjoint else {}),
         }
         return self._node("data", f"{dataset.name}/{repeat}", payload, {}, dataset.made_with)
 

@@ -148,6 +148,7 @@ _NUMBERS: dict[str, _Get] = {
     "L": lambda r: r.score.L if r.score else None,
     "M": lambda r: r.score.M if r.score else None,
     "victims": _victims,
+    "disjoint_table": lambda r: r.data.facts.get("disjoint_table"),
     "epsilon": lambda r: r.privacy.epsilon if r.privacy else None,
     "advantage": lambda r: r.privacy.advantage if r.privacy else None,
     "excess": lambda r: (
@@ -276,6 +277,7 @@ def read(
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``victims`` (members that the score is of),
+    ``disjoint_table`` (number of the table, where it is one of several without a common person),
     ``advantage`` (most that the mechanism allows any test of membership), ``budget`` (most
     queries of the attack; infinite where nothing limits it), ``s_base_attack``, ``covers``,
     ``adaptive_to``, ``claims`` and ``stages`` (tuples of names), ``old`` (whether adaptivity is

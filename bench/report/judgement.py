@@ -127,6 +127,10 @@ def judge(
     return in_order(rows.assign(_useless=-rows["utility"]), ["L", "_useless", "defense"])
 
 
+POPULATION = (
+    "Every seed met people of its own, drawn at random from a large table: these intervals hold for "
+    "the population that the table is of, not for one data set only."
+)
 CLAIMED = (
     "The records of this board are from before adaptivity had to be shown: that an attack adapts "
     "to a defense is a claim here."
@@ -150,6 +154,7 @@ def notes(
     finished = attacks[own].groupby(BOARD)["n_done"].sum().to_dict()
 
     claimed = closed.groupby(BOARD)["old"].any().to_dict()
+    tables = closed.groupby(BOARD)["disjoint_table"].nunique().to_dict()
     failed = dict(list(checks[checks["state"] == controls.FAIL].groupby(SCENARIO)))
     notes: dict[BoardKey, list[tuple[str, str]]] = {}
     for key, board in by_board(rows).items():
@@ -195,6 +200,8 @@ def notes(
             )
         if claimed.get(key, False):
             found.append(("claimed", CLAIMED))
+        if tables.get(key, 0) > 1:
+            found.append(("population", POPULATION))
         short = board[flagged(board, "below_standard")]
         if len(short):
             found.append(("below_standard", _short(short, len(board))))

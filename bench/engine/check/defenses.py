@@ -63,7 +63,7 @@ def _weights(model: Model, layers: Sequence[TrainingDefense], splits: Splits) ->
 
 def _try_training(option: Option, part: TrainingDefense, ground: Ground) -> Iterator[Check]:
     place, data = ground.dataset(part.modalities, tasks=part.tasks)
-    splits = data.load(0, ground.data_root)
+    splits = data.of_repeat(0).load(0, ground.data_root)
     _, model = model_for(data, part.tasks, part.needs)
     plain = _weights(model, [], splits)
     probe = dataclasses.replace(part, **part.probe) if part.probe else part  # type: ignore[type-var]
@@ -110,7 +110,7 @@ def _try_serve(option: Option, part: ServeDefense, ground: Ground) -> Iterator[C
     from bench.data.traffic import benign
 
     place, data = ground.dataset(part.modalities, tasks=part.tasks)
-    splits = data.load(0, ground.data_root)
+    splits = data.of_repeat(0).load(0, ground.data_root)
     _, model = model_for(data, part.tasks, part.needs)
     bare = undefended(model, splits)
     behind = prepared(bare, part)
