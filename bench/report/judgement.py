@@ -128,8 +128,8 @@ def judge(
 
 
 POPULATION = (
-    "Every seed met people of its own, drawn at random from a large table: these intervals hold for "
-    "the population that the table is of, not for one data set only."
+    "Every seed met people of its own, drawn at random from a large table: these intervals hold "
+    "for the population that the table is of, not for one data set only."
 )
 CLAIMED = (
     "The records of this board are from before adaptivity had to be shown: that an attack adapts "
