@@ -135,8 +135,8 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
         " ".join(WHAT),
         (
             "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
-            "M: the part that is about training members; brackets: 95% intervals over seeds, for the "
-            "data set that is named: other people may differ by more."
+            "M: the part that is about training members; brackets: 95% intervals over seeds, for "
+            "the data set that is named: other people may differ by more."
         ),
     ]
     parts += [f"> **missing**: {_md(lacking)}."] if lacking else []
