@@ -12,7 +12,7 @@ from bench.decide.candidates import SOUND, Candidate, Question, metric_name, tol
 from bench.decide.decision import Decision
 from bench.decide.evidence import Estimate, Measured, Source
 from bench.decide.policy import Bars, Policy
-from bench.engine.progress import duration
+from bench.engine.durations import duration
 from bench.goals import goals
 from bench.report import stats
 from bench.report.closure import COUNTED

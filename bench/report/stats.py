@@ -176,8 +176,8 @@ def leaders_tail(by_seed: Floats, tail: float = ALPHA) -> float:
     """The tail of a t statistic at which no row of equal ones differs from the first, by chance.
 
     Which row is the first was decided by the same seeds. So that choice is simulated too: normal
-    seeds with the covariance that these show between the rows, all true means equal; of each draw
-    the row with the least mean is compared with every other.
+    seeds, all true means equal; of each draw the row with the least mean is compared with every
+    other. Rows vary together as these seeds show, or not at all: what asks for more counts.
 
     Args:
         by_seed: ``[rows, seeds]``, NaN where a row lacks a seed; at least two of each.
@@ -193,14 +193,35 @@ def leaders_tail(by_seed: Floats, tail: float = ALPHA) -> float:
     scale = np.abs(centred).max()
     if scale < ZERO_SPREAD:
         return tail
-    x = normal(seeds) @ (centred / scale).T
+    seen = _furthest(normal(seeds) @ (centred / scale).T, tail)
+    most = max(seen, _furthest_of_equals(rows, seeds, tail))
+    least = tail / (rows * (rows - 1))  # of all pairs, either way round
+    return float(np.clip(stats.t.sf(most, seeds - 1), least, tail))
+
+
+def _furthest(x: Floats, tail: float) -> float:
+    """The t statistic that the row furthest from the least one exceeds with probability ``tail``.
+
+    Args:
+        x: draws of rows with equal true means ``[draws, seeds, rows]``.
+        tail: the probability.
+    """
     gaps = x - np.take_along_axis(x, x.mean(axis=1).argmin(axis=1)[:, None, None], axis=2)
     spread = gaps.std(axis=1, ddof=1)
     moves = spread > 1e-6
     t = np.divide(gaps.mean(axis=1), spread, out=np.zeros_like(spread), where=moves)
-    most = float(np.quantile(t.max(axis=1), 1 - tail)) * math.sqrt(seeds)
-    least = tail / max(1, math.comb(rows, 2))
-    return float(np.clip(stats.t.sf(most, seeds - 1), least, tail))
+    return float(np.quantile(t.max(axis=1), 1 - tail)) * math.sqrt(x.shape[1])
+
+
+@cache
+def _furthest_of_equals(rows: int, seeds: int, tail: float) -> float:
+    """The same of rows that have nothing in common but what cancels in their differences.
+
+    Few seeds span few directions: the covariance that they show leaves out most of what many rows
+    can do.
+    """
+    rng = np.random.default_rng(1)
+    return _furthest(rng.standard_normal((_JOINT, seeds, rows)), tail)
 
 
 @cache

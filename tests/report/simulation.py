@@ -95,6 +95,20 @@ def procedure(
     return out
 
 
+def one_table(ratio: float, seeds: int, runs: int = 4000) -> float:
+    """How often t over splits of one table holds the mean of the population it was drawn from.
+
+    Args:
+        ratio: spread over tables of one split each, by the spread over splits of one table.
+        seeds: splits.
+        runs: simulated tables.
+    """
+    rng = np.random.default_rng(0)
+    table = rng.normal(0, (ratio**2 - 1) ** 0.5, (runs, 1))
+    low, high = t_interval(table + rng.normal(0, 1, (runs, seeds)))
+    return float(np.mean((low <= 0) & (high >= 0)))
+
+
 def _held(low: Floats, high: Floats, figure: Floats, truth: float) -> dict[str, float]:
     low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
     held = (low <= truth + 1e-12) & (truth - 1e-12 <= high)
@@ -164,6 +178,10 @@ def report() -> list[str]:
             cells = [procedure(1, seeds, p=p, sb=sb)["shown"] for seeds in (5, 6, 10, 20)]
             told = "".join(f"{cell['cover']:8.3f} ({cell['width']:.3f})" for cell in cells)
             lines.append(f"{p:5.2f} {sb:.2f} {told}")
+    lines.append("splits of one table: how often t holds the mean of the population")
+    for ratio in (1.0, 1.05, 1.1, 1.25, 1.5, 2.0):
+        cells = [f"S={seeds} {one_table(ratio, seeds):.3f}" for seeds in (5, 10, 20)]
+        lines.append(f"  spread over tables / over splits {ratio:.2f}: " + ", ".join(cells))
     lines.append("worst of k attacks: coverage, width and bias; split, all seeds by t, as shown")
     for step in (0.0, 0.02):
         for attacks in (1, 3, 6, 10):
