@@ -39,6 +39,7 @@ LEADERBOARD = (
     "M",
     "M_lo",
     "M_hi",
+    "M_most",
     "epsilon",
     "advantage",
     "flags",

@@ -79,6 +79,7 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
         "M",
         "M_lo",
         "M_hi",
+        "M_most",
         "epsilon",
         "advantage",
         "flags",
