@@ -90,6 +90,8 @@ class DpSgd(TrainingDefense):
             repeat), ``not_accounted``. The defaults were chosen on public splits of other repeats,
             which share records with the members of a re-split table, so they claim
             ``not_accounted``. ``tuning_runs`` above 1 makes it ``naive_composition``.
+        reproduction: true for a row that repeats a paper: ``delta`` may then be larger than is
+            allowed. Boards mark the row, and it is no evidence for the defense (PROTOCOL 4.2).
         tuning_runs: number of private trainings on these records that led to these options, this
             one included; above 1 the ledger states the epsilon of all of them together.
     """
@@ -111,6 +113,7 @@ class DpSgd(TrainingDefense):
         "single_run", "public_tuning", "not_accounted", "naive_composition"
     ] = "not_accounted"
     tuning_runs: Count = 1
+    reproduction: bool = False
 
     # A trusted curator clips and adds noise, so what single clients share is not protected.
     covers = frozenset({"labels", "scores", "weights", "deletions"})
@@ -159,8 +162,9 @@ class DpSgd(TrainingDefense):
         """Train privately in place; only the weight decay of ``recipe`` is used.
 
         Raises:
-            UserError: delta above 1 / (10 n), a batch larger than the data, or a layer that mixes
-                records (batch normalisation).
+            UserError: delta above 1 / (10 n) in a row that is no reproduction, a batch larger than
+                the data, a target that is an epsilon above 100, or a layer that mixes records
+                (batch normalisation).
             DivergedError: the loss became NaN or Inf.
         """
         if self.epsilon is None and self.noise_multiplier is None and self.target is None:
@@ -169,11 +173,11 @@ class DpSgd(TrainingDefense):
         from defenses.common.private_steps import Units
 
         units = Units.people(train.person) if self.unit == "person" else Units.records(len(train))
-        delta = allowed_delta("DpSgd.delta", self.delta, units.count, self._counted(units.count))
+        n, told = units.count, self._counted(units.count)
+        delta = allowed_delta("DpSgd.delta", self.delta, n, told, self.reproduction)
         require(
             self.batch_size <= units.count,
-            f"DpSgd.batch_size is {self.batch_size}, but there are {self._counted(units.count)}; "
-            f"give at most {units.count}.",
+            f"DpSgd.batch_size is {self.batch_size}, but there are {told}; give at most {n}.",
         )
         with quiet():
             return self._fit(network, train, units, recipe, context, delta)

@@ -138,6 +138,7 @@ _TEXT: dict[str, _Get] = {
     "environment": lambda r: _environment(r.env),
     "options": _options,
     "unproven": ceilings.unproven,
+    "reproduction": lambda r: any(layer.get("reproduction") is True for layer in r.defense.layers),
 }
 
 _NUMBERS: dict[str, _Get] = {
@@ -282,7 +283,8 @@ def read(
     M that it allows, or ``unproven``: why that is not known), ``budget`` (most queries of the
     attack; infinite where nothing limits it), ``s_base_attack``, ``covers``, ``adaptive_to``,
     ``claims`` and ``stages`` (tuples of names), ``old`` (whether adaptivity is
-    only claimed), ``standard`` and ``member`` (pairs of a standard set with its size and with the
+    only claimed), ``reproduction`` (whether it repeats settings that the protocol refuses),
+    ``standard`` and ``member`` (pairs of a standard set with its size and with the
     attack's place in it), ``target`` and ``outcome`` (node identities), and what controls need:
     ``control`` (empty for a row of a board), ``values_sha``, ``environment`` (where the attack ran,
     as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``

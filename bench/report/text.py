@@ -11,7 +11,7 @@ import pandas as pd
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 
 ABSENT = "\N{EN DASH}"
-UNPLACED = {"no_effect", "non_adaptive", "bypassed"}
+UNPLACED = {"no_effect", "non_adaptive", "bypassed", "reproduction"}
 """Flags of rows that say nothing for their defense: pale, and out of what a board says."""
 KEEPS = 0.02
 """Utility loss that the headline calls kept."""

@@ -20,7 +20,9 @@ MOST_EPSILON = 100.0
 """A larger budget promises nothing, and the grid of the PRV accountant does not fit in memory."""
 
 
-def allowed_delta(option: str, delta: float | None, n: int, units: str) -> float:
+def allowed_delta(
+    option: str, delta: float | None, n: int, units: str, reproduction: bool = False
+) -> float:
     """The failure probability to account with: the given one, or the largest that is allowed.
 
     Args:
@@ -28,15 +30,17 @@ def allowed_delta(option: str, delta: float | None, n: int, units: str) -> float
         delta: the given one; None asks for the largest, which is ``1 / (10 n)``.
         n: number of protected units.
         units: their number in words, for the message.
+        reproduction: whether the row repeats a paper and is no evidence: then any is allowed.
 
     Raises:
         UserError: ``delta`` is above ``1 / (10 n)``.
     """
     most = 1 / (10 * n)
     require(
-        delta is None or delta <= most,
+        delta is None or delta <= most or reproduction,
         f"{option} is {delta}, above 1 / (10 n) = {most:.3g} for {units}; give less, or null for "
-        "the most allowed.",
+        "the most allowed. A row that repeats a paper may keep it by 'reproduction: true', and is "
+        "then no evidence.",
     )
     return most if delta is None else delta
 
