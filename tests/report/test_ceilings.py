@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from scipy.stats import norm
 
 from bench.contract import PrivacyLedger
 from bench.contract.record import TrialRecord
-from bench.report import boards, ceilings, frame
+from bench.report import boards, ceilings, frame, site
 from tests.report.fake_records import build, trial
 
 P = np.linspace(0, 1, 501)
@@ -172,3 +174,24 @@ def test_a_row_that_lacks_one_ledger_has_no_ceiling() -> None:
     name = records[lost].cell.defense
     assert math.isnan(rows.loc[("scores", name), "M_most"])
     assert rows.loc[("labels", name), "M_most"] > 0
+
+
+def test_a_board_draws_what_is_proven_beside_what_was_measured(tmp_path: Path) -> None:
+    site.write(build(datasets=("diabetes",)), {}, "smoke", tmp_path, {})
+    page = (tmp_path / "boards/diabetes-mlp-attribute-scores.html").read_text(encoding="utf-8")
+    lines = {
+        name: line for line in page.split("<tr ") if (name := _named(line)) in ("dropout", "dp_sgd")
+    }
+    most = ceilings.most_gap(((0.996, 1e-4),), 4)
+    assert f'class="most" d="M{100 * most:.1f} ' in page
+    assert 'class="most"' in lines["dp_sgd"] and 'class="most"' not in lines["dropout"]
+    assert "Of L nothing of the kind is proven" in page
+    bare = [r for r in build(datasets=("diabetes",)) if r.privacy is None]
+    site.write(bare, {}, "smoke", tmp_path / "bare", {})
+    page = (tmp_path / "bare/boards/diabetes-mlp-attribute-scores.html").read_text("utf-8")
+    assert "Of L nothing of the kind is proven" not in page and 'class="most"' not in page
+
+
+def _named(line: str) -> str:
+    found = re.search(r'data-f="([^"]*)"', line)
+    return found.group(1) if found else ""
