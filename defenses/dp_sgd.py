@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     from defenses.common.private_steps import Units
 
 
+def _between(value: Any) -> bool:
+    """Whether something is a number above 0 and below 1."""
+    return isinstance(value, int | float) and 0 < value < 1
+
+
 @dataclass(frozen=True)
 class DpSgd(TrainingDefense):
     """DP-SGD (Abadi et al. CCS 2016, algorithm 1) through Opacus.
@@ -137,7 +142,7 @@ class DpSgd(TrainingDefense):
         )
         require(
             self.target is None
-            or (set(self.target) == {"advantage"} and 0 < self.target["advantage"] < 1),
+            or (set(self.target) == {"advantage"} and _between(self.target["advantage"])),
             f"target is {self.target}; give {{advantage: A}}, with A above 0 and below 1.",
         )
         require(

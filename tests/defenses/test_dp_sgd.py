@@ -216,6 +216,8 @@ def test_frozen_blocks_stay_and_the_rest_trains_privately() -> None:
         {"target": {"advantage": 1.0}, "epsilon": None},
         {"target": {"epsilon": 1.0}, "epsilon": None},
         {"target": {}, "epsilon": None},
+        {"target": {"advantage": "little"}, "epsilon": None},
+        {"target": {"advantage": float("nan")}, "epsilon": None},
         {"target": {"advantage": 0.1}, "epsilon": None, "noise_multiplier": 1.0},
     ],
 )
