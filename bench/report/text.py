@@ -43,6 +43,13 @@ def interval(low: float, high: float, digits: int = 2, signed: bool = False) -> 
     return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"
 
 
+def member_gap(row: Row) -> str:
+    """M of a row with its interval and, where it is proven, the most that it can be on average."""
+    most = row.get("M_most", math.nan)
+    told = f", at most {number(most)}" if math.isfinite(most) else ""
+    return estimate(row, "M", signed=True) + told
+
+
 def estimate(row: Any, name: str, digits: int = 2, signed: bool = False) -> str:
     """``mean [low, high]`` of the columns ``name``, ``name_lo`` and ``name_hi`` of a row."""
     ends = interval(row[f"{name}_lo"], row[f"{name}_hi"], digits, signed)
