@@ -21,6 +21,7 @@ _EXACT = 1e-9  # 0.80 - 0.77 is no more than 0.03
 _UNFIT = {
     "void": "a control failed that its board rests on",
     "broken_privacy": "canaries show that training gives more away than its epsilon claims",
+    "reproduction": "it repeats a paper with settings that the protocol refuses",
     "weak_attack": "attacks were too weak there to tell anything",
     "no_headroom": "leakage could not be measured there",
     "dirty": "its trials ran from a modified working copy",

@@ -47,6 +47,7 @@ _ROW_COLUMNS = [
     "M",
     "M_lo",
     "M_hi",
+    "M_most",
     "dL",
     "dL_lo",
     "dL_hi",
@@ -57,6 +58,7 @@ _ROW_COLUMNS = [
     "dU_hi",
     "epsilon",
     "advantage",
+    "unproven",
     "flags",
     "trial_id",
     "front",
@@ -128,12 +130,13 @@ class Boards:
             ``dL_flip`` the exact sign-flip p of the row alone, and ``verdict`` is ``less``,
             ``more``, ``unclear`` or empty. ``rank`` is shared by rows that cannot be told apart,
             ``front`` is the probability of being on the Pareto front. ``M`` is the worst attack's,
-            ``trial_id`` its lowest finished seed, ``n_seeds`` its finished seeds. ``L_without`` is
-            what ``L`` would be without that attack in any setting, ``seeds_needed`` how many seeds
-            to run for a half width of 0.05, should the spread stay, ``train_s`` the median training
-            time in seconds. ``trials_planned`` were planned for the row, and of ``trials_lost``
-            there is no record. ``standard`` names the set of attacks that the row is to meet.
-            ``flags`` are joined with ``;``.
+            ``M_most`` the largest M that the training allows any attacker, or ``unproven`` says why
+            that is not known, ``trial_id`` its lowest finished seed, ``n_seeds`` its finished
+            seeds. ``L_without`` is what ``L`` would be without that attack in any setting,
+            ``seeds_needed`` how many seeds to run for a half width of 0.05, should the spread stay,
+            ``train_s`` the median training time in seconds. ``trials_planned`` were planned for the
+            row, and of ``trials_lost`` there is no record. ``standard`` names the set of attacks
+            that the row is to meet. ``flags`` are joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
             it cost, how many of its trials finished and whether it adapts to the defense; its
             interval is its own.
@@ -172,6 +175,7 @@ def build(frame: pd.DataFrame) -> Boards:
     rows = leakage.worst(closed, attacks)
     rows = rows.merge(leakage.differences(closed, rows, useful), on=ROW, how="left")
     rows = rows.merge(_utilities(frame, useful, pairs), on=DEPLOYED, how="left")
+    rows = rows.merge(_ceilings(closed), on=ROW, how="left").fillna({"unproven": ""})
     rows = judgement.judge(frame, closed, rows, checks)
     return Boards(
         rows=rows[_ROW_COLUMNS],
@@ -181,6 +185,16 @@ def build(frame: pd.DataFrame) -> Boards:
         controls=checks,
         notes=judgement.notes(closed, attacks, rows, checks),
     )
+
+
+def _ceilings(closed: pd.DataFrame) -> pd.DataFrame:
+    """``M_most`` of every row, where it is known of all its trials, and why not (``unproven``)."""
+    done = closed[closed["done"]]
+    table = done.groupby(ROW)["M_most"].agg(["max", "count", "size"])
+    most = table["max"].where(table["count"] == table["size"]).rename("M_most")
+    told = done[done["unproven"] != ""].drop_duplicates(ROW)[[*ROW, "unproven"]]
+    rows = most.reset_index().merge(told, on=ROW, how="left")
+    return rows.assign(unproven=rows["unproven"].fillna(""))
 
 
 def per_seed(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

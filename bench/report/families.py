@@ -104,11 +104,11 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
         budget: mean utility loss that a setting may have on the selection seeds.
 
     Returns:
-        ``COLUMNS``, a row per (board, family) whose defense acts there: ``none``, then by
-        leakage. ``defense`` is what was picked, ``settings`` and ``attacks`` how many were tried,
-        ``loss`` is that of the selection seeds. All else is of the other seeds: ``attack`` is the
-        strongest there, ``n_seeds`` how many of its trials finished, ``utility`` and ``dU`` (paired
-        difference to ``none``) have t intervals, ``L`` that of the worst case
+        ``COLUMNS``, a row per (board, family) whose defense acts there: ``none``, then by leakage;
+        reproductions are left out. ``defense`` is what was picked, ``settings`` and ``attacks`` how
+        many were tried, ``loss`` is that of the selection seeds. All else is of the other seeds:
+        ``attack`` is the strongest there, ``n_seeds`` how many of its trials finished, ``utility``
+        and ``dU`` (paired difference to ``none``) have t intervals, ``L`` that of the worst case
         (:func:`bench.report.worst_of.interval`), clipped to [0, 1] after averaging; ``L_raw`` is
         not. ``flags`` are joined with ``;``. Empty where fewer than two seeds, or no ``none``,
         leave nothing to choose by.
@@ -120,7 +120,7 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     closed = closed[many]
     # A seed of which nothing is there neither chooses nor reports.
     seeds = _split(closed[closed["status"] != LOST])
-    closed = closed[~closed["no_effect"].astype(bool)]
+    closed = closed[~closed["no_effect"].astype(bool) & ~closed["reproduction"].astype(bool)]
     finished = closed[closed["done"] & closed["L"].notna()].merge(seeds, on=[*BOARD, "seed"])
     useful = per_seed(frame)[1].merge(seeds, on=["dataset", "model", "seed"])
     chosen = _choose(finished[finished["selects"]], useful[useful["selects"]], budget)
@@ -170,7 +170,7 @@ def summaries(
         with the number of settings and also counts useless regions: a secondary figure.
     """
     known = boards.rows.assign(family=_families(boards.rows["defense"], frame))
-    known = known[~flagged(known, "no_effect")]
+    known = known[~flagged(known, "no_effect") & ~flagged(known, "reproduction")]
     picked = known[[*_OF, "defense", "worst_attack"]]
     seeds = boards.seeds.rename(columns={"attack": "worst_attack"})
     seeds = picked.merge(seeds, on=[*ROW, "worst_attack"]).dropna(subset=["L", "utility"])

@@ -16,7 +16,7 @@ from bench.contract.errors import require
 from bench.contract.record import ELSEWHERE, ENVIRONMENT, Failure, TrialRecord
 from bench.contract.stream import Stream
 from bench.goals import goal_named
-from bench.report import comparable, coverage
+from bench.report import ceilings, comparable, coverage
 from bench.report.facts import Facts, Gatherer
 
 STABLE = (
@@ -137,6 +137,8 @@ _TEXT: dict[str, _Get] = {
     "created": lambda r: r.created_utc,
     "environment": lambda r: _environment(r.env),
     "options": _options,
+    "unproven": ceilings.unproven,
+    "reproduction": lambda r: any(layer.get("reproduction") is True for layer in r.defense.layers),
 }
 
 _NUMBERS: dict[str, _Get] = {
@@ -151,6 +153,7 @@ _NUMBERS: dict[str, _Get] = {
     "disjoint_table": lambda r: r.data.facts.get("disjoint_table"),
     "epsilon": lambda r: r.privacy.epsilon if r.privacy else None,
     "advantage": lambda r: r.privacy.advantage if r.privacy else None,
+    "M_most": ceilings.of,
     "excess": lambda r: (
         r.privacy_audit.epsilon_lower - r.privacy_audit.epsilon if r.privacy_audit else None
     ),
@@ -278,10 +281,12 @@ def read(
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
     (utility of the plain baseline), ``victims`` (members that the score is of),
     ``disjoint_table`` (number of the table, where it is one of several without a common person),
-    ``advantage`` (most that the mechanism allows any test of membership), ``budget`` (most
-    queries of the attack; infinite where nothing limits it), ``s_base_attack``, ``covers``,
-    ``adaptive_to``, ``claims`` and ``stages`` (tuples of names), ``old`` (whether adaptivity is
-    only claimed), ``standard`` and ``member`` (pairs of a standard set with its size and with the
+    ``advantage`` (most that the mechanism allows any test of membership), ``M_most`` (the largest
+    M that it allows, or ``unproven``: why that is not known), ``budget`` (most queries of the
+    attack; infinite where nothing limits it), ``s_base_attack``, ``covers``, ``adaptive_to``,
+    ``claims`` and ``stages`` (tuples of names), ``old`` (whether adaptivity is
+    only claimed), ``reproduction`` (whether it repeats settings that the protocol refuses),
+    ``standard`` and ``member`` (pairs of a standard set with its size and with the
     attack's place in it), ``target`` and ``outcome`` (node identities), and what controls need:
     ``control`` (empty for a row of a board), ``values_sha``, ``environment`` (where the attack ran,
     as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``

@@ -40,6 +40,8 @@ FLAGS = {
     "bypassed": "Who has the weights goes round this defense's layer on the answers, but attacks "
     "on answers met it: its leakage is only a lower bound, and it takes no place. See its training "
     "part alone.",
+    "reproduction": "It repeats a paper with settings that the protocol refuses, to compare with "
+    "the paper's own figures: it is no evidence for its defense, and it takes no place.",
     "missing": "Some planned trials did not finish or have no record: the worst case may be among "
     "them.",
     "no_spread": "All seeds gave the same leakage: the interval rests on the number of victims "
@@ -108,6 +110,7 @@ def judge(
         "non_adaptive": rows["non_adaptive"],
         "below_standard": rows["lacks"] > 0,
         "bypassed": rows["bypassed"],
+        "reproduction": rows["reproduction"].eq(True),
         "missing": (rows["all_done"] < rows["n_attacks"] * rows["seeds"])
         | (rows["trials_lost"] > 0),
         "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0),

@@ -69,6 +69,7 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
         no_effect=("no_effect", "any"),
         all_done=("done", "sum"),
         adapts=("adapts", "any"),
+        reproduction=("reproduction", "any"),
         stages=("stages", "first"),
     )
     rows = rows.merge(told.reset_index(), on=ROW)
@@ -133,7 +134,8 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
         worse than without the model counts as 0 in every seed, ``dL_p`` (Holm's p
         within the board), ``dL_flip`` (exact sign-flip p of this row alone), ``rank`` and
         ``front``. Rows without effect repeat the undefended leakage: they are not tested and not
-        on the front. Rows whose leakage is only a lower bound take no place besides.
+        on the front. Rows whose leakage is only a lower bound, and reproductions, take no place
+        besides.
     """
     picked = rows[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
     seeds = closed[closed["done"]].merge(picked, on=[*ROW, "attack"])
@@ -153,7 +155,8 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     long = pd.DataFrame({"row": row, "dL": gaps[row, seed]})
     out = rows[ROW].join(stats.summarise(long, ["row"], ["dL"]).set_index("row"))
     acts = ~rows["no_effect"].to_numpy(dtype=bool)
-    ranked = ~(rows["non_adaptive"] | rows["bypassed"]).to_numpy(dtype=bool)
+    unplaced = rows["non_adaptive"] | rows["bypassed"] | rows["reproduction"].astype(bool)
+    ranked = ~unplaced.to_numpy(dtype=bool)
     tested = acts & ranked & (rows["defense"] != UNDEFENDED).to_numpy()
     p = stats.paired_p(out["dL"], out["dL_sd"], out["dL_n"].fillna(0))
     out["dL_p"] = np.where(tested, p, np.nan)

@@ -13,7 +13,7 @@ from bench.report.closure import ROW, by_board
 from bench.report.families import why
 from bench.report.frame import STABLE, dicts
 from bench.report.latex import leaderboard_tex
-from bench.report.text import WHAT, allowed, estimate, headline, number, words
+from bench.report.text import WHAT, allowed, estimate, headline, member_gap, number, words
 
 __all__ = [
     "LEADERBOARD",
@@ -39,6 +39,7 @@ LEADERBOARD = (
     "M",
     "M_lo",
     "M_hi",
+    "M_most",
     "epsilon",
     "advantage",
     "flags",
@@ -135,8 +136,9 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
         " ".join(WHAT),
         (
             "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
-            "M: the part that is about training members; brackets: 95% intervals over seeds, for "
-            "the data set that is named: other people may differ by more."
+            "M: the part that is about training members (at most: proven for any attack); "
+            "brackets: 95% intervals over seeds, for the data set that is named: other people may "
+            "differ by more."
         ),
     ]
     parts += [f"> **missing**: {_md(lacking)}."] if lacking else []
@@ -188,7 +190,7 @@ def _line(row: dict[Any, Any]) -> str:
         _md(row["defense"]),
         estimate(row, "L"),
         estimate(row, "utility", 3),
-        estimate(row, "M", signed=True),
+        member_gap(row),
         _md(row["worst_attack"]),
         number(row["epsilon"]),
         str(row["n_seeds"]),

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 
 ABSENT = "\N{EN DASH}"
-UNPLACED = {"no_effect", "non_adaptive", "bypassed"}
+UNPLACED = {"no_effect", "non_adaptive", "bypassed", "reproduction"}
 """Flags of rows that say nothing for their defense: pale, and out of what a board says."""
 KEEPS = 0.02
 """Utility loss that the headline calls kept."""
@@ -41,6 +41,13 @@ def interval(low: float, high: float, digits: int = 2, signed: bool = False) -> 
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"
+
+
+def member_gap(row: Row) -> str:
+    """M of a row with its interval and, where it is proven, the most that it can be on average."""
+    most = row.get("M_most", math.nan)
+    told = f", at most {number(most)}" if math.isfinite(most) else ""
+    return estimate(row, "M", signed=True) + told
 
 
 def estimate(row: Any, name: str, digits: int = 2, signed: bool = False) -> str:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.contract import UserError, require
+from bench.contract import require
 
 _EPSILON_ERROR = 0.01
 MOST_EPSILON = 100.0
 """A larger budget promises nothing, and the grid of the PRV accountant does not fit in memory."""
 
 
-def allowed_delta(option: str, delta: float | None, n: int, units: str) -> float:
+def allowed_delta(
+    option: str, delta: float | None, n: int, units: str, reproduction: bool = False
+) -> float:
     """The failure probability to account with: the given one, or the largest that is allowed.
 
     Args:
@@ -27,15 +30,17 @@ def allowed_delta(option: str, delta: float | None, n: int, units: str) -> float
         delta: the given one; None asks for the largest, which is ``1 / (10 n)``.
         n: number of protected units.
         units: their number in words, for the message.
+        reproduction: whether the row repeats a paper and is no evidence: then any is allowed.
 
     Raises:
         UserError: ``delta`` is above ``1 / (10 n)``.
     """
     most = 1 / (10 * n)
     require(
-        delta is None or delta <= most,
+        delta is None or delta <= most or reproduction,
         f"{option} is {delta}, above 1 / (10 n) = {most:.3g} for {units}; give less, or null for "
-        "the most allowed.",
+        "the most allowed. A row that repeats a paper may keep it by 'reproduction: true', and is "
+        "then no evidence.",
     )
     return most if delta is None else delta
 
@@ -177,23 +182,83 @@ def least_noise(epsilon: float, delta: float, sample_rate: float, steps: int) ->
         used = spent(math.exp(log_sigma), sample_rate, steps, delta, "prv")
         return math.log(used / (0.995 * epsilon))
 
-    # It starts at the mu of Gaussian DP at this budget, epsilon = mu^2 / 2 + mu sqrt(2 ln 1/delta),
-    # and solves the central limit mu = q sqrt(T (exp(1 / sigma^2) - 1)) for sigma.
+    # The mu of Gaussian DP at this budget: epsilon = mu^2 / 2 + mu sqrt(2 ln 1/delta).
     tail = 2 * math.log(1 / delta)
     mu = math.sqrt(tail + 2 * epsilon) - math.sqrt(tail)
+    # epsilon falls roughly as sigma^-1.25
+    sigma, off = _solved(excess, mu, sample_rate, steps, slope=1.25)
+    require(
+        sigma > 0,
+        f"DpSgd.epsilon is {epsilon}, for which no noise was found at {steps} steps and sample "
+        f"rate {sample_rate:.3g} (the last try spent {epsilon * math.exp(off):.3g}); give another "
+        "epsilon or fewer epochs.",
+    )
+    return sigma
+
+
+def least_noise_for(advantage_most: float, delta: float, sample_rate: float, steps: int) -> float:
+    """The noise multiplier whose :func:`advantage` is at most 1% below a given one, never above.
+
+    Kulynych et al. ("Attack-aware noise calibration for differential privacy", NeurIPS 2024; the
+    abstract was read) calibrate the noise to a risk instead of a budget in this way.
+
+    Args:
+        advantage_most: the greatest TPR - FPR of any test of membership, above 0 and below 1.
+        delta: sets the accuracy of the accountant.
+        sample_rate: probability that a unit is drawn.
+        steps: number of noisy steps.
+
+    Raises:
+        UserError: no noise keeps it.
+    """
+
+    def excess(log_sigma: float) -> float:
+        sigma = math.exp(log_sigma)
+        # Where the grid of the accountant would not fit in memory, nothing is private.
+        rough = spent(sigma, sample_rate, steps, delta, "rdp")
+        found = 1.0 if rough > 2 * MOST_EPSILON else advantage(sigma, sample_rate, steps, delta)
+        return math.log(_shift(found) / _shift(0.995 * advantage_most))
+
+    sigma, off = _solved(excess, _shift(advantage_most), sample_rate, steps, slope=1.0)
+    require(
+        sigma > 0,
+        f"DpSgd.target.advantage is {advantage_most}, for which no noise was found at {steps} "
+        f"steps and sample rate {sample_rate:.3g} (the last try was off by a factor of "
+        f"{math.exp(off):.3g}); give another one or other epochs.",
+    )
+    return sigma
+
+
+def _shift(advantage_most: float) -> float:
+    """The mu of a Gaussian mechanism of that advantage, ``2 Phi(mu / 2) - 1``."""
+    return 2 * NormalDist().inv_cdf((1 + min(advantage_most, 1 - 1e-12)) / 2)
+
+
+def _solved(
+    excess: Callable[[float], float], mu: float, sample_rate: float, steps: int, slope: float
+) -> tuple[float, float]:
+    """The sigma at which ``excess(log sigma)`` is 0 to within .005, by a secant; and what it is.
+
+    Args:
+        excess: the logarithm of what is spent as a multiple of what is allowed.
+        mu: of Gaussian DP at what is allowed. The search starts where the central limit
+            ``mu = q sqrt(T (exp(1 / sigma^2) - 1))`` has it.
+        sample_rate: q.
+        steps: T.
+        slope: how fast ``excess`` falls, roughly.
+
+    Returns:
+        sigma, 0 where none was found, and the last excess.
+    """
     a = -0.5 * math.log(math.log1p(mu**2 / (sample_rate**2 * steps)))
     at_a = excess(a)
-    b = a + at_a / 1.25  # epsilon falls roughly as sigma^-1.25
+    b = a + at_a / slope
     at_b = excess(b)
     for _ in range(12):
         if abs(at_b) <= 0.005:
-            return math.exp(b)
+            return math.exp(b), at_b
         if at_a == at_b:
             break
         a, b, at_a = b, b - at_b * (b - a) / (at_b - at_a), at_b
         at_b = excess(b)
-    raise UserError(
-        f"DpSgd.epsilon is {epsilon}, for which no noise was found at {steps} steps and sample "
-        f"rate {sample_rate:.3g} (the last try spent {epsilon * math.exp(at_b):.3g}); give another "
-        "epsilon or fewer epochs."
-    )
+    return 0.0, at_b

@@ -51,8 +51,8 @@ class Row:
     ledger: PrivacyLedger | None = None
     audit: float | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the record: ``stages``, ``n_params``, ``public``, ``adaptive``, and ``M``
-    by attack. An attack may be ``map[budget=1000]``."""
+    """Further fields of the record: ``stages``, ``n_params``, ``public``, ``adaptive``, options of
+    the only layer (``layer``), and ``M`` by attack. An attack may be ``map[budget=1000]``."""
 
 
 NONE = Row(L={"guess": 0.30, "map": 0.60}, M=0.20)
@@ -129,6 +129,7 @@ def _trial(
         "defense": DefenseInfo(
             family=defense,
             stages=row.fields.get("stages", ["training"]),
+            layers=[{"_target_": "made", **row.fields.get("layer", {})}],
             covers=["labels", "scores", "weights"],
         ),
         "privacy": row.ledger,

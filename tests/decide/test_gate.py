@@ -133,6 +133,10 @@ def test_what_blocks_in_the_description(sound, rule: str, changes: dict[str, Any
             "no_ranked_evidence",
             lambda: with_row(Row(ledger=made.ledger(), fields={"adaptive": []})),
         ),
+        (
+            "no_ranked_evidence",
+            lambda: with_row(Row(ledger=made.ledger(), fields={"layer": {"reproduction": True}})),
+        ),
         ("dp_audit_exceeds_claim", lambda: with_row(Row(ledger=made.ledger(), audit=2.1))),
         ("dp_claim_unsupported", lambda: with_row(Row())),
         (

@@ -59,6 +59,16 @@ def test_a_weaker_attack_that_tells_members_apart_counts() -> None:
     assert found.rule == "member_leakage" and "by guess" in found.reason
 
 
+def test_a_row_that_repeats_what_the_protocol_refuses_is_never_recommended() -> None:
+    best = Row(L={"guess": 0.0, "map": 0.0}, utility=0.9, fields={"layer": {"reproduction": True}})
+    decision = ask(made.sources({"copied": best, "shield": Row()}))
+    assert decision.chosen is not None and decision.chosen.defense == "shield"
+    assert why(decision)["copied"] == "reproduction"
+    own = replace(best, fields={"layer": {"reproduction": False}})
+    chosen = ask(made.sources({"copied": own, "shield": Row()})).chosen
+    assert chosen is not None and chosen.defense == "copied"
+
+
 def test_less_access_never_turns_yes_into_no() -> None:
     shield = Row(L={"guess": 0.01, "map": 0.05}, fields={"M": {"guess": 0.10}})
     found = made.sources({"shield": shield})

@@ -42,6 +42,7 @@ def noise(
         budget=np.inf,
         control="",
         unplaced=0,
+        reproduction=False,
         utility=utility,
         covers=nothing,
         adaptive_to=nothing,

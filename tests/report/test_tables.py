@@ -79,6 +79,7 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
         "M",
         "M_lo",
         "M_hi",
+        "M_most",
         "epsilon",
         "advantage",
         "flags",
@@ -156,3 +157,10 @@ def test_tuned_csv(table) -> None:  # type: ignore[no-untyped-def]
     assert text.startswith(head(("suite", *families.COLUMNS)))
     assert {row["budget"] for row in rows} == {"0.03"}
     assert len(rows) == len(families.tuned(table))
+
+
+def test_markdown_says_what_is_proven_of_the_member_gap(table) -> None:  # type: ignore[no-untyped-def]
+    found = boards.build(table)
+    text = tables.leaderboard_md(found, families.tuned(table), "smoke")
+    proven = found.rows["M_most"].notna().sum()
+    assert 0 < proven == sum(", at most " in line for line in text.splitlines() if line[:2] == "| ")

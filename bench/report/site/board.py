@@ -185,6 +185,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "baselines": [
             {"attack": row["attack"], "score": number(row["score"])} for row in dicts(baselines)
         ],
+        "unproven": sorted(set(mine["unproven"]) - {""}),
         "privacy": details.privacy(rows, key, trials, suite.facts),
         "costs": details.costs(rows, attacks, suite.training, suite.answering),
         "commands": details.commands(rows, suite.given),
@@ -271,6 +272,7 @@ def _line(
         "M": {
             "text": number(row["M"], signed=True),
             "interval": interval(row["M_lo"], row["M_hi"], signed=True),
+            "most": cells.most(row),
         },
         "dL": number(row["dL"], signed=True),
         "dL_interval": interval(row["dL_lo"], row["dL_hi"], signed=True),

@@ -122,6 +122,7 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
                 "accountant": ledger.accountant,
                 "rdp": number(ledger.epsilon_rdp),
                 "most": number(row["advantage"]) if math.isfinite(row["advantage"]) else ABSENT,
+                "gap": number(row["M_most"]) if math.isfinite(row["M_most"]) else ABSENT,
                 "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
                 "noise": f"{ledger.noise_multiplier:.3g}",
                 "tuning": tuning_basis(ledger),
