@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
@@ -104,10 +106,23 @@ def joint_tail(by_seed: Floats, tail: float) -> float:
     moves = length[:, 0] > ZERO_SPREAD
     if moves.sum() <= 1:
         return tail
-    x = normal(by_seed.shape[1]) @ (centred[moves] / length[moves]).T
-    t = x.mean(axis=1) / x.std(axis=1, ddof=1) * np.sqrt(x.shape[1])
-    level = float(stats.t.sf(np.quantile(t.max(axis=1), 1 - tail), x.shape[1] - 1))
+    seeds = by_seed.shape[1]
+    means, spreads = _drawn(seeds)
+    loads = (centred[moves] / length[moves]).T
+    variance = spreads @ (loads[:, None] * loads).reshape(seeds * seeds, -1)
+    t = means @ loads / np.sqrt(variance / seeds)
+    level = float(stats.t.sf(np.quantile(t.max(axis=1), 1 - tail), seeds - 1))
     return min(tail, level)
+
+
+@cache
+def _drawn(seeds: int) -> tuple[Floats, Floats]:
+    """Of :func:`normal`, means ``[draws, seeds]`` and covariances ``[draws, seeds * seeds]``."""
+    draws = normal(seeds)
+    means = draws.mean(axis=1)
+    centred = draws - means[:, None]
+    covariances = centred.transpose(0, 2, 1) @ centred / (seeds - 1)
+    return means, covariances.reshape(len(draws), -1)
 
 
 def binomial(
