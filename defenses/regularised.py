@@ -11,8 +11,8 @@ import torch
 from annotated_types import Ge, Le
 
 from bench.contract import (
-    Fraction,
     FitReport,
+    Fraction,
     Network,
     Recipe,
     Split,

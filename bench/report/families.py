@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from bench.report import leakage, stats
-from bench.report.boards import Boards, bounded, metrics, per_seed
+from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW, close, in_order, spans
 from bench.report.coverage import LOST
 from bench.report.frame import UNDEFENDED, bare_name, flagged
-from bench.report.leakage import DEPLOYED
+from bench.report.useful import SERVED, bounded, metrics, per_seed
+from bench.report.useful import settings as settings_of
 
 BUDGET = 0.03
 """Utility a tuner may spend."""
@@ -122,7 +123,7 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     seeds = _split(closed[closed["status"] != LOST])
     closed = closed[~closed["no_effect"].astype(bool)]
     finished = closed[closed["done"] & closed["L"].notna()].merge(seeds, on=[*BOARD, "seed"])
-    useful = per_seed(frame)[1].merge(seeds, on=["dataset", "model", "seed"])
+    useful = per_seed(frame)[1].merge(seeds, on=["dataset", "model", "access", "seed"])
     chosen = _choose(finished[finished["selects"]], useful[useful["selects"]], budget)
     if chosen.empty:
         return pd.DataFrame(columns=COLUMNS)
@@ -130,8 +131,8 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     rest = finished[finished["reports"]].merge(chosen[ROW], on=ROW)
     table = chosen.merge(leakage.strongest(rest), on=ROW, how="left")
     spent = stats.summarise(useful[useful["reports"]], ROW, ["utility", "dU"])
-    spent = bounded(spent.merge(metrics(frame), on=DEPLOYED, how="left"))
-    table = table.merge(spent, on=ROW, how="left").merge(_counts(closed), on=_OF)
+    spent = bounded(spent.merge(metrics(useful), on=SERVED, how="left"))
+    table = table.merge(spent, on=ROW, how="left").merge(_counts(closed, frame), on=_OF)
     table = table.merge(_run(closed), on=ROW).merge(_split_named(seeds), on=BOARD)
     dust = table[["loss", "dU", "dU_lo", "dU_hi"]]
     table[dust.columns] = dust.mask(dust.abs() < _EXACT, 0.0)
@@ -309,8 +310,8 @@ def _choose(selection: pd.DataFrame, useful: pd.DataFrame, budget: float) -> pd.
     return chosen
 
 
-def _counts(closed: pd.DataFrame) -> pd.DataFrame:
-    return closed.groupby(_OF)["defense"].nunique().rename("settings").reset_index()
+def _counts(closed: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    return settings_of(frame, closed, BOARD).reset_index()
 
 
 def _run(closed: pd.DataFrame) -> pd.DataFrame:

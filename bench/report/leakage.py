@@ -8,8 +8,8 @@ import pandas as pd
 from bench.report import claims, stats, worst_of
 from bench.report.closure import BOARD, ROW, in_order, listed
 from bench.report.frame import UNDEFENDED
+from bench.report.useful import SERVED
 
-DEPLOYED = ["dataset", "model", "defense"]
 SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "trial_id"]
 _FIGURES = ["L", "M", "score", "s_base", "s_ceil"]
 
@@ -123,7 +123,7 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     Args:
         closed: trials.
         rows: as :func:`worst` gives them.
-        useful: utility of each deployment and seed.
+        useful: utility of each deployment and seed, by access.
 
     Returns:
         By row: ``dL``, its paired difference to ``none`` with t interval, ``dL_p`` (Holm's p
@@ -134,7 +134,7 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     picked = rows[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
     seeds = closed[closed["done"]].merge(picked, on=[*ROW, "attack"])
     leak = _wide(rows, seeds, ROW, "L")
-    use = _wide(rows, useful, DEPLOYED, "utility")
+    use = _wide(rows, useful, SERVED, "utility")
     seen = sorted({*leak.columns, *use.columns})
     leaks, uses = (table.reindex(columns=seen).to_numpy(dtype=float) for table in (leak, use))
 
@@ -180,6 +180,6 @@ def per_seed(closed: pd.DataFrame, useful: pd.DataFrame) -> pd.DataFrame:
     """
     done = closed[closed["done"]]
     done = done.drop(columns="utility").merge(
-        useful[[*DEPLOYED, "seed", "utility"]], on=[*DEPLOYED, "seed"], how="left"
+        useful[[*SERVED, "seed", "utility"]], on=[*SERVED, "seed"], how="left"
     )
     return in_order(done, ["defense", "attack", "seed"])[SEED_COLUMNS]

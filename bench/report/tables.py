@@ -57,6 +57,9 @@ LEADERBOARD = (
     "dU_hi",
     "seeds_needed",
     "train_s",
+    "utility_metric",
+    "against",
+    "settings",
 )
 """Columns of ``leaderboard.csv``; ``budget`` only where some board has one."""
 COMPLETE = (

@@ -46,6 +46,8 @@ def noise(
         covers=nothing,
         adaptive_to=nothing,
         utility_metric="accuracy",
+        quadratic=np.nan,
+        settings=1,
         epsilon=np.nan,
         advantage=np.nan,
         victims=500.0,
