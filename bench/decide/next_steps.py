@@ -296,7 +296,8 @@ def of_layers(sources: Sequence[Source], of: Scenario, defense: str) -> Iterator
     if used is not None and used.against == UNDEFENDED != defense:
         yield (
             "What it costs is measured against an untuned network, which any regularisation may "
-            "improve: with the defense 'regularised' in the grid it is measured against a tuned one."
+            "improve. With the defense 'regularised' in the grid it is measured against a tuned "
+            "one."
         )
 
 

@@ -67,6 +67,7 @@ _ROW_COLUMNS = [
     "trials_lost",
     "standard",
     "settings",
+    "tunable",
 ]
 _ATTACK_COLUMNS = [
     *ROW,
@@ -126,16 +127,17 @@ class Boards:
             the worst case; ``L_raw`` is the unclipped mean. ``utility`` is what users with that
             access have, by ``utility_metric`` (:mod:`bench.report.useful`). ``dL`` and ``dU`` are
             paired differences with t intervals, of leakage to ``none``, of utility to the row
-            ``against``; ``settings`` is how many the row was chosen from. ``dL_p`` is Holm's p within the board,
-            ``dL_flip`` the exact sign-flip p of the row alone, and ``verdict`` is ``less``,
-            ``more``, ``unclear`` or empty. ``rank`` is shared by rows that cannot be told apart,
-            ``front`` is the probability of being on the Pareto front. ``M`` is the worst attack's,
-            ``trial_id`` its lowest finished seed, ``n_seeds`` its finished seeds. ``L_without`` is
-            what ``L`` would be without that attack in any setting, ``seeds_needed`` how many seeds
-            to run for a half width of 0.05, should the spread stay, ``train_s`` the median training
-            time in seconds. ``trials_planned`` were planned for the row, and of ``trials_lost``
-            there is no record. ``standard`` names the set of attacks that the row is to meet.
-            ``flags`` are joined with ``;``.
+            ``against``; ``settings`` is how many the row was chosen from, and ``tunable`` whether
+            it has any to choose. ``dL_p`` is Holm's p within the board, ``dL_flip`` the exact
+            sign-flip p of the row alone, and ``verdict`` is ``less``, ``more``, ``unclear`` or
+            empty. ``rank`` is shared by rows that cannot be told apart, ``front`` is the
+            probability of being on the Pareto front. ``M`` is the worst attack's, ``trial_id`` its
+            lowest finished seed, ``n_seeds`` its finished seeds. ``L_without`` is what ``L`` would
+            be without that attack in any setting, ``seeds_needed`` how many seeds to run for a half
+            width of 0.05, should the spread stay, ``train_s`` the median training time in seconds.
+            ``trials_planned`` were planned for the row, and of ``trials_lost`` there is no record.
+            ``standard`` names the set of attacks that the row is to meet. ``flags`` are joined with
+            ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
             it cost, how many of its trials finished and whether it adapts to the defense; its
             interval is its own.
@@ -174,7 +176,7 @@ def build(frame: pd.DataFrame) -> Boards:
     rows = leakage.worst(closed, attacks)
     rows = rows.merge(leakage.differences(closed, rows, useful), on=ROW, how="left")
     rows = rows.merge(_utilities(useful, pairs), on=SERVED, how="left")
-    families = frame.drop_duplicates(DEPLOYED)[[*DEPLOYED, "family"]]
+    families = frame.drop_duplicates(DEPLOYED)[[*DEPLOYED, "family", "tunable"]]
     rows = rows.merge(families, on=DEPLOYED, how="left")
     acting = closed[~closed["no_effect"].astype(bool)]
     tried = settings(frame, acting, BOARD).reset_index()

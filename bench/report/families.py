@@ -14,7 +14,7 @@ from bench.report import leakage, stats
 from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW, close, in_order, spans
 from bench.report.coverage import LOST
-from bench.report.frame import UNDEFENDED, bare_name, flagged
+from bench.report.frame import REGULARISED, UNDEFENDED, bare_name, flagged
 from bench.report.useful import SERVED, bounded, metrics, per_seed
 from bench.report.useful import settings as settings_of
 
@@ -34,7 +34,8 @@ FLAGS = {
     "loss_unproven": "On the seeds reported, the interval of the utility loss reaches beyond the "
     "budget: it is not shown to be kept.",
     "unequal_tuning": "Fewer settings of this defense were tried than of the most tuned one on "
-    "the board, or fewer attacks ran against it than against others.",
+    "the board, although it has options to tune, or fewer attacks ran against it than against "
+    "others.",
     "missing": "Some planned trials of this setting did not finish or have no record: the worst "
     "case may be among them.",
 }
@@ -134,6 +135,7 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     spent = bounded(spent.merge(metrics(useful), on=SERVED, how="left"))
     table = table.merge(spent, on=ROW, how="left").merge(_counts(closed, frame), on=_OF)
     table = table.merge(_run(closed), on=ROW).merge(_split_named(seeds), on=BOARD)
+    table = table.merge(_tunable(frame), on="family")
     dust = table[["loss", "dU", "dU_lo", "dU_hi"]]
     table[dust.columns] = dust.mask(dust.abs() < _EXACT, 0.0)
     table["n_seeds"] = table["L_n"].fillna(0).astype(int)
@@ -314,6 +316,10 @@ def _counts(closed: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     return settings_of(frame, closed, BOARD).reset_index()
 
 
+def _tunable(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.groupby("family")["tunable"].any().reset_index()
+
+
 def _run(closed: pd.DataFrame) -> pd.DataFrame:
     """Attacks that ran against each setting, and how many of its trials did not finish."""
     done = closed[closed["done"]]
@@ -330,14 +336,16 @@ def _run(closed: pd.DataFrame) -> pd.DataFrame:
 
 def _flags(table: pd.DataFrame) -> list[tuple[str, ...]]:
     real = table["family"] != UNDEFENDED
+    # Fewer settings for the baseline of utility would flatter every defense.
+    bare = table["family"].isin([UNDEFENDED, REGULARISED])
     groups = table.assign(settings=table["settings"].where(real)).groupby(BOARD)
-    fewer = (table["settings"] < groups["settings"].transform("max")) & real
+    fewer = (table["settings"] < groups["settings"].transform("max")) & real & table["tunable"]
     fewer |= (table["attacks"] < groups["attacks"].transform("max")) & real
     raised = {
-        "unsplit": (table["selected_on"] == "") & real,
+        "unsplit": (table["selected_on"] == "") & ~bare,
         "over_budget": table["over"],
         "loss_unproven": ~(table["dU_lo"] >= -table["loss_budget"] - _EXACT)
-        & real
+        & ~bare
         & ~table["over"],
         "unequal_tuning": fewer,
         "missing": table["lost"] > 0,

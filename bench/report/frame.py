@@ -131,6 +131,7 @@ _TEXT: dict[str, _Get] = {
     "outcome": lambda r: r.nodes.get("attack", r.trial_id),
     "family": lambda r: r.defense.family or r.cell.defense.split("[", 1)[0],
     "settings": lambda r: r.defense.settings,
+    "tunable": lambda r: r.defense.tunable,
     "attack_family": lambda r: r.attack.family or r.cell.attack.split("[", 1)[0],
     "attack_settings": lambda r: r.attack.settings,
     "stream": lambda r: _stream(r.attack.params.get("stream")),
@@ -294,23 +295,22 @@ def read(
     come from a file.
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
-    (utility of the plain baseline), ``victims`` (members that the score is of),
-    ``advantage`` (most that the mechanism allows any test of membership), ``budget`` (most
-    queries of the attack; infinite where nothing limits it), ``s_base_attack``, ``covers``,
-    ``adaptive_to``, ``claims`` and ``stages`` (tuples of names), ``old`` (whether adaptivity is
-    only claimed), ``standard`` and ``member`` (pairs of a standard set with its size and with the
-    attack's place in it), ``target`` and ``outcome`` (node identities), and what controls need:
-    ``control`` (empty for a row of a board), ``values_sha``, ``environment`` (where the attack ran,
-    as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
-    (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for users of
-    scores ``quadratic`` (the quadratic score), for tuning
-    ``family``, ``settings``, ``attack_family`` and ``attack_settings`` (the option a row is a
-    setting of, and how many the suite has), of watched deployments ``stream`` (how queries were
-    sent, empty: as usual), ``refused``, ``accounts``, ``cover``, ``answered_before``, ``blocked``,
-    ``customers`` and, as 0 or 1, ``detected`` and ``stopped`` (NaN where nobody watches), and for
-    decisions ``n_params``, ``public_records``, ``excess`` and ``epsilon_lower`` (of the audit by
-    canaries), ``data_sha``, ``target_sha`` (of the weights) and ``created``, and for costs
-    ``answer_ms``.
+    (utility of the plain baseline), ``victims`` (members that the score is of), ``advantage`` (most
+    that the mechanism allows any test of membership), ``budget`` (most queries of the attack;
+    infinite where nothing limits it), ``s_base_attack``, ``covers``, ``adaptive_to``, ``claims``
+    and ``stages`` (tuples of names), ``old`` (whether adaptivity is only claimed), ``standard`` and
+    ``member`` (pairs of a standard set with its size and with the attack's place in it), ``target``
+    and ``outcome`` (node identities), and what controls need: ``control`` (empty for a row of a
+    board), ``values_sha``, ``environment`` (where the attack ran, as JSON), ``steps``,
+    ``permuted``, ``chance``, ``heldout`` and ``oracle`` (of the judges), for a paper's figures the
+    metrics of ``EXTRA`` and ``UTILITY``, for users of scores ``quadratic`` (the quadratic score),
+    for tuning ``family``, ``settings``, ``tunable``, ``attack_family`` and ``attack_settings`` (the
+    option a row is a setting of, and how many the suite has), of watched deployments ``stream``
+    (how queries were sent, empty: as usual), ``refused``, ``accounts``, ``cover``,
+    ``answered_before``, ``blocked``, ``customers`` and, as 0 or 1, ``detected`` and ``stopped``
+    (NaN where nobody watches), and for decisions ``n_params``, ``public_records``, ``excess`` and
+    ``epsilon_lower`` (of the audit by canaries), ``data_sha``, ``target_sha`` (of the weights) and
+    ``created``, and for costs ``answer_ms``.
 
     Args:
         records: trials in any order; of one trial recorded twice the latest record counts.

@@ -8,8 +8,8 @@ import pandas as pd
 from bench.goals import goal_named
 from bench.report import controls, standards, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
-from bench.report.frame import SCENARIO, UNDEFENDED, flagged
-from bench.report.text import allowed
+from bench.report.frame import BY_LABELS, SCENARIO, UNDEFENDED, flagged
+from bench.report.text import allowed, words
 
 RANKED_SEEDS = 10
 STRAW_MAN = 0.02
@@ -127,6 +127,15 @@ def judge(
     return in_order(rows, ["L_raw", "defense"])
 
 
+UNTUNED = (
+    "Utility is compared with an untuned network, 'none': whatever regularises it, defenses "
+    "included, may look free or better. With the defense 'regularised' in the grid, utility is "
+    "compared with a network that was tuned as often as defenses are."
+)
+UNSEEN = (
+    "Not all records of this board hold the Brier score, so utility is told by {metric}, which "
+    "what is done to scores cannot change."
+)
 CLAIMED = (
     "The records of this board are from before adaptivity had to be shown: that an attack adapts "
     "to a defense is a claim here."
@@ -193,6 +202,11 @@ def notes(
                     f"the board {rest}.",
                 )
             )
+        if (board["against"] == UNDEFENDED).any():
+            found.append(("untuned", UNTUNED))
+        by_labels = set(board["utility_metric"].dropna()) & set(BY_LABELS)
+        if key.access == "scores" and by_labels:
+            found.append(("utility", UNSEEN.format(metric=words(min(by_labels)))))
         if claimed.get(key, False):
             found.append(("claimed", CLAIMED))
         short = board[flagged(board, "below_standard")]

@@ -48,6 +48,7 @@ def noise(
         utility_metric="accuracy",
         quadratic=np.nan,
         settings=1,
+        tunable=True,
         epsilon=np.nan,
         advantage=np.nan,
         victims=500.0,
