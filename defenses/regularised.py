@@ -90,14 +90,14 @@ class Regularised(TrainingDefense):
 
     def recipes(self, recipe: Recipe) -> tuple[Recipe, ...]:
         """The settings that are tried, the recipe as it is first."""
-        stopped = {"validation": 0.1, "patience": 3}
+        stopped = replace(recipe, validation=0.1, patience=3)
         decay, leaf = recipe.weight_decay, recipe.min_leaf
         every = (
             recipe,
-            replace(recipe, **stopped, min_leaf=max(leaf, 5)),
+            replace(stopped, min_leaf=max(leaf, 5)),
             replace(recipe, weight_decay=decay + 0.003, min_leaf=max(leaf, 10)),
             replace(recipe, weight_decay=decay + 0.03, min_leaf=max(leaf, 25)),
             replace(recipe, epochs=max(1, recipe.epochs // 4), min_leaf=max(leaf, 50)),
-            replace(recipe, weight_decay=decay + 0.01, **stopped, min_leaf=max(leaf, 100)),
+            replace(stopped, weight_decay=decay + 0.01, min_leaf=max(leaf, 100)),
         )
         return every[: self.settings]

@@ -96,10 +96,11 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     """The tuned setting of every family on every board with enough seeds.
 
     On the selection seeds (:func:`bench.report.stats.selection`) each setting has its utility loss
-    against ``none`` and its worst attack in the closed set. Picked is the least worst case among
-    the settings that lose at most ``budget`` on average; where there is none, the setting that
-    loses least. Whether the loss is shown to be within the budget, by its interval, is judged on
-    the seeds reported (``loss_unproven``): the few that select could hardly show it.
+    against the baseline of utility (:mod:`bench.report.useful`) and its worst attack in the closed
+    set. Picked is the least worst case among the settings that lose at most ``budget`` on average;
+    where there is none, the setting that loses least. Whether the loss is shown to be within the
+    budget, by its interval, is judged on the seeds reported (``loss_unproven``): the few that
+    select could hardly show it.
 
     Args:
         frame: as :func:`bench.report.frame.build` gives it.
@@ -110,7 +111,7 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
         leakage. ``defense`` is what was picked, ``settings`` and ``attacks`` how many were tried,
         ``loss`` is that of the selection seeds. All else is of the other seeds: ``attack`` is the
         strongest there, ``n_seeds`` how many of its trials finished, ``utility`` and ``dU`` (paired
-        difference to ``none``) have t intervals, ``L`` that of the worst case
+        difference to the baseline of utility) have t intervals, ``L`` that of the worst case
         (:func:`bench.report.worst_of.interval`), clipped to [0, 1] after averaging; ``L_raw`` is
         not. ``flags`` are joined with ``;``. Empty where fewer than two seeds, or no ``none``,
         leave nothing to choose by.

@@ -132,6 +132,11 @@ UNTUNED = (
     "included, may look free or better. With the defense 'regularised' in the grid, utility is "
     "compared with a network that was tuned as often as defenses are."
 )
+GUARDED = (
+    "Rows that act on answers or on who asks guard the untuned network 'none': what such a layer "
+    "costs by itself is the difference to 'none'. Stacked on 'regularised' it guards the tuned "
+    "network."
+)
 UNSEEN = (
     "Not all records of this board hold the Brier score, so utility is told by {metric}, which "
     "what is done to scores cannot change."
@@ -202,11 +207,6 @@ def notes(
                     f"the board {rest}.",
                 )
             )
-        if (board["against"] == UNDEFENDED).any():
-            found.append(("untuned", UNTUNED))
-        by_labels = set(board["utility_metric"].dropna()) & set(BY_LABELS)
-        if key.access == "scores" and by_labels:
-            found.append(("utility", UNSEEN.format(metric=words(min(by_labels)))))
         if claimed.get(key, False):
             found.append(("claimed", CLAIMED))
         short = board[flagged(board, "below_standard")]
@@ -230,8 +230,23 @@ def notes(
                     "case carries the better figure over.",
                 )
             )
-        notes[key] = found
+        notes[key] = found + _compared(key.access, board)
     return notes
+
+
+def _compared(access: str, board: pd.DataFrame) -> list[tuple[str, str]]:
+    """What utility is told by and compared with, as far as that is less than it could be."""
+    if len(board) < 2:
+        return []
+    found = []
+    if (board["against"] == UNDEFENDED).any():
+        found.append(("untuned", UNTUNED))
+    elif board["stages"].map(lambda stages: bool(stages) and "training" not in stages).any():
+        found.append(("guarded", GUARDED))
+    by_labels = set(board["utility_metric"].dropna()) & set(BY_LABELS)
+    if access == "scores" and by_labels:
+        found.append(("utility", UNSEEN.format(metric=words(min(by_labels)))))
+    return found
 
 
 def _lacking(rows: pd.DataFrame, of: int) -> str:

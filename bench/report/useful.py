@@ -90,7 +90,7 @@ def settings(frame: pd.DataFrame, rows: pd.DataFrame, of: list[str]) -> pd.Serie
     told = frame.groupby("family").agg(told=("settings", "max"), rows=("defense", "nunique"))
     searched = told["told"].where(told["told"] > told["rows"], 1)
     here = rows.groupby([*of, "family"])["defense"].nunique()
-    most = here.index.get_level_values("family").map(searched)
+    most = searched.loc[here.index.get_level_values("family")].to_numpy()
     return pd.Series(np.maximum(here, most), here.index, dtype=int, name="settings")
 
 
