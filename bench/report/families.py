@@ -96,25 +96,25 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     """The tuned setting of every family on every board with enough seeds.
 
     On the selection seeds (:func:`bench.report.stats.selection`) each setting has its utility loss
-    against the baseline of utility (:mod:`bench.report.useful`) and its worst attack in the closed
-    set. Picked is the least worst case among the settings that lose at most ``budget`` on average;
-    where there is none, the setting that loses least. Whether the loss is shown to be within the
-    budget, by its interval, is judged on the seeds reported (``loss_unproven``): the few that
-    select could hardly show it.
+    by its own layers (:func:`bench.report.useful.per_seed`) and its worst attack in the closed set.
+    Picked is the least worst case among the settings that lose at most ``budget`` on average; where
+    there is none, the setting that loses least. Whether the loss is shown to be within the budget,
+    by its interval, is judged on the seeds reported (``loss_unproven``): the few that select could
+    hardly show it.
 
     Args:
         frame: as :func:`bench.report.frame.build` gives it.
         budget: mean utility loss that a setting may have on the selection seeds.
 
     Returns:
-        ``COLUMNS``, a row per (board, family) whose defense acts there: ``none``, then by
-        leakage. ``defense`` is what was picked, ``settings`` and ``attacks`` how many were tried,
-        ``loss`` is that of the selection seeds. All else is of the other seeds: ``attack`` is the
-        strongest there, ``n_seeds`` how many of its trials finished, ``utility`` and ``dU`` (paired
-        difference to the baseline of utility) have t intervals, ``L`` that of the worst case
-        (:func:`bench.report.worst_of.interval`), clipped to [0, 1] after averaging; ``L_raw`` is
-        not. ``flags`` are joined with ``;``. Empty where fewer than two seeds, or no ``none``,
-        leave nothing to choose by.
+        ``COLUMNS``, a row per (board, family) whose defense acts there: ``none``, then by leakage.
+        ``defense`` is what was picked, ``settings`` and ``attacks`` how many were tried, ``loss``
+        is that of the selection seeds, by its own layers. All else is of the other seeds:
+        ``attack`` is the strongest there, ``n_seeds`` how many of its trials finished, ``utility``
+        and ``dU`` (paired difference to the baseline of utility) have t intervals, ``L`` that of
+        the worst case (:func:`bench.report.worst_of.interval`), clipped to [0, 1] after averaging;
+        ``L_raw`` is not. ``flags`` are joined with ``;``. Empty where fewer than two seeds, or no
+        ``none``, leave nothing to choose by.
     """
     frame = frame[frame["control"] == ""]
     closed = close(frame)
@@ -132,12 +132,12 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
 
     rest = finished[finished["reports"]].merge(chosen[ROW], on=ROW)
     table = chosen.merge(leakage.strongest(rest), on=ROW, how="left")
-    spent = stats.summarise(useful[useful["reports"]], ROW, ["utility", "dU"])
+    spent = stats.summarise(useful[useful["reports"]], ROW, ["utility", "dU", "own"])
     spent = bounded(spent.merge(metrics(useful), on=SERVED, how="left"))
     table = table.merge(spent, on=ROW, how="left").merge(_counts(closed, frame), on=_OF)
     table = table.merge(_run(closed), on=ROW).merge(_split_named(seeds), on=BOARD)
     table = table.merge(_tunable(frame), on="family")
-    dust = table[["loss", "dU", "dU_lo", "dU_hi"]]
+    dust = table[["loss", "dU", "dU_lo", "dU_hi", "own_lo"]]
     table[dust.columns] = dust.mask(dust.abs() < _EXACT, 0.0)
     table["n_seeds"] = table["L_n"].fillna(0).astype(int)
     table["attack"] = table["attack"].fillna("")
@@ -304,7 +304,7 @@ def _choose(selection: pd.DataFrame, useful: pd.DataFrame, budget: float) -> pd.
     means = selection.groupby([*ROW, "family", "attack"])["L"].mean().reset_index()
     worst = means.sort_values(["L", "attack"], ascending=[False, True], kind="stable")
     worst = worst.drop_duplicates(ROW)
-    loss = (-useful.groupby(ROW)["dU"].mean()).rename("loss").reset_index()
+    loss = (-useful.groupby(ROW)["own"].mean()).rename("loss").reset_index()
     settings = worst.merge(loss, on=ROW)
     over = settings["loss"] > budget + _EXACT
     settings = settings.assign(over=over, by=settings["L"].mask(over, settings["loss"]))
@@ -345,7 +345,7 @@ def _flags(table: pd.DataFrame) -> list[tuple[str, ...]]:
     raised = {
         "unsplit": (table["selected_on"] == "") & ~bare,
         "over_budget": table["over"],
-        "loss_unproven": ~(table["dU_lo"] >= -table["loss_budget"] - _EXACT)
+        "loss_unproven": ~(table["own_lo"] >= -table["loss_budget"] - _EXACT)
         & ~bare
         & ~table["over"],
         "unequal_tuning": fewer,

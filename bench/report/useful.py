@@ -26,19 +26,27 @@ def per_seed(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         By ``SERVED`` and seed: ``utility``, ``utility_metric``, ``epsilon``, ``advantage`` and
         ``train_s``; and the same where the row that utility is compared with has that seed too,
         with its name, ``against``, and ``dU``, the paired difference to it. That row is the
-        regularised baseline where there is one, else ``none``.
+        regularised baseline where there is one, else ``none``. ``own`` is what the layers of a
+        row change by themselves: of one that acts on answers or on who asks the difference to
+        ``none``, whose network it guards, of any other ``dU``.
     """
     done = frame[(frame["status"] == "done") & frame["utility"].notna()]
     values = ["utility", "quadratic", "epsilon", "advantage", "train_s"]
     groups = done.groupby([*DEPLOYED, "seed"])
-    own = groups[values].mean().join(groups["utility_metric"].first()).reset_index()
+    own = groups[values].mean().join(groups[["utility_metric", "stages"]].first()).reset_index()
     accesses = [access for access in frame["access"].unique() if access != BASELINE]
     each = [seen(own, access).assign(access=access) for access in accesses]
     seeds = pd.concat(each or [own.iloc[:0].assign(access="")], ignore_index=True)
     seeds = seeds.drop(columns="quadratic")
     reference = compared(seeds).rename(columns={"utility": "utility_ref"})
     pairs = seeds.merge(reference, on=[*_TARGETS, "access", "seed"])
-    return seeds, pairs.assign(dU=pairs["utility"] - pairs["utility_ref"])
+    pairs = pairs.assign(dU=pairs["utility"] - pairs["utility_ref"])
+    place = [*_TARGETS, "access", "seed"]
+    bare = seeds.loc[seeds["defense"] == UNDEFENDED, [*place, "utility"]]
+    guarded = pairs.merge(bare, on=place, how="left", suffixes=("", "_none"))
+    change = guarded["utility"] - guarded["utility_none"]
+    after = pairs["stages"].map(lambda stages: bool(stages) and "training" not in stages)
+    return seeds, pairs.assign(own=change.where(after.astype(bool), pairs["dU"]))
 
 
 def seen(table: pd.DataFrame, access: str) -> pd.DataFrame:

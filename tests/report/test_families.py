@@ -49,6 +49,7 @@ def noise(
         quadratic=np.nan,
         settings=1,
         tunable=True,
+        stages=nothing,
         epsilon=np.nan,
         advantage=np.nan,
         victims=500.0,

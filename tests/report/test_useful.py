@@ -85,6 +85,22 @@ def test_against_an_overfit_network_a_defense_looks_free_and_against_a_tuned_one
     assert "untuned" not in dict(found.notes[LABELS])
 
 
+def test_a_layer_on_answers_is_tuned_by_what_it_costs_itself() -> None:
+    # The network that it guards is .1 behind the tuned one, which is no fault of the layer.
+    guard = [trials("none", [0.7, 0.72]), trials("regularised", [0.8, 0.82])]
+    layers = trials("rounding[decimals=0]", [0.69, 0.71]) + trials(
+        "rounding[decimals=1]", [0.7, 0.72]
+    )
+    for record in layers:
+        record.defense.stages[:] = ["release"]
+    table = frame.build([*guard[0], *guard[1], *layers], "made")
+    tuned = families.tuned(table)
+    found = tuned[(tuned["family"] == "rounding") & (tuned["access"] == "labels")].iloc[0]
+    assert "over_budget" not in found["flags"] and found["loss"] == pytest.approx(0.0, abs=0.011)
+    assert found["dU"] == pytest.approx(-0.1, abs=0.011)
+    assert "guarded" in dict(boards.build(table).notes[LABELS])
+
+
 def test_a_row_says_from_how_many_settings_it_was_chosen() -> None:
     found = built(
         trials("none", [0.8, 0.8]),
