@@ -165,7 +165,7 @@ class Trials:
             "defense": {
                 "family": defense.option.file,
                 "settings": self._variants("defense", defense),
-                "tunable": not real or any(p.tunable for p in real),
+                "tunable": any(p.tunable for p in real),
                 "stages": list(stages(real)),
                 "layers": [p.config for p in (*defense.trained, *defense.served())],
                 "covers": sorted({a for p in real for a in p.covers}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench import api
 from bench.contract import Defense
 from bench.engine.components import build
 from bench.engine.conf import config_dir
@@ -53,3 +54,20 @@ def test_a_defense_without_an_option_says_so() -> None:
     grid = compose_grid(["defense=[none,label_only,drop_attribute]"])
     parts = [build(dict(option.layers[0]), option.where) for option in grid.options["defense"]]
     assert [part.tunable for part in parts] == [False] * 3
+
+
+def test_records_say_how_many_settings_there_were_and_who_has_none() -> None:
+    words = ["dataset=[diabetes]", "model=[mlp]", "attack=[lomia]", "seeds=1", "controls=[]"]
+    words += ["defense=[none,regularised,dropout,label_only]", "defense.regularised.settings=3"]
+    words += ["defense.dropout.sweep={rate: [0.1, 0.3]}"]
+    trials = api.plan(words).plan.trials
+    told = {
+        t.info["defense"]["family"]: (t.info["defense"]["settings"], t.info["defense"]["tunable"])
+        for t in trials
+    }
+    assert told == {
+        "none": (1, False),
+        "regularised": (3, True),
+        "dropout": (2, True),
+        "label_only": (1, False),
+    }
