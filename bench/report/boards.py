@@ -142,7 +142,8 @@ class Boards:
             it cost, how many of its trials finished and whether it adapts to the defense; its
             interval is its own.
         seeds: one row per finished trial of a board, (board, defense, attack, seed): unclipped
-            ``L``, ``M``, ``score``, the ``utility`` of the deployment and its ``trial_id``.
+            ``L``, ``M``, ``score``, the ``utility`` of the deployment and its ``trial_id``;
+            ``recorded`` is the utility that its record states, whatever the access.
         baselines: one row per (scenario, attack without the model) with its mean ``score``.
         controls: the checks of :func:`bench.report.controls.judge`.
         notes: what must be known about a board as a whole, ``(kind, sentence)`` by board key.

@@ -10,7 +10,7 @@ from bench.report.closure import BOARD, ROW, in_order, listed
 from bench.report.frame import UNDEFENDED
 from bench.report.useful import SERVED
 
-SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "trial_id"]
+SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "recorded", "trial_id"]
 _FIGURES = ["L", "M", "score", "s_base", "s_ceil"]
 
 
@@ -179,7 +179,7 @@ def per_seed(closed: pd.DataFrame, useful: pd.DataFrame) -> pd.DataFrame:
         ``SEED_COLUMNS``.
     """
     done = closed[closed["done"]]
-    done = done.drop(columns="utility").merge(
+    done = done.rename(columns={"utility": "recorded"}).merge(
         useful[[*SERVED, "seed", "utility"]], on=[*SERVED, "seed"], how="left"
     )
     return in_order(done, ["defense", "attack", "seed"])[SEED_COLUMNS]

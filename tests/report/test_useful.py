@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench.contract.record import DefenseInfo, TrialRecord, Utility
+from bench.exchange import recheck
 from bench.report import boards, families, frame
 from bench.report.closure import BoardKey
 from tests.report import fake_records as fake
@@ -135,3 +136,10 @@ def test_who_has_nothing_to_tune_was_not_tuned_too_little() -> None:
     tuned = tuned[tuned["access"] == "labels"].set_index("family")["flags"]
     marked = {name for name, flags in tuned.items() if "unequal_tuning" in flags}
     assert marked == {"mid", "regularised"}
+
+
+def test_a_trial_that_is_run_again_is_held_against_what_records_state() -> None:
+    found = built(trials("none", [0.78, 0.82], [0.3, 0.3]))
+    assert row(found, "none", "scores")["utility"] == pytest.approx(0.85)
+    low, high = recheck.predicted(found)[*FACES, "scores", "inf", "none", "yang"]["utility"]
+    assert low < 0.8 < high and (low + high) / 2 == pytest.approx(0.8)
