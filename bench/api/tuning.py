@@ -239,7 +239,7 @@ def _try(
 def _measured(
     group: str, name: str, setting: Mapping[str, Any], frame: pd.DataFrame, problem: str
 ) -> Tried:
-    from bench.report.boards import per_seed
+    from bench.report.useful import per_seed
 
     frame = frame[frame["control"] == ""]
     # Baselines and the undefended target run beside the rows that are judged.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.ledger import PrivacyLedger
 
-SCHEMA_VERSION = "1.8.0"
+SCHEMA_VERSION = "1.9.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal[
@@ -138,7 +138,9 @@ class DefenseInfo(_Frozen):
     family: str = ""
     """Option it is a setting of."""
     settings: int = 1
-    """Settings of that option in the suite: how many were tried."""
+    """Settings of that option that were tried: in the suite, in a search before it, by itself."""
+    tunable: bool = True
+    """Whether it has an option that trades protection for usefulness."""
     stages: list[str] = []
     """Where it acts: ``training``, ``release``, ``serve``."""
     layers: list[dict[str, Any]] = []

@@ -12,6 +12,7 @@ from bench.decide.evidence import NO_EVIDENCE, Estimate, Measured, Scenario, Sou
 from bench.decide.policy import Bars
 from bench.decide.use import Use, seconds, usefulness
 from bench.goals import goal_named
+from bench.report.frame import REGULARISED, UNDEFENDED
 from bench.report.text import interval, number
 
 _UNACCOUNTED = "not_accounted"
@@ -107,6 +108,11 @@ class Candidate:
         return self.reasons[0][1] if self.reasons else ""
 
     @property
+    def bare(self) -> bool:
+        """Whether it is a model without a defense: the undefended or the regularised one."""
+        return self.defense.split("[", 1)[0] in (UNDEFENDED, REGULARISED)
+
+    @property
     def admissible(self) -> bool:
         """Whether the rule lets it through."""
         return not self.reasons
@@ -123,7 +129,7 @@ def candidates(
 ) -> tuple[str, list[Candidate], list[str]]:
     """The metric of utility, every defense judged, and the goals nothing is known about."""
     of = question.scenario
-    metric, uses = usefulness(sources, of, question.bars.utility)
+    metric, uses = usefulness(sources, of, question.bars.utility, question.access)
     boards = {
         goal: evidence.measured(sources, of, goal, access, question.query_cap)
         for goal, access in question.goals
@@ -227,7 +233,7 @@ def _against(
     if not (loss.known and loss.lo >= -bars.loss - _EXACT):
         yield (
             "utility",
-            f"{metric_name(c.use.metric)} {told(loss, 3, True)} against undefended: it may "
+            f"{metric_name(c.use.metric)} {told(loss, 3, True)} against {c.use.reference}: it may "
             f"cost more than {bars.loss:g}",
         )
     yield from _without(bars, c)

@@ -151,7 +151,7 @@ def judge(
         seeds=policy.seeds.provisional,
     )
     metric, found, missing = candidates.candidates(sources, question)
-    candidate = _of(sources, of, model.defense.name, found)
+    candidate = _of(sources, question, model.defense.name, found)
     place = (of.dataset, of.model, candidate.defense)
     ledger = next((s.facts.ledgers[place] for s in sources if place in s.facts.ledgers), None)
     trials = pd.concat([s.trials(of) for s in sources])
@@ -203,6 +203,7 @@ def judge(
         gains[gains["attack"].isin(worst)],
         (
             *next_steps.of_chosen(candidate, question.bars, len(found)),
+            *next_steps.of_layers(sources, of, candidate.defense),
             *next_steps.of_cap(question, candidate.measured),
             *filter(None, [next_steps.further_seeds(candidate, question)]),
         ),
@@ -213,8 +214,9 @@ def judge(
 
 
 def _of(
-    sources: Sequence[Source], of: Scenario, defense: str, found: Sequence[Candidate]
+    sources: Sequence[Source], question: Question, defense: str, found: Sequence[Candidate]
 ) -> Candidate:
+    of = question.scenario
     known = {c.defense: c for c in found}
     tried = {name for s in sources for name in s.trials(of)["defense"]}
     require(
@@ -224,7 +226,7 @@ def _of(
     )
     if defense in known:
         return known[defense]
-    uses = usefulness(sources, of, "")[1]
+    uses = usefulness(sources, of, "", question.access)[1]
     spent = candidates.guarantee(sources, of, defense)
     return Candidate(defense, uses.get(defense, Use()), (), spent, (), 1)
 

@@ -196,8 +196,8 @@ def usefulness(o: Judgement) -> list[Block]:
     """How useful the model is, and to whom it leaks most."""
     use = o.candidate.use
     said: list[Block] = [
-        f"Usefulness ({metric_name(use.metric)}): {told(use.utility, 3)}; against the "
-        f"undefended model {told(use.loss, 3, True)}, where a loss of {tier_of(o).loss:g} is meant "
+        f"Usefulness ({metric_name(use.metric)}): {told(use.utility, 3)}; against "
+        f"{use.reference} {told(use.loss, 3, True)}, where a loss of {tier_of(o).loss:g} is meant "
         "to be the most."
     ]
     gains = o.gains.dropna(subset="gain_lo").sort_values("gain", ascending=False).head(3)

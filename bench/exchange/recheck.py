@@ -251,7 +251,10 @@ def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
         Ends by (board, defense, attack); what has fewer than two seeds is left out.
     """
     figures = ["L", "s", "M", "utility"]
-    seeds = boards.seeds.rename(columns={"score": "s"}).astype(dict.fromkeys(figures, "float64"))
+    # A record states its utility by the metric of the data set, whatever its board shows.
+    seeds = boards.seeds.drop(columns="utility")
+    seeds = seeds.rename(columns={"score": "s", "recorded": "utility"})
+    seeds = seeds.astype(dict.fromkeys(figures, "float64"))
     table = stats.summarise(seeds, [*ROW, "attack"], figures)
     out: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
     for row in table.to_dict("records"):

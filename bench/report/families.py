@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from bench.report import leakage, stats
-from bench.report.boards import Boards, bounded, metrics, per_seed
+from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW, close, in_order, spans
 from bench.report.coverage import LOST
-from bench.report.frame import UNDEFENDED, bare_name, flagged
-from bench.report.leakage import DEPLOYED
+from bench.report.frame import REGULARISED, UNDEFENDED, bare_name, flagged
+from bench.report.useful import SERVED, bounded, metrics, per_seed
+from bench.report.useful import settings as settings_of
 
 BUDGET = 0.03
 """Utility a tuner may spend."""
@@ -33,7 +34,8 @@ FLAGS = {
     "loss_unproven": "On the seeds reported, the interval of the utility loss reaches beyond the "
     "budget: it is not shown to be kept.",
     "unequal_tuning": "Fewer settings of this defense were tried than of the most tuned one on "
-    "the board, or fewer attacks ran against it than against others.",
+    "the board, although it has options to tune, or fewer attacks ran against it than against "
+    "others.",
     "missing": "Some planned trials of this setting did not finish or have no record: the worst "
     "case may be among them.",
 }
@@ -94,10 +96,11 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     """The tuned setting of every family on every board with enough seeds.
 
     On the selection seeds (:func:`bench.report.stats.selection`) each setting has its utility loss
-    against ``none`` and its worst attack in the closed set. Picked is the least worst case among
-    the settings that lose at most ``budget`` on average; where there is none, the setting that
-    loses least. Whether the loss is shown to be within the budget, by its interval, is judged on
-    the seeds reported (``loss_unproven``): the few that select could hardly show it.
+    by its own layers (:func:`bench.report.useful.per_seed`) and its worst attack in the closed set.
+    Picked is the least worst case among the settings that lose at most ``budget`` on average; where
+    there is none, the setting that loses least. Whether the loss is shown to be within the budget,
+    by its interval, is judged on the seeds reported (``loss_unproven``): the few that select could
+    hardly show it.
 
     Args:
         frame: as :func:`bench.report.frame.build` gives it.
@@ -106,12 +109,12 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     Returns:
         ``COLUMNS``, a row per (board, family) whose defense acts there: ``none``, then by leakage;
         reproductions are left out. ``defense`` is what was picked, ``settings`` and ``attacks`` how
-        many were tried, ``loss`` is that of the selection seeds. All else is of the other seeds:
-        ``attack`` is the strongest there, ``n_seeds`` how many of its trials finished, ``utility``
-        and ``dU`` (paired difference to ``none``) have t intervals, ``L`` that of the worst case
-        (:func:`bench.report.worst_of.interval`), clipped to [0, 1] after averaging; ``L_raw`` is
-        not. ``flags`` are joined with ``;``. Empty where fewer than two seeds, or no ``none``,
-        leave nothing to choose by.
+        many were tried, ``loss`` is that of the selection seeds, by its own layers. All else is of
+        the other seeds: ``attack`` is the strongest there, ``n_seeds`` how many of its trials
+        finished, ``utility`` and ``dU`` (paired difference to the baseline of utility) have t
+        intervals, ``L`` that of the worst case (:func:`bench.report.worst_of.interval`), clipped to
+        [0, 1] after averaging; ``L_raw`` is not. ``flags`` are joined with ``;``. Empty where fewer
+        than two seeds, or no ``none``, leave nothing to choose by.
     """
     frame = frame[frame["control"] == ""]
     closed = close(frame)
@@ -122,18 +125,19 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     seeds = _split(closed[closed["status"] != LOST])
     closed = closed[~closed["no_effect"].astype(bool) & ~closed["reproduction"].astype(bool)]
     finished = closed[closed["done"] & closed["L"].notna()].merge(seeds, on=[*BOARD, "seed"])
-    useful = per_seed(frame)[1].merge(seeds, on=["dataset", "model", "seed"])
+    useful = per_seed(frame)[1].merge(seeds, on=["dataset", "model", "access", "seed"])
     chosen = _choose(finished[finished["selects"]], useful[useful["selects"]], budget)
     if chosen.empty:
         return pd.DataFrame(columns=COLUMNS)
 
     rest = finished[finished["reports"]].merge(chosen[ROW], on=ROW)
     table = chosen.merge(leakage.strongest(rest), on=ROW, how="left")
-    spent = stats.summarise(useful[useful["reports"]], ROW, ["utility", "dU"])
-    spent = bounded(spent.merge(metrics(frame), on=DEPLOYED, how="left"))
-    table = table.merge(spent, on=ROW, how="left").merge(_counts(closed), on=_OF)
+    spent = stats.summarise(useful[useful["reports"]], ROW, ["utility", "dU", "own"])
+    spent = bounded(spent.merge(metrics(useful), on=SERVED, how="left"))
+    table = table.merge(spent, on=ROW, how="left").merge(_counts(closed, frame), on=_OF)
     table = table.merge(_run(closed), on=ROW).merge(_split_named(seeds), on=BOARD)
-    dust = table[["loss", "dU", "dU_lo", "dU_hi"]]
+    table = table.merge(_tunable(frame), on="family")
+    dust = table[["loss", "dU", "dU_lo", "dU_hi", "own_lo"]]
     table[dust.columns] = dust.mask(dust.abs() < _EXACT, 0.0)
     table["n_seeds"] = table["L_n"].fillna(0).astype(int)
     table["attack"] = table["attack"].fillna("")
@@ -300,7 +304,7 @@ def _choose(selection: pd.DataFrame, useful: pd.DataFrame, budget: float) -> pd.
     means = selection.groupby([*ROW, "family", "attack"])["L"].mean().reset_index()
     worst = means.sort_values(["L", "attack"], ascending=[False, True], kind="stable")
     worst = worst.drop_duplicates(ROW)
-    loss = (-useful.groupby(ROW)["dU"].mean()).rename("loss").reset_index()
+    loss = (-useful.groupby(ROW)["own"].mean()).rename("loss").reset_index()
     settings = worst.merge(loss, on=ROW)
     over = settings["loss"] > budget + _EXACT
     settings = settings.assign(over=over, by=settings["L"].mask(over, settings["loss"]))
@@ -309,8 +313,12 @@ def _choose(selection: pd.DataFrame, useful: pd.DataFrame, budget: float) -> pd.
     return chosen
 
 
-def _counts(closed: pd.DataFrame) -> pd.DataFrame:
-    return closed.groupby(_OF)["defense"].nunique().rename("settings").reset_index()
+def _counts(closed: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    return settings_of(frame, closed, BOARD).reset_index()
+
+
+def _tunable(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.groupby("family")["tunable"].any().reset_index()
 
 
 def _run(closed: pd.DataFrame) -> pd.DataFrame:
@@ -329,14 +337,16 @@ def _run(closed: pd.DataFrame) -> pd.DataFrame:
 
 def _flags(table: pd.DataFrame) -> list[tuple[str, ...]]:
     real = table["family"] != UNDEFENDED
+    # Fewer settings for the baseline of utility would flatter every defense.
+    bare = table["family"].isin([UNDEFENDED, REGULARISED])
     groups = table.assign(settings=table["settings"].where(real)).groupby(BOARD)
-    fewer = (table["settings"] < groups["settings"].transform("max")) & real
+    fewer = (table["settings"] < groups["settings"].transform("max")) & real & table["tunable"]
     fewer |= (table["attacks"] < groups["attacks"].transform("max")) & real
     raised = {
-        "unsplit": (table["selected_on"] == "") & real,
+        "unsplit": (table["selected_on"] == "") & ~bare,
         "over_budget": table["over"],
-        "loss_unproven": ~(table["dU_lo"] >= -table["loss_budget"] - _EXACT)
-        & real
+        "loss_unproven": ~(table["own_lo"] >= -table["loss_budget"] - _EXACT)
+        & ~bare
         & ~table["over"],
         "unequal_tuning": fewer,
         "missing": table["lost"] > 0,

@@ -53,6 +53,8 @@ UNDEFENDED = "none"
 """The row every defense is compared with."""
 BASELINE = "none"
 """Access of an attack that sees no model."""
+REGULARISED = "regularised"
+"""Family of the row that utility is compared with where a grid has it, else with ``none``."""
 
 _USUAL = asdict(Stream())
 _STREAMED, _BUDGETED = (
@@ -129,6 +131,7 @@ _TEXT: dict[str, _Get] = {
     "outcome": lambda r: r.nodes.get("attack", r.trial_id),
     "family": lambda r: r.defense.family or r.cell.defense.split("[", 1)[0],
     "settings": lambda r: r.defense.settings,
+    "tunable": lambda r: r.defense.tunable,
     "attack_family": lambda r: r.attack.family or r.cell.attack.split("[", 1)[0],
     "attack_settings": lambda r: r.attack.settings,
     "stream": lambda r: _stream(r.attack.params.get("stream")),
@@ -193,12 +196,28 @@ EXTRA = (
     "ppv_top_10pct",
 )
 """Further metrics of an attack that papers report."""
+BY_LABELS = ("accuracy", "balanced_accuracy")
+"""Metrics of utility that need labels alone: nothing that is done to scores can change them."""
+QUADRATIC = "quadratic_score"
+"""1 - Brier score / 2, in [0, 1]: what those who get scores have of a classifier."""
 UTILITY = ("mae", "rmse", "r2", "auroc")
 """Further metrics of usefulness that papers report; a column is named ``utility_`` and one."""
 
 
 def _extra(name: str) -> _Get:
     return lambda r: r.score.extra.get(name) if r.score else None
+
+
+def _quadratic(record: TrialRecord) -> float | None:
+    """The quadratic score of a classifier; None where there is none or no record of it.
+
+    Who answers labels alone forecasts each of them with certainty: then it is the accuracy.
+    """
+    useful = record.utility
+    if useful is None or useful.metric not in BY_LABELS or "brier" not in useful.all:
+        return None
+    brier = useful.all["brier"]
+    return useful.all.get("accuracy") if brier is None else 1 - brier / 2
 
 
 def _useful(name: str) -> _Get:
@@ -209,6 +228,7 @@ _ALL_NUMBERS: dict[str, _Get] = {
     **_NUMBERS,
     **{name: _extra(name) for name in EXTRA},
     **{f"utility_{name}": _useful(name) for name in UTILITY},
+    "quadratic": _quadratic,
 }
 
 
@@ -279,25 +299,25 @@ def read(
     come from a file.
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
-    (utility of the plain baseline), ``victims`` (members that the score is of),
-    ``disjoint_table`` (number of the table, where it is one of several without a common person),
-    ``advantage`` (most that the mechanism allows any test of membership), ``M_most`` (the largest
-    M that it allows, or ``unproven``: why that is not known), ``budget`` (most queries of the
-    attack; infinite where nothing limits it), ``s_base_attack``, ``covers``, ``adaptive_to``,
-    ``claims`` and ``stages`` (tuples of names), ``old`` (whether adaptivity is
-    only claimed), ``reproduction`` (whether it repeats settings that the protocol refuses),
-    ``standard`` and ``member`` (pairs of a standard set with its size and with the
-    attack's place in it), ``target`` and ``outcome`` (node identities), and what controls need:
-    ``control`` (empty for a row of a board), ``values_sha``, ``environment`` (where the attack ran,
-    as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
-    (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for tuning
-    ``family``, ``settings``, ``attack_family`` and ``attack_settings`` (the option a row is a
-    setting of, and how many the suite has), of watched deployments ``stream`` (how queries were
-    sent, empty: as usual), ``refused``, ``accounts``, ``cover``, ``answered_before``, ``blocked``,
-    ``customers`` and, as 0 or 1, ``detected`` and ``stopped`` (NaN where nobody watches), and for
-    decisions ``n_params``, ``public_records``, ``excess`` and ``epsilon_lower`` (of the audit by
-    canaries), ``data_sha``, ``target_sha`` (of the weights) and ``created``, and for costs
-    ``answer_ms``.
+    (utility of the plain baseline), ``victims`` (members that the score is of), ``disjoint_table``
+    (number of the table, where it is one of several without a common person), ``advantage`` (most
+    that the mechanism allows any test of membership), ``M_most`` (the largest M that it allows, or
+    ``unproven``: why that is not known), ``reproduction`` (whether it repeats settings that the
+    protocol refuses), ``budget`` (most queries of the attack;
+    infinite where nothing limits it), ``s_base_attack``, ``covers``, ``adaptive_to``, ``claims``
+    and ``stages`` (tuples of names), ``old`` (whether adaptivity is only claimed), ``standard`` and
+    ``member`` (pairs of a standard set with its size and with the attack's place in it), ``target``
+    and ``outcome`` (node identities), and what controls need: ``control`` (empty for a row of a
+    board), ``values_sha``, ``environment`` (where the attack ran, as JSON), ``steps``,
+    ``permuted``, ``chance``, ``heldout`` and ``oracle`` (of the judges), for a paper's figures the
+    metrics of ``EXTRA`` and ``UTILITY``, for users of scores ``quadratic`` (the quadratic score),
+    for tuning ``family``, ``settings``, ``tunable``, ``attack_family`` and ``attack_settings`` (the
+    option a row is a setting of, and how many the suite has), of watched deployments ``stream``
+    (how queries were sent, empty: as usual), ``refused``, ``accounts``, ``cover``,
+    ``answered_before``, ``blocked``, ``customers`` and, as 0 or 1, ``detected`` and ``stopped``
+    (NaN where nobody watches), and for decisions ``n_params``, ``public_records``, ``excess`` and
+    ``epsilon_lower`` (of the audit by canaries), ``data_sha``, ``target_sha`` (of the weights) and
+    ``created``, and for costs ``answer_ms``.
 
     Args:
         records: trials in any order; of one trial recorded twice the latest record counts.

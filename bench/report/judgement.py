@@ -8,8 +8,8 @@ import pandas as pd
 from bench.goals import goal_named
 from bench.report import controls, standards, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
-from bench.report.frame import SCENARIO, UNDEFENDED, flagged
-from bench.report.text import allowed
+from bench.report.frame import BY_LABELS, SCENARIO, UNDEFENDED, flagged
+from bench.report.text import allowed, words
 
 RANKED_SEEDS = 10
 STRAW_MAN = 0.02
@@ -134,6 +134,20 @@ POPULATION = (
     "Every seed met people of its own, drawn at random from a large table: these intervals hold "
     "for the population that the table is of, not for one data set only."
 )
+UNTUNED = (
+    "Utility is compared with an untuned network, 'none': whatever regularises it, defenses "
+    "included, may look free or better. With the defense 'regularised' in the grid, utility is "
+    "compared with a network that was tuned as often as defenses are."
+)
+GUARDED = (
+    "Rows that act on answers or on who asks guard the untuned network 'none': what such a layer "
+    "costs by itself is the difference to 'none'. Stacked on 'regularised' it guards the tuned "
+    "network."
+)
+UNSEEN = (
+    "Not all records of this board hold the Brier score, so utility is told by {metric}, which "
+    "what is done to scores cannot change."
+)
 CLAIMED = (
     "The records of this board are from before adaptivity had to be shown: that an attack adapts "
     "to a defense is a claim here."
@@ -226,8 +240,23 @@ def notes(
                     "case carries the better figure over.",
                 )
             )
-        notes[key] = found
+        notes[key] = found + _compared(key.access, board)
     return notes
+
+
+def _compared(access: str, board: pd.DataFrame) -> list[tuple[str, str]]:
+    """What utility is told by and compared with, as far as that is less than it could be."""
+    if len(board) < 2:
+        return []
+    found = []
+    if (board["against"] == UNDEFENDED).any():
+        found.append(("untuned", UNTUNED))
+    elif board["stages"].map(lambda stages: bool(stages) and "training" not in stages).any():
+        found.append(("guarded", GUARDED))
+    by_labels = set(board["utility_metric"].dropna()) & set(BY_LABELS)
+    if access == "scores" and by_labels:
+        found.append(("utility", UNSEEN.format(metric=words(min(by_labels)))))
+    return found
 
 
 def _lacking(rows: pd.DataFrame, of: int) -> str:

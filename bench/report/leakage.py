@@ -9,9 +9,9 @@ from bench.goals import goal_named
 from bench.report import claims, stats, worst_of
 from bench.report.closure import BOARD, ROW, in_order, listed
 from bench.report.frame import UNDEFENDED
+from bench.report.useful import SERVED
 
-DEPLOYED = ["dataset", "model", "defense"]
-SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "trial_id"]
+SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "recorded", "trial_id"]
 _FIGURES = ["L", "M", "score", "s_base", "s_ceil"]
 
 
@@ -127,7 +127,7 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     Args:
         closed: trials.
         rows: as :func:`worst` gives them.
-        useful: utility of each deployment and seed.
+        useful: utility of each deployment and seed, by access.
 
     Returns:
         By row: ``dL``, its paired difference to ``none`` with t interval, where an attack that does
@@ -142,7 +142,7 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     leak = _wide(rows, seeds, ROW, "L")
     # Who does worse than without the model goes without it, and then every seed gives 0.
     leak = leak.where((leak.mean(axis=1) > 0) | leak.isna().all(axis=1), leak * 0.0)
-    use = _wide(rows, useful, DEPLOYED, "utility")
+    use = _wide(rows, useful, SERVED, "utility")
     seen = sorted({*leak.columns, *use.columns})
     leaks, uses = (table.reindex(columns=seen).to_numpy(dtype=float) for table in (leak, use))
 
@@ -189,7 +189,7 @@ def per_seed(closed: pd.DataFrame, useful: pd.DataFrame) -> pd.DataFrame:
         ``SEED_COLUMNS``.
     """
     done = closed[closed["done"]]
-    done = done.drop(columns="utility").merge(
-        useful[[*DEPLOYED, "seed", "utility"]], on=[*DEPLOYED, "seed"], how="left"
+    done = done.rename(columns={"utility": "recorded"}).merge(
+        useful[[*SERVED, "seed", "utility"]], on=[*SERVED, "seed"], how="left"
     )
     return in_order(done, ["defense", "attack", "seed"])[SEED_COLUMNS]

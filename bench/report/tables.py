@@ -13,7 +13,7 @@ from bench.report.closure import ROW, by_board
 from bench.report.families import why
 from bench.report.frame import STABLE, dicts
 from bench.report.latex import leaderboard_tex
-from bench.report.text import WHAT, allowed, estimate, headline, member_gap, number, words
+from bench.report.text import WHAT, allowed, estimate, headline, member_gap, number, told_by, words
 
 __all__ = [
     "LEADERBOARD",
@@ -58,6 +58,9 @@ LEADERBOARD = (
     "dU_hi",
     "seeds_needed",
     "train_s",
+    "utility_metric",
+    "against",
+    "settings",
 )
 """Columns of ``leaderboard.csv``; ``budget`` only where some board has one."""
 COMPLETE = (
@@ -150,21 +153,23 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
         )
         parts.append(_md(headline(rows)))
         parts += [f"> **{kind}**: {_md(note)}" for kind, note in boards.notes[key]]
+        metric, against = told_by(rows)
         lines = [
-            "| # | defense | L | utility | M | worst attack | epsilon | seeds | flags |",
-            "| ---: | --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",
+            f"| # | defense | L | {metric} | against {against} | M | worst attack | epsilon "
+            "| settings | seeds | flags |",
+            "| ---: | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
         ]
         lines += [_line(row) for row in dicts(rows)]
         parts.append("\n".join(lines))
         if key in picked and (picked[key]["settings"] > 1).any():
-            parts += ["### Tuned", _md(why(picked[key])), _tuned(picked[key])]
+            parts += ["### Tuned", _md(why(picked[key])), _tuned(picked[key], against)]
     return "\n\n".join(parts) + "\n"
 
 
-def _tuned(rows: pd.DataFrame) -> str:
+def _tuned(rows: pd.DataFrame, against: str) -> str:
     lines = [
-        "| defense | setting | L | utility | against none | worst attack | settings | attacks "
-        "| seeds | flags |",
+        f"| defense | setting | L | utility | against {against} | worst attack | settings "
+        "| attacks | seeds | flags |",
         "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
     ]
     for row in dicts(rows):
@@ -190,9 +195,11 @@ def _line(row: dict[Any, Any]) -> str:
         _md(row["defense"]),
         estimate(row, "L"),
         estimate(row, "utility", 3),
+        "" if row["defense"] == row["against"] else estimate(row, "dU", 3, signed=True),
         member_gap(row),
         _md(row["worst_attack"]),
         number(row["epsilon"]),
+        str(row["settings"]) if row["tunable"] else "fixed",
         str(row["n_seeds"]),
         _md(", ".join(row["flags"])),
     )

@@ -95,7 +95,7 @@ def _headline(rows: pd.DataFrame) -> str:
     every, measured, raised = _plain(rows)
     if not measured:
         return "Nothing was measured here."
-    metric = _metric(every)
+    metric, plain = _metric(every), _without(every)
     said = [
         f"Undefended, the strongest attack reaches L = {estimate(row, 'L')} "
         f"at {metric} {number(row['utility'], 3)}."
@@ -123,16 +123,22 @@ def _headline(rows: pd.DataFrame) -> str:
     if all(math.isnan(row["dU_lo"]) for row in acting):
         return " ".join(said)
     if kept is None:
-        said.append(f"None is shown to keep {metric} within {KEEPS:.2f} of undefended.")
+        said.append(f"None is shown to keep {metric} within {KEEPS:.2f} of {plain}.")
     elif kept["defense"] == best["defense"]:
-        said.append(f"It is shown to keep {metric} within {KEEPS:.2f} of undefended.")
+        said.append(f"It is shown to keep {metric} within {KEEPS:.2f} of {plain}.")
     else:
         doubt = "" if kept["verdict"] == "less" else ", not clearly less than undefended"
         said.append(
-            f"Least leakage shown to keep {metric} within {KEEPS:.2f} of undefended: "
+            f"Least leakage shown to keep {metric} within {KEEPS:.2f} of {plain}: "
             f"{kept['defense']}, L = {estimate(kept, 'L')}{doubt}."
         )
     return " ".join(said)
+
+
+def told_by(rows: pd.DataFrame) -> tuple[str, str]:
+    """By which metric the utility of a board is told, and the row it is compared with."""
+    every = dicts(rows)
+    return _metric(every), _against(every)
 
 
 def brief(rows: pd.DataFrame) -> str:
@@ -176,8 +182,20 @@ def _plain(rows: pd.DataFrame) -> tuple[list[Row], list[Row], set[str]]:
 def _acting(measured: list[Row]) -> list[Row]:
     """Defenses that act at the access of their board and take a place on it."""
     return [
-        row for row in measured if row["defense"] != UNDEFENDED and not UNPLACED & {*flags_of(row)}
+        row
+        for row in measured
+        if row["defense"] not in (UNDEFENDED, row["against"]) and not UNPLACED & {*flags_of(row)}
     ]
+
+
+def _against(every: list[Row]) -> str:
+    return next((str(row["against"]) for row in every if row["against"]), UNDEFENDED)
+
+
+def _without(every: list[Row]) -> str:
+    """What utility is compared with, in words."""
+    against = _against(every)
+    return "undefended" if against == UNDEFENDED else f"the {against} model"
 
 
 def _metric(every: list[Row]) -> str:

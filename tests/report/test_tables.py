@@ -98,6 +98,9 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
         "dU_hi",
         "seeds_needed",
         "train_s",
+        "utility_metric",
+        "against",
+        "settings",
     ]
     assert len(rows) == len(found.rows)
     assert all(0 <= float(row["L"]) <= 1 for row in rows)
@@ -111,7 +114,7 @@ def test_leaderboard_md_has_a_sentence_and_a_table_per_board(table) -> None:  # 
     assert text.count("| # | defense |") == 9
     assert "## faces, mlp: class representative with access to weights\n\nUndefended, the" in text
     line = next(x for x in text.splitlines() if x.startswith("| 1 | dp_sgd"))
-    assert "dp_sgd\\[epsilon=1\\] | 0." in line and " | 1.00 | 3 | " in line
+    assert "dp_sgd\\[epsilon=1\\] | 0." in line and " | 1.00 | 2 | 3 | " in line
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:

@@ -44,6 +44,12 @@ def try_defense(option: Option, part: Defense, ground: Ground) -> Iterator[Check
         bool(part.cost.strip()),
         "set the class attribute 'cost': what the owner pays besides utility, in a phrase",
     )
+    yield require_that(
+        f"{option.name}: can be tuned or says that it cannot",
+        not part.tunable or bool(dataclasses.fields(part)),  # type: ignore[arg-type]
+        "set the class attribute 'tunable' to False, because it has no option; suites give all "
+        "other defenses the same number of settings",
+    )
     # What one hook breaks must not hide what is wrong with the others.
     if isinstance(part, ReleaseDefense):
         yield from guarded(f"{option.name}: can release", try_release(option, part, ground))

@@ -164,6 +164,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "headline": headline(rows),
         "shared": [flag for flag in FLAGS if flag in shared - noted],
         "metric": metric,
+        "against": next((name for name in rows["against"] if name), UNDEFENDED),
         "rows": lines,
         "hide": [f for f in HIDDEN if f not in shared and any(f in r["flags"] for r in lines)],
         "stages": sorted({s for d in rows["defense"] for s in stages[d].stages}),
@@ -263,6 +264,7 @@ def _line(
         "stages": " ".join(suite.facts.defenses[row["defense"]].stages),
         "rank": places(row["rank"], tied),
         "group": cells.key(row["rank"]),
+        "settings": str(row["settings"]) if row["tunable"] else "fixed",
         "n_seeds": row["n_seeds"],
         "needed": f"{needed:.0f}" if needed > row["n_seeds"] else "",
         "worst_attack": row["worst_attack"],
@@ -296,6 +298,7 @@ def _line(
             "front": cells.key(front),
             "epsilon": cells.key(row["epsilon"]),
             "seeds": cells.key(row["n_seeds"]),
+            "settings": cells.key(row["settings"]),
         },
     }
 

@@ -177,7 +177,7 @@ def costs(
                 "training": cells.times(training, place, row["defense"]),
                 "answers": cells.times(answering, place, row["defense"]) if known else (),
                 "utility": estimate(row, "dU", 3, signed=True)
-                if row["defense"] != UNDEFENDED
+                if row["defense"] != row["against"]
                 else "",
                 "attack": row["worst_attack"] or ABSENT,
                 "queries": cells.count(effort.get("queries", math.nan)),
