@@ -61,19 +61,19 @@ class Guesses:
 
 
 def guess(scores: Tensor, included: Tensor) -> Guesses:
-    """Guess about every canary, of an odd number all but one.
+    """Guess about half of the canaries.
 
-    The half with the larger scores are taken for included, the other half for left out. So the
-    number of guesses is fixed beforehand, or the bound would not hold.
+    The quarter with the largest scores is taken for included, that with the least for left out. So
+    the number of guesses is fixed beforehand, or the bound would not hold.
 
     Args:
         scores: larger for canaries that seem to have been trained on, ``[m]``.
         included: the truth, bool ``[m]``.
     """
-    half = len(scores) // 2
+    m, quarter = len(scores), max(1, len(scores) // 4)
     order = scores.argsort(stable=True)
-    right = int(included[order[len(scores) - half :]].sum() + (~included[order[:half]]).sum())
-    return Guesses(len(scores), 2 * half, right)
+    right = int(included[order[m - quarter :]].sum() + (~included[order[:quarter]]).sum())
+    return Guesses(m, 2 * quarter, right)
 
 
 def watched(
