@@ -61,7 +61,9 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 
 
 def sentence(row: Mapping[Any, Any]) -> str:
-    """What a row of :func:`audits` says, for a page."""
+    """What a row of :func:`audits` says, for a page; empty where no epsilon is claimed."""
+    if not row["audit"]:
+        return ""
     if row["audit"] == NOT_AUDITED:
         return f"{NOT_AUDITED}: {row['unaudited']}" if row["unaudited"] else NOT_AUDITED
     least, most = f"at least {number(row['epsilon_lower'])}", number(row["epsilon_most"])
