@@ -33,6 +33,7 @@ from torch import Tensor
 CONFIDENCE = 0.95
 """Of a refutation, and of the lower bound."""
 THRESHOLDS = 3
+"""Of :func:`watched`, each of which gets its share of the level."""
 _MOST_MU = 40.0
 """A Gaussian curve with a larger mu separates any number of canaries that fits in a training."""
 
@@ -127,7 +128,7 @@ def budgets(epsilons: npt.ArrayLike, deltas: npt.ArrayLike) -> Inverse:
     """Of a training that is (epsilon, delta)-private for every pair at once.
 
     The trade-off function is the largest of those of the pairs (Dong, Roth and Su, "Gaussian
-    Differential Privacy", proposition 2.12). Fewer pairs claim less, so the test stays valid.
+    Differential Privacy"). Fewer pairs claim less, so the test stays valid.
 
     Args:
         epsilons: at least 0, ``[k]``.
@@ -164,7 +165,8 @@ def refutes(found: Guesses, inverse: Inverse, confidence: float = CONFIDENCE) ->
 def lower_bound(found: Guesses, delta: float, confidence: float = CONFIDENCE) -> float:
     """The largest epsilon that is refuted, of trainings that are as private as one Gaussian noise.
 
-    A training of many noisy steps is nearly so (Dong, Roth and Su, theorem 3.4).
+    A training of many noisy steps is nearly so (Dong, Roth and Su, "Gaussian Differential Privacy",
+    central limit of composition).
 
     Args:
         found: what was guessed.
@@ -187,7 +189,7 @@ def lower_bound(found: Guesses, delta: float, confidence: float = CONFIDENCE) ->
 
 
 def epsilon_of(mu: float, delta: float) -> float:
-    """Epsilon at ``delta`` of Gaussian differential privacy (Dong, Roth and Su, corollary 2.13)."""
+    """Epsilon at ``delta`` of Gaussian differential privacy with parameter ``mu``."""
 
     def spent(epsilon: float) -> float:
         tail = log_ndtr(-epsilon / mu - mu / 2)

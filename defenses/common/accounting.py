@@ -106,8 +106,8 @@ def profile(
     """Pairs (epsilon, delta) that Gaussian steps on Poisson samples keep to, all at once.
 
     Together they are the trade-off function of the steps, to add or to remove a unit (Dong, Roth
-    and Su, "Gaussian Differential Privacy", proposition 2.12). As upper bounds the errors of the
-    accountant are added.
+    and Su, "Gaussian Differential Privacy"). As upper bounds the errors of the accountant are
+    added.
 
     Args:
         sigma: noise multiplier.

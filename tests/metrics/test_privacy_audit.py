@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from torch import Tensor
 
 from bench.contract import generator
@@ -58,8 +59,10 @@ def test_the_lower_bound_grows_with_the_guesses_and_has_an_end() -> None:
     bounds = [audit.lower_bound(audit.Guesses(400, 400, right), 1e-4) for right in (200, 300, 400)]
     assert bounds[0] == 0 < bounds[1] < bounds[2] < math.inf
     assert audit.Guesses(400, 400, 300).best == audit.Guesses(400, 400, 400)
-    # The Gaussian mechanism of mu 1 spends 4.377 at 1e-5 (Balle and Wang, ICML 2018, theorem 8).
-    assert audit.epsilon_of(1.0, 1e-5) == pytest.approx(4.377, abs=1e-3)
+    # Delta of Gaussian DP, written out: Phi(-e / mu + mu / 2) - exp(e) Phi(-e / mu - mu / 2).
+    e = audit.epsilon_of(1.0, 1e-5)
+    delta = norm.cdf(0.5 - e) - math.exp(e) * norm.cdf(-0.5 - e)
+    assert delta == pytest.approx(1e-5, rel=1e-6)
 
 
 def test_guesses_are_counted_at_both_ends() -> None:
