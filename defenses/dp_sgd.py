@@ -248,6 +248,7 @@ class DpSgd(TrainingDefense):
             clip_norm=self.clip_norm,
             quantile=self.quantile,
             rng=generator(derive(seed, part="noise"), device),
+            watch=context.watch,
         )
         with layer_noise(seed, device):
             for epoch in range(self.epochs):

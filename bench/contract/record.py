@@ -264,16 +264,26 @@ class Times(_Frozen):
 class PrivacyAudit(_Frozen):
     """What canaries say of the claimed epsilon (PROTOCOL 4.4), of a twin trained among them."""
 
-    canaries: int
-    guesses: int
-    """How many were guessed about; fixed beforehand."""
-    right: int
-    epsilon_lower: float
+    canaries: int = 0
+    """Units with a wrong label, some of them left out; 0: not audited."""
+    guesses: int = 0
+    """How many were guessed about."""
+    right: int = 0
+    epsilon_lower: float | None = None
+    """What the training certainly exceeds, at 95 % confidence; None: not audited."""
     epsilon_most: float | None = None
     """What the lower bound would be, were every guess right: no larger claim could be refuted."""
-    """What the training certainly exceeds, at 95 % confidence."""
     epsilon: float
-    """What the twin's ledger claims."""
+    """What the twin's ledger claims; of the target where there was no twin."""
+    refuted: bool | None = None
+    """Whether the guesses refute the claim; None: not audited, or recorded before schema 1.8."""
+    sees: str = ""
+    """What the guesses are from: ``steps``, all of them with their noise, or ``weights``, those at
+    the end; before schema 1.8 ``""``, the answers."""
+    unit: str = ""
+    """Unit whose presence was guessed: that of the claim."""
+    reason: str = ""
+    """Why it was not audited."""
 
 
 class TrialRecord(_Frozen):

@@ -21,6 +21,7 @@ from bench.decide.deployed import ROLES, Deployed, Role, SignOff, Waiver
 from bench.decide.evidence import Scenario, Source
 from bench.decide.policy import Policy, Severity
 from bench.decide.use import Use, usefulness
+from bench.report import canaries
 
 Verdict = Literal["PASS", "CONDITIONAL", "BLOCK"]
 EXIT = {"PASS": 0, "BLOCK": 1, "CONDITIONAL": 3}
@@ -62,6 +63,7 @@ class Judgement:
         metric: of utility.
         ledger: of differential privacy, if there is one.
         audit_lower: largest lower bound of epsilon that canaries gave.
+        audit: what canaries say of the claim, in words.
         weights: digest of the released weights.
         suites: names of the evidence.
         evidence_digest: sha256 over all records of the evidence.
@@ -87,6 +89,7 @@ class Judgement:
     metric: str
     ledger: PrivacyLedger | None
     audit_lower: float | None
+    audit: str
     weights: str
     suites: tuple[str, ...]
     evidence_digest: str
@@ -179,7 +182,7 @@ def judge(
     worst = {m.attack for m in candidate.measured}
     for name, value in zip(("dataset", "model", "defense"), place, strict=True):
         gains = gains[gains[name] == value]
-    lower = trials["epsilon_lower"].max()
+    lower, done = trials["epsilon_lower"].max(), trials[trials["status"] == "done"]
     return Judgement(
         "BLOCK" if blocked else "CONDITIONAL" if open_ else "PASS",
         findings,
@@ -193,6 +196,7 @@ def judge(
         metric,
         ledger,
         None if pd.isna(lower) else float(lower),
+        "; ".join(map(canaries.sentence, canaries.audits(done, ["defense"]).to_dict("records"))),
         weights,
         tuple(dict.fromkeys(s.suite for s in sources)),
         digest,

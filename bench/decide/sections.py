@@ -261,7 +261,6 @@ def guarantees(o: Judgement) -> list[Block]:
     if ledger is None:
         return [*said, "The evidence holds no ledger of this defense."]
     total = "not accounted for" if ledger.epsilon_total is None else f"{ledger.epsilon_total:.3f}"
-    lower = "not audited" if o.audit_lower is None else f"{o.audit_lower:.2f}"
     libraries = ", ".join(f"{k} {v}" for k, v in sorted(ledger.libraries.items()))
     rows = [
         (
@@ -283,7 +282,7 @@ def guarantees(o: Judgement) -> list[Block]:
         ("tuning", f"{ledger.epsilon_total_basis}; epsilon with tuning: {total}"),
         ("randomness", ledger.rng),
         ("libraries", libraries),
-        ("lower bound by canaries", f"{lower}; a bound below the claim proves nothing"),
+        ("epsilon by canaries", f"{o.audit}; a bound below the claim proves nothing"),
         ("what else touched private data", "not in the evidence: the owner must state it"),
     ]
     return [*said, Table(("item", "ledger of the evidence, first seed"), rows)]

@@ -215,7 +215,7 @@ class Nodes:
             "audit",
             f"{dataset.name}/{model.name}/{defense.name}/audit/{repeat}",
             payload,
-            {"data": self.data(dataset, repeat)},
+            self._deployed(dataset, model, defense, repeat),
             [*model.made_with, *defense.trained],
         )
 

@@ -117,7 +117,7 @@ class Trials:
                 dataset, None if blind else model, None if blind else defense, attack, repeat, task
             ),
         }
-        if task == "classification" and any(getattr(p, "accounts", False) for p in defense.parts):
+        if any(getattr(p, "accounts", False) for p in defense.parts):
             nodes["audit"] = made_by.audit(dataset, model, defense, repeat)
         bases = {b.name: made_by.attack(dataset, None, None, b, repeat, task) for b in baselines}
         cell = Cell(

@@ -103,6 +103,14 @@ def _victims(record: TrialRecord) -> int | None:
     )
 
 
+def _refuted(record: TrialRecord) -> bool | None:
+    """Whether canaries refute the claim; records before schema 1.8 say only what they show."""
+    found = record.privacy_audit
+    if found is None or found.refuted is not None or found.epsilon_lower is None:
+        return found.refuted if found else None
+    return found.epsilon_lower > found.epsilon
+
+
 _TEXT: dict[str, _Get] = {
     "trial_id": lambda r: r.trial_id,
     "sector": lambda r: r.data.sector,
@@ -121,6 +129,7 @@ _TEXT: dict[str, _Get] = {
     "covers": lambda r: tuple(sorted(r.defense.covers)),
     "stages": lambda r: tuple(r.defense.stages),
     "adaptive_to": lambda r: tuple(sorted(r.attack.adaptive_to)),
+    "unaudited": lambda r: r.privacy_audit.reason if r.privacy_audit else "",
     "claims": lambda r: tuple(sorted(r.defense.adaptive_attacks)),
     "old": lambda r: _schema(r) < FIRST_SHOWN,
     "standard": lambda r: tuple(sorted(r.attack.standard.items())),
@@ -157,9 +166,7 @@ _NUMBERS: dict[str, _Get] = {
     "epsilon": lambda r: r.privacy.epsilon if r.privacy else None,
     "advantage": lambda r: r.privacy.advantage if r.privacy else None,
     "M_most": ceilings.of,
-    "excess": lambda r: (
-        r.privacy_audit.epsilon_lower - r.privacy_audit.epsilon if r.privacy_audit else None
-    ),
+    "refuted": _refuted,
     "queries": lambda r: r.budget.queries,
     "train_s": lambda r: r.times.train_s,
     "attack_s": lambda r: r.times.attack_s,
@@ -303,21 +310,21 @@ def read(
     (number of the table, where it is one of several without a common person), ``advantage`` (most
     that the mechanism allows any test of membership), ``M_most`` (the largest M that it allows, or
     ``unproven``: why that is not known), ``reproduction`` (whether it repeats settings that the
-    protocol refuses), ``budget`` (most queries of the attack;
-    infinite where nothing limits it), ``s_base_attack``, ``covers``, ``adaptive_to``, ``claims``
-    and ``stages`` (tuples of names), ``old`` (whether adaptivity is only claimed), ``standard`` and
-    ``member`` (pairs of a standard set with its size and with the attack's place in it), ``target``
-    and ``outcome`` (node identities), and what controls need: ``control`` (empty for a row of a
-    board), ``values_sha``, ``environment`` (where the attack ran, as JSON), ``steps``,
-    ``permuted``, ``chance``, ``heldout`` and ``oracle`` (of the judges), for a paper's figures the
-    metrics of ``EXTRA`` and ``UTILITY``, for users of scores ``quadratic`` (the quadratic score),
-    for tuning ``family``, ``settings``, ``tunable``, ``attack_family`` and ``attack_settings`` (the
-    option a row is a setting of, and how many the suite has), of watched deployments ``stream``
-    (how queries were sent, empty: as usual), ``refused``, ``accounts``, ``cover``,
-    ``answered_before``, ``blocked``, ``customers`` and, as 0 or 1, ``detected`` and ``stopped``
-    (NaN where nobody watches), and for decisions ``n_params``, ``public_records``, ``excess`` and
-    ``epsilon_lower`` (of the audit by canaries), ``data_sha``, ``target_sha`` (of the weights) and
-    ``created``, and for costs ``answer_ms``.
+    protocol refuses), ``budget`` (most queries of the attack; infinite where nothing limits it),
+    ``s_base_attack``, ``covers``, ``adaptive_to``, ``claims`` and ``stages`` (tuples of names),
+    ``old`` (whether adaptivity is only claimed), ``standard`` and ``member`` (pairs of a standard
+    set with its size and with the attack's place in it), ``target`` and ``outcome`` (node
+    identities), and what controls need: ``control`` (empty for a row of a board), ``values_sha``,
+    ``environment`` (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``,
+    ``heldout`` and ``oracle`` (of the judges), for a paper's figures the metrics of ``EXTRA`` and
+    ``UTILITY``, for users of scores ``quadratic`` (the quadratic score), for tuning ``family``,
+    ``settings``, ``tunable``, ``attack_family`` and ``attack_settings`` (the option a row is a
+    setting of, and how many the suite has), of watched deployments ``stream`` (how queries were
+    sent, empty: as usual), ``refused``, ``accounts``, ``cover``, ``answered_before``, ``blocked``,
+    ``customers`` and, as 0 or 1, ``detected`` and ``stopped`` (NaN where nobody watches), and for
+    decisions ``n_params``, ``public_records``, ``refuted`` (0 or 1), ``epsilon_lower``,
+    ``epsilon_most`` and ``unaudited`` (of the audit by canaries, and why there is none),
+    ``data_sha``, ``target_sha`` (of the weights) and ``created``, and for costs ``answer_ms``.
 
     Args:
         records: trials in any order; of one trial recorded twice the latest record counts.

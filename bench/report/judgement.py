@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.goals import goal_named
-from bench.report import controls, standards, stats
+from bench.report import canaries, controls, standards, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
 from bench.report.frame import BY_LABELS, SCENARIO, UNDEFENDED, flagged
 from bench.report.text import allowed, words
@@ -79,10 +79,9 @@ def judge(
         done.assign(
             dirty=flagged(done, "dirty"),
             little=flagged(done, "little_headroom"),
-            broken=(done["excess"] > 0).astype(float),
         )
         .groupby(ROW)
-        .agg(dirty=("dirty", "any"), little=("little", "mean"), broken=("broken", "mean"))
+        .agg(dirty=("dirty", "any"), little=("little", "mean"))
         .reset_index()
     )
     widths = closed.groupby(ROW).agg(
@@ -91,6 +90,7 @@ def judge(
         trials_lost=("lost", "sum"),
         unplaced=("unplaced", "max"),
     )
+    rows = rows.merge(canaries.audits(done, ROW), on=ROW, how="left")
     rows = rows.merge(facts, on=ROW, how="left").merge(widths.reset_index(), on=ROW)
     rows = rows.merge(standards.met(closed), on=ROW)
     counted = ["trials_planned", "trials_lost"]

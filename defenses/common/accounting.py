@@ -16,6 +16,10 @@ import numpy.typing as npt
 from bench.contract import require
 
 _EPSILON_ERROR = 0.01
+_COARSE_ERROR = 0.05
+"""Of an epsilon that is shown and claimed by nobody."""
+_PROFILE = 400
+"""Pairs of a profile."""
 MOST_EPSILON = 100.0
 """A larger budget promises nothing, and the grid of the PRV accountant does not fit in memory."""
 
@@ -99,6 +103,79 @@ def advantage(sigma: float, sample_rate: float, steps: int, delta: float) -> flo
     return min(1.0, float(losses.compute_delta_estimate(-_EPSILON_ERROR)) + delta / 1000)
 
 
+@lru_cache(maxsize=16)
+def profile(
+    sigma: float, sample_rate: float, steps: int, delta: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Pairs (epsilon, delta) that Gaussian steps on Poisson samples keep to, all at once.
+
+    Together they are the trade-off function of the steps, to add or to remove a unit (Dong, Roth
+    and Su, "Gaussian Differential Privacy"). As upper bounds the errors of the accountant are
+    added.
+
+    Args:
+        sigma: noise multiplier.
+        sample_rate: probability that a unit is drawn.
+        steps: number of noisy steps.
+        delta: sets the accuracy of the accountant.
+
+    Returns:
+        Epsilons, from 0 on, and the delta of each, ``[k]``.
+    """
+    losses = _losses(sigma, sample_rate, steps, delta)
+    loss, mass = losses.domain.ts, losses.pmf
+    reach = loss > -2 * _EPSILON_ERROR
+    loss, mass = loss[reach], mass[reach]
+    epsilons = np.linspace(0.0, loss[-1] - 1.0, _PROFILE)
+    # Sums over what is lost from some loss on: delta(e) = P(L > e) - exp(e) E[exp(-L); L > e].
+    above, weighed = (np.flip(np.flip(part).cumsum()) for part in (mass, mass * np.exp(-loss)))
+    asked = epsilons - _EPSILON_ERROR
+    at = np.searchsorted(loss, asked)
+    with np.errstate(over="ignore", invalid="ignore"):
+        deltas = above[at] - np.exp(asked) * weighed[at]
+    return epsilons, np.clip(np.nan_to_num(deltas, nan=1.0) + delta / 1000, 0.0, 1.0)
+
+
+def epsilon_of_advantage(wanted: float, sample_rate: float, steps: int, delta: float) -> float:
+    """Epsilon of such steps with just the noise at which TPR - FPR may be ``wanted``.
+
+    A secant on log-log axes looks for the noise, within 1% of the mean of Gaussian DP at that
+    advantage. It takes about a second.
+
+    Args:
+        wanted: in [0, 1].
+        sample_rate: probability that a unit is drawn.
+        steps: number of noisy steps.
+        delta: failure probability.
+
+    Returns:
+        At most :data:`MOST_EPSILON`.
+    """
+
+    def mean_of(share: float) -> float:
+        return 2 * NormalDist().inv_cdf((1 + min(share, 1 - 1e-12)) / 2)
+
+    if wanted <= 1e-3:
+        return 0.0
+    mu = mean_of(wanted)
+    # It starts where the central limit of the steps, q sqrt(T (exp(1 / sigma^2) - 1)), is mu.
+    at = -0.5 * math.log(math.log1p(mu**2 / (sample_rate**2 * steps)))
+    before: tuple[float, float] | None = None
+    for _ in range(8):
+        sigma = math.exp(at)
+        if _rdp(sigma, sample_rate, steps, delta) > 2 * MOST_EPSILON:
+            return MOST_EPSILON
+        losses = _losses(sigma, sample_rate, steps, delta, _COARSE_ERROR)
+        off = math.log(mean_of(float(losses.compute_delta_estimate(0.0))) / mu)
+        if abs(off) <= 0.01:
+            break
+        slope = (off - before[1]) / (at - before[0]) if before and at != before[0] else -1.0
+        before, at = (at, off), at - off / slope
+    with quiet():
+        _, epsilon, _ = losses.compute_epsilon(delta, delta / 1000, _COARSE_ERROR)
+    return min(float(epsilon), MOST_EPSILON)
+
+
 def advantage_of_budget(epsilon: float, delta: float) -> float:
     """The greatest TPR - FPR that (epsilon, delta) alone allows.
 
@@ -109,13 +186,19 @@ def advantage_of_budget(epsilon: float, delta: float) -> float:
 
 
 @lru_cache(maxsize=4)
-def _losses(sigma: float, sample_rate: float, steps: int, delta: float) -> Any:
+def _losses(
+    sigma: float,
+    sample_rate: float,
+    steps: int,
+    delta: float,
+    epsilon_error: float = _EPSILON_ERROR,
+) -> Any:
     """The distribution of the privacy loss of all steps, as Opacus's PRV accountant has it."""
     from opacus.accountants.analysis import prv
 
     # This is Opacus's own accountant with its defaults, except that the divergences are computed
     # once. Opacus computes them for all steps and again for one, which takes most of the time.
-    epsilon_error, delta_error = _EPSILON_ERROR, delta / 1000
+    delta_error = delta / 1000
     reach = max(
         _rdp(sigma, sample_rate, steps, delta_error / 4),
         _rdp(sigma, sample_rate, 1, delta_error / (8 * steps)),

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.ledger import PrivacyLedger
+from bench.report import canaries
 from bench.report.boards import BoardKey
 from bench.report.facts import Facts
 from bench.report.frame import UNDEFENDED, dicts, flags_of
@@ -103,15 +104,13 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
     private = rows[rows["epsilon"].notna()]
     if private.empty:
         return []
-    bounds = trials.groupby("defense")[["epsilon_lower", "epsilon_most"]].max()
-    audited = {str(name): row for name, row in bounds.to_dict("index").items()}
+    done = trials[trials["status"] == "done"]
+    audited = {str(row["defense"]): row for row in dicts(canaries.audits(done, ["defense"]))}
     out = []
     for row in dicts(private.sort_values("epsilon")):
         ledger = facts.ledgers.get((key.dataset, key.model, row["defense"]))
         if ledger is None:
             continue
-        found = audited.get(row["defense"], {})
-        lower, most = (found.get(name, math.nan) for name in ("epsilon_lower", "epsilon_most"))
         out.append(
             {
                 "defense": row["defense"],
@@ -126,20 +125,11 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
                 "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
                 "noise": f"{ledger.noise_multiplier:.3g}",
                 "tuning": tuning_basis(ledger),
-                "audited": _audited(lower, most, row["epsilon"]),
+                "audited": canaries.sentence(audited[row["defense"]]),
                 "rng": ledger.rng,
             }
         )
     return out
-
-
-def _audited(lower: float, most: float, claim: float) -> str:
-    """What canaries show, and whether they could have refuted the claim at all."""
-    if not math.isfinite(lower):
-        return ABSENT
-    if not math.isfinite(most) or claim < most:
-        return number(lower)
-    return f"{number(lower)}, no test: claims above {number(most)} cannot be refuted"
 
 
 def tuning_basis(ledger: PrivacyLedger) -> str:
