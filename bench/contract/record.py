@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.ledger import PrivacyLedger
 
-SCHEMA_VERSION = "1.9.0"
+SCHEMA_VERSION = "1.8.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal[
