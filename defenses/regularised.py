@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Le
@@ -49,12 +50,12 @@ class Regularised(TrainingDefense):
     What a model does not have (epochs, weights, leaves) stays as it is.
 
     Attributes:
-        settings: how many of them are tried, the first ones. Give it as many as each defense of the
-            grid has.
+        settings: how many of them are tried, the first ones; 1 is the model as it is. Give it as
+            many as each defense of the grid has.
         validation: share of the training records that judges the settings.
     """
 
-    settings: Annotated[int, Ge(2), Le(6)] = 4
+    settings: Annotated[int, Ge(1), Le(6)] = 4
     validation: Fraction = 0.2
 
     covers = frozenset({"labels", "scores", "weights", "deletions"})
@@ -63,6 +64,7 @@ class Regularised(TrainingDefense):
         "leaves, chosen by a hold-out"
     )
     cost = "a training for every setting"
+    zero: ClassVar[Mapping[str, Any]] = {"settings": 1}
 
     @property
     def tries(self) -> int:

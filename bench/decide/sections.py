@@ -9,8 +9,8 @@ from bench.decide.deployed import ROLES
 from bench.decide.document import Block, Points, Table
 from bench.decide.evidence import Measured
 from bench.decide.explain import drawn
-from bench.decide.gate import Finding, Judgement
 from bench.decide.policy import RULES, Tier
+from bench.decide.verdict import Finding, Judgement
 from bench.goals import goals
 from bench.report.text import allowed, at_most, estimate
 

@@ -55,10 +55,12 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
         worst_attack=rows["attack"].where(rows["n_done"] > 0, ""),
         n_seeds=rows["L_n"].where(rows["L_n"] > 0, rows["score_n"]).fillna(0).astype(int),
         no_headroom=rows["L_n"] < rows["score_n"],
-        seeds_needed=stats.seeds_for(rows["L_sd"]),
     ).rename(columns={"attack": "picked"})
     ends = strongest(closed[closed["done"] & closed["L"].notna()])[[*ROW, "L_lo", "L_hi"]]
     rows = rows.drop(columns=["L_lo", "L_hi"]).merge(ends, on=ROW, how="left")
+    shown = rows["L"].clip(0, 1)
+    half = pd.concat([rows["L_hi"] - shown, shown - rows["L_lo"]], axis=1).max(axis=1)
+    rows["seeds_needed"] = stats.seeds_for(half / stats.half_width(1.0, rows["L_n"]))
     rows = rows.merge(_without(ordered, rows), on=ROW, how="left")
     first = closed[closed["done"]].sort_values("seed", kind="stable")
     first = first.drop_duplicates([*ROW, "attack"])[[*ROW, "attack", "trial_id"]]

@@ -18,8 +18,8 @@ from bench.contract.ledger import PrivacyLedger
 from bench.decide import assessment, deployed, document, evidence, gate, registry
 from bench.decide.deployed import Deployed
 from bench.decide.evidence import Source
-from bench.decide.gate import Judgement
 from bench.decide.policy import RULES, load
+from bench.decide.verdict import Judgement
 from bench.engine.stages.target import digest_of
 from tests.decide import made
 from tests.decide.made import Row
