@@ -291,7 +291,7 @@ def _line(
         "keys": {
             "defense": row["defense"],
             "attack": row["worst_attack"],
-            "L": cells.key(row["L_raw"]),
+            "L": cells.key(row["L"]),
             "utility": cells.key(row["utility"]),
             "M": cells.key(row["M"]),
             "change": cells.key(row["dL"]),
