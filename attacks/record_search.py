@@ -11,7 +11,7 @@ from torch import Tensor
 from attacks.common.draws import dealt
 from attacks.common.latent import last_fifth, require_classes
 from attacks.common.ranges import AtLeastTwo
-from attacks.common.relaxation import log_prior, relax, unrelax
+from attacks.common.relaxation import prior_of, relax, unrelax
 from bench.contract import (
     Attack,
     Exposure,
@@ -106,12 +106,13 @@ class RecordSearch(Attack):
             logits: Tensor = network(x)
             return logits.log_softmax(1).gather(1, classes.unsqueeze(1)).squeeze(1)
 
+        log_prior = prior_of(layout, public)
         z = unrelax(layout, start, 0.9).requires_grad_()
         optimiser = torch.optim.Adam([z], lr=self.step_size)
         trace = []
         for _ in range(self.steps):
             x = relax(layout, z)
-            worth = sure(x) + self.prior_weight * log_prior(layout, public, x)
+            worth = sure(x) + self.prior_weight * log_prior(x)
             (slope,) = torch.autograd.grad(-worth.sum(), z)
             z.grad = slope.nan_to_num(0.0)
             optimiser.step()
@@ -135,7 +136,7 @@ class RecordSearch(Attack):
         start: Tensor,
         rng: torch.Generator,
     ) -> tuple[Tensor, dict[str, object]]:
-        moves = _moves(layout, public, self.grid)
+        moves, log_prior = _moves(layout, public, self.grid), prior_of(layout, public)
         x, passes, reason = start, 0, "passes"
         first: Tensor | None = None
         p = torch.full((len(x),), torch.nan, device=x.device)
@@ -159,7 +160,7 @@ class RecordSearch(Attack):
                 wanted = classes[rows].repeat_interleave(tried.shape[1]).unsqueeze(1)
                 sure = scores.gather(1, wanted).view(tried.shape[:2])
                 worth = sure.clamp_min(1e-12).log()
-                worth = worth + self.prior_weight * log_prior(layout, public, tried)
+                worth = worth + self.prior_weight * log_prior(tried)
                 best = worth.argmax(1)
                 each = torch.arange(len(rows), device=x.device)
                 first = sure[:, 0] if first is None else first

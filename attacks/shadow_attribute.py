@@ -66,6 +66,7 @@ _MODELLED = (
     "mixup",
     "pate",
     "pruning",
+    "regularised",
     "sanitized_finetuning",
     "weight_decay",
 )

@@ -30,9 +30,11 @@ from bench.contract import seed as derive
 from bench.contract.task import targets
 from defenses.common.accounting import (
     MOST_EPSILON,
+    advantage,
     allowed_delta,
     composed,
     least_noise,
+    least_noise_for,
     quiet,
     spent,
 )
@@ -40,6 +42,11 @@ from defenses.common.descent import layer_noise, training_accuracy
 
 if TYPE_CHECKING:
     from defenses.common.private_steps import Units
+
+
+def _between(value: Any) -> bool:
+    """Whether something is a number above 0 and below 1."""
+    return isinstance(value, int | float) and 0 < value < 1
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,17 @@ class DpSgd(TrainingDefense):
 
     Attributes:
         epsilon: the privacy budget; the noise is the least that keeps the PRV accountant at or
-            below it. Null, with ``noise_multiplier`` null too, is plain training and no defense.
+            below it. Null, with ``noise_multiplier`` and ``target`` null too, is plain training and
+            no defense.
             Values worth a sweep are 1, 3, 8 and 50.
         noise_multiplier: the noise, given directly instead of ``epsilon``; 0 only clips and claims
             no privacy.
+        target: ``{advantage: 0.1}``, with ``epsilon`` null: a risk instead of a budget. The noise
+            is the least that keeps the greatest TPR - FPR of any test of membership, all
+            ``tuning_runs`` included, at or below it (PROTOCOL 4.6); the ledger states the epsilon
+            that this is at ``delta``. Of use where a risk was agreed on, and where rows of other
+            batches, epochs or data are compared: equal epsilons may be unequal risks. Values worth
+            a sweep are 0.1, 0.3 and 0.6.
         delta: failure probability; null means 1 / (10 n) for n units, which is the largest that is
             allowed.
         clip_norm: C, the largest norm of the gradient of one unit.
@@ -81,12 +95,15 @@ class DpSgd(TrainingDefense):
             repeat), ``not_accounted``. The defaults were chosen on public splits of other repeats,
             which share records with the members of a re-split table, so they claim
             ``not_accounted``. ``tuning_runs`` above 1 makes it ``naive_composition``.
+        reproduction: true for a row that repeats a paper: ``delta`` may then be larger than is
+            allowed. Boards mark the row, and it is no evidence for the defense (PROTOCOL 4.2).
         tuning_runs: number of private trainings on these records that led to these options, this
             one included; above 1 the ledger states the epsilon of all of them together.
     """
 
     epsilon: Annotated[float, Gt(0), Le(MOST_EPSILON)] | None = 8.0
     noise_multiplier: NonNegative | None = None
+    target: Mapping[str, float] | None = None
     delta: Fraction | None = None
     clip_norm: Positive = 1.0
     clipping: Literal["flat", "per_layer", "adaptive"] = "flat"
@@ -101,6 +118,7 @@ class DpSgd(TrainingDefense):
         "single_run", "public_tuning", "not_accounted", "naive_composition"
     ] = "not_accounted"
     tuning_runs: Count = 1
+    reproduction: bool = False
 
     # A trusted curator clips and adds noise, so what single clients share is not protected.
     covers = frozenset({"labels", "scores", "weights", "deletions"})
@@ -111,13 +129,21 @@ class DpSgd(TrainingDefense):
         "Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang, CCS 2016, algorithm 1; adaptive "
         "clipping: Andrew, Thakkar, McMahan, Ramaswamy, NeurIPS 2021, algorithm 1 and theorem 1"
     )
-    zero: ClassVar[Mapping[str, Any]] = {"epsilon": None, "noise_multiplier": None}
+    zero: ClassVar[Mapping[str, Any]] = {"epsilon": None, "noise_multiplier": None, "target": None}
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        given = [
+            n for n in ("epsilon", "noise_multiplier", "target") if getattr(self, n) is not None
+        ]
         require(
-            self.epsilon is None or self.noise_multiplier is None,
-            "both epsilon and noise_multiplier are given; set one and leave the other null.",
+            len(given) <= 1,
+            f"both {' and '.join(given)} are given; set one and leave the others null.",
+        )
+        require(
+            self.target is None
+            or (set(self.target) == {"advantage"} and _between(self.target["advantage"])),
+            f"target is {self.target}; give {{advantage: A}}, with A above 0 and below 1.",
         )
         require(
             self.poisson_sampling,
@@ -141,21 +167,22 @@ class DpSgd(TrainingDefense):
         """Train privately in place; only the weight decay of ``recipe`` is used.
 
         Raises:
-            UserError: delta above 1 / (10 n), a batch larger than the data, or a layer that mixes
-                records (batch normalisation).
+            UserError: delta above 1 / (10 n) in a row that is no reproduction, a batch larger than
+                the data, a target that is an epsilon above 100, or a layer that mixes records
+                (batch normalisation).
             DivergedError: the loss became NaN or Inf.
         """
-        if self.epsilon is None and self.noise_multiplier is None:
+        if self.epsilon is None and self.noise_multiplier is None and self.target is None:
             return super().fit(network, train, recipe, context)
         # To import Opacus takes seconds, so only a private training does it.
         from defenses.common.private_steps import Units
 
         units = Units.people(train.person) if self.unit == "person" else Units.records(len(train))
-        delta = allowed_delta("DpSgd.delta", self.delta, units.count, self._counted(units.count))
+        n, told = units.count, self._counted(units.count)
+        delta = allowed_delta("DpSgd.delta", self.delta, n, told, self.reproduction)
         require(
             self.batch_size <= units.count,
-            f"DpSgd.batch_size is {self.batch_size}, but there are {self._counted(units.count)}; "
-            f"give at most {units.count}.",
+            f"DpSgd.batch_size is {self.batch_size}, but there are {told}; give at most {n}.",
         )
         with quiet():
             return self._fit(network, train, units, recipe, context, delta)
@@ -166,6 +193,16 @@ class DpSgd(TrainingDefense):
     def _noise(self, sample_rate: float, steps: int, delta: float) -> float:
         if self.epsilon is not None:
             return least_noise(self.epsilon, delta, sample_rate, steps)
+        if self.target is not None:
+            most, runs = self.target["advantage"], self.tuning_runs
+            sigma = least_noise_for(most, delta, sample_rate, runs * steps)
+            budget = spent(sigma, sample_rate, steps, delta, "prv")
+            require(
+                budget <= MOST_EPSILON,
+                f"DpSgd.target.advantage is {most}, an epsilon of {budget:.0f} here, above "
+                f"{MOST_EPSILON:.0f}; give less.",
+            )
+            return sigma
         assert self.noise_multiplier is not None
         if self.noise_multiplier > 0:
             rough = spent(self.noise_multiplier, sample_rate, steps, delta, "rdp")
@@ -211,6 +248,7 @@ class DpSgd(TrainingDefense):
             clip_norm=self.clip_norm,
             quantile=self.quantile,
             rng=generator(derive(seed, part="noise"), device),
+            watch=context.watch,
         )
         with layer_noise(seed, device):
             for epoch in range(self.epochs):
@@ -266,6 +304,7 @@ class DpSgd(TrainingDefense):
             empty_batches=empty,
             epsilon_total_basis=basis,
             epsilon_total=total,
+            advantage=advantage(sigma, rate, steps * self.tuning_runs, delta),
             rng="seeded (not for release)",
             libraries={"opacus": opacus.__version__, "torch": torch.__version__},
         )

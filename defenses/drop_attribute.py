@@ -30,6 +30,7 @@ class DropAttribute(TrainingDefense):
     attributes: tuple[str, ...] | None = None
 
     rowwise: ClassVar[bool] = True
+    tunable: ClassVar[bool] = False
     cost = "what the attributes said about the target"
     modalities = frozenset({"table"})
     paper = "Goldsteen, Ezov, Shmelkin, Moffie, Farkash 2020, arXiv 2008.04113 (data minimisation)"

@@ -25,6 +25,7 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement, loss
+from defenses.common.accounting import advantage_of_budget
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class FunctionalMechanism(TrainingDefense):
             expected_batch=float(n),
             empty_batches=0,
             epsilon_total_basis="single_run",
+            advantage=advantage_of_budget(self.epsilon, 0.0),
             rng="seeded (not for release)",
             libraries={"torch": torch.__version__},
         )

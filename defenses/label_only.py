@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ class LabelOnly(ReleaseDefense):
 
     paper = "Fredrikson, Jha, Ristenpart, CCS 2015; attacked by Kahla et al., CVPR 2022"
     cost = "no scores for customers"
+    tunable: ClassVar[bool] = False
 
     def offered(self, access: Access) -> Access:
         """``labels`` where the deployment offered scores; any other access is unchanged."""

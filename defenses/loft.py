@@ -10,7 +10,7 @@ from torch import nn
 
 from bench.contract import Count, Network, TrainingContext, TrainingDefense, generator
 from bench.contract import seed as derive
-from defenses.common.layers import linear
+from defenses.common.layers import before_head, linear
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,8 @@ class Loft(TrainingDefense):
         """Append the filter as a block and replace the head by one of its width."""
         if self.rank is None:
             return network
-        entering, answers = network.head.in_features, network.head.out_features
         rng = generator(derive(context.seed, part="low-rank filter"))
-        block = nn.Sequential(nn.Flatten(), linear(entering, self.rank, rng))
+        block = nn.Sequential(nn.Flatten(), linear(network.head.in_features, self.rank, rng))
         if self.activation == "tanh":
             block.append(nn.Tanh())
-        network.blocks.append(block.to(context.device))
-        network.head = linear(self.rank, answers, rng).to(context.device)
-        return network
+        return before_head(network, block, self.rank, rng, context.device)

@@ -20,7 +20,7 @@ from bench.contract import (
     generator,
 )
 from bench.contract import seed as derive
-from defenses.common.layers import linear
+from defenses.common.layers import before_head, linear
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,12 @@ class Mid(TrainingDefense):
         """Append the bottleneck as a block and replace the head by one of its width."""
         if self.beta is None:
             return network
-        entering, answers = network.head.in_features, network.head.out_features
+        entering = network.head.in_features
         width = self.width or max(1, entering // 2)
         rng = generator(derive(context.seed, part="bottleneck"))
         noise = derive(context.seed, part="bottleneck noise") if self.sample else None
         block = nn.Sequential(nn.Flatten(), Bottleneck(linear(entering, 2 * width, rng), noise))
-        network.blocks.append(block.to(context.device))
-        network.head = linear(width, answers, rng).to(context.device)
-        return network
+        return before_head(network, block, width, rng, context.device)
 
     def penalty(
         self,

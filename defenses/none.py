@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bench.contract import Defense
 
@@ -13,3 +14,4 @@ class Undefended(Defense):
 
     covers = frozenset()
     paper = "none"
+    tunable: ClassVar[bool] = False

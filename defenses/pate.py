@@ -27,7 +27,7 @@ from bench.contract import (
     require,
 )
 from bench.contract import seed as derive
-from defenses.common.accounting import allowed_delta
+from defenses.common.accounting import advantage_of_budget, allowed_delta
 from defenses.common.descent import predict, training_accuracy
 
 
@@ -165,6 +165,7 @@ class Pate(TrainingDefense):
             expected_batch=float(n),
             empty_batches=0,
             epsilon_total_basis=self.epsilon_total_basis,
+            advantage=advantage_of_budget(spent, delta),
             rng="seeded (not for release)",
             libraries={"torch": torch.__version__},
             epsilon_total=None if self.epsilon_total_basis == "not_accounted" else spent,

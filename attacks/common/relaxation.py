@@ -81,11 +81,6 @@ def prior_of(layout: Layout, public: Tensor) -> Callable[[Tensor], Tensor]:
     return log_probability
 
 
-def log_prior(layout: Layout, public: Tensor, x: Tensor) -> Tensor:
-    """The same of records ``x`` ``[..., d]``, where they are asked about only once."""
-    return prior_of(layout, public)(x)
-
-
 def likeliest(layout: Layout, public: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     """The record ``[d]`` that gets most values right of a random public one.
 

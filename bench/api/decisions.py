@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from bench.decide.decision import Decision
-    from bench.decide.gate import Judgement
     from bench.decide.registry import Entry
+    from bench.decide.verdict import Judgement
     from bench.engine.audit import Audit
 
 Words = Sequence[str]

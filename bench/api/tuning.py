@@ -56,7 +56,8 @@ class Tuning:
         planned_seeds: how many seeds the suite has.
         best: the setting that was chosen; None: no setting has an L.
         over_budget: no setting of a defense keeps the utility budget; the least loss was chosen.
-        words: overrides that run the chosen setting on all seeds, and say how many were tried.
+        words: overrides that run the chosen setting on seeds of another base seed, which chose
+            nothing, and say how many were tried.
         skipped: options without a range to search, which stayed as they are.
         file: where the search is recorded.
     """
@@ -160,6 +161,8 @@ def tune(
     ready = [*words, *lists]
     if best is not None:
         ready.append(sweep_word(group, name, best.setting))
+        # Boards report on all seeds: those that chose the setting are not to be among them.
+        ready.append(f"base_seed={grid.settings.base_seed + 1}")
         ready.append(f"tuned=[{{group:{group},name:{name},settings:{len(tried)}}}]")
     file = grid.settings.report_dir / grid.settings.label / "tuning.json"
     tuning = Tuning(
@@ -236,7 +239,7 @@ def _try(
 def _measured(
     group: str, name: str, setting: Mapping[str, Any], frame: pd.DataFrame, problem: str
 ) -> Tried:
-    from bench.report.boards import per_seed
+    from bench.report.useful import per_seed
 
     frame = frame[frame["control"] == ""]
     # Baselines and the undefended target run beside the rows that are judged.

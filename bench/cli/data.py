@@ -95,7 +95,7 @@ def verify(given: Given) -> None:
         if data.embedded or (missing and name not in named):
             continue
         try:
-            facts = data.load(0, data_root).facts
+            facts = data.of_repeat(0).load(0, data_root).facts
         except UserError as error:
             bad += 1
             click.echo(f"FAIL  {name}: {error}")

@@ -54,7 +54,7 @@ def command(given: Given, trials: bool, config: bool) -> None:
 
 def _time(forecast: Forecast) -> str:
     """How long it should take, as far as earlier records tell."""
-    from bench.engine.progress import duration
+    from bench.engine.durations import duration
 
     nodes = len(forecast.work.todo)
     if not nodes:

@@ -29,7 +29,7 @@ def command(given: Given, everything: bool) -> None:
 
 
 def _line(manifest: Mapping[str, Any]) -> str:
-    from bench.engine.progress import duration
+    from bench.engine.durations import duration
 
     ended = manifest["ended"]
     bad = sum(n for status, n in ended.items() if status not in ("done", "skipped"))

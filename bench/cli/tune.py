@@ -87,9 +87,7 @@ def _tell(tuning: Tuning, more: list[str]) -> None:
     click.echo(f"Best: '{tuning.line}'")
     where = f"on selection seeds ({', '.join(map(str, tuning.seeds))})"
     click.echo(f"Its L of {tuning.best.value:.3f} is {where} and biased {tuning.bias}.")
-    click.echo(f"On the reporting seeds: invbench run {shlex.join([*more, *tuning.words])}")
-    if tuning.planned_seeds < 5:
-        click.echo("Under five seeds the boards choose and report on the same seeds; run more.")
+    click.echo(f"On seeds that chose nothing: invbench run {shlex.join([*more, *tuning.words])}")
 
 
 def _row(tried: Tried, keys: list[str]) -> list[str]:

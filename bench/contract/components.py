@@ -163,6 +163,7 @@ class Score:
         members: the same metric judged against training members only, in [0, 1].
         nonmembers: the same metric judged against matched non-members, in [0, 1].
         ceiling: its value for the private truth itself, ``s_ceil``.
+        victims: members that ``value`` is of; for classes their number.
         extra: further metrics by name, finite.
         outcomes: per-target tensors of equal length, for pairing and re-analysis.
     """
@@ -172,5 +173,6 @@ class Score:
     members: float
     nonmembers: float
     ceiling: float
+    victims: int = 0
     extra: Mapping[str, float] = field(default_factory=dict)
     outcomes: Mapping[str, Tensor] = field(default_factory=dict)

@@ -280,6 +280,22 @@ class Dataset(Component, ABC):
         """One sentence saying which file is missing and where to get it; None if all is there."""
         return None
 
+    @property
+    def disjoint(self) -> bool:
+        """Whether every repeat meets people of its own, drawn from one large population.
+
+        The spread over repeats is then that of the population, and not of one data set.
+        """
+        return False
+
+    def of_repeat(self, repeat: int) -> Dataset:
+        """The data set that one repeat meets: itself unless :attr:`disjoint`.
+
+        Args:
+            repeat: number of the repeat, from 0.
+        """
+        return self
+
     @abstractmethod
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Load and split the data.

@@ -37,6 +37,8 @@ class Defense(Component, ABC):
         modalities: data it works on.
         zero: options at which it must equal no defense bit for bit; None where it has no strength.
         probe: options that differ from ``zero``, for ``invbench check``; empty: the defaults.
+        tunable: whether an option trades protection for usefulness. A suite gives all defenses that
+            have one the same number of settings.
     """
 
     paper: ClassVar[str]
@@ -46,6 +48,12 @@ class Defense(Component, ABC):
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "table", "basket"})
     zero: ClassVar[Mapping[str, Any] | None] = None
     probe: ClassVar[Mapping[str, Any]] = {}
+    tunable: ClassVar[bool] = True
+
+    @property
+    def tries(self) -> int:
+        """Among how many settings it chooses by itself, on the training records alone."""
+        return 1
 
     @property
     def covers(self) -> frozenset[Access]:

@@ -27,6 +27,8 @@ class PrivacyLedger:
         empty_batches: Poisson batches of nobody (noise-only steps).
         epsilon_total_basis: how tuning was accounted.
         epsilon_total: the budget with tuning, by that basis; None where it was not accounted.
+        advantage: the greatest TPR - FPR of any test whether one unit was in the training, in
+            [0, 1]; None where it was not worked out.
         rng: ``seeded (not for release)``.
         libraries: library name to version.
     """
@@ -48,3 +50,4 @@ class PrivacyLedger:
     rng: str
     libraries: Mapping[str, str]
     epsilon_total: float | None = None
+    advantage: float | None = None

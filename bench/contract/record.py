@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.ledger import PrivacyLedger
 
-SCHEMA_VERSION = "1.7.0"
+SCHEMA_VERSION = "1.8.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal[
@@ -138,7 +138,9 @@ class DefenseInfo(_Frozen):
     family: str = ""
     """Option it is a setting of."""
     settings: int = 1
-    """Settings of that option in the suite: how many were tried."""
+    """Settings of that option that were tried: in the suite, in a search before it, by itself."""
+    tunable: bool = True
+    """Whether it has an option that trades protection for usefulness."""
     stages: list[str] = []
     """Where it acts: ``training``, ``release``, ``serve``."""
     layers: list[dict[str, Any]] = []
@@ -228,6 +230,8 @@ class Scored(_Frozen):
     """Member-specific leakage: members minus matched non-members."""
     members: float
     nonmembers: float
+    victims: int = 0
+    """Members that the score is of; 0: not recorded (before schema 1.8)."""
     extra: dict[str, float] = {}
     group_gain: dict[str, float] = {}
     """Attributes: gain over the baseline among the members of each subgroup, ``column=value``."""
@@ -260,14 +264,26 @@ class Times(_Frozen):
 class PrivacyAudit(_Frozen):
     """What canaries say of the claimed epsilon (PROTOCOL 4.4), of a twin trained among them."""
 
-    canaries: int
-    guesses: int
-    """How many were guessed about; fixed beforehand."""
-    right: int
-    epsilon_lower: float
-    """What the training certainly exceeds, at 95 % confidence."""
+    canaries: int = 0
+    """Units with a wrong label, some of them left out; 0: not audited."""
+    guesses: int = 0
+    """How many were guessed about."""
+    right: int = 0
+    epsilon_lower: float | None = None
+    """What the training certainly exceeds, at 95 % confidence; None: not audited."""
+    epsilon_most: float | None = None
+    """What the lower bound would be, were every guess right: no larger claim could be refuted."""
     epsilon: float
-    """What the twin's ledger claims."""
+    """What the twin's ledger claims; of the target where there was no twin."""
+    refuted: bool | None = None
+    """Whether the guesses refute the claim; None: not audited, or recorded before schema 1.8."""
+    sees: str = ""
+    """What the guesses are from: ``steps``, all of them with their noise, or ``weights``, those at
+    the end; before schema 1.8 ``""``, the answers."""
+    unit: str = ""
+    """Unit whose presence was guessed: that of the claim."""
+    reason: str = ""
+    """Why it was not audited."""
 
 
 class TrialRecord(_Frozen):

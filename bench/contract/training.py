@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -201,6 +202,9 @@ class TrainingContext:
         trainer: the shared training loop and architecture.
         seed: of training; the same for every defense in a repeat.
         device: torch device name.
+        watch: what an audit has a private training call before each of its steps, when the
+            gradients are those that it steps by, with the largest norm that one unit adds to them.
+            It changes nothing and draws nothing; None where nobody watches.
     """
 
     card: Card
@@ -209,3 +213,4 @@ class TrainingContext:
     trainer: Trainer
     seed: int
     device: str
+    watch: Callable[[float], None] | None = None

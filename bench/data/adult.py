@@ -12,7 +12,7 @@ from annotated_types import Ge
 
 from bench.contract import require
 from bench.data import common, frames
-from bench.data.stored_table import Records, StoredTable
+from bench.data.stored_table import DrawnTable, Records
 
 COLUMNS = common.listed("""
     age workclass fnlwgt education education_num marital_status occupation relationship race sex
@@ -43,7 +43,7 @@ MARRIED = ("Married-civ-spouse", "Married-spouse-absent", "Married-AF-spouse")
 
 
 @dataclass(frozen=True)
-class Adult(StoredTable):
+class Adult(DrawnTable):
     """48,842 people, 4 numbers and 7 categories, income at most or above 50,000 dollars a year.
 
     UCI's two files together. Left out are ``fnlwgt`` (how many people a record stands for: no
@@ -59,7 +59,8 @@ class Adult(StoredTable):
         sensitive: ``marital``: married or single as Mehnaz et al. (USENIX Security 2022) cut it;
             ``sex``; ``race``: White or not (each of the other four is held by less than 10 %,
             two of them by less than 1 %).
-        records: how many are drawn by the seed; None: all.
+        records: how many are drawn; None: all.
+        table: which table of so many records; see the base class.
         folder: path below the data root with ``adult.data`` and ``adult-test.csv``.
     """
 

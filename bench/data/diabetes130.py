@@ -14,7 +14,7 @@ from annotated_types import Ge
 
 from bench.contract import UserError, require
 from bench.data import common, frames
-from bench.data.stored_table import Records, StoredTable
+from bench.data.stored_table import DrawnTable, Records
 
 CSV = "diabetic_data.csv"
 DRUGS = common.listed("""
@@ -112,7 +112,7 @@ LABELS = {
 
 
 @dataclass(frozen=True)
-class Diabetes130(StoredTable):
+class Diabetes130(DrawnTable):
     """Diabetic patients in hospital: does the patient come back?
 
     Of each patient the first encounter (lowest number) is kept, and patients who died or went to
@@ -128,7 +128,8 @@ class Diabetes130(StoredTable):
             was given insulin. ``diabetesMed`` and ``change`` say much about the last, so they go
             where it is hidden.
         label: ``any`` readmission, ``early`` (within 30 days), or ``when``, all three classes.
-        records: patients drawn by the seed; None: all 70,000.
+        records: patients who are drawn; None: all 70,000.
+        table: which table of so many patients; see the base class.
         file: path below the data root of the archive.
     """
 

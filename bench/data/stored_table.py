@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Ge
 
-from bench.contract import Modality, Outcome, Splits
+from bench.contract import Modality, Outcome, Splits, require
 from bench.data import frames, tables
 from bench.data.common import Indices, Ints
 from bench.data.loader import Shared
@@ -81,11 +82,6 @@ class StoredTable(Shared):
         """As many as the target has; 0 where it is a number."""
         return len(set(self.classes.values()))
 
-    @property
-    def records(self) -> int | None:
-        """Most records, drawn by the seed; None: all."""
-        return None
-
     @abstractmethod
     def _read(self, paths: Sequence[Path]) -> Records:
         """The records in its files: numbers as float64, gaps as NaN, codes as they are.
@@ -93,6 +89,10 @@ class StoredTable(Shared):
         Raises:
             UserError: the files hold something else.
         """
+
+    def _draw(self, strata: Ints, seed: int) -> tuple[Ints, Mapping[str, Any]]:
+        """Rows that are kept before the split, and facts about how they were chosen."""
+        return np.arange(len(strata)), {}
 
     def _split(self, records: Records, strata: Ints, seed: int) -> tuple[Indices, str]:
         """Rows of train, test and public, and one sentence that says how they were chosen."""
@@ -117,8 +117,8 @@ class StoredTable(Shared):
             class_names, label = (), frames.quartiles(frame[self.target])
             strata = hidden * 4 + label
 
-        drawn = frames.draw(strata, self.records, seed)
-        frame = frame.iloc[drawn]
+        drawn, drawing = self._draw(strata, seed)
+        frame, facts = frame.iloc[drawn], {**facts, **drawing}
         rows, protocol = self._split(records, strata[drawn], seed)
         left_out = self.telling.get(column, ())
         encoded = tables.encode(
@@ -151,3 +151,60 @@ class StoredTable(Shared):
         name, unit, power = self.outcome
         values = frame[self.target].to_numpy(np.float64)
         return tables.outcome(self.name, name, unit, values, rows[2], power)
+
+
+@dataclass(frozen=True)
+class DrawnTable(StoredTable):
+    """A large table of which a run may use a part.
+
+    Seeds of one table share its people: their spread says how much another split changes, not how
+    much other people would. Disjoint tables, a new one for every repeat, are independent samples of
+    the large table, and the spread over them is that of its population.
+
+    Attributes:
+        records: how many records are drawn; None: all.
+        table: ``random``: every repeat draws ``records`` of all, with equal shares of classes and
+            sensitive values; these draws overlap. A number: every repeat splits that one of the
+            disjoint tables of ``records`` records into which a fixed shuffle cuts the large one.
+            ``each``: repeat k splits table k, and so every repeat has people of its own.
+    """
+
+    records: Annotated[int, Ge(100)] | None = 2000
+    table: Literal["random", "each"] | Annotated[int, Ge(0)] = "random"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.table == "random" or self.records is not None,
+            f"dataset.{self.name}.table is {self.table!r} and dataset.{self.name}.records is null; "
+            "disjoint tables need a number of records.",
+        )
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether every repeat has a table of its own; see the base class."""
+        return self.table == "each"
+
+    def of_repeat(self, repeat: int) -> Self:
+        """The table of one repeat; see the base class."""
+        return replace(self, table=repeat) if self.disjoint else self
+
+    def _draw(self, strata: Ints, seed: int) -> tuple[Ints, Mapping[str, Any]]:
+        if self.table == "random" or self.records is None:
+            return frames.draw(strata, self.records, seed), {}
+        require(
+            isinstance(self.table, int),
+            f"Data set '{self.name}' has a table for each repeat (table=each), and this repeat is "
+            "not known here; name a table by its number.",
+        )
+        tables_there = len(strata) // self.records
+        require(
+            int(self.table) < tables_there,
+            f"Data set '{self.name}' holds {tables_there} disjoint tables of {self.records} "
+            f"records ({len(strata)} in all); table {self.table} is not among them. Allowed: 0 to "
+            f"{tables_there - 1}, and with table=each at most {tables_there} seeds.",
+        )
+        shuffled = np.random.default_rng(0).permutation(len(strata))
+        start = int(self.table) * self.records
+        facts = {"disjoint_table": self.table, "disjoint_tables": tables_there}
+        return np.sort(shuffled[start : start + self.records]), facts

@@ -9,7 +9,7 @@ from typing import Any
 from bench.decide import sections
 from bench.decide.candidates import metric_name
 from bench.decide.document import Block, Document, Points, Section
-from bench.decide.gate import Judgement
+from bench.decide.verdict import Judgement
 
 _TONES = {"PASS": "good", "CONDITIONAL": "warn", "BLOCK": "bad"}
 _NOT_LEGAL = "This document gathers technical evidence; it is not legal advice."

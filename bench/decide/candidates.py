@@ -10,8 +10,9 @@ from bench.contract.access import Access
 from bench.decide import evidence
 from bench.decide.evidence import NO_EVIDENCE, Estimate, Measured, Scenario, Source
 from bench.decide.policy import Bars
-from bench.decide.use import Use, usefulness
+from bench.decide.use import Use, seconds, usefulness
 from bench.goals import goal_named
+from bench.report.frame import REGULARISED, UNDEFENDED
 from bench.report.text import interval, number
 
 _UNACCOUNTED = "not_accounted"
@@ -21,6 +22,7 @@ _EXACT = 1e-9  # 0.80 - 0.77 is no more than 0.03
 _UNFIT = {
     "void": "a control failed that its board rests on",
     "broken_privacy": "canaries show that training gives more away than its epsilon claims",
+    "reproduction": "it repeats a paper with settings that the protocol refuses",
     "weak_attack": "attacks were too weak there to tell anything",
     "no_headroom": "leakage could not be measured there",
     "dirty": "its trials ran from a modified working copy",
@@ -82,6 +84,7 @@ class Candidate:
     """A defense under the rule.
 
     Attributes:
+        seed_s: seconds that one more seed of it and of ``none`` takes, by the recorded times.
         reasons: all that speaks against it, as rule and sentence, the deciding one first.
     """
 
@@ -91,6 +94,7 @@ class Candidate:
     guarantee: Guarantee | None
     stages: tuple[str, ...]
     settings: int
+    seed_s: float = math.nan
     reasons: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -102,6 +106,11 @@ class Candidate:
     def reason(self) -> str:
         """The deciding reason."""
         return self.reasons[0][1] if self.reasons else ""
+
+    @property
+    def bare(self) -> bool:
+        """Whether it is a model without a defense: the undefended or the regularised one."""
+        return self.defense.split("[", 1)[0] in (UNDEFENDED, REGULARISED)
 
     @property
     def admissible(self) -> bool:
@@ -120,7 +129,7 @@ def candidates(
 ) -> tuple[str, list[Candidate], list[str]]:
     """The metric of utility, every defense judged, and the goals nothing is known about."""
     of = question.scenario
-    metric, uses = usefulness(sources, of, question.bars.utility)
+    metric, uses = usefulness(sources, of, question.bars.utility, question.access)
     boards = {
         goal: evidence.measured(sources, of, goal, access, question.query_cap)
         for goal, access in question.goals
@@ -150,6 +159,7 @@ def candidates(
             guarantee(sources, of, defense),
             tuple(infos[0].stages) if infos else (),
             infos[0].settings if infos else 1,
+            seconds(sources, of, defense),
         )
         reasons = dict.fromkeys(_against(sources, question, candidate, lacking))
         out.append(replace(candidate, reasons=tuple(reasons)))
@@ -223,7 +233,7 @@ def _against(
     if not (loss.known and loss.lo >= -bars.loss - _EXACT):
         yield (
             "utility",
-            f"{metric_name(c.use.metric)} {told(loss, 3, True)} against undefended: it may "
+            f"{metric_name(c.use.metric)} {told(loss, 3, True)} against {c.use.reference}: it may "
             f"cost more than {bars.loss:g}",
         )
     yield from _without(bars, c)
@@ -264,16 +274,11 @@ def _leaks(m: Measured, bars: Bars) -> Iterator[tuple[str, str]]:
         ("leakage", "L", m.attack, m.L, bars.tau),
         ("member_leakage", "M", by, member, bars.mu),
     ):
-        # The strongest attack was chosen on other seeds; what these show of another counts too.
-        shown = [(getattr(met, name), met.attack) for met in m.met if getattr(met, name).lo > bar]
         if e.known and e.hi > bar:
             yield (
                 rule,
                 _on(m, f"{name} {told(e, 3)} by {attack}, whose upper end is above {bar:g}{idle}"),
             )
-        elif shown:
-            most, other = max(shown, key=lambda pair: pair[0].lo)
-            yield rule, _on(m, f"{name} {told(most, 3)} by {other}: all of it above {bar:g}{idle}")
         elif not e.known and (name == "L" or goal_named(m.goal).members):
             yield rule, _on(m, f"{name} has no figure with an interval")
 

@@ -18,7 +18,7 @@ class Decision:
         chosen: the recommended defense; None: nothing qualifies.
         because: how it was told from those tied with it.
         runner_up: the next in the rule's order. why_not: what put it behind.
-        undefended: whether ``none`` is itself admissible.
+        undefended: whether a model without a defense is itself admissible; it is then chosen.
         admissible: all that qualify, in the rule's order.
         rejected: all that do not, least leakage first.
         nearest: of those that were measured well the one that breaks fewest bars, best only by the

@@ -17,7 +17,7 @@ from bench.contract.record import TrialRecord
 from bench.exchange.pack import Pack
 from bench.goals import goal_named
 from bench.goals import goals as goals_known
-from bench.report import frame, stats
+from bench.report import frame, worst_of
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
 from bench.report.closure import ROW
@@ -48,7 +48,7 @@ UNKNOWN = Estimate()
 
 @dataclass(frozen=True)
 class Met:
-    """One attack that the defense met, on the seeds that report; L is not clipped."""
+    """One attack that the defense met; L is not clipped."""
 
     attack: str
     L: Estimate
@@ -68,14 +68,13 @@ class Measured:
         attack: the strongest one.
         adaptive: attacks that adapt to the defense and ran.
         n_seeds: independently trained targets that were attacked.
-        n_reported: how many of them the figures are of; the others chose the strongest attack.
         flags: of the row.
         planned: trials that were planned for the row.
         lost: how many of them have no record.
         lessens: whether it is clear of chance that it leaks less than the undefended target.
         withheld: no attack of the board's own access could run: the defense gives less away.
         unmet: attacks that ran against the undefended target there, but not against this.
-        members: the attack that tells members apart best on the seeds that choose; its M.
+        members: the attack that tells members apart best, and the largest M of all attacks.
         met: every attack.
     """
 
@@ -88,7 +87,6 @@ class Measured:
     attack: str
     adaptive: tuple[str, ...]
     n_seeds: int
-    n_reported: int
     flags: frozenset[str]
     planned: int
     lost: int
@@ -303,7 +301,6 @@ def measured(
                     str(row["worst_attack"]),
                     tuple(sorted(mine.loc[mine["adaptive"].eq(True), "attack"])),
                     int(row["n_seeds"]),
-                    int(row["n_reported"]),
                     flags,
                     int(row["trials_planned"]),
                     int(row["trials_lost"]),
@@ -332,22 +329,17 @@ def _names(attacks: pd.DataFrame, defense: str) -> set[str]:
 
 
 def _members(source: Source, row: Mapping[Any, Any]) -> tuple[str, Estimate]:
-    """The attack with the largest M, chosen on the seeds that choose and told of the others.
-
-    The largest of many noisy M is too large, as it is of L (PROTOCOL 3.4).
-    """
+    """The attack with the largest M, and the interval of the largest M of all attacks."""
     table = source.boards.seeds
     here = table.dropna(subset="M")
     for name in ROW:
         here = here[here[name] == row[name]]
-    reports = here["reported"].astype(bool)
-    chooses = ~reports if row["selected_on"] else reports
-    means = here[chooses].groupby("attack")["M"].mean()
-    if means.empty:
+    if here.empty:
         return "", Estimate()
-    attack = str(means.idxmax())
-    told = stats.summarise(here[reports & (here["attack"] == attack)], ["attack"], ["M"])
-    return attack, estimate(told.to_dict("records")[0], "M") if len(told) else Estimate()
+    by_seed = here.pivot(index="attack", columns="seed", values="M")
+    means = by_seed.mean(axis=1)
+    ends = worst_of.ends(by_seed.to_numpy(dtype=float))
+    return str(means.idxmax()), Estimate(float(means.max()), *ends)
 
 
 def _rows(source: Source, of: Scenario, goal: str) -> pd.DataFrame:

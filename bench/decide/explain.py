@@ -11,8 +11,9 @@ from bench.decide.candidates import Candidate, metric_name, told
 from bench.decide.decision import Decision
 from bench.decide.document import Block, Document, Drawn, Points, Section, Table
 from bench.decide.evidence import Estimate, Measured
-from bench.decide.next_steps import more_seeds
+from bench.decide.next_steps import further_seeds
 from bench.goals import goals
+from bench.report.frame import UNDEFENDED
 
 _SHOWN = 6
 """Rejected defenses on the page that is to fit on one sheet."""
@@ -36,14 +37,13 @@ def document(decision: Decision, brief: bool = False) -> Document:
             lead = f"Of the {count} defenses measured, it alone is shown to keep every bar."
         if decision.undefended:
             lead = (
-                f"The undefended model is itself admissible: no defense is needed at these "
-                f"bars. {lead}"
+                "The undefended model is itself admissible: no defense is needed at these bars. "
+                f"{lead}"
+                if chosen.defense == UNDEFENDED
+                else "No defense is needed at these bars, if the model is regularised for its "
+                f"usefulness ({chosen.defense}). {lead}"
             )
-            verdict = (
-                "No defense is needed."
-                if chosen.defense == "none"
-                else (f"No defense is needed; the rule prefers {chosen.defense}.")
-            )
+            verdict = "No defense is needed."
     facts = [
         ("Deployment", what),
         (
@@ -139,13 +139,8 @@ def _nearest(decision: Decision) -> list[Block]:
     said: list[Block] = [
         f"Nearest is {near.defense}, of which {words} not shown to be kept: {reasons}."
     ]
-    seeds = more_seeds(near, decision.question.bars)
-    if seeds is not None:
-        said.append(
-            "Its means keep every bar, its intervals do not. Should means and spreads stay as "
-            f"they are, about {seeds} seeds would show it: a rough guess."
-        )
-    return said
+    seeds = further_seeds(near, decision.question)
+    return [*said, seeds] if seeds else said
 
 
 _HEAD = ("defense", "goal", "L", "M", "utility", "against none", "epsilon")
@@ -183,8 +178,8 @@ def _evidence(decision: Decision, c: Candidate) -> list[Block]:
             f"{_below(m)}. {_member(m, bars.mu)}{_targets(m)}"
         )
     said.append(
-        f"Usefulness ({metric_name(c.use.metric)}) is {told(c.use.utility, 3)}, against the "
-        f"undefended model {told(c.use.loss, 3, True)}; a loss of up to {bars.loss:g} is allowed."
+        f"Usefulness ({metric_name(c.use.metric)}) is {told(c.use.utility, 3)}, against "
+        f"{c.use.reference} {told(c.use.loss, 3, True)}; a loss of up to {bars.loss:g} is allowed."
     )
     rows = [_row(c, bars.tau, m) for m in c.measured]
     return [Points(said), Table(_HEAD, rows)]
@@ -207,9 +202,7 @@ def _member(m: Measured, bar: float) -> str:
 
 def _targets(m: Measured) -> str:
     adapt = f"; {len(m.adaptive)} of the attacks adapt to the defense" if m.adaptive else ""
-    chose = m.n_seeds - m.n_reported
-    split = f"; {chose} others chose the attacks" if chose else ""
-    said = f" Figures are of {m.n_reported} targets{split}{adapt}."
+    said = f" Figures are of {m.n_seeds} targets{adapt}."
     return said.replace(" 1 of the attacks adapt ", " 1 of the attacks adapts ")
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Literal
 
 import pandas as pd
 
@@ -17,12 +15,13 @@ from bench.contract.identity import PROTOCOL_VERSION
 from bench.contract.ledger import PrivacyLedger
 from bench.decide import candidates, evidence, next_steps, recommend
 from bench.decide.candidates import Candidate, Question
-from bench.decide.deployed import ROLES, Deployed, Role, SignOff, Waiver
+from bench.decide.deployed import Deployed, Role, SignOff
 from bench.decide.evidence import Scenario, Source
-from bench.decide.policy import Policy, Severity
+from bench.decide.policy import Policy
 from bench.decide.use import Use, usefulness
+from bench.decide.verdict import Finding, Judgement
+from bench.report import canaries
 
-Verdict = Literal["PASS", "CONDITIONAL", "BLOCK"]
 EXIT = {"PASS": 0, "BLOCK": 1, "CONDITIONAL": 3}
 _RULE_OF = {
     "leakage": "leakage_above_bar",
@@ -35,83 +34,6 @@ _RULE_OF = {
     "no_scores": "",
 }
 """The gate's rule for each reason of the decision rule; all others are no evidence."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that does not hold."""
-
-    rule: str
-    severity: Severity
-    sentence: str
-    waiver: Waiver | None = None
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the gate says of a model.
-
-    Attributes:
-        verdict: BLOCK if any finding blocks, else CONDITIONAL if one is not waived, else PASS.
-        findings: what does not hold, blocking ones first, waived ones last.
-        model: what was judged. policy: by which rules. today: on which day.
-        scenario: in the evidence's words.
-        question: bars and goals.
-        candidate: the model's defense, as the evidence has it.
-        others: the other defenses of the scenario.
-        metric: of utility.
-        ledger: of differential privacy, if there is one.
-        audit_lower: largest lower bound of epsilon that canaries gave.
-        weights: digest of the released weights.
-        suites: names of the evidence.
-        evidence_digest: sha256 over all records of the evidence.
-        recorded: day of the oldest trial.
-        valid_until: last day of the result.
-        releases: benchmark version and protocol of the evidence.
-        gains: by subgroup, the worst attack's gain over its baseline.
-        limits: what must be known of the figures.
-        untested: what the evidence says nothing about.
-        signed: sign-offs that count, by role: of people who could see this evidence.
-        pia_id: names what was judged; unlike waivers and sign-offs, anything else changes it.
-    """
-
-    verdict: Verdict
-    findings: tuple[Finding, ...]
-    model: Deployed
-    policy: Policy
-    today: date
-    scenario: Scenario
-    question: Question
-    candidate: Candidate
-    others: tuple[Candidate, ...]
-    metric: str
-    ledger: PrivacyLedger | None
-    audit_lower: float | None
-    weights: str
-    suites: tuple[str, ...]
-    evidence_digest: str
-    recorded: date
-    valid_until: date
-    releases: str
-    gains: pd.DataFrame
-    limits: tuple[str, ...]
-    untested: tuple[str, ...]
-    signed: Mapping[Role, SignOff]
-    pia_id: str
-
-    @property
-    def waived(self) -> tuple[Finding, ...]:
-        """Findings that a waiver lets pass."""
-        return tuple(f for f in self.findings if f.waiver is not None)
-
-    @property
-    def status(self) -> str:
-        """Of the assessment: draft, approved, waived or expired."""
-        if self.today > self.valid_until:
-            return "expired"
-        if self.verdict != "PASS" or any(role not in self.signed for role in ROLES):
-            return "draft"
-        return "waived" if self.waived else "approved"
 
 
 def judge(
@@ -151,7 +73,7 @@ def judge(
         seeds=policy.seeds.provisional,
     )
     metric, found, missing = candidates.candidates(sources, question)
-    candidate = _of(sources, of, model.defense.name, found)
+    candidate = _of(sources, question, model.defense.name, found)
     place = (of.dataset, of.model, candidate.defense)
     ledger = next((s.facts.ledgers[place] for s in sources if place in s.facts.ledgers), None)
     trials = pd.concat([s.trials(of) for s in sources])
@@ -179,7 +101,7 @@ def judge(
     worst = {m.attack for m in candidate.measured}
     for name, value in zip(("dataset", "model", "defense"), place, strict=True):
         gains = gains[gains[name] == value]
-    lower = trials["epsilon_lower"].max()
+    lower, done = trials["epsilon_lower"].max(), trials[trials["status"] == "done"]
     return Judgement(
         "BLOCK" if blocked else "CONDITIONAL" if open_ else "PASS",
         findings,
@@ -193,6 +115,7 @@ def judge(
         metric,
         ledger,
         None if pd.isna(lower) else float(lower),
+        "; ".join(map(canaries.sentence, canaries.audits(done, ["defense"]).to_dict("records"))),
         weights,
         tuple(dict.fromkeys(s.suite for s in sources)),
         digest,
@@ -203,7 +126,9 @@ def judge(
         gains[gains["attack"].isin(worst)],
         (
             *next_steps.of_chosen(candidate, question.bars, len(found)),
+            *next_steps.of_layers(sources, of, candidate.defense),
             *next_steps.of_cap(question, candidate.measured),
+            *filter(None, [next_steps.further_seeds(candidate, question)]),
         ),
         tuple(evidence.not_tested(sources, of, access)),
         signed,
@@ -212,8 +137,9 @@ def judge(
 
 
 def _of(
-    sources: Sequence[Source], of: Scenario, defense: str, found: Sequence[Candidate]
+    sources: Sequence[Source], question: Question, defense: str, found: Sequence[Candidate]
 ) -> Candidate:
+    of = question.scenario
     known = {c.defense: c for c in found}
     tried = {name for s in sources for name in s.trials(of)["defense"]}
     require(
@@ -223,7 +149,7 @@ def _of(
     )
     if defense in known:
         return known[defense]
-    uses = usefulness(sources, of, "")[1]
+    uses = usefulness(sources, of, "", question.access)[1]
     spent = candidates.guarantee(sources, of, defense)
     return Candidate(defense, uses.get(defense, Use()), (), spent, (), 1)
 

@@ -10,14 +10,17 @@ from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.decide import evidence
 from bench.decide.candidates import SOUND, Candidate, Question, metric_name, told
 from bench.decide.decision import Decision
-from bench.decide.evidence import Estimate, Measured, Source
+from bench.decide.evidence import Estimate, Measured, Scenario, Source
 from bench.decide.policy import Bars, Policy
+from bench.decide.use import usefulness
+from bench.engine.durations import duration
 from bench.goals import goals
 from bench.report import stats
 from bench.report.closure import COUNTED
 from bench.report.frame import UNDEFENDED
 from bench.report.text import at_most
 
+_DROPS = ".DropAttribute"
 _STAGES = {"training": "at training", "release": "on the answers", "serve": "watching queries"}
 
 
@@ -31,6 +34,10 @@ def following(
     """What to do next where nothing qualifies; each claim was looked up in the evidence."""
     for sentence in decision.missing:
         yield f"Measure first: {sentence}"
+    lacking = [c for c in decision.rejected if further_seeds(c, decision.question)]
+    if lacking and not decision.missing:
+        cheapest = min(lacking, key=lambda c: more_seeds(c, decision.question) or math.inf)
+        yield f"Run more seeds: {further_seeds(cheapest, decision.question)}"
     yield _access(sources, decision.question, qualifying)
     yield _queries(sources, decision.question, qualifying)
     yield _model(sources, decision.question, qualifying)
@@ -153,28 +160,40 @@ def _compose(decision: Decision) -> str:
     )
 
 
-def more_seeds(c: Candidate, bars: Bars) -> int | None:
+def more_seeds(c: Candidate, asked: Question) -> int | None:
     """Seeds to run until its intervals keep the bars, should means and spreads stay as they are.
 
     None where a mean itself is beyond its bar, or something else speaks against the defense.
     """
-    if not {rule for rule, _ in c.reasons} <= {"leakage", "member_leakage", "utility"}:
+    rules = {rule for rule, _ in c.reasons}
+    if not rules or not rules <= {"leakage", "member_leakage", "utility", "too_few_seeds"}:
         return None
-    # Of leakage only the seeds that report count, of utility all.
-    all_seeds = min((m.n_seeds for m in c.measured), default=0)
-    figures = [(-c.use.loss.value, c.use.loss, bars.loss, all_seeds, False)]
+    fewest = min((m.n_seeds for m in c.measured), default=0)
+    figures = [(-c.use.loss.value, c.use.loss, asked.bars.loss, fewest)]
     for m in c.measured:
-        figures.append((m.raw.value, m.raw, bars.tau, m.n_reported, True))
-        figures.append((m.judged_M[1].value, m.judged_M[1], bars.mu, m.n_reported, True))
-    most = 0
-    for mean, e, bar, n, split in figures:
+        figures.append((m.L.value, m.L, asked.bars.tau, m.n_seeds))
+        figures.append((m.judged_M[1].value, m.judged_M[1], asked.bars.mu, m.n_seeds))
+    most = asked.seeds if "too_few_seeds" in rules else 0
+    for mean, e, bar, n in figures:
         if e.known and mean >= bar:
             return None
-        sd = (e.hi - e.value) / float(stats.half_width(1.0, n))
-        if sd > 0:
-            needed = float(stats.seeds_for(sd, bar - mean))
-            most = max(most, int(stats.seeds_to_run(needed)) if split else int(needed))
+        if n >= 2 and e.known:
+            sd = (e.hi - e.value) / float(stats.half_width(1.0, n))
+            most = max(most, int(stats.seeds_for(sd, bar - mean))) if sd > 0 else most
     return most or None
+
+
+def further_seeds(c: Candidate, asked: Question) -> str:
+    """How many seeds more, and how long they take, where only seeds are missing; else empty."""
+    needed, have = more_seeds(c, asked), min((m.n_seeds for m in c.measured), default=0)
+    if needed is None or needed <= have:
+        return ""
+    time = duration((needed - have) * c.seed_s) if math.isfinite(c.seed_s) else "an unknown time"
+    return (
+        f"The means of {c.defense} keep every bar. Should means and spreads stay as they are, "
+        f"about {needed} seeds would show it: {needed - have} more than there are. They take "
+        f"about {time} by the recorded times, one trial after another. This is a rough guess."
+    )
 
 
 def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None) -> Iterator[str]:
@@ -207,6 +226,7 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
             )
         compared = len(decision.admissible) + len(decision.rejected)
         yield from of_chosen(chosen, asked.bars, compared)
+        yield from of_layers(sources, asked.scenario, chosen.defense)
     for goal in evidence.goals(sources, asked.scenario):
         if goal in dict(asked.goals):
             continue
@@ -249,7 +269,9 @@ def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
     if "straw_man" in flags:
         yield "The undefended model is weaker than a plain baseline: utility losses may be larger."
     if "no_spread" in flags:
-        yield "All targets gave the same leakage: an interval without width is no certainty."
+        yield (
+            "All targets gave the same leakage: its interval rests on the number of victims alone."
+        )
     if any(m.raw.hi < 0 for m in c.measured):
         yield (
             "On some goal the strongest attack does worse than guessing without the model. That "
@@ -278,6 +300,26 @@ def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
         yield _by_luck(c, bars, compared)
 
 
+def of_layers(sources: Sequence[Source], of: Scenario, defense: str) -> Iterator[str]:
+    """What must be known of the layers of a defense that is used."""
+    infos = [s.facts.defenses[defense] for s in sources if defense in s.facts.defenses]
+    if any(layer.get("_target_", "").endswith(_DROPS) for i in infos for layer in i.layers):
+        secrets = {s.facts.cards[of.dataset].sensitive for s in sources} - {""}
+        dropped = f" ({', '.join(sorted(secrets))})" if secrets else ""
+        yield (
+            f"{defense} takes away the attribute that was attacked{dropped} and protects no other: "
+            "whatever else is secret in these records is as exposed as without it, and was not "
+            "attacked here."
+        )
+    used = usefulness(sources, of, "", "labels")[1].get(defense)
+    if used is not None and used.against == UNDEFENDED != defense:
+        yield (
+            "What it costs is measured against an untuned network, which any regularisation may "
+            "improve. With the defense 'regularised' in the grid it is measured against a tuned "
+            "one."
+        )
+
+
 def _by_luck(c: Candidate, bars: Bars, compared: int) -> str:
     """Who picks the best of many picks some luck with it; Bonferroni's intervals allow for that."""
 
@@ -289,9 +331,9 @@ def _by_luck(c: Candidate, bars: Bars, compared: int) -> str:
     lost = []
     for m in c.measured:
         goal, member = m.goal.replace("_", " "), m.judged_M[1]
-        if m.raw.value + wide(m.raw, m.n_reported) > bars.tau:
+        if m.L.value + wide(m.L, m.n_seeds) > bars.tau:
             lost.append(f"L on {goal}")
-        if member.known and member.value + wide(member, m.n_reported) > bars.mu:
+        if member.known and member.value + wide(member, m.n_seeds) > bars.mu:
             lost.append(f"M on {goal}")
     loss = c.use.loss
     if loss.value - wide(loss, max((m.n_seeds for m in c.measured), default=0)) < -bars.loss:

@@ -13,7 +13,6 @@ from bench.decide.candidates import SOUND, Candidate, Question, candidates, metr
 from bench.decide.decision import Decision
 from bench.decide.evidence import Scenario, Source
 from bench.decide.policy import EpsilonRule, Policy
-from bench.report.frame import UNDEFENDED
 
 _DAYS = 180
 
@@ -65,7 +64,7 @@ def decide(
         (c for c in rejected if {rule for rule, _ in c.reasons} <= SOUND),
         key=lambda c: (
             len(c.reasons),
-            next_steps.more_seeds(c, question.bars) is None,
+            next_steps.more_seeds(c, question) is None,
             *_low(c),
             c.defense,
         ),
@@ -78,7 +77,7 @@ def decide(
         because,
         order[1] if len(order) > 1 else None,
         why_not,
-        any(c.defense == UNDEFENDED for c in order),
+        any(c.bare for c in order),
         tuple(order),
         tuple(rejected),
         tuple(missing),
@@ -108,7 +107,8 @@ def decide(
 def _ranked(admissible: Sequence[Candidate], rule: EpsilonRule) -> tuple[list[Candidate], str, str]:
     """The rule's order, how the first was told from those tied with it, why the second is behind.
 
-    Tied are those whose interval of utility overlaps that of the greatest lower end.
+    Tied are those whose interval of utility overlaps that of the greatest lower end. A model
+    without a defense goes before all others where it qualifies.
     """
     by_utility = sorted(admissible, key=lambda c: (*_low(c), c.defense))
     if not by_utility:
@@ -122,6 +122,10 @@ def _ranked(admissible: Sequence[Candidate], rule: EpsilonRule) -> tuple[list[Ca
     ]
     order = sorted(tied, key=lambda c: (*_preference(c, rule), c.defense))
     order += [c for c in by_utility if c not in tied]
+    bare = [c for c in order if c.bare]
+    if bare:
+        order = bare + [c for c in order if not c.bare]
+        return order, _BARE, "it is not needed, whatever it leaks less" if len(order) > 1 else ""
     if len(tied) == 1:
         because = "It has the greatest lower end of utility, and no other's interval reaches it."
     else:
@@ -149,6 +153,7 @@ def _low(c: Candidate) -> tuple[bool, float]:
     return not c.use.comparable, -low if math.isfinite(low) else math.inf
 
 
+_BARE = "It keeps every bar without any defense, and what is not needed is not recommended."
 _CRITERIA = (
     "a formal guarantee",
     "fewer parameters",

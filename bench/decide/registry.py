@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bench.decide.gate import Judgement
+from bench.decide.verdict import Judgement
 from bench.engine.tracking import connect, experiment_of, reachable
 from bench.goals import goals
 

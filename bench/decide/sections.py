@@ -9,8 +9,8 @@ from bench.decide.deployed import ROLES
 from bench.decide.document import Block, Points, Table
 from bench.decide.evidence import Measured
 from bench.decide.explain import drawn
-from bench.decide.gate import Finding, Judgement
 from bench.decide.policy import RULES, Tier
+from bench.decide.verdict import Finding, Judgement
 from bench.goals import goals
 from bench.report.text import allowed, at_most, estimate
 
@@ -134,7 +134,7 @@ def results(o: Judgement) -> list[Block]:
             m.attack,
             member(m),
             "; ".join(m.adaptive) or "none ran",
-            f"{m.n_reported} of {m.n_seeds}",
+            f"{m.n_seeds}",
         )
         for m in o.candidate.measured
     ]
@@ -196,8 +196,8 @@ def usefulness(o: Judgement) -> list[Block]:
     """How useful the model is, and to whom it leaks most."""
     use = o.candidate.use
     said: list[Block] = [
-        f"Usefulness ({metric_name(use.metric)}): {told(use.utility, 3)}; against the "
-        f"undefended model {told(use.loss, 3, True)}, where a loss of {tier_of(o).loss:g} is meant "
+        f"Usefulness ({metric_name(use.metric)}): {told(use.utility, 3)}; against "
+        f"{use.reference} {told(use.loss, 3, True)}, where a loss of {tier_of(o).loss:g} is meant "
         "to be the most."
     ]
     gains = o.gains.dropna(subset="gain_lo").sort_values("gain", ascending=False).head(3)
@@ -261,7 +261,6 @@ def guarantees(o: Judgement) -> list[Block]:
     if ledger is None:
         return [*said, "The evidence holds no ledger of this defense."]
     total = "not accounted for" if ledger.epsilon_total is None else f"{ledger.epsilon_total:.3f}"
-    lower = "not audited" if o.audit_lower is None else f"{o.audit_lower:.2f}"
     libraries = ", ".join(f"{k} {v}" for k, v in sorted(ledger.libraries.items()))
     rows = [
         (
@@ -283,7 +282,7 @@ def guarantees(o: Judgement) -> list[Block]:
         ("tuning", f"{ledger.epsilon_total_basis}; epsilon with tuning: {total}"),
         ("randomness", ledger.rng),
         ("libraries", libraries),
-        ("lower bound by canaries", f"{lower}; a bound below the claim proves nothing"),
+        ("epsilon by canaries", f"{o.audit}; a bound below the claim proves nothing"),
         ("what else touched private data", "not in the evidence: the owner must state it"),
     ]
     return [*said, Table(("item", "ledger of the evidence, first seed"), rows)]

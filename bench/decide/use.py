@@ -1,4 +1,4 @@
-"""How useful a defended target is, over seeds and against the undefended one."""
+"""How useful a defended target is, over seeds and against the baseline of utility."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.contract.access import Access
 from bench.decide.evidence import UNKNOWN, Estimate, Scenario, Source, estimate
-from bench.report import stats
-from bench.report.frame import UNDEFENDED
+from bench.report import stats, useful
+from bench.report.frame import REGULARISED, UNDEFENDED
 
 
 @dataclass(frozen=True)
@@ -19,22 +20,33 @@ class Use:
 
     utility: Estimate = UNKNOWN
     loss: Estimate = UNKNOWN
-    """dU: the difference to ``none``, paired by seed; a loss is negative."""
+    """dU: the difference to ``against``, paired by seed; a loss is negative."""
     metric: str = "utility"
+    against: str = UNDEFENDED
+    """The row that utility is compared with: the regularised baseline, else ``none``."""
     comparable: bool = True
     """Whether it is told in the same metric as the others'."""
     train_s: float = math.nan
     n_params: float = math.nan
     public_records: float = 0.0
 
+    @property
+    def reference(self) -> str:
+        """What utility is compared with, in words."""
+        bare = self.against.split("[", 1)[0] == REGULARISED
+        return "the regularised model" if bare else "the untuned undefended model"
 
-def usefulness(sources: Sequence[Source], of: Scenario, metric: str) -> tuple[str, dict[str, Use]]:
-    """Use by defense, in ``metric`` where the undefended target has it; else in the boards' own.
 
-    A defense that lacks the metric (there is no AUROC of labels) is told in the boards' own. Where
-    several sources have a defense, that with the lowest end of utility counts.
+def usefulness(
+    sources: Sequence[Source], of: Scenario, metric: str, access: Access
+) -> tuple[str, dict[str, Use]]:
+    """Use by defense, in ``metric`` where the undefended target has it; else as on the boards.
+
+    That is what users with ``access`` have (:mod:`bench.report.useful`). A defense that lacks the
+    metric (there is no AUROC of labels) is told as on the boards. Where several sources have a
+    defense, that with the lowest end of utility counts.
     """
-    tables = [t for t in (_finished(s, of) for s in sources) if len(t)]
+    tables = [t for t in (_finished(s, of, access) for s in sources) if len(t)]
     if not tables:
         return metric, {}
     own, wanted = str(tables[0]["utility_metric"].iloc[0]), f"utility_{metric}"
@@ -46,8 +58,12 @@ def usefulness(sources: Sequence[Source], of: Scenario, metric: str) -> tuple[st
         costs = table.groupby("defense")[["train_s", "n_params", "public_records"]].median()
         for column, name in [("utility", own), *([(wanted, metric)] if have else [])]:
             seeds = table.groupby(["defense", "seed"], as_index=False)[[column]].mean()
-            reference = seeds[seeds["defense"] == UNDEFENDED].set_index("seed")[column]
-            seeds["dU"] = seeds[column] - seeds["seed"].map(reference)
+            placed = seeds.rename(columns={column: "utility"}).assign(
+                dataset="", model="", access=""
+            )
+            compared = useful.compared(placed.dropna(subset="utility")).set_index("seed")
+            seeds["dU"] = seeds[column] - seeds["seed"].map(compared["utility"])
+            against = compared["against"].iloc[0] if len(compared) else ""
             for row in stats.summarise(seeds, ["defense"], [column, "dU"]).to_dict("records"):
                 defense = row["defense"]
                 if full is not None and bool(full[defense]) != (column == wanted):
@@ -57,6 +73,7 @@ def usefulness(sources: Sequence[Source], of: Scenario, metric: str) -> tuple[st
                     estimate(row, column),
                     estimate(row, "dU"),
                     name,
+                    against,
                     not have or name == metric,
                     float(cost["train_s"]),
                     float(cost["n_params"]),
@@ -67,6 +84,24 @@ def usefulness(sources: Sequence[Source], of: Scenario, metric: str) -> tuple[st
     return metric if have else own, found
 
 
-def _finished(source: Source, of: Scenario) -> pd.DataFrame:
+def seconds(sources: Sequence[Source], of: Scenario, defense: str) -> float:
+    """What one more seed of a defense and of ``none`` takes, one trial after another.
+
+    Returns:
+        Seconds of training and of all attacks by the recorded times; NaN where none are recorded.
+    """
+    spent = 0.0
+    for source in sources:
+        trials = source.trials(of)
+        trials = trials[trials["defense"].isin([defense, UNDEFENDED])]
+        trained = trials.groupby(["defense", "seed"])["train_s"].max().groupby("defense").mean()
+        attacked = trials.groupby(["defense", "attack"])["attack_s"].mean()
+        spent += float(trained.sum() + attacked.sum())
+    return spent or math.nan
+
+
+def _finished(source: Source, of: Scenario, access: Access) -> pd.DataFrame:
+    """The finished trials of a scenario, with the utility that users with ``access`` have."""
     table = source.trials(of)
-    return table[(table["status"] == "done") & table["utility"].notna()]
+    table = table[(table["status"] == "done") & table["utility"].notna()]
+    return useful.seen(table, access)

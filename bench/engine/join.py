@@ -49,6 +49,8 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
         flags.append("no_headroom")
     elif _little_headroom(trial, scored, out["data"]["facts"]):
         flags.append("little_headroom")
+    # Loss and accuracy on private records are no part of what a ledger accounts for.
+    private = bool(report["privacy"])
     env = _environment(trial, nodes)
     git = env.get("git", {})
     if git.get("dirty"):
@@ -62,8 +64,8 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
             n_params=out["target"]["n_params"],
             epochs=report["epochs"],
             steps=report["steps"],
-            final_loss=report["final_loss"],
-            train_accuracy=report["train_accuracy"],
+            final_loss=None if private else report["final_loss"],
+            train_accuracy=None if private else report["train_accuracy"],
             public_records=report["public_records"],
             sha256=out["target"]["sha256"],
         ),
@@ -197,6 +199,7 @@ def _scored(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> Scored:
         M=member_gap(goal_named(trial.goal).gains, score, base),
         members=score.members,
         nonmembers=score.nonmembers,
+        victims=score.victims,
         extra={k: v for k, v in score.extra.items() if v is not None and not k.startswith(_GROUP)},
         group_gain=_group_gain(score, base),
     )

@@ -112,6 +112,7 @@ class Nodes:
         payload = {
             "dataset": dataset.layers[0],
             "seed": self._seed(dataset=dataset.name, repeat=repeat),
+            **({"repeat": repeat} if dataset.first.disjoint else {}),
         }
         return self._node("data", f"{dataset.name}/{repeat}", payload, {}, dataset.made_with)
 
@@ -214,7 +215,7 @@ class Nodes:
             "audit",
             f"{dataset.name}/{model.name}/{defense.name}/audit/{repeat}",
             payload,
-            {"data": self.data(dataset, repeat)},
+            self._deployed(dataset, model, defense, repeat),
             [*model.made_with, *defense.trained],
         )
 

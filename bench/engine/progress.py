@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bench.contract.record import TrialRecord
+from bench.engine.durations import duration
 from bench.engine.graph import Node, Plan
 
 _LINE_EVERY_S = 15.0
@@ -141,17 +142,3 @@ class Display:
         elif self._stream is not None:
             self._stream.write(line + "\n")
             self._stream.flush()
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration(3.2), duration(65), duration(7300)
-    ('4 s', '1 min 5 s', '2 h 1 min')
-    """
-    whole = int(-(-seconds // 1))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

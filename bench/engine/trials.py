@@ -117,7 +117,7 @@ class Trials:
                 dataset, None if blind else model, None if blind else defense, attack, repeat, task
             ),
         }
-        if task == "classification" and any(getattr(p, "accounts", False) for p in defense.parts):
+        if any(getattr(p, "accounts", False) for p in defense.parts):
             nodes["audit"] = made_by.audit(dataset, model, defense, repeat)
         bases = {b.name: made_by.attack(dataset, None, None, b, repeat, task) for b in baselines}
         cell = Cell(
@@ -165,6 +165,7 @@ class Trials:
             "defense": {
                 "family": defense.option.file,
                 "settings": self._variants("defense", defense),
+                "tunable": any(p.tunable for p in real),
                 "stages": list(stages(real)),
                 "layers": [p.config for p in (*defense.trained, *defense.served())],
                 "covers": sorted({a for p in real for a in p.covers}),
@@ -189,8 +190,12 @@ class Trials:
         }
 
     def _variants(self, group: str, row: Row) -> int:
-        """Settings of the same option that were tried: those of this grid, or more in a search."""
-        here = sum(r.option.file == row.option.file for r in self.rows[group])
+        """Settings of the same option that were tried: those of this grid, or more in a search.
+
+        A defense that chooses among settings by itself counts for as many.
+        """
+        same = [r for r in self.rows[group] if r.option.file == row.option.file]
+        here = sum(max((getattr(p, "tries", 1) for p in r.parts), default=1) for r in same)
         searches = [
             tuned.settings
             for tuned in self.grid.settings.tuned

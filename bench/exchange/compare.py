@@ -213,8 +213,7 @@ def _seeds(made: Boards, frame: pd.DataFrame) -> pd.DataFrame:
     """
     acts = made.rows[~flagged(made.rows, "no_effect")]
     picked = acts[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
-    reported = made.seeds[made.seeds["reported"].astype(bool)]
-    leak = reported.merge(picked, on=[*ROW, "attack"])
+    leak = made.seeds.merge(picked, on=[*ROW, "attack"])
     used = made.seeds.drop_duplicates([*ROW, "seed"])
     parts = [
         table.rename(columns={column: "value"})

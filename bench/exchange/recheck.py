@@ -250,9 +250,11 @@ def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
     Returns:
         Ends by (board, defense, attack); what has fewer than two seeds is left out.
     """
-    seeds = boards.seeds[boards.seeds["reported"].astype(bool)]
     figures = ["L", "s", "M", "utility"]
-    seeds = seeds.rename(columns={"score": "s"}).astype(dict.fromkeys(figures, "float64"))
+    # A record states its utility by the metric of the data set, whatever its board shows.
+    seeds = boards.seeds.drop(columns="utility")
+    seeds = seeds.rename(columns={"score": "s", "recorded": "utility"})
+    seeds = seeds.astype(dict.fromkeys(figures, "float64"))
     table = stats.summarise(seeds, [*ROW, "attack"], figures)
     out: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
     for row in table.to_dict("records"):

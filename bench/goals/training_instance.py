@@ -16,6 +16,7 @@ GOAL = Goal(
     victims="classes",
     rows="any",
     baselines=("public_records",),
+    controls=frozenset({"untrained"}),
     members=True,
     standard=(
         StandardSet("standard-records-weights-1", "table", "weights", _BY_WEIGHTS),

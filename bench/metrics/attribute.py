@@ -194,6 +194,7 @@ def _judge_category(values: Tensor, s: Tensor, victims: Victims, truth: Truth) -
         members=float(areas[0]),
         nonmembers=float(areas[1]),
         ceiling=1.0,
+        victims=int(member.sum()),
         extra=extra,
         outcomes={"member": member, "truth": s, "guess": guess, "score": scores},
     )
@@ -234,6 +235,7 @@ def _judge_number(values: Tensor, sensitive: Sensitive, victims: Victims, truth:
         members=min(1.0, max(0.0, ours)),
         nonmembers=min(1.0, max(0.0, others)),
         ceiling=1.0,
+        victims=int(member.sum()),
         extra={
             "skill_members": ours,
             "skill_nonmembers": others,

@@ -119,6 +119,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         members=float(member.float().mean()),
         nonmembers=float(other.float().mean()),
         ceiling=float(tensors["ceiling"]),
+        victims=len(classes),
         extra={k: float(v.float().mean()) for k, v in means.items()} | {"chance": 1 / n_classes},
         outcomes=outcomes,
     )

@@ -74,6 +74,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         members=float(share[member].mean()),
         nonmembers=float(share[~member].mean()),
         ceiling=1.0,
+        victims=int(member.sum()),
         extra={k: float(v[member].double().mean()) for k, v in outcomes.items()},
         outcomes={**outcomes, "share": share, "member": member},
     )

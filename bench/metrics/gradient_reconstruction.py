@@ -134,6 +134,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         members=float(hit[member].mean()),
         nonmembers=float(hit[~member].mean()),
         ceiling=1.0,
+        victims=clients,
         extra=extra,
         outcomes=outcomes,
     )

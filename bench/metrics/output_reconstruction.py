@@ -157,6 +157,7 @@ def _judge_baskets(values: Tensor, truth: Truth, victims: Victims) -> Score:
         members=float(f1[member].mean()),
         nonmembers=float(f1[~member].mean()),
         ceiling=float(ceiling[member].mean()),
+        victims=int(member.sum()),
         extra=extra,
         outcomes={
             "member": member,
@@ -234,6 +235,7 @@ def _judge_images(values: Tensor, truth: Truth, victims: Victims) -> Score:
         members=min(1.0, max(0.0, extra["skill_members"])),
         nonmembers=min(1.0, max(0.0, extra["skill_nonmembers"])),
         ceiling=1.0,
+        victims=int(victims.member.sum()),
         extra=extra,
         outcomes=outcomes,
     )

@@ -86,6 +86,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         members=value,
         nonmembers=1.0 - value,
         ceiling=1.0,
+        victims=len(success),
         extra=extra,
         outcomes=outcomes,
     )

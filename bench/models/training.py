@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -198,6 +198,7 @@ def train(
     splits: Splits,
     seed: int,
     device: str,
+    watch: Callable[[float], None] | None = None,
 ) -> tuple[Network, FitReport]:
     """Train a target behind the training part of a defense.
 
@@ -212,6 +213,7 @@ def train(
         splits: the data; ``train`` and ``public`` are used.
         seed: of this repeat's training.
         device: torch device name.
+        watch: of :class:`bench.contract.TrainingContext`.
 
     Returns:
         The network in evaluation mode, and what training did.
@@ -232,7 +234,7 @@ def train(
         )
 
     loop = Loop(model, splits.card, task_of(model, splits.card), device)
-    context = loop.context(splits.public, seed)
+    context = replace(loop.context(splits.public, seed), watch=watch)
     data, recipe = splits.train, model.recipe
     for layer in layers:
         data = layer.sanitize(data, context)

@@ -14,9 +14,9 @@ import pandas as pd
 
 from bench.report import controls, judgement, leakage, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, close
-from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
+from bench.report.frame import BASELINE, SCENARIO
 from bench.report.judgement import FLAGS
-from bench.report.leakage import DEPLOYED
+from bench.report.useful import DEPLOYED, SERVED, bounded, metrics, per_seed, settings
 
 __all__ = [
     "BOARD",
@@ -28,8 +28,6 @@ __all__ = [
     "build",
     "per_seed",
 ]
-
-_BOUNDED = ("accuracy", "balanced_accuracy", "auroc")
 
 _ROW_COLUMNS = [
     *ROW,
@@ -47,6 +45,7 @@ _ROW_COLUMNS = [
     "M",
     "M_lo",
     "M_hi",
+    "M_most",
     "dL",
     "dL_lo",
     "dL_hi",
@@ -55,12 +54,15 @@ _ROW_COLUMNS = [
     "dU",
     "dU_lo",
     "dU_hi",
+    "against",
     "epsilon",
+    "advantage",
+    "unproven",
+    "audit",
+    "epsilon_lower",
+    "epsilon_most",
     "flags",
     "trial_id",
-    "n_reported",
-    "selected_on",
-    "reported_on",
     "front",
     "seeds_needed",
     "train_s",
@@ -69,6 +71,8 @@ _ROW_COLUMNS = [
     "trials_planned",
     "trials_lost",
     "standard",
+    "settings",
+    "tunable",
 ]
 _ATTACK_COLUMNS = [
     *ROW,
@@ -91,7 +95,6 @@ _ATTACK_COLUMNS = [
     "n_done",
     "n_planned",
     "adaptive",
-    "L_chosen_by",
 ]
 _BASELINE_COLUMNS = [*SCENARIO, "attack", "score"]
 _CHECKED = [
@@ -120,32 +123,33 @@ _CHECKED = [
 class Boards:
     """All boards of a suite.
 
-    The worst attack of a row is chosen on the first third of the board's seeds and everything
-    about leakage is reported on the others; under five seeds all of them do both.
+    The worst attack of a row is the one with the largest mean over all seeds. The interval of its
+    leakage is that of the largest of all attacks, whichever it is.
 
     Attributes:
-        rows: one row per (board, defense), board by board, least leakage first. ``L``, ``L_lo``
-            and ``L_hi`` are the mean and t interval of the raw values, each clipped to [0, 1]
-            afterwards; ``L_raw`` is the unclipped mean. ``dL`` and ``dU`` are paired differences
-            to ``none`` with t intervals, ``dL_p`` is Holm's p within the board, ``dL_flip`` the
-            exact sign-flip p of the row alone, and ``verdict`` is ``less``, ``more``, ``unclear``
-            or empty. ``rank`` is shared by rows that cannot be told apart, ``front`` is the
-            probability of being on the Pareto front. ``M`` is the worst attack's, ``trial_id`` its
-            lowest finished seed, ``n_seeds`` its finished seeds, of which ``n_reported`` report;
-            ``selected_on`` and ``reported_on`` name the seeds of the board (empty: not split).
+        rows: one row per (board, defense), board by board, least leakage first. ``L``, ``L_lo`` and
+            ``L_hi`` are the mean of the worst attack, clipped to [0, 1] afterwards, and the ends of
+            the worst case; ``L_raw`` is the unclipped mean. ``utility`` is what users with that
+            access have, by ``utility_metric`` (:mod:`bench.report.useful`). ``dL`` and ``dU`` are
+            paired differences with t intervals, of leakage to ``none``, of utility to the row
+            ``against``; ``settings`` is how many the row was chosen from, and ``tunable`` whether
+            it has any to choose. ``dL_p`` is Holm's p within the board, ``dL_flip`` the exact
+            sign-flip p of the row alone, and ``verdict`` is ``less``, ``more``, ``unclear`` or
+            empty. ``rank`` is shared by rows that cannot be told apart, ``front`` is the
+            probability of being on the Pareto front. ``M`` is the worst attack's, ``M_most`` the
+            largest M that the training allows any attacker, or ``unproven`` says why that is not
+            known, ``trial_id`` its lowest finished seed, ``n_seeds`` its finished seeds.
             ``L_without`` is what ``L`` would be without that attack in any setting,
-            ``seeds_needed`` how many seeds to run for a half width of 0.05, should the spread
-            stay, ``train_s`` the median training time in seconds. ``trials_planned``
-            were planned for the row, and of ``trials_lost`` there is no record. ``standard`` names
-            the set of attacks that the row is to meet. ``flags`` are
-            joined with ``;``.
+            ``seeds_needed`` how many seeds to run for a half width of 0.05, should the spread stay,
+            ``train_s`` the median training time in seconds. ``trials_planned`` were planned for the
+            row, and of ``trials_lost`` there is no record. ``standard`` names the set of attacks
+            that the row is to meet. ``flags`` are joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
-            it cost, how many of its trials finished and whether it adapts to the defense. Figures
-            are of the seeds that report, ``n_done``, ``n_planned`` and costs of all;
-            ``L_chosen_by`` is the mean of the seeds that choose the worst attack.
+            it cost, how many of its trials finished and whether it adapts to the defense; its
+            interval is its own.
         seeds: one row per finished trial of a board, (board, defense, attack, seed): unclipped
-            ``L``, ``M``, ``score``, the ``utility`` of the deployment, whether figures rest on it
-            (``reported``) and its ``trial_id``.
+            ``L``, ``M``, ``score``, the ``utility`` of the deployment and its ``trial_id``;
+            ``recorded`` is the utility that its record states, whatever the access.
         baselines: one row per (scenario, attack without the model) with its mean ``score``.
         controls: the checks of :func:`bench.report.controls.judge`.
         notes: what must be known about a board as a whole, ``(kind, sentence)`` by board key.
@@ -178,10 +182,16 @@ def build(frame: pd.DataFrame) -> Boards:
     attacks = leakage.attacks(closed)
     rows = leakage.worst(closed, attacks)
     rows = rows.merge(leakage.differences(closed, rows, useful), on=ROW, how="left")
-    rows = rows.merge(_utilities(frame, useful, pairs), on=DEPLOYED, how="left")
+    rows = rows.merge(_utilities(useful, pairs), on=SERVED, how="left")
+    rows = rows.merge(_ceilings(closed), on=ROW, how="left").fillna({"unproven": ""})
+    families = frame.drop_duplicates(DEPLOYED)[[*DEPLOYED, "family", "tunable"]]
+    rows = rows.merge(families, on=DEPLOYED, how="left")
+    acting = closed[~closed["no_effect"].astype(bool)]
+    tried = settings(frame, acting, BOARD).reset_index()
+    rows = rows.merge(tried, on=[*BOARD, "family"], how="left").fillna({"settings": 1})
     rows = judgement.judge(frame, closed, rows, checks)
     return Boards(
-        rows=rows[_ROW_COLUMNS],
+        rows=rows[_ROW_COLUMNS].astype({"settings": int}),
         attacks=attacks[_ATTACK_COLUMNS],
         seeds=leakage.per_seed(closed, useful),
         baselines=_baselines(frame),
@@ -190,39 +200,26 @@ def build(frame: pd.DataFrame) -> Boards:
     )
 
 
-def per_seed(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Utility, epsilon and ``train_s`` of each deployment and seed; and, where ``none`` has that
-    seed too, ``dU``, the paired difference to it.
-    """
-    done = frame[(frame["status"] == "done") & frame["utility"].notna()]
-    values = ["utility", "epsilon", "train_s"]
-    seeds = done.groupby([*DEPLOYED, "seed"], as_index=False)[values].mean()
-    reference = seeds.loc[seeds["defense"] == UNDEFENDED, ["dataset", "model", "seed", "utility"]]
-    pairs = seeds.merge(reference, on=["dataset", "model", "seed"], suffixes=("", "_ref"))
-    return seeds, pairs.assign(dU=pairs["utility"] - pairs["utility_ref"])
+def _ceilings(closed: pd.DataFrame) -> pd.DataFrame:
+    """``M_most`` of every row, where it is known of all its trials, and why not (``unproven``)."""
+    done = closed[closed["done"]]
+    table = done.groupby(ROW)["M_most"].agg(["max", "count", "size"])
+    most = table["max"].where(table["count"] == table["size"]).rename("M_most")
+    told = done[done["unproven"] != ""].drop_duplicates(ROW)[[*ROW, "unproven"]]
+    rows = most.reset_index().merge(told, on=ROW, how="left")
+    return rows.assign(unproven=rows["unproven"].fillna(""))
 
 
-def _utilities(frame: pd.DataFrame, seeds: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Utility of each deployment over seeds, its paired difference to ``none``, and its cost."""
-    table = stats.summarise(seeds, DEPLOYED, ["utility"])
-    table = table.merge(stats.summarise(pairs, DEPLOYED, ["dU"]), on=DEPLOYED, how="left")
-    spent = seeds.groupby(DEPLOYED, as_index=False).agg(
-        epsilon=("epsilon", "max"), train_s=("train_s", "median")
+def _utilities(seeds: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Utility of each deployment over seeds, its paired difference, and what it spent."""
+    table = stats.summarise(seeds, SERVED, ["utility"])
+    table = table.merge(stats.summarise(pairs, SERVED, ["dU"]), on=SERVED, how="left")
+    spent = seeds.groupby(SERVED, as_index=False).agg(
+        epsilon=("epsilon", "max"), advantage=("advantage", "max"), train_s=("train_s", "median")
     )
-    return bounded(table.merge(spent, on=DEPLOYED).merge(metrics(frame), on=DEPLOYED))
-
-
-def metrics(frame: pd.DataFrame) -> pd.DataFrame:
-    """``utility_metric`` of each deployment that has a utility."""
-    done = frame[(frame["status"] == "done") & frame["utility"].notna()]
-    return pd.DataFrame(done.groupby(DEPLOYED, as_index=False)["utility_metric"].first())
-
-
-def bounded(table: pd.DataFrame) -> pd.DataFrame:
-    """With the interval of utility cut to [0, 1] where ``utility_metric`` cannot leave it."""
-    ends = ["utility_lo", "utility_hi"]
-    within = table["utility_metric"].isin(_BOUNDED)
-    return table.assign(**table[ends].where(~within, table[ends].clip(0, 1), axis=0))
+    against = pairs.groupby(SERVED, as_index=False)["against"].first()
+    table = table.merge(against, on=SERVED, how="left").fillna({"against": ""})
+    return bounded(table.merge(spent, on=SERVED).merge(metrics(seeds), on=SERVED))
 
 
 def _baselines(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from bench.contract.access import ACCESS_ORDER, at_least
-from bench.report import stats
 from bench.report.coverage import LOST
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED, flagged
 
@@ -56,10 +55,7 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
 
     Where a defense does not act at the board's access the attacker meets the undefended model
     and can run every weaker attack on that too: the row takes the trials of ``none`` as they are.
-    ``selects`` and ``reports`` say whether a trial's seed chooses the worst attack and whether
-    figures rest on it. A board has one split for all its rows, so that they stay paired; with too
-    few seeds all do both (:func:`bench.report.stats.selection`). ``lost`` marks a trial without a
-    record.
+    ``lost`` marks a trial without a record.
     """
     real = frame[frame["access"] != BASELINE]
     levels = real[LEVEL].drop_duplicates()
@@ -85,9 +81,7 @@ def close(frame: pd.DataFrame) -> pd.DataFrame:
     replaced = closed[row].merge(copied[row].drop_duplicates(), how="left", indicator=True)
     kept = closed[(replaced["_merge"] != "both").to_numpy()]
     closed = pd.concat([kept, copied.assign(no_effect=True)], ignore_index=True)
-    closed = _budgeted(closed)
-    closed = closed.merge(_split(closed), on=[*BOARD, "seed"], how="left")
-    return closed.assign(**{x: closed[x].eq(True) for x in ("selects", "reports")})
+    return _budgeted(closed)
 
 
 def _budgeted(closed: pd.DataFrame) -> pd.DataFrame:
@@ -109,35 +103,6 @@ def _budgeted(closed: pd.DataFrame) -> pd.DataFrame:
     within = kept.merge(caps.drop_duplicates(), on=SCENARIO)
     within = within[within["kept"] <= within["budget"]].drop(columns="kept")
     return pd.concat([boards, within], ignore_index=True)
-
-
-def _split(closed: pd.DataFrame) -> pd.DataFrame:
-    # A seed of which nothing is there neither chooses nor reports.
-    there = closed[closed["status"] != LOST]
-    seeds = there[[*BOARD, "seed"]].drop_duplicates().sort_values("seed")
-    groups = seeds.groupby(BOARD)["seed"]
-    chosen = groups.transform("size").map(stats.selection_size)
-    first = groups.cumcount() < chosen
-    return seeds.assign(selects=first | (chosen == 0), reports=~first)
-
-
-def split_named(closed: pd.DataFrame) -> pd.DataFrame:
-    """``selected_on`` and ``reported_on`` of every board, in words; empty where all do both.
-
-    Args:
-        closed: trials, as :func:`close` gives them.
-    """
-    seeds = closed[[*BOARD, "seed", "selects", "reports"]].drop_duplicates()
-    return pd.DataFrame(
-        [
-            {
-                **dict(zip(BOARD, key, strict=True)),
-                "selected_on": spans(board["seed"][board["selects"] & ~board["reports"]]),
-                "reported_on": spans(board["seed"][board["reports"] & ~board["selects"]]),
-            }
-            for key, board in seeds.groupby(BOARD)
-        ]
-    )
 
 
 def spans(seeds: Iterable[int]) -> str:

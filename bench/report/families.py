@@ -1,8 +1,8 @@
 """Defenses as families of settings: the curve over them, and the setting a tuner would pick.
 
-The least of several noisy worst cases is too good to be true. A tuned row is therefore chosen on
-some seeds, its setting and its worst attack both, and reported on the others (PROTOCOL 3.4, 3.7):
-the same seeds as for the rows of a board. Below five seeds all of them do both, and a row says so.
+The least of several noisy worst cases is too good to be true. The setting of a tuned row is
+therefore chosen on some seeds and reported on the others (PROTOCOL 3.7). Below five seeds all of
+them do both, and a row says so.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bench.report import stats
-from bench.report.boards import Boards, bounded, metrics, per_seed
-from bench.report.closure import BOARD, ROW, close, in_order, split_named
-from bench.report.frame import UNDEFENDED, bare_name, flagged
-from bench.report.leakage import DEPLOYED
+from bench.report import leakage, stats
+from bench.report.boards import Boards
+from bench.report.closure import BOARD, ROW, close, in_order, spans
+from bench.report.coverage import LOST
+from bench.report.frame import REGULARISED, UNDEFENDED, bare_name, flagged
+from bench.report.useful import SERVED, bounded, metrics, per_seed
+from bench.report.useful import settings as settings_of
 
 BUDGET = 0.03
 """Utility a tuner may spend."""
@@ -25,14 +27,15 @@ _EXACT = 1e-9  # 0.80 - 0.77 is no more than 0.03
 _OF = [*BOARD, "family"]
 
 FLAGS = {
-    "unsplit": "Too few seeds to split: the setting and its worst attack are chosen on the seeds "
-    "they are reported on, so the least leakage looks lower than it is.",
+    "unsplit": "Too few seeds to split: the setting is chosen on the seeds that it is reported "
+    "on, so the least leakage looks lower than it is.",
     "over_budget": "No setting keeps the utility within the budget on the selection seeds; this "
     "one loses least.",
     "loss_unproven": "On the seeds reported, the interval of the utility loss reaches beyond the "
     "budget: it is not shown to be kept.",
     "unequal_tuning": "Fewer settings of this defense were tried than of the most tuned one on "
-    "the board, or fewer attacks ran against it than against others.",
+    "the board, although it has options to tune, or fewer attacks ran against it than against "
+    "others.",
     "missing": "Some planned trials of this setting did not finish or have no record: the worst "
     "case may be among them.",
 }
@@ -93,48 +96,53 @@ def tuned(frame: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     """The tuned setting of every family on every board with enough seeds.
 
     On the selection seeds (:func:`bench.report.stats.selection`) each setting has its utility loss
-    against ``none`` and its worst attack in the closed set. Picked is the least worst case among
-    the settings that lose at most ``budget`` on average; where there is none, the setting that
-    loses least. Whether the loss is shown to be within the budget, by its interval, is judged on
-    the seeds reported (``loss_unproven``): the few that select could hardly show it.
+    by its own layers (:func:`bench.report.useful.per_seed`) and its worst attack in the closed set.
+    Picked is the least worst case among the settings that lose at most ``budget`` on average; where
+    there is none, the setting that loses least. Whether the loss is shown to be within the budget,
+    by its interval, is judged on the seeds reported (``loss_unproven``): the few that select could
+    hardly show it.
 
     Args:
         frame: as :func:`bench.report.frame.build` gives it.
         budget: mean utility loss that a setting may have on the selection seeds.
 
     Returns:
-        ``COLUMNS``, a row per (board, family) whose defense acts there: ``none``, then by
-        leakage. ``defense`` and ``attack``
-        are what was picked, ``settings`` and ``attacks`` how many were tried, ``loss`` is that of
-        the selection seeds. All else is of the other seeds: ``n_seeds`` of them with a finished
-        trial, means and t intervals of ``utility``, ``dU`` (paired difference to ``none``) and
-        ``L``, clipped to [0, 1] after averaging; ``L_raw`` is not. ``flags`` are joined with
-        ``;``. Empty where fewer than two seeds, or no ``none``, leave nothing to choose by.
+        ``COLUMNS``, a row per (board, family) whose defense acts there: ``none``, then by leakage;
+        reproductions are left out. ``defense`` is what was picked, ``settings`` and ``attacks`` how
+        many were tried, ``loss`` is that of the selection seeds, by its own layers. All else is of
+        the other seeds: ``attack`` is the strongest there, ``n_seeds`` how many of its trials
+        finished, ``utility`` and ``dU`` (paired difference to the baseline of utility) have t
+        intervals, ``L`` that of the worst case (:func:`bench.report.worst_of.interval`), clipped to
+        [0, 1] after averaging; ``L_raw`` is not. ``flags`` are joined with ``;``. Empty where fewer
+        than two seeds, or no ``none``, leave nothing to choose by.
     """
     frame = frame[frame["control"] == ""]
     closed = close(frame)
     there = closed["seed"].where(~closed["lost"].astype(bool))
     many = there.groupby([closed[name] for name in BOARD]).transform("nunique") >= FEWEST_SEEDS
     closed = closed[many]
-    seeds = closed[[*BOARD, "seed", "selects", "reports"]].drop_duplicates()
-    closed = closed[~closed["no_effect"].astype(bool)]
-    finished = closed[closed["done"] & closed["L"].notna()]
-    useful = per_seed(frame)[1].merge(seeds, on=["dataset", "model", "seed"])
+    # A seed of which nothing is there neither chooses nor reports.
+    seeds = _split(closed[closed["status"] != LOST])
+    closed = closed[~closed["no_effect"].astype(bool) & ~closed["reproduction"].astype(bool)]
+    finished = closed[closed["done"] & closed["L"].notna()].merge(seeds, on=[*BOARD, "seed"])
+    useful = per_seed(frame)[1].merge(seeds, on=["dataset", "model", "access", "seed"])
     chosen = _choose(finished[finished["selects"]], useful[useful["selects"]], budget)
     if chosen.empty:
         return pd.DataFrame(columns=COLUMNS)
 
-    rest = finished[finished["reports"]].merge(chosen[[*ROW, "attack"]], on=[*ROW, "attack"])
-    table = chosen.merge(stats.summarise(rest, ROW, ["L"]), on=ROW, how="left")
-    spent = stats.summarise(useful[useful["reports"]], ROW, ["utility", "dU"])
-    spent = bounded(spent.merge(metrics(frame), on=DEPLOYED, how="left"))
-    table = table.merge(spent, on=ROW, how="left").merge(_counts(closed), on=_OF)
-    table = table.merge(_run(closed), on=ROW).merge(split_named(seeds), on=BOARD)
-    dust = table[["loss", "dU", "dU_lo", "dU_hi"]]
+    rest = finished[finished["reports"]].merge(chosen[ROW], on=ROW)
+    table = chosen.merge(leakage.strongest(rest), on=ROW, how="left")
+    spent = stats.summarise(useful[useful["reports"]], ROW, ["utility", "dU", "own"])
+    spent = bounded(spent.merge(metrics(useful), on=SERVED, how="left"))
+    table = table.merge(spent, on=ROW, how="left").merge(_counts(closed, frame), on=_OF)
+    table = table.merge(_run(closed), on=ROW).merge(_split_named(seeds), on=BOARD)
+    table = table.merge(_tunable(frame), on="family")
+    dust = table[["loss", "dU", "dU_lo", "dU_hi", "own_lo"]]
     table[dust.columns] = dust.mask(dust.abs() < _EXACT, 0.0)
     table["n_seeds"] = table["L_n"].fillna(0).astype(int)
+    table["attack"] = table["attack"].fillna("")
     table["L_raw"] = table["L"]
-    table[["L", "L_lo", "L_hi"]] = table[["L", "L_lo", "L_hi"]].clip(0, 1)
+    table["L"] = table["L"].clip(0, 1)
     table["loss_budget"] = budget
     table["flags"] = _flags(table)
     table["defended"] = table["family"] != UNDEFENDED
@@ -166,11 +174,12 @@ def summaries(
         with the number of settings and also counts useless regions: a secondary figure.
     """
     known = boards.rows.assign(family=_families(boards.rows["defense"], frame))
-    known = known[~flagged(known, "no_effect")]
-    picked = known[[*_OF, "defense", "worst_attack", "selected_on"]]
+    known = known[~flagged(known, "no_effect") & ~flagged(known, "reproduction")]
+    picked = known[[*_OF, "defense", "worst_attack"]]
     seeds = boards.seeds.rename(columns={"attack": "worst_attack"})
     seeds = picked.merge(seeds, on=[*ROW, "worst_attack"]).dropna(subset=["L", "utility"])
-    reported = seeds[seeds["reported"].astype(bool)]
+    seeds = seeds.merge(_split(boards.seeds), on=[*BOARD, "seed"])
+    reported = seeds[seeds["reports"]]
     least = tuned[~flagged(tuned, "over_budget")]
     names = {
         "defense": "L_at_loss_defense",
@@ -191,8 +200,9 @@ def summaries(
 
 
 def _most_useful(seeds: pd.DataFrame, reported: pd.DataFrame, tau: float) -> pd.DataFrame:
-    selects = ~seeds["reported"].astype(bool) | (seeds["selected_on"] == "")
-    means = seeds[selects].groupby([*_OF, "defense"])[["L", "utility"]].mean().reset_index()
+    means = (
+        seeds[seeds["selects"]].groupby([*_OF, "defense"])[["L", "utility"]].mean().reset_index()
+    )
     fit = means[means["L"] <= tau + _EXACT].sort_values(
         ["utility", "L", "defense"], ascending=[False, True, True], kind="stable"
     )
@@ -246,15 +256,41 @@ def why(tuned: pd.DataFrame) -> str:
     first = tuned.iloc[0]
     if not first["selected_on"]:
         return (
-            "Too few seeds to split: setting and worst attack are chosen (least worst-case leakage "
-            f"that costs at most {first['loss_budget']:.2f} of utility) and reported on the same "
-            "seeds, so the least leakage looks lower than it is. Settings and attacks: how many "
-            "were tried."
+            "Too few seeds to split: the setting is chosen (least worst-case leakage that costs "
+            f"at most {first['loss_budget']:.2f} of utility) and reported on the same seeds, so "
+            "the least leakage looks lower than it is. Settings and attacks: how many were tried."
         )
     return (
-        f"Setting and worst attack chosen on seeds {first['selected_on']} (least worst-case "
-        f"leakage that costs at most {first['loss_budget']:.2f} of utility there); all figures "
-        f"reported on seeds {first['reported_on']}. Settings and attacks: how many were tried."
+        f"Setting chosen on seeds {first['selected_on']} (least worst-case leakage that costs at "
+        f"most {first['loss_budget']:.2f} of utility there); all figures reported on seeds "
+        f"{first['reported_on']}. Settings and attacks: how many were tried."
+    )
+
+
+def _split(trials: pd.DataFrame) -> pd.DataFrame:
+    """Which seeds of every board choose a setting (``selects``) and which report it (``reports``).
+
+    All rows of a board have one split, so that they stay paired; with too few seeds all do both
+    (:func:`bench.report.stats.selection_size`).
+    """
+    seeds = trials[[*BOARD, "seed"]].drop_duplicates().sort_values("seed")
+    groups = seeds.groupby(BOARD)["seed"]
+    chosen = groups.transform("size").map(stats.selection_size)
+    first = groups.cumcount() < chosen
+    return seeds.assign(selects=first | (chosen == 0), reports=~first)
+
+
+def _split_named(seeds: pd.DataFrame) -> pd.DataFrame:
+    """``selected_on`` and ``reported_on`` of every board, in words; empty where all do both."""
+    return pd.DataFrame(
+        [
+            {
+                **dict(zip(BOARD, key, strict=True)),
+                "selected_on": spans(board["seed"][board["selects"] & ~board["reports"]]),
+                "reported_on": spans(board["seed"][board["reports"] & ~board["selects"]]),
+            }
+            for key, board in seeds.groupby(BOARD)
+        ]
     )
 
 
@@ -264,21 +300,25 @@ def _families(defenses: pd.Series[str], frame: pd.DataFrame) -> pd.Series[str]:
 
 
 def _choose(selection: pd.DataFrame, useful: pd.DataFrame, budget: float) -> pd.DataFrame:
-    """A setting and its worst attack for each (board, family), by the selection seeds alone."""
+    """A setting for each (board, family), by the worst case on the selection seeds alone."""
     means = selection.groupby([*ROW, "family", "attack"])["L"].mean().reset_index()
     worst = means.sort_values(["L", "attack"], ascending=[False, True], kind="stable")
     worst = worst.drop_duplicates(ROW)
-    loss = (-useful.groupby(ROW)["dU"].mean()).rename("loss").reset_index()
+    loss = (-useful.groupby(ROW)["own"].mean()).rename("loss").reset_index()
     settings = worst.merge(loss, on=ROW)
     over = settings["loss"] > budget + _EXACT
     settings = settings.assign(over=over, by=settings["L"].mask(over, settings["loss"]))
     settings = settings.sort_values(["over", "by", "loss", "L", "defense"], kind="stable")
-    chosen: pd.DataFrame = settings.drop_duplicates(_OF).drop(columns=["L", "by"])
+    chosen: pd.DataFrame = settings.drop_duplicates(_OF).drop(columns=["attack", "L", "by"])
     return chosen
 
 
-def _counts(closed: pd.DataFrame) -> pd.DataFrame:
-    return closed.groupby(_OF)["defense"].nunique().rename("settings").reset_index()
+def _counts(closed: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    return settings_of(frame, closed, BOARD).reset_index()
+
+
+def _tunable(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.groupby("family")["tunable"].any().reset_index()
 
 
 def _run(closed: pd.DataFrame) -> pd.DataFrame:
@@ -297,14 +337,16 @@ def _run(closed: pd.DataFrame) -> pd.DataFrame:
 
 def _flags(table: pd.DataFrame) -> list[tuple[str, ...]]:
     real = table["family"] != UNDEFENDED
+    # Fewer settings for the baseline of utility would flatter every defense.
+    bare = table["family"].isin([UNDEFENDED, REGULARISED])
     groups = table.assign(settings=table["settings"].where(real)).groupby(BOARD)
-    fewer = (table["settings"] < groups["settings"].transform("max")) & real
+    fewer = (table["settings"] < groups["settings"].transform("max")) & real & table["tunable"]
     fewer |= (table["attacks"] < groups["attacks"].transform("max")) & real
     raised = {
-        "unsplit": (table["selected_on"] == "") & real,
+        "unsplit": (table["selected_on"] == "") & ~bare,
         "over_budget": table["over"],
-        "loss_unproven": ~(table["dU_lo"] >= -table["loss_budget"] - _EXACT)
-        & real
+        "loss_unproven": ~(table["own_lo"] >= -table["loss_budget"] - _EXACT)
+        & ~bare
         & ~table["over"],
         "unequal_tuning": fewer,
         "missing": table["lost"] > 0,

@@ -16,7 +16,7 @@ from bench.contract.errors import require
 from bench.contract.record import ELSEWHERE, ENVIRONMENT, Failure, TrialRecord
 from bench.contract.stream import Stream
 from bench.goals import goal_named
-from bench.report import comparable, coverage
+from bench.report import ceilings, comparable, coverage
 from bench.report.facts import Facts, Gatherer
 
 STABLE = (
@@ -53,6 +53,8 @@ UNDEFENDED = "none"
 """The row every defense is compared with."""
 BASELINE = "none"
 """Access of an attack that sees no model."""
+REGULARISED = "regularised"
+"""Family of the row that utility is compared with where a grid has it, else with ``none``."""
 
 _USUAL = asdict(Stream())
 _STREAMED, _BUDGETED = (
@@ -75,12 +77,38 @@ def _options(record: TrialRecord) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
+_VICTIMS = 1000  # most that were attacked in runs whose records do not say how many
 FIRST_SHOWN = (1, 7)
 """Schema from which on records declare only adaptivity that a pair of attacks shows."""
 
 
 def _schema(record: TrialRecord) -> tuple[int, ...]:
     return tuple(int(part) for part in record.schema_version.split(".")[:2])
+
+
+def _victims(record: TrialRecord) -> int | None:
+    """How many members the score is of; records before schema 1.8 do not say it themselves."""
+    if record.score is None:
+        return None
+    if record.score.victims:
+        return record.score.victims
+    facts, kind = record.data.facts, goal_named(record.goal).victims
+    if kind == "classes":
+        return len(facts.get("class_counts", ())) or None
+    if kind == "clients":
+        told = record.attack.params
+        return int(told["records"]) // int(told["batch_size"]) if "batch_size" in told else None
+    return (
+        min(int(facts["n_train"]), _VICTIMS) if kind == "records" and "n_train" in facts else None
+    )
+
+
+def _refuted(record: TrialRecord) -> bool | None:
+    """Whether canaries refute the claim; records before schema 1.8 say only what they show."""
+    found = record.privacy_audit
+    if found is None or found.refuted is not None or found.epsilon_lower is None:
+        return found.refuted if found else None
+    return found.epsilon_lower > found.epsilon
 
 
 _TEXT: dict[str, _Get] = {
@@ -101,6 +129,7 @@ _TEXT: dict[str, _Get] = {
     "covers": lambda r: tuple(sorted(r.defense.covers)),
     "stages": lambda r: tuple(r.defense.stages),
     "adaptive_to": lambda r: tuple(sorted(r.attack.adaptive_to)),
+    "unaudited": lambda r: r.privacy_audit.reason if r.privacy_audit else "",
     "claims": lambda r: tuple(sorted(r.defense.adaptive_attacks)),
     "old": lambda r: _schema(r) < FIRST_SHOWN,
     "standard": lambda r: tuple(sorted(r.attack.standard.items())),
@@ -111,6 +140,7 @@ _TEXT: dict[str, _Get] = {
     "outcome": lambda r: r.nodes.get("attack", r.trial_id),
     "family": lambda r: r.defense.family or r.cell.defense.split("[", 1)[0],
     "settings": lambda r: r.defense.settings,
+    "tunable": lambda r: r.defense.tunable,
     "attack_family": lambda r: r.attack.family or r.cell.attack.split("[", 1)[0],
     "attack_settings": lambda r: r.attack.settings,
     "stream": lambda r: _stream(r.attack.params.get("stream")),
@@ -119,6 +149,8 @@ _TEXT: dict[str, _Get] = {
     "created": lambda r: r.created_utc,
     "environment": lambda r: _environment(r.env),
     "options": _options,
+    "unproven": ceilings.unproven,
+    "reproduction": lambda r: any(layer.get("reproduction") is True for layer in r.defense.layers),
 }
 
 _NUMBERS: dict[str, _Get] = {
@@ -129,10 +161,12 @@ _NUMBERS: dict[str, _Get] = {
     "s_ceil": lambda r: r.score.s_ceil if r.score else None,
     "L": lambda r: r.score.L if r.score else None,
     "M": lambda r: r.score.M if r.score else None,
+    "victims": _victims,
+    "disjoint_table": lambda r: r.data.facts.get("disjoint_table"),
     "epsilon": lambda r: r.privacy.epsilon if r.privacy else None,
-    "excess": lambda r: (
-        r.privacy_audit.epsilon_lower - r.privacy_audit.epsilon if r.privacy_audit else None
-    ),
+    "advantage": lambda r: r.privacy.advantage if r.privacy else None,
+    "M_most": ceilings.of,
+    "refuted": _refuted,
     "queries": lambda r: r.budget.queries,
     "train_s": lambda r: r.times.train_s,
     "attack_s": lambda r: r.times.attack_s,
@@ -153,6 +187,7 @@ _NUMBERS: dict[str, _Get] = {
     "n_params": lambda r: r.target.n_params,
     "public_records": lambda r: r.target.public_records,
     "epsilon_lower": lambda r: r.privacy_audit.epsilon_lower if r.privacy_audit else None,
+    "epsilon_most": lambda r: r.privacy_audit.epsilon_most if r.privacy_audit else None,
 }
 
 EXTRA = (
@@ -168,12 +203,28 @@ EXTRA = (
     "ppv_top_10pct",
 )
 """Further metrics of an attack that papers report."""
+BY_LABELS = ("accuracy", "balanced_accuracy")
+"""Metrics of utility that need labels alone: nothing that is done to scores can change them."""
+QUADRATIC = "quadratic_score"
+"""1 - Brier score / 2, in [0, 1]: what those who get scores have of a classifier."""
 UTILITY = ("mae", "rmse", "r2", "auroc")
 """Further metrics of usefulness that papers report; a column is named ``utility_`` and one."""
 
 
 def _extra(name: str) -> _Get:
     return lambda r: r.score.extra.get(name) if r.score else None
+
+
+def _quadratic(record: TrialRecord) -> float | None:
+    """The quadratic score of a classifier; None where there is none or no record of it.
+
+    Who answers labels alone forecasts each of them with certainty: then it is the accuracy.
+    """
+    useful = record.utility
+    if useful is None or useful.metric not in BY_LABELS or "brier" not in useful.all:
+        return None
+    brier = useful.all["brier"]
+    return useful.all.get("accuracy") if brier is None else 1 - brier / 2
 
 
 def _useful(name: str) -> _Get:
@@ -184,6 +235,7 @@ _ALL_NUMBERS: dict[str, _Get] = {
     **_NUMBERS,
     **{name: _extra(name) for name in EXTRA},
     **{f"utility_{name}": _useful(name) for name in UTILITY},
+    "quadratic": _quadratic,
 }
 
 
@@ -254,21 +306,25 @@ def read(
     come from a file.
 
     Besides ``STABLE``, ``flags`` and ``error`` the table holds what boards need: ``reference``
-    (utility of the plain baseline), ``budget`` (most queries of the attack; infinite where nothing
-    limits it), ``s_base_attack``, ``covers``, ``adaptive_to``, ``claims`` and ``stages`` (tuples
-    of names), ``old`` (whether adaptivity is only claimed), ``standard`` and ``member`` (pairs of a
-    standard set with its size and with the attack's place in it), ``target`` and ``outcome`` (node
+    (utility of the plain baseline), ``victims`` (members that the score is of), ``disjoint_table``
+    (number of the table, where it is one of several without a common person), ``advantage`` (most
+    that the mechanism allows any test of membership), ``M_most`` (the largest M that it allows, or
+    ``unproven``: why that is not known), ``reproduction`` (whether it repeats settings that the
+    protocol refuses), ``budget`` (most queries of the attack; infinite where nothing limits it),
+    ``s_base_attack``, ``covers``, ``adaptive_to``, ``claims`` and ``stages`` (tuples of names),
+    ``old`` (whether adaptivity is only claimed), ``standard`` and ``member`` (pairs of a standard
+    set with its size and with the attack's place in it), ``target`` and ``outcome`` (node
     identities), and what controls need: ``control`` (empty for a row of a board), ``values_sha``,
-    ``environment``
-    (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``, ``heldout`` and ``oracle``
-    (of the judges), for a paper's figures the metrics of ``EXTRA`` and ``UTILITY``, for tuning
-    ``family``, ``settings``, ``attack_family`` and ``attack_settings`` (the option a row is a
+    ``environment`` (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``,
+    ``heldout`` and ``oracle`` (of the judges), for a paper's figures the metrics of ``EXTRA`` and
+    ``UTILITY``, for users of scores ``quadratic`` (the quadratic score), for tuning ``family``,
+    ``settings``, ``tunable``, ``attack_family`` and ``attack_settings`` (the option a row is a
     setting of, and how many the suite has), of watched deployments ``stream`` (how queries were
     sent, empty: as usual), ``refused``, ``accounts``, ``cover``, ``answered_before``, ``blocked``,
     ``customers`` and, as 0 or 1, ``detected`` and ``stopped`` (NaN where nobody watches), and for
-    decisions ``n_params``, ``public_records``, ``excess`` and ``epsilon_lower`` (of the audit by
-    canaries), ``data_sha``, ``target_sha`` (of the weights) and ``created``, and for costs
-    ``answer_ms``.
+    decisions ``n_params``, ``public_records``, ``refuted`` (0 or 1), ``epsilon_lower``,
+    ``epsilon_most`` and ``unaudited`` (of the audit by canaries, and why there is none),
+    ``data_sha``, ``target_sha`` (of the weights) and ``created``, and for costs ``answer_ms``.
 
     Args:
         records: trials in any order; of one trial recorded twice the latest record counts.

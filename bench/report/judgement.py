@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from bench.goals import goal_named
-from bench.report import controls, standards, stats
+from bench.report import canaries, controls, standards, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
-from bench.report.frame import SCENARIO, UNDEFENDED, flagged
-from bench.report.text import allowed
+from bench.report.frame import BY_LABELS, SCENARIO, UNDEFENDED, flagged
+from bench.report.text import allowed, words
 
 RANKED_SEEDS = 10
 STRAW_MAN = 0.02
@@ -20,9 +20,7 @@ FLAGS = {
     "mended.",
     "broken_privacy": "Canaries show that training gives more away than the epsilon it claims, on "
     "most seeds: the implementation or its accounting is wrong.",
-    "provisional": "Fewer than 10 seeds: the row may still change places. Under 5, the worst "
-    "attack is also chosen on the seeds it is reported on, which makes it look stronger than it "
-    "is.",
+    "provisional": "Fewer than 10 seeds: the row may still change places.",
     "no_effect": "The defense does not act at this access: an attacker who has it meets the "
     "undefended model, so the row repeats 'none'.",
     "no_headroom": "An attacker without the model already comes within 0.10 of the ceiling: "
@@ -42,10 +40,12 @@ FLAGS = {
     "bypassed": "Who has the weights goes round this defense's layer on the answers, but attacks "
     "on answers met it: its leakage is only a lower bound, and it takes no place. See its training "
     "part alone.",
+    "reproduction": "It repeats a paper with settings that the protocol refuses, to compare with "
+    "the paper's own figures: it is no evidence for its defense, and it takes no place.",
     "missing": "Some planned trials did not finish or have no record: the worst case may be among "
     "them.",
-    "no_spread": "All seeds gave the same leakage: the interval has no width, which is not "
-    "certainty.",
+    "no_spread": "All seeds gave the same leakage: the interval rests on the number of victims "
+    "alone, which is not certainty.",
     "dirty": "Some trials ran from a modified working copy: no commit reproduces them.",
 }
 """Row flags in the order they are shown, with what they mean."""
@@ -79,10 +79,9 @@ def judge(
         done.assign(
             dirty=flagged(done, "dirty"),
             little=flagged(done, "little_headroom"),
-            broken=(done["excess"] > 0).astype(float),
         )
         .groupby(ROW)
-        .agg(dirty=("dirty", "any"), little=("little", "mean"), broken=("broken", "mean"))
+        .agg(dirty=("dirty", "any"), little=("little", "mean"))
         .reset_index()
     )
     widths = closed.groupby(ROW).agg(
@@ -91,6 +90,7 @@ def judge(
         trials_lost=("lost", "sum"),
         unplaced=("unplaced", "max"),
     )
+    rows = rows.merge(canaries.audits(done, ROW), on=ROW, how="left")
     rows = rows.merge(facts, on=ROW, how="left").merge(widths.reset_index(), on=ROW)
     rows = rows.merge(standards.met(closed), on=ROW)
     counted = ["trials_planned", "trials_lost"]
@@ -110,6 +110,7 @@ def judge(
         "non_adaptive": rows["non_adaptive"],
         "below_standard": rows["lacks"] > 0,
         "bypassed": rows["bypassed"],
+        "reproduction": rows["reproduction"].eq(True),
         "missing": (rows["all_done"] < rows["n_attacks"] * rows["seeds"])
         | (rows["trials_lost"] > 0),
         "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0),
@@ -125,10 +126,28 @@ def judge(
         [rows["dL_p"].isna(), sure & less, sure & more], ["", "less", "more"], "unclear"
     )
     rows["L_raw"] = rows["L"]
-    rows[["L", "L_lo", "L_hi"]] = rows[["L", "L_lo", "L_hi"]].clip(0, 1)
-    return in_order(rows, ["L_raw", "defense"])
+    rows["L"] = rows["L"].clip(0, 1)
+    return in_order(rows.assign(_useless=-rows["utility"]), ["L", "_useless", "defense"])
 
 
+POPULATION = (
+    "Every seed met people of its own, drawn at random from a large table: these intervals hold "
+    "for the population that the table is of, not for one data set only."
+)
+UNTUNED = (
+    "Utility is compared with an untuned network, 'none': whatever regularises it, defenses "
+    "included, may look free or better. With the defense 'regularised' in the grid, utility is "
+    "compared with a network that was tuned as often as defenses are."
+)
+GUARDED = (
+    "Rows that act on answers or on who asks guard the untuned network 'none': what such a layer "
+    "costs by itself is the difference to 'none'. Stacked on 'regularised' it guards the tuned "
+    "network."
+)
+UNSEEN = (
+    "Not all records of this board hold the Brier score, so utility is told by {metric}, which "
+    "what is done to scores cannot change."
+)
 CLAIMED = (
     "The records of this board are from before adaptivity had to be shown: that an attack adapts "
     "to a defense is a claim here."
@@ -152,6 +171,7 @@ def notes(
     finished = attacks[own].groupby(BOARD)["n_done"].sum().to_dict()
 
     claimed = closed.groupby(BOARD)["old"].any().to_dict()
+    tables = closed.groupby(BOARD)["disjoint_table"].nunique().to_dict()
     failed = dict(list(checks[checks["state"] == controls.FAIL].groupby(SCENARIO)))
     notes: dict[BoardKey, list[tuple[str, str]]] = {}
     for key, board in by_board(rows).items():
@@ -197,6 +217,8 @@ def notes(
             )
         if claimed.get(key, False):
             found.append(("claimed", CLAIMED))
+        if tables.get(key, 0) > 1:
+            found.append(("population", POPULATION))
         short = board[flagged(board, "below_standard")]
         if len(short):
             found.append(("below_standard", _short(short, len(board))))
@@ -218,8 +240,23 @@ def notes(
                     "case carries the better figure over.",
                 )
             )
-        notes[key] = found
+        notes[key] = found + _compared(key.access, board)
     return notes
+
+
+def _compared(access: str, board: pd.DataFrame) -> list[tuple[str, str]]:
+    """What utility is told by and compared with, as far as that is less than it could be."""
+    if len(board) < 2:
+        return []
+    found = []
+    if (board["against"] == UNDEFENDED).any():
+        found.append(("untuned", UNTUNED))
+    elif board["stages"].map(lambda stages: bool(stages) and "training" not in stages).any():
+        found.append(("guarded", GUARDED))
+    by_labels = set(board["utility_metric"].dropna()) & set(BY_LABELS)
+    if access == "scores" and by_labels:
+        found.append(("utility", UNSEEN.format(metric=words(min(by_labels)))))
+    return found
 
 
 def _lacking(rows: pd.DataFrame, of: int) -> str:

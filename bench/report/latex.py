@@ -112,21 +112,16 @@ def _table(lines: list[str], caption: str, label: str, legend: list[str]) -> str
 
 
 def _caption(key: BoardKey, rows: pd.DataFrame, part: int) -> str:
-    row, standard = rows.iloc[0], f" {resting(rows)}".rstrip()
-    seeds = (
-        f"the worst attack is chosen on seeds {row['selected_on']}, leakage reported on seeds "
-        f"{row['reported_on']}"
-        if row["selected_on"]
-        else "the worst attack is chosen and reported on the same seeds"
-    )
+    standard = f" {resting(rows)}".rstrip()
     return tex(
         f"{key.dataset}, {key.model}: {words(key.goal)} with access to "
         f"{allowed(key.access, key.budget)}{' (continued)' if part else ''}. "
     ) + (
         "$L$: leakage to the worst attack, 0 (the model taught the attacker nothing) to 1 (as good "
         "as the records); $M$: the part that is about training members; brackets: 95\\% "
-        f"$t$ intervals over seeds; {tex(seeds)}. Rows of one rank cannot be told apart. Front: "
-        f"probability of being on the Pareto front of utility and leakage.{tex(standard)}"
+        "intervals over seeds, of $L$ for the largest of all attacks. Rows of one rank cannot be "
+        "told apart. Front: probability of being on the Pareto front of utility and leakage."
+        f"{tex(standard)}"
     )
 
 

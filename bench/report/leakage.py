@@ -1,19 +1,17 @@
-"""Leakage over seeds: every attack, the worst of them for each row, and its difference to ``none``.
-
-The worst attack is chosen on some seeds and reported on the others (PROTOCOL 3.4).
-"""
+"""Leakage over seeds: every attack, the worst for each row, and its difference to ``none``."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from bench.report import claims, stats
-from bench.report.closure import BOARD, ROW, in_order, listed, split_named
+from bench.goals import goal_named
+from bench.report import claims, stats, worst_of
+from bench.report.closure import BOARD, ROW, in_order, listed
 from bench.report.frame import UNDEFENDED
+from bench.report.useful import SERVED
 
-DEPLOYED = ["dataset", "model", "defense"]
-SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "reported", "trial_id"]
+SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "recorded", "trial_id"]
 _FIGURES = ["L", "M", "score", "s_base", "s_ceil"]
 
 
@@ -29,43 +27,40 @@ def adapted(closed: pd.DataFrame) -> pd.DataFrame:
 
 
 def attacks(closed: pd.DataFrame) -> pd.DataFrame:
-    """One row per (board, defense, attack): figures of the seeds that report.
-
-    ``L_chosen_by`` and ``score_chosen_by`` are means over the seeds that select; ``n_done``,
-    ``n_planned``, ``L_all`` and ``score_all`` count trials of all seeds.
-    """
+    """One row per (board, defense, attack): means over seeds and how many trials there are."""
     by = [*ROW, "attack", "attack_access"]
     done = closed[closed["done"]]
-    reported = stats.summarise(done[done["reports"]], by, _FIGURES)
-    chosen_by = done[done["selects"]].groupby(by)[["L", "score"]].mean().add_suffix("_chosen_by")
-    known = done.groupby(by)[["L", "score"]].count().add_suffix("_all")
-    effort = done.groupby(by)[["queries", "attack_s"]].mean().astype("float64")
+    figures = stats.summarise(done, by, _FIGURES).set_index(by)
+    effort = done.groupby(by)[["queries", "attack_s", "victims"]].mean().astype("float64")
     counts = closed.groupby(by).agg(
         n_done=("done", "sum"), n_planned=("done", "size"), adaptive=("adapts", "any")
     )
-    table = counts.join([reported.set_index(by), chosen_by, known, effort]).reset_index()
+    table = counts.join([figures, effort]).reset_index()
     return in_order(table, ["defense", "attack"])
 
 
 def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     """The strongest attack of each row: largest mean L, else (no headroom) largest score.
 
-    By the seeds that select; a row without a finished trial on those has to choose by the others.
+    ``L_lo`` and ``L_hi`` are the ends of the largest leakage of all attacks, whichever it is.
     ``non_adaptive`` and ``bypassed`` say that a row's leakage is only a lower bound: no attack that
     adapts to the defense finished, or attacks on answers met a layer that the weights go round.
     """
-    rank = ["L_chosen_by", "score_chosen_by", "L", "score"]
+    rank = ["L", "score"]
     ordered = attacks.sort_values(
         [*rank, "attack"], ascending=[*[False] * len(rank), True], kind="stable"
     )
     rows = ordered.drop_duplicates(ROW)
     rows = rows.assign(
         worst_attack=rows["attack"].where(rows["n_done"] > 0, ""),
-        n_seeds=_counted(rows["L_all"], rows["score_all"]),
-        n_reported=_counted(rows["L_n"], rows["score_n"]),
-        no_headroom=rows["L_all"] < rows["score_all"],
-        seeds_needed=stats.seeds_to_run(stats.seeds_for(rows["L_sd"])),
+        n_seeds=rows["L_n"].where(rows["L_n"] > 0, rows["score_n"]).fillna(0).astype(int),
+        no_headroom=rows["L_n"] < rows["score_n"],
     ).rename(columns={"attack": "picked"})
+    ends = strongest(closed[closed["done"] & closed["L"].notna()])[[*ROW, "L_lo", "L_hi"]]
+    rows = rows.drop(columns=["L_lo", "L_hi"]).merge(ends, on=ROW, how="left")
+    shown = rows["L"].clip(0, 1)
+    half = pd.concat([rows["L_hi"] - shown, shown - rows["L_lo"]], axis=1).max(axis=1)
+    rows["seeds_needed"] = stats.seeds_for(half / stats.half_width(1.0, rows["L_n"]))
     rows = rows.merge(_without(ordered, rows), on=ROW, how="left")
     first = closed[closed["done"]].sort_values("seed", kind="stable")
     first = first.drop_duplicates([*ROW, "attack"])[[*ROW, "attack", "trial_id"]]
@@ -76,9 +71,10 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
         no_effect=("no_effect", "any"),
         all_done=("done", "sum"),
         adapts=("adapts", "any"),
+        reproduction=("reproduction", "any"),
         stages=("stages", "first"),
     )
-    rows = rows.merge(told.reset_index(), on=ROW).merge(split_named(closed), on=BOARD)
+    rows = rows.merge(told.reset_index(), on=ROW)
     adapted = rows["adapts"].astype(bool) | rows["no_effect"].astype(bool)
     layered = rows["stages"].map(lambda stages: "training" in stages and len(stages) > 1)
     return rows.assign(
@@ -87,8 +83,28 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _counted(known: pd.Series[float], scored: pd.Series[float]) -> pd.Series[int]:
-    return known.where(known > 0, scored).fillna(0).astype(int)
+def strongest(trials: pd.DataFrame) -> pd.DataFrame:
+    """The largest leakage of every row, over all its attacks.
+
+    Args:
+        trials: finished, with ``L`` known.
+
+    Returns:
+        By row: the ``attack`` with the largest mean, that mean ``L``, ``L_n`` seeds, and ``L_lo``
+        and ``L_hi``, the ends of the largest of all attacks (:func:`worst_of.interval`).
+    """
+    table = []
+    wide = trials.pivot(index=[*ROW, "attack"], columns="seed", values="L")
+    scale = trials.groupby([*ROW, "attack"])[["victims", "s_base", "s_ceil"]].mean()
+    for key, rows in wide.groupby(level=ROW, sort=False):
+        by_seed = rows.to_numpy(dtype=float)
+        at = int(np.nanmean(by_seed, axis=1).argmax())
+        paired = goal_named(str(key[ROW.index("goal")])).gains
+        units = scale.loc[rows.index].to_numpy(dtype=float).T
+        ends = worst_of.interval(by_seed, units[0], units[1], units[2], paired)
+        seeds = int((~np.isnan(by_seed[at])).sum())
+        table.append((*key, rows.index[at][-1], np.nanmean(by_seed[at]), seeds, *ends))
+    return pd.DataFrame(table, columns=[*ROW, "attack", "L", "L_n", "L_lo", "L_hi"])
 
 
 def _without(ordered: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -113,18 +129,22 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     Args:
         closed: trials.
         rows: as :func:`worst` gives them.
-        useful: utility of each deployment and seed.
+        useful: utility of each deployment and seed, by access.
 
     Returns:
-        By row: ``dL``, its paired difference to ``none`` with t interval, ``dL_p`` (Holm's p
+        By row: ``dL``, its paired difference to ``none`` with t interval, where an attack that does
+        worse than without the model counts as 0 in every seed, ``dL_p`` (Holm's p
         within the board), ``dL_flip`` (exact sign-flip p of this row alone), ``rank`` and
         ``front``. Rows without effect repeat the undefended leakage: they are not tested and not
-        on the front. Rows whose leakage is only a lower bound take no place besides.
+        on the front. Rows whose leakage is only a lower bound, and reproductions, take no place
+        besides.
     """
     picked = rows[[*ROW, "worst_attack"]].rename(columns={"worst_attack": "attack"})
-    seeds = closed[closed["done"] & closed["reports"]].merge(picked, on=[*ROW, "attack"])
+    seeds = closed[closed["done"]].merge(picked, on=[*ROW, "attack"])
     leak = _wide(rows, seeds, ROW, "L")
-    use = _wide(rows, useful, DEPLOYED, "utility")
+    # Who does worse than without the model goes without it, and then every seed gives 0.
+    leak = leak.where((leak.mean(axis=1) > 0) | leak.isna().all(axis=1), leak * 0.0)
+    use = _wide(rows, useful, SERVED, "utility")
     seen = sorted({*leak.columns, *use.columns})
     leaks, uses = (table.reindex(columns=seen).to_numpy(dtype=float) for table in (leak, use))
 
@@ -137,7 +157,8 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     long = pd.DataFrame({"row": row, "dL": gaps[row, seed]})
     out = rows[ROW].join(stats.summarise(long, ["row"], ["dL"]).set_index("row"))
     acts = ~rows["no_effect"].to_numpy(dtype=bool)
-    ranked = ~(rows["non_adaptive"] | rows["bypassed"]).to_numpy(dtype=bool)
+    unplaced = rows["non_adaptive"] | rows["bypassed"] | rows["reproduction"].astype(bool)
+    ranked = ~unplaced.to_numpy(dtype=bool)
     tested = acts & ranked & (rows["defense"] != UNDEFENDED).to_numpy()
     p = stats.paired_p(out["dL"], out["dL_sd"], out["dL_n"].fillna(0))
     out["dL_p"] = np.where(tested, p, np.nan)
@@ -145,7 +166,8 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     out["dL_flip"] = np.where(tested, stats.flip_p(gaps), np.nan)
 
     rank, front = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    numbered = rows.assign(at=range(len(rows))).sort_values(["L", "defense"], kind="stable")
+    numbered = rows.assign(at=range(len(rows)), mean=np.clip(rows["L"], 0, None))
+    numbered = numbered.sort_values(["mean", "defense"], kind="stable")
     for _, board in numbered.groupby(BOARD)["at"]:
         at = board.to_numpy()
         at = at[ranked[at]]
@@ -168,8 +190,8 @@ def per_seed(closed: pd.DataFrame, useful: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``SEED_COLUMNS``.
     """
-    done = closed[closed["done"]].rename(columns={"reports": "reported"})
-    done = done.drop(columns="utility").merge(
-        useful[[*DEPLOYED, "seed", "utility"]], on=[*DEPLOYED, "seed"], how="left"
+    done = closed[closed["done"]]
+    done = done.rename(columns={"utility": "recorded"}).merge(
+        useful[[*SERVED, "seed", "utility"]], on=[*SERVED, "seed"], how="left"
     )
     return in_order(done, ["defense", "attack", "seed"])[SEED_COLUMNS]

@@ -17,23 +17,24 @@ MARGIN = 0.05
 """Smallest difference that matters in practice (PROTOCOL 3.3)."""
 
 SPLIT_SEEDS = 5
-"""Fewest seeds of which some only choose the worst attack."""
+"""Fewest seeds of which some only choose a setting."""
 WIDTH = 0.05
 """Half width of an interval that boards aim at."""
 EXACT_SEEDS = 15
 """Most seeds whose sign flips are enumerated."""
 
 Floats = NDArray[np.float64]
-_ZERO_SPREAD = 1e-12  # floating-point dust of equal values
+ZERO_SPREAD = 1e-12  # floating-point dust of equal values
 _DRAWS = 4000  # a probability's standard error is at most .008
+_JOINT = 2000  # the level of a joint interval has a standard error of at most .0035
 _CHUNK = 1 << 20  # numbers of one array
 _DIGITS = 9  # equal rows stay equal in spite of rounding
 
 
 def selection(seeds: Iterable[int]) -> frozenset[int]:
-    """The seeds that choose the worst attack: the first third, rounded up (PROTOCOL 3.4).
+    """The seeds that choose a tuned setting: the first third, rounded up (PROTOCOL 3.7).
 
-    Figures are reported on the others, because the largest of several noisy means is too large.
+    Figures are reported on the others, because the least of several noisy means is too small.
     Empty below ``SPLIT_SEEDS`` seeds: there all of them choose and report.
     """
     ordered = sorted(set(seeds))
@@ -41,7 +42,7 @@ def selection(seeds: Iterable[int]) -> frozenset[int]:
 
 
 def selection_size(seeds: int) -> int:
-    """How many of so many seeds choose the worst attack."""
+    """How many of so many seeds choose a tuned setting."""
     return math.ceil(seeds / 3) if seeds >= SPLIT_SEEDS else 0
 
 
@@ -75,7 +76,7 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> 
     mean, sd, n = groups.mean(), groups.std(), groups.count()
     out: dict[str, Any] = {}
     for name in values:
-        spread = sd[name].mask(sd[name] < _ZERO_SPREAD, 0.0)
+        spread = sd[name].mask(sd[name] < ZERO_SPREAD, 0.0)
         width = half_width(spread, n[name])
         out |= {
             name: mean[name],
@@ -95,10 +96,10 @@ def paired_p(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> Floats:
     """
     mean, sd, n = (np.asarray(a, dtype=float) for a in (mean, sd, n))
     n = np.where(n >= 2, n, np.nan)
-    flat = sd < _ZERO_SPREAD
+    flat = sd < ZERO_SPREAD
     t = np.divide(mean, sd / np.sqrt(n), out=np.zeros_like(mean), where=~flat)
     p: Floats = 2 * stats.t.sf(np.abs(t), n - 1)
-    exact = np.where(np.abs(mean) < _ZERO_SPREAD, 1.0, 2.0 ** (1 - n))
+    exact = np.where(np.abs(mean) < ZERO_SPREAD, 1.0, 2.0 ** (1 - n))
     return np.where(flat, exact, p)
 
 
@@ -126,7 +127,7 @@ def flip_p(gaps: ArrayLike) -> Floats:
         step = max(1, _CHUNK // len(flips))
         for start in range(0, len(rows), step):
             part = pairs[start : start + step]
-            far = np.abs(part.sum(axis=1)) - _ZERO_SPREAD
+            far = np.abs(part.sum(axis=1)) - ZERO_SPREAD
             out[rows[start : start + step]] = (np.abs(part @ flips.T) >= far[:, None]).mean(axis=1)
     return out
 
@@ -146,10 +147,9 @@ def tie_ranks(by_seed: Floats) -> Floats:
     """Competition ranks in which rows that cannot be told apart share a rank.
 
     A row opens a new group where it leaks more than the first row of the current group: the
-    interval of the paired difference lies above 0 and the difference is at least ``MARGIN``. Which
-    row comes first was decided by the same seeds, so the intervals hold for all pairs of different
-    rows at once (Bonferroni): with 30 equally leaky rows, 95% intervals of each pair would draw a
-    line between some of them on nine boards of ten.
+    interval of the paired difference lies above 0 and the difference is at least ``MARGIN``.
+    Rows are compared with the first of their group only, and the intervals of all comparisons with
+    it hold at once (:func:`leaders_tail`).
 
     Args:
         by_seed: leakage ``[rows, seeds]``, rows from least to most mean leakage, NaN where a row
@@ -160,8 +160,7 @@ def tie_ranks(by_seed: Floats) -> Floats:
     """
     ranks = np.full(len(by_seed), np.nan)
     first = np.flatnonzero((~np.isnan(by_seed)).sum(axis=1) >= 2)
-    different = len(np.unique(np.nan_to_num(by_seed[first], nan=np.inf), axis=0))
-    alpha = ALPHA / max(1, math.comb(different, 2))
+    alpha = 2 * leaders_tail(by_seed[first]) if len(first) else ALPHA
     leader = int(first[0]) if len(first) else len(by_seed)
     while leader < len(by_seed):
         gaps = pd.DataFrame((by_seed[leader:] - by_seed[leader]).T)
@@ -171,6 +170,64 @@ def tie_ranks(by_seed: Floats) -> Floats:
         ranks[leader : leader + size] = np.where(n[:size] >= 2, leader + 1, np.nan)
         leader += size
     return ranks
+
+
+def leaders_tail(by_seed: Floats, tail: float = ALPHA) -> float:
+    """The tail of a t statistic at which no row of equal ones differs from the first, by chance.
+
+    Which row is the first was decided by the same seeds. So that choice is simulated too: normal
+    seeds, all true means equal; of each draw the row with the least mean is compared with every
+    other. Rows vary together as these seeds show, or not at all: what asks for more counts.
+
+    Args:
+        by_seed: ``[rows, seeds]``, NaN where a row lacks a seed; at least two of each.
+        tail: probability that some row is told apart from the first.
+
+    Returns:
+        The tail of one comparison, at most ``tail`` and at least Bonferroni's for all pairs.
+    """
+    rows, seeds = by_seed.shape
+    if rows < 2 or seeds < 2:
+        return tail
+    centred = np.nan_to_num(by_seed - np.nanmean(by_seed, axis=1, keepdims=True))
+    scale = np.abs(centred).max()
+    if scale < ZERO_SPREAD:
+        return tail
+    seen = _furthest(normal(seeds) @ (centred / scale).T, tail)
+    most = max(seen, _furthest_of_equals(rows, seeds, tail))
+    least = tail / (rows * (rows - 1))  # of all pairs, either way round
+    return float(np.clip(stats.t.sf(most, seeds - 1), least, tail))
+
+
+def _furthest(x: Floats, tail: float) -> float:
+    """The t statistic that the row furthest from the least one exceeds with probability ``tail``.
+
+    Args:
+        x: draws of rows with equal true means ``[draws, seeds, rows]``.
+        tail: the probability.
+    """
+    gaps = x - np.take_along_axis(x, x.mean(axis=1).argmin(axis=1)[:, None, None], axis=2)
+    spread = gaps.std(axis=1, ddof=1)
+    moves = spread > 1e-6
+    t = np.divide(gaps.mean(axis=1), spread, out=np.zeros_like(spread), where=moves)
+    return float(np.quantile(t.max(axis=1), 1 - tail)) * math.sqrt(x.shape[1])
+
+
+@cache
+def _furthest_of_equals(rows: int, seeds: int, tail: float) -> float:
+    """The same of rows that have nothing in common but what cancels in their differences.
+
+    Few seeds span few directions: the covariance that they show leaves out most of what many rows
+    can do.
+    """
+    rng = np.random.default_rng(1)
+    return _furthest(rng.standard_normal((_JOINT, seeds, rows)), tail)
+
+
+@cache
+def normal(seeds: int) -> Floats:
+    """Independent normal numbers ``[draws, seeds, seeds]``, the same in every call."""
+    return np.random.default_rng(0).standard_normal((_JOINT, seeds, seeds))
 
 
 def seeds_for(sd: ArrayLike, width: float = WIDTH) -> Floats:
@@ -186,18 +243,12 @@ def seeds_for(sd: ArrayLike, width: float = WIDTH) -> Floats:
         no certainty) or NaN.
     """
     ratio = np.asarray(sd, dtype=float) / width
-    known = ratio > _ZERO_SPREAD
+    known = ratio > ZERO_SPREAD
     most = np.max(ratio, where=known, initial=1.0)
     n = np.arange(2, math.ceil((2 * most) ** 2) + 20)
     reached = half_width(1.0, n)  # falls with n
     enough = n[np.searchsorted(-reached, -1 / np.where(known, ratio, 1.0))]
     return np.where(known, enough, np.nan)
-
-
-def seeds_to_run(reported: ArrayLike) -> Floats:
-    """Seeds to run so that ``reported`` of them are left to report on (see :func:`selection`)."""
-    n = np.asarray(reported, dtype=float)
-    return np.where(n < SPLIT_SEEDS, n, np.ceil(1.5 * n))
 
 
 def front_probability(

@@ -13,7 +13,7 @@ from bench.report.closure import ROW, by_board
 from bench.report.families import why
 from bench.report.frame import STABLE, dicts
 from bench.report.latex import leaderboard_tex
-from bench.report.text import WHAT, allowed, estimate, headline, number, words
+from bench.report.text import WHAT, allowed, estimate, headline, member_gap, number, told_by, words
 
 __all__ = [
     "LEADERBOARD",
@@ -39,13 +39,16 @@ LEADERBOARD = (
     "M",
     "M_lo",
     "M_hi",
+    "M_most",
     "epsilon",
+    "advantage",
+    "audit",
+    "epsilon_lower",
+    "epsilon_most",
     "flags",
     "rank",
     "front",
-    "n_reported",
-    "selected_on",
-    "reported_on",
+    "L_raw",
     "L_without",
     "dL",
     "dL_lo",
@@ -58,6 +61,9 @@ LEADERBOARD = (
     "dU_hi",
     "seeds_needed",
     "train_s",
+    "utility_metric",
+    "against",
+    "settings",
 )
 """Columns of ``leaderboard.csv``; ``budget`` only where some board has one."""
 COMPLETE = (
@@ -136,7 +142,9 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
         " ".join(WHAT),
         (
             "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
-            "M: the part that is about training members; brackets: 95% t intervals over seeds."
+            "M: the part that is about training members (at most: proven for any attack); "
+            "brackets: 95% intervals over seeds, for the data set that is named: other people may "
+            "differ by more."
         ),
     ]
     parts += [f"> **missing**: {_md(lacking)}."] if lacking else []
@@ -148,21 +156,23 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
         )
         parts.append(_md(headline(rows)))
         parts += [f"> **{kind}**: {_md(note)}" for kind, note in boards.notes[key]]
+        metric, against = told_by(rows)
         lines = [
-            "| # | defense | L | utility | M | worst attack | epsilon | seeds | flags |",
-            "| ---: | --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",
+            f"| # | defense | L | {metric} | against {against} | M | worst attack | epsilon "
+            "| settings | seeds | flags |",
+            "| ---: | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
         ]
         lines += [_line(row) for row in dicts(rows)]
         parts.append("\n".join(lines))
         if key in picked and (picked[key]["settings"] > 1).any():
-            parts += ["### Tuned", _md(why(picked[key])), _tuned(picked[key])]
+            parts += ["### Tuned", _md(why(picked[key])), _tuned(picked[key], against)]
     return "\n\n".join(parts) + "\n"
 
 
-def _tuned(rows: pd.DataFrame) -> str:
+def _tuned(rows: pd.DataFrame, against: str) -> str:
     lines = [
-        "| defense | setting | L | utility | against none | worst attack | settings | attacks "
-        "| seeds | flags |",
+        f"| defense | setting | L | utility | against {against} | worst attack | settings "
+        "| attacks | seeds | flags |",
         "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
     ]
     for row in dicts(rows):
@@ -188,9 +198,11 @@ def _line(row: dict[Any, Any]) -> str:
         _md(row["defense"]),
         estimate(row, "L"),
         estimate(row, "utility", 3),
-        estimate(row, "M", signed=True),
+        "" if row["defense"] == row["against"] else estimate(row, "dU", 3, signed=True),
+        member_gap(row),
         _md(row["worst_attack"]),
         number(row["epsilon"]),
+        str(row["settings"]) if row["tunable"] else "fixed",
         str(row["n_seeds"]),
         _md(", ".join(row["flags"])),
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 
 ABSENT = "\N{EN DASH}"
-UNPLACED = {"no_effect", "non_adaptive", "bypassed"}
+UNPLACED = {"no_effect", "non_adaptive", "bypassed", "reproduction"}
 """Flags of rows that say nothing for their defense: pale, and out of what a board says."""
 KEEPS = 0.02
 """Utility loss that the headline calls kept."""
@@ -41,6 +41,13 @@ def interval(low: float, high: float, digits: int = 2, signed: bool = False) -> 
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"
+
+
+def member_gap(row: Row) -> str:
+    """M of a row with its interval and, where it is proven, the most that it can be on average."""
+    most = row.get("M_most", math.nan)
+    told = f", at most {number(most)}" if math.isfinite(most) else ""
+    return estimate(row, "M", signed=True) + told
 
 
 def estimate(row: Any, name: str, digits: int = 2, signed: bool = False) -> str:
@@ -88,7 +95,7 @@ def _headline(rows: pd.DataFrame) -> str:
     every, measured, raised = _plain(rows)
     if not measured:
         return "Nothing was measured here."
-    metric = _metric(every)
+    metric, plain = _metric(every), _without(every)
     said = [
         f"Undefended, the strongest attack reaches L = {estimate(row, 'L')} "
         f"at {metric} {number(row['utility'], 3)}."
@@ -105,27 +112,33 @@ def _headline(rows: pd.DataFrame) -> str:
     if not acting:
         said.append("No defense that acts at this access met an attack that adapts to it.")
         return " ".join(said)
-    best = acting[0]
-    tied = sum(row["rank"] == best["rank"] for row in acting) - 1
-    others = f", not told apart from {tied} other{'s' * (tied > 1)}" if tied > 0 else ""
+    best, tied = _least(acting)
+    others = f", the most useful of {tied} that are not told apart" if tied > 1 else ""
     said.append(
         f"Least leakage: {best['defense']}, L = {estimate(best, 'L')} "
         f"at {metric} {number(best['utility'], 3)}{others}."
     )
-    kept = next((row for row in acting if row["dU_lo"] >= -KEEPS), None)
+    useful = [row for row in acting if row["dU_lo"] >= -KEEPS]
+    kept = _least(useful)[0] if useful else None
     if all(math.isnan(row["dU_lo"]) for row in acting):
         return " ".join(said)
     if kept is None:
-        said.append(f"None is shown to keep {metric} within {KEEPS:.2f} of undefended.")
+        said.append(f"None is shown to keep {metric} within {KEEPS:.2f} of {plain}.")
     elif kept["defense"] == best["defense"]:
-        said.append(f"It is shown to keep {metric} within {KEEPS:.2f} of undefended.")
+        said.append(f"It is shown to keep {metric} within {KEEPS:.2f} of {plain}.")
     else:
         doubt = "" if kept["verdict"] == "less" else ", not clearly less than undefended"
         said.append(
-            f"Least leakage shown to keep {metric} within {KEEPS:.2f} of undefended: "
+            f"Least leakage shown to keep {metric} within {KEEPS:.2f} of {plain}: "
             f"{kept['defense']}, L = {estimate(kept, 'L')}{doubt}."
         )
     return " ".join(said)
+
+
+def told_by(rows: pd.DataFrame) -> tuple[str, str]:
+    """By which metric the utility of a board is told, and the row it is compared with."""
+    every = dicts(rows)
+    return _metric(every), _against(every)
 
 
 def brief(rows: pd.DataFrame) -> str:
@@ -139,16 +152,24 @@ def brief(rows: pd.DataFrame) -> str:
     start = "No reference" if plain is None else f"Undefended L = {estimate(plain, 'L')}"
     if "weak_attack" in raised:
         return f"{start}: the attacks are too weak here to judge defenses."
-    best = next((row for row in _acting(measured) if row["dU_lo"] >= -KEEPS), None)
+    useful = [row for row in _acting(measured) if row["dU_lo"] >= -KEEPS]
     metric = _metric(every)
-    if best is None:
+    if not useful:
         return f"{start}; no defense is shown to keep {metric} within {KEEPS:.2f}."
+    best, _ = _least(useful)
     told = {"less": "less than undefended", "more": "more than undefended"}
     verdict = told.get(best["verdict"], "not shown to differ")
     return (
         f"{start}; least among defenses shown to keep {metric} within {KEEPS:.2f}: "
         f"{best['defense']}, L = {estimate(best, 'L')} ({verdict})."
     )
+
+
+def _least(rows: list[Row]) -> tuple[Row, int]:
+    """The most useful of the rows that share place and verdict of the first, and their number."""
+    first = (rows[0]["rank"], rows[0]["verdict"])
+    tied = [row for row in rows if (row["rank"], row["verdict"]) == first] or rows[:1]
+    return max(tied, key=lambda row: row["utility"]), len(tied)
 
 
 def _plain(rows: pd.DataFrame) -> tuple[list[Row], list[Row], set[str]]:
@@ -161,8 +182,20 @@ def _plain(rows: pd.DataFrame) -> tuple[list[Row], list[Row], set[str]]:
 def _acting(measured: list[Row]) -> list[Row]:
     """Defenses that act at the access of their board and take a place on it."""
     return [
-        row for row in measured if row["defense"] != UNDEFENDED and not UNPLACED & {*flags_of(row)}
+        row
+        for row in measured
+        if row["defense"] not in (UNDEFENDED, row["against"]) and not UNPLACED & {*flags_of(row)}
     ]
+
+
+def _against(every: list[Row]) -> str:
+    return next((str(row["against"]) for row in every if row["against"]), UNDEFENDED)
+
+
+def _without(every: list[Row]) -> str:
+    """What utility is compared with, in words."""
+    against = _against(every)
+    return "undefended" if against == UNDEFENDED else f"the {against} model"
 
 
 def _metric(every: list[Row]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -112,6 +112,7 @@ class PrivateSteps:
         clip_norm: C, or where it starts.
         quantile: of the norms of gradients, which an adaptive C follows.
         rng: generator of the noise.
+        watch: of :class:`bench.contract.TrainingContext`.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class PrivateSteps:
         clip_norm: float,
         quantile: float,
         rng: torch.Generator,
+        watch: Callable[[float], None] | None = None,
     ) -> None:
         refuse_mixing(network)
         refuse_weights(loader)
@@ -155,6 +157,9 @@ class PrivateSteps:
             self._module, self._optimizer, self._loader = made
         if clipping == "adaptive":
             self._adapt(sigma, clip_norm, quantile, rng, 1 / len(loader))
+        if watch is not None:
+            inner = self._optimizer.original_optimizer
+            inner.register_step_pre_hook(lambda *_: watch(self._unit))
 
     def _adapt(
         self, sigma: float, clip_norm: float, quantile: float, rng: torch.Generator, rate: float
@@ -223,6 +228,8 @@ class PrivateSteps:
                     parameter.grad = torch.zeros_like(parameter)
                 else:
                     parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
+        # An adaptive C moves within the step, after the noise.
+        self._unit = self.clip_norm / self._optimizer.expected_batch_size
         self._optimizer.step()
         return total, len(rows)
 

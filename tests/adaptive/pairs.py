@@ -51,6 +51,7 @@ from defenses.purifier import Purifier
 from defenses.query_budget import QueryBudget
 from defenses.random_erasing import RandomErasing
 from defenses.rate_limit import RateLimit
+from defenses.regularised import Regularised
 from defenses.reverse_sigmoid import ReverseSigmoid
 from defenses.rounding import Rounding
 from defenses.sanitized_finetuning import SanitizedFinetuning
@@ -337,6 +338,7 @@ OWNED = [
         ("mixup", Mixup(alpha=32.0), Owned(), 0.6),
         ("pate", Pate(teachers=2, noise=0.5), Owned(), 0.4),
         ("pruning", Pruning(min_leaf=10), Owned(RandomForest(trees=20)), 0.5),
+        ("regularised", Regularised(), Owned(), 0.6),
         ("sanitized_finetuning", SanitizedFinetuning(sanitizer="noise", std=0.85), Owned(), 0.4),
         ("weight_decay", WeightDecay(strength=0.05), Owned(), 0.6),
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.common.relaxation import likeliest, log_prior, relax, unrelax
+from attacks.common.relaxation import likeliest, prior_of, relax, unrelax
 from attacks.public_records import PublicRecords
 from attacks.record_search import RecordSearch, _moves
 from bench.contract import Exposure, Knowledge, Network, Splits, Truth, generator
@@ -107,7 +107,7 @@ def test_the_prior_pulls_to_frequent_values() -> None:
         for weight in (0.0, 100.0)
     )
     public = told().public.x
-    prior = lambda x: float(log_prior(layout(), public, x).mean())  # noqa: E731
+    prior = lambda x: float(prior_of(layout(), public)(x).mean())  # noqa: E731
     assert prior(pulled) > prior(free)
     mode = likeliest(layout(), public)
     assert prior(mode.unsqueeze(0)) > prior(public)

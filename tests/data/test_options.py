@@ -69,6 +69,7 @@ TOGETHER = [
     ("medmnist", {"flag": "chestmnist"}),
     ("medmnist", {"classes": ("one",)}),
     ("table", {"file": "a.xlsx"}),
+    ("adult", {"table": "each", "records": None}),
 ]
 """Options that are refused for what other options are."""
 

@@ -1,7 +1,7 @@
 """Evidence with known figures: every seed is its mean plus or minus one given step.
 
-Of ten seeds the worst attack is chosen on four and reported on six. Six values ``m - d``, ``m + d``
-have the mean m and the t interval ``m +- 2.5706 * d / sqrt(5)``, that is ``m +- 1.1496 d``.
+Ten values ``m - d``, ``m + d`` have the mean m and the t interval ``m +- 2.2622 * d / 3``, that is
+``m +- 0.7541 d``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bench.decide import evidence
 from bench.decide.evidence import Source
 from bench.exchange.pack import Pack
 
-WIDTH = 1.1496
+WIDTH = 0.7541
 """Half the width of an interval in steps."""
 DATA_SHA = "da7a" * 16
 ACCESS = {
@@ -38,8 +38,6 @@ ACCESS = {
     "map": "scores",
     "open": "weights",
 }
-CHOOSE = 4
-"""How many of ten seeds choose the worst attack."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,8 @@ class Row:
     ledger: PrivacyLedger | None = None
     audit: float | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the record: ``stages``, ``n_params``, ``public``, ``adaptive``; ``M`` by
-    attack, and ``late``: L by attack on the seeds that report. An attack may be
-    ``map[budget=1000]``."""
+    """Further fields of the record: ``stages``, ``n_params``, ``public``, ``adaptive``, options of
+    the only layer (``layer``), and ``M`` by attack. An attack may be ``map[budget=1000]``."""
 
 
 NONE = Row(L={"guess": 0.30, "map": 0.60}, M=0.20)
@@ -104,8 +101,7 @@ def _trial(
     sign = 1 if seed % 2 else -1
     option, _, limit = attack.partition("[budget=")
     cap = int(limit.rstrip("]")) if limit else None
-    late = row.fields.get("late", {}) if seed >= CHOOSE else {}
-    leak = late.get(attack, row.L[attack]) + sign * row.step if attack in row.L else 0.0
+    leak = row.L[attack] + sign * row.step if attack in row.L else 0.0
     member = row.fields.get("M", {}).get(attack, row.M)
     member = member + sign * 0.001 if attack in row.L else 0.0
     told: dict[str, Any] = {
@@ -133,6 +129,7 @@ def _trial(
         "defense": DefenseInfo(
             family=defense,
             stages=row.fields.get("stages", ["training"]),
+            layers=[{"_target_": "made", **row.fields.get("layer", {})}],
             covers=["labels", "scores", "weights"],
         ),
         "privacy": row.ledger,
@@ -162,6 +159,7 @@ def _trial(
             M=member,
             members=0.6 + member,
             nonmembers=0.6,
+            victims=1000,
             group_gain={"age=old": 0.01 * sign + 0.02} if attack == "map" else {},
         ),
         "utility": Utility(

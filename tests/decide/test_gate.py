@@ -18,8 +18,8 @@ from bench.contract.ledger import PrivacyLedger
 from bench.decide import assessment, deployed, document, evidence, gate, registry
 from bench.decide.deployed import Deployed
 from bench.decide.evidence import Source
-from bench.decide.gate import Judgement
 from bench.decide.policy import RULES, load
+from bench.decide.verdict import Judgement
 from bench.engine.stages.target import digest_of
 from tests.decide import made
 from tests.decide.made import Row
@@ -132,6 +132,10 @@ def test_what_blocks_in_the_description(sound, rule: str, changes: dict[str, Any
         (
             "no_ranked_evidence",
             lambda: with_row(Row(ledger=made.ledger(), fields={"adaptive": []})),
+        ),
+        (
+            "no_ranked_evidence",
+            lambda: with_row(Row(ledger=made.ledger(), fields={"layer": {"reproduction": True}})),
         ),
         ("dp_audit_exceeds_claim", lambda: with_row(Row(ledger=made.ledger(), audit=2.1))),
         ("dp_claim_unsupported", lambda: with_row(Row())),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -40,12 +41,12 @@ def test_intervals_are_those_worked_out_by_hand() -> None:
     (m,) = evidence.measured(found, evidence.scenario(found), "attribute", "scores")["shield"]
     assert (m.attack, m.n_seeds) == ("map", 10)
     assert m.L.value == pytest.approx(0.10)
-    assert m.L.hi == pytest.approx(0.10 + made.WIDTH * 0.02, abs=1e-4)
+    assert m.L.hi == pytest.approx(0.10 + made.WIDTH * 0.02, abs=2e-3)
 
 
-@pytest.mark.parametrize(("mean", "rule"), [(0.176, ""), (0.178, "leakage")])
+@pytest.mark.parametrize(("mean", "rule"), [(0.182, ""), (0.187, "leakage")])
 def test_the_upper_end_of_leakage_decides_not_the_mean(mean: float, rule: str) -> None:
-    # 0.176 + 1.1496 * 0.02 = 0.199, 0.178 + 0.023 = 0.201, where 0.20 is allowed.
+    # 0.182 + 0.7541 * 0.02 = 0.197, 0.187 + 0.015 = 0.202, where 0.20 is allowed.
     found = made.sources({"shield": Row(L={"guess": 0.0, "map": mean}, step=0.02)})
     decision = ask(found)
     assert why(decision).get("shield", "") == rule
@@ -54,7 +55,7 @@ def test_the_upper_end_of_leakage_decides_not_the_mean(mean: float, rule: str) -
 
 @pytest.mark.parametrize(("member", "rule"), [(0.0285, ""), (0.0295, "member_leakage")])
 def test_the_upper_end_of_member_leakage_decides(member: float, rule: str) -> None:
-    decision = ask(made.sources({"shield": Row(M=member)}))  # +- 1.1496 * 0.001
+    decision = ask(made.sources({"shield": Row(M=member)}))  # +- 0.7541 * 0.001
     assert why(decision).get("shield", "") == rule
 
 
@@ -251,3 +252,36 @@ def test_several_scenarios_must_be_named() -> None:
     assert evidence.scenario(found, model="cnn").model == "cnn"
     with pytest.raises(UserError, match="Did you mean 'mlp'"):
         evidence.scenario(found, model="mpl")
+
+
+def test_what_is_not_needed_is_never_recommended() -> None:
+    # More useful by far and tied with nothing, and still behind the model without a defense.
+    plain = Row(L={"guess": 0.05, "map": 0.1}, utility=0.80)
+    found = evidence.read([made.pack({"none": plain, "shield": Row(utility=0.90)})])
+    decision = ask(found)
+    assert decision.chosen and decision.chosen.defense == "none"
+    assert [c.defense for c in decision.admissible] == ["none", "shield"]
+    assert explain.document(decision).verdict == "No defense is needed."
+
+
+def test_the_floor_of_utility_is_that_of_a_tuned_network() -> None:
+    leaky = Row(L={"guess": 0.3, "map": 0.6}, utility=0.86)
+    rows = {"shield": Row(utility=0.81), "regularised": leaky}
+    alone = ask(made.sources({"shield": rows["shield"]}))
+    assert alone.chosen and alone.chosen.use.against == "none"
+    beside = ask(made.sources(rows))
+    assert beside.chosen is None
+    [shield] = [c for c in beside.rejected if c.defense == "shield"]
+    assert shield.rule == "utility" and shield.use.loss.value == pytest.approx(-0.05)
+
+
+def test_dropping_an_attribute_protects_no_other_and_the_answer_says_so() -> None:
+    layer = {"_target_": "defenses.drop_attribute.DropAttribute"}
+    found = made.sources({"drop_attribute": Row()})
+    infos = dict(found[0].facts.defenses)
+    infos["drop_attribute"] = infos["drop_attribute"].model_copy(update={"layers": [layer]})
+    source = replace(found[0], facts=replace(found[0].facts, defenses=infos))
+    decision = ask((source,))
+    assert decision.chosen and decision.chosen.defense == "drop_attribute"
+    assert any("protects no other" in caveat for caveat in decision.caveats)
+    assert not any("protects no other" in c for c in ask(made.sources({"shield": Row()})).caveats)

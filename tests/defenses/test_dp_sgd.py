@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -10,11 +11,15 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from bench.contract import FitReport, Network, TrainingContext, UserError, generator, seed
+from bench.contract.identity import canonical
+from bench.engine.components import build, normalise
+from bench.engine.config import expand
 from bench.models.cnn import Cnn
 from bench.models.mlp import Mlp
 from bench.models.softmax import Softmax
 from bench.models.training import Loop, predict, train
-from defenses.dp_sgd import DpSgd, least_noise
+from defenses.common.accounting import advantage, least_noise, least_noise_for
+from defenses.dp_sgd import DpSgd
 from defenses.freezing import Freezing
 from tests.models.records import images, table
 
@@ -61,6 +66,61 @@ def test_least_noise_stays_just_within_the_budget() -> None:
         accountant.history = [(sigmas[-1], 0.2, 20)]
         assert 0.99 * epsilon <= accountant.get_epsilon(1e-3) <= epsilon
     assert sigmas == sorted(sigmas), "a smaller budget needs more noise"
+
+
+@pytest.mark.parametrize(("most", "sample_rate", "steps"), [(0.1, 1 / 7, 210), (0.6, 0.02, 300)])
+def test_the_noise_for_a_risk_is_the_least_that_keeps_it(
+    most: float, sample_rate: float, steps: int
+) -> None:
+    sigma = least_noise_for(most, 1e-4, sample_rate, steps)
+    assert 0.98 * most <= advantage(sigma, sample_rate, steps, 1e-4) <= most
+    assert advantage(0.95 * sigma, sample_rate, steps, 1e-4) > most
+    less = least_noise_for(most / 2, 1e-4, sample_rate, steps)
+    assert less > sigma, "a smaller risk needs more noise"
+
+
+def test_the_noise_for_a_risk_is_that_of_a_gaussian_in_closed_form() -> None:
+    # One step on everybody: the advantage is 2 Phi(1 / (2 sigma)) - 1.
+    sigma = 1 / (2 * NormalDist().inv_cdf((1 + 0.3) / 2))
+    assert sigma <= least_noise_for(0.3, 1e-3, 1.0, 1) < 1.03 * sigma
+
+
+def test_a_target_is_trained_to_and_the_ledger_states_the_epsilon_that_it_is() -> None:
+    defense = DpSgd(epsilon=None, target={"advantage": 0.3}, epochs=3, batch_size=32)
+    _, report = fit(defense)
+    ledger = report.privacy
+    assert ledger is not None and ledger.advantage is not None
+    assert 0.29 < ledger.advantage <= 0.3
+    accountant = PRVAccountant()
+    accountant.history = [(ledger.noise_multiplier, ledger.sample_rate, ledger.steps)]
+    assert ledger.epsilon == pytest.approx(accountant.get_epsilon(ledger.delta), abs=1e-6)
+    _, tuned = fit(defense, tuning_runs=4)
+    assert tuned.privacy is not None and tuned.privacy.advantage is not None
+    assert tuned.privacy.advantage <= 0.3, "of all four trainings"
+    assert tuned.privacy.noise_multiplier > ledger.noise_multiplier
+    with pytest.raises(UserError, match=r"advantage is 0\.99999.* (above 100|no noise was found)"):
+        fit(defense, target={"advantage": 0.99999})
+
+
+def test_a_target_names_the_rows_of_a_sweep() -> None:
+    given = {"dp_sgd": {"_target_": "defenses.dp_sgd.DpSgd", "epsilon": None}}
+    swept: Any = {"target": [{"advantage": 0.1}, {"advantage": 0.3}]}
+    rows = expand("defense", "dp_sgd", {"dp_sgd": {**given["dp_sgd"], "sweep": swept}})
+    assert [row.name for row in rows] == [
+        "dp_sgd[target.advantage=0.1]",
+        "dp_sgd[target.advantage=0.3]",
+    ]
+    built = [build(row.layers[0], row.name) for row in rows]
+    assert [b.target for b in built] == [{"advantage": 0.1}, {"advantage": 0.3}]
+    told = [canonical(normalise(row.layers[0], row.name)) for row in rows]
+    assert told[0] != told[1]
+
+
+def test_a_reproduction_keeps_a_larger_delta() -> None:
+    _, report = fit(DpSgd(delta=0.01, epochs=1, reproduction=True))
+    assert report.privacy is not None and report.privacy.delta == 0.01
+    with pytest.raises(UserError, match="reproduction: true"):
+        fit(DpSgd(delta=0.01, epochs=1))
 
 
 def test_the_seed_decides_batches_and_noise() -> None:
@@ -147,7 +207,19 @@ def test_frozen_blocks_stay_and_the_rest_trains_privately() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"noise_multiplier": 1.0}, {"poisson_sampling": False}, {"epsilon": 101.0}],
+    [
+        {"noise_multiplier": 1.0},
+        {"target": {"advantage": 0.1}},
+        {"poisson_sampling": False},
+        {"epsilon": 101.0},
+        {"target": {"advantage": 0.0}, "epsilon": None},
+        {"target": {"advantage": 1.0}, "epsilon": None},
+        {"target": {"epsilon": 1.0}, "epsilon": None},
+        {"target": {}, "epsilon": None},
+        {"target": {"advantage": "little"}, "epsilon": None},
+        {"target": {"advantage": float("nan")}, "epsilon": None},
+        {"target": {"advantage": 0.1}, "epsilon": None, "noise_multiplier": 1.0},
+    ],
 )
 def test_options_that_promise_nothing_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(options))):

@@ -19,6 +19,7 @@ DEFENSES: list[ReleaseDefense] = [
     TopK(k=2),
     TopK(k=2, renormalise=True),
     *(Rounding(decimals=d) for d in (0, 1, 2, 5)),
+    *(Rounding(decimals=None, step=s) for s in (0.5, 1 / 3, 0.05, 0.005)),
     LabelOnly(),
 ]
 
@@ -102,6 +103,28 @@ def test_rounding_rounds() -> None:
     torch.testing.assert_close(
         Rounding(decimals=1).release(scores, ASKED), torch.tensor([[0.1, 0.5, 0.4]])
     )
+
+
+def test_rounding_to_a_step_answers_multiples_of_it() -> None:
+    scores = torch.softmax(3 * torch.randn(200, 5, generator=torch.Generator().manual_seed(0)), 1)
+    released = Rounding(decimals=None, step=0.05).release(scores, ASKED)
+    assert torch.equal(released, (released / 0.05).round().double().div(20).float())
+    label = scores.argmax(1, keepdim=True)
+    moved = (released - scores).scatter(1, label, 0.0)
+    assert moved.abs().max() <= 0.025 + 1e-6, "only the label may be lifted"
+    assert released.max() <= 1 and torch.equal(released.argmax(1), label[:, 0])
+    tenths = Rounding(decimals=None, step=0.1).release(scores, ASKED)
+    torch.testing.assert_close(tenths, Rounding(decimals=1).release(scores, ASKED))
+    tied = torch.tensor([[0.26, 0.24, 0.25, 0.25]])
+    named = Rounding(decimals=None, step=0.25).release(tied, ASKED)
+    assert named.tolist() == [[0.5, 0.25, 0.25, 0.25]]
+
+
+def test_a_step_is_given_alone_and_divides_one() -> None:
+    with pytest.raises(UserError, match="both decimals and step are given"):
+        Rounding(step=0.05)
+    with pytest.raises(UserError, match=r"step is 0\.3, of which no whole number makes 1"):
+        Rounding(decimals=None, step=0.3)
 
 
 def test_rounding_names_the_label_where_the_digits_do_not() -> None:

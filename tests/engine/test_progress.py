@@ -5,9 +5,10 @@ import logging
 import threading
 from pathlib import Path
 
+from bench.engine.durations import duration
 from bench.engine.execution import prepare
 from bench.engine.logs import log_file
-from bench.engine.progress import Display, TimeLeft, duration
+from bench.engine.progress import Display, TimeLeft
 
 
 def test_duration() -> None:

@@ -174,6 +174,7 @@ def trial(
             M=member,
             members=min(1.0, value + member / 2),
             nonmembers=max(0.0, value - member / 2),
+            victims=500,
         ),
         "utility": Utility(metric=metric, value=utility, reference=useful - 0.01),
         "flags": [] if acts else ["no_effect"],

@@ -11,21 +11,25 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.report import stats
+from bench.report import stats, worst_of
 
 Floats = NDArray[np.float64]
 Interval = Callable[[Floats], tuple[Floats, Floats]]
 
+VICTIMS = 20
+
 
 def rates(p: float, sb: float, n: int, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """Success rates of targets."""
-    size = p * (1 - p) / sb**2 - 1
+    """Success rates of targets; ``sb`` is lessened where so large a spread cannot be."""
+    if p in (0, 1) or sb == 0:
+        return np.asarray(rng.binomial(n, p, shape) / n, dtype=np.float64)
+    size = p * (1 - p) / min(sb, 0.7 * (p * (1 - p)) ** 0.5) ** 2 - 1
     true = rng.beta(p * size, (1 - p) * size, shape)
     return np.asarray(rng.binomial(n, true) / n, dtype=np.float64)
 
 
 def t_interval(x: Floats) -> tuple[Floats, Floats]:
-    """Of the rows ``[runs, seeds]``, as boards state it."""
+    """Student's, of the rows ``[runs, seeds]``."""
     mean, width = x.mean(1), stats.half_width(x.std(1, ddof=1), x.shape[1])
     return mean - width, mean + width
 
@@ -38,8 +42,19 @@ def bootstrap(x: Floats, resamples: int = 400) -> tuple[Floats, Floats]:
     return low, high
 
 
+def shown(x: Floats) -> tuple[Floats, Floats]:
+    """Of one attack, as boards state it, with :data:`VICTIMS` victims a seed."""
+    ends = np.array([worst_of.interval(row[None], [VICTIMS]) for row in x])
+    return ends[:, 0], ends[:, 1]
+
+
 def coverage(
-    interval: Interval, seeds: int, p: float = 0.5, sb: float = 0.1, n: int = 20, runs: int = 4000
+    interval: Interval,
+    seeds: int,
+    p: float = 0.5,
+    sb: float = 0.1,
+    n: int = VICTIMS,
+    runs: int = 4000,
 ) -> float:
     """How often the interval holds the true mean."""
     low, high = interval(rates(p, sb, n, (runs, seeds), np.random.default_rng(0)))
@@ -47,40 +62,61 @@ def coverage(
 
 
 def procedure(
-    attacks: int, seeds: int, step: float = 0.0, runs: int = 4000
+    attacks: int, seeds: int, step: float = 0.0, p: float = 0.5, sb: float = 0.1, runs: int = 600
 ) -> dict[str, dict[str, float]]:
-    """Choose the worst attack on a third of the seeds and report on the rest, or both on all.
+    """The worst of several attacks, chosen on some seeds and reported on the rest, or on all.
 
     Args:
-        attacks: how many, on the same targets; the worst finds .5 (``sb`` .10, 20 victims).
+        attacks: how many, on the same targets; the worst finds ``p`` of the victims.
         seeds: of the board.
         step: by how much each next attack truly finds less.
+        p: mean success of the worst.
+        sb: its spread over targets.
         runs: simulated boards.
 
     Returns:
-        ``split`` and ``same``: mean error of the reported figure against the chosen attack's true
-        mean (``bias``) and the true worst (``short``), and coverage of either (``chosen``,
-        ``worst``).
+        For ``split`` and ``all`` (Student's t of the chosen attack) and ``shown`` (as boards state
+        it): how often the interval holds the largest true mean (``cover``), its ``width`` within
+        [0, 1], and the mean error of the figure (``bias``).
     """
     rng = np.random.default_rng(0)
-    truth = 0.5 - step * np.arange(attacks)
-    luck = rng.normal(0, 0.1, (runs, 1, seeds))  # shared: the attacks meet the same target
-    found = np.clip(truth[None, :, None] + luck, 0, 1)
-    x = rng.binomial(20, found) / 20
-    mask = np.isin(np.arange(seeds), list(stats.selection(range(seeds))))
+    truth = np.clip(p - step * np.arange(attacks), 0, 1)
+    luck = rng.normal(0, sb, (runs, 1, seeds))  # shared: the attacks meet the same target
+    x = rng.binomial(VICTIMS, np.clip(truth[None, :, None] + luck, 0, 1)) / VICTIMS
+    chooses = np.isin(np.arange(seeds), list(stats.selection(range(seeds))))
+    every = np.ones(seeds, dtype=bool)
     out = {}
-    for name, selects, reports in (("split", mask, ~mask), ("same", mask | True, mask | True)):
+    for name, selects, reports in (("split", chooses, ~chooses), ("all", every, every)):
         pick = x[:, :, selects].mean(2).argmax(1)
-        shown = x[np.arange(runs), pick][:, reports]
-        low, high = t_interval(shown)
-        true = truth[pick]
-        out[name] = {
-            "bias": float((shown.mean(1) - true).mean()),
-            "short": float((shown.mean(1) - truth[0]).mean()),
-            "chosen": float(((low <= true) & (true <= high)).mean()),
-            "worst": float(((low <= truth[0]) & (truth[0] <= high)).mean()),
-        }
+        figures = x[np.arange(runs), pick][:, reports]
+        out[name] = _held(*t_interval(figures), figures.mean(1), truth[0])
+    ends = np.array([worst_of.interval(rows, np.full(attacks, VICTIMS)) for rows in x])
+    out["shown"] = _held(ends[:, 0], ends[:, 1], x.mean(2).max(1), truth[0])
     return out
+
+
+def one_table(ratio: float, seeds: int, runs: int = 4000) -> float:
+    """How often t over splits of one table holds the mean of the population it was drawn from.
+
+    Args:
+        ratio: spread over tables of one split each, by the spread over splits of one table.
+        seeds: splits.
+        runs: simulated tables.
+    """
+    rng = np.random.default_rng(0)
+    table = rng.normal(0, (ratio**2 - 1) ** 0.5, (runs, 1))
+    low, high = t_interval(table + rng.normal(0, 1, (runs, seeds)))
+    return float(np.mean((low <= 0) & (high >= 0)))
+
+
+def _held(low: Floats, high: Floats, figure: Floats, truth: float) -> dict[str, float]:
+    low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
+    held = (low <= truth + 1e-12) & (truth - 1e-12 <= high)
+    return {
+        "cover": float(held.mean()),
+        "width": float((high - low).mean()),
+        "bias": float((figure - truth).mean()),
+    }
 
 
 def false_claims(defenses: int, seeds: int, runs: int = 2000) -> dict[str, float]:
@@ -136,14 +172,24 @@ def report() -> list[str]:
                     for s in (3, 5, 10, 20)
                 ]
                 lines.append(f"{p:5.1f} {sb:.2f} {n} " + "".join(cells))
-    lines.append("worst of k attacks, found by a third of the seeds (by all of them in brackets)")
+    lines.append("what boards show of one attack, coverage and mean width")
+    for p in (0, 0.01, 0.05, 0.1, 0.5, 0.95):
+        for sb in (0.0, 0.05, 0.10):
+            cells = [procedure(1, seeds, p=p, sb=sb)["shown"] for seeds in (5, 6, 10, 20)]
+            told = "".join(f"{cell['cover']:8.3f} ({cell['width']:.3f})" for cell in cells)
+            lines.append(f"{p:5.2f} {sb:.2f} {told}")
+    lines.append("splits of one table: how often t holds the mean of the population")
+    for ratio in (1.0, 1.05, 1.1, 1.25, 1.5, 2.0):
+        cells = [f"S={seeds} {one_table(ratio, seeds):.3f}" for seeds in (5, 10, 20)]
+        lines.append(f"  spread over tables / over splits {ratio:.2f}: " + ", ".join(cells))
+    lines.append("worst of k attacks: coverage, width and bias; split, all seeds by t, as shown")
     for step in (0.0, 0.02):
-        for attacks in (3, 6, 10):
+        for attacks in (1, 3, 6, 10):
             for seeds in (5, 10, 20):
-                both = procedure(attacks, seeds, step)
+                found = procedure(attacks, seeds, step)
                 cells = [
-                    f"{key} {both['split'][key]:+.3f} ({both['same'][key]:+.3f})"
-                    for key in ("bias", "short", "chosen", "worst")
+                    f"{name} {f['cover']:.3f} {f['width']:.3f} {f['bias']:+.3f}"
+                    for name, f in found.items()
                 ]
                 lines.append(f"  k={attacks:2} S={seeds:2} step {step:.2f}: " + ", ".join(cells))
     lines.append("boards on which equal rows are told apart, k defenses and none")

@@ -107,9 +107,9 @@ def test_leakage_rises_with_the_queries_of_stronger_attacks(found: boards.Boards
     rows = dict(iter(found))[key]
     attacks = found.attacks[(found.attacks[boards.BOARD] == list(key)).all(axis=1)]
     asking = attacks[attacks["defense"] == "none"].iloc[:1]
-    spent = [(10.0, 0.1, 0.15), (100.0, 0.05, 0.9), (1000.0, 0.6, 0.5)]
-    # The second asks more and is weaker by the seeds that choose: it is no step.
-    ladder = pd.concat([asking.assign(queries=q, L_chosen_by=by, L=leak) for q, by, leak in spent])
+    # The second asks more and is weaker: it is no step.
+    spent = [(10.0, 0.15), (100.0, 0.1), (1000.0, 0.5)]
+    ladder = pd.concat([asking.assign(queries=queries, L=leak) for queries, leak in spent])
     figure = charts.asked(rows, ladder)
     assert figure is not None
     [line] = figure["data"]

@@ -118,7 +118,7 @@ def test_figures_rest_on_what_is_there_alone() -> None:
     pd.testing.assert_frame_equal(made.rows[same], plain.rows[same])
 
 
-def test_a_seed_of_which_nothing_is_there_neither_chooses_nor_reports() -> None:
+def test_seeds_of_which_nothing_is_there_are_missing_from_every_row() -> None:
     records = [r for r in fake.build(9, ("diabetes",)) if r.status == "done"]
     made = boards.build(_read(lambda r: r.cell.seed > 1, records)[0])
     assert made.rows["L"].notna().any(), "a run that has begun shows what it has"

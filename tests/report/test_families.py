@@ -42,11 +42,20 @@ def noise(
         budget=np.inf,
         control="",
         unplaced=0,
+        reproduction=False,
         utility=utility,
         covers=nothing,
         adaptive_to=nothing,
         utility_metric="accuracy",
+        quadratic=np.nan,
+        settings=1,
+        tunable=True,
+        stages=nothing,
         epsilon=np.nan,
+        advantage=np.nan,
+        victims=500.0,
+        s_base=0.0,
+        s_ceil=1.0,
         train_s=1.0,
         family=table["defense"].str.split("[").str[0],
         L=0.5 + sd * rng.standard_normal(len(table)),
@@ -76,13 +85,12 @@ def test_with_pure_noise_a_tuned_row_is_unbiased_where_the_naive_best_is_not() -
     assert settings.groupby("dataset").min().mean() < 0.5 - 10 * error
 
 
-def test_with_pure_noise_the_worst_attack_is_unbiased_too() -> None:
-    table = noise(worlds=300, settings=1, attacks=6)
-    found = families.tuned(table).query("family == 'd'")["L_raw"]
-    error = found.std() / np.sqrt(len(found))
-    assert abs(found.mean() - 0.5) < 3 * error
-    means = table.query("defense != 'none'").groupby(["dataset", "attack"])["L"].mean()
-    assert means.groupby("dataset").max().mean() > 0.5 + 10 * error
+def test_with_pure_noise_the_worst_attack_errs_against_the_defense_and_its_interval_covers() -> (
+    None
+):
+    found = families.tuned(noise(worlds=300, settings=1, attacks=6)).query("family == 'd'")
+    assert 0.5 < found["L_raw"].mean() < 0.58
+    assert found["L_lo"].le(0.5).mean() > 0.93 and found["L_hi"].ge(0.5).mean() > 0.97
 
 
 def test_reported_seeds_never_choose() -> None:
@@ -90,8 +98,7 @@ def test_reported_seeds_never_choose() -> None:
     before = pick(table)
     changed = table.assign(L=table["L"].where(table["seed"] < 3, -table["L"]))
     after = pick(changed)
-    assert (before["defense"], before["attack"]) == (after["defense"], after["attack"])
-    assert after["L_raw"] == pytest.approx(-before["L_raw"])
+    assert before["defense"] == after["defense"]
 
 
 def test_selection_seeds_are_never_reported() -> None:

@@ -79,13 +79,16 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
         "M",
         "M_lo",
         "M_hi",
+        "M_most",
         "epsilon",
+        "advantage",
+        "audit",
+        "epsilon_lower",
+        "epsilon_most",
         "flags",
         "rank",
         "front",
-        "n_reported",
-        "selected_on",
-        "reported_on",
+        "L_raw",
         "L_without",
         "dL",
         "dL_lo",
@@ -98,6 +101,9 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
         "dU_hi",
         "seeds_needed",
         "train_s",
+        "utility_metric",
+        "against",
+        "settings",
     ]
     assert len(rows) == len(found.rows)
     assert all(0 <= float(row["L"]) <= 1 for row in rows)
@@ -111,7 +117,7 @@ def test_leaderboard_md_has_a_sentence_and_a_table_per_board(table) -> None:  # 
     assert text.count("| # | defense |") == 9
     assert "## faces, mlp: class representative with access to weights\n\nUndefended, the" in text
     line = next(x for x in text.splitlines() if x.startswith("| 1 | dp_sgd"))
-    assert "dp_sgd\\[epsilon=1\\] | 0." in line and " | 1.00 | 3 | " in line
+    assert "dp_sgd\\[epsilon=1\\] | 0." in line and " | 1.00 | 2 | 3 | " in line
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:
@@ -157,3 +163,10 @@ def test_tuned_csv(table) -> None:  # type: ignore[no-untyped-def]
     assert text.startswith(head(("suite", *families.COLUMNS)))
     assert {row["budget"] for row in rows} == {"0.03"}
     assert len(rows) == len(families.tuned(table))
+
+
+def test_markdown_says_what_is_proven_of_the_member_gap(table) -> None:  # type: ignore[no-untyped-def]
+    found = boards.build(table)
+    text = tables.leaderboard_md(found, families.tuned(table), "smoke")
+    proven = found.rows["M_most"].notna().sum()
+    assert 0 < proven == sum(", at most " in line for line in text.splitlines() if line[:2] == "| ")

@@ -32,7 +32,7 @@ def try_dataset(option: Option, part: Dataset, ground: Ground) -> Iterator[Check
     loaded: list[Splits] = []
 
     def load() -> str:
-        splits = part.load(0, ground.data_root)
+        splits = part.of_repeat(0).load(0, ground.data_root)
         loaded.append(splits)
         return "" if isinstance(splits, Splits) else f"'load' returned {type(splits).__name__}"
 
@@ -75,12 +75,12 @@ def _types(splits: Splits) -> str:
 
 def _seeding(part: Dataset, splits: Splits, ground: Ground) -> str:
     with global_seeds(1):
-        again = part.load(0, ground.data_root)
+        again = part.of_repeat(0).load(0, ground.data_root)
     if not _same(splits, again):
         return "the same seed gave other splits; draw with generators made from the seed alone"
     if getattr(part, "fixed_split", False):
         return ""
-    if _same(splits, part.load(1, ground.data_root)):
+    if _same(splits, part.of_repeat(1).load(1, ground.data_root)):
         return (
             "another seed gave the same split; draw it from the seed, or declare 'fixed_split' "
             "where the data comes with a split of its own"

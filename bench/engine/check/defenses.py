@@ -44,6 +44,12 @@ def try_defense(option: Option, part: Defense, ground: Ground) -> Iterator[Check
         bool(part.cost.strip()),
         "set the class attribute 'cost': what the owner pays besides utility, in a phrase",
     )
+    yield require_that(
+        f"{option.name}: can be tuned or says that it cannot",
+        not part.tunable or bool(dataclasses.fields(part)),  # type: ignore[arg-type]
+        "set the class attribute 'tunable' to False, because it has no option; suites give all "
+        "other defenses the same number of settings",
+    )
     # What one hook breaks must not hide what is wrong with the others.
     if isinstance(part, ReleaseDefense):
         yield from guarded(f"{option.name}: can release", try_release(option, part, ground))
@@ -63,7 +69,7 @@ def _weights(model: Model, layers: Sequence[TrainingDefense], splits: Splits) ->
 
 def _try_training(option: Option, part: TrainingDefense, ground: Ground) -> Iterator[Check]:
     place, data = ground.dataset(part.modalities, tasks=part.tasks)
-    splits = data.load(0, ground.data_root)
+    splits = data.of_repeat(0).load(0, ground.data_root)
     _, model = model_for(data, part.tasks, part.needs)
     plain = _weights(model, [], splits)
     probe = dataclasses.replace(part, **part.probe) if part.probe else part  # type: ignore[type-var]
@@ -110,7 +116,7 @@ def _try_serve(option: Option, part: ServeDefense, ground: Ground) -> Iterator[C
     from bench.data.traffic import benign
 
     place, data = ground.dataset(part.modalities, tasks=part.tasks)
-    splits = data.load(0, ground.data_root)
+    splits = data.of_repeat(0).load(0, ground.data_root)
     _, model = model_for(data, part.tasks, part.needs)
     bare = undefended(model, splits)
     behind = prepared(bare, part)

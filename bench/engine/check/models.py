@@ -28,7 +28,7 @@ def try_model(option: Option, part: Model, ground: Ground) -> Iterator[Check]:
     from bench.metrics import reference
 
     place, data = ground.dataset(part.modalities, tasks=part.tasks)
-    splits = few(data.load(0, ground.data_root), _RECORDS)
+    splits = few(data.of_repeat(0).load(0, ground.data_root), _RECORDS)
     task = common_task(data.tasks, part.tasks)
     assert task is not None
     shape, width = splits.card.shape, splits.card.width(task)

@@ -66,7 +66,7 @@ def try_release(option: Option, part: ReleaseDefense, ground: Ground) -> Iterato
         yield from _try_list(option, part)
         return
     place, data = ground.dataset(part.modalities, tasks=part.tasks)
-    splits = data.load(0, ground.data_root)
+    splits = data.of_repeat(0).load(0, ground.data_root)
     _, model = model_for(data, part.tasks, part.needs)
     bare = undefended(model, splits)
     x = splits.test.x[:_ROWS]

@@ -98,7 +98,7 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
         {
             "score": {
                 key: getattr(score, key)
-                for key in ("metric", "value", "members", "nonmembers", "ceiling")
+                for key in ("metric", "value", "members", "nonmembers", "ceiling", "victims")
             }
             | {"extra": dict(score.extra)},
             "info": dict(found.info),

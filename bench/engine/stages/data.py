@@ -19,7 +19,8 @@ _CARD: TypeAdapter[Card] = TypeAdapter(Card)
 def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
     """Card, facts and the tensors of every split."""
     dataset = build(payload["dataset"], "dataset", machine.packages)
-    splits = dataset.load(payload["seed"], machine.data_root)
+    part = dataset.of_repeat(payload.get("repeat", 0))
+    splits = part.load(payload["seed"], machine.data_root)
     check_splits(splits)
     tensors = {
         f"{name}.{key}": value.contiguous()

@@ -163,8 +163,8 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
         "headline": headline(rows),
         "shared": [flag for flag in FLAGS if flag in shared - noted],
-        "split": details.split(rows),
         "metric": metric,
+        "against": next((name for name in rows["against"] if name), UNDEFENDED),
         "rows": lines,
         "hide": [f for f in HIDDEN if f not in shared and any(f in r["flags"] for r in lines)],
         "stages": sorted({s for d in rows["defense"] for s in stages[d].stages}),
@@ -186,6 +186,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "baselines": [
             {"attack": row["attack"], "score": number(row["score"])} for row in dicts(baselines)
         ],
+        "unproven": sorted(set(mine["unproven"]) - {""}),
         "privacy": details.privacy(rows, key, trials, suite.facts),
         "costs": details.costs(rows, attacks, suite.training, suite.answering),
         "commands": details.commands(rows, suite.given),
@@ -253,7 +254,6 @@ def _line(
     ledger = suite.facts.ledgers.get((row["dataset"], row["model"], row["defense"]))
     front = row.get("front", math.nan)
     needed = row.get("seeds_needed", math.nan)
-    reported = row.get("n_reported", row["n_seeds"])
     flags = flags_of(row)
     return {
         "reference": row["defense"] == UNDEFENDED,
@@ -264,8 +264,8 @@ def _line(
         "stages": " ".join(suite.facts.defenses[row["defense"]].stages),
         "rank": places(row["rank"], tied),
         "group": cells.key(row["rank"]),
+        "settings": str(row["settings"]) if row["tunable"] else "fixed",
         "n_seeds": row["n_seeds"],
-        "n_reported": reported,
         "needed": f"{needed:.0f}" if needed > row["n_seeds"] else "",
         "worst_attack": row["worst_attack"],
         "attack_page": suite.attacks.get(suite.attack_family.get(row["worst_attack"], "")),
@@ -274,6 +274,7 @@ def _line(
         "M": {
             "text": number(row["M"], signed=True),
             "interval": interval(row["M_lo"], row["M_hi"], signed=True),
+            "most": cells.most(row),
         },
         "dL": number(row["dL"], signed=True),
         "dL_interval": interval(row["dL_lo"], row["dL_hi"], signed=True),
@@ -282,6 +283,7 @@ def _line(
         "verdict": row["verdict"],
         "front": f"{front:.0%}" if math.isfinite(front) else "",
         "epsilon": "" if not math.isfinite(row["epsilon"]) else number(row["epsilon"]),
+        "most": number(row["advantage"]) if math.isfinite(row["advantage"]) else "",
         "basis": "" if ledger is None else f"{ledger.unit}, {ledger.accountant}",
         "tuned": "" if ledger is None else details.tuning_basis(ledger),
         "flags": flags,
@@ -289,13 +291,14 @@ def _line(
         "keys": {
             "defense": row["defense"],
             "attack": row["worst_attack"],
-            "L": cells.key(row["L_raw"]),
+            "L": cells.key(row["L"]),
             "utility": cells.key(row["utility"]),
             "M": cells.key(row["M"]),
             "change": cells.key(row["dL"]),
             "front": cells.key(front),
             "epsilon": cells.key(row["epsilon"]),
-            "seeds": cells.key(reported),
+            "seeds": cells.key(row["n_seeds"]),
+            "settings": cells.key(row["settings"]),
         },
     }
 

@@ -25,8 +25,24 @@ def percent(value: float) -> int:
 
 
 def leakage(row: Mapping[Any, Any]) -> Row:
-    """L of a row with its interval, to be drawn between 0 and 1."""
-    return drawn(row, "L", 2, 0.0, 1.0) | {"heat": heat(row["L"])["at"]}
+    """L of a row with its interval, to be drawn between 0 and 1, and what a shown 0 hides."""
+    raw = row.get("L_raw", math.nan)
+    return drawn(row, "L", 2, 0.0, 1.0) | {
+        "heat": heat(row["L"])["at"],
+        "raw": number(raw, signed=True) if raw < -0.005 else "",
+    }
+
+
+def most(row: Mapping[Any, Any]) -> Row:
+    """M of a row, the most that is proven, and where both lie; empty where nothing is proven.
+
+    Both are drawn between 0 and 1.
+    """
+    ceiling = row.get("M_most", math.nan)
+    if not math.isfinite(ceiling):
+        return {}
+    clipped = {name: min(1.0, max(0.0, row[name])) for name in ("M", "M_lo", "M_hi")}
+    return drawn(clipped, "M", 2, 0.0, 1.0) | {"text": number(ceiling), "mark": 100 * ceiling}
 
 
 def drawn(row: Mapping[Any, Any], name: str, digits: int, low: float, high: float) -> Row:

@@ -212,8 +212,7 @@ def frontier(x: Any, y: Any) -> list[int]:
 def asked(rows: pd.DataFrame, attacks: pd.DataFrame) -> Figure | None:
     """Leakage against the queries that an attacker may send: a staircase per defense.
 
-    A step is at the mean queries of an attack that, by the seeds that choose, is stronger than
-    every attack that asks less; its height is what the seeds that report say of it.
+    A step is at the mean queries of an attack that is stronger than every attack that asks less.
 
     Args:
         rows: of one board, the order of the lines.
@@ -225,10 +224,9 @@ def asked(rows: pd.DataFrame, attacks: pd.DataFrame) -> Figure | None:
     if not len(rows) or rows["access"].iloc[0] not in COUNTED:
         return None
     known = attacks[(attacks["queries"] > 0) & attacks["L"].notna()]
-    chosen_by = known["L_chosen_by"].fillna(known["L"])
-    known = known.assign(chosen_by=chosen_by).sort_values(["queries", "chosen_by"], kind="stable")
-    earlier = known.groupby("defense")["chosen_by"].transform(lambda s: s.cummax().shift())
-    steps = known[~(known["chosen_by"] <= earlier)]
+    known = known.sort_values(["queries", "L"], kind="stable")
+    earlier = known.groupby("defense")["L"].transform(lambda s: s.cummax().shift())
+    steps = known[~(known["L"] <= earlier)]
     if steps.empty:
         return None
     last = float(known["queries"].max())
@@ -294,28 +292,21 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
         {
             "type": "scatter",
             "mode": "markers",
-            "name": name,
-            "x": _plain(part["L"]),
-            "y": [html.escape(d) for d in part["defense"].tolist()],
+            "x": _plain(known["L"]),
+            "y": [html.escape(d) for d in known["defense"].tolist()],
             "marker": {
                 "color": "var(--accent)",
                 "size": 8,
-                "symbol": symbol,
                 "opacity": 0.75,
                 "line": {"width": 1},
             },
             "text": [
                 f"{html.escape(row['defense'])}<br>seed {row['seed']}: L {row['L']:.2f}"
-                f"<br>{html.escape(row['attack'])}<br>{name}"
-                for row in dicts(part)
+                f"<br>{html.escape(row['attack'])}"
+                for row in dicts(known)
             ],
             "hovertemplate": "%{text}<extra></extra>",
         }
-        for name, symbol, part in (
-            ("figures rest on it", "circle", known[known["reported"]]),
-            ("chose the worst attack", "circle-open", known[~known["reported"]]),
-        )
-        if len(part)
     ]
     return {
         "data": data,

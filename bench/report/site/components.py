@@ -182,6 +182,12 @@ def _place(suite: Suite, key: BoardKey) -> Row:
     }
 
 
+def _useful(row: Row) -> str:
+    """Utility with its metric, since boards of one defense differ in it."""
+    known = isinstance(row["utility_metric"], str)
+    return f"{estimate(row, 'utility', 3)} {words(row['utility_metric']) if known else ''}".rstrip()
+
+
 def _row(suite: Suite, row: Row, tied: int) -> Row:
     flags = flags_of(row)
     return {
@@ -192,7 +198,7 @@ def _row(suite: Suite, row: Row, tied: int) -> Row:
         "L": cells.leakage(row),
         "dL": estimate(row, "dL", signed=True),
         "verdict": row["verdict"],
-        "utility": estimate(row, "utility", 3),
+        "utility": _useful(row),
         "attack": row["worst_attack"],
         "attack_page": suite.attacks.get(suite.attack_family.get(row["worst_attack"], "")),
         "flags": [flag for flag in flags if flag != "provisional"],

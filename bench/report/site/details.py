@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.ledger import PrivacyLedger
+from bench.report import canaries
 from bench.report.boards import BoardKey
 from bench.report.facts import Facts
 from bench.report.frame import UNDEFENDED, dicts, flags_of
@@ -42,29 +43,10 @@ def by_seed(found: pd.DataFrame, rows: pd.DataFrame) -> Row:
             {
                 "defense": defense,
                 "attack": attack,
-                "cells": [
-                    None
-                    if cell is None
-                    else {"text": number(cell["L"]), "selects": not cell["reported"]}
-                    for cell in line
-                ],
+                "cells": [None if cell is None else number(cell["L"]) for cell in line],
             }
         )
     return {"seeds": columns, "lines": lines}
-
-
-def split(rows: pd.DataFrame) -> str:
-    """On which seeds the worst attack was chosen, and on which everything was reported."""
-    parts = rows[["selected_on", "reported_on"]].drop_duplicates()
-    told = [
-        f"chosen on seeds {row['selected_on']}, reported on seeds {row['reported_on']}"
-        for row in dicts(parts)
-        if row["selected_on"]
-    ]
-    if not told:
-        return ""
-    kept = "; in some rows ".join(told)
-    return f"Worst attack {kept}."
 
 
 def attacks(rows: pd.DataFrame, table: pd.DataFrame) -> Row:
@@ -122,13 +104,13 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
     private = rows[rows["epsilon"].notna()]
     if private.empty:
         return []
-    audited = trials.groupby("defense")["epsilon_lower"].max().to_dict()
+    done = trials[trials["status"] == "done"]
+    audited = {str(row["defense"]): row for row in dicts(canaries.audits(done, ["defense"]))}
     out = []
     for row in dicts(private.sort_values("epsilon")):
         ledger = facts.ledgers.get((key.dataset, key.model, row["defense"]))
         if ledger is None:
             continue
-        lower = audited.get(row["defense"], math.nan)
         out.append(
             {
                 "defense": row["defense"],
@@ -138,10 +120,12 @@ def privacy(rows: pd.DataFrame, key: BoardKey, trials: pd.DataFrame, facts: Fact
                 "relation": words(ledger.neighbour_relation),
                 "accountant": ledger.accountant,
                 "rdp": number(ledger.epsilon_rdp),
+                "most": number(row["advantage"]) if math.isfinite(row["advantage"]) else ABSENT,
+                "gap": number(row["M_most"]) if math.isfinite(row["M_most"]) else ABSENT,
                 "sampling": f"{words(ledger.sampling)}, {ledger.steps:,} steps",
                 "noise": f"{ledger.noise_multiplier:.3g}",
                 "tuning": tuning_basis(ledger),
-                "audited": number(lower) if math.isfinite(lower) else ABSENT,
+                "audited": canaries.sentence(audited[row["defense"]]),
                 "rng": ledger.rng,
             }
         )
@@ -183,7 +167,7 @@ def costs(
                 "training": cells.times(training, place, row["defense"]),
                 "answers": cells.times(answering, place, row["defense"]) if known else (),
                 "utility": estimate(row, "dU", 3, signed=True)
-                if row["defense"] != UNDEFENDED
+                if row["defense"] != row["against"]
                 else "",
                 "attack": row["worst_attack"] or ABSENT,
                 "queries": cells.count(effort.get("queries", math.nan)),

@@ -36,7 +36,10 @@ def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
                 "told": f"worst attack: {row['worst_attack']}",
                 "flags": flags_of(row),
             }
-            useful[key.dataset, key.model, row["defense"]] = number(row["utility"], 2)
+            place = (key.dataset, key.model, row["defense"])
+            # One metric for all: that of the data set, which boards of scores need not show.
+            if key.access != "scores" or place not in useful:
+                useful[place] = number(row["utility"], 2)
     weak = {key for (key, _), cell in found.items() if "weak_attack" in cell["flags"]}
     groups: list[Row] = []
     for key in ids:
