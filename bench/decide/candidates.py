@@ -147,7 +147,7 @@ def candidates(
                     f"The board on {goal.replace('_', ' ')} with {access} is no evidence "
                     f"({flag.replace('_', ' ')})."
                 )
-    out = []
+    out, spent = [], seconds(sources, of)
     for defense in sorted({name for found in boards.values() for name in found}):
         rows = tuple(m for goal in boards for m in boards[goal].get(defense, []))
         lacking = [goal for goal in boards if boards[goal] and defense not in boards[goal]]
@@ -159,7 +159,7 @@ def candidates(
             guarantee(sources, of, defense),
             tuple(infos[0].stages) if infos else (),
             infos[0].settings if infos else 1,
-            seconds(sources, of, defense),
+            spent.get(defense, math.nan),
         )
         reasons = dict.fromkeys(_against(sources, question, candidate, lacking))
         out.append(replace(candidate, reasons=tuple(reasons)))

@@ -126,7 +126,7 @@ def judge(
         gains[gains["attack"].isin(worst)],
         (
             *next_steps.of_chosen(candidate, question.bars, len(found)),
-            *next_steps.of_layers(sources, of, candidate.defense),
+            *next_steps.of_layers(sources, of, candidate),
             *next_steps.of_cap(question, candidate.measured),
             *filter(None, [next_steps.further_seeds(candidate, question)]),
         ),

@@ -12,7 +12,6 @@ from bench.decide.candidates import SOUND, Candidate, Question, metric_name, tol
 from bench.decide.decision import Decision
 from bench.decide.evidence import Estimate, Measured, Scenario, Source
 from bench.decide.policy import Bars, Policy
-from bench.decide.use import usefulness
 from bench.engine.durations import duration
 from bench.goals import goals
 from bench.report import stats
@@ -226,7 +225,7 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
             )
         compared = len(decision.admissible) + len(decision.rejected)
         yield from of_chosen(chosen, asked.bars, compared)
-        yield from of_layers(sources, asked.scenario, chosen.defense)
+        yield from of_layers(sources, asked.scenario, chosen)
     for goal in evidence.goals(sources, asked.scenario):
         if goal in dict(asked.goals):
             continue
@@ -300,19 +299,18 @@ def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
         yield _by_luck(c, bars, compared)
 
 
-def of_layers(sources: Sequence[Source], of: Scenario, defense: str) -> Iterator[str]:
+def of_layers(sources: Sequence[Source], of: Scenario, c: Candidate) -> Iterator[str]:
     """What must be known of the layers of a defense that is used."""
-    infos = [s.facts.defenses[defense] for s in sources if defense in s.facts.defenses]
+    infos = [s.facts.defenses[c.defense] for s in sources if c.defense in s.facts.defenses]
     if any(layer.get("_target_", "").endswith(_DROPS) for i in infos for layer in i.layers):
         secrets = {s.facts.cards[of.dataset].sensitive for s in sources} - {""}
         dropped = f" ({', '.join(sorted(secrets))})" if secrets else ""
         yield (
-            f"{defense} takes away the attribute that was attacked{dropped} and protects no other: "
-            "whatever else is secret in these records is as exposed as without it, and was not "
-            "attacked here."
+            f"{c.defense} takes away the attribute that was attacked{dropped} and protects no "
+            "other: whatever else is secret in these records is as exposed as without it, and was "
+            "not attacked here."
         )
-    used = usefulness(sources, of, "", "labels")[1].get(defense)
-    if used is not None and used.against == UNDEFENDED != defense:
+    if c.use.against == UNDEFENDED != c.defense:
         yield (
             "What it costs is measured against an untuned network, which any regularisation may "
             "improve. With the defense 'regularised' in the grid it is measured against a tuned "

@@ -22,8 +22,9 @@ class Use:
     loss: Estimate = UNKNOWN
     """dU: the difference to ``against``, paired by seed; a loss is negative."""
     metric: str = "utility"
-    against: str = UNDEFENDED
-    """The row that utility is compared with: the regularised baseline, else ``none``."""
+    against: str = ""
+    """The row that utility is compared with: the regularised baseline, else ``none``; empty where
+    nothing was compared."""
     comparable: bool = True
     """Whether it is told in the same metric as the others'."""
     train_s: float = math.nan
@@ -84,20 +85,25 @@ def usefulness(
     return metric if have else own, found
 
 
-def seconds(sources: Sequence[Source], of: Scenario, defense: str) -> float:
-    """What one more seed of a defense and of ``none`` takes, one trial after another.
+def seconds(sources: Sequence[Source], of: Scenario) -> dict[str, float]:
+    """What one more seed of each defense and of ``none`` takes, one trial after another.
 
     Returns:
-        Seconds of training and of all attacks by the recorded times; NaN where none are recorded.
+        By defense, seconds of training and of all attacks by the recorded times; NaN where none
+        are recorded.
     """
-    spent = 0.0
+    own: dict[str, float] = {}
     for source in sources:
         trials = source.trials(of)
-        trials = trials[trials["defense"].isin([defense, UNDEFENDED])]
         trained = trials.groupby(["defense", "seed"])["train_s"].max().groupby("defense").mean()
-        attacked = trials.groupby(["defense", "attack"])["attack_s"].mean()
-        spent += float(trained.sum() + attacked.sum())
-    return spent or math.nan
+        attacked = trials.groupby(["defense", "attack"])["attack_s"].mean().groupby("defense").sum()
+        for defense, spent in attacked.add(trained.fillna(0.0), fill_value=0.0).items():
+            own[str(defense)] = own.get(str(defense), 0.0) + spent
+    bare = own.get(UNDEFENDED, 0.0)
+    return {
+        defense: spent + bare * (defense != UNDEFENDED) or math.nan
+        for defense, spent in own.items()
+    }
 
 
 def _finished(source: Source, of: Scenario, access: Access) -> pd.DataFrame:

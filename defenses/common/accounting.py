@@ -151,13 +151,9 @@ def epsilon_of_advantage(wanted: float, sample_rate: float, steps: int, delta: f
     Returns:
         At most :data:`MOST_EPSILON`.
     """
-
-    def mean_of(share: float) -> float:
-        return 2 * NormalDist().inv_cdf((1 + min(share, 1 - 1e-12)) / 2)
-
     if wanted <= 1e-3:
         return 0.0
-    mu = mean_of(wanted)
+    mu = _shift(wanted)
     # It starts where the central limit of the steps, q sqrt(T (exp(1 / sigma^2) - 1)), is mu.
     at = -0.5 * math.log(math.log1p(mu**2 / (sample_rate**2 * steps)))
     before: tuple[float, float] | None = None
@@ -166,7 +162,7 @@ def epsilon_of_advantage(wanted: float, sample_rate: float, steps: int, delta: f
         if _rdp(sigma, sample_rate, steps, delta) > 2 * MOST_EPSILON:
             return MOST_EPSILON
         losses = _losses(sigma, sample_rate, steps, delta, _COARSE_ERROR)
-        off = math.log(mean_of(float(losses.compute_delta_estimate(0.0))) / mu)
+        off = math.log(_shift(float(losses.compute_delta_estimate(0.0))) / mu)
         if abs(off) <= 0.01:
             break
         slope = (off - before[1]) / (at - before[0]) if before and at != before[0] else -1.0
