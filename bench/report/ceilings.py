@@ -40,7 +40,7 @@ BASELINE = "none"
 _ANSWERED = ("labels", "scores", "weights")
 """Accesses at which all that is seen follows from the weights of one training."""
 _FIXED = "the paper's training file"
-"""In the split protocol of data whose members are the same for every seed."""
+"""In the split protocol of such data, in records whose facts do not say ``fixed_split``."""
 _MOST_EPSILON = 500.0  # e to this power is a finite number, and promises nothing
 
 _UNPROVEN: Mapping[str, str] = {
@@ -153,7 +153,8 @@ def unproven(record: TrialRecord) -> str:
     if ledger is None or score is None or score.M is None or record.access == BASELINE:
         return ""
     known = record.access in _ANSWERED and (record.goal, score.metric) in JUDGED
-    fixed = _FIXED in str(record.data.facts.get("split_protocol", ""))
+    facts = record.data.facts
+    fixed = bool(facts.get("fixed_split")) or _FIXED in str(facts.get("split_protocol", ""))
     said = {
         _UNPROVEN.get(record.goal, _OTHER): not known,
         _SEVERAL: {record.data.privacy_unit, ledger.unit} != {"record"},

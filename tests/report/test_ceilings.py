@@ -137,6 +137,7 @@ def test_an_auc_of_members_is_bounded_by_what_four_neighbours_allow() -> None:
             ),
             "drawn at random",
         ),
+        (_about(_private(), facts={"fixed_split": True}), "drawn at random"),
         (_private(access="deletions", goal="deleted_record"), "several trainings"),
         (_private(access="gradients", goal="gradient_reconstruction"), "before the noise"),
         (_private(goal="training_instance"), "all members"),

@@ -29,7 +29,8 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
         for key, value in vars(getattr(splits, name)).items()
         if value is not None
     }
-    return Result({"card": dataclasses.asdict(splits.card), "facts": dict(splits.facts)}, tensors)
+    facts = {**splits.facts, **({"fixed_split": True} if part.fixed_split else {})}
+    return Result({"card": dataclasses.asdict(splits.card), "facts": facts}, tensors)
 
 
 def splits_of(data: Result) -> Splits:
