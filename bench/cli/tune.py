@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.words import Given, table, takes
+from bench.contract.documents import parse_yaml
 from bench.contract.errors import require
 
 if TYPE_CHECKING:
@@ -63,12 +64,7 @@ def _whole(own: dict[str, str], key: str, default: int) -> int:
 
 
 def _space(text: str) -> Any:
-    import yaml
-
-    try:
-        space = yaml.safe_load(text)
-    except yaml.YAMLError:
-        space = text
+    space = parse_yaml(text, "space")
     require(not space or isinstance(space, dict), "space must be a mapping '{OPTION: [VALUES]}'.")
     return space
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from bench.contract import UserError, nearest, require
+from bench.contract.documents import read_yaml
 from bench.data import frames
 
 KINDS = ("number", "category")
@@ -54,10 +54,7 @@ def read_card(path: Path) -> TableCard:
         UserError: the file is no such card; says which key, what is allowed and what to do.
     """
     where = f"Table card '{path}'"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{where} cannot be read as YAML ({error}); mend it.") from error
+    content = read_yaml(path, "Table card")
     require(isinstance(content, dict), f"{where} holds no keys; write 'key: value' lines.")
     known = {item.name: item for item in fields(TableCard) if item.init}
     for key in content:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.contract.documents import read_yaml
 from bench.contract.errors import UserError, nearest, require
 from bench.engine.conf import config_dir
 
@@ -177,11 +177,7 @@ def parse(kind: type[Told], path: Path) -> Told:
     Raises:
         UserError: it cannot be read, or says something else; the message names the place.
     """
-    try:
-        told: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"'{path}' cannot be read ({reason}); it must be YAML.") from error
+    told = read_yaml(path)
     require(isinstance(told, dict), f"'{path}' must hold keys and values; it does not.")
     try:
         return kind.model_validate(told)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+from bench.contract.documents import parse_yaml, read_yaml
 
 
 def config_dir() -> Path:
@@ -39,8 +39,7 @@ def list_options(group: str, extra_dir: Path | None = None) -> dict[str, str]:
 
 def read_option(group: str, name: str) -> dict[str, Any]:
     """What the file of a built-in option says, without any override."""
-    text = (config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
-    body: dict[str, Any] = yaml.safe_load(text)[name]
+    body: dict[str, Any] = read_yaml(config_dir() / group / f"{name}.yaml", "Option")[name]
     return body
 
 
@@ -50,6 +49,6 @@ def option_of_class(group: str, target: str, extra_dir: Path | None = None) -> d
         for path in sorted((root / group).rglob("*.yaml")) if root is not None else ():
             text = path.read_text(encoding="utf-8")
             if re.search(rf"^  _target_: {re.escape(target)}\s*$", text, re.MULTILINE):
-                body: dict[str, Any] = yaml.safe_load(text)[path.stem]
+                body: dict[str, Any] = parse_yaml(text, f"Option '{path}'")[path.stem]
                 return body
     return {}
