@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from bench.engine.conf import config_dir, list_options
 from bench.engine.overrides import AXES, first_line, label_of, one_value, split_sweeps
 from bench.engine.settings import Settings
 from bench.engine.variants import flat, layers_of, members, merged, shown_value, variants
+
+_GROUPS = (*AXES, "suite", "backend", "tracking")
 
 
 @dataclass(frozen=True)
@@ -171,13 +174,31 @@ _ONE_AT_A_TIME = threading.RLock()
 
 def _compose(overrides: Sequence[str], extra_dir: Path | None) -> Any:
     words = list(overrides)
+    folders = [config_dir()]
     if extra_dir is not None:
-        words.append(f"hydra.searchpath=[file://{extra_dir.resolve()}]")
+        folders.append(extra_dir.resolve())
+        words.append(f"hydra.searchpath=[file://{folders[-1]}]")
+    parts = [folder / group for folder in folders for group in _GROUPS]
+    files = [*folders[0].glob("*.yaml"), *(path for part in parts for path in part.rglob("*.yaml"))]
+    stamps = tuple(
+        (str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in sorted(files)
+    )
     try:
-        with _ONE_AT_A_TIME, initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return compose("config", overrides=words)
+        with _ONE_AT_A_TIME:
+            return _composed(tuple(words), stamps)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(_sentence(error, overrides, extra_dir)) from error
+
+
+@lru_cache(maxsize=16)
+def _composed(words: tuple[str, ...], stamps: tuple[tuple[str, int, int], ...]) -> Any:
+    """What Hydra makes of ``words``, references unresolved; nobody may change it.
+
+    A command asks for its settings at several places and composing takes a quarter of a second,
+    so it is done once as long as the option files keep their ``stamps``.
+    """
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose("config", overrides=list(words))
 
 
 def _plain(config: Any) -> dict[str, Any]:
@@ -220,8 +241,7 @@ def _sentence(error: Exception, overrides: Sequence[str], extra_dir: Path | None
 
 
 def _valid_keys(head: str, extra_dir: Path | None, overrides: Sequence[str]) -> list[str]:
-    groups = (*AXES, "suite", "backend", "tracking")
-    chosen = [o for o in overrides if o.partition("=")[0].partition("@")[0] in groups]
+    chosen = [o for o in overrides if o.partition("=")[0].partition("@")[0] in _GROUPS]
     node: Any = _plain(_compose(chosen, extra_dir))
     for part in head.split(".") if head else []:
         node = node.get(part) if isinstance(node, dict) else None

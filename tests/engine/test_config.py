@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,13 @@ def test_what_a_suite_adjusts_may_be_left_out_of_it() -> None:
     assert [row.name for row in grid.options["attack"]] == ["csmia"]
     full = compose_grid(["suite=smoke"])
     assert "miface[access=weights]" in [row.name for row in full.options["attack"]]
+
+
+def test_an_edited_option_is_read_again(toy_words, toy_conf: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(toy_conf, own)
+    file = own / "defense" / "toy_release.yaml"
+    before = compose_grid(toy_words("defense=[toy_release]"), own)
+    file.write_text(f"{file.read_text()}  sweep: {{weight: [0.125]}}\n")
+    after = compose_grid(toy_words("defense=[toy_release]"), own)
+    assert _names(before, "defense") != _names(after, "defense") == ["toy_release[weight=0.125]"]
