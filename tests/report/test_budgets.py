@@ -120,7 +120,7 @@ def test_a_row_without_effect_repeats_the_undefended_one_within_the_budget() -> 
         assert mine["L"] == row(found, "none", "labels", budget=budget)["L"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(
         st.tuples(
