@@ -237,7 +237,10 @@ def _sample(log: Log, records: tuple[str, ...], chosen: set[int]) -> tuple[Tenso
             places = torch.linspace(0, count - 1, min(each, count)).long()
             xs.append(account.queries.x[places])
             owners.append(torch.full((len(places),), account.number))
-    return torch.cat(xs), torch.cat(owners)
+    owner = torch.cat(owners)
+    # In an order that depends on no order of the log.
+    order = torch.from_numpy(log.ranks())[owner].argsort(stable=True)
+    return torch.cat(xs)[order], owner[order]
 
 
 def _robust(log: Log, tools: Sequence[_Tool], fpr: float) -> list[_Limit]:
@@ -265,7 +268,7 @@ def _robust(log: Log, tools: Sequence[_Tool], fpr: float) -> list[_Limit]:
         known = torch.tensor(peaks[tool.name], dtype=torch.float64)
         known = known[torch.isfinite(known)]
         if len(known) < FEWEST:
-            why = f"{len(known)} accounts asked enough to be judged by it, {FEWEST} are needed"
+            why = f"it needs {FEWEST} accounts that asked enough to be judged, and has {len(known)}"
             ran = Ran(tool.name, None, why, len(known))
         else:
             window = int(getattr(tool.detector, "window", 1))

@@ -72,10 +72,9 @@ class Rows:
         for number, pieces in enumerate(self.held):
             path = self.folder / str(number)
             stored = [np.fromfile(path, self.kind)] if path.exists() else []
-            if not (stored or pieces):
-                continue
-            rows = np.concatenate([*stored, *pieces])
-            yield rows[np.lexsort((rows["time"], rows["account"]))]
+            rows = np.concatenate([np.empty(0, self.kind), *stored, *pieces])
+            if len(rows):
+                yield rows[np.lexsort((rows["time"], rows["account"]))]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def answers(body: Any) -> list[Row]:
         return []
     for key in ("predictions", "outputs"):
         value = body.get(key)
-        if _are_tensors(value):
+        if isinstance(value, list) and _are_tensors(value):
             tensors = [_tensor(tensor, "") for tensor in value]
             wide = [rows for rows in tensors if rows and len(rows[0]) > 1]
             rows = next(iter([*wide, *tensors]), [])
@@ -127,11 +127,9 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield item
 
 
-def _are_tensors(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(t, Mapping) and {"shape", "data"} <= t.keys() for t in value)
+def _are_tensors(items: list[Any]) -> bool:
+    return bool(items) and all(
+        isinstance(item, Mapping) and {"shape", "data"} <= item.keys() for item in items
     )
 
 

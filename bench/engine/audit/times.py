@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,12 @@ _ALLOWED = (
 )
 
 Array = NDArray[np.float64]
+
+
+def _since_1970(dates: pd.Series[Any]) -> Array:
+    """Seconds of dates in UTC."""
+    moments = dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+    return np.asarray(moments.astype(np.int64) / 1e6)
 
 
 @dataclass
@@ -121,8 +128,7 @@ class Clock:
             self._demand(zoned == self.zoned, before, column)
             dates = pd.to_datetime(bare, format="ISO8601", utc=True, errors="coerce")
         self._demand(dates.notna().to_numpy(), before, column)
-        seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-        return self._dates(np.array(seconds, dtype=np.float64), before, column)
+        return self._dates(_since_1970(dates), before, column)
 
     def _dates(self, seconds: Array, before: int, column: pa.Array) -> Array:
         self._demand((seconds >= _EARLIEST) & (seconds < _LATEST), before, column)
@@ -150,8 +156,7 @@ class Clock:
             texts = pd.Series(values).map("{:.0f}".format)
             dates = pd.to_datetime(texts, format="%Y%m%d%H%M%S", utc=True, errors="coerce")
             self._demand(dates.notna().to_numpy() & (values % 1 == 0), before, column)
-            seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-            return self._dates(np.array(seconds, dtype=np.float64), before, column)
+            return self._dates(_since_1970(dates), before, column)
         self._bound(values, before)
         return values
 
