@@ -95,6 +95,11 @@ def command(
     """
     from bench import api
 
+    require(
+        not given.words,
+        f"An audit reads no overrides, and '{(given.words or ('',))[0]}' is one; see "
+        "'invbench audit --help' for its options, and write a path with '=' as ./PATH.",
+    )
     columns: dict[str, str] = {}
     for pair in pairs:
         role, equals, name = pair.partition("=")

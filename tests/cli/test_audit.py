@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +171,39 @@ def test_the_trail_of_an_exposure_is_a_log(audit: Audit, tmp_path: Path) -> None
     assert "0        volume         81" in out
 
 
+def test_json_is_the_whole_audit(audit: Audit, tmp_path: Path) -> None:
+    path = write(log(), tmp_path / "log.csv")
+    code, out, err = audit(path, "--detector", "volume", "--json", "--fail-on-flag")
+    assert code == 1 and not err
+    told = json.loads(out)
+    assert told["audit"] == 1 and told["flagged"] == ["probe60"] and told["benign"] is None
+    assert told["queries"] == 5000 and told["audited"] == 61 and not told["dated"]
+    (flag,) = told["flags"]
+    assert flag["detector"] == "volume" and flag["queries"] == 200 and flag["first"] == "60000"
+    assert [part["detector"] for part in told["detectors"]] == ["volume"]
+
+
+def test_standard_input_needs_a_format(
+    audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = log(benign=30)[["time", "account"]].rename(columns={"account": "user"})
+    for form in ("csv", "jsonl", "parquet"):
+        data = write(plain, tmp_path / f"log.{form}").read_bytes()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        code, out, _ = audit("-", "--format", form, "--map", "account=user")
+        assert code == 0 and flags(out)[0][:2] == ["probe30", "volume"]
+        assert "standard input: 2,600 queries" in out
+    assert "give --format" in audit("-")[2]
+
+
+def test_a_name_cannot_steer_the_terminal(audit: Audit, tmp_path: Path) -> None:
+    plain = log(benign=30)[["time", "account"]]
+    plain["account"] = plain["account"].replace("probe30", "\x1b[31mprobe" + "e" * 200)
+    _, out, _ = audit(write(plain, tmp_path / "log.jsonl"))
+    line = out.splitlines()[-2]
+    assert line.startswith("\\x1b[31mprobe") and len(line) < 120
+
+
 def test_refused_queries_are_counted_but_not_read(audit: Audit, tmp_path: Path) -> None:
     plain = log()[["time", "account", "label"]]
     cut = plain.assign(label=plain["label"].where(plain["account"] != "probe60", -1))
@@ -199,6 +234,7 @@ def broken(**changes: object) -> pd.DataFrame:
         (broken(x3=np.nan), (), "column 'x3' holds something that is no finite number"),
         (log(), ("--detector", "radar"), "There is no detector 'radar'"),
         (log(), ("--fpr", "0"), "--fpr is 0"),
+        (log(), ("fpr=0.1",), "reads no overrides, and 'fpr=0.1' is one"),
         (log(), ("--time-unit", "h"), "--time-unit is 'h'"),
         (log(), ("--format", "syslog"), "There is no format 'syslog'"),
         (log(), ("--map", "account"), "--map account is no ROLE=NAME"),

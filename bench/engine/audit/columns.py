@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from bench.contract import UserError, nearest, require
 from bench.engine.audit.payloads import RECORD
 
-_SCORES = re.compile(r"score_?(\d+)")
-_RECORDS = re.compile(r"x_?(\d+)")
+_SCORES = re.compile(r"score_?(\d{1,9})")
+_RECORDS = re.compile(r"x_?(\d{1,9})")
 _NO_RECORD = {
     "time",
     "account",
@@ -92,12 +93,16 @@ def layout(table: pa.Table, where: str) -> Layout:
             f"or records. If it has another name, give --map {role}=NAME.{nearest(role, names)}",
         )
     scores, records = _numbered(names, _SCORES), _numbered(names, _RECORDS)
-    bodies = [n for n in names if n.startswith(RECORD)]
-    if bodies:
-        records = [n for n in bodies if _is_numbers(table[n])]
+    sent = [n for n in names if n.startswith(RECORD)]
+    if sent:
+        # Of requests that were answered, if any was: in the others callers write what they like.
+        shown = [table[n].is_valid() for n in ("label", "score", *scores) if n in names]
+        served = table.filter(functools.reduce(pc.or_, shown)) if shown else table
+        records = [n for n in sent if 2 * _known(served[n]) >= len(served) > 0]
     elif not records:
         skipped = {*scores, *_NO_RECORD}
-        records = [n for n in names if n not in skipped and _is_numbers(table[n])]
+        others = [n for n in names if n not in skipped]
+        records = [n for n in others if _known(table[n]) > 0 and _is_numbers(table[n])]
     label = "label" in names
     score = "score" in names and not label and not scores
     used = {"time", "account", *records, *([] if label else scores)}
@@ -118,12 +123,25 @@ def _numbered(names: Sequence[str], pattern: re.Pattern[str]) -> list[str]:
 
 
 def _is_numbers(column: pa.ChunkedArray) -> bool:
-    """Whether every value that is there is a number, and one is."""
+    """Whether every value that is there is a number."""
     try:
-        values = _parsed(column.combine_chunks())
+        _parsed(column.combine_chunks())
     except pa.ArrowInvalid:
         return False
-    return bool((~np.isnan(values)).any())
+    return True
+
+
+def _known(column: pa.ChunkedArray) -> int:
+    """How many values are numbers."""
+    return int(np.isfinite(_values(column.combine_chunks())).sum())
+
+
+def _values(column: pa.Array) -> Numbers:
+    """Numbers, NaN where there is no value and infinity where it is no number."""
+    try:
+        return _parsed(column)
+    except pa.ArrowInvalid:
+        return np.array([_one(column[i : i + 1]) for i in range(len(column))])
 
 
 def _parsed(column: pa.Array) -> Numbers:
@@ -168,12 +186,8 @@ def numbers(
             "have; write the same fields in every row.",
         )
         column = table[name].combine_chunks()
-        try:
-            values = _parsed(column)
-        except pa.ArrowInvalid:
-            values = np.array([_one(column[i : i + 1]) for i in range(len(column))])
-        missing = column.is_null().to_numpy(zero_copy_only=False) | np.isnan(values)
-        bad = np.isinf(values) | (np.abs(values) > 3e38) | (missing & (not gaps))
+        values = _values(column)
+        bad = np.isinf(values) | (np.abs(values) > 3e38) | (np.isnan(values) & (not gaps))
         if bad.any():
             row = int(bad.argmax())
             value = column[row].as_py()
@@ -184,6 +198,19 @@ def numbers(
                 "record with --map x0=NAME --map x1=NAME ..."
             )
         result[:, place] = values
+    return result
+
+
+def bodies(table: pa.Table, names: Sequence[str]) -> Numbers:
+    """Records of the bodies of requests; NaN in all columns of one that is no such record.
+
+    Whoever asks writes the bodies: what does not fit must not stop an audit.
+    """
+    result = np.full((len(table), len(names)), np.nan)
+    for place, name in enumerate(names):
+        if name in table.column_names:
+            result[:, place] = _values(table[name].combine_chunks())
+    result[~(np.abs(result) < 3e38).all(1)] = np.nan
     return result
 
 
@@ -254,11 +281,13 @@ class Answers:
         return labels
 
     def _number(self, labels: NDArray[np.intp], answered: NDArray[np.bool_]) -> NDArray[np.int32]:
-        places = np.unique(labels[answered])
-        table = np.full(int(labels.max(initial=0)) + 1, -1, dtype=np.int32)
-        for place in places:
-            table[place] = self.classes.setdefault(str(place), len(self.classes))
-        return np.where(answered, table[labels], np.int32(-1)).astype(np.int32)
+        places, inverse = np.unique(labels, return_inverse=True)
+        asked = np.bincount(inverse, answered, len(places)) > 0
+        table = [
+            self.classes.setdefault(str(place), len(self.classes)) if some else -1
+            for place, some in zip(places.tolist(), asked.tolist(), strict=True)
+        ]
+        return np.where(answered, np.array(table, dtype=np.int32)[inverse], np.int32(-1))
 
     def _largest(self, table: pa.Table, before: int) -> NDArray[np.int32]:
         scores = numbers(table, self.plan.scores, self.where, before, gaps=True)

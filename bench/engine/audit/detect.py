@@ -48,10 +48,13 @@ class _Tool:
         return type(self.detector).fit is not Detector.fit
 
     def seen(self, queries: Queries) -> Tensor:
-        """Places of the queries it may look at: a refused query has no label."""
+        """Places of the queries it may look at: a refused one has no label, an unfit one no x."""
+        fit = torch.ones(len(queries), dtype=torch.bool)
         if "label" in self.detector.reads and queries.label is not None:
-            return (queries.label >= 0).nonzero().squeeze(1)
-        return torch.arange(len(queries))
+            fit &= queries.label >= 0
+        if "x" in self.detector.reads and queries.x is not None:
+            fit &= ~queries.x[:, 0].isnan()
+        return fit.nonzero().squeeze(1)
 
     def peak(self, queries: Queries, fitted: Mapping[str, Tensor]) -> float:
         """The largest statistic of an account; minus infinity where it has none."""
@@ -233,9 +236,9 @@ def _sample(log: Log, records: tuple[str, ...], chosen: set[int]) -> tuple[Tenso
     xs, owners = [], []
     for account in log.accounts(records):
         if account.number in chosen and account.queries.x is not None:
-            count = len(account.queries)
-            places = torch.linspace(0, count - 1, min(each, count)).long()
-            xs.append(account.queries.x[places])
+            x = account.queries.x[~account.queries.x[:, 0].isnan()]
+            places = torch.linspace(0, max(len(x) - 1, 0), min(each, len(x))).long()
+            xs.append(x[places])
             owners.append(torch.full((len(places),), account.number))
     owner = torch.cat(owners)
     # In an order that depends on no order of the log.

@@ -175,12 +175,27 @@ def read(
     Raises:
         UserError: it cannot be read, is empty, or does not say who asked when.
     """
+    try:
+        return _read(source, classes, mapping, folder, unit, prefix)
+    except (pa.ArrowException, UnicodeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{source} holds values of a kind that no log has ({reason}).") from error
+
+
+def _read(
+    source: Source,
+    classes: dict[str, int],
+    mapping: Mapping[str, str],
+    folder: Path,
+    unit: str | None,
+    prefix: str,
+) -> Log:
     where = str(source)
     notes: list[str] = []
     clock = Clock(where, unit)
     plan: columns.Layout | None = None
     accounts: dict[str, int] = {}
-    count = 0
+    count = unfit = 0
     for read_table in _tables(source, mapping, prefix, notes):
         if not len(read_table):
             continue
@@ -196,9 +211,15 @@ def read(
         new["time"] = clock.read(_plain(table["time"]), count)
         new["account"] = columns.codes(_accounts(table, where, count), accounts)
         new["label"] = answers.read(table, count) if plan.answers else -1
-        new["x"] = columns.numbers(table, plan.records, where, count)
+        if plain:
+            new["x"] = columns.bodies(table, plan.records)
+            unfit += int(np.isnan(new["x"][:, :1]).sum())
+        else:
+            new["x"] = columns.numbers(table, plan.records, where, count)
         rows.add(new)
         count += len(table)
+    if unfit:
+        notes.append(f"{where}: {unfit:,} queries hold no record like most and only count.")
     require(count > 0 and plan is not None, f"{where} holds no query; give a log with a row each.")
     assert plan is not None
     scale = clock.settle()

@@ -14,8 +14,6 @@ from typing import Any
 
 RECORD = "record:"
 """How the name of a field of a record begins, so that a field called ``time`` is no time."""
-MOST_VALUES = 1 << 22
-"""Most numbers in one body."""
 
 Row = dict[str, Any]
 
@@ -115,15 +113,14 @@ def _named(names: Sequence[str], row: Any) -> Row:
 
 def _leaves(value: Any) -> Iterator[Any]:
     """Plain values in order, without recursion."""
-    stack, count = [value], 0
-    while stack and count <= MOST_VALUES:
+    stack = [value]
+    while stack:
         item = stack.pop()
         if isinstance(item, Mapping):
             item = list(item.values())
         if isinstance(item, list):
             stack += reversed(item)
         else:
-            count += 1
             yield item
 
 

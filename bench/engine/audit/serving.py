@@ -184,12 +184,16 @@ def _joined(
         if kind.endswith(".request"):
             if key in responses:
                 yield number, fields, _body(body), responses.pop(key)
-            else:
-                requests[key] = (number, fields, _body(body))
+                continue
+            if key in requests:  # callers may choose ids: none of their queries must get lost
+                counts.unanswered += 1
+                yield *requests.pop(key), None
+            requests[key] = (number, fields, _body(body))
         elif kind.endswith(".response"):
             if key in requests:
                 yield *requests.pop(key), _body(body)
             else:
+                counts.orphans += key in responses
                 responses[key] = _body(body)
         if len(requests) > _WAITING:
             counts.unanswered += 1
