@@ -239,6 +239,7 @@ def broken(**changes: object) -> pd.DataFrame:
         (log(), ("--format", "syslog"), "There is no format 'syslog'"),
         (log(), ("--map", "account"), "--map account is no ROLE=NAME"),
         (log(), ("--map", "account=usr"), "has no column 'usr'"),
+        (log(), ("--map", "lable=x0"), "--map lable=.* names no part .* Did you mean 'label'"),
         (log(), ("--path", "/v1"), "--path is for access logs"),
         (log(), ("--benign", "nowhere.csv"), "There is no log 'nowhere.csv'"),
         (log()[["time", "account"]], ("--detector", "prada"), "'prada' cannot run: .* no answers"),

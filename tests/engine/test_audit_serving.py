@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,9 @@ def test_kserve_events_are_joined(tmp_path: Path, bodies: Any, coded: Any) -> No
         load(path, tmp_path, "kserve")
 
 
-def test_kserve_events_as_knative_displays_them(tmp_path: Path) -> None:
+def test_kserve_events_as_knative_displays_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = []
     for event in events("org.kubeflow.serving.inference", *V1):
         data = json.dumps(event.pop("data"), indent=2).splitlines()
@@ -74,6 +78,9 @@ def test_kserve_events_as_knative_displays_them(tmp_path: Path) -> None:
         text += ["Extensions,", *more, "Data,", *(f"  {line}" for line in data), "", ""]
     path = lines(tmp_path / "dump.log", *text)
     assert load(path, tmp_path, "kserve", {"account": "metadata.x-user"})[1] == WANTED
+    piped = io.TextIOWrapper(io.BytesIO(path.read_bytes()))
+    monkeypatch.setattr(sys, "stdin", piped)
+    assert load("-", tmp_path, "kserve", {"account": "metadata.x-user"})[1] == WANTED
 
 
 def test_seldon_events_as_its_dumper_and_its_store_hold_them(tmp_path: Path) -> None:

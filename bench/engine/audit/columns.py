@@ -34,6 +34,8 @@ _NO_RECORD = {
 }
 """Numbers that are not part of what was asked."""
 
+_ROLES = ("time", "account", "label", "score")
+
 Numbers = NDArray[np.float64]
 
 
@@ -69,7 +71,12 @@ def renamed(table: pa.Table, mapping: Mapping[str, str], where: str) -> pa.Table
     Raises:
         UserError: there is no such column.
     """
-    for name in mapping.values():
+    for role, name in mapping.items():
+        require(
+            role in _ROLES or bool(_SCORES.fullmatch(role) or _RECORDS.fullmatch(role)),
+            f"--map {role}=... names no part of a log; map time, account, label, score, or score0, "
+            f"score1, ... or x0, x1, ....{nearest(role, _ROLES)}",
+        )
         require(
             name in table.column_names,
             f"{where} has no column '{name}', as --map says.{nearest(name, table.column_names)}",

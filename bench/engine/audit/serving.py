@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -209,21 +210,24 @@ def _joined(
 
 def _events(log: Source) -> Iterator[tuple[int, dict[str, Any]]]:
     """Objects of JSON, or what Knative's event display prints."""
+    read: Iterable[tuple[int, bytes]] | None = None
     if log.container == "jsonl":
-        _, start = next(lines(log), (0, b""))
-        if b"cloudevents.Event" in start:
-            yield from _displayed(log)
+        rest = lines(log)
+        first = list(itertools.islice(rest, 1))
+        read = itertools.chain(first, rest)
+        if first and b"cloudevents.Event" in first[0][1]:
+            yield from _displayed(read)
             return
-    for number, item in objects(log):
+    for number, item in objects(log, read):
         inner = item.get("_source", item)  # of a search in Elasticsearch
         yield number, inner if isinstance(inner, dict) else item
 
 
-def _displayed(log: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+def _displayed(read: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
     event: dict[str, Any] = {}
     data: list[str] = []
     part, number = "", 0
-    for _, line in lines(log):
+    for _, line in read:
         text = line.decode("utf-8", "backslashreplace").rstrip()
         if "cloudevents.Event" in text:
             if number:

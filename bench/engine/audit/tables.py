@@ -146,8 +146,14 @@ def _parquet(log: Source) -> Iterator[pa.Table]:
 
 
 # ---------------------------------------------------------------- JSON
-def objects(log: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects(
+    log: Source, read: Iterable[tuple[int, bytes]] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and value of every object of a log: an object a line, or an array of objects.
+
+    Args:
+        log: where it is.
+        read: its lines with their numbers, where they are being read already.
 
     Raises:
         UserError: it is no JSON, or something in it is no object.
@@ -160,7 +166,7 @@ def objects(log: Source) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield row, value
         return
     first = True
-    for number, line in lines(log):
+    for number, line in lines(log) if read is None else read:
         if first and (line.lstrip().startswith(b"[") or line.strip() == b"{"):
             yield from _array(log)  # written over several lines
             return
