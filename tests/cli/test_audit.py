@@ -175,12 +175,12 @@ def test_json_is_the_whole_audit(audit: Audit, tmp_path: Path) -> None:
     path = write(log(), tmp_path / "log.csv")
     code, out, err = audit(path, "--detector", "volume", "--json", "--fail-on-flag")
     assert code == 1 and not err
-    told = json.loads(out)
-    assert told["audit"] == 1 and told["flagged"] == ["probe60"] and told["benign"] is None
-    assert told["queries"] == 5000 and told["audited"] == 61 and not told["dated"]
-    (flag,) = told["flags"]
+    result = json.loads(out)
+    assert result["audit"] == 1 and result["flagged"] == ["probe60"] and result["benign"] is None
+    assert result["queries"] == 5000 and result["audited"] == 61 and not result["dated"]
+    (flag,) = result["flags"]
     assert flag["detector"] == "volume" and flag["queries"] == 200 and flag["first"] == "60000"
-    assert [part["detector"] for part in told["detectors"]] == ["volume"]
+    assert [part["detector"] for part in result["detectors"]] == ["volume"]
 
 
 def test_standard_input_needs_a_format(

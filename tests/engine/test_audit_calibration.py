@@ -87,12 +87,12 @@ def write(tmp_path: Path, benign: int = 60, extra: str = "") -> Path:
 
 def test_who_asks_much_from_the_start_is_flagged(tmp_path: Path) -> None:
     log = write(tmp_path)
-    told = audit(log, detectors=["volume", "concentration"])
-    assert told.flagged == ("007",) and told.audited == 61
-    flag = told.flags[0]
+    result = audit(log, detectors=["volume", "concentration"])
+    assert result.flagged == ("007",) and result.audited == 61
+    flag = result.flags[0]
     assert (flag.detector, flag.queries, flag.first, flag.last) == ("volume", 3000, "0", "2999")
     assert flag.limit < flag.statistic == flag.query < 150
-    assert told.document()["flags"][0]["account"] == "007"
+    assert result.document()["flags"][0]["account"] == "007"
 
 
 def test_columns_of_benign_logs_are_matched_by_name(tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_columns_of_benign_logs_are_matched_by_name(tmp_path: Path) -> None:
     assert wanted.flagged[0] == "007" and wanted.benign == str(known)
     mixed = frame[frame.columns[::-1]].assign(more=1.5, words="x")
     mixed.to_csv(known, index=False)
-    told = audit(log, known, names)
-    assert told.flags == wanted.flags
-    assert any("more (only in" in note for note in told.notes)
+    result = audit(log, known, names)
+    assert result.flags == wanted.flags
+    assert any("more (only in" in note for note in result.notes)
     frame.drop(columns=["f0", "f1", "f2"]).to_csv(known, index=False)
     with pytest.raises(UserError, match=r"'ood' cannot run: .*no columns of records"):
         audit(log, known, names)
@@ -118,6 +118,6 @@ def test_no_record_in_common_is_said(tmp_path: Path) -> None:
     log, known = write(tmp_path), write(tmp_path, extra="-known")
     frame = pd.read_csv(known, dtype=str, keep_default_na=False)
     frame.rename(columns={f"f{j}": f"g{j}" for j in range(3)}).to_csv(known, index=False)
-    told = audit(log, known)
-    why = {part.detector: part.why for part in told.detectors}
+    result = audit(log, known)
+    why = {part.detector: part.why for part in result.detectors}
     assert why["ood"] == "the logs have no column of records in common" and not why["volume"]

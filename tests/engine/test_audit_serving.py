@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.api import audit
 from bench.contract import UserError
 from tests.engine.test_audit_logs import lines, load, write
 
@@ -193,3 +194,15 @@ def test_nginx_and_uvicorn_say_who_asked_when(tmp_path: Path) -> None:
         load(bare, tmp_path, "uvicorn")
     with pytest.raises(UserError, match="no request in the form of nginx"):
         load(bare, tmp_path, "nginx")
+
+
+def test_bodies_alike_in_nothing_are_no_records(tmp_path: Path) -> None:
+    """Half of the accounts send one field, half another: no record has both."""
+    rows = [
+        {"time": i, "account": f"u{i % 40}", "request": {"instances": [{"ab"[i % 2]: i}]}}
+        for i in range(400)
+    ]
+    path = lines(tmp_path / "l.jsonl", *map(json.dumps, rows))
+    with pytest.raises(UserError, match="too few records to say what is ordinary"):
+        audit(path, format="v2")
+    assert audit(path, format="v2", detectors=["volume"]).audited == 40

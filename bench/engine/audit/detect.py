@@ -246,6 +246,14 @@ def _sample(log: Log, records: tuple[str, ...], chosen: set[int]) -> tuple[Tenso
     return torch.cat(xs)[order], owner[order]
 
 
+def _enough(log: Log, x: Tensor) -> None:
+    require(
+        len(x) > 1,
+        f"{log.source} has too few records to say what is ordinary; give a longer log, or name the "
+        "detectors that need none: --detector volume --detector concentration.",
+    )
+
+
 def _robust(log: Log, tools: Sequence[_Tool], fpr: float) -> list[_Limit]:
     """Limits from all accounts; what is ordinary for one half is learnt from the other half."""
     ranks = log.ranks()
@@ -258,6 +266,7 @@ def _robust(log: Log, tools: Sequence[_Tool], fpr: float) -> list[_Limit]:
         side = torch.tensor(fold)[owner]
         for other in (1, 0):
             x_side, owners = x[side == other], owner[side == other]
+            _enough(log, x_side)
             references.append(x_side[torch.isin(owners, ordinary(x_side, owners))])
     fitted: dict[str, list[Mapping[str, Tensor]]] = {
         tool.name: [tool.detector.fit(x) for x in references] if tool.learns else [{}, {}]
@@ -286,6 +295,8 @@ def _conformal(log: Log, tools: Sequence[_Tool], fpr: float, notes: list[str]) -
     learners = set(np.flatnonzero(ranks < round(_LEARN * len(ranks))).tolist())
     learning = next((tool for tool in tools if tool.learns), None)
     x = _sample(log, learning.records, learners)[0] if learning is not None else None
+    if x is not None:
+        _enough(log, x)
     fitted: dict[str, Mapping[str, Tensor]] = {
         tool.name: tool.detector.fit(x) if tool.learns and x is not None else {} for tool in tools
     }
