@@ -206,3 +206,28 @@ def test_bodies_alike_in_nothing_are_no_records(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="too few records to say what is ordinary"):
         audit(path, format="v2")
     assert audit(path, format="v2", detectors=["volume"]).audited == 40
+
+
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_kserve_logs_from_a_bucket(tmp_path: Path, ending: str) -> None:
+    """Its logger's store keeps headers and bodies, but no time: a header must tell it."""
+    rows = [
+        {
+            "id": "689b15e7",
+            "reqType": f"org.kubeflow.serving.inference.{name}",
+            "bytes": base64.b64encode(json.dumps(body).encode()).decode(),
+            "metadata": json.dumps({"X-User": ["alice"], "X-Time": ["1680680393500"]}),
+        }
+        for name, body in zip(("request", "response"), V1, strict=True)
+    ]
+    path = tmp_path / f"l.{ending}"
+    if ending == "csv":
+        write(rows, path)
+    else:
+        path.write_text(
+            json.dumps([row | {"metadata": json.loads(row["metadata"])} for row in rows])
+        )
+    names = {"account": "metadata.X-User", "time": "metadata.X-Time"}
+    assert load(path, tmp_path, "kserve", names)[1] == WANTED
+    with pytest.raises(UserError, match="item 1 has no time"):
+        load(path, tmp_path, "kserve", {"account": "metadata.X-User"})
