@@ -195,7 +195,7 @@ def _array(log: Source) -> Iterator[tuple[int, dict[str, Any]]]:
 def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """Fields by their dotted name; a list of values becomes ``name0, name1, ...``."""
     for name, item in value.items():
-        if isinstance(item, Mapping):
+        if isinstance(item, dict):
             yield from _flat(item, f"{before}{name}.")
         elif isinstance(item, list):
             yield from ((f"{before}{name}{i}", part) for i, part in enumerate(_leaves(item)))
@@ -207,7 +207,7 @@ def _leaves(items: Iterable[Any]) -> Iterator[Any]:
     for item in items:
         if isinstance(item, list):
             yield from _leaves(item)
-        elif not isinstance(item, Mapping):
+        elif not isinstance(item, dict):
             yield item
 
 
