@@ -80,6 +80,8 @@ class Pack:
         notes: what was said of it since: ``submitter``, ``note``, ``verification``, ``submissions``
             that joined it; of several suites together ``parts``, the notes of each by its name.
         digest: of the whole pack once it is written or read; empty before.
+        tables: further parts that were read with it, tables and figures, by name; they say nothing
+            that the records do not, and are not written again by :func:`write`.
     """
 
     suite: str
@@ -88,6 +90,7 @@ class Pack:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    tables: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[Mapping[str, Any]]:
@@ -232,7 +235,12 @@ def read(path: Path) -> Pack:
     }
     require(RECORDS in digests, f"'{path}' has no {RECORDS}; get the pack again.")
     records = of_lines(parts[RECORDS], f"{path}/{RECORDS}", index["trials"])
-    return Pack(suite, records, index["manifest"], pictures, index["notes"], _digest(index))
+    tables = {
+        name: data
+        for name, data in parts.items()
+        if name not in (INDEX, RECORDS) and not name.startswith(f"{PICTURES}/")
+    }
+    return Pack(suite, records, index["manifest"], pictures, index["notes"], _digest(index), tables)
 
 
 _UNREADABLE = (

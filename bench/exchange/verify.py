@@ -12,21 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract.errors import UserError, require
-from bench.contract.identity import PROTOCOL_VERSION
 from bench.contract.likeness import TOLERANCE, beyond
 from bench.contract.record import TrialRecord
 from bench.engine.config import Grid
 from bench.engine.graph import Plan, Trial
 from bench.engine.provenance import git_state
 from bench.engine.settings import Settings
-from bench.exchange import pack, recheck, rerun
+from bench.exchange import consistency, pack, recheck, rerun
 from bench.exchange.pack import Pack
 from bench.exchange.recheck import Ends
 from bench.exchange.rerun import Likeness, Survey
 from bench.exchange.submit import about
-from bench.report import boards, coverage, families, frame, tables
-
-LEADERBOARD, MARKDOWN = "leaderboard.csv", "leaderboard.md"
+from bench.report import coverage, frame
 
 GOOD = ("identical", "close", "within the interval")
 """Outcomes of a trial run again that speak for its record."""
@@ -100,18 +97,19 @@ def verify(
     )
     try:
         boards_of = pack.read(path)
-        wrong, looked_at, ends = _stated(boards_of, pack.files(path))
+        stated = consistency.stated(boards_of)
     except UserError as error:
         sentence = f"NOT verified: {str(error).rstrip('.')}"
         return Verification(path, None, "not looked at", (str(error),), Again(), True, sentence)
-    again = Again()
-    if sample and not wrong:
+    again, looked_at = Again(), stated.looked_at
+    if sample and not stated.wrong:
         try:
-            again = _run_again(boards_of, ends, sample, seed, settings, words, config_dir)
+            again = _run_again(boards_of, stated.ends, sample, seed, settings, words, config_dir)
         except UserError as error:
             raise UserError(f"What needs no training holds ({looked_at}), but {error}") from error
-    failed, sentence = _outcome([*wrong, *again.wrong], again.ran)
-    return Verification(path, boards_of, looked_at, (*wrong, *again.wrong), again, failed, sentence)
+    wrong = (*stated.wrong, *again.wrong)
+    failed, sentence = _outcome(wrong, again.ran)
+    return Verification(path, boards_of, looked_at, wrong, again, failed, sentence)
 
 
 def note(verification: Verification, by: str, sample: int, seed: int) -> Path:
@@ -139,12 +137,8 @@ def note(verification: Verification, by: str, sample: int, seed: int) -> Path:
         "not_run": again.absent,
         "changed": again.changed,
     }
-    kept = {
-        name: data
-        for name, data in pack.files(path).items()
-        if name not in (pack.INDEX, pack.RECORDS) and not name.startswith(f"{pack.PICTURES}/")
-    }
-    pack.write(replace(checked, notes={**checked.notes, "verification": outcome}), path, kept)
+    noted = replace(checked, notes={**checked.notes, "verification": outcome})
+    pack.write(noted, path, checked.tables)
     beside = path / "verification.json" if path.is_dir() else path.with_suffix(".verification.json")
     beside.write_text(json.dumps(outcome, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return beside
@@ -172,35 +166,6 @@ def _outcome(wrong: Sequence[str], ran: Sequence[Mapping[str, Any]]) -> tuple[bo
         "Verified on a sample: everything stated follows from the records, and all of the "
         f"{len(ran)} trials run again agree with theirs ({counted})"
     )
-
-
-# ---------------------------------------------------------------- without training
-def _stated(
-    checked: Pack, files: Mapping[str, bytes]
-) -> tuple[list[str], str, Mapping[tuple[str, ...], Ends]]:
-    """What does not follow, what was looked at, and where one more seed of a row should fall."""
-    protocols = {record.protocol_version for record in checked.records}
-    if protocols != {PROTOCOL_VERSION}:
-        wrong = (
-            f"its records are of protocol version {', '.join(sorted(protocols))}, this program "
-            f"is of {PROTOCOL_VERSION}: verify it with the program of its commit"
-        )
-        return [wrong], "not looked at", {}
-    sums = recheck.sums(checked.records)
-    table = frame.build(checked.records, checked.suite)
-    made = boards.build(table)
-    faults = [*recheck.listed(checked.records, checked.manifest["trials"]), *sums.wrong]
-    looked_at = f"{len(table)} records"
-    if sums.alone:
-        looked_at += f" ({sums.alone} measured from a baseline that is no trial of it)"
-    if LEADERBOARD in files:
-        faults += recheck.drift(files[LEADERBOARD], tables.leaderboard_csv(made, checked.suite))
-        looked_at += f", {len(made.rows)} rows of {LEADERBOARD}"
-    if MARKDOWN in files:
-        text = tables.leaderboard_md(made, families.tuned(table), checked.suite)
-        faults += recheck.prose(files[MARKDOWN], text)
-        looked_at += f", {MARKDOWN}"
-    return faults, looked_at, recheck.predicted(made)
 
 
 # ---------------------------------------------------------------- run again
