@@ -233,6 +233,7 @@ def verify(
     config_dir: Path | None = None,
     sample: int = 3,
     seed: int = 0,
+    allow_code: Sequence[str] = (),
 ) -> Verification:
     """Check a pack, and run a sample of its trials again.
 
@@ -242,6 +243,8 @@ def verify(
         config_dir: a folder with a user's own options.
         sample: trials to run again; 0: only what needs no training.
         seed: which trials are drawn.
+        allow_code: packages of others whose code it may run; look at their files first, with
+            :func:`bench.exchange.code.files`.
 
     Raises:
         UserError: it is no pack, or its grid cannot be composed here.
@@ -249,7 +252,7 @@ def verify(
     from bench.exchange.verify import verify as checked
 
     require(sample >= 0, f"--sample is {sample}; give 0 or more.")
-    return checked(path, settings(words, config_dir), words, config_dir, sample, seed)
+    return checked(path, settings(words, config_dir), words, config_dir, sample, seed, allow_code)
 
 
 def reproduce(
@@ -258,6 +261,7 @@ def reproduce(
     config_dir: Path | None = None,
     source: str | None = None,
     keep: Path | None = None,
+    allow_code: Sequence[str] = (),
 ) -> Reproduction:
     """Run one recorded trial again, from nothing, and compare it with its record.
 
@@ -267,13 +271,15 @@ def reproduce(
         config_dir: a folder with a user's own options.
         source: pack, suite or execution that it is in; None: the store is searched.
         keep: empty folder for the store of the new run; None: a temporary one.
+        allow_code: packages of others whose code a pack may run.
 
     Raises:
         UserError: there is no such trial, or its suite cannot be composed here.
     """
     from bench.exchange.reproduce import reproduce as run_again
 
-    return run_again(name, settings(words, config_dir), words, config_dir, source, keep)
+    chosen = settings(words, config_dir)
+    return run_again(name, chosen, words, config_dir, source, keep, allow_code)
 
 
 def _alone(comparison: Comparison, side: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.ledger import PrivacyLedger
+from bench.contract.names import Identity, Name
 
 SCHEMA_VERSION = "1.8.0"
 """Version of this schema; readers refuse a newer major version."""
@@ -83,13 +84,13 @@ class Failure(_Frozen):
 class Cell(_Frozen):
     """The coordinates of a trial in its grid."""
 
-    dataset: str
-    model: str
-    defense: str
+    dataset: Name
+    model: Name
+    defense: Name
     """Row name, variants included: ``dp_sgd[epsilon=3]``."""
-    attack: str
+    attack: Name
     """Attack name, variants included."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=1_000_000)
     """Repeat number."""
 
     def key(self) -> str:
@@ -100,8 +101,8 @@ class Cell(_Frozen):
 class Data(_Frozen):
     """What was attacked."""
 
-    sector: str
-    modality: str
+    sector: Name
+    modality: Name
     source: str
     terms: str
     privacy_unit: str
@@ -290,12 +291,12 @@ class TrialRecord(_Frozen):
     """One trial: one cell of the grid, ended."""
 
     schema_version: str = SCHEMA_VERSION
-    protocol_version: str
-    benchmark_version: str
-    trial_id: str
+    protocol_version: Name
+    benchmark_version: Name
+    trial_id: Identity
     cell: Cell
-    goal: str
-    access: str
+    goal: Name
+    access: Name
     """What the attack used, not what the deployment offered."""
     status: Status
     control: str = ""

@@ -14,6 +14,7 @@ from bench.contract.record import TrialRecord
 from bench.engine.settings import Settings
 from bench.engine.store import Store
 from bench.exchange import rerun, sources
+from bench.exchange.code import Foreign
 from bench.exchange.rerun import Likeness
 
 
@@ -67,8 +68,12 @@ def reproduce(
     config_dir: Path | None = None,
     source: str | None = None,
     keep: Path | None = None,
+    allow_code: Sequence[str] = (),
 ) -> Reproduction:
     """Run a trial again.
+
+    What the store has is this user's own and runs as its run did; what is in a pack is a
+    stranger's, and may say only what :mod:`bench.exchange.admission` lets pass.
 
     Args:
         name: the beginning of its identity, or its cell.
@@ -77,10 +82,12 @@ def reproduce(
         config_dir: a user's own options.
         source: pack, suite or execution that it is in; None: the store is searched.
         keep: empty folder for the store of the new run; None: a temporary one.
+        allow_code: packages of others whose code a pack may run.
 
     Raises:
         UserError: there is no such trial, or its suite cannot be composed here.
     """
+    foreign: Foreign | None = None
     if source is None:
         require(
             settings.store.is_dir(),
@@ -89,8 +96,12 @@ def reproduce(
         )
         old, manifest = sources.in_store(Store(settings.store), name)
     else:
-        old, manifest = sources.in_pack(sources.load(source, settings), name)
-    data_root = settings.data_root or rerun.data_of(manifest["overrides"])
+        boards = sources.load(source, settings)
+        old, manifest = sources.in_pack(boards, name)
+        foreign = Foreign(source, tuple(allow_code)) if boards.digest else None
+    data_root = settings.data_root
+    if foreign is None:
+        data_root = data_root or rerun.data_of(manifest["overrides"])
     require(
         keep is None or not keep.exists() or not any(keep.iterdir()),
         f"--keep: '{keep}' is not empty, and what is recorded there would not be run again; name "
@@ -99,7 +110,7 @@ def reproduce(
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         grid, plan = rerun.plan_again(
-            manifest, folder, data_root, rerun.of_suite(words), config_dir
+            manifest, folder, data_root, rerun.of_suite(words), config_dir, foreign
         )
         trial = rerun.match(plan, old)
         if trial is None:

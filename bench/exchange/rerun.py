@@ -17,6 +17,9 @@ from bench.engine.config import Grid
 from bench.engine.execution import execute, prepare
 from bench.engine.graph import Node, Plan, Trial
 from bench.engine.store import Store
+from bench.exchange import admission
+from bench.exchange.code import Foreign
+from bench.exchange.pack import command_of
 
 _WHERE = frozenset(
     {
@@ -65,8 +68,13 @@ def plan_again(
     data_root: Path | None = None,
     more: Sequence[str] = (),
     config_dir: Path | None = None,
+    foreign: Foreign | None = None,
 ) -> tuple[Grid, Plan]:
     """Compose and plan a recorded suite on this machine.
+
+    What this user's own store has is run as it says. A pack is a stranger's: its overrides may say
+    only what :func:`bench.exchange.admission.runnable` lets pass, and its folder of options is not
+    looked for here.
 
     Args:
         manifest: of the execution; its ``overrides`` are used but for those that say where it ran.
@@ -74,16 +82,23 @@ def plan_again(
         data_root: folder of real data here.
         more: further overrides; they win.
         config_dir: a user's own options; by default the manifest's folder, if it is here.
+        foreign: the pack that the manifest is of; None: it is of this user's own store.
 
     Raises:
         UserError: the suite cannot be composed here any more.
     """
-    words = [*identity_words(manifest), f"store={_value(store)}", "backend=local", "tracking=none"]
+    words = identity_words(manifest)
+    here = [f"store={_value(store)}", "backend=local", "tracking=none"]
     if data_root is not None:
-        words.append(f"data_root={_value(data_root)}")
+        here.append(f"data_root={_value(data_root)}")
+    if foreign is not None:
+        own = {_key(word) for word in more}
+        words = [word for word in words if _key(word) not in own]
+        admission.runnable(words, foreign.where, foreign.allowed)
+        return prepare([*words, *here, *more], config_dir, foreign.admit)
     said = manifest.get("config_dir")
     folder = config_dir or (Path(said) if said and Path(said).is_dir() else None)
-    return prepare([*words, *more], folder)
+    return prepare([*words, *here, *more], folder)
 
 
 def identity_words(manifest: Mapping[str, Any]) -> list[str]:
@@ -120,7 +135,7 @@ def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:
     folder = manifest.get("config_dir")
     return out | {
         "overrides": words,
-        "command": " ".join(["invbench run", *map(shlex.quote, words)]),
+        "command": command_of(words),
         "config_dir": Path(folder).name if folder else None,
     }
 
@@ -372,7 +387,7 @@ def by_hand(
     commit = record.env.get("git", {}).get("commit") or manifest.get("git", {}).get("commit")
     run = " ".join(w if w.startswith("--") else shlex.quote(w) for w in words)
     return [
-        *([f"git checkout {commit}"] if commit else []),
+        *([f"git checkout {shlex.quote(str(commit))}"] if commit else []),
         f"invbench run {run}",
         f"invbench show {shlex.quote(cell.key())} --json store=again",
     ]

@@ -13,6 +13,7 @@ from bench.contract.errors import nearest, require
 from bench.contract.record import Cell, TrialRecord
 from bench.exchange import pack, rerun
 from bench.exchange.pack import Pack
+from bench.exchange.parts import is_pack
 from bench.exchange.records import Records
 from bench.report import boards, controls, families, figures, frame, tables
 
@@ -63,7 +64,7 @@ def submit(
         not (attack and defense), "--attack and --defense exclude each other; submit two files."
     )
     require(
-        not out.exists() or pack.is_pack(out) or (out.is_dir() and not any(out.iterdir())),
+        not out.exists() or is_pack(out) or (out.is_dir() and not any(out.iterdir())),
         f"--to: '{out}' is there and is no pack; name another place.",
     )
 

@@ -19,7 +19,10 @@ from bench.engine.graph import Plan, Trial
 from bench.engine.provenance import git_state
 from bench.engine.settings import Settings
 from bench.exchange import consistency, pack, recheck, rerun
+from bench.exchange.admission import RefusedError
+from bench.exchange.code import Foreign
 from bench.exchange.pack import Pack
+from bench.exchange.parts import INDEX, is_pack
 from bench.exchange.recheck import Ends
 from bench.exchange.rerun import Likeness, Survey
 from bench.exchange.submit import about
@@ -76,6 +79,7 @@ def verify(
     config_dir: Path | None = None,
     sample: int = 3,
     seed: int = 0,
+    allow_code: Sequence[str] = (),
 ) -> Verification:
     """Check a pack, and run a sample of its trials again in a fresh store.
 
@@ -86,25 +90,33 @@ def verify(
         config_dir: a user's own options.
         sample: trials to run again; 0: only what needs no training.
         seed: which trials are drawn.
+        allow_code: packages of others whose code it may run.
 
     Raises:
         UserError: it is no pack, or its grid cannot be composed here.
+        RefusedError: it says what no pack may say, or needs code that is not allowed.
     """
     require(
-        pack.is_pack(path),
-        f"'{path}' is no pack: a folder with {pack.INDEX}, or the .zip that 'invbench submit' "
-        "writes.",
+        is_pack(path),
+        f"'{path}' is no pack: a folder with {INDEX}, or the .zip that 'invbench submit' writes.",
     )
     try:
         boards_of = pack.read(path)
         stated = consistency.stated(boards_of)
+    except RefusedError:
+        raise
     except UserError as error:
         sentence = f"NOT verified: {str(error).rstrip('.')}"
         return Verification(path, None, "not looked at", (str(error),), Again(), True, sentence)
     again, looked_at = Again(), stated.looked_at
     if sample and not stated.wrong:
         try:
-            again = _run_again(boards_of, stated.ends, sample, seed, settings, words, config_dir)
+            foreign = Foreign(str(path), tuple(allow_code))
+            again = _run_again(
+                boards_of, stated.ends, sample, seed, settings, words, config_dir, foreign
+            )
+        except RefusedError:
+            raise
         except UserError as error:
             raise UserError(f"What needs no training holds ({looked_at}), but {error}") from error
     wrong = (*stated.wrong, *again.wrong)
@@ -191,11 +203,12 @@ def _run_again(
     settings: Settings,
     words: Sequence[str],
     config_dir: Path | None,
+    foreign: Foreign,
 ) -> Again:
     """Run a sample of trials again."""
     again = Again()
     with tempfile.TemporaryDirectory() as folder:
-        parts = _planned(checked, Path(folder), settings, words, config_dir)
+        parts = _planned(checked, Path(folder), settings, words, config_dir, foreign)
         here = {r.trial_id: r for part in parts for r in part.records if part.has(r)}
         changed = [r for part in parts for r in part.records if r.trial_id in part.survey.changed]
         # Settings of one's own make another grid than the one the pack speaks of.
@@ -227,6 +240,7 @@ def _planned(
     settings: Settings,
     words: Sequence[str],
     config_dir: Path | None,
+    foreign: Foreign,
 ) -> list[_Part]:
     manifests = checked.parts
     records: list[list[TrialRecord]] = [[] for _ in manifests]
@@ -237,8 +251,15 @@ def _planned(
     for at, (manifest, mine) in enumerate(zip(manifests, records, strict=True)):
         try:
             grid, plan = rerun.plan_again(
-                manifest, folder / str(at), settings.data_root, rerun.of_suite(words), config_dir
+                manifest,
+                folder / str(at),
+                settings.data_root,
+                rerun.of_suite(words),
+                config_dir,
+                foreign,
             )
+        except RefusedError:
+            raise
         except UserError as error:
             # All of its data is elsewhere: that leaves trials out, and is no mistake.
             if str(error).startswith("Nothing to run"):

@@ -11,7 +11,7 @@ import pytest
 
 from bench.engine.backends.local import InProcess
 from bench.engine.store import Store
-from bench.exchange import pack
+from bench.exchange import pack, parts
 from bench.exchange.pack import Pack
 from bench.exchange.publish import handled
 from tests.cli.conftest import CONF
@@ -42,7 +42,7 @@ def test_a_pack_gives_the_bytes_of_the_store_but_for_who_submitted_and_the_comma
     ours, theirs = _files(tmp_path / "a"), _files(tmp_path / "b")
     assert set(ours) == set(theirs)
     words = "<div><dt>submitted</dt><dd>by strong</dd></div>"
-    portable = json.loads(pack.files(folder)[pack.INDEX])["manifest"]["command"]
+    portable = json.loads(parts.read(folder)[pack.INDEX])["manifest"]["command"]
     command = next(Store(stores["strong"]).executions())["command"]
     differ = {name for name in ours if ours[name] != theirs[name]}
     assert differ == {"methods.html", "boards/toy-toy-attribute-scores.html"}

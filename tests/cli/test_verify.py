@@ -242,9 +242,8 @@ def test_another_protocol_is_refused_by_name(verb, packed, tmp_path: Path) -> No
 def test_a_text_that_drifted_is_named(verb, packed) -> None:
     path = packed("strong", to="folder")
     found = pack.read(path)
-    parts = {n: d for n, d in pack.files(path).items() if n not in (pack.INDEX, pack.RECORDS)}
-    said = parts["leaderboard.md"].decode().replace("| none |", "| nope |", 1)
-    pack.write(found, path, {**parts, "leaderboard.md": said.encode()})
+    said = found.tables["leaderboard.md"].decode().replace("| none |", "| nope |", 1)
+    pack.write(found, path, {**found.tables, "leaderboard.md": said.encode()})
     code, out, _ = verb("verify", path, "--sample", "0")
     assert code == 1
     assert "NOT verified: leaderboard.md, line " in out
