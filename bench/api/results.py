@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from bench.contract.record import TrialRecord
     from bench.engine.settings import Settings
     from bench.exchange.compare import Comparison
+    from bench.exchange.pack import Pack
     from bench.exchange.reproduce import Reproduction
     from bench.exchange.results import Results
+    from bench.exchange.signatures import Attestation
     from bench.exchange.submit import Submission
     from bench.exchange.verify import Verification
 
@@ -79,6 +81,7 @@ def report(
     source: Literal["store", "mlflow"] = "store",
     to: Path | None = None,
     figures: bool = False,
+    signers: Path | None = None,
 ) -> Results:
     """Write the boards of :func:`load` as a site that opens from disk.
 
@@ -90,13 +93,14 @@ def report(
         source: where the suite's newest run is read from.
         to: folder to write to; None: ``<report_dir>/<label>``.
         figures: also draw each board for papers.
+        signers: whose signatures are trusted, as for :func:`attestations`.
 
     Raises:
         UserError: as :func:`load`, or the folder cannot be written.
     """
     results = load(*names, words=words, config_dir=config_dir, joining=joining, source=source)
     out = to or settings(words, config_dir).report_dir / results.pack.suite
-    return replace(results, site=results.report(out, figures, config_dir))
+    return replace(results, site=results.report(out, figures, config_dir, signers))
 
 
 def show(
@@ -170,18 +174,43 @@ def compare(
     return comparison
 
 
-def note(checked: Verification, by: str, sample: int, seed: int) -> Path:
+def note(checked: Verification, by: str, sample: int, seed: int, key: Path | None = None) -> Path:
     """Note the outcome of :func:`verify` in the pack and beside it; boards show it.
+
+    Args:
+        checked: what :func:`verify` gave.
+        by: who verifies.
+        sample: trials that were asked for.
+        seed: which were drawn.
+        key: SSH key to sign the outcome with; None: it is only noted.
 
     Returns:
         The file beside it.
 
     Raises:
-        UserError: the pack could not be read.
+        UserError: the pack could not be read, or the outcome not signed.
     """
     from bench.exchange.verify import note as noted
 
-    return noted(checked, by, sample, seed)
+    return noted(checked, by, sample, seed, key)
+
+
+def attestations(pack: Pack, signers: Path | None = None) -> tuple[Attestation, ...]:
+    """Who signed a pack, and who of them is trusted.
+
+    Args:
+        pack: as it was read; of several suites together, all of them.
+        signers: file of allowed signers in OpenSSH's format; None: the one that the environment
+            variable ``INVBENCH_SIGNERS`` names, if any.
+
+    Raises:
+        UserError: ``ssh-keygen`` or the file is not here.
+    """
+    from bench.exchange import signatures
+
+    chosen = signatures.signers_file(signers)
+    members = pack.members or (pack,)
+    return tuple(a for member in members for a in signatures.attestations(member, chosen))
 
 
 def executions(words: Words = (), config_dir: Path | None = None) -> list[dict[str, Any]]:
@@ -210,7 +239,7 @@ def submit(
         words: overrides.
         config_dir: a folder with a user's own options.
         joining: submissions that join it first.
-        **how: ``by``, ``remark``, ``attack``, ``defense``, ``allow_dirty``.
+        **how: ``by``, ``remark``, ``attack``, ``defense``, ``allow_dirty``, ``key``.
 
     Raises:
         UserError: it cannot be submitted, or not written there.

@@ -148,6 +148,30 @@ def submissions(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def signing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a verb sign what it says."""
+    return click.option(
+        "--sign",
+        "key",
+        metavar="KEY",
+        type=click.Path(path_type=Path),
+        help="Sign it with this SSH key, in the name of --by: a private key, or a public one whose "
+        "private half is in the SSH agent.",
+    )(command)
+
+
+def signers(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a verb check signatures."""
+    return click.option(
+        "--signers",
+        "signers",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Whose signatures are trusted, in OpenSSH's format of allowed signers; without it the "
+        "file that INVBENCH_SIGNERS names.",
+    )(command)
+
+
 def foreign_code(command: Callable[..., Any]) -> Callable[..., Any]:
     """Let a verb run code of others that a pack needs, which is shown first."""
     return click.option(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bench.contract.ledger import PrivacyLedger
 from bench.contract.names import Identity, Name
@@ -325,6 +325,15 @@ class TrialRecord(_Frozen):
     """Facts of ``ENVIRONMENT`` and ``peak_rss_mb`` of the attack's worker, ``git`` (commit and
     dirtiness of the driver's checkout), and what ``elsewhere`` says of the other nodes."""
     created_utc: str
+
+    @field_validator("env")
+    @classmethod
+    def _git_is_a_mapping(cls, env: dict[str, Any]) -> dict[str, Any]:
+        """What names the commit must name it as everybody reads it."""
+        git = env.get("git", {})
+        if not (isinstance(git, dict) and isinstance(git.get("commit") or "", str)):
+            raise ValueError("'git' must hold 'commit', a text")
+        return env
 
 
 def json_schema() -> dict[str, Any]:

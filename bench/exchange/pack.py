@@ -22,6 +22,7 @@ from bench.contract.documents import parse_json
 from bench.contract.errors import UserError, require
 from bench.contract.names import fault, path_fault, unseen
 from bench.contract.record import SCHEMA_VERSION, TrialRecord
+from bench.engine.settings import Reported
 from bench.exchange import admission, parts
 from bench.exchange.parts import INDEX, PICTURES, RECORDS, SIGNATURES, UNREADABLE, is_pack
 from bench.exchange.records import chained, first_fault, of_lines, texts
@@ -39,16 +40,55 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class _Skipped(_Part):
+    what: str
+    reason: str = ""
+    count: int = 1
+
+
+class _Git(_Part):
+    commit: str = ""
+    dirty: bool = False
+
+
 class _Manifest(_Part):
     suite: str = ""
     command: str = ""
     overrides: list[str] = []
     config_dir: str | None = None
     trials: dict[str, str]
-    skipped: list[dict[str, Any]] = []
-    reported: list[dict[str, Any]] = []
-    git: dict[str, Any] = {}
+    skipped: list[_Skipped] = []
+    reported: list[Reported] = []
+    git: _Git = _Git()
     merged: list[_Manifest] = []
+
+
+_LEFT_UNSAID: dict[str, Any] = {
+    "suite": "",
+    "command": "",
+    "overrides": [],
+    "skipped": [],
+    "reported": [],
+    "git": {},
+}
+"""Of a manifest, what is read of it without asking whether it is there."""
+
+
+class _Verification(_Part):
+    by: str = ""
+    utc: str = ""
+    said: str = ""
+    outcome: str = ""
+
+
+class _Joined(_Part):
+    joined: int
+    suite: str
+    digest: str
+    submitter: str = ""
+    note: str = ""
+    verification: _Verification | None = None
+    unmet: list[str] = []
 
 
 class _Notes(_Part):
@@ -56,8 +96,9 @@ class _Notes(_Part):
     note: str = ""
     attack: str = ""
     defense: str = ""
-    verification: dict[str, Any] = {}
-    submissions: list[dict[str, Any]] = []
+    verification: _Verification | None = None
+    submissions: list[_Joined] = []
+    parts: dict[str, _Notes] = {}
 
 
 class _Index(_Part):
@@ -182,9 +223,39 @@ def write(pack: Pack, path: Path, files: Mapping[str, bytes] | None = None) -> s
     }
     if pack.signatures:
         index["signatures"] = {name: _sha256(data) for name, data in pack.signatures.items()}
-    text = json.dumps(index, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    parts.write(path, {**content, **pack.signatures, INDEX: text.encode()})
+    parts.write(path, {**content, **pack.signatures, INDEX: _written(index)})
     return _digest(index)
+
+
+def annotate(
+    path: Path,
+    notes: Mapping[str, Any] | None = None,
+    signatures: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write what is said of a pack into it: its digest and its records stay as they are.
+
+    Args:
+        path: of a pack that can be read.
+        notes: instead of its notes; None: they stay.
+        signatures: instead of its signatures, by the names of their parts; None: they stay.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    content = parts.read(path)
+    index = json.loads(content.pop(INDEX))
+    if notes is not None:
+        index["notes"] = dict(notes)
+    if signatures is not None:
+        content = {name: data for name, data in content.items() if name in index["sha256"]}
+        content |= signatures
+        index["signatures"] = {name: _sha256(data) for name, data in signatures.items()}
+    parts.write(path, {**content, INDEX: _written(index)})
+
+
+def _written(index: Mapping[str, Any]) -> bytes:
+    text = json.dumps(index, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return text.encode()
 
 
 def read(path: Path) -> Pack:
@@ -242,13 +313,20 @@ def read(path: Path) -> Pack:
     return Pack(
         index["suite"],
         of_lines(content[RECORDS], f"{path}/{RECORDS}", index["trials"]),
-        index["manifest"],
+        _filled(index["manifest"]),
         pictures,
         index["notes"],
         _digest(index),
         {n: d for n, d in content.items() if folders[n] not in _OWN},
         {n: d for n, d in content.items() if n in index.get("signatures", {})},
     )
+
+
+def _filled(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    filled = {**_LEFT_UNSAID, **manifest}
+    if "merged" in filled:
+        filled["merged"] = [_filled(part) for part in filled["merged"]]
+    return filled
 
 
 _OWN = (INDEX, RECORDS, PICTURES, SIGNATURES)

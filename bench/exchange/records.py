@@ -22,7 +22,10 @@ MOST_RATIO = 200
 """Most bytes that one compressed byte may unpack to, beyond the first 16 MiB; ours unpack to 18."""
 _MEMORY = 96 << 20  # what unpacking may take: the strongest setting of xz takes 65 MiB
 _CHUNK = 1 << 18
-_ESCAPES = re.compile(rb"\\u(?:00[0189]|007|061|20[026])|[\xc2\xd8\xe2]")
+_ESCAPES = re.compile(
+    rb"\\u(?:00[0189]|007[fF]|061[cC]|20[026])"
+    rb"|[\x7f]|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]"
+)
 """Begins all that :func:`bench.contract.names.unseen` finds, and more: a cheap first look."""
 
 

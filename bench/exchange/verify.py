@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bench.engine.config import Grid
 from bench.engine.graph import Plan, Trial
 from bench.engine.provenance import git_state
 from bench.engine.settings import Settings
-from bench.exchange import consistency, pack, recheck, rerun
+from bench.exchange import consistency, pack, recheck, rerun, signatures
 from bench.exchange.admission import RefusedError
 from bench.exchange.code import Foreign
 from bench.exchange.pack import Pack
@@ -124,14 +124,23 @@ def verify(
     return Verification(path, boards_of, looked_at, wrong, again, failed, sentence)
 
 
-def note(verification: Verification, by: str, sample: int, seed: int) -> Path:
-    """Write the outcome into the pack's notes and beside it.
+def note(
+    verification: Verification, by: str, sample: int, seed: int, key: Path | None = None
+) -> Path:
+    """Write the outcome into the pack's notes and beside it; with a key, sign it.
+
+    Args:
+        verification: of :func:`verify`.
+        by: who verifies.
+        sample: trials that were asked for.
+        seed: which were drawn.
+        key: SSH key to sign the outcome with; None: it is only noted.
 
     Returns:
         The file beside it.
 
     Raises:
-        UserError: the pack could not be read, so that nothing can be noted in it.
+        UserError: the pack could not be read, so that nothing can be noted in it, or not signed.
     """
     path, checked, again = verification.path, verification.pack, verification.again
     if checked is None:
@@ -149,8 +158,12 @@ def note(verification: Verification, by: str, sample: int, seed: int) -> Path:
         "not_run": again.absent,
         "changed": again.changed,
     }
-    noted = replace(checked, notes={**checked.notes, "verification": outcome})
-    pack.write(noted, path, checked.tables)
+    signed = None
+    if key is not None:
+        agreed = sum(trial["outcome"] in GOOD for trial in again.ran)
+        words = verification.sentence
+        signed = signatures.signed(checked, key, by, "ran again", words, len(again.ran), agreed)
+    pack.annotate(path, {**checked.notes, "verification": outcome}, signed)
     beside = path / "verification.json" if path.is_dir() else path.with_suffix(".verification.json")
     beside.write_text(json.dumps(outcome, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return beside

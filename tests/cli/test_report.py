@@ -172,7 +172,9 @@ def test_who_submitted_and_who_verified() -> None:
     assert not any(_said(submitter="", note="alone").values())
     assert _said(submitter="them")["submitted"] == "by them"
     assert _said(submitter="them", note="new")["submitted"] == "by them (new)"
-    assert _said(verification=CHECKED)["verified"] == "by me on 2026-01-02: Verified on a sample"
+    assert _said(verification=CHECKED)["verified"] == (
+        "by me on 2026-01-02 (claimed, not signed): Verified on a sample"
+    )
 
 
 def test_who_joined_and_what_is_known_of_it() -> None:
@@ -183,8 +185,8 @@ def test_who_joined_and_what_is_known_of_it() -> None:
     )
     more = joined | {"submitter": "", "verification": CHECKED, "unmet": ["x was not run against y"]}
     assert _said(submissions=[more])["joined by"] == (
-        "3 trials of toy (pack 0123456789abcdef), somebody; checked by me on 2026-01-02: "
-        "Verified on a sample; x was not run against y"
+        "3 trials of toy (pack 0123456789abcdef), somebody; checked by me on 2026-01-02 "
+        "(claimed, not signed): Verified on a sample; x was not run against y"
     )
     assert _said(submissions=[joined, more])["joined by"].count("3 trials") == 2
 

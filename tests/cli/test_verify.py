@@ -16,7 +16,7 @@ from bench.report import boards, frame, tables
 from tests.cli.conftest import CONF
 from tests.report import fake_records as fake
 
-RUN = ("--config-dir", CONF, "progress=none")
+RUN = ("--config-dir", CONF, "progress=none", "--allow-code", "tests")
 
 
 def _again(path: Path, to: Path, change: Callable[[TrialRecord], TrialRecord]) -> TrialRecord:
