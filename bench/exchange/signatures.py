@@ -254,15 +254,11 @@ def _checked(data: bytes, signature: bytes, signers: Path | None) -> tuple[str, 
         if signers is None:
             return "", fingerprint, f"no file of allowed signers was given (--signers, {SIGNERS})"
         known = _ssh(["find-principals", "-s", str(file), "-f", str(signers)], b"")
-        names = known.stdout.decode("utf-8", "replace").splitlines()
-        if known.returncode != 0 or not names:
-            return "", fingerprint, "the key is not among the allowed signers, or has expired"
-        right = _ssh(
-            ["verify", "-f", str(signers), "-I", names[0], "-n", NAMESPACE, "-s", str(file)], data
-        )
-        if right.returncode != 0:
-            return "", fingerprint, "the key is not allowed to sign this"
-        return names[0], fingerprint, ""
+        for name in known.stdout.decode("utf-8", "replace").splitlines():
+            where = ["-f", str(signers), "-I", name, "-n", NAMESPACE, "-s", str(file)]
+            if _ssh(["verify", *where], data).returncode == 0:
+                return name, fingerprint, ""
+        return "", fingerprint, "the key is not among the allowed signers, or not any more"
 
 
 def _ssh(words: list[str], data: bytes) -> subprocess.CompletedProcess[bytes]:

@@ -34,8 +34,9 @@ def _made() -> Pack:
     records = fake.build(1, ("baskets",))
     trials = {r.trial_id: r.cell.key() for r in records}
     words = ["suite=tiny", "seeds=1"]
-    manifest = {"suite": "tiny", "overrides": words, "command": pack.command_of(words)}
-    return Pack("tiny", records, manifest | {"trials": trials}, notes={"submitter": "someone"})
+    manifest: Any = {"suite": "tiny", "overrides": words, "command": pack.command_of(words)}
+    manifest |= {"trials": trials, "skipped": [], "reported": [], "git": {}}
+    return Pack("tiny", records, manifest, notes={"submitter": "someone"})
 
 
 @pytest.fixture(scope="module")
@@ -289,3 +290,10 @@ def test_xz_that_asks_for_much_memory_is_refused() -> None:
     data[start + length - 4 : start + length] = check.to_bytes(4, "little")
     with pytest.raises(UserError, match=r"damaged .*[Mm]emory"):
         list(of_lines(bytes(data), "here", 1))
+
+
+def test_one_record_a_million_times_is_no_pack() -> None:
+    line = fake.build(1, ("baskets",))[0].model_dump_json().encode() + b"\n"
+    many = lzma.compress(line * ((17 << 20) // len(line)), preset=0)
+    with pytest.raises(UserError, match="more than 200 times its size"):
+        list(of_lines(many, "here", 10**6))
