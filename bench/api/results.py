@@ -50,9 +50,10 @@ def load(
         source: where the suite's newest run is read from.
 
     Raises:
-        UserError: there is no such thing, or none of its trials has ended.
+        UserError: there is no such thing, none of its trials has ended, or figures of a pack do not
+            follow from its own records.
     """
-    from bench.exchange import sources
+    from bench.exchange import consistency, sources
     from bench.exchange.pack import Pack, together
     from bench.exchange.results import Results
 
@@ -69,6 +70,8 @@ def load(
         pack = Pack(chosen.label, records, manifest, pictures)
     else:
         packs = [sources.load(name, chosen) for name in names] or [sources.newest(chosen)]
+        for name, read in zip(names, packs, strict=False):
+            consistency.require_sound(read, name)
         pack = together(packs)
     return Results(sources.joined(pack, joining, chosen))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.contract.errors import require
 from bench.contract.identity import PROTOCOL_VERSION
 from bench.exchange import recheck
 from bench.exchange.pack import Pack
@@ -86,6 +87,30 @@ def faults(
         table = frame.build(pack.records, pack.suite) if table is None else table
         wrong += _tables(pack, table, boards.build(table) if made is None else made)
     return wrong
+
+
+def require_sound(pack: Pack, name: str) -> None:
+    """Refuse to show or join a pack whose figures do not follow from its own records.
+
+    Its tables are not looked at: they are made anew of the records. What is no pack comes from this
+    user's own store, whose files are held against their seals; of another protocol, other formulas.
+
+    Args:
+        pack: as it was read.
+        name: how the message calls it.
+
+    Raises:
+        UserError: says what does not follow.
+    """
+    if not pack.digest or _protocol(pack):
+        return
+    wrong = _records(pack, recheck.sums(pack.records))
+    require(
+        not wrong,
+        f"'{name}' does not follow from its own records ({len(wrong)} faults): "
+        f"{'; '.join(wrong[:3])}; 'invbench verify --sample 0' tells all of them; get it again, "
+        "or ask who made it.",
+    )
 
 
 def _protocol(pack: Pack) -> tuple[str, ...]:

@@ -184,7 +184,8 @@ def _joining(
 
 
 def _sound(pack: Pack, name: str) -> None:
-    wrong = [*consistency.faults(pack)] or recheck.listed(pack.records, pack.manifest["trials"])
+    consistency.require_sound(pack, name)
+    wrong = recheck.listed(pack.records, pack.manifest["trials"])
     require(not wrong, f"'{name}' cannot join: {'; '.join(wrong[:3])}.")
     failed = controls.voiding(controls.judge(build_frame(pack.records, pack.suite)))
     require(

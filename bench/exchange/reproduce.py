@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -123,8 +124,38 @@ def reproduce(
                 *rerun.changes(store, plan, old.nodes, trial.nodes),
             )
         new = rerun.rerun(grid, plan, [trial])[trial.id]
-    by_hand = tuple(rerun.by_hand(old, manifest, data_root))
-    return Reproduction(old, new, rerun.compare(old, new), changes, by_hand)
+    commands = tuple(by_hand(old, manifest, data_root))
+    return Reproduction(old, new, rerun.compare(old, new), changes, commands)
+
+
+def by_hand(
+    record: TrialRecord, manifest: Mapping[str, Any], data_root: Path | None = None
+) -> list[str]:
+    """Commands that run one trial, and little else, without ``reproduce``."""
+    cell = record.cell
+    own: dict[str, str] = {}
+    if record.control != "canary":  # it brings a data set and a model of its own
+        own |= {"dataset": f"[{record.data.option or cell.dataset}]", "model": f"[{cell.model}]"}
+    if not record.control:
+        # The family is the option; all its settings run, for the suite sets them together.
+        own["defense"] = f"[{record.defense.family or cell.defense}]"
+        if record.access != "none":
+            own["attack"] = f"[{record.attack.family or cell.attack}]"
+    own |= {"controls": f"[{record.control}]", "seeds": str(cell.seed + 1)}
+    words = [w for w in rerun.identity_words(manifest) if rerun.key_of(w) not in own]
+    words += [f"{key}={value}" for key, value in own.items()]
+    words += ["store=again", "backend=local", "tracking=none"]
+    if data_root is not None:
+        words.append(f"data_root={rerun.value_of(data_root)}")
+    if manifest.get("config_dir"):
+        words.append("--config-dir DIR_OF_YOUR_OPTIONS")
+    commit = record.env.get("git", {}).get("commit") or manifest.get("git", {}).get("commit")
+    run = " ".join(w if w.startswith("--") else shlex.quote(w) for w in words)
+    return [
+        *([f"git checkout {shlex.quote(str(commit))}"] if commit else []),
+        f"invbench run {run}",
+        f"invbench show {shlex.quote(cell.key())} --json store=again",
+    ]
 
 
 def _not_here(

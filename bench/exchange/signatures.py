@@ -149,8 +149,7 @@ def signed(
     Raises:
         UserError: ``ssh-keygen`` is not here, or cannot sign with this key.
     """
-    require(bool(by.strip()), "--sign signs in somebody's name; give --by NAME.")
-    require(key.is_file(), f"--sign: there is no key '{key}'; 'ssh-keygen -t ed25519' makes one.")
+    require_key(key, by)
     utc = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         statement = Statement(
@@ -174,6 +173,18 @@ def signed(
     )
     name = f"{SIGNATURES}/{hashlib.sha256(data).hexdigest()[:16]}.json"
     return {**pack.signatures, name: data, f"{name}.sig": done.stdout}
+
+
+def require_key(key: Path | None, by: str) -> None:
+    """Refuse to sign without a name or a key, before anything is written.
+
+    Raises:
+        UserError: there is none of the two; no ``key`` asks for no signature.
+    """
+    if key is None:
+        return
+    require(bool(by.strip()), "--sign signs in somebody's name; give --by NAME.")
+    require(key.is_file(), f"--sign: there is no key '{key}'; 'ssh-keygen -t ed25519' makes one.")
 
 
 def signers_file(given: Path | None = None) -> Path | None:

@@ -64,6 +64,7 @@ def submit(
     Raises:
         UserError: it cannot be submitted, not written there, or not signed.
     """
+    signatures.require_key(key, by)
     require(
         not (attack and defense), "--attack and --defense exclude each other; submit two files."
     )
@@ -95,7 +96,6 @@ def submit(
     )
     # What one attack or defense did is no board: its worst case is that of the boards it joins.
     files = {} if attack or defense else _boards(submission)
-    require(key is None or bool(by), "--sign signs in somebody's name; give --by NAME.")
     digest = pack.write(replace(submission, signatures={}), out, files)
     written = replace(submission, digest=digest, signatures=signatures.holding(results, digest))
     signed: Mapping[str, bytes] = written.signatures

@@ -153,7 +153,8 @@ def test_data_that_is_elsewhere_leaves_trials_out_and_says_how_many(
     path, to = packed("weak"), tmp_path / "elsewhere.zip"
     found = pack.read(path)
     words = [*found.manifest["overrides"], "+dataset.toy.needs_file=absent.csv"]
-    pack.write(replace(found, manifest={**found.manifest, "overrides": words}), to)
+    told = {**found.manifest, "overrides": words, "command": pack.command_of(words)}
+    pack.write(replace(found, manifest=told), to)
     code, out, _ = verb("verify", to, *RUN)
     assert code == 0
     assert "not run: nothing can be run here; 9 trials are not in the grid here" in out
