@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.contract.errors import UserError
+from bench.contract.errors import UserError, require
+from bench.contract.names import path_fault
 from bench.contract.record import TrialRecord
 from bench.engine.settings import Settings
 from bench.engine.store import Store
@@ -78,6 +79,11 @@ def of_execution(store: Store, manifest: Mapping[str, Any]) -> Pack:
     Raises:
         UserError: none of its trials has ended.
     """
+    why = path_fault(str(manifest["suite"]))
+    require(
+        not why,
+        f"Store '{store.root}' has a run called {str(manifest['suite'])[:80]!a}: a name {why}.",
+    )
     keys = tuple(manifest["trials"])
     records = Records(lambda: (r for key in keys if (r := stored(store, key)) is not None))
     if next(iter(records), None) is None:

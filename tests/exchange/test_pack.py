@@ -237,3 +237,13 @@ def test_a_broken_zip_is_one_sentence(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"cannot be read as a pack|not what the pack was made"):
         pack.read(path)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [b"", b"<svg onload=alert(1)>", PICTURE[:16] + b"\0\1\0\0\0\1\0\0" + bytes(20), PICTURE[:20]],
+)
+def test_what_is_no_picture_of_moderate_size_is_refused(tmp_path: Path, picture: bytes) -> None:
+    pack.write(made(pictures={"one": picture}), tmp_path / "p")
+    with pytest.raises(UserError, match="is no PNG of at most"):
+        pack.read(tmp_path / "p")
