@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.contract.errors import UserError
+from bench.contract.errors import UserError, require
+from bench.contract.names import path_fault
 from bench.contract.record import TrialRecord
 from bench.engine.settings import Settings
 from bench.engine.store import Store
@@ -14,6 +15,7 @@ from bench.engine.tracking import picture, stored
 from bench.exchange import pack
 from bench.exchange.merge import merge
 from bench.exchange.pack import Pack
+from bench.exchange.parts import INDEX, is_pack
 from bench.exchange.records import Records
 
 
@@ -28,7 +30,7 @@ def load(name: str, settings: Settings) -> Pack:
         UserError: there is no such thing, or none of its trials has ended.
     """
     path = Path(name)
-    if pack.is_pack(path):
+    if is_pack(path):
         return pack.read(path)
     if not settings.store.is_dir():
         raise UserError(
@@ -40,7 +42,7 @@ def load(name: str, settings: Settings) -> Pack:
             return of_execution(store, manifest)
     suites = sorted({manifest["suite"] for manifest in store.executions()})
     raise UserError(
-        f"'{name}' is no pack (a folder with {pack.INDEX}, or a .zip), and store "
+        f"'{name}' is no pack (a folder with {INDEX}, or a .zip), and store "
         f"'{settings.store}' has no run of that name; it has suites: "
         f"{', '.join(suites) or 'none'}."
     )
@@ -77,6 +79,11 @@ def of_execution(store: Store, manifest: Mapping[str, Any]) -> Pack:
     Raises:
         UserError: none of its trials has ended.
     """
+    why = path_fault(str(manifest["suite"]))
+    require(
+        not why,
+        f"Store '{store.root}' has a run called {str(manifest['suite'])[:80]!a}: a name {why}.",
+    )
     keys = tuple(manifest["trials"])
     records = Records(lambda: (r for key in keys if (r := stored(store, key)) is not None))
     if next(iter(records), None) is None:
