@@ -185,10 +185,10 @@ class Policy(_Frozen):
         """Its name, and whether it is the shipped policy whatever it is called."""
         changed = len(self.differences())
         if not changed:
-            return f"'{self.name}', as shipped"
-        keys = f"{changed} key{'s' * (changed > 1)} differ{'s' * (changed == 1)}"
-        wrong = f", NOT the shipped '{SHIPPED}'" if folded(self.name) == SHIPPED else ""
-        return f"'{self.name}'{wrong}: {keys} from the shipped one"
+            return f"'{self.name[:_SHOWN]}' (as shipped)"
+        keys = f"{changed} key{'s differ' if changed > 1 else ' differs'} from the shipped one"
+        wrong = f"NOT the shipped '{SHIPPED}': " if folded(self.name) == SHIPPED else ""
+        return f"'{self.name[:_SHOWN]}' ({wrong}{keys})"
 
     def _said(self) -> dict[str, Any]:
         """Its contents, with the order of tiers, and each rule's severity in each tier."""
