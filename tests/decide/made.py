@@ -203,8 +203,8 @@ def pack(
 
 
 def of_records(
-    trials: Sequence[TrialRecord], notes: Mapping[str, Any] | None = None, **changes: Any
+    records: Sequence[TrialRecord], notes: Mapping[str, Any] | None = None, /, **changes: Any
 ) -> Pack:
     """A pack whose plan is these records and no others; ``changes`` are made to the plan."""
-    manifest = {"suite": "made", "trials": {r.trial_id: r.cell.key() for r in trials}, **changes}
-    return Pack("made", trials, manifest, {}, notes or {})
+    manifest = {"suite": "made", "trials": {r.trial_id: r.cell.key() for r in records}, **changes}
+    return Pack("made", records, manifest, {}, notes or {})
