@@ -26,7 +26,7 @@ class DataUsed(_Frozen):
     """What the model was trained on."""
 
     sources: list[str] = Field(min_length=1, max_length=100)
-    dataset: str
+    dataset: str = Field(min_length=1)
     sha256: str | None = Field(None, pattern=_HEX)
     privacy_unit: Literal["record", "person", "class"]
     categories: list[str] = Field(min_length=1, max_length=100)
@@ -120,7 +120,7 @@ class Deployed(_Frozen):
     tier: str
     data: DataUsed
     exposure: Exposed
-    model: str
+    model: str = Field(min_length=1)
     defense: Defended
     artifact: Artifact | None = None
     dp: Claim | None = None

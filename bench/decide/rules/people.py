@@ -16,6 +16,7 @@ def placeholder_text(case: Case) -> Iterator[str]:
     """Answers that are none."""
     m = case.model
     answers = {
+        "name": m.name,
         "owner": m.owner,
         "purpose": m.purpose,
         "necessity": m.necessity,
