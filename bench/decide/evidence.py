@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
@@ -19,6 +20,7 @@ from bench.decide.figures import Estimate, Measured, Met, Weaker, highest
 from bench.decide.persons import person
 from bench.exchange import consistency
 from bench.exchange.pack import Pack
+from bench.exchange.signatures import attestations
 from bench.goals import goal_named
 from bench.goals import goals as goals_known
 from bench.report import frame, worst_of
@@ -58,7 +60,10 @@ class Source:
         parts: manifests of the runs that it was made from.
         faults: what it states and what does not follow from its records, in sentences.
         reruns: who ran trials of this very pack again, found the same, and signed that with a key
-            which is trusted; when by the name.
+            that is trusted and not its maker's; when, by the name.
+        makers: who signed with a trusted key to have made it; when, by the name.
+        denied: who signed with a trusted key to have found otherwise.
+        untrusted: signatures that count for nothing, and why.
     """
 
     suite: str
@@ -71,6 +76,9 @@ class Source:
     parts: tuple[Mapping[str, Any], ...] = ()
     faults: tuple[str, ...] = ()
     reruns: Mapping[str, str] = field(default_factory=dict)
+    makers: Mapping[str, str] = field(default_factory=dict)
+    denied: tuple[str, ...] = ()
+    untrusted: tuple[str, ...] = ()
 
     @property
     def verification(self) -> Mapping[str, Any]:
@@ -79,8 +87,8 @@ class Source:
 
     @property
     def refuted(self) -> bool:
-        """Whether whoever re-ran it is noted to have found something else."""
-        return self.verification.get("outcome") == "failed"
+        """Whether whoever re-ran it is noted, or signed, to have found something else."""
+        return bool(self.denied) or self.verification.get("outcome") == "failed"
 
     @property
     def submitter(self) -> str:
@@ -99,8 +107,16 @@ class Source:
         return self.table[here & (self.table["control"] == "")]
 
 
-def read(packs: Iterable[Pack]) -> tuple[Source, ...]:
-    """The evidence of some packs, each held against its own records; the same counts once."""
+def read(packs: Iterable[Pack], signers: Path | None = None) -> tuple[Source, ...]:
+    """The evidence of some packs, each held against its own records; the same counts once.
+
+    Args:
+        packs: each is read once.
+        signers: file of the keys that are trusted; None: none is.
+
+    Raises:
+        UserError: records cannot stand on one board, have no time, or signatures cannot be checked.
+    """
     out = []
     for pack in packs:
         digests: list[bytes] = []
@@ -119,9 +135,25 @@ def read(packs: Iterable[Pack]) -> tuple[Source, ...]:
                 pack.digest,
                 tuple(pack.parts),
                 consistency.faults(pack, table, boards),
+                **_signed(pack, signers),
             )
         )
     return tuple({source.digest: source for source in out}.values())
+
+
+def _signed(pack: Pack, signers: Path | None) -> dict[str, Any]:
+    """What is signed about a pack, as fields of a source."""
+    found = attestations(pack, signers)
+    trusted = [a for a in found if a.trusted]
+    made = [a for a in trusted if a.role == "made"]
+    keys = {a.fingerprint for a in found if a.role == "made"}
+    again = [a for a in trusted if a.role == "ran again" and a.fingerprint not in keys]
+    return {
+        "reruns": {a.signer: a.utc for a in again if 0 < a.ran == a.agreed},
+        "makers": {a.signer: a.utc for a in made},
+        "denied": tuple(a.signer for a in again if a.agreed < a.ran),
+        "untrusted": tuple(f"{a.signer} {a.reason}" for a in found if not a.trusted),
+    }
 
 
 def _dated(table: pd.DataFrame, suite: str) -> None:

@@ -7,9 +7,9 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.contract.documents import read_yaml
 from bench.contract.errors import UserError, nearest, require
@@ -113,6 +113,24 @@ class Policy(_Frozen):
     likelihood: list[Band] = Field(min_length=1)
     risk: dict[str, dict[str, str]]
 
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _severities(cls, given: Any) -> Any:
+        """YAML reads a bare ``off`` as false."""
+        if not isinstance(given, dict):
+            return given
+        rules = {}
+        for name, told in given.items():
+            by = told if isinstance(told, dict) else {"": told}
+            read = {tier: "off" if value is False else value for tier, value in by.items()}
+            if not read or not all(value in get_args(Severity) for value in read.values()):
+                raise ValueError(
+                    f"'{str(name)[:_SHOWN]}' must be one of {', '.join(get_args(Severity))}, or one "
+                    "of them by tier"
+                )
+            rules[name] = read if isinstance(told, dict) else read[""]
+        return rules
+
     @model_validator(mode="after")
     def _tiers_are_known(self) -> Policy:
         places = [
@@ -193,6 +211,7 @@ class Policy(_Frozen):
     def _said(self) -> dict[str, Any]:
         """Its contents, with the order of tiers, and each rule's severity in each tier."""
         said = self.model_dump(mode="json")
+        said["signers"] = _sha256(self.signers)
         said["order of tiers"] = list(self.tiers)
         said["rules"] = {
             rule: {tier: self.severity(rule, tier) for tier in self.tiers} for rule in RULES
@@ -242,6 +261,12 @@ def load(name: str | Path = "default") -> Policy:
 def shipped() -> Policy:
     """The policy that comes with the program."""
     return load(SHIPPED)
+
+
+def _sha256(path: str) -> str:
+    """What a file holds, in short; empty where none is named or it is not there."""
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if path and file.is_file() else ""
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

@@ -51,14 +51,15 @@ def _contradictions(source: Source) -> Iterator[str]:
     if made and last < max(made) - _CLOCKS:
         yield f"its newest trial is of {last:%F}, its newest commit of {max(made):%F}"
     noted = source.verification
-    again = [(f"{name} signed", text) for name, text in source.reruns.items()]
+    again = [(f"{name} signed it", text) for name, text in source.makers.items()]
+    again += [(f"{name} signed to have run it again", text) for name, text in source.reruns.items()]
     if noted and noted.get("pack") == source.pack_digest:
-        again.append(("it is noted", str(noted.get("utc") or "")))
+        again.append(("it is noted to have been run again", str(noted.get("utc") or "")))
     for who, text in again:
         if text and not (when := _time(text)):
-            yield f"{who} to be run again on '{text[:40]}', which is no time"
+            yield f"{who} on '{text[:40]}', which is no time"
         elif text and when and when < last - _CLOCKS:
-            yield f"{who} to be run again on {when:%F}, and its newest trial is of {last:%F}"
+            yield f"{who} on {when:%F}, and its newest trial is of {last:%F}"
     for part in source.parts:
         ran = trials["trial_id"].isin(set(part.get("trials", ())))
         spent = float(trials.loc[ran, ["train_s", "attack_s"]].sum().sum())
@@ -159,8 +160,11 @@ def not_independently_verified(case: Case) -> Iterator[str]:
         if others:
             continue
         noted = str(s.verification.get("by") or "")[:80]
-        typed = f"; that '{noted}' did is only typed into it" if noted else ""
-        yield f"nobody but its maker or the owner signed to have run '{s.suite}' again{typed}"
+        why = [f"that '{noted}' did is only typed into it"] if noted else []
+        why += [f"the signature by {text[:200]}" for text in s.untrusted]
+        yield "; ".join(
+            [f"nobody but its maker or the owner signed to have run '{s.suite}' again", *why]
+        )
 
 
 CHECKS = {
