@@ -125,8 +125,8 @@ class Policy(_Frozen):
             read = {tier: "off" if value is False else value for tier, value in by.items()}
             if not read or not all(value in get_args(Severity) for value in read.values()):
                 raise ValueError(
-                    f"'{str(name)[:_SHOWN]}' must be one of {', '.join(get_args(Severity))}, or one "
-                    "of them by tier"
+                    f"'{str(name)[:_SHOWN]}' must be one of {', '.join(get_args(Severity))}, or "
+                    "one of them by tier"
                 )
             rules[name] = read if isinstance(told, dict) else read[""]
         return rules

@@ -6,6 +6,7 @@ Ten values ``m - d``, ``m + d`` have the mean m and the t interval ``m +- 2.2622
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -113,7 +114,7 @@ def _trial(
     told: dict[str, Any] = {
         "protocol_version": "1",
         "benchmark_version": "0.1.0",
-        "trial_id": f"{defense}-{attack}-{seed}",
+        "trial_id": re.sub(r"[<>/]", "_", f"{defense}-{attack}-{seed}").lstrip("_"),
         "cell": Cell(dataset="loans", model="mlp", defense=defense, attack=attack, seed=seed),
         "goal": "attribute",
         "access": ACCESS[option],
