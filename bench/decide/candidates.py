@@ -212,6 +212,9 @@ def _against(
             yield flag, _on(flags[flag], words)
     if lacking:
         yield "not_measured", f"not attacked for {', '.join(lacking).replace('_', ' ')}"
+    fault = next((f"'{s.suite}', {fault}" for s in sources for fault in s.faults), "")
+    if fault:
+        yield "altered", f"its evidence does not follow from its own records: {fault}"
     if any(s.refuted for s in sources):
         yield "verification_failed", "whoever re-ran the evidence found something else"
     for m in c.measured:

@@ -162,6 +162,14 @@ def test_a_row_must_meet_the_attack_that_another_pack_brings() -> None:
     assert decision.chosen and decision.chosen.defense == "armour"
 
 
+def test_evidence_that_does_not_follow_from_its_records_recommends_nothing() -> None:
+    (source,) = made.sources({"shield": Row()})
+    altered = (replace(source, faults=("loans/mlp/shield/map/0: L is 0.01, not 0.60",)),)
+    assert ask((source,)).chosen is not None
+    decision = ask(altered)
+    assert decision.chosen is None and "altered" in why(decision).values()
+
+
 def test_whoever_made_the_pack_is_nobody_else() -> None:
     typed = {"submitter": "We", "verification": {"outcome": "verified", "by": "Other lab"}}
     found = made.sources({"shield": Row()}, notes=typed)

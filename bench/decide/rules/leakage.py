@@ -13,6 +13,7 @@ _RULE_OF = {
     "broken_privacy": "dp_audit_exceeds_claim",
     "verification_failed": "verification_failed",
     "no_guarantee": "dp_required",
+    "altered": "",  # evidence_altered lists every fault
     "utility": "",  # a poor model may be released; the assessment says so
     "straw_man": "",
     "no_scores": "",
