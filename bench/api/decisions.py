@@ -179,24 +179,41 @@ def inventory(today: date, words: Words = (), config_dir: Path | None = None) ->
 
 
 def audit(
-    log: Path,
-    benign: Path | None = None,
+    log: str | Path,
+    benign: str | Path | None = None,
     detectors: Sequence[str] = (),
     fpr: float = 0.01,
-    calibrate: float = 0.5,
+    *,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_unit: str | None = None,
+    path_prefix: str = "",
 ) -> Audit:
     """Look for accounts that probe in a log of queries.
 
     Args:
-        log: CSV, Parquet or JSON lines with a row a query.
-        benign: log of accounts known to be benign; None: some of ``log`` are taken for it.
+        log: a row a query; ``-`` is standard input.
+        benign: log of accounts known to be benign; None: calibrated on all accounts of ``log``.
         detectors: their names; none: all that the log allows.
-        fpr: benign accounts that each detector flags, at most.
-        calibrate: share of the accounts of ``log`` that are taken for benign.
+        fpr: benign accounts that each detector flags, at most; without ``benign`` an aim.
+        format: ``csv``, ``jsonl``, ``parquet``, ``kserve``, ``v2``, ``mlflow``, ``seldon``,
+            ``nginx`` or ``uvicorn``, of both logs; None: by their endings.
+        columns: name of the column for a role, such as ``{"account": "user_id"}``, in both logs.
+        time_unit: of times that are numbers: ``s``, ``ms``, ``us`` or ``ns``; None: by their size.
+        path_prefix: how the paths begin that ask the model, in access logs.
 
     Raises:
         UserError: a log cannot be read, or a detector is unknown.
     """
     from bench.engine.audit import audit as look
 
-    return look(log, benign, detectors, fpr, calibrate)
+    return look(
+        log,
+        benign,
+        detectors,
+        fpr,
+        form=format,
+        columns=columns,
+        time_unit=time_unit,
+        path_prefix=path_prefix,
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
 import click
 
 from bench.cli.words import Given, table, takes
+from bench.contract.errors import require
 
 _HEAD = ["account", "detector", "query", "time", "statistic", "threshold"]
 
@@ -18,13 +21,34 @@ _HEAD = ["account", "detector", "query", "time", "statistic", "threshold"]
     "--benign",
     type=click.Path(path_type=Path),
     help="Log of accounts known to be benign, as long in time as LOG: detectors are calibrated on "
-    "it. Without it, the accounts of LOG that asked first are taken for benign.",
+    "it. Without it, they are calibrated on all accounts of LOG, of which fewer than half may "
+    "probe, and no rate is promised.",
 )
 @click.option(
-    "--calibrate",
-    default=0.5,
-    show_default=True,
-    help="Share of LOG's accounts that are taken for benign; only without --benign.",
+    "--format",
+    "form",
+    metavar="NAME",
+    help="csv, jsonl, parquet, kserve, v2, mlflow, seldon, nginx or uvicorn, of both logs. Without "
+    "it, the ending of the name says it.",
+)
+@click.option(
+    "--map",
+    "pairs",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help="Name of the column for time, account, label, score, x0, ...; may be given several times.",
+)
+@click.option(
+    "--time-unit",
+    metavar="UNIT",
+    help="s, ms, us or ns: of times that are numbers. Without it, their size says it.",
+)
+@click.option(
+    "--path",
+    "prefix",
+    default="",
+    metavar="PREFIX",
+    help="Count only requests to paths that begin so, as /v1/models; for access logs.",
 )
 @click.option(
     "--fpr",
@@ -40,22 +64,29 @@ _HEAD = ["account", "detector", "query", "time", "statistic", "threshold"]
     help="prada, stateful, ood, concentration or volume; may be given several times. Without it, "
     "all that the log allows.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @click.option("--fail-on-flag", is_flag=True, help="Exit code 1 if an account is flagged.")
 def command(
     given: Given,
     benign: Path | None,
-    calibrate: float,
+    form: str | None,
+    pairs: tuple[str, ...],
+    time_unit: str | None,
+    prefix: str,
     fpr: float,
     names: tuple[str, ...],
+    as_json: bool,
     fail_on_flag: bool,
 ) -> None:
     """Look for accounts that probe in a log of queries: invbench audit queries.csv.
 
-    LOG is CSV, Parquet or JSON lines with a row per query: time (seconds, or ISO 8601), account,
-    and what was answered (label; score0, score1, ...; or score, of the second of two classes).
-    Detectors that look at records take the columns x0, x1, ..., or else all other numbers.
-    Rows need not be sorted. A label of -1 or none at all is a refused query. The trail.parquet
-    that a run keeps of every attack is such a log, without records.
+    LOG is CSV, Parquet or JSON lines (or - for standard input; .gz is read too) with a row per
+    query: time, account, and what was answered (label; score0, score1, ...; or score, of the second
+    of two classes). Detectors that look at records take the columns x0, x1, ..., or else all other
+    numbers. Columns are matched by name, and rows need not be sorted. A label of -1 or an empty one
+    is a refused query. With --format, request logs of KServe, Seldon and MLflow are read, bodies of
+    the V2 protocol, and access logs of nginx and uvicorn, which allow volume only. The
+    trail.parquet that a run keeps of every attack is a log, without records.
 
     An account is flagged where a statistic exceeds what benign accounts reach: volume (queries in
     30 days), concentration (share of one class in 50 answers), ood (distance from ordinary
@@ -64,22 +95,54 @@ def command(
     """
     from bench import api
 
-    audit = api.audit(Path(given.name), benign, names, fpr, calibrate)
-    for note in audit.notes:
-        click.echo(note)
-    rows = [
-        [
-            flag.account,
-            flag.detector,
-            str(flag.query),
-            str(flag.time),
-            f"{flag.statistic:.4g}",
-            f"{flag.limit:.4g}",
+    require(
+        not given.words,
+        f"An audit reads no overrides, and '{(given.words or ('',))[0]}' is one; see "
+        "'invbench audit --help' for its options, and write a path with '=' as ./PATH.",
+    )
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        require(
+            bool(role and equals and name), f"--map {pair} is no ROLE=NAME, as account=user_id."
+        )
+        require(role not in columns, f"--map {role}=... is given twice; give it once.")
+        columns[role] = name
+    audit = api.audit(
+        given.name,
+        benign,
+        names,
+        fpr,
+        format=form,
+        columns=columns,
+        time_unit=time_unit,
+        path_prefix=prefix,
+    )
+    # Whoever acts on an audit acts here.
+    if as_json:
+        click.echo(json.dumps(audit.document(), indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        for note in audit.notes:
+            click.echo(note)
+        rows = [
+            [
+                _short(flag.account),
+                flag.detector,
+                str(flag.query),
+                flag.time,
+                f"{flag.statistic:.4g}",
+                f"{flag.limit:.4g}",
+            ]
+            for flag in audit.flags
         ]
-        for flag in audit.flags
-    ]
-    if rows:
-        table([_HEAD, *rows])
-    flagged = len({flag.account for flag in audit.flags})
-    click.echo(f"{flagged} of {audit.audited} audited accounts flagged.")
-    sys.exit(1 if flagged and fail_on_flag else 0)
+        if rows:
+            table([_HEAD, *rows])
+        click.echo(f"{len(audit.flagged)} of {audit.audited} audited accounts flagged.")
+    sys.exit(1 if audit.flagged and fail_on_flag else 0)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the other columns and cannot steer the terminal."""
+    plain = name if name.isprintable() else ascii(name)[1:-1]
+    most = max(shutil.get_terminal_size((100, 24)).columns - 72, 20)
+    return plain if len(plain) <= most else plain[: most - 3] + "..."
