@@ -60,6 +60,7 @@ def recommend(
     from bench.decide import policy as policies
     from bench.decide import recommend as rule
     from bench.exchange import sources
+    from bench.exchange.signatures import signers_file
 
     require(bool(names), "Name the evidence: a pack, a suite or an execution.")
     own = dict(bars or {})
@@ -74,7 +75,7 @@ def recommend(
         epsilon = wanted.epsilon.model_copy(update={"rule": "required"})
         wanted = wanted.model_copy(update={"epsilon": epsilon})
     chosen = settings(words, config_dir)
-    read = evidence.read([sources.load(name, chosen) for name in names])
+    read = evidence.read([sources.load(name, chosen) for name in names], signers_file())
     scenario = evidence.scenario(read, dataset, model)
     question = candidates.Question(
         scenario,
@@ -95,6 +96,7 @@ def gate(
     today: date | None = None,
     words: Words = (),
     config_dir: Path | None = None,
+    signers: Path | None = None,
 ) -> Judgement:
     """Judge a model before its release (PROTOCOL 8.3).
 
@@ -104,6 +106,8 @@ def gate(
         today: the day to judge on; None: today.
         words: overrides; ``store=`` says where suites are.
         config_dir: a folder with a user's own options.
+        signers: file of the keys whose signatures are trusted; None: the policy's, else that of
+            ``INVBENCH_SIGNERS``.
 
     Raises:
         UserError: the description, the policy or the evidence cannot be used.
@@ -114,13 +118,16 @@ def gate(
     from bench.decide import gate as judging
     from bench.decide import policy as policies
     from bench.exchange import sources
+    from bench.exchange.signatures import signers_file
 
     rules, model = policies.load(policy), deployed.load(described)
+    keys = signers_file(signers or (Path(rules.signers) if rules.signers else None))
+    rules = rules.model_copy(update={"signers": str(keys or "")})
     chosen = settings(words, config_dir)
     names = [
         str(path) if (path := described.parent / name).exists() else name for name in model.evidence
     ]
-    read = evidence.read([sources.load(name, chosen) for name in names])
+    read = evidence.read([sources.load(name, chosen) for name in names], keys)
     day = today or date.today()  # noqa: DTZ011  a day is meant as people at the place mean it
     return judging.judge(read, model, rules, day, deployed.digest(model.artifact))
 

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from bench.contract.record import TrialRecord
     from bench.engine.settings import Settings
     from bench.exchange.compare import Comparison
+    from bench.exchange.pack import Pack
     from bench.exchange.reproduce import Reproduction
     from bench.exchange.results import Results
+    from bench.exchange.signatures import Attestation
     from bench.exchange.submit import Submission
     from bench.exchange.verify import Verification
 
@@ -48,9 +50,10 @@ def load(
         source: where the suite's newest run is read from.
 
     Raises:
-        UserError: there is no such thing, or none of its trials has ended.
+        UserError: there is no such thing, none of its trials has ended, or figures of a pack do not
+            follow from its own records.
     """
-    from bench.exchange import sources
+    from bench.exchange import consistency, sources
     from bench.exchange.pack import Pack, together
     from bench.exchange.results import Results
 
@@ -67,6 +70,8 @@ def load(
         pack = Pack(chosen.label, records, manifest, pictures)
     else:
         packs = [sources.load(name, chosen) for name in names] or [sources.newest(chosen)]
+        for name, read in zip(names, packs, strict=False):
+            consistency.require_sound(read, name)
         pack = together(packs)
     return Results(sources.joined(pack, joining, chosen))
 
@@ -79,6 +84,7 @@ def report(
     source: Literal["store", "mlflow"] = "store",
     to: Path | None = None,
     figures: bool = False,
+    signers: Path | None = None,
 ) -> Results:
     """Write the boards of :func:`load` as a site that opens from disk.
 
@@ -90,13 +96,14 @@ def report(
         source: where the suite's newest run is read from.
         to: folder to write to; None: ``<report_dir>/<label>``.
         figures: also draw each board for papers.
+        signers: whose signatures are trusted, as for :func:`attestations`.
 
     Raises:
         UserError: as :func:`load`, or the folder cannot be written.
     """
     results = load(*names, words=words, config_dir=config_dir, joining=joining, source=source)
     out = to or settings(words, config_dir).report_dir / results.pack.suite
-    return replace(results, site=results.report(out, figures, config_dir))
+    return replace(results, site=results.report(out, figures, config_dir, signers))
 
 
 def show(
@@ -170,18 +177,43 @@ def compare(
     return comparison
 
 
-def note(checked: Verification, by: str, sample: int, seed: int) -> Path:
+def note(checked: Verification, by: str, sample: int, seed: int, key: Path | None = None) -> Path:
     """Note the outcome of :func:`verify` in the pack and beside it; boards show it.
+
+    Args:
+        checked: what :func:`verify` gave.
+        by: who verifies.
+        sample: trials that were asked for.
+        seed: which were drawn.
+        key: SSH key to sign the outcome with; None: it is only noted.
 
     Returns:
         The file beside it.
 
     Raises:
-        UserError: the pack could not be read.
+        UserError: the pack could not be read, or the outcome not signed.
     """
     from bench.exchange.verify import note as noted
 
-    return noted(checked, by, sample, seed)
+    return noted(checked, by, sample, seed, key)
+
+
+def attestations(pack: Pack, signers: Path | None = None) -> tuple[Attestation, ...]:
+    """Who signed a pack, and who of them is trusted.
+
+    Args:
+        pack: as it was read; of several suites together, all of them.
+        signers: file of allowed signers in OpenSSH's format; None: the one that the environment
+            variable ``INVBENCH_SIGNERS`` names, if any.
+
+    Raises:
+        UserError: ``ssh-keygen`` or the file is not here.
+    """
+    from bench.exchange import signatures
+
+    chosen = signatures.signers_file(signers)
+    members = pack.members or (pack,)
+    return tuple(a for member in members for a in signatures.attestations(member, chosen))
 
 
 def executions(words: Words = (), config_dir: Path | None = None) -> list[dict[str, Any]]:
@@ -210,7 +242,7 @@ def submit(
         words: overrides.
         config_dir: a folder with a user's own options.
         joining: submissions that join it first.
-        **how: ``by``, ``remark``, ``attack``, ``defense``, ``allow_dirty``.
+        **how: ``by``, ``remark``, ``attack``, ``defense``, ``allow_dirty``, ``key``.
 
     Raises:
         UserError: it cannot be submitted, or not written there.
@@ -233,6 +265,7 @@ def verify(
     config_dir: Path | None = None,
     sample: int = 3,
     seed: int = 0,
+    allow_code: Sequence[str] = (),
 ) -> Verification:
     """Check a pack, and run a sample of its trials again.
 
@@ -242,6 +275,8 @@ def verify(
         config_dir: a folder with a user's own options.
         sample: trials to run again; 0: only what needs no training.
         seed: which trials are drawn.
+        allow_code: packages of others whose code it may run; look at their files first, with
+            :func:`bench.exchange.code.files`.
 
     Raises:
         UserError: it is no pack, or its grid cannot be composed here.
@@ -249,7 +284,7 @@ def verify(
     from bench.exchange.verify import verify as checked
 
     require(sample >= 0, f"--sample is {sample}; give 0 or more.")
-    return checked(path, settings(words, config_dir), words, config_dir, sample, seed)
+    return checked(path, settings(words, config_dir), words, config_dir, sample, seed, allow_code)
 
 
 def reproduce(
@@ -258,6 +293,7 @@ def reproduce(
     config_dir: Path | None = None,
     source: str | None = None,
     keep: Path | None = None,
+    allow_code: Sequence[str] = (),
 ) -> Reproduction:
     """Run one recorded trial again, from nothing, and compare it with its record.
 
@@ -267,13 +303,15 @@ def reproduce(
         config_dir: a folder with a user's own options.
         source: pack, suite or execution that it is in; None: the store is searched.
         keep: empty folder for the store of the new run; None: a temporary one.
+        allow_code: packages of others whose code a pack may run.
 
     Raises:
         UserError: there is no such trial, or its suite cannot be composed here.
     """
     from bench.exchange.reproduce import reproduce as run_again
 
-    return run_again(name, settings(words, config_dir), words, config_dir, source, keep)
+    chosen = settings(words, config_dir)
+    return run_again(name, chosen, words, config_dir, source, keep, allow_code)
 
 
 def _alone(comparison: Comparison, side: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.words import Given, takes
+from bench.cli.words import Given, signers, takes
 from bench.contract.errors import require
 
 
@@ -28,6 +28,7 @@ from bench.contract.errors import require
 @click.option(
     "--today", type=click.DateTime(["%Y-%m-%d"]), help="The day to judge on; without it, today."
 )
+@signers
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     given: Given,
@@ -36,6 +37,7 @@ def command(
     pia: Path | None,
     card: Path | None,
     today: datetime | None,
+    signers: Path | None,
     as_json: bool,
 ) -> None:
     """Judge a model before its release: invbench gate default model.yaml --pia out/.
@@ -61,7 +63,7 @@ def command(
     if register:
         api.require_mlflow(given.words, given.config_dir)
     day = today.date() if today is not None else None
-    outcome = api.gate(policy, Path(described), day, given.words, given.config_dir)
+    outcome = api.gate(policy, Path(described), day, given.words, given.config_dir, signers)
     pages = assessment.document(outcome)
     files = {"assessment.md": document.markdown(pages), "assessment.html": document.html(pages)}
     if pia is not None:

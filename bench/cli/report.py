@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bench.cli.words import Given, submissions, takes, tell_joined
+from bench.cli.words import Given, signers, submissions, takes, tell_joined
 
 
 @click.command("report")
@@ -30,8 +30,14 @@ from bench.cli.words import Given, submissions, takes, tell_joined
 @click.option(
     "--figures", is_flag=True, help="Also draw each board as SVG, PDF and PNG, for papers."
 )
+@signers
 def command(
-    given: Given, source: Any, joining: tuple[str, ...], out: Path | None, figures: bool
+    given: Given,
+    source: Any,
+    joining: tuple[str, ...],
+    out: Path | None,
+    figures: bool,
+    signers: Path | None,
 ) -> None:
     """Write the boards of a suite's newest run, or of packs: a site that opens from disk.
 
@@ -50,6 +56,7 @@ def command(
         source=source,
         to=out,
         figures=figures,
+        signers=signers,
     )
     tell_joined(results.pack.notes, joining)
     site = results.site

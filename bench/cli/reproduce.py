@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.words import Given, takes
+from bench.cli.words import Given, foreign_code, show_code, takes
 
 
 @click.command("reproduce")
@@ -23,19 +23,25 @@ from bench.cli.words import Given, takes
     type=click.Path(path_type=Path),
     help="Empty folder for the store of the new run; without it a temporary one is used.",
 )
-def command(given: Given, source: str | None, keep: Path | None) -> None:
+@foreign_code
+def command(
+    given: Given, source: str | None, keep: Path | None, allow_code: tuple[str, ...]
+) -> None:
     """Run one recorded trial again, from nothing, and compare it with its record.
 
     The trial is named by the beginning of its identity or by its cell, dataset/model/defense/
     attack/seed. Its suite is composed again as its run was, here: data_root= says where real data
-    is, store= where the record is; other words are added to the suite's own.
+    is, store= where the record is; other words are added to the suite's own. What the store has is
+    your own and runs as it ran. A pack of --from is a stranger's: its overrides are data, and it
+    runs no code but ours unless --allow-code names the package.
 
     Exit code: 0 reproduced (bit for bit; in another environment, from another version or on a GPU
     leakage, member gap and utility within 0.01), 1 not reproduced, 2 a mistake.
     """
     from bench import api
 
-    made = api.reproduce(given.name, given.words, given.config_dir, source, keep)
+    show_code(allow_code, given.config_dir)
+    made = api.reproduce(given.name, given.words, given.config_dir, source, keep, allow_code)
     old, new, like = made.old, made.new, made.likeness
     click.echo(f"{old.cell.key()}: trial {old.trial_id[:12]}, recorded {old.created_utc}.")
     if made.changes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.words import Given, submissions, takes
+from bench.cli.words import Given, signing, submissions, takes
 
 
 @click.command("submit")
@@ -23,6 +23,7 @@ from bench.cli.words import Given, submissions, takes
 @click.option("--note", default="", help="What it is, in a sentence.")
 @click.option("--attack", metavar="NAME", help="Only what this attack and its baselines did.")
 @click.option("--defense", metavar="NAME", help="Only this defense and what it is compared with.")
+@signing
 @click.option("--allow-dirty", is_flag=True, help="Even if it ran from a modified working copy.")
 def command(
     given: Given,
@@ -32,6 +33,7 @@ def command(
     note: str,
     attack: str | None,
     defense: str | None,
+    key: Path | None,
     allow_dirty: bool,
 ) -> None:
     """Pack the results of SOURCE, a suite, an execution or a pack, for others to verify.
@@ -43,7 +45,8 @@ def command(
     packs the boards with it, to publish them.
 
     Refused: a modified working copy, failed controls, trials that did not end well or have no
-    record, and a --defense that no attack adapted to.
+    record, and a --defense that no attack adapted to. --sign KEY signs the pack's digest with an
+    SSH key, in the name of --by.
     """
     from bench import api
 
@@ -58,8 +61,14 @@ def command(
         attack=attack,
         defense=defense,
         allow_dirty=allow_dirty,
+        key=key,
     )
     click.echo(f"{out}: {packed.trials} trials of {packed.suite}; digest {packed.digest[:16]}")
+    if packed.dropped:
+        click.echo(
+            f"{packed.dropped} signatures of what it was made from are not in it: they are of "
+            "another digest."
+        )
     click.echo(f"Verify it: invbench verify {out}")
     if attack or defense:
         click.echo(f"On the boards it is for: invbench report BOARDS --with {out} --to DIR")

@@ -148,6 +148,51 @@ def submissions(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def signing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a verb sign what it says."""
+    return click.option(
+        "--sign",
+        "key",
+        metavar="KEY",
+        type=click.Path(path_type=Path),
+        help="Sign it with this SSH key, in the name of --by: a private key, or a public one whose "
+        "private half is in the SSH agent.",
+    )(command)
+
+
+def signers(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a verb check signatures."""
+    return click.option(
+        "--signers",
+        "signers",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Whose signatures are trusted, in OpenSSH's format of allowed signers; without it the "
+        "file that INVBENCH_SIGNERS names.",
+    )(command)
+
+
+def foreign_code(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a verb run code of others that a pack needs, which is shown first."""
+    return click.option(
+        "--allow-code",
+        "allow_code",
+        multiple=True,
+        metavar="PACKAGE",
+        help="Let a pack run code of this package, after its files and their sha256 are shown; may "
+        "be given several times.",
+    )(command)
+
+
+def show_code(packages: tuple[str, ...], config_dir: Path | None) -> None:
+    """Show code of others before it runs."""
+    if packages:
+        from bench.exchange.code import shown
+
+        for line in shown(packages, config_dir):
+            click.echo(line, err=True)
+
+
 def tell_joined(notes: Any, names: tuple[str, ...]) -> None:
     """Say what joined the boards, and which rows it did not meet."""
     for name, note in zip(names, notes.get("submissions", ())[-len(names) :], strict=False):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bench.contract.ledger import PrivacyLedger
+from bench.contract.names import Identity, Name
 
 SCHEMA_VERSION = "1.8.0"
 """Version of this schema; readers refuse a newer major version."""
@@ -83,13 +84,13 @@ class Failure(_Frozen):
 class Cell(_Frozen):
     """The coordinates of a trial in its grid."""
 
-    dataset: str
-    model: str
-    defense: str
+    dataset: Name
+    model: Name
+    defense: Name
     """Row name, variants included: ``dp_sgd[epsilon=3]``."""
-    attack: str
+    attack: Name
     """Attack name, variants included."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=1_000_000)
     """Repeat number."""
 
     def key(self) -> str:
@@ -100,8 +101,8 @@ class Cell(_Frozen):
 class Data(_Frozen):
     """What was attacked."""
 
-    sector: str
-    modality: str
+    sector: Name
+    modality: Name
     source: str
     terms: str
     privacy_unit: str
@@ -290,12 +291,12 @@ class TrialRecord(_Frozen):
     """One trial: one cell of the grid, ended."""
 
     schema_version: str = SCHEMA_VERSION
-    protocol_version: str
-    benchmark_version: str
-    trial_id: str
+    protocol_version: Name
+    benchmark_version: Name
+    trial_id: Identity
     cell: Cell
-    goal: str
-    access: str
+    goal: Name
+    access: Name
     """What the attack used, not what the deployment offered."""
     status: Status
     control: str = ""
@@ -324,6 +325,15 @@ class TrialRecord(_Frozen):
     """Facts of ``ENVIRONMENT`` and ``peak_rss_mb`` of the attack's worker, ``git`` (commit and
     dirtiness of the driver's checkout), and what ``elsewhere`` says of the other nodes."""
     created_utc: str
+
+    @field_validator("env")
+    @classmethod
+    def _git_is_a_mapping(cls, env: dict[str, Any]) -> dict[str, Any]:
+        """What names the commit must name it as everybody reads it."""
+        git = env.get("git", {})
+        if not (isinstance(git, dict) and isinstance(git.get("commit") or "", str)):
+            raise ValueError("'git' must hold 'commit', a text")
+        return env
 
 
 def json_schema() -> dict[str, Any]:

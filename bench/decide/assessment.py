@@ -9,6 +9,7 @@ from typing import Any
 from bench.decide import sections
 from bench.decide.candidates import metric_name
 from bench.decide.document import Block, Document, Points, Section
+from bench.decide.rulebook import RULES
 from bench.decide.verdict import Judgement
 
 _TONES = {"PASS": "good", "CONDITIONAL": "warn", "BLOCK": "bad"}
@@ -26,7 +27,8 @@ def document(o: Judgement) -> Document:
         _lead(o),
         [
             ("Assessment", f"{o.pia_id}, {o.status}"),
-            ("Judged", f"{o.today}, policy '{o.policy.name}'"),
+            ("Judged", f"{o.today}"),
+            ("Policy", f"{o.policy.title}; sha256 {o.policy.digest[:12]}"),
             ("Expires", f"{o.valid_until}"),
             ("Owner", m.owner),
             ("Tier", f"{m.tier}: {sections.tier_of(o).data}"),
@@ -34,6 +36,7 @@ def document(o: Judgement) -> Document:
         ],
         [
             Section("Findings", sections.findings(o)),
+            Section("Policy", sections.rules(o)),
             Section("1. Purpose, necessity and data", sections.purpose(o)),
             Section("2. Exposure", sections.exposure(o)),
             Section("3. Threats", sections.threats(o)),
@@ -54,10 +57,11 @@ def document(o: Judgement) -> Document:
 def _lead(o: Judgement) -> str:
     if o.verdict == "PASS":
         count = len(o.waived)
+        policy = f" of policy {o.policy.title}"
         return (
-            "Every rule holds."
+            f"Every rule holds{policy}."
             if not count
-            else (f"Every rule holds but {count}, let pass by named waivers that end.")
+            else (f"Every rule{policy} holds but {count}, let pass by named waivers that end.")
         )
     still = [f for f in o.findings if f.waiver is None]
     word = "blocks" if o.verdict == "BLOCK" else "needs a named waiver with an expiry date"
@@ -123,6 +127,8 @@ def data(o: Judgement) -> Mapping[str, Any]:
         "version": o.model.version,
         "today": str(o.today),
         "policy": o.policy.name,
+        "policy_sha256": o.policy.digest,
+        "policy_differences": list(o.differences),
         "pia_id": o.pia_id,
         "pia_status": o.status,
         "valid_until": str(o.valid_until),
@@ -134,6 +140,7 @@ def data(o: Judgement) -> Mapping[str, Any]:
                 "rule": f.rule,
                 "state": sections.state(f),
                 "sentence": f.sentence,
+                "mend": RULES[f.rule].mend,
                 "waiver": None if f.waiver is None else f.waiver.model_dump(mode="json"),
             }
             for f in o.findings
@@ -143,9 +150,9 @@ def data(o: Judgement) -> Mapping[str, Any]:
                 "goal": m.goal,
                 "access": m.access,
                 "budget": int(m.budget) if math.isfinite(m.budget) else None,
-                "attack": m.attack,
+                "attack": m.judged_L[0],
                 "targets": m.n_seeds,
-                "L_upper": m.L.hi if m.L.known else None,
+                "L_upper": m.judged_L[1].hi if m.judged_L[1].known else None,
                 "M_upper": m.judged_M[1].hi if m.judged_M[1].known else None,
                 "likelihood": sections.risk(o, m)[0],
                 "residual_risk": sections.risk(o, m)[1],
@@ -162,4 +169,8 @@ def lines(o: Judgement) -> list[str]:
         until = f" ({f.waiver.name}, until {f.waiver.expires})" if f.waiver is not None else ""
         out.append(f"  {sections.state(f):<11} {f.rule}: {f.sentence}{until}")
     expired = " EXPIRED." if o.today > o.valid_until else ""
+    steps = {f.rule: RULES[f.rule].mend for f in o.findings if f.waiver is None}
+    out += [f"  to do       {rule}: {step}." for rule, step in steps.items()]
+    out += [f"Policy {o.policy.title}; sha256 {o.policy.digest[:12]}."]
+    out += [f"  policy      {difference}" for difference in o.differences]
     return [*out, f"Assessment {o.pia_id}, {o.status}, valid until {o.valid_until}.{expired}"]

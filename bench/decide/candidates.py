@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from bench.contract.access import Access
 from bench.decide import evidence
-from bench.decide.evidence import NO_EVIDENCE, Estimate, Measured, Scenario, Source
+from bench.decide.evidence import NO_EVIDENCE, Scenario, Source
+from bench.decide.figures import Estimate, Measured
 from bench.decide.policy import Bars
 from bench.decide.use import Use, seconds, usefulness
 from bench.goals import goal_named
@@ -120,7 +121,7 @@ class Candidate:
     @property
     def worst(self) -> float:
         """The largest upper end of L; infinite where one is not known."""
-        ends = [m.L.hi if m.L.known else math.inf for m in self.measured]
+        ends = [e.hi if e.known else math.inf for _, e in (m.judged_L for m in self.measured)]
         return max(ends, default=math.inf)
 
 
@@ -211,6 +212,9 @@ def _against(
             yield flag, _on(flags[flag], words)
     if lacking:
         yield "not_measured", f"not attacked for {', '.join(lacking).replace('_', ' ')}"
+    fault = next((f"'{s.suite}', {fault}" for s in sources for fault in s.faults), "")
+    if fault:
+        yield "altered", f"its evidence does not follow from its own records: {fault}"
     if any(s.refuted for s in sources):
         yield "verification_failed", "whoever re-ran the evidence found something else"
     for m in c.measured:
@@ -269,10 +273,9 @@ def _incomplete(m: Measured) -> Iterator[tuple[str, str]]:
 
 def _leaks(m: Measured, bars: Bars) -> Iterator[tuple[str, str]]:
     idle = "; it does not act at this access" if "no_effect" in m.flags else ""
-    by, member = m.judged_M
-    for rule, name, attack, e, bar in (
-        ("leakage", "L", m.attack, m.L, bars.tau),
-        ("member_leakage", "M", by, member, bars.mu),
+    for rule, name, (attack, e), bar in (
+        ("leakage", "L", m.judged_L, bars.tau),
+        ("member_leakage", "M", m.judged_M, bars.mu),
     ):
         if e.known and e.hi > bar:
             yield (

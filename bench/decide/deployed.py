@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bench.contract.errors import UserError, nearest
-from bench.decide.policy import RULES, parse
+from bench.decide.policy import parse
+from bench.decide.rulebook import RULES
 from bench.goals import goals as goals_known
 
 _HEX = r"^[0-9a-f]{64}$"
@@ -18,17 +19,17 @@ ROLES: tuple[Role, ...] = ("model owner", "security lead", "dpo")
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=2000)
 
 
 class DataUsed(_Frozen):
     """What the model was trained on."""
 
-    sources: list[str] = Field(min_length=1)
-    dataset: str
+    sources: list[str] = Field(min_length=1, max_length=100)
+    dataset: str = Field(min_length=1)
     sha256: str | None = Field(None, pattern=_HEX)
     privacy_unit: Literal["record", "person", "class"]
-    categories: list[str] = Field(min_length=1)
+    categories: list[str] = Field(min_length=1, max_length=100)
     sector: str
 
 
@@ -37,8 +38,8 @@ class Exposed(_Frozen):
 
     access: Literal["labels", "scores", "weights"]
     users: str
-    query_cap: int | None = Field(None, ge=1)
-    weights_shared_with: list[str] = []
+    query_cap: int | None = Field(None, ge=1, le=10**12)
+    weights_shared_with: list[str] = Field([], max_length=100)
     federated: bool = False
 
     @property
@@ -70,7 +71,7 @@ class Artifact(_Frozen):
 class Claim(_Frozen):
     """The guarantee of differential privacy that is claimed."""
 
-    epsilon: float = Field(gt=0)
+    epsilon: float = Field(gt=0, le=1e6)
     delta: float = Field(ge=0, lt=1)
     unit: Literal["record", "person", "class"]
     sampling: str
@@ -119,17 +120,17 @@ class Deployed(_Frozen):
     tier: str
     data: DataUsed
     exposure: Exposed
-    model: str
+    model: str = Field(min_length=1)
     defense: Defended
     artifact: Artifact | None = None
     dp: Claim | None = None
-    evidence: list[str] = Field(min_length=1)
+    evidence: list[str] = Field(min_length=1, max_length=100)
     goals: dict[str, Relevance] = {}
     subgroups: str | None = None
     monitoring: str
     incident_contact: str
-    sign_offs: list[SignOff] = []
-    waivers: list[Waiver] = []
+    sign_offs: list[SignOff] = Field([], max_length=100)
+    waivers: list[Waiver] = Field([], max_length=100)
 
     @field_validator("goals")
     @classmethod
@@ -140,10 +141,6 @@ class Deployed(_Frozen):
                     f"there is no goal '{goal}'.{nearest(goal, goals_known()).rstrip('.')}"
                 )
         return goals
-
-    def signed(self, first: date, last: date) -> dict[Role, SignOff]:
-        """Sign-offs of these days by role: nobody signs what was not there yet, nor ahead."""
-        return {s.role: s for s in self.sign_offs if first <= s.date <= last}
 
 
 def load(path: Path) -> Deployed:

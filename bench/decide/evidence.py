@@ -7,6 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
@@ -14,103 +16,23 @@ import pandas as pd
 from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.contract.errors import nearest, require
 from bench.contract.record import TrialRecord
+from bench.decide.figures import Estimate, Measured, Met, Weaker, highest
+from bench.decide.persons import person
+from bench.exchange import consistency
 from bench.exchange.pack import Pack
+from bench.exchange.signatures import attestations
 from bench.goals import goal_named
 from bench.goals import goals as goals_known
 from bench.report import frame, worst_of
 from bench.report.boards import Boards
 from bench.report.boards import build as build_boards
 from bench.report.closure import ROW
+from bench.report.coverage import LOST
 from bench.report.facts import Facts
-from bench.report.frame import BASELINE, UNDEFENDED, bare_name, flagged, flags_of
-from bench.report.text import allowed, words
+from bench.report.frame import UNDEFENDED, bare_name, flags_of
 
 NO_EVIDENCE = ("void", "weak_attack", "no_headroom")
 """Flags that leave a board without evidence."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean with the ends of its 95 % interval; NaN where it is not known."""
-
-    value: float = math.nan
-    lo: float = math.nan
-    hi: float = math.nan
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a figure with an interval."""
-        return math.isfinite(self.value) and math.isfinite(self.lo) and math.isfinite(self.hi)
-
-
-UNKNOWN = Estimate()
-
-
-@dataclass(frozen=True)
-class Met:
-    """One attack that the defense met; L is not clipped."""
-
-    attack: str
-    L: Estimate
-    M: Estimate
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A defense on one board.
-
-    Attributes:
-        goal: of the adversary.
-        access: of the board: what was asked, or the next stronger one.
-        budget: of the board: most queries of an attack, infinite without limit.
-        source: suite the board is of.
-        L: worst-case leakage. M: of members, by the same attack.
-        attack: the strongest one.
-        adaptive: attacks that adapt to the defense and ran.
-        n_seeds: independently trained targets that were attacked.
-        flags: of the row.
-        planned: trials that were planned for the row.
-        lost: how many of them have no record.
-        lessens: whether it is clear of chance that it leaks less than the undefended target.
-        withheld: no attack of the board's own access could run: the defense gives less away.
-        unmet: attacks that ran against the undefended target there, but not against this.
-        members: the attack that tells members apart best, and the largest M of all attacks.
-        met: every attack.
-    """
-
-    goal: str
-    access: str
-    budget: float
-    source: str
-    L: Estimate
-    M: Estimate
-    attack: str
-    adaptive: tuple[str, ...]
-    n_seeds: int
-    flags: frozenset[str]
-    planned: int
-    lost: int
-    lessens: bool
-    withheld: bool
-    unmet: tuple[str, ...]
-    members: tuple[str, Estimate]
-    met: tuple[Met, ...]
-
-    @property
-    def where(self) -> str:
-        """The board in words: ``attribute with scores, at most 1,000 queries``."""
-        return f"{words(self.goal)} with {allowed(self.access, self.budget)}"
-
-    @property
-    def raw(self) -> Estimate:
-        """L of the strongest attack before clipping: below 0 it did worse than without a model."""
-        return next((m.L for m in self.met if m.attack == self.attack), self.L)
-
-    @property
-    def judged_M(self) -> tuple[str, Estimate]:
-        """The strongest attack's M or that of ``members``, whichever reaches higher."""
-        pairs = [pair for pair in ((self.attack, self.M), self.members) if pair[1].known]
-        return max(pairs, key=lambda pair: pair[1].hi, default=(self.attack, self.M))
 
 
 @dataclass(frozen=True)
@@ -133,9 +55,15 @@ class Source:
         facts: what the records say besides.
         boards: built from the table.
         digest: sha256 of all records, whatever their order.
-        verification: what 'invbench verify --write' noted; empty: nobody did.
+        notes: what was said of the pack; anybody can have typed it.
         pack_digest: of the pack that was read; empty where the store was.
-        submitter: who made the pack.
+        parts: manifests of the runs that it was made from.
+        faults: what it states and what does not follow from its records, in sentences.
+        reruns: who ran trials of this very pack again, found the same, and signed that with a key
+            that is trusted and not its maker's; when, by the name.
+        makers: who signed with a trusted key to have made it; when, by the name.
+        denied: who signed with a trusted key to have found otherwise.
+        untrusted: signatures that count for nothing, and why.
     """
 
     suite: str
@@ -143,23 +71,35 @@ class Source:
     facts: Facts
     boards: Boards
     digest: str
-    verification: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
     pack_digest: str = ""
-    submitter: str = ""
+    parts: tuple[Mapping[str, Any], ...] = ()
+    faults: tuple[str, ...] = ()
+    reruns: Mapping[str, str] = field(default_factory=dict)
+    makers: Mapping[str, str] = field(default_factory=dict)
+    denied: tuple[str, ...] = ()
+    untrusted: tuple[str, ...] = ()
+
+    @property
+    def verification(self) -> Mapping[str, Any]:
+        """What 'invbench verify --write' noted, as anybody could have; empty: nothing."""
+        return self.notes.get("verification") or {}
 
     @property
     def refuted(self) -> bool:
-        """Whether whoever re-ran it found something else."""
-        return self.verification.get("outcome") == "failed"
+        """Whether whoever re-ran it is noted, or signed, to have found something else."""
+        return bool(self.denied) or self.verification.get("outcome") == "failed"
+
+    @property
+    def submitter(self) -> str:
+        """Who made the pack, as they say."""
+        return str(self.notes.get("submitter") or "")
 
     @property
     def verified_by(self) -> str:
-        """Who else re-ran trials of this very pack and found the same; empty: nobody."""
-        told = self.verification
-        same = not self.pack_digest or told.get("pack") == self.pack_digest
-        by = str(told.get("by", ""))
-        good = same and told.get("outcome") == "verified" and by != self.submitter
-        return by if good else ""
+        """Who else ran it again and signed that they found the same; empty: nobody."""
+        others = [name for name in self.reruns if person(name) != person(self.submitter)]
+        return ", ".join(sorted(others))
 
     def trials(self, scenario: Scenario) -> pd.DataFrame:
         """The scenario's rows of the table, controls left out."""
@@ -167,26 +107,68 @@ class Source:
         return self.table[here & (self.table["control"] == "")]
 
 
-def read(packs: Iterable[Pack]) -> tuple[Source, ...]:
-    """The evidence of some packs; each is read once, and the same evidence counts once."""
-    found = []
+def read(packs: Iterable[Pack], signers: Path | None = None) -> tuple[Source, ...]:
+    """The evidence of some packs, each held against its own records; the same counts once.
+
+    Args:
+        packs: each is read once.
+        signers: file of the keys that are trusted; None: none is.
+
+    Raises:
+        UserError: records cannot stand on one board, have no time, or signatures cannot be checked.
+    """
+    out = []
     for pack in packs:
         digests: list[bytes] = []
         records = _digested(pack.records, digests)
         table, facts = frame.read(records, pack.suite, pack.manifest.get("trials"))
-        found.append(
+        _dated(table, pack.suite)
+        boards = build_boards(table)
+        out.append(
             Source(
                 pack.suite,
                 table,
                 facts,
-                build_boards(table),
+                boards,
                 hashlib.sha256(b"".join(sorted(digests))).hexdigest(),
-                pack.notes.get("verification") or {},
+                pack.notes,
                 pack.digest,
-                str(pack.notes.get("submitter") or ""),
+                tuple(pack.parts),
+                consistency.faults(pack, table, boards),
+                **_signed(pack, signers),
             )
         )
-    return tuple({source.digest: source for source in found}.values())
+    return tuple({source.digest: source for source in out}.values())
+
+
+def _signed(pack: Pack, signers: Path | None) -> dict[str, Any]:
+    """What is signed about a pack, as fields of a source."""
+    found = attestations(pack, signers)
+    trusted = [a for a in found if a.trusted]
+    made = [a for a in trusted if a.role == "made"]
+    keys = {a.fingerprint for a in found if a.role == "made"}
+    again = [a for a in trusted if a.role == "ran again" and a.fingerprint not in keys]
+    return {
+        "reruns": {a.signer: a.utc for a in again if 0 < a.ran == a.agreed},
+        "makers": {a.signer: a.utc for a in made},
+        "denied": tuple(a.signer for a in again if a.agreed < a.ran),
+        "untrusted": tuple(f"{a.signer} {a.reason}" for a in found if not a.trusted),
+    }
+
+
+def _dated(table: pd.DataFrame, suite: str) -> None:
+    """Refuse trials without a time in UTC that can be meant."""
+    for text in table.loc[table["status"] != LOST, "created"].unique():
+        try:
+            when = datetime.fromisoformat(text)
+            good = when.utcoffset() == timedelta(0) and 2020 <= when.year < 2200
+        except ValueError:
+            good = False
+        require(
+            good,
+            f"A trial of '{suite}' is of '{text[:40]}', which is no time in UTC as records have it "
+            "(2026-01-31T12:00:00+00:00); get the evidence again.",
+        )
 
 
 def about(sources: Sequence[Source], of: Scenario) -> list[Source]:
@@ -275,6 +257,7 @@ def measured(
     at, budget = level(sources, of, goal, access, cap)
     ran = [_on(s.boards.attacks, of, goal, at, budget) for s in sources]
     bare = [_names(table, UNDEFENDED) for table in ran]
+    weaker = _weaker(sources, of, goal, at, budget)
     found: dict[str, list[Measured]] = {}
     for source, attacks in zip(sources, ran, strict=True):
         for row in _on(source.boards.rows, of, goal, at, budget).to_dict("records"):
@@ -312,9 +295,34 @@ def measured(
                         Met(a["attack"], estimate(a, "L"), estimate(a, "M"))
                         for a in mine.to_dict("records")
                     ),
+                    tuple(weaker.get(defense, ())),
                 )
             )
     return found
+
+
+def _weaker(
+    sources: Sequence[Source], of: Scenario, goal: str, at: str, budget: float
+) -> dict[str, list[Weaker]]:
+    """By defense, its rows on boards of less access and no larger budget in any of the sources."""
+    less = {a for a in ACCESS_ORDER if at and a != at and at_least(cast(Access, at), a)}
+    below: dict[str, list[Weaker]] = {}
+    for source in sources:
+        rows = _rows(source, of, goal)
+        rows = rows[rows["access"].isin(less) & (rows["budget"] <= budget)]
+        rows = rows.sort_values("budget").drop_duplicates(["access", "defense"], keep="last")
+        for row in rows.to_dict("records"):
+            if not {"void", "no_headroom"} & {*flags_of(row)}:
+                mine = (str(row["worst_attack"]), estimate(row, "M"))
+                below.setdefault(row["defense"], []).append(
+                    Weaker(
+                        str(row["access"]),
+                        str(row["worst_attack"]),
+                        estimate(row, "L"),
+                        highest([mine, _members(source, row)]),
+                    )
+                )
+    return below
 
 
 def _on(table: pd.DataFrame, of: Scenario, goal: str, at: str, budget: float) -> pd.DataFrame:
@@ -360,43 +368,3 @@ def goals(sources: Sequence[Source], of: Scenario) -> list[str]:
 def estimate(row: Mapping[Any, Any], name: str) -> Estimate:
     """The columns ``name``, ``name_lo`` and ``name_hi`` of a row."""
     return Estimate(*(float(row.get(f"{name}{end}", math.nan)) for end in ("", "_lo", "_hi")))
-
-
-def not_tested(sources: Sequence[Source], of: Scenario, access: Access) -> list[str]:
-    """What the evidence says nothing about, in sentences."""
-    have, out = goals(sources, of), []
-    out += [f"{s.suite}: {s.facts.coverage.sentence}." for s in sources if s.facts.coverage.lost]
-    never = [
-        f"{goal.words.code} ({goal.words.event})"
-        for name, goal in goals_known().items()
-        if name not in have
-    ]
-    if never:
-        out.append(f"Not attacked at all: {'; '.join(never)}.")
-    less = [goal_named(g).words.code for g in have if not level(sources, of, g, access)[0]]
-    if less:
-        out.append(f"Attacked only with less access than {access}: {', '.join(less)}.")
-    weak = sorted(
-        {
-            f"{row.goal} with {row.access}".replace("_", " ")
-            for rows in (s.boards.rows for s in sources)
-            for row in rows[flagged(rows, "weak_attack")].itertuples()
-            if (row.dataset, row.model) == (of.dataset, of.model)
-        }
-    )
-    if weak:
-        out.append(f"Attacks were too weak to tell anything on: {', '.join(weak)}.")
-    seen = {a for s in sources for a in _ran(s, of)}
-    out.append(
-        f"{len(seen)} attacks ran; one that is published tomorrow may find more. Other data than "
-        f"'{of.dataset}', other models than '{of.model}', and drift since were not measured."
-    )
-    out.append(
-        "Not looked at: extraction of the model, poisoning and the security of the serving system."
-    )
-    return out
-
-
-def _ran(source: Source, of: Scenario) -> set[str]:
-    table = source.trials(of)
-    return set(table.loc[table["access"] != BASELINE, "attack"])

@@ -10,7 +10,7 @@ from typing import Any
 from bench.decide.candidates import Candidate, metric_name, told
 from bench.decide.decision import Decision
 from bench.decide.document import Block, Document, Drawn, Points, Section, Table
-from bench.decide.evidence import Estimate, Measured
+from bench.decide.figures import Estimate, Measured
 from bench.decide.next_steps import further_seeds
 from bench.goals import goals
 from bench.report.frame import UNDEFENDED

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from bench.contract.access import ACCESS_ORDER, Access, at_least
-from bench.decide import evidence
+from bench.decide import evidence, untested
 from bench.decide.candidates import SOUND, Candidate, Question, metric_name, told
 from bench.decide.decision import Decision
-from bench.decide.evidence import Estimate, Measured, Scenario, Source
+from bench.decide.evidence import Scenario, Source
+from bench.decide.figures import Estimate, Measured
 from bench.decide.policy import Bars, Policy
 from bench.engine.durations import duration
 from bench.goals import goals
@@ -170,7 +171,7 @@ def more_seeds(c: Candidate, asked: Question) -> int | None:
     fewest = min((m.n_seeds for m in c.measured), default=0)
     figures = [(-c.use.loss.value, c.use.loss, asked.bars.loss, fewest)]
     for m in c.measured:
-        figures.append((m.L.value, m.L, asked.bars.tau, m.n_seeds))
+        figures.append((m.judged_L[1].value, m.judged_L[1], asked.bars.tau, m.n_seeds))
         figures.append((m.judged_M[1].value, m.judged_M[1], asked.bars.mu, m.n_seeds))
     most = asked.seeds if "too_few_seeds" in rules else 0
     for mean, e, bar, n in figures:
@@ -232,7 +233,7 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
         yield from _also(sources, decision, goal)
     judged = [chosen, *decision.rejected] if chosen is not None else decision.rejected
     yield from of_cap(asked, [m for c in judged if c is not None for m in c.measured])
-    yield from evidence.not_tested(sources, asked.scenario, asked.access)
+    yield from untested.not_tested(sources, asked.scenario, asked.access)
 
 
 def of_cap(asked: Question, measured: Sequence[Measured]) -> Iterator[str]:

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.contract.documents import read_yaml
 from bench.contract.errors import UserError, nearest, require
+from bench.decide.persons import folded
+from bench.decide.rulebook import RULES, Severity
 from bench.engine.conf import config_dir
 
-Severity = Literal["block", "conditional", "off"]
-RULES: Mapping[str, str] = {
-    "no_ranked_evidence": "There is ranked evidence for every required goal at the exposed access",
-    "leakage_above_bar": "The upper end of L is within the tier's bar",
-    "member_leakage_above_bar": "The upper end of M is within the tier's bar",
-    "dp_sampling_mismatch": "The sampling that was accounted for is the one that was executed",
-    "dp_claim_unsupported": "The claimed epsilon is backed by the ledger of the evidence",
-    "dp_audit_exceeds_claim": "The audit does not contradict the claimed epsilon",
-    "data_hash_unknown": "The data has a known hash, the one the evidence was made with",
-    "evidence_too_old": "The evidence is recent",
-    "benchmark_outdated": "The evidence follows today's protocol and major version",
-    "artifact_mismatch": "The released weights are weights that were evaluated",
-    "dp_required": "The tier's required guarantee of differential privacy is there",
-    "verification_failed": "Nobody who re-ran the evidence found something else",
-    "dp_sign_off_missing": "An epsilon above the preferred one is signed off by the DPO",
-    "provisional_seeds": "The evidence has as many seeds as a ranked row asks",
-    "subgroup_missing": "Subgroups have been assessed",
-    "dp_expected": "Where differential privacy is expected it is there",
-    "not_independently_verified": "Somebody else has re-run the evidence",
-    "required_goal_declined": "Every goal the class of data requires is assessed",
-    "tier_too_lenient": "The tier is the one that the policy has for such data, or a stricter one",
-    "dp_noise_seeded": "The noise behind the claimed epsilon cannot be computed again",
-}
-"""The gate's rules: name and what has to hold."""
+SHIPPED = "default"
+"""Name of the policy that comes with the program."""
+_SHOWN = 80
+"""Most characters of a value that a sentence repeats."""
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=2000)
 
 
 Told = TypeVar("Told", bound=BaseModel)
@@ -49,9 +34,9 @@ class EpsilonRule(_Frozen):
     """Whether a tier asks for differential privacy."""
 
     rule: Literal["required", "expected", "optional"] = "optional"
-    preferred: float | None = Field(None, gt=0)
+    preferred: float | None = Field(None, gt=0, le=1000)
     """Above it a sign-off is needed."""
-    most: float | None = Field(8.0, gt=0)
+    most: float | None = Field(8.0, gt=0, le=1000)
     """Above it an epsilon counts for nothing; null: any counts."""
 
 
@@ -83,17 +68,29 @@ class Class(_Frozen):
     require: list[str] = Field(min_length=1)
 
 
+class Kind(_Frozen):
+    """Categories of data that belong together."""
+
+    names: list[str] = Field(min_length=1)
+    sectors: list[str] = []
+    """Whose data may hold them; empty: anybody's."""
+    modalities: list[str] = []
+    """Kinds of data that may hold them; empty: all."""
+    tier: str = ""
+    """The most lenient tier that such data may be judged by; empty: any."""
+
+
 class Seeds(_Frozen):
     """How many independently trained targets make evidence."""
 
-    ranked: int = Field(10, ge=2)
-    provisional: int = Field(5, ge=2)
+    ranked: int = Field(10, ge=2, le=10_000)
+    provisional: int = Field(5, ge=2, le=10_000)
 
 
 class Band(_Frozen):
     """A band of likelihood."""
 
-    up_to: float
+    up_to: float = Field(ge=0, le=1)
     band: str
 
 
@@ -101,15 +98,49 @@ class Policy(_Frozen):
     """Everything a decision needs besides evidence."""
 
     name: str
-    tiers: dict[str, Tier]
+    tiers: dict[str, Tier] = Field(min_length=1, max_length=100)
     """The strictest first."""
-    goals: list[Class]
+    goals: list[Class] = Field(min_length=1)
     federated: list[str] = []
+    categories: list[Kind] = []
     seeds: Seeds = Seeds()
-    max_age_days: int = Field(180, ge=1)
-    rules: dict[str, Severity] = {}
-    likelihood: list[Band]
+    max_age_days: int = Field(180, ge=1, le=3650)
+    max_waiver_days: int = Field(365, ge=1, le=3650)
+    signers: str = ""
+    """File of the keys of those whose re-runs count, beside the policy; empty: none is named."""
+    rules: dict[str, Severity | dict[str, Severity]] = {}
+    """What a breach does, or that by tier; else what :data:`bench.decide.rulebook.RULES` says."""
+    likelihood: list[Band] = Field(min_length=1)
     risk: dict[str, dict[str, str]]
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _severities(cls, given: Any) -> Any:
+        """YAML reads a bare ``off`` as false."""
+        if not isinstance(given, dict):
+            return given
+        rules = {}
+        for name, told in given.items():
+            by = told if isinstance(told, dict) else {"": told}
+            read = {tier: "off" if value is False else value for tier, value in by.items()}
+            if not read or not all(value in get_args(Severity) for value in read.values()):
+                raise ValueError(
+                    f"'{str(name)[:_SHOWN]}' must be one of {', '.join(get_args(Severity))}, or "
+                    "one of them by tier"
+                )
+            rules[name] = read if isinstance(told, dict) else read[""]
+        return rules
+
+    @model_validator(mode="after")
+    def _tiers_are_known(self) -> Policy:
+        places = [
+            (f"rules.{n}", t) for n, by in self.rules.items() if isinstance(by, dict) for t in by
+        ]
+        places += [(f"categories ({k.names[0]})", k.tier) for k in self.categories if k.tier]
+        for place, tier in places:
+            if tier not in self.tiers:
+                raise ValueError(f"{place} names the tier '{tier[:_SHOWN]}', which tiers lacks")
+        return self
 
     def tier(self, name: str) -> Tier:
         """The tier of that name."""
@@ -125,8 +156,17 @@ class Policy(_Frozen):
 
     def lenient(self, tier: str, sector: str) -> bool:
         """Whether ``tier`` comes after the one that the sector's data belongs in."""
-        order, least = list(self.tiers), self.tier_of(sector)
+        return self.later(tier, self.tier_of(sector))
+
+    def later(self, tier: str, least: str) -> bool:
+        """Whether ``tier`` is more lenient than ``least``; nothing is than the empty one."""
+        order = list(self.tiers)
         return least != "" and order.index(tier) > order.index(least)
+
+    def kind_of(self, category: str) -> Kind | None:
+        """The entry of the table that names a category, however it is written; None: none does."""
+        name = folded(category)
+        return next((k for k in self.categories if name in map(folded, k.names)), None)
 
     def required(self, sector: str, modality: str) -> list[str]:
         """Goals that must be measured for such data."""
@@ -138,9 +178,45 @@ class Policy(_Frozen):
             "line to its goals, the last one without sector and modality."
         )
 
-    def severity(self, rule: str) -> Severity:
-        """What a finding under ``rule`` does."""
-        return self.rules.get(rule, "block")
+    def severity(self, rule: str, tier: str) -> Severity:
+        """What a breach of ``rule`` does in ``tier``."""
+        usual = RULES[rule].severity
+        own = self.rules.get(rule, usual)
+        return own.get(tier, usual) if isinstance(own, dict) else own
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all that the policy says."""
+        return hashlib.sha256(json.dumps(self._said(), sort_keys=True).encode()).hexdigest()
+
+    def differences(self) -> list[str]:
+        """Every key by which it differs from the shipped policy, with both values, sorted."""
+        own, other = (dict(_leaves(policy._said())) for policy in (self, shipped()))
+        return [
+            f"{key}: {_short(own.get(key))} (shipped: {_short(other.get(key))})"
+            for key in sorted({*own, *other})
+            if own.get(key) != other.get(key) and key != "name"
+        ]
+
+    @property
+    def title(self) -> str:
+        """Its name, and whether it is the shipped policy whatever it is called."""
+        changed = len(self.differences())
+        if not changed:
+            return f"'{self.name[:_SHOWN]}' (as shipped)"
+        keys = f"{changed} key{'s differ' if changed > 1 else ' differs'} from the shipped one"
+        wrong = f"NOT the shipped '{SHIPPED}': " if folded(self.name) == SHIPPED else ""
+        return f"'{self.name[:_SHOWN]}' ({wrong}{keys})"
+
+    def _said(self) -> dict[str, Any]:
+        """Its contents, with the order of tiers, and each rule's severity in each tier."""
+        said = self.model_dump(mode="json")
+        said["signers"] = _sha256(self.signers)
+        said["order of tiers"] = list(self.tiers)
+        said["rules"] = {
+            rule: {tier: self.severity(rule, tier) for tier in self.tiers} for rule in RULES
+        }
+        return said
 
     def band(self, upper: float) -> str:
         """The band of likelihood of an upper end of L."""
@@ -163,12 +239,48 @@ def load(name: str | Path = "default") -> Policy:
         f"{', '.join(sorted(p.stem for p in folder.glob('*.yaml')))}.",
     )
     policy = parse(Policy, path)
+    unknown = [rule[:_SHOWN] for rule in policy.rules if rule not in RULES]
     require(
-        set(policy.rules) <= set(RULES),
-        f"'{path}', rules: there is no rule '{min(set(policy.rules) - set(RULES), default='')}'."
-        f"{nearest(min(set(policy.rules) - set(RULES), default=''), RULES)}",
+        not unknown,
+        f"'{path}', rules: there is no rule '{''.join(unknown[:1])}'."
+        f"{nearest(''.join(unknown[:1]), RULES)}",
     )
-    return policy
+    for key, rule in RULES.items():
+        soft = {policy.severity(key, tier) for tier in policy.tiers} - {"block"}
+        require(
+            not (rule.firm and soft),
+            f"'{path}', rules: '{key}' cannot be {min(soft, default='')}; no policy may soften "
+            f"that {rule.holds[:1].lower()}{rule.holds[1:]}.",
+        )
+    return policy.model_copy(
+        update={"signers": str(path.parent / policy.signers) if policy.signers else ""}
+    )
+
+
+@functools.cache
+def shipped() -> Policy:
+    """The policy that comes with the program."""
+    return load(SHIPPED)
+
+
+def _sha256(path: str) -> str:
+    """What a file holds, in short; empty where none is named or it is not there."""
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if path and file.is_file() else ""
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every single value of nested mappings, by its place; lists are single values."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _leaves(part, f"{place}.{key}" if place else str(key))
+    else:
+        yield place, value
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def parse(kind: type[Told], path: Path) -> Told:
@@ -187,14 +299,21 @@ def parse(kind: type[Told], path: Path) -> Told:
 
 def _first(error: ValidationError, kind: type[BaseModel]) -> str:
     found = error.errors()[0]
-    place = ".".join(str(part) for part in found["loc"])
+    place = ".".join(str(part)[:_SHOWN] for part in found["loc"])
     if found["type"] == "extra_forbidden":
         fields = kind.model_fields if len(found["loc"]) == 1 else {}
-        hint = nearest(str(found["loc"][-1]), fields).rstrip(".") if fields else ""
+        hint = nearest(str(found["loc"][-1])[:_SHOWN], fields).rstrip(".") if fields else ""
         return f"{place}: there is no such key.{hint}" if hint else f"{place}: no such key is known"
     if found["type"] == "missing":
         return f"{place}: it is missing; 'invbench gate --template' shows every key"
     more = len(error.errors()) - 1
     rest = f" (and {more} more)" if more else ""
     message = found["msg"][:1].lower() + found["msg"][1:]
-    return f"{place}: {message}, not {found['input']!r}{rest}"
+    if isinstance(found["input"], dict):
+        return f"{place or 'the whole'}: {message[:400]}{rest}"
+    return f"{place}: {message[:400]}, not {_short(_plain(found['input']))}{rest}"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say of a value."""
+    return value if isinstance(value, str | int | float | bool | None) else str(value)[:_SHOWN]

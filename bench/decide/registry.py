@@ -69,17 +69,21 @@ def tags(o: Judgement) -> dict[str, str]:
         "owner": m.owner,
         "evidence": "; ".join(o.suites),
         "policy": o.policy.name,
+        "policy_sha256": o.policy.digest,
+        "policy_differences": "; ".join(o.differences),
     }
     for goal in {r.goal for r in c.measured}:
         rows, code = [r for r in c.measured if r.goal == goal], goals()[goal].words.code
         # Of several packs that measured it the least favourable one counts.
-        worst = max(rows, key=lambda r: r.L.hi if r.L.known else math.inf)
+        attack, worst = max(
+            (r.judged_L for r in rows), key=lambda pair: pair[1].hi if pair[1].known else math.inf
+        )
         members = [r.judged_M[1].hi for r in rows if r.judged_M[1].known]
         told |= {
-            f"Lstar_{code}": _number(worst.L.value),
-            f"Lstar_{code}_upper95": _number(worst.L.hi),
+            f"Lstar_{code}": _number(worst.value),
+            f"Lstar_{code}_upper95": _number(worst.hi),
             f"M_{code}_upper95": _number(max(members, default=math.nan)),
-            f"attack_worst_{code}": worst.attack,
+            f"attack_worst_{code}": attack,
         }
     if o.ledger is not None and m.dp is not None:
         told |= {

@@ -7,9 +7,10 @@ import math
 from bench.decide.candidates import metric_name, told
 from bench.decide.deployed import ROLES
 from bench.decide.document import Block, Points, Table
-from bench.decide.evidence import Measured
 from bench.decide.explain import drawn
-from bench.decide.policy import RULES, Tier
+from bench.decide.figures import Measured
+from bench.decide.policy import Tier
+from bench.decide.rulebook import RULES
 from bench.decide.verdict import Finding, Judgement
 from bench.goals import goals
 from bench.report.text import allowed, at_most, estimate
@@ -36,23 +37,29 @@ def findings(o: Judgement) -> list[Block]:
     """What does not hold, and who let it pass."""
     if not o.findings:
         return ["None: every rule of the policy holds."]
-    rows = [(state(f), f.rule, f.sentence) for f in o.findings]
+    rows = [(state(f), f.rule, f.sentence, RULES[f.rule].mend) for f in o.findings]
     waivers = [
         f"{f.rule} is waived by {f.waiver.name} until {f.waiver.expires}: {f.waiver.reason}"
         for f in o.waived
         if f.waiver is not None
     ]
-    blocks: list[Block] = [Table(("state", "rule", "what was found"), rows)]
+    blocks: list[Block] = [Table(("state", "rule", "what was found", "what to do"), rows)]
     held = [
-        RULES[r]
+        r
         for r in RULES
-        if o.policy.severity(r) != "off" and r not in {f.rule for f in o.findings}
+        if o.policy.severity(r, o.model.tier) != "off" and r not in {f.rule for f in o.findings}
     ]
     return [
         *blocks,
         *([Points(waivers)] if waivers else []),
         f"{len(held)} of {len(RULES)} rules hold.",
     ]
+
+
+def rules(o: Judgement) -> list[Block]:
+    """Which policy it was judged by, and how that differs from the shipped one."""
+    blocks: list[Block] = [f"Policy {o.policy.title}; sha256 {o.policy.digest}."]
+    return [*blocks, Points(o.differences)] if o.differences else blocks
 
 
 def purpose(o: Judgement) -> list[Block]:
@@ -130,8 +137,8 @@ def results(o: Judgement) -> list[Block]:
         (
             goals()[m.goal].words.code,
             allowed(m.access, m.budget),
-            drawn(m.L, t.tau),
-            m.attack,
+            drawn(m.judged_L[1], t.tau),
+            m.judged_L[0],
             member(m),
             "; ".join(m.adaptive) or "none ran",
             f"{m.n_seeds}",
@@ -170,9 +177,10 @@ def member(m: Measured) -> str:
 
 def risk(o: Judgement, m: Measured) -> tuple[str, str]:
     """Likelihood band and residual risk of a goal; unknown where L is not."""
-    if not m.L.known:
+    leak = m.judged_L[1]
+    if not leak.known:
         return "unknown", "unknown"
-    band = o.policy.band(m.L.hi)
+    band = o.policy.band(leak.hi)
     return band, o.policy.risk.get(tier_of(o).severity, {}).get(band, "unknown")
 
 
@@ -181,7 +189,7 @@ def remaining(o: Judgement) -> list[Block]:
     rows = [
         (
             goals()[m.goal].words.code,
-            f"{m.L.hi:.2f}" if m.L.known else "unknown",
+            f"{m.judged_L[1].hi:.2f}" if m.judged_L[1].known else "unknown",
             risk(o, m)[0],
             tier_of(o).severity,
             risk(o, m)[1],
@@ -225,7 +233,7 @@ def measures(o: Judgement) -> list[Block]:
     rows = [
         (
             c.defense,
-            drawn(c.measured[0].L, tier_of(o).tau),
+            drawn(c.measured[0].judged_L[1], tier_of(o).tau),
             told(c.measured[0].judged_M[1], 3),
             told(c.use.loss, 3, True),
             c.reason or "keeps all bars as well",
@@ -312,16 +320,9 @@ def sign_off(o: Judgement) -> list[Block]:
         )
         for role in ROLES
     ]
-    stale = [
-        f"{s.name} ({s.role}, {s.date})" for s in o.model.sign_offs if s not in signed.values()
-    ]
     return [
         Table(("role", "name", "date", "signature"), rows),
-        *(
-            [f"Not counted, as dated before this evidence or after {o.today}: {', '.join(stale)}."]
-            if stale
-            else []
-        ),
+        *([f"Not counted: {'; '.join(o.unsigned)}."] if o.unsigned else []),
         f"Expires on {o.valid_until}: {o.policy.max_age_days} days after the oldest trial, or when "
         "a waiver ends.",
     ]

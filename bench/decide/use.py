@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.contract.access import Access
-from bench.decide.evidence import UNKNOWN, Estimate, Scenario, Source, estimate
+from bench.decide.evidence import Scenario, Source, estimate
+from bench.decide.figures import UNKNOWN, Estimate
 from bench.report import stats, useful
 from bench.report.frame import REGULARISED, UNDEFENDED
 

@@ -13,7 +13,8 @@ from bench.contract.ledger import PrivacyLedger
 from bench.decide.candidates import Candidate, Question
 from bench.decide.deployed import ROLES, Deployed, Role, SignOff, Waiver
 from bench.decide.evidence import Scenario
-from bench.decide.policy import Policy, Severity
+from bench.decide.policy import Policy
+from bench.decide.rulebook import Severity
 
 Verdict = Literal["PASS", "CONDITIONAL", "BLOCK"]
 
@@ -53,7 +54,8 @@ class Judgement:
         gains: by subgroup, the worst attack's gain over its baseline.
         limits: what must be known of the figures.
         untested: what the evidence says nothing about.
-        signed: sign-offs that count, by role: of people who could see this evidence.
+        signed: sign-offs that count, by role. unsigned: why others do not, in sentences.
+        differences: keys by which the policy differs from the shipped one, with both values.
         pia_id: names what was judged; unlike waivers and sign-offs, anything else changes it.
     """
 
@@ -80,6 +82,8 @@ class Judgement:
     limits: tuple[str, ...]
     untested: tuple[str, ...]
     signed: Mapping[Role, SignOff]
+    unsigned: tuple[str, ...]
+    differences: tuple[str, ...]
     pia_id: str
 
     @property

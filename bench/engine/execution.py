@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,16 +58,26 @@ class Execution:
     log: Path
 
 
-def prepare(overrides: Sequence[str], config_dir: Path | None) -> tuple[Grid, Plan]:
+def prepare(
+    overrides: Sequence[str],
+    config_dir: Path | None,
+    admit: Callable[[Grid], None] = lambda grid: None,
+) -> tuple[Grid, Plan]:
     """Compose and plan.
 
+    Args:
+        overrides: of the suite.
+        config_dir: a user's own options.
+        admit: looks at the grid before its components are imported, and may refuse it.
+
     Raises:
-        UserError: as :func:`compose_grid` and :func:`make_plan`.
+        UserError: as :func:`compose_grid` and :func:`make_plan`, or by ``admit``.
     """
     for folder in importable(config_dir):
         if folder not in sys.path:
             sys.path.append(folder)
     grid = compose_grid(overrides, config_dir)
+    admit(grid)
     return grid, make_plan(grid)
 
 

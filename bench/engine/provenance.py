@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -50,3 +51,11 @@ def provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "git_commit": manifest["git"].get("commit", ""),
         "git_dirty": manifest["git"].get("dirty", False),
     }
+
+
+@cache
+def committed(commit: str) -> str:
+    """When a commit was made (RFC 3339); empty where the checkout does not know it."""
+    if not re.fullmatch(r"[0-9a-f]{40}", commit):
+        return ""
+    return _git("show", "--no-patch", "--format=%cI", commit) or ""

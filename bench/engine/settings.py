@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.contract.record import Control
 
-_NAME = r"^[A-Za-z0-9_.\-]+(/[A-Za-z0-9_.\-]+)*$"
+_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*$"
+"""Parts of a path that stays below its folder: none begins with a dot or a dash."""
 
 
 class _Strict(BaseModel):

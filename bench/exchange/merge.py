@@ -14,7 +14,7 @@ from bench.contract.errors import require
 from bench.contract.identity import node_id
 from bench.contract.likeness import TOLERANCE
 from bench.contract.record import Data, Failure, TrialRecord
-from bench.exchange import recheck
+from bench.exchange import consistency, recheck
 from bench.exchange.pack import Pack
 from bench.report import comparable, controls, coverage
 from bench.report.closure import spans
@@ -184,6 +184,7 @@ def _joining(
 
 
 def _sound(pack: Pack, name: str) -> None:
+    consistency.require_sound(pack, name)
     wrong = recheck.listed(pack.records, pack.manifest["trials"])
     require(not wrong, f"'{name}' cannot join: {'; '.join(wrong[:3])}.")
     failed = controls.voiding(controls.judge(build_frame(pack.records, pack.suite)))

@@ -9,26 +9,29 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
-import os
-import zipfile
+import shlex
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StrictInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.contract.documents import parse_json
 from bench.contract.errors import UserError, require
+from bench.contract.names import fault, path_fault, unseen
 from bench.contract.record import SCHEMA_VERSION, TrialRecord
-from bench.exchange.records import chained, first_fault, of_lines
+from bench.engine.settings import Reported
+from bench.exchange import admission, parts
+from bench.exchange.parts import INDEX, PICTURES, RECORDS, SIGNATURES, UNREADABLE, is_pack
+from bench.exchange.records import chained, first_fault, of_lines, texts
 
 PACK_VERSION = 1
-INDEX = "pack.json"
-RECORDS = "records.jsonl.xz"
-PICTURES = "pictures"
-MOST_BYTES = 2 << 30
-"""Most that the parts of a pack may take, unpacked."""
-_DAY_ZERO = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: none of ours
+MOST_TRIALS = 1_000_000
+"""Most records of a pack."""
+MOST_PIXELS = 1 << 24
+"""Most pixels of a picture."""
 
 
 class _Part(BaseModel):
@@ -37,16 +40,55 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class _Skipped(_Part):
+    what: str
+    reason: str = ""
+    count: int = 1
+
+
+class _Git(_Part):
+    commit: str = ""
+    dirty: bool = False
+
+
 class _Manifest(_Part):
     suite: str = ""
     command: str = ""
     overrides: list[str] = []
     config_dir: str | None = None
     trials: dict[str, str]
-    skipped: list[dict[str, Any]] = []
-    reported: list[dict[str, Any]] = []
-    git: dict[str, Any] = {}
+    skipped: list[_Skipped] = []
+    reported: list[Reported] = []
+    git: _Git = _Git()
     merged: list[_Manifest] = []
+
+
+_LEFT_UNSAID: dict[str, Any] = {
+    "suite": "",
+    "command": "",
+    "overrides": [],
+    "skipped": [],
+    "reported": [],
+    "git": {},
+}
+"""Of a manifest, what is read of it without asking whether it is there."""
+
+
+class _Verification(_Part):
+    by: str = ""
+    utc: str = ""
+    said: str = ""
+    outcome: str = ""
+
+
+class _Joined(_Part):
+    joined: int
+    suite: str
+    digest: str
+    submitter: str = ""
+    note: str = ""
+    verification: _Verification | None = None
+    unmet: list[str] = []
 
 
 class _Notes(_Part):
@@ -54,16 +96,18 @@ class _Notes(_Part):
     note: str = ""
     attack: str = ""
     defense: str = ""
-    verification: dict[str, Any] = {}
-    submissions: list[dict[str, Any]] = []
+    verification: _Verification | None = None
+    submissions: list[_Joined] = []
+    parts: dict[str, _Notes] = {}
 
 
 class _Index(_Part):
     suite: str
-    trials: StrictInt
+    trials: Annotated[int, Field(strict=True, ge=1, le=MOST_TRIALS)]
     manifest: _Manifest
     notes: _Notes
     sha256: dict[str, str]
+    signatures: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -80,6 +124,11 @@ class Pack:
         notes: what was said of it since: ``submitter``, ``note``, ``verification``, ``submissions``
             that joined it; of several suites together ``parts``, the notes of each by its name.
         digest: of the whole pack once it is written or read; empty before.
+        tables: further parts that were read with it, tables and figures, by name; they say nothing
+            that the records do not, and are not written again by :func:`write`.
+        signatures: signed statements about it, by the names of their parts;
+            :mod:`bench.exchange.signatures` reads them.
+        members: of several suites together, the pack of each.
     """
 
     suite: str
@@ -88,6 +137,9 @@ class Pack:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    tables: Mapping[str, bytes] = field(default_factory=dict)
+    signatures: Mapping[str, bytes] = field(default_factory=dict)
+    members: tuple[Pack, ...] = ()
 
     @property
     def parts(self) -> list[Mapping[str, Any]]:
@@ -112,13 +164,13 @@ def together(packs: Sequence[Pack]) -> Pack:
     if len(packs) == 1:
         return packs[0]
     names = [pack.suite.split("/") for pack in packs]
-    shared = [parts[0] for parts in zip(*names, strict=False) if len({*parts}) == 1]
+    shared = [steps[0] for steps in zip(*names, strict=False) if len({*steps}) == 1]
     suite = "/".join(shared) or "boards"
     manifests = [pack.manifest for pack in packs]
-    parts: dict[str, dict[str, Any]] = {}
+    noted: dict[str, dict[str, Any]] = {}
     for pack in packs:
-        same = sum(name.partition(" (")[0] == pack.suite for name in parts)
-        parts[f"{pack.suite} ({same + 1})" if same else pack.suite] = dict(pack.notes)
+        same = sum(name.partition(" (")[0] == pack.suite for name in noted)
+        noted[f"{pack.suite} ({same + 1})" if same else pack.suite] = dict(pack.notes)
     gits = [dict(manifest.get("git", {})) for manifest in manifests]
     return Pack(
         suite=suite,
@@ -133,13 +185,9 @@ def together(packs: Sequence[Pack]) -> Pack:
             "git": gits[0] if all(git == gits[0] for git in gits) else {},
         },
         pictures={k: v for pack in packs for k, v in pack.pictures.items()},
-        notes={"parts": parts},
+        notes={"parts": noted},
+        members=tuple(packs),
     )
-
-
-def is_pack(path: Path) -> bool:
-    """Whether ``path`` looks like a pack: a folder with an index, or a zip file."""
-    return (path / INDEX).is_file() or (path.is_file() and zipfile.is_zipfile(path))
 
 
 def write(pack: Pack, path: Path, files: Mapping[str, bytes] | None = None) -> str:
@@ -159,7 +207,7 @@ def write(pack: Pack, path: Path, files: Mapping[str, bytes] | None = None) -> s
     lines = sorted((r.trial_id, r.model_dump_json()) for r in pack.records)
     require(bool(lines), f"Suite '{pack.suite}' has no records to pack; run it first.")
     text = "".join(f"{line}\n" for _, line in lines)
-    parts = {
+    content = {
         **(files or {}),
         RECORDS: lzma.compress(text.encode(), preset=6),
         **{f"{PICTURES}/{name}.png": data for name, data in pack.pictures.items()},
@@ -171,36 +219,62 @@ def write(pack: Pack, path: Path, files: Mapping[str, bytes] | None = None) -> s
         "trials": len(lines),
         "manifest": dict(pack.manifest),
         "notes": dict(pack.notes),
-        "sha256": {name: _sha256(parts[name]) for name in sorted(parts)},
+        "sha256": {name: _sha256(content[name]) for name in sorted(content)},
     }
-    text = json.dumps(index, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    parts[INDEX] = text.encode()
-    try:
-        if path.suffix == ".zip":
-            _zip(path, parts)
-        else:
-            _folder(path, parts)
-    except OSError as error:
-        raise UserError(
-            f"The pack cannot be written to '{path}': {error.strerror or error}; name another "
-            "place or make room there."
-        ) from error
+    if pack.signatures:
+        index["signatures"] = {name: _sha256(data) for name, data in pack.signatures.items()}
+    parts.write(path, {**content, **pack.signatures, INDEX: _written(index)})
     return _digest(index)
+
+
+def annotate(
+    path: Path,
+    notes: Mapping[str, Any] | None = None,
+    signatures: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write what is said of a pack into it: its digest and its records stay as they are.
+
+    Args:
+        path: of a pack that can be read.
+        notes: instead of its notes; None: they stay.
+        signatures: instead of its signatures, by the names of their parts; None: they stay.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    content = parts.read(path)
+    index = json.loads(content.pop(INDEX))
+    if notes is not None:
+        index["notes"] = dict(notes)
+    if signatures is not None:
+        content = {name: data for name, data in content.items() if name in index["sha256"]}
+        content |= signatures
+        index["signatures"] = {name: _sha256(data) for name, data in signatures.items()}
+    parts.write(path, {**content, INDEX: _written(index)})
+
+
+def _written(index: Mapping[str, Any]) -> bytes:
+    text = json.dumps(index, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return text.encode()
 
 
 def read(path: Path) -> Pack:
     """A pack from its folder or file; every part is compared with its digest.
 
+    Nothing that it says is taken at its word: sizes are bounded while it is unpacked, names and
+    overrides are checked, and nothing is imported or composed.
+
     Raises:
-        UserError: there is none, a part is missing or was changed, or it is of a newer version.
+        UserError: there is none, a part is missing or was changed, it is of a newer version, or it
+            says what no pack may say.
     """
     require(
         is_pack(path),
         f"'{path}' is no pack: a folder with {INDEX}, or the .zip that 'invbench submit' writes.",
     )
     try:
-        parts = _unzipped(path) if path.is_file() else _read_folder(path)
-        index = json.loads(parts[INDEX])
+        content = parts.read(path)
+        index = parse_json(content[INDEX], f"'{path}' ({INDEX})")
         version = index["pack_version"]
         require(
             version <= PACK_VERSION,
@@ -212,118 +286,111 @@ def read(path: Path) -> Pack:
         raise UserError(
             f"'{path}' cannot be read as a pack ({INDEX}: {first_fault(error)}); get it again."
         ) from error
-    except _UNREADABLE as error:
-        raise UserError(f"'{path}' cannot be read as a pack ({error!r}); get it again.") from error
-    digests, suite = index["sha256"], index["suite"]
-    for name in parts:
+    except UNREADABLE as error:
+        reason = ascii(str(error))[:200]
+        raise UserError(
+            f"'{path}' cannot be read as a pack ({type(error).__name__}: {reason}); get it again."
+        ) from error
+    digests = {**index["sha256"], **index.get("signatures", {})}
+    for name in content:
         require(
             name in digests or name == INDEX,
             f"'{path}' has a part '{name}' that {INDEX} does not name; get the pack again.",
         )
     for name, digest in digests.items():
-        require(name in parts, f"'{path}' lacks its part '{name}'; get the pack again.")
+        require(name in content, f"'{path}' lacks its part '{name}'; get the pack again.")
         require(
-            _sha256(parts[name]) == digest,
+            _sha256(content[name]) == digest,
             f"'{name}' in '{path}' is not what the pack was made with: its sha256 is "
-            f"{_sha256(parts[name])[:12]}..., {INDEX} says {digest[:12]}...; get the pack again.",
+            f"{_sha256(content[name])[:12]}..., {INDEX} says {digest[:12]}...; get the pack again.",
         )
-    pictures = {
-        Path(name).stem: data for name, data in parts.items() if name.startswith(f"{PICTURES}/")
-    }
     require(RECORDS in digests, f"'{path}' has no {RECORDS}; get the pack again.")
-    records = of_lines(parts[RECORDS], f"{path}/{RECORDS}", index["trials"])
-    return Pack(suite, records, index["manifest"], pictures, index["notes"], _digest(index))
+    _admitted(index, str(path))
+    folders = {name: name.partition("/")[0] for name in content}
+    pictures = {Path(n).stem: data for n, data in content.items() if folders[n] == PICTURES}
+    for name, data in pictures.items():
+        _picture(data, f"'{PICTURES}/{name}.png' in '{path}'")
+    return Pack(
+        index["suite"],
+        of_lines(content[RECORDS], f"{path}/{RECORDS}", index["trials"]),
+        _filled(index["manifest"]),
+        pictures,
+        index["notes"],
+        _digest(index),
+        {n: d for n, d in content.items() if folders[n] not in _OWN},
+        {n: d for n, d in content.items() if n in index.get("signatures", {})},
+    )
 
 
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RuntimeError,  # a password, a method of packing that nobody knows, nesting too deep
-    zipfile.BadZipFile,
-)
-"""What hostile or broken JSON and zip files raise."""
+def _filled(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    filled = {**_LEFT_UNSAID, **manifest}
+    if "merged" in filled:
+        filled["merged"] = [_filled(part) for part in filled["merged"]]
+    return filled
 
 
-def files(path: Path) -> dict[str, bytes]:
-    """Every part of a pack by name, unchecked: :func:`read` checks."""
-    return _unzipped(path) if path.is_file() else _read_folder(path)
+_OWN = (INDEX, RECORDS, PICTURES, SIGNATURES)
+
+
+def command_of(words: Sequence[str]) -> str:
+    """The command that runs a suite with these overrides."""
+    return " ".join(["invbench run", *map(shlex.quote, words)])
+
+
+def _admitted(index: Mapping[str, Any], where: str) -> None:
+    """Refuse what an index may not say, whoever reads it.
+
+    Raises:
+        RefusedError: a name, an override or a text is refused; the message says which.
+    """
+    for text in texts(index):
+        sign = unseen(text)
+        if sign:
+            raise admission.RefusedError(
+                f"'{where}' has the text {text[:80]!a} in its {INDEX}, whose character {sign} "
+                "changes what a terminal or a page shows around it; get the pack again."
+            )
+    manifest = index["manifest"]
+    for part in [manifest, *manifest.get("merged", ())]:
+        for key, name in (("suite", index["suite"]), ("manifest.suite", part.get("suite"))):
+            why = path_fault(name) if name else ""
+            if why:
+                raise admission.RefusedError(
+                    f"'{where}' has {key} {name[:80]!a}: a name {why}; get the pack again."
+                )
+        folder = part.get("config_dir")
+        if folder and fault(folder):
+            raise admission.RefusedError(
+                f"'{where}' has config_dir {folder[:80]!a}: of a pack it is the name of a folder, "
+                "not a place; get the pack again."
+            )
+        words = part.get("overrides", [])
+        admission.readable(words, where)
+        # Pages show it, and people run it.
+        command = part.get("command") or ""
+        if command not in ("", command_of(words)):
+            raise admission.RefusedError(
+                f"'{where}' says that it was run by {command[:120]!a}, but its overrides are "
+                f"{command_of(words)[:120]!r}; get the pack again."
+            )
+
+
+def _picture(data: bytes, where: str) -> None:
+    """Refuse what is no PNG, or one that fills the memory of who looks at it."""
+    head = data[:24]
+    right = head[:8] == b"\x89PNG\r\n\x1a\n" and head[12:16] == b"IHDR" and len(head) == 24
+    width, height = struct.unpack(">II", head[16:24]) if right else (0, 0)
+    require(
+        0 < width * height <= MOST_PIXELS,
+        f"{where} is no PNG of at most {MOST_PIXELS} pixels; get the pack again.",
+    )
 
 
 def _digest(index: Mapping[str, Any]) -> str:
-    """What a pack is known by: all but what was said of it later."""
-    told = {key: value for key, value in index.items() if key != "notes"}
+    """What a pack is known by: all but what was said of it later, signed or not."""
+    told = {key: value for key, value in index.items() if key not in ("notes", "signatures")}
     return _sha256(json.dumps(told, sort_keys=True).encode())
 
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _zip(path: Path, parts: Mapping[str, bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with zipfile.ZipFile(scratch, "w") as file:
-        for name in sorted(parts):
-            # Nothing of the day or the machine: the same pack is the same bytes.
-            file.writestr(zipfile.ZipInfo(name, _DAY_ZERO), parts[name])
-    scratch.replace(path)
-
-
-def _folder(path: Path, parts: Mapping[str, bytes]) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    if (path / INDEX).is_file():
-        try:
-            old = set(_named(path))
-        except _UNREADABLE:
-            old = set()
-        for name in old - set(parts):
-            (path / name).unlink(missing_ok=True)
-    for name, data in parts.items():
-        target = path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-
-
-def _unzipped(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as file:
-        entries = file.infolist()
-        # Never more is unpacked of an entry than it says.
-        _not_too_large(path, sum(entry.file_size for entry in entries))
-        names = [entry.filename for entry in entries]
-        require(
-            len(names) == len(set(names)),
-            f"'{path}' has two parts of one name; get the pack again.",
-        )
-        return {name: file.read(name) for name in names}
-
-
-def _read_folder(path: Path) -> dict[str, bytes]:
-    found = [name for name in _named(path) if (path / name).is_file()]
-    _not_too_large(path, sum((path / name).stat().st_size for name in found))
-    return {name: (path / name).read_bytes() for name in found}
-
-
-def _named(path: Path) -> list[str]:
-    """Every part that the index of a folder names, the index first.
-
-    Raises:
-        UserError: one of them is not in the folder, or is a link to elsewhere.
-    """
-    names = [INDEX, *json.loads((path / INDEX).read_bytes())["sha256"]]
-    root = path.resolve()
-    require(
-        all((path / name).resolve().is_relative_to(root) for name in names),
-        f"'{path / INDEX}' names parts outside of the pack; get it again.",
-    )
-    return names
-
-
-def _not_too_large(path: Path, size: int) -> None:
-    require(
-        size <= MOST_BYTES,
-        f"'{path}' would take {size / 2**30:.1f} GiB unpacked, a pack may take "
-        f"{MOST_BYTES / 2**30:.0f}; get it again.",
-    )

@@ -8,12 +8,19 @@ from typing import Any
 
 from bench.engine.conf import list_options
 from bench.engine.provenance import provenance
+from bench.exchange import signatures
 from bench.exchange.pack import Pack
 from bench.report import site
 from bench.report.site import Site
 
 
-def write(results: Pack, out: Path, drawn: bool = False, config_dir: Path | None = None) -> Site:
+def write(
+    results: Pack,
+    out: Path,
+    drawn: bool = False,
+    config_dir: Path | None = None,
+    signers: Path | None = None,
+) -> Site:
     """Write the site of a pack.
 
     Args:
@@ -21,6 +28,7 @@ def write(results: Pack, out: Path, drawn: bool = False, config_dir: Path | None
         out: folder to write to.
         drawn: also draw each board for papers.
         config_dir: a user's own options; by default the folder of the run, if it is here.
+        signers: file of allowed signers; None: the one that ``INVBENCH_SIGNERS`` names, if any.
 
     Raises:
         UserError: its records may not share boards, or the folder cannot be written.
@@ -32,7 +40,7 @@ def write(results: Pack, out: Path, drawn: bool = False, config_dir: Path | None
         for kind in ("defense", "attack")
         for name, text in list_options(kind, own).items()
     }
-    history = {name: text for name, text in handled(results).items() if text}
+    history = {name: text for name, text in handled(results, signers).items() if text}
     return site.write(
         results.records,
         results.pictures,
@@ -45,17 +53,34 @@ def write(results: Pack, out: Path, drawn: bool = False, config_dir: Path | None
     )
 
 
-def handled(results: Pack) -> dict[str, str]:
-    """Who submitted, who verified and what joined, in sentences; empty where nobody did."""
+def handled(results: Pack, signers: Path | None = None) -> dict[str, str]:
+    """Who submitted, who verified and what joined, in sentences; empty where nobody did.
+
+    What a pack merely says of itself, anybody could have typed: that is called a claim. Only a
+    signature of an allowed signer is more.
+
+    Args:
+        results: one pack, or several together.
+        signers: file of allowed signers; None: the one that ``INVBENCH_SIGNERS`` names, if any.
+
+    Raises:
+        UserError: there are signatures, and no ``ssh-keygen`` or no such file to check them by.
+    """
     notes: Mapping[str, Mapping[str, Any]] = results.notes.get("parts") or {
         results.suite: results.notes
     }
-    several = len(notes) > 1
+    members = results.members or (results,) * len(notes)
+    allowed = signatures.signers_file(signers)
     lines: dict[str, list[str]] = {"submitted": [], "verified": [], "joined by": []}
-    for suite, note in notes.items():
-        head = f"{suite}: " if several else ""
+    for (suite, note), member in zip(notes.items(), members, strict=True):
+        head = f"{suite}: " if len(notes) > 1 else ""
+        signed = signatures.attestations(member, allowed)
+        made, again = ([a for a in signed if a.role == role] for role in ("made", "ran again"))
         lines["submitted"] += [head + text for text in _submitter(note)]
-        lines["verified"] += [head + text for text in _verifier(note)]
+        lines["submitted"] += [head + a.sentence for a in made]
+        claims = [] if any(a.trusted for a in again) else _verifier(note)
+        lines["verified"] += [head + text for text in claims]
+        lines["verified"] += [f"{head}{a.sentence}: {a.outcome}" for a in again]
         for more in note.get("submissions", ()):
             who = "; ".join(_submitter(more)) or "somebody"
             checked = [f"checked {text}" for text in _verifier(more)]
@@ -72,7 +97,9 @@ def _submitter(notes: Mapping[str, Any]) -> Iterator[str]:
         yield f"by {notes['submitter']}" + (f" ({notes['note']})" if notes.get("note") else "")
 
 
-def _verifier(notes: Mapping[str, Any]) -> Iterator[str]:
-    outcome = notes.get("verification")
-    if outcome:
-        yield f"by {outcome['by']} on {outcome['utc'][:10]}: {outcome['said']}"
+def _verifier(notes: Mapping[str, Any]) -> list[str]:
+    claim = notes.get("verification")
+    if not claim:
+        return []
+    by, when, words = (str(claim.get(key, "")) for key in ("by", "utc", "said"))
+    return [f"by {by} on {when[:10]} (claimed, not signed): {words}"]

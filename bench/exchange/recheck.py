@@ -135,18 +135,18 @@ def listed(records: Iterable[TrialRecord], trials: Mapping[str, str]) -> list[st
     return wrong
 
 
-def drift(stated: bytes, built: str, name: str = "leaderboard.csv") -> list[str]:
+def drift(given: bytes, built: str, name: str = "leaderboard.csv") -> list[str]:
     """Where a stated table differs from the one that its records give.
 
     Args:
-        stated: the table as it is in the pack.
+        given: the table as it is in the pack.
         built: the table made now; numbers may differ in the last printed digit.
         name: how sentences name it.
 
     Returns:
         A sentence for each figure that differs, and for each row or column only one of them has.
     """
-    theirs, ours = (_rows(text) for text in (stated.decode("utf-8", "replace"), built))
+    theirs, ours = (_rows(text) for text in (given.decode("utf-8", "replace"), built))
     out = [
         f"{name} has a row {' / '.join(k)} that its records do not give"
         for k in theirs
@@ -170,18 +170,18 @@ def drift(stated: bytes, built: str, name: str = "leaderboard.csv") -> list[str]
     return list(dict.fromkeys(out))
 
 
-def prose(stated: bytes, built: str, name: str = "leaderboard.md") -> list[str]:
+def prose(given: bytes, built: str, name: str = "leaderboard.md") -> list[str]:
     """Where a stated text differs from the one that its records give.
 
     Args:
-        stated: the text as it is in the pack.
+        given: the text as it is in the pack.
         built: the text made now; numbers may differ by one in the last printed digit.
         name: how sentences name it.
 
     Returns:
         A sentence for the first line that differs; empty where none does.
     """
-    theirs, ours = stated.decode("utf-8", "replace").splitlines(), built.splitlines()
+    theirs, ours = given.decode("utf-8", "replace").splitlines(), built.splitlines()
     for at, (one, other) in enumerate(itertools.zip_longest(theirs, ours, fillvalue=""), 1):
         if not _same_line(one, other):
             return [f"{name}, line {at} is '{_short(one)}', the records give '{_short(other)}'"]
@@ -203,19 +203,19 @@ def _short(line: str) -> str:
     return line if len(line) <= 100 else f"{line[:100]}..."
 
 
-def sample(frame: pd.DataFrame, n: int, seed: int) -> list[str]:
+def sample(table: pd.DataFrame, n: int, seed: int) -> list[str]:
     """Identities of trials to run again, spread over the boards and within a board over its rows.
 
     Trials that were ``skipped`` may be drawn too: that they cannot be run is a claim like any
     other. Rows without an effect repeat those of ``none`` and come last.
 
     Args:
-        frame: trials that can be run, as :func:`bench.report.frame.build` gives them.
+        table: trials that can be run, as :func:`bench.report.frame.build` gives them.
         n: how many, at most.
         seed: which; the same seed gives the same trials.
     """
     rng = np.random.default_rng(seed)
-    rows = frame[(frame["control"] == "") & (frame["access"] != BASELINE)]
+    rows = table[(table["control"] == "") & (table["access"] != BASELINE)]
     rows = rows[rows["status"].isin(["done", "skipped"])].sort_values("trial_id")
     idle = flagged(rows, "no_effect")
     boards = []
@@ -241,7 +241,7 @@ Ends = Mapping[str, tuple[float, float]]
 """Ends of an interval by the figure: ``L`` (``s`` without headroom), ``M`` and ``utility``."""
 
 
-def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
+def predicted(made: Boards) -> Mapping[tuple[str, ...], Ends]:
     """Where one more seed of each row and attack should fall, 19 times out of 20.
 
     The interval of the mean over ``n`` seeds, ``t sd / sqrt(n)`` to each side, widened to the
@@ -252,7 +252,7 @@ def predicted(boards: Boards) -> Mapping[tuple[str, ...], Ends]:
     """
     figures = ["L", "s", "M", "utility"]
     # A record states its utility by the metric of the data set, whatever its board shows.
-    seeds = boards.seeds.drop(columns="utility")
+    seeds = made.seeds.drop(columns="utility")
     seeds = seeds.rename(columns={"score": "s", "recorded": "utility"})
     seeds = seeds.astype(dict.fromkeys(figures, "float64"))
     table = stats.summarise(seeds, [*ROW, "attack"], figures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from bench.contract.record import TrialRecord
 from bench.engine.settings import Settings
 from bench.engine.store import Store
 from bench.exchange import rerun, sources
+from bench.exchange.code import Foreign
 from bench.exchange.rerun import Likeness
 
 
@@ -67,8 +69,12 @@ def reproduce(
     config_dir: Path | None = None,
     source: str | None = None,
     keep: Path | None = None,
+    allow_code: Sequence[str] = (),
 ) -> Reproduction:
     """Run a trial again.
+
+    What the store has is this user's own and runs as its run did; what is in a pack is a
+    stranger's, and may say only what :mod:`bench.exchange.admission` lets pass.
 
     Args:
         name: the beginning of its identity, or its cell.
@@ -77,10 +83,12 @@ def reproduce(
         config_dir: a user's own options.
         source: pack, suite or execution that it is in; None: the store is searched.
         keep: empty folder for the store of the new run; None: a temporary one.
+        allow_code: packages of others whose code a pack may run.
 
     Raises:
         UserError: there is no such trial, or its suite cannot be composed here.
     """
+    foreign: Foreign | None = None
     if source is None:
         require(
             settings.store.is_dir(),
@@ -89,8 +97,12 @@ def reproduce(
         )
         old, manifest = sources.in_store(Store(settings.store), name)
     else:
-        old, manifest = sources.in_pack(sources.load(source, settings), name)
-    data_root = settings.data_root or rerun.data_of(manifest["overrides"])
+        boards = sources.load(source, settings)
+        old, manifest = sources.in_pack(boards, name)
+        foreign = Foreign(source, tuple(allow_code)) if boards.digest else None
+    data_root = settings.data_root
+    if foreign is None:
+        data_root = data_root or rerun.data_of(manifest["overrides"])
     require(
         keep is None or not keep.exists() or not any(keep.iterdir()),
         f"--keep: '{keep}' is not empty, and what is recorded there would not be run again; name "
@@ -99,7 +111,7 @@ def reproduce(
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         grid, plan = rerun.plan_again(
-            manifest, folder, data_root, rerun.of_suite(words), config_dir
+            manifest, folder, data_root, rerun.of_suite(words), config_dir, foreign
         )
         trial = rerun.match(plan, old)
         if trial is None:
@@ -112,8 +124,38 @@ def reproduce(
                 *rerun.changes(store, plan, old.nodes, trial.nodes),
             )
         new = rerun.rerun(grid, plan, [trial])[trial.id]
-    by_hand = tuple(rerun.by_hand(old, manifest, data_root))
-    return Reproduction(old, new, rerun.compare(old, new), changes, by_hand)
+    commands = tuple(by_hand(old, manifest, data_root))
+    return Reproduction(old, new, rerun.compare(old, new), changes, commands)
+
+
+def by_hand(
+    record: TrialRecord, manifest: Mapping[str, Any], data_root: Path | None = None
+) -> list[str]:
+    """Commands that run one trial, and little else, without ``reproduce``."""
+    cell = record.cell
+    own: dict[str, str] = {}
+    if record.control != "canary":  # it brings a data set and a model of its own
+        own |= {"dataset": f"[{record.data.option or cell.dataset}]", "model": f"[{cell.model}]"}
+    if not record.control:
+        # The family is the option; all its settings run, for the suite sets them together.
+        own["defense"] = f"[{record.defense.family or cell.defense}]"
+        if record.access != "none":
+            own["attack"] = f"[{record.attack.family or cell.attack}]"
+    own |= {"controls": f"[{record.control}]", "seeds": str(cell.seed + 1)}
+    words = [w for w in rerun.identity_words(manifest) if rerun.key_of(w) not in own]
+    words += [f"{key}={value}" for key, value in own.items()]
+    words += ["store=again", "backend=local", "tracking=none"]
+    if data_root is not None:
+        words.append(f"data_root={rerun.value_of(data_root)}")
+    if manifest.get("config_dir"):
+        words.append("--config-dir DIR_OF_YOUR_OPTIONS")
+    commit = record.env.get("git", {}).get("commit") or manifest.get("git", {}).get("commit")
+    run = " ".join(w if w.startswith("--") else shlex.quote(w) for w in words)
+    return [
+        *([f"git checkout {shlex.quote(str(commit))}"] if commit else []),
+        f"invbench run {run}",
+        f"invbench show {shlex.quote(cell.key())} --json store=again",
+    ]
 
 
 def _not_here(

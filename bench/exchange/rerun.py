@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,9 @@ from bench.engine.config import Grid
 from bench.engine.execution import execute, prepare
 from bench.engine.graph import Node, Plan, Trial
 from bench.engine.store import Store
+from bench.exchange import admission
+from bench.exchange.code import Foreign
+from bench.exchange.pack import command_of
 
 _WHERE = frozenset(
     {
@@ -65,8 +67,13 @@ def plan_again(
     data_root: Path | None = None,
     more: Sequence[str] = (),
     config_dir: Path | None = None,
+    foreign: Foreign | None = None,
 ) -> tuple[Grid, Plan]:
     """Compose and plan a recorded suite on this machine.
+
+    What this user's own store has is run as it says. A pack is a stranger's: its overrides may say
+    only what :func:`bench.exchange.admission.runnable` lets pass, and its folder of options is not
+    looked for here.
 
     Args:
         manifest: of the execution; its ``overrides`` are used but for those that say where it ran.
@@ -74,27 +81,34 @@ def plan_again(
         data_root: folder of real data here.
         more: further overrides; they win.
         config_dir: a user's own options; by default the manifest's folder, if it is here.
+        foreign: the pack that the manifest is of; None: it is of this user's own store.
 
     Raises:
         UserError: the suite cannot be composed here any more.
     """
-    words = [*identity_words(manifest), f"store={_value(store)}", "backend=local", "tracking=none"]
+    words = identity_words(manifest)
+    here = [f"store={value_of(store)}", "backend=local", "tracking=none"]
     if data_root is not None:
-        words.append(f"data_root={_value(data_root)}")
+        here.append(f"data_root={value_of(data_root)}")
+    if foreign is not None:
+        own = {key_of(word) for word in more}
+        words = [word for word in words if key_of(word) not in own]
+        admission.runnable(words, foreign.where, foreign.allowed)
+        return prepare([*words, *here, *more], config_dir, foreign.admit)
     said = manifest.get("config_dir")
     folder = config_dir or (Path(said) if said and Path(said).is_dir() else None)
-    return prepare([*words, *more], folder)
+    return prepare([*words, *here, *more], folder)
 
 
 def identity_words(manifest: Mapping[str, Any]) -> list[str]:
     """The overrides of a suite that say what it is, without those that say where it ran."""
     words = list(manifest["overrides"])
-    return [word for word in words if _key(word).split(".")[0] not in _WHERE]
+    return [word for word in words if key_of(word).split(".")[0] not in _WHERE]
 
 
 def of_suite(words: Sequence[str]) -> list[str]:
     """Further overrides of a suite that is run again, without where its store and data are."""
-    return [word for word in words if _key(word) not in ("store", "data_root")]
+    return [word for word in words if key_of(word) not in ("store", "data_root")]
 
 
 def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +134,7 @@ def portable(manifest: Mapping[str, Any]) -> dict[str, Any]:
     folder = manifest.get("config_dir")
     return out | {
         "overrides": words,
-        "command": " ".join(["invbench run", *map(shlex.quote, words)]),
+        "command": command_of(words),
         "config_dir": Path(folder).name if folder else None,
     }
 
@@ -348,47 +362,18 @@ def _short(old: Any, new: Any) -> tuple[str, str]:
     return f"{head}{parts[0]}{dots[0]}", f"{head}{parts[1]}{dots[1]}"
 
 
-def by_hand(
-    record: TrialRecord, manifest: Mapping[str, Any], data_root: Path | None = None
-) -> list[str]:
-    """Commands that run one trial, and little else, without ``reproduce``."""
-    cell = record.cell
-    own: dict[str, str] = {}
-    if record.control != "canary":  # it brings a data set and a model of its own
-        own |= {"dataset": f"[{record.data.option or cell.dataset}]", "model": f"[{cell.model}]"}
-    if not record.control:
-        # The family is the option; all its settings run, for the suite sets them together.
-        own["defense"] = f"[{record.defense.family or cell.defense}]"
-        if record.access != "none":
-            own["attack"] = f"[{record.attack.family or cell.attack}]"
-    own |= {"controls": f"[{record.control}]", "seeds": str(cell.seed + 1)}
-    words = [w for w in identity_words(manifest) if _key(w) not in own]
-    words += [f"{key}={value}" for key, value in own.items()]
-    words += ["store=again", "backend=local", "tracking=none"]
-    if data_root is not None:
-        words.append(f"data_root={_value(data_root)}")
-    if manifest.get("config_dir"):
-        words.append("--config-dir DIR_OF_YOUR_OPTIONS")
-    commit = record.env.get("git", {}).get("commit") or manifest.get("git", {}).get("commit")
-    run = " ".join(w if w.startswith("--") else shlex.quote(w) for w in words)
-    return [
-        *([f"git checkout {commit}"] if commit else []),
-        f"invbench run {run}",
-        f"invbench show {shlex.quote(cell.key())} --json store=again",
-    ]
-
-
 def data_of(words: Sequence[str]) -> Path | None:
     """The data folder that overrides name, if it is here."""
-    named = [w.partition("=")[2].strip("'\"") for w in words if _key(w) == "data_root"]
+    named = [w.partition("=")[2].strip("'\"") for w in words if key_of(w) == "data_root"]
     return Path(named[-1]) if named and Path(named[-1]).is_dir() else None
 
 
-def _key(word: str) -> str:
+def key_of(word: str) -> str:
+    """The key of an override as it is written."""
     return word.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
-def _value(path: Path) -> str:
+def value_of(path: Path) -> str:
     """A path as a value of Hydra's grammar."""
     text = str(path)
     if re.fullmatch(r"[\w./-]+", text):

@@ -176,20 +176,27 @@ class Results:
             )
         return Plot(rows)
 
-    def report(self, to: Path, figures: bool = False, config_dir: Path | None = None) -> Site:
+    def report(
+        self,
+        to: Path,
+        figures: bool = False,
+        config_dir: Path | None = None,
+        signers: Path | None = None,
+    ) -> Site:
         """Write the boards as a site that opens from disk.
 
         Args:
             to: folder to write to.
             figures: also draw each board for papers.
             config_dir: a user's own options.
+            signers: whose signatures are trusted.
 
         Raises:
             UserError: the records may not share boards, or the folder cannot be written.
         """
         from bench.exchange.publish import write
 
-        return write(self.pack, to, figures, config_dir)
+        return write(self.pack, to, figures, config_dir, signers)
 
     def _repr_html_(self) -> Any:
         """A notebook shows the boards."""

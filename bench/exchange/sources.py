@@ -14,6 +14,7 @@ from bench.engine.tracking import picture, stored
 from bench.exchange import pack
 from bench.exchange.merge import merge
 from bench.exchange.pack import Pack
+from bench.exchange.parts import INDEX, is_pack
 from bench.exchange.records import Records
 
 
@@ -28,7 +29,7 @@ def load(name: str, settings: Settings) -> Pack:
         UserError: there is no such thing, or none of its trials has ended.
     """
     path = Path(name)
-    if pack.is_pack(path):
+    if is_pack(path):
         return pack.read(path)
     if not settings.store.is_dir():
         raise UserError(
@@ -40,7 +41,7 @@ def load(name: str, settings: Settings) -> Pack:
             return of_execution(store, manifest)
     suites = sorted({manifest["suite"] for manifest in store.executions()})
     raise UserError(
-        f"'{name}' is no pack (a folder with {pack.INDEX}, or a .zip), and store "
+        f"'{name}' is no pack (a folder with {INDEX}, or a .zip), and store "
         f"'{settings.store}' has no run of that name; it has suites: "
         f"{', '.join(suites) or 'none'}."
     )

@@ -11,8 +11,9 @@ import pandas as pd
 
 from bench.contract.errors import nearest, require
 from bench.contract.record import Cell, TrialRecord
-from bench.exchange import pack, rerun
+from bench.exchange import pack, rerun, signatures
 from bench.exchange.pack import Pack
+from bench.exchange.parts import is_pack
 from bench.exchange.records import Records
 from bench.report import boards, controls, families, figures, frame, tables
 
@@ -28,12 +29,14 @@ class Submission:
         suite: whose results they are.
         trials: how many.
         digest: of the pack.
+        dropped: signatures of the pack that it was made from, which are not of this one.
     """
 
     path: Path
     suite: str
     trials: int
     digest: str
+    dropped: int = 0
 
 
 def submit(
@@ -44,6 +47,7 @@ def submit(
     attack: str | None = None,
     defense: str | None = None,
     allow_dirty: bool = False,
+    key: Path | None = None,
 ) -> Submission:
     """Pack results.
 
@@ -55,15 +59,17 @@ def submit(
         attack: only what this attack and its baselines did.
         defense: only this defense and what it is compared with.
         allow_dirty: even if it ran from a modified working copy.
+        key: SSH key to sign it with; None: it is not signed.
 
     Raises:
-        UserError: it cannot be submitted, or not written there.
+        UserError: it cannot be submitted, not written there, or not signed.
     """
+    signatures.require_key(key, by)
     require(
         not (attack and defense), "--attack and --defense exclude each other; submit two files."
     )
     require(
-        not out.exists() or pack.is_pack(out) or (out.is_dir() and not any(out.iterdir())),
+        not out.exists() or is_pack(out) or (out.is_dir() and not any(out.iterdir())),
         f"--to: '{out}' is there and is no pack; name another place.",
     )
 
@@ -90,8 +96,15 @@ def submit(
     )
     # What one attack or defense did is no board: its worst case is that of the boards it joins.
     files = {} if attack or defense else _boards(submission)
-    digest = pack.write(submission, out, files)
-    return Submission(out, results.suite, len(trials), digest)
+    digest = pack.write(replace(submission, signatures={}), out, files)
+    written = replace(submission, digest=digest, signatures=signatures.holding(results, digest))
+    signed: Mapping[str, bytes] = written.signatures
+    if key is not None:
+        signed = signatures.signed(written, key, by, "made", f"{len(trials)} trials")
+    if signed:
+        pack.annotate(out, signatures=signed)
+    dropped = len(results.signatures) - len(written.signatures)
+    return Submission(out, results.suite, len(trials), digest, dropped // 2)
 
 
 def _whose(first: str, by: str) -> str:

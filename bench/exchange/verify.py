@@ -6,27 +6,27 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.contract.errors import UserError, require
-from bench.contract.identity import PROTOCOL_VERSION
 from bench.contract.likeness import TOLERANCE, beyond
 from bench.contract.record import TrialRecord
 from bench.engine.config import Grid
 from bench.engine.graph import Plan, Trial
 from bench.engine.provenance import git_state
 from bench.engine.settings import Settings
-from bench.exchange import pack, recheck, rerun
+from bench.exchange import consistency, pack, recheck, rerun, signatures
+from bench.exchange.admission import RefusedError
+from bench.exchange.code import Foreign
 from bench.exchange.pack import Pack
+from bench.exchange.parts import INDEX, is_pack
 from bench.exchange.recheck import Ends
 from bench.exchange.rerun import Likeness, Survey
 from bench.exchange.submit import about
-from bench.report import boards, coverage, families, frame, tables
-
-LEADERBOARD, MARKDOWN = "leaderboard.csv", "leaderboard.md"
+from bench.report import coverage, frame
 
 GOOD = ("identical", "close", "within the interval")
 """Outcomes of a trial run again that speak for its record."""
@@ -79,6 +79,7 @@ def verify(
     config_dir: Path | None = None,
     sample: int = 3,
     seed: int = 0,
+    allow_code: Sequence[str] = (),
 ) -> Verification:
     """Check a pack, and run a sample of its trials again in a fresh store.
 
@@ -89,39 +90,57 @@ def verify(
         config_dir: a user's own options.
         sample: trials to run again; 0: only what needs no training.
         seed: which trials are drawn.
+        allow_code: packages of others whose code it may run.
 
     Raises:
         UserError: it is no pack, or its grid cannot be composed here.
+        RefusedError: it says what no pack may say, or needs code that is not allowed.
     """
     require(
-        pack.is_pack(path),
-        f"'{path}' is no pack: a folder with {pack.INDEX}, or the .zip that 'invbench submit' "
-        "writes.",
+        is_pack(path),
+        f"'{path}' is no pack: a folder with {INDEX}, or the .zip that 'invbench submit' writes.",
     )
     try:
         boards_of = pack.read(path)
-        wrong, looked_at, ends = _stated(boards_of, pack.files(path))
+        stated = consistency.stated(boards_of)
+    except RefusedError:
+        raise
     except UserError as error:
         sentence = f"NOT verified: {str(error).rstrip('.')}"
         return Verification(path, None, "not looked at", (str(error),), Again(), True, sentence)
-    again = Again()
-    if sample and not wrong:
+    again, looked_at = Again(), stated.looked_at
+    if sample and not stated.wrong:
         try:
-            again = _run_again(boards_of, ends, sample, seed, settings, words, config_dir)
+            foreign = Foreign(str(path), tuple(allow_code))
+            again = _run_again(
+                boards_of, stated.ends, sample, seed, settings, words, config_dir, foreign
+            )
+        except RefusedError:
+            raise
         except UserError as error:
             raise UserError(f"What needs no training holds ({looked_at}), but {error}") from error
-    failed, sentence = _outcome([*wrong, *again.wrong], again.ran)
-    return Verification(path, boards_of, looked_at, (*wrong, *again.wrong), again, failed, sentence)
+    wrong = (*stated.wrong, *again.wrong)
+    failed, sentence = _outcome(wrong, again.ran)
+    return Verification(path, boards_of, looked_at, wrong, again, failed, sentence)
 
 
-def note(verification: Verification, by: str, sample: int, seed: int) -> Path:
-    """Write the outcome into the pack's notes and beside it.
+def note(
+    verification: Verification, by: str, sample: int, seed: int, key: Path | None = None
+) -> Path:
+    """Write the outcome into the pack's notes and beside it; with a key, sign it.
+
+    Args:
+        verification: of :func:`verify`.
+        by: who verifies.
+        sample: trials that were asked for.
+        seed: which were drawn.
+        key: SSH key to sign the outcome with; None: it is only noted.
 
     Returns:
         The file beside it.
 
     Raises:
-        UserError: the pack could not be read, so that nothing can be noted in it.
+        UserError: the pack could not be read, so that nothing can be noted in it, or not signed.
     """
     path, checked, again = verification.path, verification.pack, verification.again
     if checked is None:
@@ -139,12 +158,12 @@ def note(verification: Verification, by: str, sample: int, seed: int) -> Path:
         "not_run": again.absent,
         "changed": again.changed,
     }
-    kept = {
-        name: data
-        for name, data in pack.files(path).items()
-        if name not in (pack.INDEX, pack.RECORDS) and not name.startswith(f"{pack.PICTURES}/")
-    }
-    pack.write(replace(checked, notes={**checked.notes, "verification": outcome}), path, kept)
+    signed = None
+    if key is not None:
+        agreed = sum(trial["outcome"] in GOOD for trial in again.ran)
+        words = verification.sentence
+        signed = signatures.signed(checked, key, by, "ran again", words, len(again.ran), agreed)
+    pack.annotate(path, {**checked.notes, "verification": outcome}, signed)
     beside = path / "verification.json" if path.is_dir() else path.with_suffix(".verification.json")
     beside.write_text(json.dumps(outcome, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return beside
@@ -174,35 +193,6 @@ def _outcome(wrong: Sequence[str], ran: Sequence[Mapping[str, Any]]) -> tuple[bo
     )
 
 
-# ---------------------------------------------------------------- without training
-def _stated(
-    checked: Pack, files: Mapping[str, bytes]
-) -> tuple[list[str], str, Mapping[tuple[str, ...], Ends]]:
-    """What does not follow, what was looked at, and where one more seed of a row should fall."""
-    protocols = {record.protocol_version for record in checked.records}
-    if protocols != {PROTOCOL_VERSION}:
-        wrong = (
-            f"its records are of protocol version {', '.join(sorted(protocols))}, this program "
-            f"is of {PROTOCOL_VERSION}: verify it with the program of its commit"
-        )
-        return [wrong], "not looked at", {}
-    sums = recheck.sums(checked.records)
-    table = frame.build(checked.records, checked.suite)
-    made = boards.build(table)
-    faults = [*recheck.listed(checked.records, checked.manifest["trials"]), *sums.wrong]
-    looked_at = f"{len(table)} records"
-    if sums.alone:
-        looked_at += f" ({sums.alone} measured from a baseline that is no trial of it)"
-    if LEADERBOARD in files:
-        faults += recheck.drift(files[LEADERBOARD], tables.leaderboard_csv(made, checked.suite))
-        looked_at += f", {len(made.rows)} rows of {LEADERBOARD}"
-    if MARKDOWN in files:
-        text = tables.leaderboard_md(made, families.tuned(table), checked.suite)
-        faults += recheck.prose(files[MARKDOWN], text)
-        looked_at += f", {MARKDOWN}"
-    return faults, looked_at, recheck.predicted(made)
-
-
 # ---------------------------------------------------------------- run again
 @dataclass(frozen=True)
 class _Part:
@@ -226,11 +216,12 @@ def _run_again(
     settings: Settings,
     words: Sequence[str],
     config_dir: Path | None,
+    foreign: Foreign,
 ) -> Again:
     """Run a sample of trials again."""
     again = Again()
     with tempfile.TemporaryDirectory() as folder:
-        parts = _planned(checked, Path(folder), settings, words, config_dir)
+        parts = _planned(checked, Path(folder), settings, words, config_dir, foreign)
         here = {r.trial_id: r for part in parts for r in part.records if part.has(r)}
         changed = [r for part in parts for r in part.records if r.trial_id in part.survey.changed]
         # Settings of one's own make another grid than the one the pack speaks of.
@@ -262,6 +253,7 @@ def _planned(
     settings: Settings,
     words: Sequence[str],
     config_dir: Path | None,
+    foreign: Foreign,
 ) -> list[_Part]:
     manifests = checked.parts
     records: list[list[TrialRecord]] = [[] for _ in manifests]
@@ -272,8 +264,15 @@ def _planned(
     for at, (manifest, mine) in enumerate(zip(manifests, records, strict=True)):
         try:
             grid, plan = rerun.plan_again(
-                manifest, folder / str(at), settings.data_root, rerun.of_suite(words), config_dir
+                manifest,
+                folder / str(at),
+                settings.data_root,
+                rerun.of_suite(words),
+                config_dir,
+                foreign,
             )
+        except RefusedError:
+            raise
         except UserError as error:
             # All of its data is elsewhere: that leaves trials out, and is no mistake.
             if str(error).startswith("Nothing to run"):

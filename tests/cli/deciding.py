@@ -67,7 +67,7 @@ def described(folder: Path, **changes: Any) -> Path:
         "monitoring": "volume",
         "incident_contact": "x@example.org",
         "waivers": [
-            {"rule": rule, "name": "D. Officer", "reason": "r", "expires": "2026-06-30"}
+            {"rule": rule, "name": "D. Officer", "reason": "known", "expires": "2026-06-30"}
             for rule in ("dp_expected", "not_independently_verified")
         ],
     }

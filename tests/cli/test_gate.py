@@ -74,7 +74,12 @@ def test_mistakes_exit_with_2(call, tmp_path) -> None:
         (
             {
                 "waivers": [
-                    {"rule": "dp_expected", "name": "D", "reason": "r", "expires": "2026-03-31"}
+                    {
+                        "rule": "dp_expected",
+                        "name": "D. O.",
+                        "reason": "known",
+                        "expires": "2026-03-31",
+                    }
                 ]
             },
             3,
@@ -106,11 +111,12 @@ EXAMPLES = Path(__file__).parents[2] / "results" / "published" / "examples"
 @pytest.mark.parametrize(
     ("name", "verdict", "blocking"),
     [
-        ("passes", "PASS", set()),
+        ("retail_passes", "PASS", set()),
         (
-            "blocks",
+            "credit_blocks",
             "BLOCK",
             {
+                "standard_attacks_missing",
                 "leakage_above_bar",
                 "member_leakage_above_bar",
                 "dp_claim_unsupported",
@@ -120,12 +126,10 @@ EXAMPLES = Path(__file__).parents[2] / "results" / "published" / "examples"
     ],
 )
 def test_the_published_examples_say_what_they_promise(call, name, verdict, blocking) -> None:
-    if not (EXAMPLES.parent / "credit" / "pack.json").is_file():
-        pytest.skip("results/published/credit is not there")
+    if not (EXAMPLES.parent / "retail" / "pack.json").is_file():
+        pytest.skip("results/published is not there")
     told = json.loads(
-        call(
-            "gate", "default", EXAMPLES / f"credit_{name}.yaml", "--json", "--today", "2026-12-01"
-        )[1]
+        call("gate", "default", EXAMPLES / f"{name}.yaml", "--json", "--today", "2026-12-01")[1]
     )
     assert told["verdict"] == verdict
     assert {f["rule"] for f in told["findings"] if f["state"] == "block"} == blocking
@@ -146,7 +150,8 @@ def test_a_registered_model_has_one_version_however_often_it_is_judged(call, tmp
     deciding.evidence(tmp_path)
     uri = f"sqlite:///{tmp_path / 'mlflow' / 'm.db'}"
     words = ("--register", f"tracking.uri={uri}", *DAY)
-    signs = [{"role": role, "name": "N", "date": "2026-03-20"} for role in ROLES]
+    people = zip(ROLES, ("Ann Owner", "Ben Lead", "Cleo Officer"), strict=True)
+    signs = [{"role": role, "name": name, "date": "2026-03-20"} for role, name in people]
     assert "version 1." in call("gate", "default", deciding.described(tmp_path), *words)[2]
     again = call("gate", "default", deciding.described(tmp_path, sign_offs=signs), *words)
     assert "version 1, already there" in again[2]
@@ -156,7 +161,7 @@ def test_a_registered_model_has_one_version_however_often_it_is_judged(call, tmp
     assert tags["privacy.pia_status"] == "waived" and tags["privacy.gate"] == "PASS"
     assert tags["privacy.Lstar_G3_upper95"] == "0.0575"
     assert tags["privacy.attack_worst_G3"] == "map" and tags["privacy.adaptive"] == "true"
-    assert "N (dpo)" in tags["privacy.approver"]
+    assert "Cleo Officer (dpo)" in tags["privacy.approver"]
     assert client.get_registered_model("scoring").aliases == {"candidate": 1}
     names = {f.path for f in client.list_artifacts(version.run_id, "assessment")}
     assert names == {"assessment/assessment.md", "assessment/assessment.html"}

@@ -11,7 +11,7 @@ import pytest
 
 from bench.engine.backends.local import InProcess
 from bench.engine.store import Store
-from bench.exchange import pack
+from bench.exchange import pack, parts
 from bench.exchange.pack import Pack
 from bench.exchange.publish import handled
 from tests.cli.conftest import CONF
@@ -42,7 +42,7 @@ def test_a_pack_gives_the_bytes_of_the_store_but_for_who_submitted_and_the_comma
     ours, theirs = _files(tmp_path / "a"), _files(tmp_path / "b")
     assert set(ours) == set(theirs)
     words = "<div><dt>submitted</dt><dd>by strong</dd></div>"
-    portable = json.loads(pack.files(folder)[pack.INDEX])["manifest"]["command"]
+    portable = json.loads(parts.read(folder)[pack.INDEX])["manifest"]["command"]
     command = next(Store(stores["strong"]).executions())["command"]
     differ = {name for name in ours if ours[name] != theirs[name]}
     assert differ == {"methods.html", "boards/toy-toy-attribute-scores.html"}
@@ -172,7 +172,9 @@ def test_who_submitted_and_who_verified() -> None:
     assert not any(_said(submitter="", note="alone").values())
     assert _said(submitter="them")["submitted"] == "by them"
     assert _said(submitter="them", note="new")["submitted"] == "by them (new)"
-    assert _said(verification=CHECKED)["verified"] == "by me on 2026-01-02: Verified on a sample"
+    assert _said(verification=CHECKED)["verified"] == (
+        "by me on 2026-01-02 (claimed, not signed): Verified on a sample"
+    )
 
 
 def test_who_joined_and_what_is_known_of_it() -> None:
@@ -183,8 +185,8 @@ def test_who_joined_and_what_is_known_of_it() -> None:
     )
     more = joined | {"submitter": "", "verification": CHECKED, "unmet": ["x was not run against y"]}
     assert _said(submissions=[more])["joined by"] == (
-        "3 trials of toy (pack 0123456789abcdef), somebody; checked by me on 2026-01-02: "
-        "Verified on a sample; x was not run against y"
+        "3 trials of toy (pack 0123456789abcdef), somebody; checked by me on 2026-01-02 "
+        "(claimed, not signed): Verified on a sample; x was not run against y"
     )
     assert _said(submissions=[joined, more])["joined by"].count("3 trials") == 2
 

@@ -9,6 +9,7 @@ from bench.exchange import pack
 from tests.cli.conftest import CONF
 
 RUN = ("--config-dir", CONF, "progress=none")
+CODE = ("--allow-code", "tests")
 CELL = "toy/toy/toy_training/toy[does=work]/1"
 
 
@@ -25,7 +26,7 @@ def test_a_trial_of_the_store_or_of_a_pack_is_reproduced_bit_for_bit(
     assert "invbench run suite=toy" in out
     assert "--config-dir DIR_OF_YOUR_OPTIONS" in out
     assert len(list((keep / "trial").iterdir())) == 1
-    code, out, err = verb("reproduce", CELL, "--from", packed("strong"), *RUN)
+    code, out, err = verb("reproduce", CELL, "--from", packed("strong"), *RUN, *CODE)
     assert code == 0, err
     assert "Reproduced: the same bit for bit." in out
     code, _, err = verb("reproduce", CELL, f"store={stores['strong']}", "--keep", keep)
@@ -46,10 +47,10 @@ def test_another_result_is_not_reproduced_and_what_changed_is_said(
         for r in found.records
     ]
     pack.write(replace(found, records=records), to)
-    code, out, _ = verb("reproduce", CELL, "--from", to, *RUN)
+    code, out, _ = verb("reproduce", CELL, "--from", to, *RUN, *CODE)
     assert code == 1
     assert "NOT reproduced: not the same (score): L differs by" in out
-    code, out, _ = verb("reproduce", CELL, "--from", path, *RUN, "victims=20")
+    code, out, _ = verb("reproduce", CELL, "--from", path, *RUN, *CODE, "victims=20")
     assert "It has changed since:" in out
     assert "attack: it was " in out
 

@@ -7,7 +7,7 @@ import pytest
 
 from bench.contract import UserError
 from bench.contract.record import TrialRecord
-from bench.exchange import pack
+from bench.exchange import pack, parts
 from bench.exchange.merge import merge
 from bench.exchange.pack import Pack
 from bench.exchange.records import Records
@@ -34,7 +34,7 @@ def test_a_file_names_no_machine_and_is_the_same_twice(packed, stores, tmp_path:
     path = packed("weak")
     again = packed("weak", to="again.zip")
     assert path.read_bytes() == again.read_bytes()
-    index = pack.files(path)[pack.INDEX].decode()
+    index = parts.read(path)[pack.INDEX].decode()
     assert str(tmp_path) not in index
     assert str(stores["weak"].parent) not in index
     assert not any(k in index for k in ('"pid"', "backend=", "store="))

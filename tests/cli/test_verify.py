@@ -16,7 +16,7 @@ from bench.report import boards, frame, tables
 from tests.cli.conftest import CONF
 from tests.report import fake_records as fake
 
-RUN = ("--config-dir", CONF, "progress=none")
+RUN = ("--config-dir", CONF, "progress=none", "--allow-code", "tests")
 
 
 def _again(path: Path, to: Path, change: Callable[[TrialRecord], TrialRecord]) -> TrialRecord:
@@ -153,7 +153,8 @@ def test_data_that_is_elsewhere_leaves_trials_out_and_says_how_many(
     path, to = packed("weak"), tmp_path / "elsewhere.zip"
     found = pack.read(path)
     words = [*found.manifest["overrides"], "+dataset.toy.needs_file=absent.csv"]
-    pack.write(replace(found, manifest={**found.manifest, "overrides": words}), to)
+    told = {**found.manifest, "overrides": words, "command": pack.command_of(words)}
+    pack.write(replace(found, manifest=told), to)
     code, out, _ = verb("verify", to, *RUN)
     assert code == 0
     assert "not run: nothing can be run here; 9 trials are not in the grid here" in out
@@ -242,9 +243,8 @@ def test_another_protocol_is_refused_by_name(verb, packed, tmp_path: Path) -> No
 def test_a_text_that_drifted_is_named(verb, packed) -> None:
     path = packed("strong", to="folder")
     found = pack.read(path)
-    parts = {n: d for n, d in pack.files(path).items() if n not in (pack.INDEX, pack.RECORDS)}
-    said = parts["leaderboard.md"].decode().replace("| none |", "| nope |", 1)
-    pack.write(found, path, {**parts, "leaderboard.md": said.encode()})
+    said = found.tables["leaderboard.md"].decode().replace("| none |", "| nope |", 1)
+    pack.write(found, path, {**found.tables, "leaderboard.md": said.encode()})
     code, out, _ = verb("verify", path, "--sample", "0")
     assert code == 1
     assert "NOT verified: leaderboard.md, line " in out

@@ -6,8 +6,9 @@ Ten values ``m - d``, ``m + d`` have the mean m and the t interval ``m +- 2.2622
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.contract import PrivacyLedger
@@ -38,6 +39,12 @@ ACCESS = {
     "map": "scores",
     "open": "weights",
 }
+STANDARD = {
+    "guess": "standard-tables-labels-1",
+    "map": "standard-tables-scores-1",
+    "open": "standard-tables-weights-1",
+}
+"""The only attack of each standard set that can attack what is made here."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ def _trial(
     told: dict[str, Any] = {
         "protocol_version": "1",
         "benchmark_version": "0.1.0",
-        "trial_id": f"{defense}-{attack}-{seed}",
+        "trial_id": re.sub(r"[<>/]", "_", f"{defense}-{attack}-{seed}").lstrip("_"),
         "cell": Cell(dataset="loans", model="mlp", defense=defense, attack=attack, seed=seed),
         "goal": "attribute",
         "access": ACCESS[option],
@@ -144,6 +151,8 @@ def _trial(
         ),
         "attack": AttackInfo(
             family=option,
+            standard=dict.fromkeys(STANDARD.values(), 1),
+            member={STANDARD[option]: 0} if option in STANDARD else {},
             adaptive_to=[defense] if option in row.fields.get("adaptive", ACCESS) else [],
         ),
         "budget": Budget(
@@ -182,8 +191,21 @@ def sources(
     return evidence.read([pack({"none": NONE, **rows}, seeds, notes, **changes)])
 
 
+def signed(sources: Iterable[Source], **by: str) -> tuple[Source, ...]:
+    """The same evidence, which these people signed to have run again, each on that day."""
+    names = {name.replace("_", " "): day for name, day in by.items()}
+    return tuple(replace(source, reruns=names) for source in sources)
+
+
 def pack(
     rows: Mapping[str, Row], seeds: int = 10, notes: Mapping[str, Any] | None = None, **changes: Any
 ) -> Pack:
-    found: Iterable[TrialRecord] = records(rows, seeds, **changes)
-    return Pack("made", found, {"suite": "made", "trials": {}}, {}, notes or {})
+    return of_records(records(rows, seeds, **changes), notes)
+
+
+def of_records(
+    records: Sequence[TrialRecord], notes: Mapping[str, Any] | None = None, /, **changes: Any
+) -> Pack:
+    """A pack whose plan is these records and no others; ``changes`` are made to the plan."""
+    manifest = {"suite": "made", "trials": {r.trial_id: r.cell.key() for r in records}, **changes}
+    return Pack("made", records, manifest, {}, notes or {})

@@ -18,7 +18,9 @@ from bench.contract.ledger import PrivacyLedger
 from bench.decide import assessment, deployed, document, evidence, gate, registry
 from bench.decide.deployed import Deployed
 from bench.decide.evidence import Source
-from bench.decide.policy import RULES, load
+from bench.decide.policy import load
+from bench.decide.rulebook import RULES
+from bench.decide.rules import CHECKS
 from bench.decide.verdict import Judgement
 from bench.engine.stages.target import digest_of
 from tests.decide import made
@@ -26,7 +28,6 @@ from tests.decide.made import Row
 
 TODAY = date(2026, 4, 1)
 CLAIM = {"epsilon": 2.0, "delta": 1e-5, "unit": "record", "sampling": "poisson"}
-VERIFIED = {"verification": {"outcome": "verified", "by": "Other lab"}}
 
 
 def described(**changes: Any) -> Deployed:
@@ -59,8 +60,8 @@ def described(**changes: Any) -> Deployed:
 
 
 def with_row(row: Row | None = None, **changes: Any) -> tuple[Source, ...]:
-    notes = changes.pop("notes", VERIFIED)
-    return made.sources({"shield": row or Row(ledger=made.ledger())}, notes=notes, **changes)
+    by = changes.pop("by", {"Other_lab": "2026-03-02"})
+    return made.signed(made.sources({"shield": row or Row(ledger=made.ledger())}, **changes), **by)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,12 @@ def test_evidence_grows_old_after_180_days(sound) -> None:
     [
         ("dp_expected", None, {"dp": None}),
         ("subgroup_missing", None, {"subgroups": None}),
-        ("not_independently_verified", {"notes": {}}, {}),
+        ("not_independently_verified", {"by": {}}, {}),
+        (
+            "not_independently_verified",
+            {"by": {}, "notes": {"verification": {"outcome": "verified", "by": "Other lab"}}},
+            {},
+        ),
         ("not_independently_verified", {}, {"owner": "Other lab"}),
         ("provisional_seeds", {"seeds": 9}, {}),
     ],
@@ -190,7 +196,12 @@ def test_declaring_every_required_goal_irrelevant_leaves_no_evidence(sound) -> N
 
 
 def test_what_blocks_cannot_be_waived(sound) -> None:
-    waiver = {"rule": "artifact_mismatch", "name": "D", "reason": "r", "expires": "2027-01-01"}
+    waiver = {
+        "rule": "artifact_mismatch",
+        "name": "D. O.",
+        "reason": "known",
+        "expires": "2027-01-01",
+    }
     outcome = judge(sound, artifact=None, waivers=[waiver])
     assert outcome.verdict == "BLOCK" and not outcome.waived
     assert "cannot be waived" in outcome.findings[0].sentence
@@ -212,17 +223,21 @@ def test_the_first_tier_requires_a_formal_epsilon_and_a_sign_off_above_three() -
     assert rules(t1(loose, 2.0)) == {"dp_required"}
 
 
+def signatures(day: str) -> list[dict[str, str]]:
+    people = zip(deployed.ROLES, ("Ann Owner", "Ben Lead", "Cleo Officer"), strict=True)
+    return [{"role": role, "name": name, "date": day} for role, name in people]
+
+
 def test_approved_means_passed_and_signed_by_all_three(sound) -> None:
-    signs = [{"role": role, "name": "N", "date": "2026-03-20"} for role in deployed.ROLES]
+    signs = signatures("2026-03-20")
     assert judge(sound, sign_offs=signs).status == "approved"
     assert judge(sound, sign_offs=signs[:2]).status == "draft"
 
 
 @pytest.mark.parametrize("day", ["2026-02-28", "2026-04-02"])
 def test_nobody_signs_before_the_evidence_or_ahead(sound, day: str) -> None:
-    signs = [{"role": role, "name": "N", "date": day} for role in deployed.ROLES]
-    outcome = judge(sound, sign_offs=signs)
-    assert outcome.status == "draft"
+    outcome = judge(sound, sign_offs=signatures(day))
+    assert outcome.status == "draft" and rules(outcome) == {"sign_offs_unfit"}
     assert "Not counted" in document.markdown(assessment.document(outcome))
 
 
@@ -253,7 +268,6 @@ def test_the_registry_names_the_least_favourable_figures() -> None:
     packs = [
         made.pack(
             {"none": made.NONE, "shield": Row(L={"guess": 0.0, "map": leak}, ledger=made.ledger())},
-            notes=VERIFIED,
         )
         for leak in (0.12, 0.05)
     ]
@@ -275,7 +289,7 @@ def test_limits_of_the_figures_stand_in_the_assessment(sound) -> None:
 
 
 def test_the_identity_ignores_waivers_but_no_figure(sound) -> None:
-    waiver = {"rule": "dp_expected", "name": "D", "reason": "r", "expires": "2027-01-01"}
+    waiver = {"rule": "dp_expected", "name": "D. O.", "reason": "known", "expires": "2027-01-01"}
     assert judge(sound).pia_id == judge(sound, waivers=[waiver]).pia_id
     assert judge(sound).pia_id != judge(sound, purpose="Another").pia_id
 
@@ -305,7 +319,11 @@ def test_the_assessment_has_ten_sections_and_every_figure_with_its_interval(soun
 
 
 def test_every_rule_of_the_shipped_policy_is_known_and_the_template_is_valid(tmp_path) -> None:
-    assert set(load().rules) == set(RULES)
+    shipped = load()
+    assert set(shipped.rules) == set(RULES) == set(CHECKS)
+    for name, rule in RULES.items():
+        assert {shipped.severity(name, tier) for tier in ("T1", "T2")} == {rule.severity}
+    assert not shipped.differences()
     path = tmp_path / "model.yaml"
     path.write_text(deployed.TEMPLATE, encoding="utf-8")
     assert deployed.load(path).tier == "T2"
@@ -345,10 +363,11 @@ def test_names_nobody_knows_are_a_users_mistake(sound) -> None:
 
 
 def test_evidence_that_lacks_planned_trials_blocks() -> None:
-    whole = made.pack({"none": made.NONE, "shield": Row(ledger=made.ledger())}, notes=VERIFIED)
+    whole = made.pack({"none": made.NONE, "shield": Row(ledger=made.ledger())})
     plan = {"suite": "made", "trials": {r.trial_id: r.cell.key() for r in whole.records}}
     fewer = [r for r in whole.records if r.trial_id != "shield-map-3"]
     for records, verdict in ((whole.records, "PASS"), (fewer, "BLOCK")):
-        outcome = judge(evidence.read([replace(whole, records=records, manifest=plan)]))
+        found = evidence.read([replace(whole, records=records, manifest=plan)])
+        outcome = judge(made.signed(found, Other_lab="2026-03-02"))
         assert outcome.verdict == verdict, outcome.findings
     assert "no_ranked_evidence" in rules(outcome)

@@ -162,11 +162,20 @@ def test_a_row_must_meet_the_attack_that_another_pack_brings() -> None:
     assert decision.chosen and decision.chosen.defense == "armour"
 
 
+def test_evidence_that_does_not_follow_from_its_records_recommends_nothing() -> None:
+    (source,) = made.sources({"shield": Row()})
+    altered = (replace(source, faults=("loans/mlp/shield/map/0: L is 0.01, not 0.60",)),)
+    assert ask((source,)).chosen is not None
+    decision = ask(altered)
+    assert decision.chosen is None and "altered" in why(decision).values()
+
+
 def test_whoever_made_the_pack_is_nobody_else() -> None:
-    notes = {"submitter": "We", "verification": {"outcome": "verified", "by": "We"}}
-    assert not ask(made.sources({"shield": Row()}, notes=notes)).verified
-    notes["verification"] = {"outcome": "verified", "by": "Other lab"}
-    assert ask(made.sources({"shield": Row()}, notes=notes)).verified
+    typed = {"submitter": "We", "verification": {"outcome": "verified", "by": "Other lab"}}
+    found = made.sources({"shield": Row()}, notes=typed)
+    assert not ask(found).verified  # anybody can have typed that
+    assert not ask(made.signed(found, we="2026-03-02")).verified
+    assert ask(made.signed(found, Other_lab="2026-03-02")).verified
 
 
 def test_a_composition_that_could_not_qualify_is_not_proposed() -> None:

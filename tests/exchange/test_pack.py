@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bench.contract.errors import UserError
-from bench.exchange import pack, records
+from bench.exchange import pack, parts, records
 from bench.exchange.pack import Pack
 from bench.report import frame
 from tests.report import fake_records as fake
 
-PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40)
+PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x20" + bytes(20)
 
 
 def made(**changes: object) -> Pack:
@@ -22,7 +22,7 @@ def made(**changes: object) -> Pack:
     given = {
         "suite": "tiny",
         "records": records,
-        "manifest": {"suite": "tiny", "command": "invbench run suite=tiny", "trials": {}},
+        "manifest": {"suite": "tiny", "command": "invbench run", "trials": {}},
         "pictures": {records[0].trial_id: PICTURE},
         "notes": {"submitter": "someone"},
     }
@@ -37,14 +37,10 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, name: str) -> None:
     key = lambda r: r.trial_id  # noqa: E731
     assert sorted(theirs.records, key=key) == sorted(ours.records, key=key)
     assert list(theirs.records) == list(theirs.records), "records may be iterated again"
-    assert (theirs.suite, theirs.manifest, theirs.pictures, theirs.notes) == (
-        ours.suite,
-        ours.manifest,
-        ours.pictures,
-        ours.notes,
-    )
+    assert theirs.manifest.items() >= ours.manifest.items()
+    assert (theirs.suite, theirs.pictures, theirs.notes) == (ours.suite, ours.pictures, ours.notes)
     assert theirs.digest == digest
-    assert pack.files(tmp_path / name)["leaderboard.csv"] == b"a,b\n"
+    assert parts.read(tmp_path / name)["leaderboard.csv"] == b"a,b\n"
 
 
 def test_equal_packs_are_equal_bytes_and_notes_do_not_change_the_digest(tmp_path: Path) -> None:
@@ -53,7 +49,7 @@ def test_equal_packs_are_equal_bytes_and_notes_do_not_change_the_digest(tmp_path
     again = pack.write(made(records=records[::-1]), tmp_path / "b.zip")
     assert first == again
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
-    noted = pack.write(made(notes={"verification": "yes"}), tmp_path / "c.zip")
+    noted = pack.write(made(notes={"verification": {"by": "me"}}), tmp_path / "c.zip")
     assert noted == first
     assert pack.write(made(records=records[1:]), tmp_path / "d.zip") != first
 
@@ -88,7 +84,7 @@ def test_a_damaged_record_is_placed(tmp_path: Path) -> None:
 
 def _written(path: Path) -> dict[str, bytes]:
     pack.write(made(), path)
-    return pack.files(path)
+    return parts.read(path)
 
 
 def test_parts_of_an_earlier_pack_do_not_stay(tmp_path: Path) -> None:
@@ -104,11 +100,11 @@ def test_only_packs_are_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no pack"):
         pack.read(tmp_path)
     (tmp_path / "pack.json").write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="cannot be read as a pack"):
+    with pytest.raises(UserError, match="cannot be read as"):
         pack.read(tmp_path)
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
         file.writestr("a.txt", "b")
-    with pytest.raises(UserError, match="cannot be read as a pack"):
+    with pytest.raises(UserError, match="cannot be read as"):
         pack.read(tmp_path / "other.zip")
 
 
@@ -136,7 +132,7 @@ def test_several_suites_are_one_site() -> None:
     both = pack.together([one, two])
     assert both.suite == "boards"
     assert set(frame.build(both.records, "all")["dataset"]) == {"baskets", "diabetes"}
-    assert both.manifest["command"] == "invbench run suite=tiny", "said once"
+    assert both.manifest["command"] == "invbench run", "said once"
     assert both.pictures == one.pictures
     assert set(both.notes["parts"]) == {one.suite, "other"}
     named = [replace(one, suite="reference/retail"), replace(two, suite="reference/medical")]
@@ -172,7 +168,7 @@ def test_what_is_no_index_is_one_sentence(tmp_path: Path, changes: dict, words: 
 
 def test_deep_nesting_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / pack.INDEX).write_text("[" * 200_000, encoding="utf-8")
-    with pytest.raises(UserError, match="cannot be read as a pack"):
+    with pytest.raises(UserError, match="cannot be read as"):
         pack.read(tmp_path)
 
 
@@ -216,11 +212,11 @@ def test_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr(pack.INDEX, b"0" * (8 << 20))
-    monkeypatch.setattr(pack, "MOST_BYTES", 1 << 20)
-    with pytest.raises(UserError, match=r"would take 0\.0 GiB unpacked"):
+    monkeypatch.setattr(parts, "MOST_BYTES", 1 << 20)
+    with pytest.raises(UserError, match="takes more than 1 MiB unpacked"):
         pack.read(path)
     monkeypatch.setattr(records, "MOST_RECORD", 1 << 10)
-    with pytest.raises(UserError, match="line 1 is no trial record"):
+    with pytest.raises(UserError, match="a record of more than 1 KiB"):
         list(records.of_lines(lzma.compress(b"0" * (1 << 20)), "here", 1))
 
 

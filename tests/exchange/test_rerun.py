@@ -13,7 +13,7 @@ from bench.engine.config import compose_grid
 from bench.engine.execution import execute, prepare
 from bench.engine.plan import make_plan
 from bench.engine.store import Store
-from bench.exchange import rerun
+from bench.exchange import reproduce, rerun
 from tests.edited import edit
 from tests.report import fake_records as fake
 
@@ -90,7 +90,9 @@ def test_where_a_suite_ran_is_forgotten_and_what_it_is_kept() -> None:
 @pytest.mark.parametrize("defense", ["none", "toy_training", "toy_release"])
 def test_the_commands_by_hand_run_the_very_trial(done, toy_conf: Path, defense: str) -> None:
     old = [r for r in done.outcome.records if r.cell.defense == defense and not r.control][-1]
-    command = next(c for c in rerun.by_hand(old, done.manifest) if c.startswith("invbench run "))
+    command = next(
+        c for c in reproduce.by_hand(old, done.manifest) if c.startswith("invbench run ")
+    )
     words = [w for w in shlex.split(command)[2:] if "=" in w]
     plan = make_plan(compose_grid(words, toy_conf))
     assert old.trial_id in {t.id for t in plan.trials}

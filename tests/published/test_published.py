@@ -55,11 +55,11 @@ def test_figures_follow_from_the_records(name: str) -> None:
 def test_tables_follow_from_the_records(name: str) -> None:
     found, _ = _read(name)
     made, markdown = _built(name)
-    parts = pack.files(PUBLISHED / name)
-    assert {"leaderboard.csv", "leaderboard.md"} <= set(parts)
-    stated = parts["leaderboard.csv"]
+    tables_of = found.tables
+    assert {"leaderboard.csv", "leaderboard.md"} <= set(tables_of)
+    stated = tables_of["leaderboard.csv"]
     assert recheck.drift(stated, tables.leaderboard_csv(made, found.suite)) == []
-    assert recheck.prose(parts["leaderboard.md"], markdown) == []
+    assert recheck.prose(tables_of["leaderboard.md"], markdown) == []
 
 
 @each
