@@ -112,6 +112,21 @@ def plain(kept: Kept) -> dict[str, Any]:
     }
 
 
+COLUMNS = ("model", "version", "users", "shared with", "where it answers")
+
+
+def row(kept: Kept) -> list[str]:
+    """A line of the table of :data:`COLUMNS`."""
+    listed = kept.listed
+    points = (
+        f"{p.place} ({p.access}, {p.authentication}, "
+        f"{f'at most {p.query_cap:,} queries' if p.query_cap else 'no query cap'})"
+        for p in listed.exposure
+    )
+    shared = (f"{s.who} ({s.what} since {s.since}: {s.terms})" for s in listed.sharing)
+    return [*kept.key, *("; ".join(x) for x in ((u.who for u in listed.users), shared, points))]
+
+
 def differences(kept: Sequence[Kept], entries: Sequence[Entry]) -> list[str]:
     """Where the team's files and the registry, or two of the files, do not agree, in sentences."""
     registered = {(entry.name, entry.version): entry for entry in entries}
@@ -173,3 +188,20 @@ def _against(described: Deployed, entry: Entry) -> Iterator[str]:
     incident = entry.get("incident")
     if incident and datetime.fromisoformat(incident) not in described.incidents:
         yield f"the incident of {incident} is in the registry, and not in the description"
+
+
+TEMPLATE = """\
+# The models that a team answers for; 'invbench inventory --from THIS_FILE --check' compares it with the registry.
+models:
+  - description: credit/model.yaml      # as 'invbench gate --template' prints it; beside this file
+    users:
+      - {who: Loan officers, purpose: rank applications, accounts: 40}
+    sharing:                            # who was given what: labels | scores | weights
+      - {who: Partner Bank, what: scores, since: 2026-01-31, terms: "contract 12, no passing on"}
+    exposure:                           # every place where it answers
+      - place: https://api.example.org/credit
+        kind: url                       # url | queue | notebook | batch | device
+        access: scores                  # labels | scores | weights
+        authentication: OAuth, a key a user
+        query_cap: 10000                # a month and account; leave it out where there is none
+"""  # noqa: E501

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
-from bench.contract.access import Access, at_least
+from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.decide import evidence
 from bench.decide.evidence import NO_EVIDENCE, Scenario, Source
 from bench.decide.figures import UNKNOWN, Estimate, highest
@@ -60,17 +60,16 @@ def learned(
             yield _none(goal, asked, f"the evidence has no attack on '{defense}'")
             continue
         table = pd.concat(attacks, ignore_index=True)
-        table = table[[at_least(access, cast(Access, a)) for a in table["attack_access"]]]
+        table = table[table["attack_access"].isin([a for a in ACCESS_ORDER if at_least(access, a)])]
         if table.empty:
             yield _none(goal, asked, f"no attack was measured with {access} or less")
             continue
-        affordable = table[table["needs"] <= asked]
-        if affordable.empty:
-            least = table.loc[table["needs"].idxmin()] if table["needs"].notna().any() else None
-            few = "" if least is None else _least(least)
+        able = sorted(table.dropna(subset="needs").to_dict("records"), key=lambda r: r["needs"])
+        rows = {str(row["attack"]): row for row in able if row["needs"] <= asked}
+        if not rows:
+            few = _least(able[0]) if able else ""
             yield _none(goal, asked, f"the boards hold no attack with so few queries{few}")
             continue
-        rows = {str(row["attack"]): row for row in affordable.to_dict("records")}
         name, leakage = highest(
             [(attack, evidence.estimate(row, "L")) for attack, row in rows.items()]
         )
@@ -86,7 +85,7 @@ def learned(
         )
 
 
-def _least(attack: pd.Series[Any]) -> str:
+def _least(attack: Mapping[Any, Any]) -> str:
     """What the attack with the fewest queries took, and that fewer victims take fewer."""
     victims = attack["victims"]
     some = f" on {int(victims):,} victims together" if victims > 0 else ""
@@ -108,12 +107,11 @@ def _attacks(source: Source, of: Scenario, defense: str, goal: str) -> pd.DataFr
     trials = _where(source.trials(of), {"defense": defense, "goal": goal})
     most = trials.groupby("attack")[["queries", "victims"]].max().astype(float)
     doubts = {(row["access"], row["budget"]): flags_of(row) for row in rows.to_dict("records")}
+    keys = zip(table["access"], table["budget"], strict=True)
     return table.assign(
         needs=table["attack"].map(most["queries"]),
         victims=table["attack"].map(most["victims"]),
-        doubts=[
-            tuple(doubts.get(key, ())) for key in zip(table["access"], table["budget"], strict=True)
-        ],
+        doubts=pd.Series([tuple(doubts.get(key, ())) for key in keys], dtype=object),
     )
 
 

@@ -243,8 +243,8 @@ def _legal(key: str) -> str:
     return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", key)
 
 
-def inventory(uri: str, today: date) -> list[Entry]:
-    """The registered models with an assessment, newest version of each; the expired ones first.
+def versions(uri: str) -> list[Entry]:
+    """The registered models with an assessment, the newest of each of its owner's versions last.
 
     Raises:
         UserError: the server cannot be reached.
@@ -253,15 +253,25 @@ def inventory(uri: str, today: date) -> list[Entry]:
     newest: dict[tuple[str, str], Entry] = {}
     with reachable(uri):
         token = None
-        versions = []
+        found = []
         while True:
             page = client.search_model_versions(max_results=1000, page_token=token)
-            versions += list(page)
+            found += list(page)
             token = page.token
             if not token:
                 break
-    for v in sorted(versions, key=lambda v: int(v.version)):
+    for v in sorted(found, key=lambda v: int(v.version)):
         if f"{_PREFIX}pia_id" in v.tags:
             entry = Entry(v.name, v.tags.get(f"{_PREFIX}owner_version", v.version), v.tags)
+            newest.pop((v.name, entry.version), None)
             newest[v.name, entry.version] = entry
-    return sorted(newest.values(), key=lambda e: (not e.expired(today), e.name, e.version))
+    return list(newest.values())
+
+
+def inventory(uri: str, today: date) -> list[Entry]:
+    """As :func:`versions`; the expired ones first, then by name.
+
+    Raises:
+        UserError: the server cannot be reached.
+    """
+    return sorted(versions(uri), key=lambda e: (not e.expired(today), e.name, e.version))
