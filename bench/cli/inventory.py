@@ -138,12 +138,13 @@ def _row(entry: Entry, expired: bool) -> list[str]:
         f"M {entry.get(f'M_{code}_upper95') or '-'}"
         for code in codes
     )
-    until = entry.get("valid_until")
+    until, incident = entry.get("valid_until"), entry.get("incident")
+    late = f"expired by the incident of {incident[:16]}" if incident else "expired"
     return [
         entry.name,
         entry.version,
         entry.get("gate"),
-        "expired" if expired else entry.get("pia_status"),
+        late if expired else entry.get("pia_status"),
         f"{until} EXPIRED" if expired else until,
         entry.get("access_exposed"),
         entry.get("defense_id"),

@@ -176,16 +176,18 @@ def _told(o: Incident) -> list[Block]:
             _moment(due.deadline),
             due.duty.tell,
             due.duty.when + (f"; not if {due.duty.unless}" if due.duty.unless else ""),
-            f"{due.law.name} {due.duty.article}; read at {due.duty.read}",
+            f"{due.law.name}, {due.duty.article}",
         )
         for due in sorted(o.dues, key=lambda d: (d.deadline is None, str(d.deadline)))
     ]
+    read = dict.fromkeys(f"{due.duty.article} {due.duty.read}" for due in o.dues)
     laws = {due.law.name: due.law for due in o.dues}.values()
     return [
         "This is no legal advice. Whether this is a breach that must be notified is for the data "
         "protection officer to decide; a flag alone does not say so.",
-        Table(("last moment", "tell", "rule", "source"), rows),
+        Table(("last moment", "tell", "rule", "law"), rows),
         Points([f"{law.name} ({law.text}) applies {law.applies}: {law.official}" for law in laws]),
+        f"The rules are put in our words. The text was read at: {'; '.join(read)}.",
     ]
 
 
