@@ -105,11 +105,11 @@ def _affected(model: str, chosen: Settings) -> tuple[Affected, tuple[str, str], 
         f"--model {model} is looked up in MLflow's registry; leave out tracking=none, or name the "
         "model's description, a .yaml file.",
     )
-    found = registry.versions(chosen.tracking.uri)
-    known = [entry for entry in found if entry.name == model]
+    registered = registry.versions(chosen.tracking.uri)
+    known = [entry for entry in registered if entry.name == model]
     require(
         bool(known),
-        f"The registry has no assessed model '{model}'.{nearest(model, {e.name for e in found})} "
+        f"The registry has no assessed model '{model}'.{nearest(model, {e.name for e in registered})} "
         "A description (a .yaml file) can be named too.",
     )
     entry = known[-1]

@@ -239,9 +239,9 @@ class Album:
                 if each.startswith("."):
                     unread["hidden"] += _count(folder / each)
                     continue
-                inner, found = _listed(name, folder / each)
+                inner, names = _listed(name, folder / each)
                 unread["in a further folder"] += sum(_count(folder / each / i) for i in inner)
-                reasons = {file: _reason(file, endings) for file in found}
+                reasons = {file: _reason(file, endings) for file in names}
                 unread.update(reason for reason in reasons.values() if reason)
                 pictures = [file for file, reason in reasons.items() if not reason]
                 if pictures:

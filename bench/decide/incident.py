@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -16,7 +17,7 @@ from bench.contract.access import Access
 from bench.contract.errors import require
 from bench.decide.duties import Due
 from bench.decide.evidence import Scenario, Source
-from bench.decide.learned import Learned, learned
+from bench.decide.learned import Learned, Offer, learned, offers
 
 if TYPE_CHECKING:
     from bench.engine.audit import Audit, Flag
@@ -131,15 +132,21 @@ def incident(
         "No account was flagged, so there is no incident to record; leave out --incident.",
     )
     accounts = []
+    alarms: dict[str, list[Flag]] = {}
+    for flag in sorted(audit.flags, key=lambda f: f.query):
+        alarms.setdefault(flag.account, []).append(flag)
+    on_offer: dict[Access, tuple[Offer, ...]] = {}
     for name in audit.flagged:
-        flags = tuple(sorted((f for f in audit.flags if f.account == name), key=lambda f: f.query))
+        flags = tuple(alarms[name])
         shared = name in model.shared_with
         access = cast(Access, "weights" if shared else audit.answers or model.access or "scores")
-        told = [
-            tuple(learned(sources, scenario, model.defense, access, asked)) if scenario else ()
+        if access not in on_offer:
+            on_offer[access] = offers(sources, scenario, model.defense, access) if scenario else ()
+        worth = [
+            tuple(learned(offer, asked) for offer in on_offer[access])
             for asked in (flags[0].query, flags[0].queries)
         ]
-        accounts.append(Account(name, access, flags, *told))
+        accounts.append(Account(name, access, flags, *worth))
     attacks = {
         name.partition("[")[0]
         for source in sources
@@ -217,7 +224,7 @@ def controls(o: Incident) -> list[tuple[str, str]]:
             (
                 f"Name '{after}' as evidence in '{o.model.described}', add the line "
                 f'incidents: ["{o.aware.isoformat()}"] to it, and let the gate judge again.',
-                f"invbench gate default {o.model.described} --register",
+                f"invbench gate default {shlex.quote(o.model.described)} --register",
             )
         )
     return steps

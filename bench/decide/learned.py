@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,64 +38,79 @@ class Learned:
     sentence: str
 
 
-def learned(
-    sources: Sequence[Source], of: Scenario, defense: str, access: Access, asked: int
-) -> Iterator[Learned]:
-    """What ``asked`` queries are worth against a defense, by goal.
+@dataclass(frozen=True)
+class Offer:
+    """What the evidence has on one goal against a defense, for an account of some access.
 
-    An attack counts for what it asked in the evidence, all its victims together. Attacks with more
-    access than the account had, and those that ask more, say nothing of it: no figure is guessed
-    from them.
+    Attributes:
+        goal: of the adversary.
+        attacks: rows of the boards with ``needs``, ``victims`` and ``doubts``, by ``needs``.
+        sentence: why there are none; empty: there are some.
+    """
+
+    goal: str
+    attacks: tuple[Mapping[Any, Any], ...]
+    sentence: str
+
+
+def offers(
+    sources: Sequence[Source], of: Scenario, defense: str, access: Access
+) -> tuple[Offer, ...]:
+    """What an account with ``access`` could have run against a defense, by goal.
+
+    Attacks with more access say nothing of it.
 
     Args:
         sources: the evidence.
         of: the scenario.
         defense: the row that guards the model.
         access: what the account had.
-        asked: queries of the account.
     """
+    enough = [less for less in ACCESS_ORDER if at_least(access, less)]
+    result = []
     for goal in evidence.goals(sources, of):
-        attacks = [table for s in sources if len(table := _attacks(s, of, defense, goal))]
-        if not attacks:
-            yield _none(goal, asked, f"the evidence has no attack on '{defense}'")
-            continue
-        table = pd.concat(attacks, ignore_index=True)
-        table = table[table["attack_access"].isin([a for a in ACCESS_ORDER if at_least(access, a)])]
-        if table.empty:
-            yield _none(goal, asked, f"no attack was measured with {access} or less")
-            continue
-        able = sorted(table.dropna(subset="needs").to_dict("records"), key=lambda r: r["needs"])
-        rows = {str(row["attack"]): row for row in able if row["needs"] <= asked}
-        if not rows:
-            few = _least(able[0]) if able else ""
-            yield _none(goal, asked, f"the boards hold no attack with so few queries{few}")
-            continue
-        name, leakage = highest(
-            [(attack, evidence.estimate(row, "L")) for attack, row in rows.items()]
-        )
-        doubts = sorted({*NO_EVIDENCE} & {flag for row in rows.values() for flag in row["doubts"]})
-        yield Learned(
-            goal,
-            asked,
-            name,
-            int(rows[name]["needs"]),
-            leakage,
-            len(rows),
-            f"the board is flagged {', '.join(doubts)}" if doubts else "",
-        )
+        tables = [t for s in sources if len(t := _attacks(s, of, defense, goal))]
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        able = table[table["attack_access"].isin(enough)] if tables else table
+        rows = able.dropna(subset="needs").to_dict("records") if len(able) else []
+        sentence = "" if rows else f"no attack was measured with {access} or less"
+        if not tables:
+            sentence = f"the evidence has no attack on '{defense}'"
+        result.append(Offer(goal, tuple(sorted(rows, key=lambda r: r["needs"])), sentence))
+    return tuple(result)
 
 
-def _least(attack: Mapping[Any, Any]) -> str:
-    """What the attack with the fewest queries took, and that fewer victims take fewer."""
-    victims = attack["victims"]
-    some = f" on {int(victims):,} victims together" if victims > 0 else ""
-    return (
-        f": {int(attack['needs']):,} at least{some}, and whoever attacks fewer victims needs fewer"
+def learned(offer: Offer, asked: int) -> Learned:
+    """What ``asked`` queries are worth for a goal.
+
+    An attack counts for what it asked in the evidence, all its victims together. Those that ask
+    more say nothing: no figure is guessed from them.
+    """
+    rows = {str(row["attack"]): row for row in offer.attacks if row["needs"] <= asked}
+    if not rows:
+        few = f"the boards hold no attack with so few queries{_least(*offer.attacks[:1])}"
+        return Learned(offer.goal, asked, "", 0, UNKNOWN, 0, offer.sentence or few)
+    name, leakage = highest([(attack, evidence.estimate(row, "L")) for attack, row in rows.items()])
+    doubts = sorted({*NO_EVIDENCE} & {flag for row in rows.values() for flag in row["doubts"]})
+    return Learned(
+        offer.goal,
+        asked,
+        name,
+        int(rows[name]["needs"]),
+        leakage,
+        len(rows),
+        f"the board is flagged {', '.join(doubts)}" if doubts else "",
     )
 
 
-def _none(goal: str, asked: int, sentence: str) -> Learned:
-    return Learned(goal, asked, "", 0, UNKNOWN, 0, sentence)
+def _least(*attacks: Mapping[Any, Any]) -> str:
+    """What the attack with the fewest queries took, and that fewer victims take fewer."""
+    return "".join(
+        f": {int(row['needs']):,} at least"
+        + (f" on {int(row['victims']):,} victims together" if row["victims"] > 0 else "")
+        + ", and whoever attacks fewer victims needs fewer"
+        for row in attacks
+    )
 
 
 def _attacks(source: Source, of: Scenario, defense: str, goal: str) -> pd.DataFrame:

@@ -253,14 +253,14 @@ def versions(uri: str) -> list[Entry]:
     newest: dict[tuple[str, str], Entry] = {}
     with reachable(uri):
         token = None
-        found = []
+        listed = []
         while True:
             page = client.search_model_versions(max_results=1000, page_token=token)
-            found += list(page)
+            listed += list(page)
             token = page.token
             if not token:
                 break
-    for v in sorted(found, key=lambda v: int(v.version)):
+    for v in sorted(listed, key=lambda v: int(v.version)):
         if f"{_PREFIX}pia_id" in v.tags:
             entry = Entry(v.name, v.tags.get(f"{_PREFIX}owner_version", v.version), v.tags)
             newest.pop((v.name, entry.version), None)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.contract import UserError
+from bench.contract import Access, UserError
 from bench.decide import duties, incident, incident_page
 from bench.decide.evidence import Scenario, Source
 from bench.decide.incident import Affected, Incident, overdue
-from bench.decide.learned import learned
+from bench.decide.learned import Learned, learned, offers
 from bench.engine.audit.result import Audit, Flag, Ran
 from bench.engine.conf import config_dir
 from bench.engine.config import compose_grid
@@ -57,6 +57,11 @@ def audit(*flags: Flag, answers: str = "scores") -> Audit:
 @cache
 def sources() -> tuple[Source, ...]:
     return made.sources({"shield": SHIELD}, seeds=6)
+
+
+def worth(defense: str, access: Access, asked: int, found=None) -> Learned:
+    (offer,) = offers(found or sources(), LOANS, defense, access)
+    return learned(offer, asked)
 
 
 def record(*flags: Flag, model: Affected | None = None, sector: str = "medical") -> Incident:
@@ -114,7 +119,7 @@ def test_a_wrong_duty_is_refused(tmp_path: Path, change: str, message: str) -> N
 def test_queries_are_worth_what_attacks_with_no_more_gave(
     access, asked: int, attack: str, value: float | None
 ) -> None:
-    (told,) = learned(sources(), LOANS, "shield", access, asked)
+    told = worth("shield", access, asked)
     assert (told.goal, told.attack) == ("attribute", attack)
     if value is None:
         assert not told.L.known and "500 at least on 1,000 victims" in told.sentence
@@ -126,14 +131,14 @@ def test_queries_are_worth_what_attacks_with_no_more_gave(
 def test_nothing_is_guessed_from_another_defense_or_more_access() -> None:
     found = made.sources({"shield": Row(L={"open": 0.9})}, seeds=2)
     for defense, sentence in (("other", "no attack on 'other'"), ("shield", "no attack was")):
-        (told,) = learned(found, LOANS, defense, "scores", 10**6)
+        told = worth(defense, "scores", 10**6, found)
         assert not told.L.known and sentence in told.sentence
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 9000), st.integers(0, 9000))
 def test_more_queries_are_never_worth_less(a: int, b: int) -> None:
-    (few,), (many,) = (learned(sources(), LOANS, "shield", "scores", n) for n in sorted((a, b)))
+    few, many = (worth("shield", "scores", n) for n in sorted((a, b)))
     assert not few.L.known or many.L.hi >= few.L.hi
 
 
