@@ -109,7 +109,8 @@ def _affected(model: str, chosen: Settings) -> tuple[Affected, tuple[str, str], 
     known = [entry for entry in registered if entry.name == model]
     require(
         bool(known),
-        f"The registry has no assessed model '{model}'.{nearest(model, {e.name for e in registered})} "
+        f"The registry has no assessed model '{model}'."
+        f"{nearest(model, {e.name for e in registered})} "
         "A description (a .yaml file) can be named too.",
     )
     entry = known[-1]
