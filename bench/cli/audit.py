@@ -126,8 +126,8 @@ def command(
 
     require(
         folder is not None or not given.words,
-        f"An audit without --incident reads no overrides, and '{(given.words or ('',))[0]}' is one; see "
-        "'invbench audit --help' for its options, and write a path with '=' as ./PATH.",
+        f"An audit without --incident reads no overrides, and '{(given.words or ('',))[0]}' is "
+        "one; see 'invbench audit --help' for its options, and write a path with '=' as ./PATH.",
     )
     require(
         folder is not None or not (model or evidence or aware),
