@@ -97,6 +97,7 @@ def gate(
     words: Words = (),
     config_dir: Path | None = None,
     signers: Path | None = None,
+    registered: bool = False,
 ) -> Judgement:
     """Judge a model before its release (PROTOCOL 8.3).
 
@@ -108,11 +109,12 @@ def gate(
         config_dir: a folder with a user's own options.
         signers: file of the keys whose signatures are trusted; None: the policy's, else that of
             ``INVBENCH_SIGNERS``.
+        registered: whether incidents in MLflow's registry count besides those of the description.
 
     Raises:
         UserError: the description, the policy or the evidence cannot be used.
     """
-    from datetime import date
+    from datetime import date, datetime
 
     from bench.decide import deployed, evidence
     from bench.decide import gate as judging
@@ -127,6 +129,12 @@ def gate(
     names = [
         str(path) if (path := described.parent / name).exists() else name for name in model.evidence
     ]
+    if registered:
+        from bench.decide import registry
+
+        past = registry.incidents(chosen.tracking.uri, model.name)
+        moments = {*model.incidents, *map(datetime.fromisoformat, past)}
+        model = model.model_copy(update={"incidents": sorted(moments)})
     read = evidence.read([sources.load(name, chosen) for name in names], keys)
     day = today or date.today()  # noqa: DTZ011  a day is meant as people at the place mean it
     return judging.judge(read, model, rules, day, deployed.digest(model.artifact))

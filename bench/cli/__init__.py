@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import importlib.util
+import io
 import logging
 import sys
 from pathlib import Path
@@ -15,6 +17,9 @@ from bench import __version__
 from bench.contract.errors import UserError, nearest
 
 _FAULTS_SHOWN = 5
+_SIMPLER = {"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"}
+_SIMPLER |= {"\N{LESS-THAN OR EQUAL TO}": "<=", "\N{GREATER-THAN OR EQUAL TO}": ">="}
+_SIMPLER |= {"\N{RIGHTWARDS ARROW}": "->", "\N{HORIZONTAL ELLIPSIS}": "...", "\N{BULLET}": "-"}
 _VERBS = {
     "run": "Run a suite: train, attack, record, publish the boards",
     "tune": "Search the options of one attack or defense on the selection seeds",
@@ -96,6 +101,10 @@ def speak(verbosity: int) -> None:
 
 def main() -> Any:
     """Entry point: a user's mistake is one sentence and exit code 2."""
+    codecs.register_error("invbench", _simpler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="invbench")
     # A user's own package may lie where the command is given, as with `python -m`.
     sys.path.append(str(Path.cwd()))
     try:
@@ -127,6 +136,13 @@ def main() -> Any:
     except BrokenPipeError:
         sys.exit(0)
     sys.exit(2)
+
+
+def _simpler(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that a terminal or a log file in latin-1 or ASCII lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(_SIMPLER.get(character, "?") for character in lacking), error.end
 
 
 def _refuse_strangers() -> None:

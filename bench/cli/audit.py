@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from bench.cli.words import Given, table, takes
-from bench.contract.errors import require
+from bench.contract.errors import UserError, require
 
 _HEAD = ["account", "detector", "query", "time", "statistic", "threshold"]
 
@@ -64,6 +65,30 @@ _HEAD = ["account", "detector", "query", "time", "statistic", "threshold"]
     help="prada, stateful, ood, concentration or volume; may be given several times. Without it, "
     "all that the log allows.",
 )
+@click.option(
+    "--incident",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="If an account is flagged, write the record of an incident into this folder, and mark the "
+    "model's evidence in the registry as expired.",
+)
+@click.option(
+    "--model",
+    default="",
+    metavar="MODEL",
+    help="Whose log it is: its description (the .yaml file of gate), or its name in the registry.",
+)
+@click.option(
+    "--evidence",
+    multiple=True,
+    metavar="PACK",
+    help="Pack, suite or execution that says what queries are worth; without it, what MODEL names.",
+)
+@click.option(
+    "--aware",
+    metavar="TIME",
+    help="When you became aware of it (ISO 8601); deadlines run from then. Without it, now.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @click.option("--fail-on-flag", is_flag=True, help="Exit code 1 if an account is flagged.")
 def command(
@@ -75,6 +100,10 @@ def command(
     prefix: str,
     fpr: float,
     names: tuple[str, ...],
+    folder: Path | None,
+    model: str,
+    evidence: tuple[str, ...],
+    aware: str | None,
     as_json: bool,
     fail_on_flag: bool,
 ) -> None:
@@ -96,10 +125,20 @@ def command(
     from bench import api
 
     require(
-        not given.words,
-        f"An audit reads no overrides, and '{(given.words or ('',))[0]}' is one; see "
-        "'invbench audit --help' for its options, and write a path with '=' as ./PATH.",
+        folder is not None or not given.words,
+        f"An audit without --incident reads no overrides, and '{(given.words or ('',))[0]}' is "
+        "one; see 'invbench audit --help' for its options, and write a path with '=' as ./PATH.",
     )
+    require(
+        folder is not None or not (model or evidence or aware),
+        "--model, --evidence and --aware are for the record of an incident; add --incident DIR.",
+    )
+    try:
+        moment = datetime.fromisoformat(aware) if aware else None
+    except ValueError as error:
+        raise UserError(
+            f"--aware {aware} is no time by ISO 8601, as 2026-01-31T09:30+01:00."
+        ) from error
     columns: dict[str, str] = {}
     for pair in pairs:
         role, equals, name = pair.partition("=")
@@ -119,6 +158,28 @@ def command(
         path_prefix=prefix,
     )
     # Whoever acts on an audit acts here.
+    if folder is not None and audit.flags:
+        record, page, marked = api.incident(
+            audit,
+            folder,
+            model=model,
+            evidence=evidence,
+            aware=moment,
+            words=given.words,
+            config_dir=given.config_dir,
+        )
+        click.echo(f"Incident {record.id}: {page}", err=True)
+        if record.model.name:
+            done = (
+                "is not marked (tracking=none)"
+                if marked is None
+                else f"is marked as expired ({marked} versions)"
+            )
+            click.echo(
+                f"Registry: the evidence of '{record.model.name}' {done}. Its description needs "
+                f"the line: incidents: [{record.aware.isoformat()}]",
+                err=True,
+            )
     if as_json:
         click.echo(json.dumps(audit.document(), indent=1, ensure_ascii=False, allow_nan=False))
     else:

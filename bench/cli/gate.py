@@ -44,7 +44,8 @@ def command(
 
     POLICY is the name or path of a policy. Findings that block cannot be waived; conditional ones
     can, by a named waiver with an expiry date. What is judged is the evidence that MODEL.yaml
-    names: packs beside it, or suites in the store.
+    names: packs beside it, or suites in the store. Evidence of before an incident of the model does
+    not count: of one in MODEL.yaml, and with --register of one in the registry.
 
     Exit code 0: PASS; 3: CONDITIONAL; 1: BLOCK; 2: a mistake.
     """
@@ -63,7 +64,9 @@ def command(
     if register:
         api.require_mlflow(given.words, given.config_dir)
     day = today.date() if today is not None else None
-    outcome = api.gate(policy, Path(described), day, given.words, given.config_dir, signers)
+    outcome = api.gate(
+        policy, Path(described), day, given.words, given.config_dir, signers, register
+    )
     pages = assessment.document(outcome)
     files = {"assessment.md": document.markdown(pages), "assessment.html": document.html(pages)}
     if pia is not None:

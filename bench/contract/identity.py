@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 PROTOCOL_VERSION = "1"
@@ -61,6 +62,15 @@ def canonical(value: Any) -> str:
 def digest(value: Any) -> str:
     """The first 32 hex digits of the SHA-256 of canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
+
+
+def fits(name: str, rule: str) -> bool:
+    """Whether a row of a grid is meant by ``rule``: its name, brackets and all, or a pattern.
+
+    ``dp_sgd[epsilon=3]`` is the row of that name; as a shell's pattern its brackets would stand
+    for one letter.
+    """
+    return name == rule or fnmatchcase(name, rule)
 
 
 def node_id(document: Mapping[str, Any]) -> str:

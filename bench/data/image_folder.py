@@ -21,6 +21,9 @@ from bench.data.pictures import Album, Look
 class ImageFolder(PeopleSet, Stored):
     """Pictures in any format that Pillow reads; a class is a person.
 
+    Transparent parts become white, and of an animation the first frame is taken: both are counted.
+    Files that are not read (another ending, hidden, in a further folder) are counted by reason.
+
     Who is private and which pictures are members follows from the seed; the others' pictures are
     public, but for some that only judges see (PROTOCOL 2.1). A picture that stands in two splits
     bit for bit (the same file under two names is a known fault of collected faces) stays in the
@@ -87,7 +90,7 @@ class ImageFolder(PeopleSet, Stored):
         parts = (*drawn.rows, drawn.filler_rows)
         rows = np.concatenate(parts)
         look = Look(self._size, self.crop, colour=self.colour)
-        x, sha256 = album.read(rows, look)
+        x, sha256, remarks = album.read(rows, look)
         self._check_sha256(f"folder '{album.folder}'", sha256)
 
         ends = np.cumsum([len(part) for part in parts])
@@ -116,4 +119,6 @@ class ImageFolder(PeopleSet, Stored):
             n_people_public=len(drawn.public),
             n_files=len(album.files),
             duplicates_dropped=dropped,
+            **album.facts,
+            **remarks,
         )

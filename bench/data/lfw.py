@@ -67,6 +67,6 @@ def lfw_faces(
     album = Album.find(lfw.name, root / lfw.folder)
     drawn = torch.randperm(len(album.people), generator=generator(seed))[:people].numpy()
     rows = np.flatnonzero(np.isin(album.person, drawn))
-    x, sha256 = album.read(rows, look)
+    x, sha256, _ = album.read(rows, look)
     _, owner = np.unique(album.person[rows], return_inverse=True)
     return x, owner, {"n_people_public": len(drawn), "public_sha256": sha256}

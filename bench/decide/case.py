@@ -60,6 +60,11 @@ class Case:
         return recorded(self.sources)[0]
 
     @property
+    def first_moment(self) -> datetime:
+        """When the oldest trial was recorded."""
+        return min(datetime.fromisoformat(s.facts.first) for s in self.sources)
+
+    @property
     def last(self) -> date:
         """Day of the newest trial."""
         return recorded(self.sources)[1]

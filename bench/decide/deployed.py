@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bench.contract.errors import UserError, nearest
 from bench.decide.policy import parse
@@ -129,6 +129,8 @@ class Deployed(_Frozen):
     subgroups: str | None = None
     monitoring: str
     incident_contact: str
+    incidents: list[AwareDatetime] = Field([], max_length=100)
+    """Moments of incidents; only evidence recorded after all of them counts."""
     sign_offs: list[SignOff] = Field([], max_length=100)
     waivers: list[Waiver] = Field([], max_length=100)
 
@@ -224,6 +226,7 @@ goals:                          # the threat table; what is left out is as the p
 subgroups: null                 # how subgroups were assessed and what it showed
 monitoring: volume per account, weekly
 incident_contact: privacy@example.org
+incidents: []                   # - 2026-01-31T09:30:00+00:00, as 'invbench audit --incident' prints it
 
 # Who signs has seen the evidence: sign-offs dated before its newest trial do not count.
 sign_offs: []                   # - {{role: dpo, name: A. Person, date: 2026-01-31}} (also: model owner, security lead)

@@ -50,7 +50,14 @@ class Points:
     ordered: bool = False
 
 
-Block = str | Table | Points
+@dataclass(frozen=True)
+class Code:
+    """A command to paste, as it stands."""
+
+    text: str
+
+
+Block = str | Table | Points | Code
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ def _wrapped(said: str, first: str = "", rest: str = "") -> list[str]:
 def _lines(block: Block) -> list[str]:
     if isinstance(block, str):
         return _wrapped(block, "  ")
+    if isinstance(block, Code):
+        return [f"    {block.text}"]
     if isinstance(block, Points):
         marks = [f"  {i}. " if block.ordered else "  - " for i in range(1, len(block.items) + 1)]
         return [
@@ -146,6 +155,8 @@ def markdown(document: Document, level: int = 1) -> str:
 def _marked(block: Block) -> list[str]:
     if isinstance(block, str):
         return [_plain(block)]
+    if isinstance(block, Code):
+        return ["```sh", block.text, "```"]
     if isinstance(block, Points):
         return [
             f"{f'{i}.' if block.ordered else '-'} {_plain(item)}"
@@ -172,7 +183,7 @@ def html(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    kinds = {"str": str, "Table": Table, "Points": Points, "Drawn": Drawn}
+    kinds = {"str": str, "Table": Table, "Points": Points, "Drawn": Drawn, "Code": Code}
 
     def kind(value: Any) -> str:
         return next((name for name, of in kinds.items() if isinstance(value, of)), "str")

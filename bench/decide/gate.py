@@ -141,6 +141,7 @@ def judge(
         unsigned,
         tuple(policy.differences()),
         _identity(model, digest, weights, policy),
+        case.first_moment.isoformat(),
     )
 
 
@@ -184,6 +185,8 @@ def _weighed(
 
 
 def _identity(model: Deployed, digest: str, weights: str, policy: Policy) -> str:
-    told = model.model_dump(mode="json", exclude={"waivers", "sign_offs", "evidence", "artifact"})
+    told = model.model_dump(
+        mode="json", exclude={"waivers", "sign_offs", "evidence", "artifact", "incidents"}
+    )
     parts = [told, digest, weights, policy.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,10 +7,12 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.contract.errors import nearest, require
+from bench.decide.incident import expired_on, overdue
 from bench.decide.verdict import Judgement
 from bench.engine.tracking import connect, experiment_of, reachable
 from bench.goals import goals
@@ -62,6 +64,10 @@ def tags(o: Judgement) -> dict[str, str]:
         "approver": ", ".join(f"{s.name} ({s.role})" for s in o.signed.values()),
         "valid_until": o.valid_until,
         "known_limits": " ".join([*o.limits, *o.untested]),
+        "model": m.model,
+        "users": m.exposure.users,
+        "weights_shared_with": "; ".join(m.exposure.weights_shared_with),
+        "incident_contact": m.incident_contact,
         "data_sources": "; ".join(m.data.sources),
         "dataset": m.data.dataset,
         "data_sha256": m.data.sha256,
@@ -149,35 +155,96 @@ def register(uri: str, o: Judgement, files: Mapping[str, str]) -> tuple[str, boo
                 run.info.run_id,
                 description=f"{o.model.purpose} (version {o.model.version} of its owner)",
             )
+        past = _incidents(client, name)
         for file, content in files.items():
             path = Path(folder) / file
             path.write_text(content, encoding="utf-8")
             client.log_artifact(found.run_id, str(path), "assessment")
         wanted = {**tags(o), f"{_PREFIX}owner_version": o.model.version}
+        open_since = overdue(o.evidence_first, past)
+        if open_since:
+            wanted |= _expired(datetime.fromisoformat(open_since))
         for key in set(found.tags) - set(wanted):
             if key.startswith(_PREFIX):
                 client.delete_model_version_tag(name, found.version, key)
         for key, value in wanted.items():
             client.set_model_version_tag(name, found.version, _legal(key), value)
-        _point(client, name, str(found.version), o)
+        _point(client, name, str(found.version), o, bool(open_since))
     return str(found.version), new
 
 
-def _point(client: Any, name: str, version: str, o: Judgement) -> None:
+def _point(client: Any, name: str, version: str, o: Judgement, incident: bool) -> None:
     aliases = client.get_registered_model(name).aliases
     client.set_registered_model_alias(name, "candidate", version)
-    if o.verdict == "PASS" and o.status == "approved":
+    if o.verdict == "PASS" and o.status == "approved" and not incident:
         client.set_registered_model_alias(name, "production", version)
     elif str(aliases.get("production")) == version:
         client.delete_registered_model_alias(name, "production")
+
+
+def _expired(aware: datetime) -> dict[str, str]:
+    """Tags of a version whose evidence is older than an incident."""
+    return {
+        f"{_PREFIX}incident": aware.isoformat(),
+        f"{_PREFIX}pia_status": "expired",
+        f"{_PREFIX}valid_until": str(expired_on(aware)),
+    }
+
+
+def _incidents(client: Any, name: str) -> list[str]:
+    versions = client.search_model_versions(f"name = '{name}'")
+    return sorted({v.tags[key] for v in versions if (key := f"{_PREFIX}incident") in v.tags})
+
+
+def incidents(uri: str, name: str) -> list[str]:
+    """Moments of the incidents of a model that the registry knows of (ISO 8601).
+
+    Raises:
+        UserError: the server cannot be reached.
+    """
+    client = connect(uri)
+    with reachable(uri):
+        return _incidents(client, name)
+
+
+def mark(uri: str, name: str, aware: datetime) -> int:
+    """Mark the evidence of every version of a model as expired since an incident.
+
+    A version that is judged by evidence of after it clears itself when it is registered.
+
+    Args:
+        uri: of MLflow.
+        name: of the model.
+        aware: the moment of the incident.
+
+    Returns:
+        How many versions were marked.
+
+    Raises:
+        UserError: the server cannot be reached, or has no such model.
+    """
+    client = connect(uri)
+    with reachable(uri):
+        known = sorted(model.name for model in client.search_registered_models())
+        require(
+            name in known,
+            f"The registry has no model '{name}', so nothing was marked.{nearest(name, known)}",
+        )
+        versions = client.search_model_versions(f"name = '{name}'")
+        for version in versions:
+            for key, value in _expired(aware).items():
+                client.set_model_version_tag(name, version.version, key, value)
+        if "production" in client.get_registered_model(name).aliases:
+            client.delete_registered_model_alias(name, "production")
+    return len(versions)
 
 
 def _legal(key: str) -> str:
     return re.sub(r"[^A-Za-z0-9_\-. :/]", "_", key)
 
 
-def inventory(uri: str, today: date) -> list[Entry]:
-    """The registered models with an assessment, newest version of each; the expired ones first.
+def versions(uri: str) -> list[Entry]:
+    """The registered models with an assessment, the newest of each of its owner's versions last.
 
     Raises:
         UserError: the server cannot be reached.
@@ -186,15 +253,25 @@ def inventory(uri: str, today: date) -> list[Entry]:
     newest: dict[tuple[str, str], Entry] = {}
     with reachable(uri):
         token = None
-        versions = []
+        listed = []
         while True:
             page = client.search_model_versions(max_results=1000, page_token=token)
-            versions += list(page)
+            listed += list(page)
             token = page.token
             if not token:
                 break
-    for v in sorted(versions, key=lambda v: int(v.version)):
+    for v in sorted(listed, key=lambda v: int(v.version)):
         if f"{_PREFIX}pia_id" in v.tags:
             entry = Entry(v.name, v.tags.get(f"{_PREFIX}owner_version", v.version), v.tags)
+            newest.pop((v.name, entry.version), None)
             newest[v.name, entry.version] = entry
-    return sorted(newest.values(), key=lambda e: (not e.expired(today), e.name, e.version))
+    return list(newest.values())
+
+
+def inventory(uri: str, today: date) -> list[Entry]:
+    """As :func:`versions`; the expired ones first, then by name.
+
+    Raises:
+        UserError: the server cannot be reached.
+    """
+    return sorted(versions(uri), key=lambda e: (not e.expired(today), e.name, e.version))

@@ -83,6 +83,11 @@ RULES: Mapping[str, Rule] = {
         "model",
     ),
     "evidence_too_old": Rule("The evidence is recent", _RUN_AGAIN),
+    "incident_since_evidence": Rule(
+        "The evidence was recorded after every incident of the model",
+        "attack the model again with '--rerun all' and name the new evidence",
+        firm=True,
+    ),
     "benchmark_outdated": Rule(
         "The evidence follows today's protocol and major version", _RUN_AGAIN
     ),

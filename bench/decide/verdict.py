@@ -48,7 +48,7 @@ class Judgement:
         weights: digest of the released weights.
         suites: names of the evidence.
         evidence_digest: sha256 over all records of the evidence.
-        recorded: day of the oldest trial.
+        recorded: day of the oldest trial. evidence_first: its moment (RFC 3339).
         valid_until: last day of the result.
         releases: benchmark version and protocol of the evidence.
         gains: by subgroup, the worst attack's gain over its baseline.
@@ -85,6 +85,7 @@ class Judgement:
     unsigned: tuple[str, ...]
     differences: tuple[str, ...]
     pia_id: str
+    evidence_first: str
 
     @property
     def waived(self) -> tuple[Finding, ...]:

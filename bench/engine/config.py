@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,17 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from bench.contract.errors import UserError, nearest, require
+from bench.contract.identity import fits
 from bench.engine.conf import config_dir, list_options
-from bench.engine.overrides import AXES, first_line, label_of, one_value, split_sweeps
+from bench.engine.overrides import (
+    AXES,
+    first_line,
+    label_of,
+    one_value,
+    quoted,
+    readable,
+    split_sweeps,
+)
 from bench.engine.settings import Settings
 from bench.engine.variants import flat, layers_of, members, merged, shown_value, variants
 
@@ -57,7 +65,7 @@ class Grid:
     def excluded(self, cell: Mapping[str, str]) -> bool:
         """Whether ``exclude`` leaves this cell out."""
         return any(
-            all(fnmatch.fnmatchcase(cell[axis], pattern) for axis, pattern in rule.items())
+            all(fits(cell[axis], pattern) for axis, pattern in rule.items())
             for rule in self.settings.exclude
         )
 
@@ -78,7 +86,7 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
     )
     # Group choices first: a stack may name options that the grid does not list, and they must be
     # composed too, or an override of one of their keys would find nothing to override.
-    overrides, sweeps = split_sweeps(overrides)
+    overrides, sweeps = split_sweeps([readable(word) for word in overrides])
     choices = [o for o in overrides if "." not in o.partition("=")[0]]
     base = _plain(_compose(choices, extra_dir))
     listed = {group: _listed(group, base.get(group) or {}, extra_dir) for group in AXES}
@@ -104,7 +112,7 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
     for group in AXES:
         require(bool(options[group]), f"'{group}' lists no option; name at least one.")
     words = [*overrides, *sweeps]
-    plain["label"] = plain.get("label") or label_of(str(plain["suite"]), words)
+    plain["label"] = plain.get("label") or label_of(str(plain.get("suite")), words)
     return Grid(_settings(plain), options, tuple(words))
 
 
@@ -177,7 +185,7 @@ def _compose(overrides: Sequence[str], extra_dir: Path | None) -> Any:
     folders = [config_dir()]
     if extra_dir is not None:
         folders.append(extra_dir.resolve())
-        words.append(f"hydra.searchpath=[file://{folders[-1]}]")
+        words.append(f"hydra.searchpath=[{quoted(f'file://{folders[-1]}')}]")
     parts = [folder / group for folder in folders for group in _GROUPS]
     files = [*folders[0].glob("*.yaml"), *(path for part in parts for path in part.rglob("*.yaml"))]
     stamps = tuple(
@@ -212,6 +220,9 @@ def _plain(config: Any) -> dict[str, Any]:
 
 def _sentence(error: Exception, overrides: Sequence[str], extra_dir: Path | None) -> str:
     """Hydra's error as one sentence with the nearest valid name."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"'{mark.name}', line {mark.line + 1} cannot be read as YAML: {error.problem}."
     text = str(error)
     several = re.search(r"Ambiguous value for argument '(([^=']+)=([^']*))'", text)
     if several:

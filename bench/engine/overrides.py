@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,6 +41,45 @@ _NOT_THE_GRID = frozenset(
 
 
 """Settings that leave a suite's grid the suite's own."""
+
+
+_PATHS = ("store", "report_dir", "data_root")
+"""Settings that are one path each, and nothing else."""
+
+
+def readable(word: str) -> str:
+    """An override that Hydra's grammar can read; one of a path is quoted where it has to be.
+
+    Args:
+        word: as the user wrote it.
+
+    Raises:
+        UserError: it cannot be read; says what to paste where the value is meant as it stands.
+    """
+    key, equals, value = word.partition("=")
+    is_path = key.lstrip("+") in _PATHS
+    quoted_word = f"{key}={quoted(value)}"
+    try:
+        override = OverridesParser.create().parse_override(word)
+        parsed = override.value()
+    except HydraException as error:
+        if is_path:
+            return quoted_word
+        if not equals:
+            return word
+        raise UserError(
+            f"'{word}' cannot be read ({first_line(error)}). A value with = , ( ) [ ] {{ }} ' # or "
+            f"letters outside ASCII stands in quotes of its own: {shlex.quote(quoted_word)}"
+        ) from error
+    plain = parsed is None or isinstance(parsed, (str, QuotedString))
+    return word if plain or not is_path else quoted_word
+
+
+def quoted(value: str) -> str:
+    """A text as Hydra's grammar reads it back, whatever stands in it."""
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f'"{escaped}"'
 
 
 def label_of(suite: str, words: Iterable[str]) -> str:
@@ -94,10 +134,15 @@ def first_line(error: BaseException) -> str:
 def one_value(word: str, key: str, values: str) -> str:
     """What to write where a user gave several values as Hydra's multirun takes them."""
     group, _, rest = key.partition(".")
+    one = shlex.quote(f"{key}={quoted(values)}")
     if group in AXES and rest:
         option, _, name = rest.rpartition(".")
         return (
             f"'{word}' gives several values to one key; to compare them, each as a row of its own, "
-            f"write '{group}.{option}.sweep={{{name}:[{values}]}}' (with the quotes)."
+            f"write '{group}.{option}.sweep={{{name}:[{values}]}}' (with the quotes); or, for one "
+            f"value: {one}"
         )
-    return f"'{word}' gives several values; a list is written '{key}=[{values}]' (with the quotes)."
+    return (
+        f"'{word}' gives several values; a list is written '{key}=[{values}]' (with the quotes); "
+        f"if it is one value: {one}"
+    )

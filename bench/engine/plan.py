@@ -18,10 +18,12 @@ from bench.contract import (
     nearest,
     require,
 )
+from bench.contract.identity import fits
 from bench.engine import controls
 from bench.engine.config import Grid
 from bench.engine.fits import listed, refused, unfit
 from bench.engine.graph import Node, Plan, Row, Trial
+from bench.engine.overrides import label_of
 from bench.engine.trials import Trials
 from bench.goals import goal_named
 
@@ -47,6 +49,7 @@ class Planner:
             UserError: nothing is left to run, with the reasons, or a defense has an option that the
             classes of no data set allow.
         """
+        self.check_rules()
         trials = [trial for dataset in self._datasets() for trial in self._trials(dataset)]
         for name, reason in self.impossible.items():
             require(name in self.possible, reason)
@@ -56,6 +59,45 @@ class Planner:
             reasons = "; ".join(dict.fromkeys(reason for _, reason in self.skipped))
             raise UserError(f"Nothing to run: {reasons or 'every cell is excluded'}.")
         return Plan(self._needed(trials), tuple(trials), dict(self.skipped))
+
+    def check_rules(self) -> None:
+        """Refuse rules of ``exclude`` and ``reported`` that name nothing of the grid.
+
+        A suite's own rules are for its own grid: another one, by overrides, may lack their rows.
+
+        Raises:
+            UserError: names the rule and the nearest row.
+        """
+        settings, words = self.grid.settings, self.grid.overrides
+        given = {word.partition("=")[0].lstrip("+") for word in words}
+        own = label_of(settings.suite, words) == settings.suite
+        rules: dict[str, list[Mapping[str, str]]] = {
+            "exclude": [{str(axis): text for axis, text in r.items()} for r in settings.exclude],
+            "reported": [
+                r.model_dump(include={"dataset", "model", "defense", "attack"})
+                for r in settings.reported
+            ],
+        }
+        names = {axis: [row.name for row in rows] for axis, rows in self.trials.rows.items()}
+        attacks = [*self.trials.rows["attack"], *self.trials.rows["baseline"]]
+        names["attack"] = [name for row in attacks for name in self._names(row)]
+        for key, several in rules.items():
+            if not own and key not in given:
+                continue
+            for rule in several:
+                for axis, text in rule.items():
+                    require(
+                        any(fits(name, text) for name in names[axis]),
+                        f"Setting '{key}': no {axis} of the grid is called '{text}' or fits it as "
+                        f"a pattern.{nearest(text, dict.fromkeys(names[axis]))}",
+                    )
+
+    def _names(self, attack: Row) -> Iterator[str]:
+        """What the rows of an attack may be called, however its queries are sent."""
+        ways = [f"budget={budget}" for budget in self.grid.settings.budgets if budget is not None]
+        yield attack.name
+        for label in (*ways, *(label for label, _ in self.streams)):
+            yield _sent(attack, label).name
 
     def _needed(self, trials: Sequence[Trial]) -> dict[str, Node]:
         wanted: set[str] = set()

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contract.errors import UserError
+from bench.contract.errors import UserError, require
 from bench.contract.record import TrialRecord
 from bench.engine.names import PICTURE, RECORD
 from bench.engine.seal import digest_of, sealed, unsealed
@@ -385,9 +385,19 @@ def connect(uri: str) -> Any:
 
 
 def experiment_of(client: Any, uri: str, suite: str) -> str:
-    """Identity of the experiment of a suite, which is made if it is not there."""
+    """Identity of the experiment of a suite, which is made if it is not there.
+
+    Raises:
+        UserError: it was deleted, and MLflow keeps its name.
+    """
     found = client.get_experiment_by_name(suite)
     if found is not None:
+        require(
+            found.lifecycle_stage == "active",
+            f"The experiment '{suite}' was deleted in MLflow; bring it back with 'mlflow "
+            f"experiments restore --experiment-id {found.experiment_id}' (MLFLOW_TRACKING_URI says "
+            f"where), or give the run another name with label=.",
+        )
         return str(found.experiment_id)
     location = None
     if uri.startswith("sqlite:///"):

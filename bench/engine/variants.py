@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench.contract.errors import nearest, require
@@ -99,7 +99,13 @@ def variants(sweep: Any, where: str) -> list[dict[str, Any]]:
     if not sweep:
         return [{}]
     if isinstance(sweep, Mapping):
-        lists: Iterable[list[Any]] = [v if isinstance(v, list) else [v] for v in sweep.values()]
+        lists = [v if isinstance(v, list) else [v] for v in sweep.values()]
+        empty = [key for key, values in zip(sweep, lists, strict=True) if not values]
+        require(
+            not empty,
+            f"{where}: the sweep of '{next(iter(empty), '')}' has no value, which leaves no row; "
+            "give at least one, or leave the sweep out.",
+        )
         return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*lists)]
     require(
         isinstance(sweep, list) and all(isinstance(v, Mapping) for v in sweep),

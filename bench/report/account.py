@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pandas as pd
 
+from bench.contract.identity import fits
 from bench.contract.record import STATUSES
 from bench.report import stats
 from bench.report.coverage import EVERYTHING, LOST, Coverage
@@ -101,7 +101,7 @@ def reported(frame: pd.DataFrame, given: Mapping[str, Any]) -> list[dict[str, An
         kept = pd.Series(True, index=board.index)
         for axis in ("dataset", "model", "defense", "attack"):
             pattern = entry.get(axis, "*")
-            kept &= board[axis].map(lambda name, p=pattern: fnmatchcase(name, p))
+            kept &= board[axis].map(lambda name, p=pattern: fits(name, p))
         column = entry["measured"]
         seeds = board[kept].astype({column: "float64"})
         seeds = seeds.groupby(["all", "seed"], as_index=False)[column].mean()

@@ -262,3 +262,36 @@ def test_what_is_no_log_is_refused(audit: Audit, tmp_path: Path, name: str) -> N
     code, _, err = audit(tmp_path / name)
     assert code == 2
     assert err.startswith("invbench: ") and err.count("\n") == 1
+
+
+def test_an_incident_is_recorded_where_somebody_is_flagged(audit: Audit, tmp_path: Path) -> None:
+    path, folder = write(log(), tmp_path / "log.csv"), tmp_path / "incident"
+    words = (path, "--detector", "volume", "--incident", folder, "tracking=none")
+    code, out, err = audit(*words, "--aware", "2026-03-01T09:00:00+01:00", "--json")
+    assert code == 0 and "Incident incident-20260301-" in err
+    told = json.loads((folder / "incident.json").read_text(encoding="utf-8"))
+    assert [a["account"] for a in told["accounts"]] == json.loads(out)["flagged"]
+    assert told["duties"][0]["deadline"] == "2026-03-04T09:00:00+01:00"
+    assert "Not estimated" in (folder / "incident.md").read_text(encoding="utf-8")
+    quiet = write(log(probers=0), tmp_path / "quiet.csv")
+    other = tmp_path / "none"
+    assert audit(quiet, "--detector", "volume", "--incident", other, "tracking=none")[0] == 0
+    assert not other.exists(), "nobody flagged, nothing recorded"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model", "m.yaml"), "add --incident DIR"),
+        (("--incident", "x", "--aware", "noon"), "--aware noon is no time"),
+        (("--incident", "x", "--evidence", "p", "tracking=none"), "--model"),
+        (("--incident", "x", "--model", "m", "tracking=none"), "tracking=none"),
+        (("--incident", "x", "--model", "m.yaml", "tracking=none"), "m.yaml"),
+    ],
+)
+def test_mistakes_of_incidents(
+    audit: Audit, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    path = write(log(), tmp_path / "log.csv")
+    code, _, err = audit(path, "--detector", "volume", *words)
+    assert code == 2 and message in err

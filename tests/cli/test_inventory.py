@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import pytest
 
 from bench.decide import registry
+from bench.decide.inventory import TEMPLATE
 from bench.decide.registry import Entry
+from bench.exchange import pack
 from tests.cli import deciding
+from tests.decide import made
 
 
 @pytest.fixture
@@ -69,3 +72,74 @@ def test_an_empty_registry_says_how_to_fill_it(call, tmp_path) -> None:
 def test_without_mlflow_there_is_no_inventory(call) -> None:
     code, _, err = call("inventory", "tracking=none")
     assert code == 2 and "MLflow" in err
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """An inventory in git whose model the registry does not know."""
+    deciding.described(tmp_path)
+    path = tmp_path / "models.yaml"
+    told = TEMPLATE.replace("credit/model.yaml", "model.yaml")
+    path.write_text(told, encoding="utf-8")
+    return path
+
+
+def test_a_team_keeps_users_sharing_and_exposure(call, kept, monkeypatch) -> None:
+    code, out, _ = call("inventory", "--from", kept, "tracking=none")
+    assert code == 0 and "Not compared" in out
+    for text in ("Loan officers", "Partner Bank (scores since 2026-01-31", "OAuth", "10,000"):
+        assert text in out
+    monkeypatch.setattr(registry, "versions", lambda uri: [entry("old", "2026-03-31")])
+    code, out, _ = call("inventory", "--from", kept, "--check")
+    assert code == 1 and "old 1 is registered, and the inventory does not list it" in out
+    code, out, _ = call("inventory", "--from", kept, "--json")
+    told = json.loads(out)
+    assert code == 0 and len(told["differences"]) >= 2
+    assert told["models"][0]["exposure"][0]["query_cap"] == 10000
+
+
+def test_a_comparison_needs_both_sides(call, kept) -> None:
+    for words, message in (
+        (("--check",), "--from"),
+        (("--from", kept, "--check", "tracking=none"), "tracking=none"),
+    ):
+        code, _, err = call("inventory", *words)
+        assert code == 2 and message in err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of MLflow about itself
+def test_an_incident_expires_a_model_until_it_is_attacked_again(call, tmp_path) -> None:
+    """Registered, probed, judged by old evidence and then by new."""
+    uri = f"tracking.uri=sqlite:///{tmp_path / 'm.db'}"
+    log = tmp_path / "log.csv"
+    rows = [f"{1000 * i + j},user{i},1" for i in range(40) for j in range(9 if i else 900)]
+    log.write_text("time,account,label\n" + "\n".join(rows), encoding="utf-8")
+    deciding.evidence(tmp_path)
+    model = deciding.described(tmp_path)
+    gate = ("gate", "default", model, "--register", "--today", "2026-04-01", uri)
+    before = call(*gate)[1]
+    assert "incident_since_evidence" not in before
+    words = ("audit", log, "--detector", "volume", "--incident", tmp_path / "i", uri)
+    code, _, err = call(*words, "--model", "scoring", "--evidence", tmp_path / "pack")
+    assert code == 0 and "marked as expired (1 versions)" in err
+    _, out, _ = call("inventory", "--today", "2026-04-01", "--json", uri)
+    (told,) = json.loads(out)
+    assert told["privacy.pia_status"] == "expired" and "privacy.incident" in told
+    assert "incident_since_evidence" in call(*gate)[1]
+    (told,) = json.loads(call("inventory", "--today", "2026-04-01", "--json", uri)[1])
+    assert told["privacy.pia_status"] == "expired", "old evidence does not clear it"
+    moment = datetime.fromisoformat(told["privacy.incident"])
+    again = made.of_records(
+        [
+            r.model_copy(update={"created_utc": (moment + timedelta(hours=1)).isoformat()})
+            for r in made.records({"none": made.NONE, "shield": made.Row()})
+        ]
+    )
+    pack.write(again, tmp_path / "pack2")
+    deciding.described(tmp_path, evidence=["pack2"])
+    day = str((moment + timedelta(days=1)).date())
+    gate = ("gate", "default", model, "--register", "--today", day, uri)
+    assert "incident_since_evidence" not in call(*gate)[1]
+    (told,) = json.loads(call("inventory", "--today", day, "--json", uri)[1])
+    assert told["privacy.pia_status"] != "expired" and not told["expired"]

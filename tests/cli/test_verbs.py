@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -177,3 +179,16 @@ def test_completion(line: str, wanted: str) -> None:
     *args, last = line.split()
     completions = ShellComplete(cli, {}, "invbench", "_X").get_completions(args, last)
     assert wanted in [c.value for c in completions]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_poor_terminal_is_no_traceback(monkeypatch, encoding: str) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    monkeypatch.setattr(sys, "argv", ["invbench", "--version"])
+    with contextlib.suppress(SystemExit):
+        main()
+    print("−0.01 × 3 日")
+    sys.stdout.flush()
+    times = "×" if encoding == "latin-1" else "x"
+    assert raw.getvalue().decode(encoding).endswith(f"-0.01 {times} 3 ?\n")

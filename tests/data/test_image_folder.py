@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from bench.contract import Splits, UserError
 from bench.data.image_folder import ImageFolder
@@ -131,3 +132,16 @@ def test_pictures_of_several_sizes_need_a_size(tmp_path: Path) -> None:
 def test_another_copy_is_refused(root: Path) -> None:
     dataset = ImageFolder(people_private=3, images_train=2, size=16, sha256="e" * 64)
     refused(root, "dataset.image_folder.sha256=null", dataset)
+
+
+def test_what_was_decided_or_left_out_stands_in_the_facts(tmp_path: Path) -> None:
+    tree(tmp_path / "images", [4] * 5)
+    (tmp_path / "images/p00/a.heic").touch()
+    for person in range(5):
+        path = tmp_path / f"images/p{person:02d}/0.png"
+        with Image.open(path) as image:
+            image.putalpha(0)
+            image.save(path)
+    facts = ImageFolder(people_private=3, images_train=3, size=16).load(0, tmp_path).facts
+    assert facts["files_not_read"] == {"ending .heic": 1}
+    assert facts["pictures_on_white"] == 5

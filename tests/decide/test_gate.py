@@ -78,6 +78,10 @@ def rules(outcome: Judgement) -> set[str]:
     return {f.rule for f in outcome.findings}
 
 
+def test_evidence_of_after_an_incident_clears_it(sound) -> None:
+    assert judge(sound, incidents=["2026-02-28T12:00:00+00:00"]).verdict == "PASS"
+
+
 def test_a_sound_model_passes(sound) -> None:
     outcome = judge(sound)
     assert (outcome.verdict, outcome.findings) == ("PASS", ())
@@ -98,6 +102,7 @@ DATA = described().data.model_dump(mode="json")
         ("data_hash_unknown", {"data": {**DATA, "sha256": "0" * 64}}),
         ("artifact_mismatch", {"artifact": {"sha256": "0" * 64}}),
         ("artifact_mismatch", {"artifact": None}),
+        ("incident_since_evidence", {"incidents": ["2026-03-02T09:30:00+01:00"]}),
         ("no_ranked_evidence", {"exposure": {"access": "weights", "users": "all"}}),
         (
             "no_ranked_evidence",

@@ -64,7 +64,7 @@ def test_stack_takes_options_that_the_grid_does_not_list(toy_words, toy_conf: Pa
         ("seeds=many", "Setting 'seeds'"),
         ("rerun=sometimes", "Setting 'rerun'"),
         ("exclude=[{planet: mars}]", "Setting 'exclude"),
-        ("seeds=[1", "Configuration:"),
+        ("seeds=[1", "'seeds=[1' cannot be read"),
         ("dataset=[]", "'dataset' lists no option"),
     ],
 )

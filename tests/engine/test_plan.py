@@ -8,7 +8,7 @@ import pytest
 
 from bench.contract import UserError
 from bench.engine.config import compose_grid
-from bench.engine.plan import make_plan
+from bench.engine.plan import Planner, make_plan
 from bench.metrics import face_network
 from tests.edited import edit
 
@@ -81,6 +81,41 @@ def test_skips_have_reasons(toy_words, toy_conf: Path) -> None:
     )
     assert reasons["toy x toy x none x toy_labels"] == "excluded by the suite"
     assert plan.skipped[("toy x toy x none x toy_labels", "excluded by the suite")] == 2
+
+
+def test_rows_are_excluded_by_their_own_names(toy_words, toy_conf: Path) -> None:
+    words = ("defense=[none,dropout]", "model=[mlp]", "defense.dropout.sweep={rate:[0.1,0.3]}")
+    rule = "exclude=[{defense: 'dropout[rate=0.3]'}]"
+    plan = _plan(toy_words, toy_conf, *words, rule)
+    assert {t.cell.defense for t in plan.trials} == {"none", "dropout[rate=0.1]"}
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (
+            "exclude=[{attack: toy_label}]",
+            "no attack of the grid is called 'toy_label'.*toy_labels",
+        ),
+        ("exclude=[{dataset: 'to', attack: toy}]", "no dataset .* 'to'"),
+        (
+            "reported=[{what: w, value: v, source: s, measured: L, defense: 'nobody*'}]",
+            "'reported': no defense .*'nobody",
+        ),
+        ("model.toy.sweep={x:[]}", "the sweep of 'x' has no value"),
+    ],
+)
+def test_a_rule_that_means_nothing_is_refused(
+    toy_words, toy_conf: Path, word: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        _plan(toy_words, toy_conf, word)
+
+
+@pytest.mark.parametrize("words", [(), ("attack=[miface]",)])
+def test_a_suites_rules_are_for_its_own_grid(words: tuple[str, ...]) -> None:
+    """Another grid, by overrides, may lack rows that they name; its own may not."""
+    Planner(compose_grid(["suite=faces", *words])).check_rules()
 
 
 def test_missing_data_is_skipped_and_alone_is_an_error(toy_words, toy_conf: Path) -> None:

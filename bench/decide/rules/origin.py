@@ -10,6 +10,7 @@ from bench import __version__
 from bench.contract.identity import PROTOCOL_VERSION
 from bench.decide.case import Case
 from bench.decide.evidence import Source
+from bench.decide.incident import overdue
 from bench.decide.persons import person
 from bench.decide.rules.leakage import reasons
 from bench.engine.provenance import committed
@@ -127,6 +128,16 @@ def evidence_too_old(case: Case) -> Iterator[str]:
         yield f"the newest trial is dated {case.last}, after the day of judgement"
 
 
+def incident_since_evidence(case: Case) -> Iterator[str]:
+    """Evidence of before an incident: whoever probed the model knew what it does not show."""
+    moments = [moment.isoformat() for moment in case.model.incidents]
+    newest = overdue(case.first_moment.isoformat(), moments)
+    if newest:
+        yield (
+            f"the oldest trial is of {case.first_moment:%F %H:%M}, before the incident of {newest}"
+        )
+
+
 def benchmark_outdated(case: Case) -> Iterator[str]:
     """Evidence of an older major version of the program or the protocol."""
     for s in case.sources:
@@ -173,6 +184,7 @@ CHECKS = {
     "data_hash_unknown": data_hash_unknown,
     "artifact_mismatch": artifact_mismatch,
     "evidence_too_old": evidence_too_old,
+    "incident_since_evidence": incident_since_evidence,
     "benchmark_outdated": benchmark_outdated,
     "verification_failed": verification_failed,
     "not_independently_verified": not_independently_verified,

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 import socket
+import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,11 @@ class Ray:
                 configure_logging=True,
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            if "AF_UNIX path length" in str(error):
+                raise UserError(
+                    f"The folder for temporary files, '{tempfile.gettempdir()}', has too long a "
+                    f"path for Ray's sockets; put TMPDIR=/tmp in front of the command."
+                ) from error
             raise UserError(
                 f"Ray cluster '{options.address}' cannot be reached ({_short(error)}); start one "
                 f"with 'ray start --head' (RAY_AUTH_TOKEN must hold its token), or use "
