@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract import UserError
+from bench.contract.secrets import redacted
 from bench.engine.backends import Capacity, lost
 from bench.engine.settings import RayBackend, Resources
 from bench.engine.store import parcel
@@ -125,7 +126,7 @@ class Ray:
         try:
             done: Done = self._ray.get(ref)
         except errors.OutOfMemoryError as error:
-            return lost("OutOfMemory", str(error)[:2000], "oom")
+            return lost("OutOfMemory", redacted(str(error))[:2000], "oom")
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
             return lost("WorkerCrashed", _short(error))
         except errors.RayError as error:
@@ -168,4 +169,4 @@ def _remote(task: Job, roles: list[str], *blobs: Any) -> Done:
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(redacted(str(error)).split())[:300]
