@@ -50,7 +50,14 @@ class Points:
     ordered: bool = False
 
 
-Block = str | Table | Points
+@dataclass(frozen=True)
+class Command:
+    """A command to be pasted: it stays on one line."""
+
+    line: str
+
+
+Block = str | Table | Points | Command
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,8 @@ def _lines(block: Block) -> list[str]:
             for mark, item in zip(marks, block.items, strict=True)
             for line in _wrapped(item, mark, " " * len(mark))
         ]
+    if isinstance(block, Command):
+        return [f"    {block.line}"]
     cells = [[str(c) for c in row] for row in (block.head, *block.rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(block.head))]
     rows = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
@@ -151,6 +160,8 @@ def _marked(block: Block) -> list[str]:
             f"{f'{i}.' if block.ordered else '-'} {_plain(item)}"
             for i, item in enumerate(block.items, 1)
         ]
+    if isinstance(block, Command):
+        return [f"    {block.line}"]
     rows = [block.head, ["---"] * len(block.head), *block.rows]
     table = [
         f"| {' | '.join(_plain(str(c)).replace('|', chr(92) + '|') for c in row)} |" for row in rows
@@ -172,7 +183,7 @@ def html(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    kinds = {"str": str, "Table": Table, "Points": Points, "Drawn": Drawn}
+    kinds = {"str": str, "Table": Table, "Points": Points, "Drawn": Drawn, "Command": Command}
 
     def kind(value: Any) -> str:
         return next((name for name, of in kinds.items() if isinstance(value, of)), "str")

@@ -6,6 +6,7 @@ an out-of-memory task for ever by default, and raises a parent's failure from ev
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -47,6 +48,9 @@ class Ray:
         try:
             if local:
                 cluster.make_token(cluster.default_token())
+                with contextlib.suppress(OSError):  # Ray itself writes it for everybody to read
+                    cluster.default_token().chmod(0o600)
+                os.environ.setdefault("RAY_AUTH_MODE", "token")
                 cluster.stay_on_loopback(True)
             else:
                 _enter(options, address)
