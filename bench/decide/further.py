@@ -136,6 +136,7 @@ def to_run(
     if any(goal not in measured for goal, _ in asked.goals):
         return
     yield from _seeds(sources, asked, rejected, few, run, more)
+    yield from _attacks(sources, asked, rejected, runs, more)
     if not few and asked.access in COUNTED and all(math.isinf(m.budget) for m in measured.values()):
         spent = 2 * _a_seed(sources, of, {}) * _planned(sources, of, UNDEFENDED)
         yield ToRun(

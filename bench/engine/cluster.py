@@ -94,9 +94,9 @@ def show_token() -> None:
     # Ray shows a token to the cluster it finds itself, not to one named by address.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "ray" in sys.modules:
-        from ray._raylet import Config
+        from ray import _raylet
 
-        Config.initialize("")  # it has read its variables already
+        _raylet.Config.initialize("")  # type: ignore[attr-defined]  # it has read its variables
 
 
 # ---------------------------------------------------------------- addresses
@@ -355,9 +355,10 @@ def machines(address: str) -> list[str]:
     Raises:
         ray.exceptions.AuthenticationError: it asks for another token.
     """
-    from ray._raylet import GcsClient
+    from ray import _raylet
 
-    nodes = GcsClient(address=address).get_all_node_info(timeout=10).values()
+    client = _raylet.GcsClient(address=address)  # type: ignore[attr-defined]
+    nodes = client.get_all_node_info(timeout=10).values()
     return sorted({str(node.node_manager_address) for node in nodes})
 
 
