@@ -217,7 +217,7 @@ def _written(table: pd.DataFrame) -> str:
     table = _as_files(table)
     texts = table.select_dtypes(["object", "string", "category"]).astype(object)
     harmless = texts.map(lambda cell: inert(cell) if isinstance(cell, str) else cell)
-    table = table.assign(**dict(harmless.items()))
+    table = table.assign(**{str(name): column for name, column in harmless.items()})
     return str(table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
