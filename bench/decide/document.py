@@ -51,13 +51,13 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Command:
-    """A command to be pasted: it stays on one line."""
+class Code:
+    """A command to paste, as it stands."""
 
-    line: str
+    text: str
 
 
-Block = str | Table | Points | Command
+Block = str | Table | Points | Code
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ def _wrapped(said: str, first: str = "", rest: str = "") -> list[str]:
 def _lines(block: Block) -> list[str]:
     if isinstance(block, str):
         return _wrapped(block, "  ")
+    if isinstance(block, Code):
+        return [f"    {block.text}"]
     if isinstance(block, Points):
         marks = [f"  {i}. " if block.ordered else "  - " for i in range(1, len(block.items) + 1)]
         return [
@@ -127,8 +129,6 @@ def _lines(block: Block) -> list[str]:
             for mark, item in zip(marks, block.items, strict=True)
             for line in _wrapped(item, mark, " " * len(mark))
         ]
-    if isinstance(block, Command):
-        return [f"    {block.line}"]
     cells = [[str(c) for c in row] for row in (block.head, *block.rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(block.head))]
     rows = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
@@ -155,13 +155,13 @@ def markdown(document: Document, level: int = 1) -> str:
 def _marked(block: Block) -> list[str]:
     if isinstance(block, str):
         return [_plain(block)]
+    if isinstance(block, Code):
+        return ["```sh", block.text, "```"]
     if isinstance(block, Points):
         return [
             f"{f'{i}.' if block.ordered else '-'} {_plain(item)}"
             for i, item in enumerate(block.items, 1)
         ]
-    if isinstance(block, Command):
-        return [f"    {block.line}"]
     rows = [block.head, ["---"] * len(block.head), *block.rows]
     table = [
         f"| {' | '.join(_plain(str(c)).replace('|', chr(92) + '|') for c in row)} |" for row in rows
@@ -183,7 +183,7 @@ def html(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    kinds = {"str": str, "Table": Table, "Points": Points, "Drawn": Drawn, "Command": Command}
+    kinds = {"str": str, "Table": Table, "Points": Points, "Drawn": Drawn, "Code": Code}
 
     def kind(value: Any) -> str:
         return next((name for name, of in kinds.items() if isinstance(value, of)), "str")

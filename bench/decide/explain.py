@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.decide.candidates import Candidate, metric_name, told
 from bench.decide.decision import Decision
-from bench.decide.document import Block, Command, Document, Drawn, Points, Section, Table
+from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
 from bench.decide.evidence import Estimate, Measured
 from bench.decide.next_steps import further_seeds
 from bench.goals import goals
@@ -113,7 +113,7 @@ def _sections(decision: Decision, brief: bool) -> list[Section]:
         if decision.to_run:
             blocks: list[Block] = []
             for run in decision.to_run:
-                blocks += [f"{run.why} ({run.time}):", Command(run.command)]
+                blocks += [f"{run.why} ({run.time}):", Code(run.command)]
             out.append(Section("What to run for an answer", blocks))
         if decision.nearest is not None:
             out.append(Section("Nearest to the bars", _nearest(decision)))

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import os
 import socket
+import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,11 @@ class Ray:
         except UserError:
             raise
         except Exception as error:  # Ray's errors have no ancestor of their own
+            if "AF_UNIX path length" in str(error):
+                raise UserError(
+                    f"The folder for temporary files, '{tempfile.gettempdir()}', has too long a "
+                    f"path for Ray's sockets; put TMPDIR=/tmp in front of the command."
+                ) from error
             reason = (
                 "it asks for another token than RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH or "
                 f"'{cluster.default_token()}' holds, or there is none"
