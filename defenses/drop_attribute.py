@@ -35,6 +35,7 @@ class DropAttribute(TrainingDefense):
     modalities = frozenset({"table"})
     paper = "Goldsteen, Ezov, Shmelkin, Moffie, Farkash 2020, arXiv 2008.04113 (data minimisation)"
     zero: ClassVar[Mapping[str, Any]] = {"attributes": ()}
+    hides = ("attributes", "sensitive")
 
     def sanitize(self, train: Split, context: TrainingContext) -> Split:
         """Records without the attributes."""

@@ -36,6 +36,7 @@ class KAnonymity(TrainingDefense):
     modalities = frozenset({"table"})
     paper = "LeFevre, DeWitt, Ramakrishnan, ICDE 2006 (Mondrian multidimensional k-anonymity)"
     zero: ClassVar[Mapping[str, Any]] = {"k": 1}
+    hides = ("attributes", "all")
 
     def sanitize(self, train: Split, context: TrainingContext) -> Split:
         """The records with the quasi-identifiers of their class; labels as they were."""

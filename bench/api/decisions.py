@@ -56,7 +56,7 @@ def recommend(
     Raises:
         UserError: the evidence or the bars cannot be used.
     """
-    from bench.decide import candidates, evidence
+    from bench.decide import candidates, evidence, further
     from bench.decide import policy as policies
     from bench.decide import recommend as rule
     from bench.exchange import sources
@@ -75,7 +75,10 @@ def recommend(
         epsilon = wanted.epsilon.model_copy(update={"rule": "required"})
         wanted = wanted.model_copy(update={"epsilon": epsilon})
     chosen = settings(words, config_dir)
-    read = evidence.read([sources.load(name, chosen) for name in names], signers_file())
+    packs = [sources.load(name, chosen) for name in names]
+    read = evidence.read(packs, signers_file())
+    runs = {pack.suite: further.run_of(pack, config_dir) for pack in packs}
+    further.check_model(read, runs, dataset, model, words)
     scenario = evidence.scenario(read, dataset, model)
     question = candidates.Question(
         scenario,
@@ -87,7 +90,7 @@ def recommend(
         needs_scores,
         rules.seeds.ranked,
     )
-    return rule.decide(read, question, policy=rules)
+    return rule.decide(read, question, policy=rules, runs=runs, more=words)
 
 
 def gate(

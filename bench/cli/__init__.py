@@ -8,13 +8,17 @@ import importlib.util
 import io
 import logging
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import click
 
 from bench import __version__
 from bench.contract.errors import UserError, nearest
+from bench.contract.secrets import redacted
+from bench.engine.logs import Redacting
 
 _FAULTS_SHOWN = 5
 _SIMPLER = {"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"}
@@ -38,6 +42,7 @@ _VERBS = {
     "recommend": "Recommend a defense for a deployment, by the evidence",
     "gate": "Let a model pass, or not, and write its privacy impact assessment",
     "inventory": "List the registered models, their evidence and its expiry",
+    "cluster": "Start, join or stop a cluster that a token guards",
     "audit": "Look for accounts that probe in a log of queries",
     "data": "List, fetch and verify data sets",
     "check": "Check that a component keeps its contract",
@@ -93,7 +98,7 @@ def speak(verbosity: int) -> None:
     logger = logging.getLogger("bench")
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(Redacting("%(message)s"))
     handler.setLevel(level)
     logger.handlers = [handler]
     logger.setLevel(min(level, logging.INFO))  # a run's log file holds what goes on
@@ -107,6 +112,7 @@ def main() -> Any:
             stream.reconfigure(errors="invbench")
     # A user's own package may lie where the command is given, as with `python -m`.
     sys.path.append(str(Path.cwd()))
+    sys.excepthook = _crashed
     try:
         _refuse_strangers()
         speak(0)
@@ -143,6 +149,12 @@ def _simpler(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
     return "".join(_SIMPLER.get(character, "?") for character in lacking), error.end
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what Python prints of an error that nobody expected, without credentials."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    click.echo(redacted(text), err=True, nl=False)
 
 
 def _refuse_strangers() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bench.cli.words import Given, takes
+from bench.contract.secrets import redacted
 
 _SILENT_S = 60.0
 
@@ -47,5 +48,5 @@ def _line(manifest: Mapping[str, Any]) -> str:
         f"{ended.get('done', 0)}/{len(manifest['trials'])} trials done, {bad} failed, "
         f"{ended.get('skipped', 0)} skipped; "
         f"{manifest['nodes_run']}/{manifest['nodes_todo']} nodes{more}"
-        f"\n    {manifest['command']}"
+        f"\n    {redacted(manifest['command'])}"
     )

@@ -11,6 +11,7 @@ import click
 from bench.cli.words import Given, table, takes
 from bench.contract.documents import parse_yaml
 from bench.contract.errors import require
+from bench.contract.secrets import redacted
 
 if TYPE_CHECKING:
     from bench.api.tuning import Tried, Tuning
@@ -83,7 +84,8 @@ def _tell(tuning: Tuning, more: list[str]) -> None:
     click.echo(f"Best: '{tuning.line}'")
     where = f"on selection seeds ({', '.join(map(str, tuning.seeds))})"
     click.echo(f"Its L of {tuning.best.value:.3f} is {where} and biased {tuning.bias}.")
-    click.echo(f"On seeds that chose nothing: invbench run {shlex.join([*more, *tuning.words])}")
+    again = redacted(shlex.join([*more, *tuning.words]))
+    click.echo(f"On seeds that chose nothing: invbench run {again}")
 
 
 def _row(tried: Tried, keys: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ import click
 
 from bench.cli.words import Given, takes
 from bench.contract.errors import require
+from bench.contract.secrets import redacted
 
 
 @click.command("ui")
@@ -24,7 +25,12 @@ def command(given: Given, port: int) -> None:
         not tracking.uri.startswith("http"),
         f"'{tracking.uri}' is a server with a UI of its own; open it in a browser.",
     )
-    click.echo(f"MLflow UI of {tracking.uri}: http://127.0.0.1:{port} (Ctrl-C stops it)", err=True)
+    click.echo(
+        f"MLflow UI of {redacted(tracking.uri)}: http://127.0.0.1:{port} (Ctrl-C stops it)",
+        err=True,
+    )
     sys.stderr.flush()
-    start = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking.uri]
+    # By a variable: everybody on this machine can read the words of a command.
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = tracking.uri
+    start = [sys.executable, "-m", "mlflow", "ui"]
     os.execv(sys.executable, [*start, "--host", "127.0.0.1", "--port", str(port)])

@@ -39,6 +39,9 @@ class Defense(Component, ABC):
         probe: options that differ from ``zero``, for ``invbench check``; empty: the defaults.
         tunable: whether an option trades protection for usefulness. A suite gives all defenses that
             have one the same number of settings.
+        hides: the option that names the attributes on which it acts, and what null means there, the
+            ``sensitive`` one or ``all``; it leaves every other attribute as it is. Empty: it
+            acts on whole records.
     """
 
     paper: ClassVar[str]
@@ -49,6 +52,7 @@ class Defense(Component, ABC):
     zero: ClassVar[Mapping[str, Any] | None] = None
     probe: ClassVar[Mapping[str, Any]] = {}
     tunable: ClassVar[bool] = True
+    hides: ClassVar[tuple[str, str] | tuple[()]] = ()
 
     @property
     def tries(self) -> int:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from bench.contract.secrets import redacted
+
 
 class UserError(Exception):
     """A mistake the user can mend; the command line prints it as one sentence and exits with 2.
 
-    The message says what is wrong, where, what is allowed and what to do.
+    The message says what is wrong, where, what is allowed and what to do, without credentials.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(redacted(str(message)))
 
 
 class AccessError(RuntimeError):

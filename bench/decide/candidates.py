@@ -10,6 +10,7 @@ from bench.contract.access import Access
 from bench.decide import evidence
 from bench.decide.evidence import NO_EVIDENCE, Scenario, Source
 from bench.decide.figures import Estimate, Measured
+from bench.decide.hiding import hidden
 from bench.decide.policy import Bars
 from bench.decide.use import Use, seconds, usefulness
 from bench.goals import goal_named
@@ -85,6 +86,7 @@ class Candidate:
     """A defense under the rule.
 
     Attributes:
+        hides: attributes on which it acts, where it leaves all others as they are.
         seed_s: seconds that one more seed of it and of ``none`` takes, by the recorded times.
         reasons: all that speaks against it, as rule and sentence, the deciding one first.
     """
@@ -96,6 +98,7 @@ class Candidate:
     stages: tuple[str, ...]
     settings: int
     seed_s: float = math.nan
+    hides: tuple[str, ...] = ()
     reasons: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -107,6 +110,15 @@ class Candidate:
     def reason(self) -> str:
         """The deciding reason."""
         return self.reasons[0][1] if self.reasons else ""
+
+    @property
+    def called(self) -> str:
+        """Its name, and what it acts on where that is not all of a record."""
+        return (
+            f"{self.defense} (acts on {', '.join(self.hides)} alone)"
+            if self.hides
+            else self.defense
+        )
 
     @property
     def bare(self) -> bool:
@@ -149,6 +161,7 @@ def candidates(
                     f"({flag.replace('_', ' ')})."
                 )
     out, spent = [], seconds(sources, of)
+    card = next(s.facts.cards[of.dataset] for s in sources if of.dataset in s.facts.cards)
     for defense in sorted({name for found in boards.values() for name in found}):
         rows = tuple(m for goal in boards for m in boards[goal].get(defense, []))
         lacking = [goal for goal in boards if boards[goal] and defense not in boards[goal]]
@@ -161,6 +174,7 @@ def candidates(
             tuple(infos[0].stages) if infos else (),
             infos[0].settings if infos else 1,
             spent.get(defense, math.nan),
+            hidden(infos[0].layers, card.sensitive) if infos else (),
         )
         reasons = dict.fromkeys(_against(sources, question, candidate, lacking))
         out.append(replace(candidate, reasons=tuple(reasons)))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.decide.candidates import Candidate, Question
+
+if TYPE_CHECKING:
+    from bench.decide.further import ToRun
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Decision:
             width of an interval; the most useful of them.
         missing: required goals without evidence, as sentences.
         steps: what to do next where nothing qualifies, in order.
+        to_run: what would have to be run for another answer, as commands.
         caveats: what qualifies the answer, not-tested things last.
         digests: sha256 of the evidence, by suite.
         recorded: first and last day of it.
@@ -44,6 +49,7 @@ class Decision:
     missing: tuple[str, ...]
     nearest: Candidate | None = None
     steps: tuple[str, ...] = ()
+    to_run: tuple[ToRun, ...] = ()
     caveats: tuple[str, ...] = ()
     digests: Mapping[str, str] | None = None
     recorded: tuple[str, str] = ("", "")

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.decide.candidates import Candidate, metric_name, told
 from bench.decide.decision import Decision
-from bench.decide.document import Block, Document, Drawn, Points, Section, Table
+from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
 from bench.decide.figures import Estimate, Measured
 from bench.decide.next_steps import further_seeds
 from bench.goals import goals
@@ -110,13 +110,18 @@ def _sections(decision: Decision, brief: bool) -> list[Section]:
         out.append(Section("Runner-up", said))
     else:
         out.append(Section("What to do, in this order", [Points(decision.steps, ordered=True)]))
+        if decision.to_run:
+            blocks: list[Block] = []
+            for run in decision.to_run:
+                blocks += [f"{run.why} ({run.time}):", Code(run.command)]
+            out.append(Section("What to run for an answer", blocks))
         if decision.nearest is not None:
             out.append(Section("Nearest to the bars", _nearest(decision)))
     if decision.missing and decision.chosen is not None:
         out.append(Section("Missing evidence", [Points(decision.missing)]))
     rejected = decision.rejected[:_SHOWN] if brief else decision.rejected
     if rejected:
-        rows = [(c.defense, c.reason) for c in rejected]
+        rows = [(c.called, c.reason) for c in rejected]
         left = len(decision.rejected) - len(rejected)
         more = [f"And {left} more that may leak more: --json lists them all."] if left else []
         out.append(
@@ -154,7 +159,7 @@ def _row(c: Candidate, tau: float, m: Measured | None = None) -> tuple[Any, ...]
         else f"{c.guarantee.epsilon:.2f}" + ("" if c.guarantee.formal else ", tuning left out")
     )
     return (
-        c.defense,
+        c.called,
         m.where,
         drawn(m.L, tau),
         told(m.judged_M[1], 3),
@@ -177,9 +182,14 @@ def _evidence(decision: Decision, c: Candidate) -> list[Block]:
             f"{len(m.met)} attacks, {m.attack}, reaches L = {told(m.L)}, bar {bars.tau:g}"
             f"{_below(m)}. {_member(m, bars.mu)}{_targets(m)}"
         )
+    compared = (
+        ""
+        if c.defense == c.use.against
+        else f", against {c.use.reference} {told(c.use.loss, 3, True)}"
+    )
     said.append(
-        f"Usefulness ({metric_name(c.use.metric)}) is {told(c.use.utility, 3)}, against "
-        f"{c.use.reference} {told(c.use.loss, 3, True)}; a loss of up to {bars.loss:g} is allowed."
+        f"Usefulness ({metric_name(c.use.metric)}) is {told(c.use.utility, 3)}{compared}; a loss "
+        f"of up to {bars.loss:g} is allowed."
     )
     rows = [_row(c, bars.tau, m) for m in c.measured]
     return [Points(said), Table(_HEAD, rows)]

@@ -20,7 +20,6 @@ from bench.report.closure import COUNTED
 from bench.report.frame import UNDEFENDED
 from bench.report.text import at_most
 
-_DROPS = ".DropAttribute"
 _STAGES = {"training": "at training", "release": "on the answers", "serve": "watching queries"}
 
 
@@ -227,6 +226,9 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
         compared = len(decision.admissible) + len(decision.rejected)
         yield from of_chosen(chosen, asked.bars, compared)
         yield from of_layers(sources, asked.scenario, chosen)
+    for c in decision.admissible:
+        if c.hides and c is not chosen:
+            yield _acts_on(c, sources, asked.scenario)
     for goal in evidence.goals(sources, asked.scenario):
         if goal in dict(asked.goals):
             continue
@@ -302,21 +304,24 @@ def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
 
 def of_layers(sources: Sequence[Source], of: Scenario, c: Candidate) -> Iterator[str]:
     """What must be known of the layers of a defense that is used."""
-    infos = [s.facts.defenses[c.defense] for s in sources if c.defense in s.facts.defenses]
-    if any(layer.get("_target_", "").endswith(_DROPS) for i in infos for layer in i.layers):
-        secrets = {s.facts.cards[of.dataset].sensitive for s in sources} - {""}
-        dropped = f" ({', '.join(sorted(secrets))})" if secrets else ""
-        yield (
-            f"{c.defense} takes away the attribute that was attacked{dropped} and protects no "
-            "other: whatever else is secret in these records is as exposed as without it, and was "
-            "not attacked here."
-        )
+    if c.hides:
+        yield _acts_on(c, sources, of)
     if c.use.against == UNDEFENDED != c.defense:
         yield (
             "What it costs is measured against an untuned network, which any regularisation may "
             "improve. With the defense 'regularised' in the grid it is measured against a tuned "
             "one."
         )
+
+
+def _acts_on(c: Candidate, sources: Sequence[Source], of: Scenario) -> str:
+    """What a defense leaves that acts on some attributes alone."""
+    secrets = sorted({s.facts.cards[of.dataset].sensitive for s in sources} - {""})
+    tested = f" It was tested for the attribute {', '.join(secrets)} alone." if secrets else ""
+    return (
+        f"{c.defense} acts on {', '.join(c.hides)} alone.{tested} Any other attribute is as "
+        "exposed as without it."
+    )
 
 
 def _by_luck(c: Candidate, bars: Bars, compared: int) -> str:

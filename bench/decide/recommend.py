@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
 from bench.contract.access import Access, at_least
-from bench.decide import evidence, next_steps
+from bench.decide import evidence, further, next_steps
 from bench.decide.candidates import SOUND, Candidate, Question, candidates, metric_name, told
 from bench.decide.decision import Decision
 from bench.decide.evidence import Scenario, Source
+from bench.decide.further import Run
 from bench.decide.policy import EpsilonRule, Policy
 
 _DAYS = 180
@@ -45,7 +46,12 @@ def asked(
 
 
 def decide(
-    sources: Sequence[Source], question: Question, steps: bool = True, policy: Policy | None = None
+    sources: Sequence[Source],
+    question: Question,
+    steps: bool = True,
+    policy: Policy | None = None,
+    runs: Mapping[str, Run] | None = None,
+    more: Sequence[str] = (),
 ) -> Decision:
     """The rule, applied to every defense of the scenario.
 
@@ -54,6 +60,8 @@ def decide(
         question: what is asked.
         steps: whether to work out what to do where nothing qualifies.
         policy: whose tier was asked for, if one was.
+        runs: how the sources were asked for, by their names.
+        more: overrides of the user's own, for what is to be run.
     """
     given, sources = sources, evidence.about(sources, question.scenario)
     metric, found, missing = candidates(sources, question)
@@ -100,6 +108,9 @@ def decide(
     return replace(
         decision,
         steps=() if order else tuple(next_steps.following(given, decision, qualifying)),
+        to_run=()
+        if order
+        else tuple(further.to_run(sources, question, decision.rejected, runs or {}, more)),
         caveats=tuple(next_steps.caveats(sources, decision, policy)),
     )
 

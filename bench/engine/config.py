@@ -265,8 +265,9 @@ def _settings(plain: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
+        words = first["msg"].removeprefix("Value error, ")
         raise UserError(
-            f"Setting '{where}': {first['msg'].lower()} (got {first['input']!r})."
+            f"Setting '{where}': {words[:1].lower()}{words[1:]} (got {first['input']!r})."
         ) from error
     for name in ("timeout_s", "resources"):
         require(

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 from bench.contract import UserError
 from bench.contract.record import Failure, Status, TrialRecord
+from bench.contract.secrets import clean
 from bench.engine.backends import Backend, lost
 from bench.engine.components import CORE_PACKAGES
 from bench.engine.graph import KINDS, Node, Plan, Trial
@@ -248,7 +249,7 @@ class Driver:
             "kind": node.kind,
             "id": key,
             "label": node.label,
-            "identity": node.identity,
+            "identity": clean(node.identity),
             "status": done.status,
             "attempt": attempt,
             "seconds": round(seconds, 4),
@@ -257,7 +258,7 @@ class Driver:
         }
         self.outcome.compute_s += seconds
         if done.status == "done":
-            record["output"] = done.output
+            record["output"] = clean(done.output)
             if self.settings.rerun == "all":
                 self.store.remove(node.kind, key)
             self.store.put(node.kind, key, record, done.files)
@@ -265,7 +266,7 @@ class Driver:
             self.outcome.computed[node.kind] += 1
             self._settle(key)
         else:
-            failure = Failure(**dict(done.failure or {"type": "Unknown", "message": "no reason"}))
+            failure = Failure(**clean(done.failure or {"type": "Unknown", "message": "no reason"}))
             record["error"] = failure.model_dump()
             self.store.put_failure(node.kind, key, record)
             if self._retried(done.status, attempt):
@@ -387,7 +388,7 @@ class Driver:
             data = trial.nodes["data"]
             known = None if data in self._failed else self._node_record(data)
             facts = known["output"] if known else {}
-            record = unfinished(trial, status, failure, created, facts)
+            record = _without_secrets(unfinished(trial, status, failure, created, facts))
             last = self.store.failure("trial", trial.id)
             if last != record.model_dump():
                 self.store.put_failure("trial", trial.id, record.model_dump())
@@ -404,7 +405,8 @@ class Driver:
                     self._trials_of[key].append(trial)
                     self._make_again(key, "")
                 return
-            record = join(trial, {n: node for n, node in nodes.items() if node is not None})
+            parts = {n: node for n, node in nodes.items() if node is not None}
+            record = _without_secrets(join(trial, parts))
             files = {} if picture is None else {PICTURE: picture}
             if self.settings.rerun == "all":
                 self.store.remove("trial", trial.id)
@@ -415,6 +417,13 @@ class Driver:
         self.outcome.records.append(record)
         for listener in self.listeners:
             listener.trial(record, fresh)
+
+
+def _without_secrets(record: TrialRecord) -> TrialRecord:
+    """The record that leaves: options may hold a URI with a password."""
+    whole = record.model_dump()
+    kept = clean(whole)
+    return record if kept == whole else TrialRecord.model_validate(kept)
 
 
 def _now() -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract.record import TrialRecord
+from bench.contract.secrets import clean
 from bench.engine.backends import open_backend
 from bench.engine.config import Grid, compose_grid
 from bench.engine.driver import Driver, Listener
@@ -232,7 +233,7 @@ def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dic
     label, words = grid.settings.label, list(grid.overrides)
     if config_dir is not None:
         words = ["--config-dir", str(config_dir.resolve()), *words]
-    return {
+    manifest: dict[str, Any] = {
         "name": f"{stamp}-{label.replace('/', '_')}",
         "suite": label,
         "overrides": list(grid.overrides),
@@ -264,4 +265,8 @@ def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dic
                 )
             },
         },
+    }
+    return {
+        **manifest,
+        **{name: clean(manifest[name]) for name in ("overrides", "command", "grid", "reported")},
     }

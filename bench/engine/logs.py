@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.contract.secrets import redacted
+
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class Redacting(logging.Formatter):
+    """Leaves credentials out of what is logged, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line without credentials."""
+        return redacted(super().format(record))
 
 
 class _Level:
@@ -46,7 +56,7 @@ def log_file(path: Path) -> Iterator[None]:
     here = threading.get_ident()
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(Redacting(_FORMAT))
     handler.addFilter(lambda record: record.thread == here)
     with _LEVEL:
         _LOGGER.addHandler(handler)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bench.contract.record import Control
 
@@ -25,6 +25,18 @@ class RayBackend(_Strict):
     num_cpus: int | None = Field(None, ge=1)
     num_gpus: int | None = Field(None, ge=0)
     shared_store: bool | Literal["auto"] = "auto"
+    open_cluster: bool = False
+    """Whether a cluster may be used that asks nobody for a token."""
+
+    @field_validator("address")
+    @classmethod
+    def _on_the_cluster(cls, address: str) -> str:
+        if address.startswith("ray://"):
+            raise ValueError(
+                "Ray Client (ray://) is not supported: start the run on a machine of the cluster, "
+                "with backend.address=auto or <host:port>"
+            )
+        return address
 
 
 class LocalBackend(_Strict):
@@ -125,6 +137,13 @@ class Settings(_Strict):
     resources: dict[str, Resources]
     backend: RayBackend | LocalBackend = Field(discriminator="name")
     tracking: Tracking
+
+    @field_validator("store", "report_dir", "data_root", mode="before")
+    @classmethod
+    def _folder(cls, place: Any) -> Any:
+        if "://" in str(place):
+            raise ValueError("must be a folder that this machine can reach by path, no URI")
+        return place
 
     def timeout(self, kind: str) -> float:
         """Seconds a node of ``kind`` may run."""

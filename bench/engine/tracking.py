@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract.errors import UserError, require
 from bench.contract.record import TrialRecord
+from bench.contract.secrets import HIDDEN, redacted
 from bench.engine.names import PICTURE, RECORD
 from bench.engine.seal import digest_of, sealed, unsealed
 from bench.engine.store import FAULTS, Store
@@ -202,7 +203,7 @@ class BackgroundSink:
                 self.written += self._sink.put(record, picture(self._store, record))
         except Exception as error:
             # Whatever the server does, the run goes on; the store has everything.
-            self.problem = " ".join(str(error).split())[:300]
+            self.problem = " ".join(redacted(str(error)).split())[:300]
 
     def close(self, manifest: Mapping[str, Any], pages: Path | None) -> None:
         """Wait until everything is written, then end the execution.
@@ -217,7 +218,7 @@ class BackgroundSink:
             try:
                 self._sink.finish(manifest, pages)
             except Exception as error:
-                self.problem = " ".join(str(error).split())[:300]
+                self.problem = " ".join(redacted(str(error)).split())[:300]
 
 
 def sync(store: Store, uri: str, manifest: Mapping[str, Any], pages: Path | None) -> int:
@@ -377,6 +378,12 @@ def connect(uri: str) -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    require(
+        HIDDEN not in uri,
+        f"tracking.uri '{uri}' is what was recorded, where {HIDDEN} stands for what was left out; "
+        "write it whole again, or give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and a "
+        "URI without them.",
+    )
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).resolve().parent.mkdir(parents=True, exist_ok=True)
     with reachable(uri):
@@ -420,7 +427,7 @@ def reachable(uri: str) -> Any:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(redacted(str(error)).split())[:200]
         raise UserError(
             f"MLflow at '{uri}' cannot be used ({reason}); start it, set tracking.uri=, or switch "
             f"it off with tracking=none."

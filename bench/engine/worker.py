@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract import DivergedError, UserError, require
+from bench.contract.secrets import redacted
 from bench.engine.graph import Reading
 
 
@@ -106,10 +107,12 @@ def execute(task: Job) -> Done:
         json.dumps(result.output, allow_nan=False)
         return done("done", output=result.output, files=encode(result))
     except Exception as error:
+        trace = "" if isinstance(error, UserError) else traceback.format_exc()
         failure = {
             "type": type(error).__name__,
-            "message": " ".join(str(error).split())[:2000] or type(error).__name__,
-            "traceback": "" if isinstance(error, UserError) else traceback.format_exc(),
+            # Redacted before it is cut, and here: the driver does not know this host's variables.
+            "message": " ".join(redacted(str(error)).split())[:2000] or type(error).__name__,
+            "traceback": redacted(trace),
         }
         return done(_status(error), failure=failure)
 

@@ -20,6 +20,7 @@ from bench.report import stats
 from bench.report.boards import Boards
 from bench.report.closure import BOARD, ROW
 from bench.report.frame import BASELINE, flagged
+from bench.report.tables import meant
 
 EXACT = 1e-9
 """Most by which the figures of one trial differ by rounding alone."""
@@ -284,7 +285,8 @@ def place(record: TrialRecord) -> tuple[str, ...]:
 def _rows(text: str) -> dict[tuple[str, ...], dict[str, str]]:
     """Rows of a leaderboard by board and defense."""
     found = csv.DictReader(io.StringIO(text))
-    return {tuple(row.get(name) or "" for name in ROW): dict(row) for row in found}
+    rows = [{name: meant(cell or "") for name, cell in row.items() if name} for row in found]
+    return {tuple(row.get(name, "") for name in ROW): row for row in rows}
 
 
 def _alike(one: str, other: str, slack: float) -> bool:

@@ -78,6 +78,9 @@ COMPLETE = (
     "environment",
 )
 """Further columns of ``trials.parquet``."""
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What a cell begins with that Excel or LibreOffice computes (OWASP: CSV injection)."""
+_NUMBER = re.compile(r"[+-](?:\d+\.?\d*(?:[eE][+-]?\d+)?|inf|nan)")
 LACKING = ("trials_planned", "trials_lost")
 """Further columns where trials that were planned have no record."""
 
@@ -210,7 +213,26 @@ def _line(row: dict[Any, Any]) -> str:
 
 
 def _written(table: pd.DataFrame) -> str:
-    return str(_as_files(table).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    """The only CSV that is written: no text of it is a formula where a spreadsheet opens it."""
+    table = _as_files(table)
+    texts = table.select_dtypes(["object", "string", "category"]).astype(object)
+    harmless = texts.map(lambda cell: inert(cell) if isinstance(cell, str) else cell)
+    table = table.assign(**{str(name): column for name, column in harmless.items()})
+    return str(table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def inert(cell: str) -> str:
+    """A text that no spreadsheet takes for a formula: an apostrophe goes before it.
+
+    So do texts that begin with apostrophes and go on as a formula would, so that :func:`meant` can
+    tell what was written. Numbers stay as they are.
+    """
+    return f"'{cell}" if cell.lstrip("'")[:1] in _FORMULA and not _NUMBER.fullmatch(cell) else cell
+
+
+def meant(cell: str) -> str:
+    """What :func:`inert` was given."""
+    return cell[1:] if cell[:1] == "'" and cell.lstrip("'")[:1] in _FORMULA else cell
 
 
 def _as_files(table: pd.DataFrame) -> pd.DataFrame:

@@ -283,5 +283,8 @@ def test_dropping_an_attribute_protects_no_other_and_the_answer_says_so() -> Non
     source = replace(found[0], facts=replace(found[0].facts, defenses=infos))
     decision = ask((source,))
     assert decision.chosen and decision.chosen.defense == "drop_attribute"
-    assert any("protects no other" in caveat for caveat in decision.caveats)
+    assert decision.chosen.hides == ("the attacked attribute",)
+    assert any("Any other attribute is as exposed" in caveat for caveat in decision.caveats)
+    listed = document.text(explain.document(decision))
+    assert "drop_attribute (acts on the attacked attribute alone)" in listed
     assert not any("protects no other" in c for c in ask(made.sources({"shield": Row()})).caveats)

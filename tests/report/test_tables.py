@@ -7,7 +7,10 @@ import math
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bench.exchange import recheck
 from bench.report import audits, boards, families, frame, tables
 from bench.report.closure import BOARD
 from tests.report import fake_records as fake
@@ -170,3 +173,28 @@ def test_markdown_says_what_is_proven_of_the_member_gap(table) -> None:  # type:
     text = tables.leaderboard_md(found, families.tuned(table), "smoke")
     proven = found.rows["M_most"].notna().sum()
     assert 0 < proven == sum(", at most " in line for line in text.splitlines() if line[:2] == "| ")
+
+
+@given(st.text(max_size=6), st.sampled_from(["", "'", "''", "=", "+", "-", "@", "\t", "\r", "＝"]))
+def test_no_text_is_a_formula_and_every_text_is_read_as_it_was(text: str, start: str) -> None:
+    cell = start + text
+    written = tables.inert(cell)
+    assert tables.meant(written) == cell
+    if written[:1] in tuple("=+-@\t\r＝"):
+        float(written)  # a number
+
+
+def test_a_csv_holds_no_formula_and_its_numbers_stay() -> None:
+    names = ["=HYPERLINK(1)", "@x", "+cmd|' /C calc'!A0", "-2+3", "none"]
+    flags = [("=f",), (), (), (), ()]
+    made = pd.DataFrame({"defense": names, "dU": [-0.3, 0.5, math.nan, 1, 2], "flags": flags})
+    made["text"] = ["-0.3", "+4", "-inf", "'=1", "-"]
+    text = tables.csv(made.assign(budget=math.inf), "@suite")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["defense"] for row in rows] == [*(f"'{n}" for n in names[:4]), "none"]
+    assert [tables.meant(row["defense"]) for row in rows] == names
+    assert [row["dU"] for row in rows] == ["-0.3", "0.5", "", "1", "2"]
+    assert [row["text"] for row in rows] == ["-0.3", "+4", "-inf", "''=1", "'-"]
+    assert rows[0]["suite"] == "'@suite"
+    assert rows[0]["flags"] == "'=f"
+    assert recheck.drift(text.encode(), text) == []

@@ -6,6 +6,7 @@ an out-of-memory task for ever by default, and raises a parent's failure from ev
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -16,7 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.contract import UserError
+from bench.contract import UserError, require
+from bench.contract.secrets import redacted
+from bench.engine import cluster
 from bench.engine.backends import Capacity, lost
 from bench.engine.settings import RayBackend, Resources
 from bench.engine.store import parcel
@@ -42,37 +45,53 @@ class Ray:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
         local = options.address == "local"
-        if not local and _has_token():
-            # Ray shows a token to the cluster it finds itself, not to one named by address.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-        import ray
-
-        self._ray = ray
-        arguments: dict[str, Any] = {"address": options.address}
-        if local:
-            arguments |= {
-                "num_cpus": options.num_cpus,
-                "num_gpus": options.num_gpus,
-                "include_dashboard": False,
-                "object_store_memory": 400 * 1024**2,
-            }
+        address = options.address if local else _found(options.address)
         try:
-            _knock(options.address)
+            if local:
+                cluster.make_token(cluster.default_token())
+                with contextlib.suppress(OSError):  # Ray itself writes it for everybody to read
+                    cluster.default_token().chmod(0o600)
+                os.environ.setdefault("RAY_AUTH_MODE", "token")
+                cluster.stay_on_loopback(True)
+            else:
+                _enter(options, address)
+            import ray
+            from ray._private import utils
+
+            # Ray tells the whole cluster the words of this process: they may hold a password.
+            utils.get_entrypoint_name = lambda: "invbench"
+            self._ray = ray
+            arguments: dict[str, Any] = {"address": address}
+            if local:
+                arguments |= {
+                    "num_cpus": options.num_cpus,
+                    "num_gpus": options.num_gpus,
+                    "include_dashboard": False,
+                    "object_store_memory": 400 * 1024**2,
+                }
             ray.init(
                 **arguments,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=True,
             )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # Ray's errors have no ancestor of their own
             if "AF_UNIX path length" in str(error):
                 raise UserError(
                     f"The folder for temporary files, '{tempfile.gettempdir()}', has too long a "
                     f"path for Ray's sockets; put TMPDIR=/tmp in front of the command."
                 ) from error
+            reason = (
+                "it asks for another token than RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH or "
+                f"'{cluster.default_token()}' holds, or there is none"
+                if cluster.WRONG_TOKEN in str(error)
+                else _short(error)
+            )
             raise UserError(
-                f"Ray cluster '{options.address}' cannot be reached ({_short(error)}); start one "
-                f"with 'ray start --head' (RAY_AUTH_TOKEN must hold its token), or use "
+                f"Ray cluster '{options.address}' cannot be reached ({reason}); start one "
+                f"with 'invbench cluster start' (every machine needs its token), or use "
                 f"backend.address=local or backend=local."
             ) from error
         nodes = [n for n in ray.nodes() if n["Alive"]]
@@ -131,7 +150,7 @@ class Ray:
         try:
             done: Done = self._ray.get(ref)
         except errors.OutOfMemoryError as error:
-            return lost("OutOfMemory", str(error)[:2000], "oom")
+            return lost("OutOfMemory", redacted(str(error))[:2000], "oom")
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
             return lost("WorkerCrashed", _short(error))
         except errors.RayError as error:
@@ -152,20 +171,33 @@ class Ray:
         self._ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Refuse an address where nobody listens at once: Ray itself would ask for two minutes.
+def _found(address: str) -> str:
+    """``host:port`` of a cluster; of ``auto``, that which was last started on this machine."""
+    if address != "auto":
+        return address
+    from ray._private import services
+
+    place = os.environ.get("RAY_ADDRESS") or services.find_bootstrap_address(None)
+    require(bool(place), "backend.address=auto: no cluster was started on this machine.")
+    return str(place)
+
+
+def _enter(options: RayBackend, address: str) -> None:
+    """Make ready to enter a cluster of somebody's, or refuse it.
 
     Raises:
+        UserError: it is open to everybody, or the address or the token is of no use.
         OSError: nobody listens there.
     """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-def _has_token() -> bool:
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
-    return "RAY_AUTH_TOKEN" in os.environ or Path(path).is_file()
+    host, port = cluster.split(address)
+    # Nobody there is said at once: Ray itself would ask for two minutes.
+    socket.create_connection((host.strip("[]"), port), timeout=10).close()
+    opened = cluster.is_open(address)
+    cluster.check_closed(options.address, [host], opened, options.open_cluster)
+    cluster.show_token()
+    hosts = cluster.machines(address)
+    cluster.check_closed(options.address, hosts, opened, options.open_cluster)
+    cluster.stay_on_loopback(all(map(cluster.loopback, hosts)))
 
 
 def _remote(task: Job, roles: list[str], *blobs: Any) -> Done:
@@ -174,4 +206,4 @@ def _remote(task: Job, roles: list[str], *blobs: Any) -> Done:
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(redacted(str(error)).split())[:300]

@@ -1,0 +1,106 @@
+"""What must never leave the process: credentials, and the command lines of other people.
+
+Text leaves through records, manifests, pages, logs, MLflow and the terminal. Each of them passes
+what it writes through :func:`redacted` or :func:`clean`; only what connects uses the real value.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+
+HIDDEN = "***"
+"""What stands where something was left out."""
+
+_WORDS = (
+    r"pass(?:word|wd|phrase)?|secret|token|credentials?|"
+    r"(?:api|access|account|private|secret)[-_]?key"
+)
+_IN_QUERIES = rf"{_WORDS}|key|code|auth|sig(?:nature)?|x-amz-[\w-]+|x-goog-[\w-]+"
+_USER_AND_PASSWORD = re.compile(r"(?<=://)[^\s/?#:@'\"<>]*:(?!\d+[/?#])[^\s'\"<>]*@")
+_USER = re.compile(r"(?<=://)[^\s/?#@'\"<>]+@")
+_QUERY = re.compile(rf"(?i)([?&;](?:[\w.-]*[_.-])?(?:{_IN_QUERIES})=)[^\s&;'\"<>]+")
+_NAMED = re.compile(
+    rf"(?i)((?<![a-z0-9])(?:\w*_)?(?:{_WORDS}|pwd)['\"]?\s*(?:=|(?<=['\"]):)\s*)"
+    r"(\"[^\"]*\"|'[^']*'|[^\s&;,'\"<>)}\]]+)"
+)
+_HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?|bearer\s+)[^'\"\n]+")
+_SIGN = re.compile(r"[:=]|PID|earer")
+"""A text without any of these names no credential: most texts are looked at no further."""
+_PROCESSES = re.compile(
+    r"(?:Top \d+ memory users:|PID\s+MEM\(GB\)\s+COMMAND).*?(?=Refer to the documentation|\Z)"
+    r"|^[^\n]*\bPID\b[^\n]*\b(?:COMMAND|CMD)\b[^\n]*\n(?:[^\n]*\d[^\n]*(?:\n|\Z))*",
+    re.DOTALL | re.MULTILINE,
+)
+_NAME = re.compile(rf"(?i)(?:^|_)(?:{_WORDS})$|_pwd$")  # PWD itself is a folder
+_SHORTEST = 8
+"""A shorter value of a variable may be an ordinary word: it is hidden only where it is named."""
+
+
+def redacted(text: str) -> str:
+    """Text without credentials and without lists of processes; doing it twice changes nothing.
+
+    Left out are user and password of a URI, keys in its query, what is assigned to a name such as
+    ``password`` or ``api_key``, the header ``Authorization``, every value of an environment
+    variable with such a name wherever it stands, and lists of running processes with their command
+    lines, as Ray appends to what it says of memory.
+    """
+    return _redacted(text, _of_environment())
+
+
+def clean(value: Any) -> Any:
+    """Plain data in which every text is redacted; tuples become lists."""
+    return _clean(value, _of_environment())
+
+
+def _redacted(text: str, values: tuple[str, ...]) -> str:
+    for value in values:
+        text = text.replace(value, HIDDEN)
+    if not _SIGN.search(text):
+        return text
+    text = _PROCESSES.sub("(a list of processes is left out) ", text)
+    text = _USER_AND_PASSWORD.sub(f"{HIDDEN}@", text)
+    text = _USER.sub(f"{HIDDEN}@", text)
+    text = _QUERY.sub(rf"\1{HIDDEN}", text)
+    text = _HEADER.sub(rf"\1{HIDDEN}", text)
+    return _NAMED.sub(rf"\1{HIDDEN}", text)
+
+
+_again = lru_cache(maxsize=8192)(_redacted)
+"""For short texts, which records repeat: names, versions, paths of modules."""
+_SHORT = 200
+
+
+def _clean(value: Any, values: tuple[str, ...]) -> Any:
+    if isinstance(value, str):
+        return (_again if len(value) < _SHORT else _redacted)(value, values)
+    if isinstance(value, dict):
+        return {
+            _clean(name, values): HIDDEN
+            if isinstance(kept, str) and kept and _secret(name)
+            else _clean(kept, values)
+            for name, kept in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_clean(item, values) for item in value]
+    return value
+
+
+@lru_cache(maxsize=4096)
+def _secret(name: object) -> bool:
+    """Whether a value of this name is a credential."""
+    return isinstance(name, str) and _NAME.search(name) is not None
+
+
+def _of_environment() -> tuple[str, ...]:
+    """Values of environment variables whose names say that they are secret, the longest first."""
+    values = {
+        form
+        for name, value in os.environ.items()
+        if _secret(name) and len(value) >= _SHORTEST
+        for form in (value, unquote(value))
+    }
+    return tuple(sorted(values, key=len, reverse=True))

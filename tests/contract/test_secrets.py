@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.contract.errors import UserError
+from bench.contract.secrets import clean, redacted
+
+MARK = "hunter2MARK"
+LEAKS = [
+    f"tracking.uri=http://jane:{MARK}@mlflow.example:5000",
+    f"http://{MARK}@mlflow.example/path",
+    f"postgresql+psycopg2://jane:p@{MARK}/x@db.example:5432/mlflow?sslmode=require",
+    f"https://mlflow.example/api?x=1&token={MARK}&y=2",
+    f"https://mlflow.example/?api_key={MARK}",
+    f"https://x.blob.core.windows.net/c?sv=2024&sig={MARK}%2F",
+    f"https://b.s3.amazonaws.com/k?X-Amz-Signature={MARK}",
+    f"s3://AKIA:{MARK}@bucket/prefix",
+    f"databricks://token:{MARK}@host",
+    f"ray://jane:{MARK}@head:10001",
+    f"MLFLOW_TRACKING_PASSWORD={MARK} invbench run",
+    f'{{"password": "{MARK}"}}',
+    f"host=db user=jane password='{MARK} more'",
+    f"Authorization: Bearer {MARK}",
+    f"{{'Authorization': 'Basic {MARK}'}}",
+]
+MEMORY = (
+    "Memory on the node (IP: 10.0.0.1) was 7.8GB / 8GB (0.97), which exceeds the threshold of 0.95."
+    " Top 10 memory users:\nPID\tMEM(GB)\tCOMMAND\n410728\t0.42\tray::f\n"
+    f"99\t3.10\tpython train.py --patient {MARK} --lr 1\n\nRefer to the documentation: https://x.y"
+)
+
+
+@pytest.mark.parametrize("text", [*LEAKS, MEMORY, " ".join(MEMORY.split())])
+def test_secrets_are_left_out_and_the_rest_stays(text: str) -> None:
+    once = redacted(text)
+    assert MARK not in once
+    assert redacted(once) == once
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://localhost:5000/@x and file:///home/jane/s",
+        "sqlite:////tmp/store/mlflow.db",
+        "attack.x.tokens=5 max_tokens=7 key=3 'secret' is what the attacker wants: token bucket",
+        "https://docs.example/page?version=2&x=1",
+        "mail jane@example.org: see https://docs.ray.io",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_what_a_message_says_besides_the_processes_stays() -> None:
+    kept = redacted(MEMORY)
+    assert "7.8GB / 8GB" in kept
+    assert "Refer to the documentation" in kept
+    listed = redacted(f"it died\n  PID USER COMMAND\n  12 bob sh -c {MARK}\n  13 bob top\n\nend")
+    assert MARK not in listed
+    assert listed.startswith("it died")
+    assert listed.endswith("end")
+
+
+def test_a_secret_of_the_environment_is_left_out_wherever_it_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", f"{MARK}%40x")
+    folder = f"{tmp_path}/x.py"
+    monkeypatch.setenv("PWD", str(tmp_path))
+    assert redacted(folder) == folder
+    assert MARK not in redacted(f"login failed for ('jane', '{MARK}%40x') and {MARK}@x")
+
+
+def test_nested_data_errors_are_redacted() -> None:
+    kept = clean({"a": [LEAKS[0], 3, None, True], "n": {"db_password": MARK, "L": 0.5}})
+    assert MARK not in str(kept)
+    assert kept["a"][1:] == [3, None, True]
+    assert kept["n"]["L"] == 0.5
+    assert MARK not in str(UserError(f"'{LEAKS[0]}' is wrong"))
+
+
+@given(
+    st.text(
+        st.characters(categories=["L", "N", "P"], exclude_characters="'\"<>@/?#&;:"), min_size=1
+    ),
+    st.text(max_size=30),
+)
+def test_no_password_of_a_uri_survives(password: str, around: str) -> None:
+    marked = f"Zq7{password}Zq7"
+    text = redacted(f"{around} http://jane:{marked}@host/x {around}")
+    assert marked not in text.replace(around, "")
+    assert redacted(text) == text
