@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,17 +37,23 @@ def read(name: str, source: Path | IO[bytes], **options: Any) -> pd.DataFrame:
     return frame
 
 
-def require_columns(name: str, frame: pd.DataFrame, columns: Collection[str]) -> None:
+def require_columns(name: str, table: Iterable[Any], columns: Collection[str]) -> None:
     """Refuse a table that lacks a column.
+
+    Args:
+        name: the data set, for the error message.
+        table: the table, or the names of its columns.
+        columns: those it must have.
 
     Raises:
         UserError: the first column that is not there, and the nearest that is.
     """
+    there = list(table)
     for column in columns:
         require(
-            column in frame.columns,
+            column in there,
             f"Data set '{name}': the table has no column '{column}'; it is another file, or the "
-            "name is spelled differently." + nearest(column, map(str, frame.columns)),
+            "name is spelled differently." + nearest(column, map(str, there)),
         )
 
 
