@@ -105,8 +105,9 @@ def verify(given: Given, as_json: bool) -> None:
         if outcome["dataset"] in named:
             for title, lines in outcome["understood"].items():
                 _print_section(title, lines)
+        line = f"{'ok   ' if outcome['ok'] else 'FAIL '} {outcome['dataset']}: {outcome['text']}"
         click.echo(
-            f"{'ok   ' if outcome['ok'] else 'FAIL '} {outcome['dataset']}: {outcome['text']}"
+            textwrap.fill(line, _WIDTH, subsequent_indent="      ") if outcome["ok"] else line
         )
         for line in _loaded(outcome["facts"]) if outcome["dataset"] in named else ():
             _print_wrapped(line)
@@ -118,7 +119,8 @@ _SAY = {
     "first use": "as when it was fetched",
     "nothing": "compared with nothing: its loader pins no hash",
 }
-_WIDTH = 100
+_WIDTH, _CELL = 100, 40
+"""Most letters of a line, and of a cell in it."""
 
 
 def _verified(name: str, data: Any, data_root: Path | None) -> dict[str, Any]:
@@ -174,32 +176,27 @@ def _print_wrapped(text: str) -> None:
 
 def _print_section(title: str, lines: Sequence[Any]) -> None:
     """A section of what was understood: mappings as a table, texts as sentences."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     click.echo(f"{title}:")
     rows = [line for line in lines if not isinstance(line, str)]
     if rows:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column, value in rows[0].items():
-            number = isinstance(value, (int, float))
-            table.add_column(
-                escape(column),
-                justify="right" if number else "left",
-                overflow="ellipsis",
-                no_wrap=True,
+        cells = [list(rows[0]), *(list(row.values()) for row in rows)]
+        texts = [[_clipped(" ".join(str(cell).split()), _CELL) for cell in row] for row in cells]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+        numbers = [isinstance(cell, (int, float)) for cell in cells[1]]
+        for row in texts:
+            aligned = (
+                text.rjust(width) if number else text.ljust(width)
+                for text, width, number in zip(row, widths, numbers, strict=True)
             )
-        for row in rows:
-            table.add_row(*(escape(" ".join(str(value).split())) for value in row.values()))
-        console = Console(width=_WIDTH - 2)
-        with console.capture() as drawn:
-            console.print(table)
-        click.echo(textwrap.indent(drawn.get(), "  "), nl=False)
+            click.echo(_clipped(f"  {'  '.join(aligned)}".rstrip(), _WIDTH))
     for line in lines:
         if isinstance(line, str):
             _print_wrapped(f"! {line}" if title == "warnings" else line)
     click.echo()
+
+
+def _clipped(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _row(name: str, data: Any, data_root: Path | None) -> tuple[str, str, str, str]:

@@ -146,11 +146,8 @@ def _texts(column: pa.ChunkedArray, where: str) -> list[str]:
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
         kind = column.type
-    write: Callable[[Any], str] = str
-    if pa.types.is_floating(kind):
-        # The shortest text that is this number in its own precision.
-        write = lambda value: "" if value != value else str(precision(value))  # noqa: E731
-        precision = {"halffloat": np.float16, "float": np.float32}.get(str(kind), float)
+    # The shortest text that is a number in its own precision.
+    write: Callable[[Any], Any] = {"halffloat": np.float16, "float": np.float32}.get(str(kind), str)
     known = (
         pa.types.is_boolean,
         _is_number,
@@ -165,7 +162,10 @@ def _texts(column: pa.ChunkedArray, where: str) -> list[str]:
         f"{where} is of type {kind}; allowed: text, numbers, true or false, dates. Turn it into "
         "a number (such as days) or a text before you save the table.",
     )
-    texts = ["" if value is None else write(value).strip() for value in column.to_pylist()]
+    values = column.to_pylist()
+    texts = ["" if value is None else str(write(value)).strip() for value in values]
+    if pa.types.is_floating(kind):
+        texts = ["" if text == "nan" else text for text in texts]
     require(
         not any("\0" in text for text in texts), f"{where} holds NUL characters; take them out."
     )
@@ -175,7 +175,7 @@ def _texts(column: pa.ChunkedArray, where: str) -> list[str]:
 # ---------------------------------------------------------------- what cells mean
 _DECIMAL = re.compile(r"[+-]?\d+\.\d*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_GROUPED = re.compile(r"[+-]?\d{1,3}([,.'’_\s])\d{3}(\1\d{3})*([.,]\d+)?", re.ASCII)
+_GROUPED = re.compile(r"[+-]?\d{1,3}([,.'_\u2019\s])\d{3}(\1\d{3})*([.,]\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T\s].*)?", re.ASCII)
 

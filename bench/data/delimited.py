@@ -11,15 +11,15 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bench.contract import UserError, require
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 ENCODINGS = (
-    "utf-8 utf-16 latin-1 iso-8859-15 cp1250 cp1251 cp1252 cp437 cp850 mac-roman "
-    "gb18030 shift_jis euc-kr"
-).split()
+    *("utf-8", "utf-16", "latin-1", "iso-8859-15", "cp1250", "cp1251", "cp1252"),
+    *("cp437", "cp850", "mac-roman", "gb18030", "shift_jis", "euc-kr"),
+)
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",  # Begins like the mark of UTF-16, so it is looked for first.
@@ -45,7 +45,7 @@ class Delimited:
     header: tuple[str, ...]
     rows: list[list[str]]
     lines: list[int]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
 
 def decode(data: bytes, where: str, encoding: str | None = None) -> str:
@@ -208,8 +208,8 @@ def _fitted(
         wrong = sum(count for width, count in widths.items() if width != len(names))
         raise UserError(
             f"{where}, line {lines[bad]} has {len(rows[bad])} fields, the header has {len(names)} "
-            f"({wrong} of {len(rows)} records do not fit). Mend those lines: put a value that holds "
-            "the delimiter in quotes."
+            f"({wrong} of {len(rows)} records do not fit). Mend those lines; a value that holds "
+            "the delimiter stands in quotes."
         )
     while len(names) > 1 and names[-1] == "" and all(row[-1] == "" for row in rows):
         names = names[:-1]

@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contract import Count, Modality, Splits, Task, require
-from bench.data import cells, common, frames, table_look, table_read, tables
+from bench.contract import Count, Modality, Splits, Task, UserError, require
+from bench.contract.understood import Sections
+from bench.data import cells, frames, table_look, table_read, tables
 from bench.data.common import Indices, Ints
 from bench.data.loader import Shared
 from bench.data.table_card import TableCard, read_card
+from bench.data.table_read import PART
 
 FEWEST = 4
 """Records (or people) of a class and sensitive value that can be shared out among all splits."""
@@ -23,7 +25,7 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class Table(Shared):
-    """Records of a file, as a card describes them.
+    r"""Records of a file, as a card describes them.
 
     A card is a YAML file::
 
@@ -48,7 +50,7 @@ class Table(Shared):
     How the file is written, where it is not as usual::
 
         encoding: latin-1              # default: what a byte order mark says, else UTF-8
-        delimiter: ";"                 # ",", ";", "\\t" or "|"; default: a tab in .tsv, else a comma
+        delimiter: ";"                 # ",", ";", "\t", "|"; default: a tab in .tsv, else a comma
         decimal: ","                   # default: a point
         gaps: ["999", "keine Angabe"]  # in place of the usual ones (bench.contract.gaps)
         labels:                        # labels that take the place of others; "" makes a gap
@@ -157,7 +159,7 @@ class Table(Shared):
         require(
             not absent,
             f"Table card '{self.card}' lists no 'classes', and {absent} is neither beside the card "
-            f"nor below data_root={data_root}; list them in the card, or give the file's full path.",
+            f"nor below data_root={data_root}; list them in it, or give the file's full path.",
         )
         return len(table_read.classes_in(card, paths))
 
@@ -214,7 +216,7 @@ class Table(Shared):
         self._check_sha256(f"the table, as '{self.card}' reads it,", meant.sha256)
         return card, meant
 
-    def understood(self, data_root: Path | None) -> dict[str, Any]:
+    def understood(self, data_root: Path | None) -> Sections:
         """Columns, labels, gaps and what looks like a mistake; see the base class."""
         card, meant = self._read(data_root)
         return table_look.sections(card, meant)
@@ -280,18 +282,17 @@ class Table(Shared):
             rows,
             copies="count" if described.repeats else "drop",
             sha256=meant.sha256,
-            split_protocol=self._protocol(described),
+            split_protocol=self._protocol(described, frame),
             incomplete_dropped=sum(dropped.values()),
         )
 
-    def _protocol(self, card: TableCard) -> str:
+    def _protocol(self, card: TableCard, frame: pd.DataFrame) -> str:
         """How the split was made, in one sentence."""
         unit = "people" if card.person else "records"
-        if not card.fixed:
+        if PART not in frame:
             return f"{unit}, stratified by {card.target} and {card.sensitive}: {self._shares}"
-        parts = card.files if card.files is not None else dict.fromkeys(card.split[1].values())
-        halves = "" if "public" in parts else "; the seed cuts the held-out ones in half"
-        return f"members, held-out and public {unit} as the table's owner split them{halves}"
+        halved = "" if "public" in set(frame[PART]) else "; the seed halves held-out and public"
+        return f"{unit} as the table's owner split them{halved}"
 
 
 def _codes(column: pd.Series[Any], values: tuple[str, ...]) -> Ints:
@@ -308,7 +309,7 @@ def _own_split(
     Raises:
         UserError: a part without records, or a person in two of them.
     """
-    part = frame["(file)" if card.files else card.split[0]].to_numpy()
+    part = frame[PART].to_numpy()
     parts = {name: np.flatnonzero(part == name) for name in ("members", "holdout", "public")}
     for name in ("members", "holdout"):
         require(
@@ -352,10 +353,9 @@ def _require_pairs(card: TableCard, frame: pd.DataFrame, person: Ints, strata: I
             words.append(f"'{column}' = '{value}'")
             advice.append(f'labels: {{{column}: {{"{value}": ""}}}}')
     rare = int((counts < FEWEST).sum())
-    require(
-        False,
+    raise UserError(
         f"Data set '{card.name}' has {counts.min()} {unit} with {' and '.join(words)}; every such "
-        f"pair needs {FEWEST}, so that members, held-out and public {unit} can hold some ({rare} of "
-        f"{len(pairs)} pairs have fewer). In the card, join a rare label with another one or leave "
-        f"its records out ({' or '.join(advice) or 'round the numbers'}), or add records.",
+        f"pair needs {FEWEST}, so that members, held-out and public {unit} can hold some. {rare} "
+        f"of {len(pairs)} pairs have fewer. In the card, join a rare label with another one, or "
+        f"leave its records out ({' or '.join(advice) or 'no label is rare'}); or add records."
     )

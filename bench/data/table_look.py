@@ -15,7 +15,7 @@ from bench.contract import UserError
 from bench.contract.understood import Sections
 from bench.data import cells, table_read
 from bench.data.table_card import TableCard
-from bench.data.table_read import Counts, Meant
+from bench.data.table_read import PART, Counts, Meant
 
 MOST_SHOWN = 12
 """Lines of a section; the rest is counted."""
@@ -37,7 +37,7 @@ def sections(card: TableCard, meant: Meant) -> Sections:
     """
     frame = meant.frame
     shown: dict[str, list[Any]] = {
-        "columns": [_column(card, column, frame[column]) for column in card.used],
+        "columns": [_column(card, column, frame[column]) for column in frame.columns],
         "classes": _shares(frame[card.target]) if meant.classes else [],
         f"sensitive '{card.sensitive}'": (
             [] if card.sensitive in card.numbers else _shares(frame[card.sensitive])
@@ -75,20 +75,19 @@ def _listed(names: Iterable[str], most: int = 8) -> str:
 def _column(card: TableCard, column: str, values: pd.Series[Any]) -> dict[str, Any]:
     """One line about a column."""
     given = values.dropna()
-    role = {card.target: "target", card.sensitive: "sensitive", card.person: "person"}.get(column)
-    if role is None and card.split and column == card.split[0]:
-        role = "split"
+    roles = {card.target: "target", card.sensitive: "sensitive", card.person: "person"}
+    roles[PART] = "split"
     is_number = column in card.numbers
     if is_number and len(given):
-        span = f"{given.min():g} to {given.max():g}"
-        examples = ", ".join(f"{value:g}" for value in given.iloc[:3])
+        span = f"{given.min():.7g} to {given.max():.7g}"
+        examples = ", ".join(f"{value:.7g}" for value in given.iloc[:3])
     else:
         span = ""
         examples = ", ".join(given.value_counts().index[:3].astype(str))
     return {
         "column": column,
         "kind": "number" if is_number else "category",
-        "role": role or "",
+        "role": roles.get(column, ""),
         "different": int(given.nunique()),
         "gaps": int(len(values) - len(given)),
         "range": span,
@@ -152,9 +151,9 @@ def _pairs(card: TableCard, frame: pd.DataFrame) -> tuple[list[dict[str, Any]], 
 def _warnings(card: TableCard, meant: Meant) -> Iterator[str]:
     """Sentences about columns that are probably not what the card says."""
     frame = meant.frame
-    for column in card.used:
+    for column in frame.columns.drop(PART, errors="ignore"):
         given = frame[column].dropna()
-        if card.split and column == card.split[0] or not len(given):
+        if not len(given):
             continue
         if column in card.numbers:
             yield from _about_number(column, given)

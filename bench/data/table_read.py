@@ -17,6 +17,8 @@ from bench.data import cells
 from bench.data.cells import Cells
 from bench.data.table_card import TableCard
 
+PART = "(part)"
+"""Column of the part of its own split that a record is in."""
 Counts = dict[str, dict[str, int]]
 """Column to how often each text stands in it."""
 
@@ -64,7 +66,7 @@ def read(card: TableCard, paths: Mapping[str, Path]) -> Meant:
         text = _labelled(card, column, found.frame[column], joined)
         own = set(card.classes) if column == card.target else set()
         if card.split and column == card.split[0]:
-            columns[column] = _parts(card, text, found)
+            columns[PART] = _parts(card, text, found)
             continue
         is_gap = text.isin((card.gaps - own) | {""})
         gaps[column] = _counted(text[is_gap])
@@ -78,7 +80,7 @@ def read(card: TableCard, paths: Mapping[str, Path]) -> Meant:
             classes = _classes(card, columns[column], spelled)
     frame = pd.DataFrame(columns)
     if card.files:
-        frame["(file)"] = found.frame["(file)"]
+        frame[PART] = found.frame[PART]
     return Meant(
         frame,
         classes,
@@ -117,7 +119,7 @@ def _joined_files(card: TableCard, paths: Mapping[str, Path]) -> Cells:
             for column in one.pointed & set(card.numbers):
                 frame[column] = frame[column].str.replace(".", ",", regex=False)
         if card.files:
-            frame["(file)"] = part
+            frame[PART] = part
             places = [f"'{path.name}', {place}" for place in places]
             notes = tuple(f"'{path.name}': {note}" for note in notes)
         parts.append(replace(one, frame=frame, places=places, notes=notes))
@@ -266,7 +268,7 @@ def complete(card: TableCard, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[s
     Raises:
         UserError: an empty column, or a sensitive column that is the same everywhere.
     """
-    empty = [column for column in card.used if frame[column].isna().all()]
+    empty = [column for column in frame.columns if frame[column].isna().all()]
     require(
         not empty,
         f"Data set '{card.name}' has no value at all in {empty}; take them out of the card.",
