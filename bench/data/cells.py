@@ -180,20 +180,20 @@ _COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T\s].*)?", re.ASCII)
 
 
-def spelled(values: Collection[str]) -> dict[str, str]:
-    """One spelling of each value of a category, whatever program wrote the file.
+def spelling(values: Collection[str]) -> Callable[[str], str]:
+    """How the values of a category are written alike, whatever program wrote the file.
 
-    ``3.0`` becomes ``3`` (a column of whole numbers with gaps is written so), ``TRUE`` and
-    ``true`` become ``True``; no two values of a column ever become one.
+    ``3.0`` becomes ``3`` (programs write whole numbers so where a column has gaps), ``TRUE`` and
+    ``true`` become ``True``; unless two of ``values`` would become one.
     """
+
+    def short(value: str) -> str:
+        return value.rstrip("0").rstrip(".") if _DECIMAL.fullmatch(value) else value
+
+    rule: Callable[[str], str] = short
     if {value.casefold() for value in values} <= {"true", "false"}:
-        short = {value: value.capitalize() for value in values}
-    else:
-        short = {
-            value: value.rstrip("0").rstrip(".") if _DECIMAL.fullmatch(value) else value
-            for value in values
-        }
-    return short if len(set(short.values())) == len(short) else {value: value for value in values}
+        rule = str.capitalize
+    return rule if len(set(map(rule, values))) == len(set(values)) else str
 
 
 def number(text: str, decimal: str) -> float | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contract import UserError, nearest, require
+from bench.contract.gaps import GAPS
 from bench.data import cells
 from bench.data.cells import Cells
 from bench.data.table_card import TableCard
@@ -63,21 +64,26 @@ def read(card: TableCard, paths: Mapping[str, Path]) -> Meant:
     columns: dict[str, pd.Series[Any]] = {}
     classes: tuple[str, ...] = ()
     for column in card.used:
-        text = _labelled(card, column, found.frame[column], joined)
-        own = set(card.classes) if column == card.target else set()
-        if card.split and column == card.split[0]:
-            columns[PART] = _parts(card, text, found)
+        text = found.frame[column]
+        changes = card.labels.get(column, {})
+        parts = card.split[1] if card.split and column == card.split[0] else {}
+        named = {*parts, *(_classes_named(card) if column == card.target else ())}
+        plain = _plain(card, column, set(text), {*named, *changes, *changes.values()})
+        text = text.map(plain)
+        if parts:
+            columns[PART] = _parts(card, text, {plain[old]: parts[old] for old in parts}, found)
             continue
-        is_gap = text.isin((card.gaps - own) | {""})
-        gaps[column] = _counted(text[is_gap])
-        text = text.mask(is_gap)
-        if column in card.numbers:
-            columns[column] = _numbers(card, column, text, found)
-            continue
-        spelled = cells.spelled(set(text.dropna()) | own)
-        columns[column] = text.map(spelled)
-        if column == card.target:
-            classes = _classes(card, columns[column], spelled)
+        if changes:
+            changes = {plain[old]: plain[new] for old, new in changes.items()}
+            joined[column] = _counted(text[text.isin(list(changes))])
+            _require_used(card, column, changes, text)
+            text = text.map(lambda label, changes=changes: changes.get(label, label))
+        marks = {plain[mark] for mark in card.gaps - named} | {""}
+        gaps[column] = _counted(text[text.isin(marks)])
+        text = text.mask(text.isin(marks))
+        columns[column] = _numbers(card, column, text, found) if column in card.numbers else text
+        if column == card.target and card.task == "classification":
+            classes = _classes(card, text, plain)
     frame = pd.DataFrame(columns)
     if card.files:
         frame[PART] = found.frame[PART]
@@ -101,6 +107,10 @@ def classes_in(card: TableCard, paths: Mapping[str, Path]) -> tuple[str, ...]:
     return read(
         replace(card, columns={}, person=None, split=None, labels=_own(card)), paths
     ).classes
+
+
+def _classes_named(card: TableCard) -> tuple[str, ...]:
+    return card.classes if card.positive is None else (*card.classes, card.positive)
 
 
 def _own(card: TableCard) -> dict[str, dict[str, str]]:
@@ -136,41 +146,50 @@ def _counted(text: pd.Series[Any]) -> dict[str, int]:
     return {str(value): int(count) for value, count in text.value_counts().sort_index().items()}
 
 
-def _labelled(card: TableCard, column: str, text: pd.Series[Any], joined: Counts) -> pd.Series[Any]:
-    """The column with the card's labels in the place of others, which are counted."""
-    changes = card.labels.get(column, {})
-    if not changes:
-        return text
-    joined[column] = _counted(text[text.isin(list(changes))])
-    idle = sorted(set(changes) - set(joined[column]))
-    require(
-        not idle,
-        f"Data set '{card.name}': its card's 'labels' replaces {idle[:3]}, which no record holds "
-        f"in '{column}'; take it out or mend it." + _among(idle[0] if idle else "", text),
-    )
-    return text.map(lambda label: changes.get(label, label))
+def _plain(card: TableCard, column: str, texts: set[str], named: set[str]) -> dict[str, str]:
+    """One spelling of every text of a column and of those that the card names for it."""
+    if column in card.numbers:
+        meant = {text: cells.number(text, card.decimal) for text in texts | named | card.gaps}
+        return {
+            text: text if isinstance(value, str) else _written(value, card.decimal)
+            for text, value in meant.items()
+        }
+    write = cells.spelling(texts - card.gaps)
+    every = texts | named | card.gaps
+    return {text: text if text in GAPS else write(text) for text in every}
 
 
-def _among(label: str, text: Iterable[Any]) -> str:
-    """The nearest labels that are there, not all of many."""
+def _written(value: float, decimal: str) -> str:
+    """A number as text, whole ones without a decimal point."""
+    return repr(value).removesuffix(".0").replace(".", decimal)
+
+
+def _require_used(
+    card: TableCard, column: str, changes: Mapping[str, str], text: pd.Series[Any]
+) -> None:
+    """Refuse to replace a label that no record holds."""
     there = sorted(map(str, set(text)))
-    return nearest(label, there) if len(there) <= 20 else f" There are {len(there)} others."
+    idle = sorted(set(changes) - set(there))
+    if idle:
+        raise UserError(
+            f"Data set '{card.name}': its card's 'labels' replaces {idle[:3]}, which no record "
+            f"holds in '{column}'; take it out or mend it."
+            + (nearest(idle[0], there) if len(there) <= 20 else "")
+        )
 
 
-def _parts(card: TableCard, text: pd.Series[Any], found: Cells) -> pd.Series[Any]:
+def _parts(
+    card: TableCard, text: pd.Series[Any], known: Mapping[str, str], found: Cells
+) -> pd.Series[Any]:
     """The part of the table's own split that every record is in."""
-    assert card.split is not None
-    column, meaning = card.split
-    spelled = cells.spelled(set(text) | set(meaning))
-    known = {spelled[value]: part for value, part in meaning.items()}
-    parts = text.map(spelled).map(known)
-    unknown = parts.isna()
-    at = int(unknown.to_numpy().argmax())
+    parts = text.map(dict(known))
+    unknown = parts.isna().to_numpy()
+    at = int(unknown.argmax())
     require(
         not bool(unknown.any()),
-        f"Data set '{card.name}', column '{column}', {found.places[at]} holds '{text.iloc[at]}', "
-        f"which the card's 'split' does not know ({list(meaning)}); add it there, or mend the "
-        "file.",
+        f"Data set '{card.name}', column '{text.name}', {found.places[at]} holds "
+        f"'{text.iloc[at]}', which the card's 'split' does not know ({list(known)}); add it there, "
+        "or mend the file.",
     )
     return parts
 
@@ -228,7 +247,7 @@ def _classes(
     ordered = classes or tuple(labels)
     if card.positive is None:
         return ordered
-    positive = spelled.get(card.positive, card.positive)
+    positive = spelled[card.positive]
     require(
         len(ordered) == 2 and positive in ordered,
         f"{where}: 'positive' is '{card.positive}'; it must be one of two classes, and the table "

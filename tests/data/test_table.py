@@ -88,6 +88,7 @@ def test_parquet_is_the_same_table(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     a, b = load(tmp_path), load(tmp_path, loans(), "parquet")
     assert torch.equal(a.train.x, b.train.x)
+    assert a.facts == b.facts
     (tmp_path / "loans.parquet").write_bytes(b"no parquet")
     with pytest.raises(UserError, match="cannot be read as Parquet"):
         Table(file="loans.parquet", card=str(tmp_path / "card.yaml")).load(0, None)
@@ -198,7 +199,7 @@ def test_a_known_attribute_is_said_to_have_no_headroom(tmp_path: Path) -> None:
         ({"columns": {**CARD["columns"], "age": "int"}}, "column 'age' is 'int'"),
         (
             {"columns": {**CARD["columns"], "district": "number"}},
-            "column 'district', record 1 holds '(north|south|east)'",
+            "column 'district', line 2 holds '(north|south|east)', which is no number",
         ),
         ({"publishable": "yes"}, "'publishable' is 'yes'; allowed: true or false"),
     ],
@@ -229,7 +230,7 @@ def test_a_column_without_content_is_refused(
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     dataset = table(tmp_path)
     (tmp_path / "loans.csv").write_bytes(b"a,b\n1,2,3,4\n\xff\xfe\n")
-    with pytest.raises(UserError, match="is no table that can be read"):
+    with pytest.raises(UserError, match="line 3 is no utf-8 text"):
         dataset.load(0, None)
     (tmp_path / "loans.csv").write_text(",".join(loans().columns) + "\n")
     with pytest.raises(UserError, match="a header but no records"):
