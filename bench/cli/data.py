@@ -105,10 +105,11 @@ def verify(given: Given, as_json: bool) -> None:
         if outcome["dataset"] in named:
             for title, lines in outcome["understood"].items():
                 _print_section(title, lines)
-        line = f"{'ok   ' if outcome['ok'] else 'FAIL '} {outcome['dataset']}: {outcome['text']}"
         click.echo(
-            textwrap.fill(line, _WIDTH, subsequent_indent="      ") if outcome["ok"] else line
+            f"{'ok   ' if outcome['ok'] else 'FAIL '} {outcome['dataset']}: {outcome['text']}"
         )
+        if outcome["ok"]:
+            click.echo(f"  sha256 {outcome['facts']['sha256']}")
         for line in _loaded(outcome["facts"]) if outcome["dataset"] in named else ():
             _print_wrapped(line)
     sys.exit(0 if all(outcome["ok"] for outcome in outcomes) else 1)
@@ -139,7 +140,7 @@ def _verified(name: str, data: Any, data_root: Path | None) -> dict[str, Any]:
     else:
         pinned = getattr(data, "sha256", None) is not None
         against = facts.get("sha256_checked", "pinned" if pinned else "nothing")
-        text = f"{facts['n_rows']} records, sha256 {facts['sha256']}, {_SAY[against]}"
+        text = f"{facts['n_rows']} records, {_SAY[against]}"
     return {
         "dataset": name,
         "ok": bool(facts),

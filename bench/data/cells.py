@@ -97,13 +97,9 @@ def _text(
 
 
 def _parquet(name: str, path: Path, where: str, columns: Sequence[str]) -> Cells:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise UserError(
-            f"{where} needs pyarrow, which is not installed: install it, or save the table as CSV."
-        ) from error
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             header = file.schema_arrow.names

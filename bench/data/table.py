@@ -16,7 +16,7 @@ from bench.contract.understood import Sections
 from bench.data import cells, frames, table_look, table_read, tables
 from bench.data.common import Indices, Ints
 from bench.data.loader import Shared
-from bench.data.table_card import TableCard, read_card
+from bench.data.table_card import TableCard, read_card, replacing
 from bench.data.table_read import PART
 
 FEWEST = 4
@@ -351,11 +351,12 @@ def _require_pairs(card: TableCard, frame: pd.DataFrame, person: Ints, strata: I
             words.append(f"'{column}' in the same quarter as {value:g}")
         else:
             words.append(f"'{column}' = '{value}'")
-            advice.append(f'labels: {{{column}: {{"{value}": ""}}}}')
+            advice.append(replacing(column, value, ""))
     rare = int((counts < FEWEST).sum())
     raise UserError(
-        f"Data set '{card.name}' has {counts.min()} {unit} with {' and '.join(words)}; every such "
-        f"pair needs {FEWEST}, so that members, held-out and public {unit} can hold some. {rare} "
-        f"of {len(pairs)} pairs have fewer. In the card, join a rare label with another one, or "
-        f"leave its records out ({' or '.join(advice) or 'no label is rare'}); or add records."
+        f"Data set '{card.name}' has {counts.min()} of {len(first)} {unit} with "
+        f"{' and '.join(words)}; every such pair needs {FEWEST}, so that members, held-out and "
+        f"public {unit} can hold some. {rare} of {len(pairs)} pairs have fewer. In the card, join "
+        f"a rare label with another one, or leave its records out ({' or '.join(advice)}); or add "
+        "records."
     )

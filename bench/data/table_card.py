@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -110,6 +111,11 @@ def read_card(path: Path) -> TableCard:
         "a column that the model reads; take it out there.",
     )
     return card
+
+
+def replacing(column: str, old: object, new: str) -> str:
+    """The line of a card that replaces a label, for messages."""
+    return f"labels: {json.dumps({column: {str(old): new}}, ensure_ascii=False)}"
 
 
 def _check_texts(content: Mapping[str, Any], where: str) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from bench.contract import UserError
 from bench.contract.understood import Sections
 from bench.data import cells, table_read
-from bench.data.table_card import TableCard
+from bench.data.table_card import TableCard, replacing
 from bench.data.table_read import PART, Counts, Meant
 
 MOST_SHOWN = 12
@@ -134,12 +134,13 @@ def _pairs(card: TableCard, frame: pd.DataFrame) -> tuple[list[dict[str, Any]], 
         (int(count), label, value)
         for label, row in table.iterrows()
         for value, count in row.items()
-        if count < RARE_PAIR
+        if 0 < count < RARE_PAIR
     ]
     sentences = [
-        f"only {count} records have '{card.target}' = '{label}' and '{card.sensitive}' = "
-        f"'{value}': too few to split or to measure. Join a label with another one "
-        f'(labels: {{{card.sensitive}: {{"{value}": "..."}}}}) or leave it out ("")'
+        f"only {count} of {len(frame)} records have "
+        f"'{card.target}' = '{label}' and '{card.sensitive}' = '{value}': too few to split or to "
+        f"measure. Join a label with another one ({replacing(card.sensitive, value, '...')}) or "
+        'leave it out ("")'
         for count, label, value in sorted(rare, key=lambda pair: pair[0])[:3]
     ]
     if len(rare) > 3:
@@ -198,7 +199,7 @@ def _about_number(column: str, given: pd.Series[Any]) -> Iterator[str]:
         if apart and whole and (sentinel > 0 or low >= 0):
             yield (
                 f"'{column}' is {sentinel:g} in {count} records, else {low:g} to {high:g}: a gap? "
-                f"Add \"{sentinel:g}\" to 'gaps'"
+                f"Then {replacing(column, f'{sentinel:g}', '')}"
             )
 
 
@@ -217,7 +218,7 @@ def _about_category(card: TableCard, column: str, given: pd.Series[Any]) -> Iter
     for one, other in _alike(counts):
         yield (
             f"'{column}' has both '{one}' ({counts[one]}) and '{other}' ({counts[other]}); if they "
-            f'are one, write labels: {{{column}: {{"{other}": "{one}"}}}}'
+            f"are one, write {replacing(column, other, one)}"
         )
 
 

@@ -16,7 +16,7 @@ from bench.contract import UserError, nearest, require
 from bench.contract.gaps import GAPS
 from bench.data import cells
 from bench.data.cells import Cells
-from bench.data.table_card import TableCard
+from bench.data.table_card import TableCard, replacing
 
 PART = "(part)"
 """Column of the part of its own split that a record is in."""
@@ -235,8 +235,8 @@ def _classes(
         require(
             not unknown,
             f"{where} holds {unknown[:5]}; the card's classes are {list(classes)}. Mend the file, "
-            "add the class to 'classes', or join it with another one by 'labels: "
-            f'{{"{unknown[0] if unknown else ""}": "{classes[0]}"}}\'.',
+            "add the class to 'classes', or join it with another one: "
+            f"{replacing(card.target, (unknown or ['?'])[0], classes[0])}.",
         )
         absent = [name for name in classes if name not in labels]
         require(

@@ -85,7 +85,6 @@ def test_a_table_is_what_its_card_says(tmp_path: Path) -> None:
 
 
 def test_parquet_is_the_same_table(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     a, b = load(tmp_path), load(tmp_path, loans(), "parquet")
     assert torch.equal(a.train.x, b.train.x)
     assert a.facts == b.facts
