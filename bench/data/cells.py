@@ -82,16 +82,10 @@ def _text(
     encoding: str | None,
     delimiter: str | None,
 ) -> Cells:
-    table = delimited.parse(data, where, encoding=encoding, delimiter=delimiter)
+    table = delimited.parse(data, where, encoding=encoding, delimiter=delimiter, keep=columns)
     frames.require_columns(name, table.header, columns)
-    at = {column: table.header.index(column) for column in columns}
-    frame = pd.DataFrame(
-        {
-            column: pd.Series([row[i] for row in table.rows], dtype=object)
-            for column, i in at.items()
-        }
-    )
-    others = tuple(column for column in table.header if column not in at)
+    frame = pd.DataFrame({c: pd.Series(table.columns[c], dtype=object) for c in columns})
+    others = tuple(column for column in table.header if column not in table.columns)
     places = [f"line {line}" for line in table.lines]
     return Cells(frame, places, frozenset(), others, tuple(table.notes))
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.contract import UserError, require
@@ -27,6 +28,8 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_REPEATED = 10_000
+"""Different texts of a column that are looked out for."""
 _UNPRINTED = set(map(chr, range(0x80, 0xA0)))
 """Control characters of Latin-1, where Windows files have quotes, dashes and the euro sign."""
 
@@ -36,14 +39,14 @@ class Delimited:
     """The cells of a file.
 
     Attributes:
-        header: names of the columns, without the blanks around them; ``""`` has no name.
-        rows: the cells of every record, as many as ``header`` has, blanks around them taken off.
+        header: names of all columns, without the blanks around them; ``""`` has no name.
+        columns: the cells of the columns that were asked for, blanks around them taken off.
         lines: the line of the file on which each record begins, from 1.
         notes: what was dropped or understood, a sentence each.
     """
 
     header: tuple[str, ...]
-    rows: list[list[str]]
+    columns: dict[str, list[str]]
     lines: list[int]
     notes: list[str]
 
@@ -109,6 +112,8 @@ def parse(
     encoding: str | None = None,
     delimiter: str | None = None,
     header: bool = True,
+    comment: str | None = None,
+    keep: Collection[str] | None = None,
 ) -> Delimited:
     """The table in a file, every row as wide as the header.
 
@@ -121,49 +126,95 @@ def parse(
         encoding: as in :func:`decode`.
         delimiter: one of :data:`DELIMITERS`; None: a comma.
         header: whether the first line names the columns; if not, they are numbered from 1.
+        comment: lines that begin with it are skipped.
+        keep: columns whose cells are wanted, those that are there; None: all that have a name.
 
     Raises:
         UserError: it is no text, no table, a row does not fit, or names of columns repeat.
     """
-    text = decode(data, where, encoding)
-    rows, lines = _rows(text, where, delimiter or ",")
-    require(bool(rows), f"{where} is empty; it must hold a header and records.")
-    if header:
-        names, names_line = rows.pop(0), lines.pop(0)
-        if delimiter is None and len(names) == 1:
-            _require_commas(names[0], where)
-    else:
-        names, names_line = [str(i + 1) for i in range(len(rows[0]))], lines[0]
+    lines_of = _Lines(decode(data, where, encoding), where, delimiter or ",", comment)
+    # The first pass says what fits, the second keeps what is wanted: large files fit in memory.
+    rows = iter(lines_of)
+    line, first = next(rows, (0, None))
+    require(first is not None, f"{where} is empty; it must hold a header and records.")
+    assert first is not None
+    names = [cell.strip() if header else str(i + 1) for i, cell in enumerate(first)]
+    if header and delimiter is None and len(names) == 1:
+        _require_commas(names[0], where)
+    shape = _Shape(len(names))
+    if not header:
+        shape.see(line, first)
+    for at, cells in rows:
+        shape.see(at, cells)
     notes: list[str] = []
-    names = _fitted(names, rows, lines, where, notes)
-    _require_names(names, rows, names_line, where)
-    return Delimited(tuple(names), rows, lines, notes)
+    skipped, width = _fitted(names, shape, where, notes)
+    names = names[:width]
+    _require_names(names, {i - skipped for i in shape.empty}, line, where)
+
+    wanted = {name: i + skipped for i, name in enumerate(names) if name}
+    if keep is not None:
+        wanted = {name: i for name, i in wanted.items() if name in keep}
+    columns: dict[str, list[str]] = {name: [] for name in wanted}
+    targets = [(i, columns[name], dict[str, str]()) for name, i in wanted.items()]
+    lines = []
+    for at, cells in itertools.islice(lines_of, int(header), None):
+        lines.append(at)
+        for i, column, seen in targets:
+            cell = cells[i].strip()
+            if len(seen) < _REPEATED:  # Labels repeat: one text serves all that are equal.
+                cell = seen.setdefault(cell, cell)
+            column.append(cell)
+    return Delimited(tuple(names), columns, lines, notes)
 
 
-def _rows(text: str, where: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
+class _Lines:
     """The fields of every line that is not empty, and the line on which each begins."""
-    stream = io.StringIO(text, newline="")
-    reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows: list[list[str]] = []
-    lines, before = [], 0
-    try:
-        for fields in reader:
-            cells = [cell.strip() for cell in fields]
-            if len(cells) > 1 or any(cells):
-                rows.append(cells)
-                lines.append(before + 1)
-            before = reader.line_num
-    except csv.Error as error:
-        reason = str(error)
-        if "unexpected end" in reason:
-            reason = "a quotation mark that is opened there is never closed"
-        elif "expected after" in reason:
-            reason = "something stands behind a closing quotation mark"
-        raise UserError(
-            f"{where}, line {before + 1} cannot be read: {reason}. Mend that line; a quotation "
-            'mark within quotes is written twice ("").'
-        ) from error
-    return rows, lines
+
+    def __init__(self, text: str, where: str, delimiter: str, comment: str | None) -> None:
+        self.text, self.where, self.delimiter, self.comment = text, where, delimiter, comment
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        stream = io.StringIO(self.text, newline="")
+        reader = csv.reader(stream, delimiter=self.delimiter, skipinitialspace=True, strict=True)
+        before = 0
+        try:
+            for fields in reader:
+                line, before = before + 1, reader.line_num
+                if len(fields) < 2 and not "".join(fields).strip():
+                    continue
+                if self.comment is None or not fields[0].startswith(self.comment):
+                    yield line, fields
+        except csv.Error as error:
+            reason = str(error)
+            if "unexpected end" in reason:
+                reason = "a quotation mark that is opened there is never closed"
+            elif "expected after" in reason:
+                reason = "something stands behind a closing quotation mark"
+            raise UserError(
+                f"{self.where}, line {before + 1} cannot be read: {reason}. Mend that line; a "
+                'quotation mark within quotes is written twice ("").'
+            ) from error
+
+
+class _Shape:
+    """How wide the rows are, and where something stands in them."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.widths = Counter[int]()
+        self.first_bad: tuple[int, int] | None = None  # Line and width.
+        self.empty = set(range(width + 1))  # Fields in which nothing has stood so far.
+        self.row_names = Counter[str]()
+
+    def see(self, line: int, cells: list[str]) -> None:
+        """Take a row into account."""
+        self.widths[len(cells)] += 1
+        if len(cells) != self.width and self.first_bad is None:
+            self.first_bad = (line, len(cells))
+        if len(cells) == self.width + 1:
+            self.row_names[cells[0].strip()] += 1
+        if self.empty:
+            self.empty -= {i for i in self.empty if i < len(cells) and cells[i].strip()}
 
 
 def _require_commas(line: str, where: str) -> None:
@@ -177,51 +228,40 @@ def _require_commas(line: str, where: str) -> None:
         )
 
 
-def _fitted(
-    names: list[str], rows: list[list[str]], lines: list[int], where: str, notes: list[str]
-) -> list[str]:
-    """The header, after surplus fields of all rows are dropped from ``rows``."""
-    widths = Counter(map(len, rows))
-    wide = len(names) + 1
-    if set(widths) == {wide}:
-        if all(row[-1] == "" for row in rows):
-            for row in rows:
-                row.pop()
+def _fitted(names: list[str], shape: _Shape, where: str, notes: list[str]) -> tuple[int, int]:
+    """How many fields to skip at the beginning of every row, and how many columns there are."""
+    skipped, width = 0, len(names)
+    if set(shape.widths) == {width + 1}:
+        if width in shape.empty:
             notes.append("every record ends with a delimiter: the empty last field was dropped")
         else:
-            firsts = Counter(row[0] for row in rows)
-            name, count = firsts.most_common(1)[0]
+            name, count = shape.row_names.most_common(1)[0]
             require(
-                count == 1 and "" not in firsts,
-                f"{where}: every record has {wide} fields, the header {len(names)}, and the first "
+                count == 1 and "" not in shape.row_names,
+                f"{where}: every record has {width + 1} fields, the header {width}, and the first "
                 f"fields are no row names ('{name}' stands in {count} records). Name every "
                 "column in the header.",
             )
-            for row in rows:
-                row.pop(0)
+            skipped = 1
             notes.append(
                 "the header is one name short: the first field of every record was taken for its "
                 "row name (as R writes it) and left out"
             )
-    elif set(widths) - {len(names)}:
-        bad = next(i for i, row in enumerate(rows) if len(row) != len(names))
-        wrong = sum(count for width, count in widths.items() if width != len(names))
+    elif shape.first_bad is not None:
+        line, fields = shape.first_bad
+        wrong = sum(count for wide, count in shape.widths.items() if wide != width)
         raise UserError(
-            f"{where}, line {lines[bad]} has {len(rows[bad])} fields, the header has {len(names)} "
-            f"({wrong} of {len(rows)} records do not fit). Mend those lines; a value that holds "
-            "the delimiter stands in quotes."
+            f"{where}, line {line} has {fields} fields, the header has {width} ({wrong} of "
+            f"{shape.widths.total()} records do not fit). Mend those lines; a value that holds the "
+            "delimiter stands in quotes."
         )
-    while len(names) > 1 and names[-1] == "" and all(row[-1] == "" for row in rows):
-        names = names[:-1]
-        for row in rows:
-            row.pop()
+    while width > 1 and names[width - 1] == "" and skipped + width - 1 in shape.empty:
+        width -= 1
         notes.append("a last column without name and values was dropped")
-    return names
+    return skipped, width
 
 
-def _require_names(
-    names: Sequence[str], rows: Sequence[Sequence[str]], line: int, where: str
-) -> None:
+def _require_names(names: Sequence[str], empty: Collection[int], line: int, where: str) -> None:
     """Refuse names that stand twice, and values without a name except row names in front."""
     twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
     require(
@@ -229,11 +269,7 @@ def _require_names(
         f"{where}, line {line} names the column {twice[:3]} twice; give every column a name of its "
         "own.",
     )
-    unnamed = [
-        at + 1
-        for at, name in enumerate(names)
-        if at > 0 and name == "" and any(row[at] for row in rows)
-    ]
+    unnamed = [at + 1 for at, name in enumerate(names) if at and not name and at not in empty]
     require(
         not unnamed,
         f"{where}, line {line}: column {unnamed[:3]} (counted from 1) has values but no name; "
