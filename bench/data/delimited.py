@@ -28,8 +28,8 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_REPEATED = 10_000
-"""Different texts of a column that are looked out for."""
+_CHUNK, _REPEATED = 4096, 10_000
+"""Rows that are taken at once, and different texts of a column that are looked out for."""
 _UNPRINTED = set(map(chr, range(0x80, 0xA0)))
 """Control characters of Latin-1, where Windows files have quotes, dashes and the euro sign."""
 
@@ -132,48 +132,48 @@ def parse(
     Raises:
         UserError: it is no text, no table, a row does not fit, or names of columns repeat.
     """
-    lines_of = _Lines(decode(data, where, encoding), where, delimiter or ",", comment)
-    # The first pass says what fits, the second keeps what is wanted: large files fit in memory.
-    rows = iter(lines_of)
-    line, first = next(rows, (0, None))
+    chunks = _Chunks(decode(data, where, encoding), where, delimiter or ",", comment)
+    first = next((rows[0] for _, rows in chunks), None)
     require(first is not None, f"{where} is empty; it must hold a header and records.")
     assert first is not None
     names = [cell.strip() if header else str(i + 1) for i, cell in enumerate(first)]
     if header and delimiter is None and len(names) == 1:
         _require_commas(names[0], where)
-    shape = _Shape(len(names))
-    if not header:
-        shape.see(line, first)
-    for at, cells in rows:
-        shape.see(at, cells)
+    shape, kept = _Shape(len(names)), _Kept(names, keep)
+    for lines, rows in chunks.after(int(header)):
+        shape.see(lines, rows)
+        if shape.first_bad is None:
+            kept.add(lines, rows)
     notes: list[str] = []
     skipped, width = _fitted(names, shape, where, notes)
-    names = names[:width]
-    _require_names(names, {i - skipped for i in shape.empty}, line, where)
-
-    wanted = {name: i + skipped for i, name in enumerate(names) if name}
-    if keep is not None:
-        wanted = {name: i for name, i in wanted.items() if name in keep}
-    columns: dict[str, list[str]] = {name: [] for name in wanted}
-    targets = [(i, columns[name], dict[str, str]()) for name, i in wanted.items()]
-    lines = []
-    for at, cells in itertools.islice(lines_of, int(header), None):
-        lines.append(at)
-        for i, column, seen in targets:
-            cell = cells[i].strip()
-            if len(seen) < _REPEATED:  # Labels repeat: one text serves all that are equal.
-                cell = seen.setdefault(cell, cell)
-            column.append(cell)
-    return Delimited(tuple(names), columns, lines, notes)
+    _require_names(names[:width], {i - skipped for i in shape.empty}, where)
+    if shape.first_bad is not None:  # Every record has one field more: read again without it.
+        kept = _Kept(names, keep)
+        for lines, rows in chunks.after(int(header)):
+            kept.add(lines, [row[skipped:] for row in rows])
+    columns = {name: cells for name, cells in kept.columns.items() if name in names[:width]}
+    return Delimited(tuple(names[:width]), columns, kept.lines, notes)
 
 
-class _Lines:
-    """The fields of every line that is not empty, and the line on which each begins."""
+Rows = list[list[str]]
+
+
+class _Chunks:
+    """The fields of lines that are not empty, and the lines on which they begin, in chunks."""
 
     def __init__(self, text: str, where: str, delimiter: str, comment: str | None) -> None:
         self.text, self.where, self.delimiter, self.comment = text, where, delimiter, comment
 
-    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+    def __iter__(self) -> Iterator[tuple[list[int], Rows]]:
+        return self.after(0)
+
+    def after(self, skipped: int) -> Iterator[tuple[list[int], Rows]]:
+        """The chunks without the first rows."""
+        every = itertools.islice(self._rows(), skipped, None)
+        while chunk := list(itertools.islice(every, _CHUNK)):
+            yield [line for line, _ in chunk], [fields for _, fields in chunk]
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
         stream = io.StringIO(self.text, newline="")
         reader = csv.reader(stream, delimiter=self.delimiter, skipinitialspace=True, strict=True)
         before = 0
@@ -206,15 +206,44 @@ class _Shape:
         self.empty = set(range(width + 1))  # Fields in which nothing has stood so far.
         self.row_names = Counter[str]()
 
-    def see(self, line: int, cells: list[str]) -> None:
-        """Take a row into account."""
-        self.widths[len(cells)] += 1
-        if len(cells) != self.width and self.first_bad is None:
-            self.first_bad = (line, len(cells))
-        if len(cells) == self.width + 1:
-            self.row_names[cells[0].strip()] += 1
-        if self.empty:
-            self.empty -= {i for i in self.empty if i < len(cells) and cells[i].strip()}
+    def see(self, lines: list[int], rows: Rows) -> None:
+        """Take rows into account."""
+        widths = Counter(map(len, rows))
+        self.widths += widths
+        if self.first_bad is None and set(widths) != {self.width}:
+            bad = next(i for i, row in enumerate(rows) if len(row) != self.width)
+            self.first_bad = lines[bad], len(rows[bad])
+        if self.width + 1 in widths:
+            self.row_names.update(row[0].strip() for row in rows if len(row) == self.width + 1)
+        self.empty = {
+            i for i in self.empty if not any(row[i].strip() for row in rows if len(row) > i)
+        }
+
+
+class _Kept:
+    """The cells of the columns that are wanted."""
+
+    def __init__(self, names: Sequence[str], keep: Collection[str] | None) -> None:
+        self.at = {
+            name: i for i, name in enumerate(names) if name and (keep is None or name in keep)
+        }
+        self.columns: dict[str, list[str]] = {name: [] for name in self.at}
+        self.lines: list[int] = []
+        self._seen: dict[str, dict[str, str]] = {name: {} for name in self.at}
+
+    def add(self, lines: list[int], rows: Rows) -> None:
+        """Take the cells of rows that are as wide as the header, or wider."""
+        self.lines += lines
+        fields = list(zip(*rows, strict=True))
+        for name, column in self.columns.items():
+            cells = list(map(str.strip, fields[self.at[name]]))
+            seen = self._seen[name]
+            if len(seen) < _REPEATED:  # Labels repeat: one text serves all that are equal.
+                for cell in set(cells):
+                    seen.setdefault(cell, cell)
+                column.extend(map(seen.__getitem__, cells))
+            else:
+                column.extend(cells)
 
 
 def _require_commas(line: str, where: str) -> None:
@@ -261,17 +290,16 @@ def _fitted(names: list[str], shape: _Shape, where: str, notes: list[str]) -> tu
     return skipped, width
 
 
-def _require_names(names: Sequence[str], empty: Collection[int], line: int, where: str) -> None:
+def _require_names(names: Sequence[str], empty: Collection[int], where: str) -> None:
     """Refuse names that stand twice, and values without a name except row names in front."""
     twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
     require(
         not twice,
-        f"{where}, line {line} names the column {twice[:3]} twice; give every column a name of its "
-        "own.",
+        f"{where} names the column {twice[:3]} twice; give every column a name of its own.",
     )
     unnamed = [at + 1 for at, name in enumerate(names) if at and not name and at not in empty]
     require(
         not unnamed,
-        f"{where}, line {line}: column {unnamed[:3]} (counted from 1) has values but no name; "
+        f"{where}: column {unnamed[:3]} (counted from 1) has values but no name; "
         "name it in the header.",
     )
