@@ -4,7 +4,7 @@ from __future__ import annotations
 
 GAPS = frozenset(
     {
-        *("", "-", "--", ".", "?", r"\N", "(null)", "<null>"),
+        *("", "-", "--", ".", "?", r"\N", "(null)", "<null>", "(missing)"),
         *("NA", "na", "N/A", "n/a", "N.A.", "n.a.", "#N/A", "#N/A N/A", "#NA", "<NA>"),
         *("NaN", "nan", "NAN", "Nan", "-NaN", "-nan", "1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND"),
         *("None", "NULL", "null", "Null", "NaT", "nil"),

@@ -172,6 +172,13 @@ def _check_columns(content: Mapping[str, Any], where: str) -> None:
             f"{where}: column {column!r} is '{kind}'; allowed: number or category, and names that "
             "are text (put others in quotes).",
         )
+    ours = {"(part)", *(f"{column} given" for column, kind in columns.items() if kind == "number")}
+    taken = sorted(ours & {*columns, content["target"], content.get("person")})
+    require(
+        not taken,
+        f"{where}: a column is called {taken[:3]}, a name that the encoding needs; rename it in "
+        "the file and here.",
+    )
     sensitive, target, person = (content.get(k) for k in ("sensitive", "target", "person"))
     require(
         sensitive in columns,

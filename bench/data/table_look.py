@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -25,7 +24,6 @@ RARE_PAIR = 20
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0)
 """Numbers that questionnaires and exports write for a gap."""
 _SAME = 0.999
-_CODE = re.compile(r"(^|[_\s])(id|uuid|key|nr|no|number|index|row)$", re.IGNORECASE)
 
 
 def sections(card: TableCard, meant: Meant) -> Sections:
@@ -162,8 +160,6 @@ def _warnings(card: TableCard, meant: Meant) -> Iterator[str]:
             yield from _about_category(card, column, given)
         if column in card.columns and given.nunique() == 1:
             yield f"'{column}' is {given.iloc[0]!r} in every record: it tells nothing"
-        if column in card.columns and _CODE.search(column) and _is_code(given):
-            yield f"'{column}' is different in every record: a number of the record? Take it out"
         gaps = int(frame[column].isna().sum())
         if gaps > len(frame) / 2:
             yield f"'{column}' is not given in {gaps / len(frame):.0%} of the records"
@@ -174,10 +170,6 @@ def _warnings(card: TableCard, meant: Meant) -> Iterator[str]:
             f"{copies} of {len(frame)} records repeat an earlier one in all columns that the model "
             "reads; they are kept in one split only. 'repeats: true' if they are different people"
         )
-
-
-def _is_code(given: pd.Series[Any]) -> bool:
-    return len(given) > FEW and bool(given.nunique() == len(given))
 
 
 def _about_number(column: str, given: pd.Series[Any]) -> Iterator[str]:

@@ -77,10 +77,10 @@ def read(card: TableCard, paths: Mapping[str, Path]) -> Meant:
             changes = {plain[old]: plain[new] for old, new in changes.items()}
             joined[column] = _counted(text[text.isin(list(changes))])
             _require_used(card, column, changes, text)
-            text = text.map(lambda label, changes=changes: changes.get(label, label))
-        marks = {plain[mark] for mark in card.gaps - named} | {""}
-        gaps[column] = _counted(text[text.isin(marks)])
-        text = text.mask(text.isin(marks))
+        after = text.map(lambda label, changes=changes: changes.get(label, label))
+        is_gap = after.isin({plain[mark] for mark in card.gaps - named} | {""})
+        gaps[column] = _counted(text[is_gap])
+        text = after.mask(is_gap)
         columns[column] = _numbers(card, column, text, found) if column in card.numbers else text
         if column == card.target and card.task == "classification":
             classes = _classes(card, text, plain)

@@ -156,6 +156,24 @@ def test_gaps(tmp_path: Path) -> None:
     assert fields["age given"].values == ("present", "missing")
 
 
+@pytest.mark.parametrize("name", ["(other)", "(missing)"])
+def test_values_may_have_the_names_of_ours(name: str, tmp_path: Path) -> None:
+    frame = loans()
+    frame.loc[0:99, "district"] = name
+    frame.loc[100:104, "district"] = ""
+    splits = load(tmp_path, frame, gaps=["none"])
+    district = next(f for f in splits.card.fields if f.name == "district")
+    assert district.values == ("east", "north", "south", "(other)", "(missing)")
+    assert len(set(splits.card.columns)) == splits.card.shape[0]
+
+
+def test_two_encoded_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    frame = loans().assign(district_x="a", district=np.resize(["x_a", "b"], 300))
+    columns = {**CARD["columns"], "district_x": "category"}
+    with pytest.raises(UserError, match="same name"):
+        load(tmp_path, frame, columns=columns)
+
+
 def test_rare_values_are_other(tmp_path: Path) -> None:
     frame = loans()
     frame.loc[0:2, "district"] = ["p", "q", "r"]

@@ -11,7 +11,7 @@ import torch
 from bench.contract import Splits, UserError
 from bench.data.table import Table
 from bench.data.table_card import read_card
-from tests.data.test_table import loans, table
+from tests.data.test_table import CARD, loans, table
 
 
 def fold(frame: pd.DataFrame, *parts: str) -> pd.DataFrame:
@@ -105,6 +105,7 @@ def test_a_person_stands_in_one_part(tmp_path: Path) -> None:
         ({"decimal": ",", "delimiter": ","}, "only one"),
         ({"positive": "maybe"}, "'positive' is 'maybe'"),
         ({"positive": True}, "Put it in quotes"),
+        ({"columns": {**CARD["columns"], "age given": "category"}}, "'age given'.*rename it"),
         ({"person": "repaid"}, "both the target and the person"),
     ],
 )
