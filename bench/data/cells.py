@@ -110,7 +110,7 @@ def _parquet(name: str, path: Path, where: str, columns: Sequence[str]) -> Cells
                 c: _texts(table.column(s), f"{where}, column '{c}'") for c, s in stored.items()
             }
             pointed = frozenset(c for c, s in stored.items() if _is_number(table.column(s).type))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{where} cannot be read as Parquet ({reason}); save it again, or as CSV."

@@ -111,6 +111,27 @@ def test_other_types_are_refused(tmp_path: Path, values: pa.Array) -> None:
         table_read.read(card(), {"": tmp_path / "t.parquet"})
 
 
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_a_damaged_parquet_file_is_a_table_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "t.parquet"
+    table = pa.table({"n": [1.5, 2.0], "c": ["é", None], "d": pa.array([1, 20000], pa.date32())})
+    pq.write_table(table, path)
+    content = bytearray(path.read_bytes()[: data.draw(st.integers(0, path.stat().st_size))])
+    if data.draw(st.booleans()):
+        content = bytearray(path.read_bytes())
+    for at in data.draw(st.lists(st.integers(0, max(len(content) - 1, 0)), max_size=3)):
+        content[at : at + 1] = data.draw(st.binary(min_size=1, max_size=1))
+    path.write_bytes(content)
+    try:
+        read = cells.read("t", path, ["n", "c", "d"])
+    except UserError:
+        return
+    assert all(isinstance(text, str) for text in read.frame.to_numpy().ravel())
+
+
 def test_a_column_twice_in_parquet_is_refused(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["c", "c "])
     pq.write_table(table, tmp_path / "t.parquet")
