@@ -343,20 +343,19 @@ def _require_pairs(card: TableCard, frame: pd.DataFrame, person: Ints, strata: I
         return
     at = first[strata[first] == pairs[counts.argmin()]][0]
     unit = "people" if card.person else "records"
-    words = []
-    advice = []
+    words, labels = [], []
     for column in (card.target, card.sensitive):
         value = frame[column].iloc[at]
         if column in card.numbers:
             words.append(f"'{column}' in the same quarter as {value:g}")
         else:
             words.append(f"'{column}' = '{value}'")
-            advice.append(replacing(column, value, ""))
+            labels.append((int((frame[column] == value).sum()), replacing(column, value, "")))
+    advice = f"leave its records out ({min(labels)[1]})" if labels else "predict another column"
     rare = int((counts < FEWEST).sum())
     raise UserError(
         f"Data set '{card.name}' has {counts.min()} of {len(first)} {unit} with "
         f"{' and '.join(words)}; every such pair needs {FEWEST}, so that members, held-out and "
         f"public {unit} can hold some. {rare} of {len(pairs)} pairs have fewer. In the card, join "
-        f"a rare label with another one, or leave its records out ({' or '.join(advice)}); or add "
-        "records."
+        f"the rarer label with another one, or {advice}; or add records."
     )

@@ -36,7 +36,7 @@ def sections(card: TableCard, meant: Meant) -> Sections:
     frame = meant.frame
     shown: dict[str, list[Any]] = {
         "columns": [_column(card, column, frame[column]) for column in frame.columns],
-        "classes": _shares(frame[card.target]) if meant.classes else [],
+        "classes": _classes(card, meant),
         f"sensitive '{card.sensitive}'": (
             [] if card.sensitive in card.numbers else _shares(frame[card.sensitive])
         ),
@@ -91,6 +91,14 @@ def _column(card: TableCard, column: str, values: pd.Series[Any]) -> dict[str, A
         "range": span,
         "examples": examples,
     }
+
+
+def _classes(card: TableCard, meant: Meant) -> list[dict[str, Any]]:
+    """Each class with its count; of two with a positive one, which it is."""
+    lines = _shares(meant.frame[card.target]) if meant.classes else []
+    if card.positive is None:
+        return lines
+    return [{**line, "is": "positive" * (line["label"] == meant.classes[-1])} for line in lines]
 
 
 def _shares(values: pd.Series[Any]) -> list[dict[str, Any]]:

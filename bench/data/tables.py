@@ -329,6 +329,12 @@ def finish(
     if copies == "drop":
         (train, test, public), facts["copies_dropped"] = common.without_copies(encoded.x, *rows)
         rows = train, test, public
+        require(
+            min(map(len, rows)) > 0,
+            f"Data set '{card.name}': {facts['copies_dropped']} records repeat an earlier one in "
+            "all columns that the model reads, and without them a split is empty; if they are "
+            "different people, keep them ('repeats: true' in a table's card), else add columns.",
+        )
     splits = common.finish(
         card,
         Split(encoded.x, y, person, encoded.s),

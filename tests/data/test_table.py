@@ -185,6 +185,9 @@ def test_repeated_records_are_dropped_or_counted(tmp_path: Path) -> None:
     frame = pd.concat([loans(), loans()], ignore_index=True)
     dropped = load(tmp_path, frame).facts
     assert dropped["duplicates_across_splits"] == 0 < dropped["copies_dropped"]
+    with pytest.raises(UserError, match="repeats: true"):
+        few = {"district": "category", "illness": "category"}
+        load(tmp_path, frame, columns=few)
     counted = load(tmp_path, frame, repeats=True).facts
     assert counted["duplicates_across_splits"] > 100
     assert counted["n_train"] + counted["n_test"] + counted["n_public"] == 600
