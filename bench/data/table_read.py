@@ -58,20 +58,20 @@ def read(card: TableCard, paths: Mapping[str, Path]) -> Meant:
         UserError: a file that cannot be read without guessing, a text among the numbers, a label
             that the card does not know, or a rule of the card that nothing follows.
     """
-    found = _joined_files(card, paths)
+    stored = _joined_files(card, paths)
     gaps: Counts = {}
     joined: Counts = {}
     columns: dict[str, pd.Series[Any]] = {}
     classes: tuple[str, ...] = ()
     for column in card.used:
-        text = found.frame[column]
+        text = stored.frame[column]
         changes = card.labels.get(column, {})
         parts = card.split[1] if card.split and column == card.split[0] else {}
         named = {*parts, *(_classes_named(card) if column == card.target else ())}
         plain = _plain(card, column, set(text), {*named, *changes, *changes.values()})
         text = text.map(plain)
         if parts:
-            columns[PART] = _parts(card, text, {plain[old]: parts[old] for old in parts}, found)
+            columns[PART] = _parts(card, text, {plain[old]: parts[old] for old in parts}, stored)
             continue
         if changes:
             changes = {plain[old]: plain[new] for old, new in changes.items()}
@@ -81,19 +81,19 @@ def read(card: TableCard, paths: Mapping[str, Path]) -> Meant:
         is_gap = after.isin({plain[mark] for mark in card.gaps - named} | {""})
         gaps[column] = _counted(text[is_gap])
         text = after.mask(is_gap)
-        columns[column] = _numbers(card, column, text, found) if column in card.numbers else text
+        columns[column] = _numbers(card, column, text, stored) if column in card.numbers else text
         if column == card.target and card.task == "classification":
             classes = _classes(card, text, plain)
     frame = pd.DataFrame(columns)
     if card.files:
-        frame[PART] = found.frame[PART]
+        frame[PART] = stored.frame[PART]
     return Meant(
         frame,
         classes,
         {column: counts for column, counts in gaps.items() if counts},
         joined,
-        found.others,
-        found.notes,
+        stored.others,
+        stored.notes,
         _sha256(card, frame, classes),
     )
 
@@ -179,7 +179,7 @@ def _require_used(
 
 
 def _parts(
-    card: TableCard, text: pd.Series[Any], known: Mapping[str, str], found: Cells
+    card: TableCard, text: pd.Series[Any], known: Mapping[str, str], stored: Cells
 ) -> pd.Series[Any]:
     """The part of the table's own split that every record is in."""
     parts = text.map(dict(known))
@@ -187,14 +187,14 @@ def _parts(
     at = int(unknown.argmax())
     require(
         not bool(unknown.any()),
-        f"Data set '{card.name}', column '{text.name}', {found.places[at]} holds "
+        f"Data set '{card.name}', column '{text.name}', {stored.places[at]} holds "
         f"'{text.iloc[at]}', which the card's 'split' does not know ({list(known)}); add it there, "
         "or mend the file.",
     )
     return parts
 
 
-def _numbers(card: TableCard, column: str, text: pd.Series[Any], found: Cells) -> pd.Series[Any]:
+def _numbers(card: TableCard, column: str, text: pd.Series[Any], stored: Cells) -> pd.Series[Any]:
     """A column of numbers; gaps stay.
 
     Raises:
@@ -207,7 +207,7 @@ def _numbers(card: TableCard, column: str, text: pd.Series[Any], found: Cells) -
         at = int(bad.argmax())
         more = f" ({int(bad.sum())} records hold such)" if bad.sum() > 1 else ""
         raise UserError(
-            f"Data set '{card.name}', column '{column}', {found.places[at]} holds "
+            f"Data set '{card.name}', column '{column}', {stored.places[at]} holds "
             f"'{text.iloc[at]}', which is no number{more}: {meant[text.iloc[at]]}."
         )
     return text.map(meant).astype(np.float64)

@@ -249,6 +249,12 @@ def test_an_export_with_semicolons_means_the_same(tmp_path: Path) -> None:
     assert stored.sha256 == plain.sha256
 
 
+def test_tabs_are_expected_in_tsv(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("n\tc\ty\n1\ta,b\tu\n2\tb\tv\n")
+    read = table_read.read(card(), {"": tmp_path / "t.tsv"})
+    assert read.frame["c"].tolist() == ["a,b", "b"]
+
+
 def test_the_hash_follows_every_cell_and_what_is_hidden(tmp_path: Path) -> None:
     rows = [["1", "a", "u"], ["2", "b", "v"], ["3", "?", "v"]]
 
