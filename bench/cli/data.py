@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,34 +80,39 @@ def fetch_(given: Given) -> None:
 
 @command.command("verify")
 @takes("[NAME]...", 0, None)
-def verify(given: Given) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was read as JSON.")
+def verify(given: Given, as_json: bool) -> None:
     """Load what is in data_root as a run does: hashes, row counts, classes, duplicates.
 
-    Exit code 1 if a data set is not what its loader expects.
+    Of data of your own also what was understood: columns, labels, gaps, records left out, splits,
+    and what looks like a mistake. Exit code 1 if a data set is not what its loader expects.
     """
     from bench import api
-    from bench.contract.errors import UserError, require
+    from bench.contract.errors import require
 
     chosen, data_root = api.data_sets(given.names, given.words, given.config_dir)
-    require(data_root is not None, "Say where they are: data_root=FOLDER.")
-    named = given.names
-    bad = 0
-    for name, data in chosen.items():
-        missing = data.missing(data_root)
-        if data.embedded or (missing and name not in named):
-            continue
-        try:
-            facts = data.of_repeat(0).load(0, data_root).facts
-        except UserError as error:
-            bad += 1
-            click.echo(f"FAIL  {name}: {error}")
-            continue
-        pinned = getattr(data, "sha256", None) is not None
-        against = facts.get("sha256_checked", "pinned" if pinned else "nothing")
+    named = {*given.names, *(chosen if any(w.startswith("dataset=") for w in given.words) else ())}
+    here = data_root is not None or any(chosen[name].missing(None) is None for name in named)
+    require(here, "Say where they are: data_root=FOLDER.")
+    outcomes = [
+        _verified(name, data, data_root)
+        for name, data in chosen.items()
+        if name in named or not (data.embedded or data.missing(data_root))
+    ]
+    if as_json:
+        click.echo(json.dumps(outcomes, indent=1))
+    for outcome in () if as_json else outcomes:
+        if outcome["dataset"] in named:
+            for title, lines in outcome["understood"].items():
+                _print_section(title, lines)
         click.echo(
-            f"ok    {name}: {facts['n_rows']} records, sha256 {facts['sha256']}, {_SAY[against]}"
+            f"{'ok   ' if outcome['ok'] else 'FAIL '} {outcome['dataset']}: {outcome['text']}"
         )
-    sys.exit(1 if bad else 0)
+        if outcome["ok"]:
+            click.echo(f"  sha256 {outcome['facts']['sha256']}")
+        for line in _loaded(outcome["facts"]) if outcome["dataset"] in named else ():
+            _print_wrapped(line)
+    sys.exit(0 if all(outcome["ok"] for outcome in outcomes) else 1)
 
 
 _SAY = {
@@ -113,6 +120,84 @@ _SAY = {
     "first use": "as when it was fetched",
     "nothing": "compared with nothing: its loader pins no hash",
 }
+_WIDTH, _CELL = 100, 40
+"""Most letters of a line, and of a cell in it."""
+
+
+def _verified(name: str, data: Any, data_root: Path | None) -> dict[str, Any]:
+    """What one data set holds, as plain data: also what was understood of one that fails."""
+    from bench.contract.errors import UserError
+    from bench.contract.understood import Understands
+
+    facts: dict[str, Any] = {}
+    understood: dict[str, Any] = {}
+    try:
+        if isinstance(data, Understands):
+            understood = dict(data.understood(data_root))
+        facts = dict(data.of_repeat(0).load(0, data_root).facts)
+    except UserError as error:
+        text = str(error)
+    else:
+        pinned = getattr(data, "sha256", None) is not None
+        against = facts.get("sha256_checked", "pinned" if pinned else "nothing")
+        text = f"{facts['n_rows']} records, {_SAY[against]}"
+    return {
+        "dataset": name,
+        "ok": bool(facts),
+        "text": text,
+        "facts": facts,
+        "understood": understood,
+    }
+
+
+def _loaded(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences about the splits, the headroom and what was counted."""
+    if not facts:
+        return
+    yield (
+        f"splits: {facts['n_train']} members, {facts['n_test']} held-out, {facts['n_public']} "
+        f"public records ({facts['split_protocol']})"
+    )
+    for key, what in (("sensitive_imputer_auc", "AUC"), ("sensitive_imputer_r2", "R2")):
+        if key in facts:
+            enough = facts.get("no_headroom", "an attack has room to show something")
+            yield f"headroom: without the model {what} is {facts[key]:.3f}; {enough}"
+    for key, value in facts.items():
+        if key.startswith("n_") or key == "sensitive_prevalence":
+            continue
+        counted = value if isinstance(value, dict) else {"": value}
+        if all(isinstance(n, int) and not isinstance(n, bool) and n for n in counted.values()):
+            listed = ", ".join(f"{name} {n}".strip() for name, n in counted.items())
+            yield f"{key.replace('_', ' ')}: {listed}"
+
+
+def _print_wrapped(text: str) -> None:
+    click.echo(textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    "))
+
+
+def _print_section(title: str, lines: Sequence[Any]) -> None:
+    """A section of what was understood: mappings as a table, texts as sentences."""
+    click.echo(f"{title}:")
+    rows = [line for line in lines if not isinstance(line, str)]
+    if rows:
+        cells = [list(rows[0]), *(list(row.values()) for row in rows)]
+        texts = [[_clipped(" ".join(str(cell).split()), _CELL) for cell in row] for row in cells]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+        numbers = [isinstance(cell, (int, float)) for cell in cells[1]]
+        for row in texts:
+            aligned = (
+                text.rjust(width) if number else text.ljust(width)
+                for text, width, number in zip(row, widths, numbers, strict=True)
+            )
+            click.echo(_clipped(f"  {'  '.join(aligned)}".rstrip(), _WIDTH))
+    for line in lines:
+        if isinstance(line, str):
+            _print_wrapped(f"! {line}" if title == "warnings" else line)
+    click.echo()
+
+
+def _clipped(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _row(name: str, data: Any, data_root: Path | None) -> tuple[str, str, str, str]:

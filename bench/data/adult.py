@@ -99,8 +99,9 @@ class Adult(DrawnTable):
     protocol = "{n} distinct records, stratified by income and {sensitive}"
 
     def _read(self, paths: Sequence[Path]) -> Records:
-        options = {"header": None, "skipinitialspace": True, "na_values": ["?"], "comment": "|"}
-        parts = [frames.read("adult", path, **options) for path in paths]
+        parts = [
+            frames.read("adult", path, header=False, gaps=["?"], comment="|") for path in paths
+        ]
         for path, part in zip(paths, parts, strict=True):
             require(
                 part.shape[1] == len(COLUMNS),

@@ -159,8 +159,8 @@ def stratified(name: str, strata: Ints, train: float, public: float, seed: int) 
         require(
             False,
             f"Data set '{name}' cannot be split with train={train}, public={public}: {n} records, "
-            f"smallest class or group has {counts.min()} ({error}) Check the file, or change the "
-            "fractions.",
+            f"the smallest class or group has {counts.min()} ({error}) Every group of equal class "
+            "and sensitive value needs about 4: join small groups or leave them out.",
         )
     return of_train, of_test, of_public
 

@@ -76,7 +76,7 @@ class CreditDefault(DrawnTable):
 
     def _read(self, paths: Sequence[Path]) -> Records:
         [path] = paths
-        frame = frames.read(self.name, path, encoding="utf-8-sig", na_values=[""])
+        frame = frames.read(self.name, path)
         frames.require_columns(self.name, frame, NAMES)
         frame = frame[list(NAMES)].rename(columns=NAMES)
         frame = frames.numbers(self.name, frame, self.numeric)

@@ -192,9 +192,7 @@ def _encounters(path: Path) -> pd.DataFrame:
                 "must hold one: get the original archive.",
             )
             with archive.open(names[0]) as file:
-                frame = frames.read(
-                    "diabetes130", file, na_values=["?"], usecols=lambda c: c in wanted
-                )
+                frame = frames.read("diabetes130", file, gaps=["?"], keep=wanted)
     except zipfile.BadZipFile as error:
         raise UserError(
             f"Data set 'diabetes130': '{path}' is no zip archive ({error}); get it again."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,43 +11,61 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from bench.contract import UserError, nearest, require
-from bench.data import common
+from bench.data import common, delimited
 from bench.data.common import Indices, Ints
 
 
 # ---------------------------------------------------------------- reading
-def read(name: str, source: Path | IO[bytes], **options: Any) -> pd.DataFrame:
+def read(
+    name: str,
+    source: Path | IO[bytes],
+    *,
+    gaps: Collection[str] = ("",),
+    header: bool = True,
+    comment: str | None = None,
+    keep: Collection[str] | None = None,
+) -> pd.DataFrame:
     """A table of text, gaps as NaN.
 
     Args:
         name: the data set, for the error message.
         source: file of values separated by commas.
-        **options: of :func:`pandas.read_csv`, such as ``na_values`` and ``usecols``.
+        gaps: texts that stand for nothing.
+        header: whether the first line names the columns.
+        comment: lines that begin with it are skipped.
+        keep: columns that are wanted; None: all.
 
     Raises:
         UserError: the file is no such table.
     """
+    path = getattr(source, "name", source)
     try:
-        frame: pd.DataFrame = pd.read_csv(source, dtype=str, keep_default_na=False, **options)
-    except (ValueError, UnicodeDecodeError, OSError) as error:
-        raise UserError(
-            f"Data set '{name}': '{getattr(source, 'name', source)}' is no table that can be read "
-            f"({error}); it must hold values separated by commas: get the file again."
-        ) from error
-    return frame
+        data = source.read_bytes() if isinstance(source, Path) else source.read()
+    except OSError as error:
+        raise UserError(f"Data set '{name}': '{path}' cannot be read ({error}).") from error
+    where = f"Data set '{name}': '{path}'"
+    table = delimited.parse(data, where, header=header, comment=comment, keep=keep)
+    frame = pd.DataFrame({c: pd.Series(v, dtype=object) for c, v in table.columns.items()})
+    return frame.mask(frame.isin(list(gaps)))
 
 
-def require_columns(name: str, frame: pd.DataFrame, columns: Collection[str]) -> None:
+def require_columns(name: str, table: Iterable[Any], columns: Collection[str]) -> None:
     """Refuse a table that lacks a column.
+
+    Args:
+        name: the data set, for the error message.
+        table: the table, or the names of its columns.
+        columns: those it must have.
 
     Raises:
         UserError: the first column that is not there, and the nearest that is.
     """
+    there = list(table)
     for column in columns:
         require(
-            column in frame.columns,
+            column in there,
             f"Data set '{name}': the table has no column '{column}'; it is another file, or the "
-            "name is spelled differently." + nearest(column, map(str, frame.columns)),
+            "name is spelled differently." + nearest(column, map(str, there)),
         )
 
 

@@ -108,9 +108,7 @@ def read_patients(path: Path) -> pd.DataFrame:
         UserError: another table, or values that are no doses, ages or genotypes.
     """
     wanted = [DOSE, STABLE, *ENZYME_INDUCERS, *RENAMED]
-    raw = frames.read(
-        "iwpc", path, encoding="utf-8-sig", na_values=["NA", ""], usecols=lambda c: c in wanted
-    )
+    raw = frames.read("iwpc", path, gaps=("NA", ""), keep=wanted)
     frames.require_columns("iwpc", raw, wanted)
     frame = raw.rename(columns=RENAMED).rename(columns={DOSE: "dose"})
     unknown = sorted(map(str, set(frame["age_decade"].dropna()) - set(DECADES)))

@@ -74,7 +74,7 @@ class MehnazTable(StoredTable):
         column, _ = self.sensitives[self.sensitive]
         parts = []
         for path in paths:
-            part = frames.read(self.name, path, na_values=[""])
+            part = frames.read(self.name, path)
             wanted = [*self.numeric, *self.categories, self.target]
             frames.require_columns(self.name, part, wanted)
             parts.append(part)

@@ -1,28 +1,35 @@
-"""A table of your own: a CSV or Parquet file and a card that says what is in it."""
+"""A table of your own: a CSV, TSV or Parquet file and a card that says what is in it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 
-from bench.contract import Count, Modality, Splits, Task, require
-from bench.data import common, frames, tables
+from bench.contract import Count, Modality, Splits, Task, UserError, require
+from bench.contract.understood import Sections
+from bench.data import cells, frames, table_look, table_read, tables
+from bench.data.common import Indices, Ints
 from bench.data.loader import Shared
-from bench.data.table_card import TableCard, checked, labels_of, read_card, read_table
+from bench.data.table_card import TableCard, read_card, replacing
+from bench.data.table_read import PART
+
+FEWEST = 4
+"""Records (or people) of a class and sensitive value that can be shared out among all splits."""
 
 
 @dataclass(frozen=True)
 class Table(Shared):
-    """Records of a file, as a card describes them.
+    r"""Records of a file, as a card describes them.
 
     A card is a YAML file::
 
-        name: loans                    # of the data set
+        name: Loan default             # of the data set, on boards and in trials
         sector: credit                 # medical, retail, face, credit, survey or your own word
         source: our branch in Kiel, 2024
         terms: internal
@@ -30,6 +37,7 @@ class Table(Shared):
         target: repaid                 # column to predict
         task: classification           # or regression (default: classification)
         classes: ["no", "yes"]         # in label order; left out: the file's own, sorted
+        positive: "yes"                # optional, of two classes: the one that counts as event
         sensitive: illness             # the column an attacker wants; a category or a number
         person: customer               # optional: column that tells whose a record is
         repeats: false                 # equal records are different people: keep and count them
@@ -39,21 +47,40 @@ class Table(Shared):
           district: category
           illness: category
 
+    How the file is written, where it is not as usual::
+
+        encoding: latin-1              # default: what a byte order mark says, else UTF-8
+        delimiter: ";"                 # ",", ";", "\t", "|"; default: a tab in .tsv, else a comma
+        decimal: ","                   # default: a point
+        gaps: ["999", "keine Angabe"]  # in place of the usual ones (bench.contract.gaps)
+        labels:                        # labels that take the place of others; "" makes a gap
+          "yes.": "yes"                # of the target
+          illness: {"Flu": "flu"}      # of another column
+
+    A split of the table's own, where it has one (else the seed splits it)::
+
+        split: fold                    # a column of members, holdout and, if there are any, public
+        split: {column: fold, members: [train], holdout: [test], public: [aux]}
+        files: {members: train.csv, holdout: test.csv, public: aux.csv}   # instead of one file
+
+    Without public records the seed cuts the held-out ones in half.
+
     ``unit`` names the unit of a number to predict. Quote words that YAML reads as something else
-    (``"no"``, ``"1"``). Gaps (nothing, NA, NaN, null or "?") are a value of their own; records
-    without a target or a sensitive value are left out and counted. Values of categories are
-    learned from the public records, those that fewer than ``rare`` of them hold are "(other)".
-    Records of a person stand in the same split. Records that are equal once encoded are kept in
-    the first of train, test, public only, unless the card says ``repeats``.
+    (``"no"``, ``"1"``). Gaps are a value of their own; records without a target or a sensitive
+    value are left out and counted. Values of categories are learned from the public records, those
+    that fewer than ``rare`` of them hold are "(other)". Records of a person stand in the same
+    split. Records that are equal once encoded are kept in the first of train, test, public only,
+    unless the card says ``repeats``. Blanks around cells and names do not count. A table means the
+    same as CSV and as Parquet, and has the same hash.
 
     Attributes:
-        file: the table, ``.csv`` (with a header, UTF-8) or ``.parquet``: a full path, or one
+        file: the table, ``.csv``, ``.tsv`` (with a header) or ``.parquet``: a full path, or one
             below the data root, or else beside the card.
         card: its card: a full path or one from the working directory.
         train: share of the people (or records) that are members.
         public: share of the people (or records) that the attacker holds; the rest is ``test``.
         rare: public records that a category's value needs for a column of its own.
-        sha256: expected content hash of file and card; None accepts any.
+        sha256: expected hash of what the table means to its card; None accepts any.
     """
 
     file: str = "table/table.csv"
@@ -69,8 +96,9 @@ class Table(Shared):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
-            Path(self.file).suffix in (".csv", ".parquet"),
-            f"dataset.table.file is '{self.file}'; allowed: a file that ends in .csv or .parquet.",
+            Path(self.file).suffix in cells.SUFFIXES,
+            f"dataset.table.file is '{self.file}'; allowed: a file that ends in "
+            f"{', '.join(cells.SUFFIXES)}.",
         )
 
     def _known(self) -> TableCard | None:
@@ -102,6 +130,12 @@ class Table(Shared):
         return "within_20pct" if self.tasks == ("regression",) else "balanced_accuracy"
 
     @property
+    def fixed_split(self) -> bool:  # type: ignore[override]
+        """Whether the card names a split of the table's own."""
+        card = self._known()
+        return card is not None and card.fixed
+
+    @property
     def n_classes(self) -> int:
         """As the card says, or else as many labels as the file holds; 0 of a regression.
 
@@ -120,41 +154,72 @@ class Table(Shared):
             return 0
         if card.classes:
             return len(card.classes)
-        path = self._path(data_root)
+        paths = self._paths_of(card, data_root)
+        absent = [path.name for path in paths.values() if not path.exists()]
         require(
-            path.exists(),
-            f"Table card '{self.card}' lists no 'classes', and '{self.file}' is neither beside "
-            f"the card nor below data_root={data_root}; list them in the card, or give the file's "
-            "full path.",
+            not absent,
+            f"Table card '{self.card}' lists no 'classes', and {absent} is neither beside the card "
+            f"nor below data_root={data_root}; list them in it, or give the file's full path.",
         )
-        return len(labels_of(card, read_table(card.name, path, (card.target,))))
+        return len(table_read.classes_in(card, paths))
 
-    def _path(self, data_root: Path | None) -> Path:
-        """Where the table is: ``data_root / file`` of a full path is that path."""
-        beside = Path(self.card).parent / self.file
+    def _paths_of(self, card: TableCard | None, data_root: Path | None) -> dict[str, Path]:
+        """Where the table is, or the file of each part of its split."""
+        if card is not None and card.files is not None:
+            return {part: self._path(file, data_root) for part, file in card.files.items()}
+        return {"": self._path(self.file, data_root)}
+
+    def _path(self, file: str, data_root: Path | None) -> Path:
+        """Where a file is: ``data_root / file`` of a full path is that path."""
+        beside = Path(self.card).parent / file
         if data_root is None:
             return beside
-        return data_root / self.file if (data_root / self.file).exists() else beside
+        return data_root / file if (data_root / file).exists() else beside
 
     def files(self, data_root: Path | None) -> Mapping[str, Path]:
         """The table and its card; see the base class."""
-        named = {"file": self._path(data_root), "card": Path(self.card)}
+        card = self._known()
+        paths = self._paths_of(card, data_root)
+        named = {f"file {part}".strip(): path for part, path in paths.items()}
+        named["card"] = Path(self.card)
         return {name: path for name, path in named.items() if path.exists()}
 
     def missing(self, data_root: Path | None) -> str | None:
         """Which of table and card is not there; see the base class."""
-        if not Path(self.card).exists():
+        card = self._known()
+        if card is None:
             return (
                 f"Data set 'table' needs a card '{self.card}' that describes your table, which is "
                 "missing: write one (bench.data.table shows how) and give its full path with "
                 "dataset.table.card=FILE."
             )
-        if self._path(data_root).exists():
+        absent = [p for p in self._paths_of(card, data_root).values() if not p.exists()]
+        if not absent:
             return None
+        how = "mend 'files' in the card" if card.files else "give its path with dataset.table.file="
         return (
-            f"Data set 'table' needs '{self.file}', which is missing below data_root="
-            f"{data_root} and beside the card: give its path with dataset.table.file=FILE."
+            f"Data set 'table' needs '{absent[0].name}', which is missing below data_root="
+            f"{data_root} and beside the card ('{absent[0]}'): {how}."
         )
+
+    def _read(self, data_root: Path | None) -> tuple[TableCard, table_read.Meant]:
+        """The card, and the table as it reads it."""
+        absent = self.missing(data_root)
+        require(absent is None, str(absent))
+        card = read_card(Path(self.card))
+        require(
+            card.files is None or self.file == Table.file,
+            f"dataset.table.file is '{self.file}', and the card '{self.card}' names 'files' of its "
+            "own; take one of them out.",
+        )
+        meant = table_read.read(card, self._paths_of(card, data_root))
+        self._check_sha256(f"the table, as '{self.card}' reads it,", meant.sha256)
+        return card, meant
+
+    def understood(self, data_root: Path | None) -> Sections:
+        """Columns, labels, gaps and what looks like a mistake; see the base class."""
+        card, meant = self._read(data_root)
+        return table_look.sections(card, meant)
 
     def load(self, seed: int, data_root: Path | None) -> Splits:
         """Read, check and split by ``seed``; see the base class.
@@ -162,36 +227,27 @@ class Table(Shared):
         Raises:
             UserError: a card or table that does not hold what it should; says what and where.
         """
-        absent = self.missing(data_root)
-        require(absent is None, str(absent))
-        path, described = self._path(data_root), read_card(Path(self.card))
-        sha256 = common.sha256_of_files([path, Path(self.card)])
-        self._check_sha256(f"'{path}' with its card", sha256)
-        everything = read_table(described.name, path, described.used)
-        frame = checked(described, everything)
+        described, meant = self._read(data_root)
+        frame, dropped = table_read.complete(described, meant.frame)
         n = len(frame)
         person = frame[described.person].factorize()[0] if described.person else np.arange(n)
-
+        person = person.astype(np.int64)
         number = described.columns[described.sensitive] == "number"
         values = () if number else tuple(sorted(set(frame[described.sensitive])))
-        hidden = (
-            frames.quartiles(frame[described.sensitive])
-            if number
-            else frame[described.sensitive].map(values.index)
-        )
-        classes = labels_of(described, frame) if described.task == "classification" else ()
-        target = frame[described.target]
-        label = (target.map(classes.index) if classes else frames.quartiles(target)).astype(
-            np.int64
-        )
-        strata = np.asarray(label, np.int64) * n + np.asarray(hidden, np.int64)
-        rows = frames.stratified_people(
-            described.name, strata, person, self.train, self.public, seed
-        )
+        classes = meant.classes
+        label = _codes(frame[described.target], classes)
+        strata = label * n + _codes(frame[described.sensitive], values)
+        if described.fixed:
+            rows = _own_split(described, frame, person, strata, seed)
+        else:
+            _require_pairs(described, frame, person, strata)
+            rows = frames.stratified_people(
+                described.name, strata, person, self.train, self.public, seed
+            )
 
-        y, outcome = torch.from_numpy(np.array(label, np.int64)), None
+        y, outcome = torch.from_numpy(label), None
         if described.task == "regression":
-            known = target.to_numpy(np.float64)
+            known = frame[described.target].to_numpy(np.float64)
             y, outcome = tables.outcome(
                 described.name, described.target, described.unit, known, rows[2]
             )
@@ -222,11 +278,84 @@ class Table(Shared):
             card,
             encoded,
             y,
-            torch.from_numpy(person.astype(np.int64)),
+            torch.from_numpy(person),
             rows,
             copies="count" if described.repeats else "drop",
-            sha256=sha256,
-            split_protocol=f"{'people' if described.person else 'records'}, stratified by "
-            f"{described.target} and {described.sensitive}: {self._shares}",
-            incomplete_dropped=len(everything) - n,
+            sha256=meant.sha256,
+            split_protocol=self._protocol(described, frame),
+            incomplete_dropped=sum(dropped.values()),
         )
+
+    def _protocol(self, card: TableCard, frame: pd.DataFrame) -> str:
+        """How the split was made, in one sentence."""
+        unit = "people" if card.person else "records"
+        if PART not in frame:
+            return f"{unit}, stratified by {card.target} and {card.sensitive}: {self._shares}"
+        halved = "" if "public" in set(frame[PART]) else "; the seed halves held-out and public"
+        return f"{unit} as the table's owner split them{halved}"
+
+
+def _codes(column: pd.Series[Any], values: tuple[str, ...]) -> Ints:
+    """What records are stratified by, int64 ``[n]``: the value, or the quartile of a number."""
+    coded = column.map(values.index) if values else frames.quartiles(column)
+    return np.array(coded, np.int64)
+
+
+def _own_split(
+    card: TableCard, frame: pd.DataFrame, person: Ints, strata: Ints, seed: int
+) -> Indices:
+    """Rows of members, held-out and public records as the table says.
+
+    Raises:
+        UserError: a part without records, or a person in two of them.
+    """
+    part = frame[PART].to_numpy()
+    parts = {name: np.flatnonzero(part == name) for name in ("members", "holdout", "public")}
+    for name in ("members", "holdout"):
+        require(
+            len(parts[name]) > 1,
+            f"Data set '{card.name}' has {len(parts[name])} complete records in its part '{name}'; "
+            "it needs some: mend the card's 'split' or 'files'.",
+        )
+    if not len(parts["public"]):
+        _, first = np.unique(person, return_index=True)
+        heads = first[np.isin(first, parts["holdout"])]
+        _, public = frames.halves(heads, strata, seed)
+        is_public = np.isin(person, person[public]) & (part == "holdout")
+        parts["public"] = np.flatnonzero(is_public)
+        parts["holdout"] = np.flatnonzero((part == "holdout") & ~is_public)
+    owners = {name: set(person[rows].tolist()) for name, rows in parts.items()}
+    for one, other in (("members", "holdout"), ("members", "public"), ("holdout", "public")):
+        shared = owners[one] & owners[other]
+        require(
+            not shared,
+            f"Data set '{card.name}': {len(shared)} people have records both in '{one}' and in "
+            f"'{other}'; everybody must stand in one part.",
+        )
+    return parts["members"], parts["holdout"], parts["public"]
+
+
+def _require_pairs(card: TableCard, frame: pd.DataFrame, person: Ints, strata: Ints) -> None:
+    """Refuse a pair of class and sensitive value that is too rare to stand in every split."""
+    _, first = np.unique(person, return_index=True)
+    pairs, counts = np.unique(strata[first], return_counts=True)
+    if counts.min() >= FEWEST:
+        return
+    at = first[strata[first] == pairs[counts.argmin()]][0]
+    unit = "people" if card.person else "records"
+    words, labels = [], []
+    for column in (card.target, card.sensitive):
+        value = frame[column].iloc[at]
+        if column in card.numbers:
+            words.append(f"'{column}' in the same quarter as {value:g}")
+        else:
+            words.append(f"'{column}' = '{value}'")
+            labels.append((int((frame[column] == value).sum()), replacing(column, value, "")))
+    advice = f"leave its records out ({min(labels)[1]})" if labels else "predict another column"
+    rare = int((counts < FEWEST).sum())
+    raise UserError(
+        f"Data set '{card.name}' has {counts.min()} of {len(first)} {unit} with "
+        f"{' and '.join(words)}; every such pair needs {FEWEST}, so that members, held-out and "
+        f"public {unit} can hold some. {rare} of {len(pairs)} pairs have fewer. In the card, join "
+        f"the rarer label with another one, or {advice}; or add records."
+    )

@@ -23,6 +23,7 @@ from bench.contract import (
     Sensitive,
     Split,
     Splits,
+    UserError,
     require,
 )
 from bench.data import common
@@ -138,6 +139,13 @@ def encode(
     )
     encoder.fit(frame.iloc[public])
     x = torch.from_numpy(np.asarray(encoder.transform(frame), dtype=np.float32))
+    try:
+        names = tuple(encoder.get_feature_names_out())
+    except ValueError as error:
+        raise UserError(
+            f"Data set '{name}': a column and a value of another one make the same name, as 'a' "
+            f"with 'b_c' and 'a_b' with 'c' do ({error}); give one of the columns another name."
+        ) from error
 
     fields, start = [], 0
     for column in (sensitive, *other, *plain):
@@ -154,7 +162,7 @@ def encode(
     else:
         attribute = one_hot_sensitive(attribute_name, values[sensitive], fields[0].columns)
         s = x[:, : len(values[sensitive])].argmax(1)
-    return Encoded(x, s, attribute, tuple(fields), tuple(encoder.get_feature_names_out()), facts)
+    return Encoded(x, s, attribute, tuple(fields), names, facts)
 
 
 def _gappy(frame: pd.DataFrame, gaps: bool | Collection[str]) -> set[str]:
@@ -188,7 +196,7 @@ def _category(
     unseen = 0
     if documented is None:
         counts = column.iloc[public].value_counts()
-        own = sorted(map(str, counts[counts >= rare].index))
+        own = sorted(set(map(str, counts[counts >= rare].index)) - {OTHER, MISSING})
         unseen = int((~column.isin(counts.index) & ~holes).sum())
         column = column.where(column.isin(own), OTHER)
         values = (*own, OTHER)
@@ -321,6 +329,12 @@ def finish(
     if copies == "drop":
         (train, test, public), facts["copies_dropped"] = common.without_copies(encoded.x, *rows)
         rows = train, test, public
+        require(
+            min(map(len, rows)) > 0,
+            f"Data set '{card.name}': {facts['copies_dropped']} records repeat an earlier one in "
+            "all columns that the model reads, and without them a split is empty; if they are "
+            "different people, keep them ('repeats: true' in a table's card), else add columns.",
+        )
     splits = common.finish(
         card,
         Split(encoded.x, y, person, encoded.s),

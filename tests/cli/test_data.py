@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from bench.data import fetch
 from bench.data.fetch import Remote
 from bench.data.shokri import Location30, Purchase100
 from tests.data import archives
+from tests.data.test_table import CARD, loans, table
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -93,8 +95,7 @@ def test_fetch_list_verify(invbench: Call, location30: str, tmp_path: Path) -> N
 
     code, out, _ = invbench("verify", *words)
     assert code == 0
-    assert out.startswith("ok    location30: 300 records, sha256 ")
-    assert "as expected" in out
+    assert out.startswith("ok    location30: 300 records, as expected")
 
     (root / Location30.file).write_bytes(b"other")
     code, out, _ = invbench("verify", *words)
@@ -116,6 +117,39 @@ def test_purchase100_is_trusted_on_first_use(invbench: Call, mirror: Path, tmp_p
     assert code == 0
     assert "1000 records" in out
     assert "as when it was fetched" in out
+
+
+def test_what_was_understood_of_a_table_is_printed(invbench: Call, tmp_path: Path) -> None:
+    rows = loans().assign(note="a long text that says little " * 9)
+    rows.loc[0, "illness"] = "?"
+    dataset = table(tmp_path, rows, columns={**CARD["columns"], "note": "category"})
+    words = ["dataset=table", f"dataset.table.card={dataset.card}"]
+    words.append(f"dataset.table.file={dataset.file}")
+    code, out, _ = invbench("verify", *words, f"data_root={tmp_path}")
+    assert code == 0
+    assert all(len(line) <= 100 for line in out.splitlines())
+    for part in ("columns:", "taken as a gap", "299 records", "splits: 120 members", "headroom"):
+        assert part in out
+    code, out, _ = invbench("verify", *words, "--json")
+    [outcome] = json.loads(out)
+    assert code == 0
+    assert outcome["understood"]["gaps"] == [
+        {"column": "illness", "taken as a gap": "?", "cells": 1}
+    ]
+    assert outcome["facts"]["n_train"] == 120
+
+
+def test_a_table_that_cannot_be_split_is_shown_before_it_fails(
+    invbench: Call, tmp_path: Path
+) -> None:
+    rows = loans()
+    rows.loc[0, "illness"] = "odd"
+    dataset = table(tmp_path, rows)
+    words = (f"dataset.table.card={dataset.card}", f"dataset.table.file={dataset.file}")
+    code, out, _ = invbench("verify", "table", *words)
+    assert code == 1
+    assert "sensitive 'illness':" in out
+    assert "FAIL  table: Data set 'loans' has 1 of 300 records" in out
 
 
 def test_a_failure_is_a_sentence_and_exit_code_two(

@@ -15,7 +15,7 @@ from bench.data import common, frames
 def test_text_is_read_as_it_stands(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("code,n\n007,1\nNone,?\n", encoding="utf-8")
-    frame = frames.read("toy", path, na_values=["?"])
+    frame = frames.read("toy", path, gaps=["?"])
     assert frame["code"].tolist() == ["007", "None"]
     assert frame["n"].isna().tolist() == [False, True]
 
@@ -24,7 +24,7 @@ def test_text_is_read_as_it_stands(tmp_path: Path) -> None:
 def test_what_is_no_table_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.csv' is no table"):
+    with pytest.raises(UserError, match=r"a\.csv'"):
         frames.read("toy", path)
 
 

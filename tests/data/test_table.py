@@ -85,9 +85,9 @@ def test_a_table_is_what_its_card_says(tmp_path: Path) -> None:
 
 
 def test_parquet_is_the_same_table(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     a, b = load(tmp_path), load(tmp_path, loans(), "parquet")
     assert torch.equal(a.train.x, b.train.x)
+    assert a.facts == b.facts
     (tmp_path / "loans.parquet").write_bytes(b"no parquet")
     with pytest.raises(UserError, match="cannot be read as Parquet"):
         Table(file="loans.parquet", card=str(tmp_path / "card.yaml")).load(0, None)
@@ -156,6 +156,24 @@ def test_gaps(tmp_path: Path) -> None:
     assert fields["age given"].values == ("present", "missing")
 
 
+@pytest.mark.parametrize("name", ["(other)", "(missing)"])
+def test_values_may_have_the_names_of_ours(name: str, tmp_path: Path) -> None:
+    frame = loans()
+    frame.loc[0:99, "district"] = name
+    frame.loc[100:104, "district"] = ""
+    splits = load(tmp_path, frame, gaps=["none"])
+    district = next(f for f in splits.card.fields if f.name == "district")
+    assert district.values == ("east", "north", "south", "(other)", "(missing)")
+    assert len(set(splits.card.columns)) == splits.card.shape[0]
+
+
+def test_two_encoded_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    frame = loans().assign(district_x="a", district=np.resize(["x_a", "b"], 300))
+    columns = {**CARD["columns"], "district_x": "category"}
+    with pytest.raises(UserError, match="same name"):
+        load(tmp_path, frame, columns=columns)
+
+
 def test_rare_values_are_other(tmp_path: Path) -> None:
     frame = loans()
     frame.loc[0:2, "district"] = ["p", "q", "r"]
@@ -167,6 +185,9 @@ def test_repeated_records_are_dropped_or_counted(tmp_path: Path) -> None:
     frame = pd.concat([loans(), loans()], ignore_index=True)
     dropped = load(tmp_path, frame).facts
     assert dropped["duplicates_across_splits"] == 0 < dropped["copies_dropped"]
+    with pytest.raises(UserError, match="repeats: true"):
+        few = {"district": "category", "illness": "category"}
+        load(tmp_path, frame, columns=few)
     counted = load(tmp_path, frame, repeats=True).facts
     assert counted["duplicates_across_splits"] > 100
     assert counted["n_train"] + counted["n_test"] + counted["n_public"] == 600
@@ -198,7 +219,7 @@ def test_a_known_attribute_is_said_to_have_no_headroom(tmp_path: Path) -> None:
         ({"columns": {**CARD["columns"], "age": "int"}}, "column 'age' is 'int'"),
         (
             {"columns": {**CARD["columns"], "district": "number"}},
-            "column 'district', record 1 holds '(north|south|east)'",
+            "column 'district', line 2 holds '(north|south|east)', which is no number",
         ),
         ({"publishable": "yes"}, "'publishable' is 'yes'; allowed: true or false"),
     ],
@@ -229,7 +250,7 @@ def test_a_column_without_content_is_refused(
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     dataset = table(tmp_path)
     (tmp_path / "loans.csv").write_bytes(b"a,b\n1,2,3,4\n\xff\xfe\n")
-    with pytest.raises(UserError, match="is no table that can be read"):
+    with pytest.raises(UserError, match="line 3 is no utf-8 text"):
         dataset.load(0, None)
     (tmp_path / "loans.csv").write_text(",".join(loans().columns) + "\n")
     with pytest.raises(UserError, match="a header but no records"):
