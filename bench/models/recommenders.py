@@ -166,8 +166,7 @@ def _leading_vectors(x: Tensor, count: int) -> Tensor:
         return torch.linalg.eigh(gram).eigenvectors.flip(1)
     gram = linalg.LinearOperator((n, n), matvec=lambda v: bought.T @ (bought @ v), dtype=np.float64)
     values, vectors = linalg.eigsh(gram, count, v0=np.ones(n))
-    ordered: npt.NDArray[np.float64] = vectors[:, np.argsort(-values)].copy()
-    return torch.from_numpy(ordered)
+    return torch.as_tensor(vectors[:, np.argsort(-values)].copy())
 
 
 class _Scaled(nn.Module):
