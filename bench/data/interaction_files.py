@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import math
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from bench.contract import UserError, require
+from bench.data.basket_lines import read_baskets
+from bench.data.events import Events, not_utf8, ordered
 
 Layout = Literal["auto", "table", "recbole", "movielens", "baskets"]
 ROLES = ("user", "item", "rating", "timestamp")
@@ -41,29 +41,6 @@ _ENDINGS: Mapping[str, Layout] = {
 }
 _BLOCK = 1 << 24
 
-Codes = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Events:
-    """Interactions as they stand in a file, in its order.
-
-    Attributes:
-        users: names of the users: whole numbers in their order, then texts in theirs.
-        items: names of the items, in the same order.
-        user: int32 ``[m]``, whose interaction each is, an index of ``users``.
-        item: int32 ``[m]``, what was taken, an index of ``items``.
-        rating: float64 ``[m]``, 0 or more; None where the file has none.
-        facts: how the file was understood.
-    """
-
-    users: tuple[str, ...]
-    items: tuple[str, ...]
-    user: Codes
-    item: Codes
-    rating: npt.NDArray[np.float64] | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
 
 def read_events(path: Path, layout: Layout, named: Mapping[str, str | None]) -> Events:
     """The interactions of a file.
@@ -82,12 +59,18 @@ def read_events(path: Path, layout: Layout, named: Mapping[str, str | None]) -> 
             first = file.readline(1 << 20)
         chosen = _layout(path, first) if layout == "auto" else layout
         if chosen == "baskets":
-            return _baskets(path, where, b"," in first)
+            return read_baskets(path, where, b"," in first)
         if path.suffix == ".parquet":
             return _parquet(path, where, named)
         return _table(path, where, chosen, first, named)
     except OSError as error:
         raise UserError(f"{where} cannot be read ({error.strerror or error}).") from error
+
+
+def basket_a_line(path: Path, layout: Layout) -> bool:
+    """Whether a record is a basket and not a person, as far as options and name tell."""
+    by_name = _ENDINGS.get(path.suffix) == "baskets" and path.name != "ratings.dat"
+    return layout == "baskets" or (layout == "auto" and by_name)
 
 
 def _layout(path: Path, first: bytes) -> Layout:
@@ -147,7 +130,7 @@ def _table(
     try:
         line = first.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise UserError(_not_utf8(where, 1, error)) from error
+        raise UserError(not_utf8(where, 1, error)) from error
     require(line.strip() != "", f"{where}: line 1 is empty; a table begins with its columns.")
     colons = layout == "movielens" and "::" in line
     delimiter = "\t" if layout != "table" else max(",\t;", key=line.count)
@@ -161,11 +144,8 @@ def _table(
         names, skipped = list(ROLES[:count]), 0
         roles = {name: name for name in names}
     else:
-        cells = (
-            line.split("\t")
-            if layout == "recbole"
-            else next(csv.reader([line], delimiter=delimiter))
-        )
+        quoted = layout == "table"
+        cells = _cells(where, 1, line, delimiter) if quoted else line.split(delimiter)
         names, skipped = [cell.strip() for cell in cells], 1
         if layout == "recbole":
             names, types = _recbole(where, names)
@@ -180,6 +160,14 @@ def _table(
     return _delimited(
         path, where, _Form(delimiter, names, skipped, roles, colons, layout == "table"), layout
     )
+
+
+def _cells(where: str, number: int, line: str, delimiter: str) -> list[str]:
+    """The fields of one line of a CSV file."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:
+        raise UserError(f"{where}: line {number} cannot be read ({error}); mend it.") from error
 
 
 def _recbole(where: str, cells: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -206,12 +194,12 @@ class _Form:
     colons: bool
     quoted: bool
 
-    def fields(self, line: str) -> list[str]:
+    def fields(self, where: str, number: int, line: str) -> list[str]:
         if self.colons:
             return line.split("::")
         if not self.quoted:
             return line.split(self.delimiter)
-        return next(csv.reader([line], delimiter=self.delimiter))
+        return _cells(where, number, line, self.delimiter)
 
 
 def _delimited(path: Path, where: str, form: _Form, layout: Layout) -> Events:
@@ -257,12 +245,12 @@ def _reason(path: Path, where: str, form: _Form, error: str) -> str:
             try:
                 line = raw.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as reason:
-                return _not_utf8(where, number, reason)
+                return not_utf8(where, number, reason)
             if number <= form.skipped:
                 continue
             if not line.strip():
                 return f"{where}: line {number} is empty; remove it."
-            cells = form.fields(line)
+            cells = form.fields(where, number, line)
             if len(cells) != len(form.names):
                 return (
                     f"{where}: line {number} has {len(cells)} fields, it must have "
@@ -284,13 +272,6 @@ def _number(value: str) -> bool:
         return math.isfinite(float(value)) and float(value) >= 0
     except ValueError:
         return False
-
-
-def _not_utf8(where: str, number: int, error: UnicodeDecodeError) -> str:
-    return (
-        f"{where}: line {number} is not UTF-8 (byte {error.object[error.start]:#04x}); save the "
-        "file as UTF-8."
-    )
 
 
 def _parquet(path: Path, where: str, named: Mapping[str, str | None]) -> Events:
@@ -347,7 +328,7 @@ def _events(
         if isinstance(column, pa.ChunkedArray):  # no chunk at all
             column = pa.array([], pa.string()).dictionary_encode()
         codes, names = column.indices.to_numpy(), column.dictionary.to_pylist()
-        coded[role] = _ordered([name.strip() for name in names], codes)
+        coded[role] = ordered([name.strip() for name in names], codes)
         empty = [i for i, name in enumerate(names) if not name.strip()]
         if empty:
             row = int(np.isin(codes, empty).argmax())
@@ -357,55 +338,3 @@ def _events(
     facts: dict[str, Any] = {"layout": layout, "columns_unread": list(unread)}
     (users, user), (items, item) = coded["user"], coded["item"]
     return Events(users, items, user, item, rating, facts)
-
-
-def _ordered(names: Sequence[str], codes: npt.NDArray[Any]) -> tuple[tuple[str, ...], Codes]:
-    """Different names in their order, and codes that point to them."""
-    ordered = tuple(sorted(set(names), key=_rank))
-    place = {name: i for i, name in enumerate(ordered)}
-    return ordered, np.array([place[name] for name in names], np.int32)[codes]
-
-
-def _rank(name: str) -> tuple[int, int, str]:
-    whole = name.isascii() and name.isdigit()
-    return (0, int(name), name) if whole and len(name) < 19 else (1, 0, name)
-
-
-# ---------------------------------------------------------------- baskets
-def _baskets(path: Path, where: str, commas: bool) -> Events:
-    """A basket a line: items separated by commas, or else by blanks; its number is its user."""
-    place: dict[str, int] = {}
-    user, item, lines = array("i"), array("i"), 0
-    with path.open("rb") as file:
-        for lines, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if lines == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(_not_utf8(where, lines, error)) from error
-            names = [cell.strip() for cell in line.split(",")] if commas else line.split()
-            reason = _odd(names, line, commas)
-            require(reason is None, f"{where}: line {lines} {reason}")
-            item.extend(place.setdefault(name, len(place)) for name in names)
-            user.extend([lines - 1] * len(names))
-    require(lines > 0, f"{where} holds no baskets.")
-    users = tuple(str(number) for number in range(1, lines + 1))
-    items, codes = _ordered(list(place), np.frombuffer(item, np.int32))
-    facts = {"layout": "baskets", "columns_unread": []}
-    return Events(users, items, np.frombuffer(user, np.int32), codes, None, facts)
-
-
-def _odd(names: Iterable[str], line: str, commas: bool) -> str | None:
-    """What is wrong with a line of a basket; None if nothing is."""
-    if not line.strip():
-        return "is empty; a basket holds one item at least: remove the line."
-    if commas and "" in names:
-        return "has an empty item (two commas in a row, or one at an end); remove the comma."
-    if not commas and "," in line:
-        return "holds a comma, line 1 none; items are separated by commas or by blanks throughout."
-    if line[0] in "@#%":
-        return f"begins with '{line[0]}'; remove what is no basket."
-    if not commas and {"-1", "-2"} & set(names):
-        return (
-            "holds '-1' or '-2', the ends of SPMF's sequences; give itemsets a line of their own."
-        )
-    return None

@@ -16,7 +16,8 @@ from scipy.sparse import csr_matrix
 
 from bench.contract import Count, nearest, require, sparse
 from bench.contract.options import NonNegative
-from bench.data.interaction_files import ROLES, Codes, Events, Layout, read_events
+from bench.data.events import Codes, Events
+from bench.data.interaction_files import ROLES, Layout, basket_a_line, read_events
 from bench.data.stored_baskets import Purchases, SegmentedBaskets
 
 Mask = npt.NDArray[np.bool_]
@@ -100,7 +101,7 @@ class Interactions(SegmentedBaskets):
     @property
     def unit(self) -> str:  # type: ignore[override]
         """A person is one record, of a basket a line the basket."""
-        return "record" if self.layout == "baskets" else "person"
+        return "record" if basket_a_line(Path(self.file), self.layout) else "person"
 
     # ------------------------------------------------------------ files
     def _base(self, data_root: Path | None) -> Path | None:
@@ -135,10 +136,38 @@ class Interactions(SegmentedBaskets):
             return None
         n, items = bought.shape
         return (
-            f"{n:,} x {items:,} of them would take {4 * n * items / 1e9:.1f} GB; lower "
+            f"{n:,} x {items:,} would take {4 * n * items / 1e9:.1f} GB; lower "
             "dataset.interactions.item_cap, or raise dataset.interactions.dense_gib "
             f"({self.dense_gib:g})"
         )
+
+    def understood(self, data_root: Path | None) -> dict[str, list[dict[str, Any]] | list[str]]:
+        """What was read and what every step left out, for ``invbench data verify``."""
+        bought = self._bought(self._root(data_root) / self.file)
+        facts, sides = bought.facts, ("users", "items", "interactions")
+        steps: list[dict[str, Any]] = [{"step": "read", **{k: facts[f"{k}_read"] for k in sides}}]
+        for step in ("least_rating", "item_cap", "core"):
+            if f"removed_by_{step}" in facts:
+                steps.append({"step": f"removed by {step}", **facts[f"removed_by_{step}"]})
+        steps.append({"step": "kept", **{k: facts[f"{k}_kept"] for k in sides}})
+        size = np.diff(bought.matrix.indptr)
+        lines = [
+            f"layout {facts['layout']}; columns not read: {facts['columns_unread'] or 'none'}",
+            f"{facts['duplicates_collapsed']} interactions that a user had already count once",
+            f"items a user: {size.mean():.1f} on average, {size.min()} to {size.max()}",
+            f"first items: {', '.join(bought.items[:5])}",
+        ]
+        large = self.kept_sparse(data_root)
+        if large:
+            lines.append(f"kept in compressed rows, since dense records {large}")
+        sections: dict[str, list[dict[str, Any]] | list[str]] = {"steps": steps, "reading": lines}
+        alone = int((size == 1).sum())
+        if 2 * alone > len(size):
+            sections["warnings"] = [
+                f"{alone} of {len(size)} users have one item: is '{self.file}' a list of items, or "
+                "the user's column another one?"
+            ]
+        return sections
 
     def _too_large(self, shape: tuple[int, int]) -> bool:
         return 4 * shape[0] * shape[1] > self.dense_gib * 2**30

@@ -163,7 +163,8 @@ def _leading_vectors(x: Tensor, count: int) -> Tensor:
     n = bought.shape[1]
     if count >= n - 1:  # more than ARPACK finds
         gram = torch.from_numpy((bought.T @ bought).toarray())
-        return torch.linalg.eigh(gram).eigenvectors.flip(1)
+        every: Tensor = torch.linalg.eigh(gram).eigenvectors.flip(1)
+        return every
     gram = linalg.LinearOperator((n, n), matvec=lambda v: bought.T @ (bought @ v), dtype=np.float64)
     values, vectors = linalg.eigsh(gram, count, v0=np.ones(n))
     return torch.as_tensor(vectors[:, np.argsort(-values)].copy())

@@ -34,7 +34,7 @@ from bench.contract.task import agreement, leading, loss, targets
 from bench.models.seeded import seeded
 
 LARGE = 2**28
-"""Bytes of weights from which on no second copy of them is made."""
+"""Bytes of weights from which on they are laid out for products with compressed rows."""
 
 
 @torch.no_grad()
@@ -345,7 +345,10 @@ def restore(
     """
     loop = _Untrained(model, splits.card, task_of(model, splits.card), device)
     network = _adapted(layers, loop.context(splits.public, seed))
-    # Large weights are taken over, not copied: nothing else holds them (engine.store.read).
-    large = sum(value.nbytes for value in weights.values()) > LARGE
-    network.load_state_dict(dict(weights), strict=True, assign=large)
+    state = dict(weights)
+    large = sum(value.nbytes for value in state.values()) > LARGE
+    if large:
+        # A product with compressed rows copies a matrix that does not lie as it reads it.
+        state = {k: v.t().contiguous().t() if v.dim() == 2 else v for k, v in state.items()}
+    network.load_state_dict(state, strict=True, assign=large)
     return network.to(device).eval()
