@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from bench import api
-from bench.contract import UserError
+from bench.contract import UserError, sparse
+from bench.data.interactions import Interactions
 from bench.engine import stages
+from bench.engine.check.probes import few
 from bench.engine.stages.result import Machine, Result, decode, encode
 
 HERE = Machine("cpu", None)
@@ -110,3 +112,10 @@ def test_what_needs_dense_records_is_left_out_and_says_why(shop: Path) -> None:
         assert "dataset.interactions.item_cap" in reasons[what]
     with pytest.raises(UserError, match="needs dense records"):
         api.plan([*words, "model=[mlp]"])
+
+
+def test_components_are_tried_on_a_few_dense_records(shop: Path) -> None:
+    splits = Interactions(file=str(shop), segments=4, dense_gib=0.0).load(0, None)
+    tried = few(splits, 20)
+    assert sparse.is_sparse(splits.train.x) and not sparse.is_sparse(tried.train.x)
+    assert len(tried.train) == len(tried.test) == len(tried.public) == 20
