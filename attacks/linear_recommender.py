@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require
+from attacks.common.segments import mean
+from attacks.common.wide_matrix import AFFINE, Rows, boxed, solve
+from bench.contract import Attack, Exposure, Knowledge, Reconstruction, require, sparse
 from bench.contract.options import CountOrZero
-
-_AFFINE = 1e-3
-"""Largest root mean square error of the affine model, relative to the scores' deviation."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +24,9 @@ class LinearRecommender(Attack):
     decides that. The purchases are kept in [0, 1] by accelerated projected gradient steps (Beck
     and Teboulle, SIAM J. Imaging Sciences 2009, section 4, with a projection as proximal step).
 
+    Where baskets are kept in compressed rows, the matrix is never held
+    (:mod:`attacks.common.wide_matrix`).
+
     There is nothing to solve where the network is not affine, or where the victims' answers are
     lists: the attack says so and returns the popularity.
 
@@ -37,6 +38,7 @@ class LinearRecommender(Attack):
     access: Literal["weights"] = "weights"
     steps: CountOrZero = 200
 
+    takes_sparse = True
     goal = "output_reconstruction"
     modalities = frozenset({"basket"})
     tasks = ("recommendation",)
@@ -55,7 +57,8 @@ class LinearRecommender(Attack):
         observed, public = knowledge.observed, knowledge.public.x.to(device)
         require(observed is not None, "linear_recommender: it needs the victims' answers.")
         assert observed is not None
-        popular = public.double().mean(0)
+        large = sparse.is_sparse(public)
+        popular = mean(public).double() if large else public.double().mean(0)
 
         def give_up(reason: str) -> Reconstruction:
             values = popular.float().expand(len(observed), -1).contiguous()
@@ -64,6 +67,9 @@ class LinearRecommender(Attack):
         if not observed.is_floating_point():
             return give_up("the answers are lists")
         network, n_items = exposure.network(), public.shape[1]
+        if large:
+            values, info = solve(Rows(network, n_items), public, observed, popular, self.steps)
+            return give_up(info["stop_reason"]) if values is None else Reconstruction(values, info)
         alone = torch.cat([public.new_zeros(1, n_items), torch.eye(n_items, device=device)])
         offset, *rest = network(alone).double().split([1, n_items])
         matrix = rest[0] - offset
@@ -72,12 +78,12 @@ class LinearRecommender(Attack):
         error = scores - (sample.double() @ matrix + offset)
         spread = float((scores - scores.mean(0)).square().mean().sqrt())
         curved = float(error.square().mean().sqrt()) / max(spread, 1e-12)
-        if spread == 0 or curved > _AFFINE:
+        if spread == 0 or curved > AFFINE:
             return give_up("the network is constant" if spread == 0 else "the network is no matrix")
 
         left = observed.double() - offset - popular @ matrix
         start = (popular + left @ torch.linalg.pinv(matrix, rtol=1e-6)).clamp(0.0, 1.0)
-        x = _boxed(matrix, observed.double() - offset, start, self.steps)
+        x = boxed(matrix, observed.double() - offset, start, self.steps)
         fit = (x @ matrix + offset - observed.double()).square().mean().sqrt()
         return Reconstruction(
             x.float(),
@@ -88,16 +94,3 @@ class LinearRecommender(Attack):
                 "rmse": float(fit),
             },
         )
-
-
-def _boxed(matrix: Tensor, target: Tensor, x: Tensor, steps: int) -> Tensor:
-    """Least squares ``x @ matrix = target`` in the unit box, from ``x`` ``[n, d]`` on."""
-    gram, pull = matrix @ matrix.T, target @ matrix.T
-    rate = 1 / torch.linalg.eigvalsh(gram)[-1].clamp_min(1e-12)
-    ahead, momentum = x, 1.0
-    for _ in range(steps):
-        new = (ahead - rate * (ahead @ gram - pull)).clamp(0.0, 1.0)
-        after = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        ahead = new + (momentum - 1) / after * (new - x)
-        x, momentum = new, after
-    return x

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from attacks.common.segments import popularity
+from attacks.common.segments import mean, popularity
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction
 
 
@@ -25,6 +25,7 @@ class Popularity(Attack):
     access: Literal["none"] = "none"
     given_label: bool = True
 
+    takes_sparse = True
     goal = "output_reconstruction"
     modalities = frozenset({"basket"})
     tasks = ("classification", "recommendation")
@@ -43,6 +44,6 @@ class Popularity(Attack):
         values = (
             popularity(public.x, public.y, knowledge.card.n_classes)[labels]
             if used
-            else public.x.mean(0).expand(1 if labels is None else len(labels), -1)
+            else mean(public.x).expand(1 if labels is None else len(labels), -1)
         )
         return Reconstruction(values.contiguous(), {"used_label": used})

@@ -12,6 +12,7 @@ from bench.contract import Defense
 class Undefended(Defense):
     """The plainly trained model, which answers all its scores. There is nothing to apply."""
 
+    takes_sparse = True
     covers = frozenset()
     paper = "none"
     tunable: ClassVar[bool] = False

@@ -5,6 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from bench.contract import sparse
+
+
+def mean(x: Tensor) -> Tensor:
+    """Share of the baskets ``[n, n_items]``, dense or compressed, that hold each item."""
+    return sparse.sums(x, 0) / len(x) if sparse.is_sparse(x) else x.mean(0)
+
 
 def popularity(x: Tensor, y: Tensor, n_classes: int, strength: float = 5.0) -> Tensor:
     """Share of the baskets of each class that hold each item.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from bench.contract.options import check_options
 
@@ -13,7 +14,14 @@ class Component:
 
     The types of the fields say which values are allowed (:mod:`bench.contract.options`). A subclass
     that checks more, such as two options against each other, extends ``__post_init__``.
+
+    Attributes:
+        takes_sparse: whether it works on records in compressed rows
+            (:mod:`bench.contract.sparse`); one that does not is left out where they are too many
+            to be dense.
     """
+
+    takes_sparse: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check every option against its type.

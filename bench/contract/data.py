@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from bench.contract import sparse
 from bench.contract.base import Component
 from bench.contract.errors import require
 from bench.contract.task import Task
@@ -28,7 +28,8 @@ class Split:
     Attributes:
         x: float32 ``[n, *shape]``. Images are ``[n, channels, height, width]`` in [0, 1]; tables
             are encoded (numeric columns standardised with public statistics, categories
-            one-hot); baskets are 0/1.
+            one-hot); baskets are 0/1. Baskets that would not fit are kept in compressed rows
+            (:mod:`bench.contract.sparse`); only components with ``takes_sparse`` meet them.
         y: int64 ``[n]`` class labels in ``[0, n_classes)``; where the target predicts a number,
             float32 ``[n]`` outcomes, standardised with public statistics.
         person: int64 ``[n]``, the privacy unit each record belongs to.
@@ -47,7 +48,7 @@ class Split:
     def take(self, index: Tensor) -> Split:
         """The records at ``index`` (int64 or bool), in that order."""
         return Split(
-            self.x[index],
+            sparse.take(self.x, index),
             self.y[index],
             self.person[index],
             None if self.s is None else self.s[index],
@@ -276,6 +277,14 @@ class Dataset(Component, ABC):
         """
         return self.n_classes
 
+    def kept_sparse(self, data_root: Path | None) -> str | None:
+        """What its records would take as dense ones, in words; None where they are dense.
+
+        Raises:
+            UserError: the files that tell it hold something else.
+        """
+        return None
+
     def missing(self, data_root: Path | None) -> str | None:
         """One sentence saying which file is missing and where to get it; None if all is there."""
         return None
@@ -322,7 +331,7 @@ def check_splits(splits: Splits) -> None:
         split: Split = getattr(splits, name)
         where = f"Data set '{card.name}', split '{name}'"
         require(len(split) > 0, f"{where} is empty; use more records or another split fraction.")
-        low, high = (float(end) for end in torch.aminmax(split.x))  # NaN if any is
+        low, high = (float(end) for end in torch.aminmax(sparse.stored(split.x)))  # NaN if any is
         require(
             isfinite(low) and isfinite(high),
             f"{where} holds NaN or Inf; impute or drop those records in the loader.",
@@ -384,8 +393,5 @@ def _names(splits: Splits) -> tuple[str, ...]:
 
 def duplicates_across(splits: Splits) -> int:
     """Number of distinct records that stand in more than one split, bit for bit."""
-    seen = [
-        {hashlib.sha256(row).digest() for row in split.x.cpu().contiguous().numpy()}
-        for split in (getattr(splits, name) for name in _names(splits))
-    ]
+    seen = [set(sparse.row_digests(getattr(splits, name).x)) for name in _names(splits)]
     return len(set[bytes]().union(*(a & b for a, b in combinations(seen, 2))))

@@ -273,6 +273,7 @@ class Query:
 class ReleaseDefense(Defense):
     """A defense that changes what is answered; it shares the undefended target."""
 
+    takes_sparse = True  # it is shown the records of a query, which are dense
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
 
     @property

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
-from bench.contract import require
+from bench.contract import require, sparse
 from bench.data.common import Ints
 
 
@@ -21,7 +21,7 @@ def segment(name: str, x: Tensor, public: Ints, segments: int, seed: int) -> Ten
 
     Args:
         name: the data set, for the error message.
-        x: baskets, 0/1 ``[n, n_items]``.
+        x: baskets, 0/1 ``[n, n_items]``, dense or in compressed rows.
         public: rows the clusters are fitted on.
         segments: number of clusters.
         seed: of the k-means.
@@ -32,8 +32,11 @@ def segment(name: str, x: Tensor, public: Ints, segments: int, seed: int) -> Ten
     Raises:
         UserError: fewer different public baskets than segments.
     """
-    unit = normalize(x.numpy())
-    distinct = len(np.unique(unit[public], axis=0))
+    unit = normalize(sparse.scipy_matrix(x) if sparse.is_sparse(x) else x.numpy())
+    if sparse.is_sparse(x):
+        distinct = len(set(sparse.row_digests(sparse.take(x, torch.from_numpy(public)))))
+    else:
+        distinct = len(np.unique(unit[public], axis=0))
     require(
         distinct >= segments,
         f"Data set '{name}' has {distinct} different public baskets, too few for "

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contract import Fraction, Modality, Split, Splits, Task
+from bench.contract import Fraction, Modality, Split, Splits, Task, sparse
 from bench.data import common
 from bench.data.common import Ints
 from bench.data.loader import Loader, Shared
@@ -33,7 +33,7 @@ class Purchases:
     """Baskets as they were read, not yet split.
 
     Attributes:
-        x: 0/1, float32 ``[n, n_items]``.
+        x: 0/1, float32 ``[n, n_items]``, dense or in compressed rows.
         owner: int64 ``[n]``, whose basket each is.
         items: names of the items.
         protocol: which baskets these are, in words.
@@ -93,7 +93,9 @@ class StoredBaskets(BasketSet, Shared):
             shape=(x.shape[1],),
             class_names=self._class_names,
             columns=purchases.items,
-            sensitive_items=rare(x[rows[2]]) if sensitive is None else sensitive,
+            sensitive_items=rare(sparse.take(x, torch.from_numpy(rows[2])))
+            if sensitive is None
+            else sensitive,
         )
         return common.finish(
             card,
@@ -101,7 +103,7 @@ class StoredBaskets(BasketSet, Shared):
             rows,
             split_protocol=f"{purchases.protocol}: {self._shares}",
             allow_duplicates=True,
-            mean_basket=float(x.sum(1).mean()),
+            mean_basket=float(sparse.sums(x, 1).mean()),
             fillers=None,
             **facts,
             **purchases.facts,
@@ -132,7 +134,7 @@ class SegmentedBaskets(StoredBaskets):
 
 def rare(public: Tensor) -> tuple[int, ...]:
     """Every fourth of the rarer half of the items that public records ``[n, n_items]`` hold."""
-    count = public.sum(0)
+    count = sparse.sums(public, 0)
     order = count.argsort(descending=True, stable=True)
     order = order[count[order] > 0]
     return tuple(sorted(order[len(order) // 2 :: 4].tolist()))

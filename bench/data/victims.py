@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.contract import Split, Splits, Victims, generator, require
+from bench.contract import Split, Splits, Victims, generator, require, sparse
 
 
 def draw(splits: Splits, seed: int, limit: int = 1000) -> Victims:
@@ -19,7 +19,7 @@ def draw(splits: Splits, seed: int, limit: int = 1000) -> Victims:
         limit: most victims per side; the smaller split may give fewer.
 
     Returns:
-        ``2 n`` records, ``n = min(limit, len(train), len(test))``, and who is a member.
+        ``2 n`` dense records, ``n = min(limit, len(train), len(test))``, and who is a member.
 
     Raises:
         UserError: ``limit`` below 1 or an empty split.
@@ -39,4 +39,5 @@ def draw(splits: Splits, seed: int, limit: int = 1000) -> Victims:
 
 def _join(a: Split, b: Split) -> Split:
     s = None if a.s is None or b.s is None else torch.cat([a.s, b.s])
-    return Split(torch.cat([a.x, b.x]), torch.cat([a.y, b.y]), torch.cat([a.person, b.person]), s)
+    x = torch.cat([sparse.dense(a.x), sparse.dense(b.x)])
+    return Split(x, torch.cat([a.y, b.y]), torch.cat([a.person, b.person]), s)

@@ -136,11 +136,12 @@ def _at_zero(trials: Trials, dataset: Row, model: Row) -> Iterator[tuple[Row, fr
     """Every listed defense that works here once, at the strength that must change nothing."""
     task = common_task(dataset.first.tasks, model.first.tasks)
     assert task is not None
+    kept = dataset.first.kept_sparse(trials.grid.settings.data_root)
     seen: set[type[Any]] = set()
     for row in trials.rows["defense"]:
         part = row.first
         zero = getattr(part, "zero", None)
-        if unfit(dataset, model, row, task):
+        if unfit(dataset, model, row, task, kept):
             continue
         if len(row.parts) == 1 and zero is not None and type(part) not in seen:
             seen.add(type(part))

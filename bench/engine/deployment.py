@@ -33,6 +33,7 @@ from bench.contract import (
     Weights,
     at_least,
     generator,
+    sparse,
 )
 from bench.contract import seed as derive
 from bench.contract.task import answers, top_list
@@ -154,7 +155,8 @@ class Deployment:
         """Released scores ``[n, width]``; ``rng`` draws the noise of answers that are random."""
         out = answers(self.task, self._outputs(x))
         for place, layer in self.release:
-            out = layer.release(out, Query(x, rng, self.key, self.fitted_of(place)))
+            query = Query(sparse.dense(x), rng, self.key, self.fitted_of(place))
+            out = layer.release(out, query)
         return out
 
     @property
@@ -172,11 +174,12 @@ class Deployment:
         outputs = self._outputs(x)
         if self.task != "recommendation":
             return outputs.argmax(dim=1)
+        asked = sparse.dense(x)
         for _, layer in reversed(self.release):
-            shown = layer.recommend(outputs, x)
+            shown = layer.recommend(outputs, asked)
             if shown is not None:
                 return shown
-        return top_list(outputs, x)
+        return top_list(outputs, asked)
 
     def interface(self, seed: int) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
         """Scores and labels as functions of records, their noise following from ``seed``."""
@@ -211,7 +214,7 @@ class Deployment:
 
     def _outputs(self, x: Tensor, rows: int = 65536) -> Tensor:
         """Raw outputs ``[n, width]``, in parts that fit in memory."""
-        return torch.cat([self.network(part) for part in torch.split(x, rows)])
+        return torch.cat([self.network(part) for part in sparse.blocks(x, rows)])
 
     def offered(self, access: Access) -> Access:
         """What is left of ``access`` behind the release part."""

@@ -4,14 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.contract import Attack, Task, TrainingDefense, UserError, at_least, clash
+from bench.contract import (
+    Attack,
+    ReleaseDefense,
+    Task,
+    TrainingDefense,
+    UserError,
+    at_least,
+    clash,
+    overrides,
+)
 from bench.engine.graph import Row
 from bench.goals import goal_named
 
 
-def unfit(dataset: Row, model: Row, defense: Row, task: Task) -> str | None:
+def only_dense(row: Row, kept_sparse: str | None) -> str | None:
+    """Why a row cannot work on records in compressed rows; None if it can.
+
+    Args:
+        row: a model, a defense or an attack.
+        kept_sparse: :meth:`bench.contract.Dataset.kept_sparse` of the data set.
+    """
+    if kept_sparse is None or all(
+        part.takes_sparse and not (isinstance(part, ReleaseDefense) and overrides(part, "prepare"))
+        for part in row.parts
+    ):
+        return None
+    return f"it needs dense records, and {kept_sparse}"
+
+
+def unfit(
+    dataset: Row, model: Row, defense: Row, task: Task, kept_sparse: str | None
+) -> str | None:
     """Why a defense cannot stand before such a target; None if it can."""
-    reason = clash(defense.defenses)
+    reason = clash(defense.defenses) or only_dense(defense, kept_sparse)
     if reason:
         return reason
     for part in defense.parts:

@@ -21,7 +21,7 @@ from bench.contract import (
 from bench.contract.identity import fits
 from bench.engine import controls
 from bench.engine.config import Grid
-from bench.engine.fits import listed, refused, unfit
+from bench.engine.fits import listed, only_dense, refused, unfit
 from bench.engine.graph import Node, Plan, Row, Trial
 from bench.engine.overrides import label_of
 from bench.engine.trials import Trials
@@ -123,6 +123,7 @@ class Planner:
     def _trials(self, dataset: Row) -> Iterator[Trial]:
         modality = dataset.first.modality
         attacks = []
+        kept = dataset.first.kept_sparse(self.grid.settings.data_root)
         for attack in self.trials.rows["attack"]:
             if attack.first.goal not in dataset.first.goals:
                 self._skip(
@@ -133,13 +134,15 @@ class Planner:
                 self._skip(
                     f"{dataset.name} x {attack.name}", f"it does not work on {modality} data"
                 )
+            elif reason := only_dense(attack, kept):
+                self._skip(f"{dataset.name} x {attack.name}", reason)
             else:
                 attacks.append(attack)
         goals = {a.first.goal for a in attacks}
         baselines = [
             b
             for b in self.trials.rows["baseline"]
-            if b.first.goal in goals and modality in b.first.modalities
+            if b.first.goal in goals and modality in b.first.modalities and not only_dense(b, kept)
         ]
         for goal in sorted(goals - {b.first.goal for b in baselines}):
             raise UserError(
@@ -153,13 +156,14 @@ class Planner:
                 reason = f"it does not take {modality} data"
             elif task is None:
                 reason = f"it does {' or '.join(model.first.tasks)}, the data set does not"
+            reason = reason or only_dense(model, kept)
             if reason or task is None:
                 self._skip(f"{dataset.name} x {model.name}", reason or "")
                 continue
             able = [a for a in attacks if not self._unable(dataset, model, a, task)]
             ours = [b for b in baselines if task in b.first.tasks]
             for defense in self.trials.rows["defense"]:
-                yield from self._deployment(dataset, model, defense, able, ours, task)
+                yield from self._deployment(dataset, model, defense, able, ours, task, kept)
             yield from controls.control_trials(self.trials, dataset, model, able, ours)
 
     def _unable(self, dataset: Row, model: Row, attack: Row, task: Task) -> bool:
@@ -180,9 +184,10 @@ class Planner:
         attacks: Sequence[Row],
         baselines: Sequence[Row],
         task: Task,
+        kept_sparse: str | None,
     ) -> Iterator[Trial]:
         what = f"{dataset.name} x {model.name} x {defense.name}"
-        reason = unfit(dataset, model, defense, task)
+        reason = unfit(dataset, model, defense, task, kept_sparse)
         if reason:
             self._skip(what, reason)
             return

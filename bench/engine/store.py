@@ -36,6 +36,8 @@ STORE_VERSION = 2
 ASIDE = "aside"
 FAULTS: dict[Path, str] = {}
 """What any store of this process has read and found damaged, until it is set aside."""
+_LARGE = 2**28
+"""Bytes of tensors from which on a result is read anew each time it is asked for."""
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system says that has no hard links."""
 
@@ -307,13 +309,21 @@ def checked(path: Path, digest: str) -> bytes:
     return data
 
 
-@lru_cache(maxsize=16)
 def read(folder: Path) -> Result:
-    """A result from its folder; content-addressed, so it may be remembered.
+    """A result from its folder; content-addressed, so it is remembered unless it is large.
 
     Raises:
         DamagedError: the record or the tensors are not what was written.
     """
+    tensors = folder / TENSORS
+    if tensors.is_file() and tensors.stat().st_size > _LARGE:
+        return remembered.__wrapped__(folder)
+    return remembered(folder)
+
+
+@lru_cache(maxsize=16)
+def remembered(folder: Path) -> Result:
+    """:func:`read` of a result that is not large."""
     try:
         record, digests = opened(folder / RECORD, f"{folder.parent.name}/{folder.name}")
     except FileNotFoundError as error:

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from bench.contract import DivergedError, Reconstruction, Score, Truth, Victims, require
+from bench.contract import DivergedError, Reconstruction, Score, Truth, Victims, require, sparse
 from bench.metrics import evaluators, images
 
 BASKETS, IMAGES = "f1_at_k", "mse_skill"
@@ -53,7 +53,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
 
 def guess_size(public: Tensor) -> int:
     """k: the rounded mean size of the public baskets ``[n, n_items]``, never from a victim."""
-    return min(public.shape[1], max(1, round(float(public.sum(1).mean()))))
+    return min(public.shape[1], max(1, round(float(sparse.sums(public, 1).mean()))))
 
 
 def guessed(scores: Tensor, k: int) -> Tensor:
@@ -122,16 +122,18 @@ def _judge_baskets(values: Tensor, truth: Truth, victims: Victims) -> Score:
         ``auc_sensitive`` (:func:`sensitive_auc`), with ``auc_sensitive_nonmembers``; and ``k``.
         ``outcomes``: per victim ``member``, ``size``, ``f1``, ``item_auc``.
     """
-    x, member = victims.records.x.double().cpu(), victims.member.cpu()
-    values = values.double()
-
-    k = guess_size(truth.splits.public.x)
-    guess = guessed(values, k)
-    size = x.sum(1)
-    hits = (guess * x).sum(1)
+    member, k = victims.member.cpu(), guess_size(truth.splits.public.x)
+    items = list(truth.splits.card.sensitive_items)
+    judged = [
+        _judged(part, x, k, items)
+        for part, x in zip(
+            *(torch.split(t, _rows(values.shape[1])) for t in (values, victims.records.x.cpu())),
+            strict=True,
+        )
+    ]
+    size, hits, auc, guess = (torch.cat(column) for column in zip(*judged, strict=True))
     f1 = 2 * hits / (size + k)
     ceiling = 2 * size.clamp_max(k) / (size + k)
-    auc = item_auc(values, x)
     counted = member & torch.isfinite(auc)
 
     extra = {
@@ -142,13 +144,13 @@ def _judge_baskets(values: Tensor, truth: Truth, victims: Victims) -> Score:
     }
     if bool(counted.any()):
         extra["item_auc"] = float(auc[counted].mean())
-    items = list(truth.splits.card.sensitive_items)
     if items:
-        found, bought = guess[member][:, items], x[member][:, items]
+        values, x = (t[:, items].double() for t in (values, victims.records.x.cpu()))
+        found, bought = guess[member], x[member]
         pooled = float(found.sum() + bought.sum())
         extra["f1_sensitive"] = 2 * float((found * bought).sum()) / pooled if pooled else 0.0
         for name, side in (("auc_sensitive", member), ("auc_sensitive_nonmembers", ~member)):
-            told = sensitive_auc(values[side][:, items], x[side][:, items])
+            told = sensitive_auc(values[side], x[side])
             if told is not None:
                 extra[name] = told
     return Score(
@@ -166,6 +168,20 @@ def _judge_baskets(values: Tensor, truth: Truth, victims: Victims) -> Score:
             "item_auc": torch.nan_to_num(auc, nan=0.5),
         },
     )
+
+
+def _rows(n_items: int) -> int:
+    """Victims that are judged at a time: all of them in catalogues of ordinary size."""
+    return max(1, 2**24 // n_items)
+
+
+def _judged(
+    values: Tensor, x: Tensor, k: int, items: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Basket size, hits and AUC ``[n]`` of victims, and the guess of some items, in float64."""
+    values, x = values.double(), x.double()
+    guess = guessed(values, k)
+    return x.sum(1), (guess * x).sum(1), item_auc(values, x), guess[:, items]
 
 
 # ---------------------------------------------------------------- images

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
-from bench.contract import generator
+from bench.contract import generator, sparse
 
 DEPTH = 20
 """Items a customer looks at."""
@@ -25,8 +27,10 @@ def fold(x: Tensor) -> tuple[Tensor, Tensor]:
         x: 0/1 ``[n, n_items]``.
 
     Returns:
-        Two 0/1 tensors ``[m, n_items]`` that share no item.
+        Two 0/1 tensors ``[m, n_items]`` that share no item, in the layout of ``x``.
     """
+    if sparse.is_sparse(x):
+        return _fold_sparse(x)
     x = x.flatten(1)
     x = x[x.sum(1) >= 2]
     order = torch.rand(x.shape, generator=generator(0)).to(x.device) * x
@@ -36,12 +40,34 @@ def fold(x: Tensor) -> tuple[Tensor, Tensor]:
     return x - wanted, wanted
 
 
+def _fold_sparse(x: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`fold` of compressed baskets: the same draws, but only bought items are sorted."""
+    rng, wanted = generator(0), []
+    x = sparse.take(x, sparse.sums(x, 1) >= 2)
+    for part in sparse.blocks(x):
+        bought = sparse.scipy_matrix(part)
+        row, column = bought.nonzero()
+        order = torch.rand(part.shape, generator=rng).numpy()[row, column]
+        best_first = np.lexsort((-order, row))
+        size = np.bincount(row, minlength=len(part))
+        rank = np.arange(len(row)) - np.repeat(np.cumsum(size) - size, size)
+        held = torch.from_numpy(size * _HELD).float().round().clamp_min(1).numpy()
+        kept = best_first[rank < np.repeat(held, size)]
+        ones = np.ones(len(kept), np.float32)
+        wanted.append(csr_matrix((ones, (row[kept], column[kept])), bought.shape))
+    found = vstack(wanted, "csr") if wanted else csr_matrix(tuple(x.shape), dtype=np.float32)
+    rest = sparse.scipy_matrix(x) - found
+    rest.eliminate_zeros()
+    return sparse.compressed(rest), sparse.compressed(found)
+
+
 def utility(recommend: Callable[[Tensor], Tensor], x: Tensor) -> dict[str, float | None]:
     """Score the lists that a deployment shows.
 
     Args:
         recommend: baskets ``[n, n_items]`` to lists int64 ``[n, k]``, best first, -1 for none.
-            What a list repeats of the basket shown earns nothing and takes its place.
+            It is asked about all at once, about compressed ones in parts. What a list repeats of
+            the basket shown earns nothing and takes its place.
         x: held-out customers' baskets, 0/1 ``[n, n_items]``.
 
     Returns:
@@ -49,15 +75,27 @@ def utility(recommend: Callable[[Tensor], Tensor], x: Tensor) -> dict[str, float
         share of the catalogue that is shown to anybody. Lists shorter than 20 earn what they hold.
     """
     shown, wanted = fold(x)
-    lists = recommend(shown)[:, :DEPTH]
-    hits = wanted.gather(1, lists.clamp_min(0)) * (lists >= 0)
-    discount = 1 / torch.arange(2, DEPTH + 2, device=x.device).double().log2()
-    most = wanted.sum(1).clamp_max(DEPTH).long()
-    ideal = discount.cumsum(0)[most - 1]
     seen = torch.zeros(x.flatten(1).shape[1], dtype=torch.bool, device=x.device)
-    seen[lists[lists >= 0]] = True
+    rows = sparse.ROWS if sparse.is_sparse(x) else max(1, len(shown))
+    parts = zip(sparse.blocks(shown, rows), sparse.blocks(wanted, rows), strict=True)
+    recall, ndcg = [], []
+    for asked, held in parts:
+        lists = recommend(asked)[:, :DEPTH]
+        earned = _earned(lists, sparse.dense(held))
+        recall.append(earned[0])
+        ndcg.append(earned[1])
+        seen[lists[lists >= 0]] = True
     return {
-        "recall_at_20": float((hits.sum(1) / most).mean()),
-        "ndcg_at_20": float(((hits * discount[: hits.shape[1]]).sum(1) / ideal).mean()),
+        "recall_at_20": float(torch.cat(recall).mean()),
+        "ndcg_at_20": float(torch.cat(ndcg).mean()),
         "coverage_at_20": float(seen.double().mean()),
     }
+
+
+def _earned(lists: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Recall and normalised gain ``[n]`` of lists int64 ``[n, k]`` for what is wanted."""
+    hits = wanted.gather(1, lists.clamp_min(0)) * (lists >= 0)
+    discount = 1 / torch.arange(2, DEPTH + 2, device=wanted.device).double().log2()
+    most = wanted.sum(1).clamp_max(DEPTH).long()
+    ideal = discount.cumsum(0)[most - 1]
+    return hits.sum(1) / most, (hits * discount[: hits.shape[1]]).sum(1) / ideal

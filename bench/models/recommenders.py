@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.linalg import lapack
+from scipy.sparse import linalg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract import Count, Network, Positive, Recipe, Share, Task
+from bench.contract import Count, DivergedError, Network, Positive, Recipe, Share, Task, sparse
 from bench.models.recipe import Solved, Trained
 from bench.models.seeded import seeded
+
+_FLOAT32_CONDITION = 1e3
+"""Condition number up to which float32 inverts with a relative error of about 1e-4 or less."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class Ease(Solved):
 
     penalty: Positive = 100.0
 
+    takes_sparse = True
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset()
@@ -37,7 +45,13 @@ class Ease(Solved):
         return network
 
     def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
-        """``B = I - P diag(1 / diag P)`` with ``P = (X'X + lambda I)^-1`` (eq. 8), in float64."""
+        """``B = I - P diag(1 / diag P)`` with ``P = (X'X + lambda I)^-1`` (eq. 8), in float64.
+
+        Of baskets in compressed rows see :func:`_inverse`.
+        """
+        if sparse.is_sparse(x):
+            _store(network.head.weight.detach(), *_inverse(x, self.penalty))
+            return
         bought = x.flatten(1).double()
         eye = torch.eye(bought.shape[1], dtype=bought.dtype, device=bought.device)
         p = torch.linalg.inv(bought.T @ bought + self.penalty * eye)
@@ -59,6 +73,7 @@ class PureSvd(Solved):
 
     factors: Count = 10
 
+    takes_sparse = True
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset()
@@ -75,15 +90,84 @@ class PureSvd(Solved):
 
     def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
         """Eigenvectors of ``X'X`` in float64, largest first; each is signed by its largest item."""
-        bought = x.flatten(1).double()
-        vectors = torch.linalg.eigh(bought.T @ bought).eigenvectors.flip(1)
         into, head = network.blocks[0], network.head
         assert isinstance(into, nn.Linear)
+        if sparse.is_sparse(x):
+            vectors = _leading_vectors(x, into.out_features)
+        else:
+            bought = x.flatten(1).double()
+            vectors = torch.linalg.eigh(bought.T @ bought).eigenvectors.flip(1)
         v = vectors[:, : into.out_features]
         v = v * v.gather(0, v.abs().argmax(0, keepdim=True)).sign()
         with torch.no_grad():
             into.weight.copy_(v.T)
             head.weight.copy_(v)
+
+
+def _inverse(x: Tensor, penalty: float) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """``P = (X'X + lambda I)^-1`` of the items that anybody bought, and which these are.
+
+    An item that nobody bought stands alone in ``X'X``: its weights are 0. The others are inverted
+    in place by Cholesky's factors, so that one matrix is all the memory it takes: in float32 where
+    its condition number leaves four digits, else in float64.
+
+    Returns:
+        The lower triangle of P ``[m, m]`` (what stands above it means nothing), and the items.
+    """
+    bought = sparse.scipy_matrix(x).astype(np.float64)
+    live = np.flatnonzero(np.asarray(bought.sum(axis=0)).ravel()).astype(np.int64)
+    gram = (bought.T @ bought).tocsr()[live][:, live]
+    if len(live) > 2:
+        largest = linalg.eigsh(gram, 1, v0=np.ones(len(live)), return_eigenvectors=False)[0]
+    else:
+        largest = np.linalg.norm(gram.toarray(), 2)
+    condition = 1.0 + float(largest) / penalty
+    kind = np.float32 if condition <= _FLOAT32_CONDITION else np.float64
+    p = np.zeros((len(live), len(live)), kind, order="F")
+    gram.astype(kind).toarray(out=p)
+    p[np.diag_indices(len(live))] += kind(penalty)
+    factor, invert = lapack.get_lapack_funcs(("potrf", "potri"), (p,))
+    p, failed = factor(p, lower=True, overwrite_a=True, clean=False)
+    if not failed:
+        p, failed = invert(p, lower=True, overwrite_c=True)
+    if failed:
+        raise DivergedError("EASE's matrix cannot be inverted; raise its penalty.")
+    return p, live
+
+
+def _store(weight: Tensor, p: npt.NDArray[Any], live: npt.NDArray[np.int64]) -> None:
+    """Put ``B'`` of EASE into ``weight``, some rows at a time.
+
+    Args:
+        weight: zeros ``[n_items, n_items]``.
+        p: of :func:`_inverse`.
+        live: the items that it is of.
+    """
+    items, diagonal = torch.from_numpy(live), np.diagonal(p).copy()
+    for start in range(0, len(live), sparse.ROWS):
+        stop = min(start + sparse.ROWS, len(live))
+        # Rows of a symmetric matrix of which the lower triangle is there.
+        rows = np.concatenate([p[start:stop, :start], p[start:, start:stop].T], axis=1)
+        corner = rows[:, start:stop]
+        lower = np.tril_indices(stop - start, -1)
+        corner[lower] = corner.T[lower]
+        own = np.arange(stop - start)
+        rows = -rows / diagonal[start:stop, None]
+        rows[own, start + own] = 0.0
+        weight[items[start:stop, None], items] = torch.from_numpy(rows).to(weight)
+
+
+def _leading_vectors(x: Tensor, count: int) -> Tensor:
+    """Leading right singular vectors ``[n_items, count]`` of compressed baskets, largest first."""
+    bought = sparse.scipy_matrix(x).astype(np.float64)
+    n = bought.shape[1]
+    if count >= n - 1:  # more than ARPACK finds
+        gram = torch.from_numpy((bought.T @ bought).toarray())
+        every: Tensor = torch.linalg.eigh(gram).eigenvectors.flip(1)
+        return every
+    gram = linalg.LinearOperator((n, n), matvec=lambda v: bought.T @ (bought @ v), dtype=np.float64)
+    values, vectors = linalg.eigsh(gram, count, v0=np.ones(n))
+    return torch.as_tensor(vectors[:, np.argsort(-values)].copy())
 
 
 class _Scaled(nn.Module):

@@ -27,17 +27,21 @@ from bench.contract import (
     generator,
     overrides,
     require,
+    sparse,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement, loss, targets
+from bench.contract.task import agreement, leading, loss, targets
 from bench.models.seeded import seeded
+
+LARGE = 2**28
+"""Bytes of weights from which on they are laid out for products with compressed rows."""
 
 
 @torch.no_grad()
 def predict(network: Network, x: Tensor, batch_size: int = 1024) -> Tensor:
     """Raw outputs ``[n, width]`` of records ``[n, *shape]`` in evaluation mode."""
     network.eval()
-    return torch.cat([network(part) for part in torch.split(x, batch_size)])
+    return torch.cat([network(part) for part in sparse.blocks(x, batch_size)])
 
 
 def _share(network: Network, layers: Sequence[TrainingDefense], rng: torch.Generator) -> None:
@@ -183,13 +187,28 @@ class Loop:
     def _report(
         self, network: Network, x: Tensor, y: Tensor, recipe: Recipe, steps: int
     ) -> FitReport:
-        outputs = predict(network, x)
+        final_loss, accuracy = _fitted(network, self.task, x, y)
         return FitReport(
             epochs=recipe.epochs if steps else 1,
             steps=steps,
-            final_loss=float(loss(self.task, outputs, y)),
-            train_accuracy=agreement(self.task, outputs, y),
+            final_loss=final_loss,
+            train_accuracy=accuracy,
         )
+
+
+@torch.no_grad()
+def _fitted(network: Network, task: Task, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Loss and agreement on the training records, those in compressed rows a part at a time."""
+    if not sparse.is_sparse(x):
+        outputs = predict(network, x)
+        return float(loss(task, outputs, y)), agreement(task, outputs, y)
+    totals = torch.zeros(2, dtype=torch.float64)
+    for part in sparse.blocks(x):
+        outputs, target = predict(network, part), sparse.dense(part)
+        means = float(loss(task, outputs, target)), leading(outputs, target)
+        totals += len(target) * torch.tensor(means, dtype=torch.float64)
+    final_loss, accuracy = (totals / len(x)).tolist()
+    return final_loss, accuracy
 
 
 def train(
@@ -326,5 +345,10 @@ def restore(
     """
     loop = _Untrained(model, splits.card, task_of(model, splits.card), device)
     network = _adapted(layers, loop.context(splits.public, seed))
-    network.load_state_dict(dict(weights), strict=True)
+    state = dict(weights)
+    large = sum(value.nbytes for value in state.values()) > LARGE
+    if large:
+        # A product with compressed rows copies a matrix that does not lie as it reads it.
+        state = {k: v.t().contiguous().t() if v.dim() == 2 else v for k, v in state.items()}
+    network.load_state_dict(state, strict=True, assign=large)
     return network.to(device).eval()

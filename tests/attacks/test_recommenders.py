@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from attacks.basket_decoder import BasketDecoder
+from attacks.common import wide_matrix
 from attacks.common.item_decoders import basket_size, mean_f1, ridge, shown
 from attacks.linear_recommender import LinearRecommender
 from attacks.popularity import Popularity
-from bench.contract import Access, Exposure, Network, Reconstruction, UserError
+from bench.contract import Access, Exposure, Network, Reconstruction, UserError, sparse
 from bench.contract.task import top_list
 from tests.attacks.shops import ITEMS, baskets, ease, linear, told, victims
 
@@ -154,3 +155,46 @@ def test_it_says_where_there_is_nothing_to_solve() -> None:
         found = solve(network, observed)
         assert reason in found.info["stop_reason"]
         assert f1(found.values) == pytest.approx(popular())
+
+
+def wide(network: nn.Module, observed: Tensor) -> Reconstruction:
+    """As :func:`solve`, of public baskets that are kept in compressed rows."""
+    knowledge = told(observed, sparse.compressed(baskets()[:600]))
+    exposure = Exposure("weights", network, network, network)
+    return LinearRecommender().run(exposure, knowledge, 0, "cpu")
+
+
+@pytest.mark.parametrize("directions", [4, 128])
+def test_of_a_wide_catalogue_it_finds_what_it_finds_of_a_small_one(
+    directions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Item by item, and in few directions."""
+    monkeypatch.setattr(wide_matrix, "_DIRECTIONS", directions)
+    network = linear(ease(), 0.5)
+    found = wide(network, network(victims()).detach())
+    assert torch.equal(found.values.round(), victims())
+    noisy = network(victims()).detach()
+    noisy = noisy + 0.05 * noisy.std() * torch.randn(
+        noisy.shape, generator=torch.Generator().manual_seed(0)
+    )
+    alike = f1(solve(network, noisy).values)
+    assert f1(wide(network, noisy).values) > alike - 0.03
+
+
+def test_of_a_wide_catalogue_with_few_factors_popularity_decides_the_rest() -> None:
+    basis = torch.linalg.svd(baskets(seed=1), full_matrices=False)[2][:12]
+    network = linear(basis.T @ basis)
+    found, alike = wide(network, network(victims()).detach()), solve(network)
+    assert found.info["rank"] == 12
+    torch.testing.assert_close(found.values, alike.values, atol=1e-3, rtol=1e-3)
+
+
+def test_of_a_wide_catalogue_it_says_where_there_is_nothing_to_solve() -> None:
+    curved = Network(nn.Sequential(nn.Linear(ITEMS, 20), nn.Tanh()), nn.Linear(20, ITEMS)).eval()
+    for network, reason in ((curved, "no matrix"), (linear(torch.zeros(ITEMS, ITEMS)), "constant")):
+        found = wide(network, network(victims()).detach())
+        assert reason in found.info["stop_reason"]
+        assert f1(found.values) == pytest.approx(popular())
+    known = told(None, sparse.compressed(baskets()[:600]))
+    values = Popularity().run(Exposure("none", scores, scores), known, 0, "cpu").values
+    assert torch.allclose(values, baskets()[:600].mean(0))

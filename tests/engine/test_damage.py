@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.engine.store import FAULTS, Store, read
+from bench.engine.store import FAULTS, Store, remembered
 
 CONF = Path(__file__).parents[1] / "conf"
 VERBS = ("status", "plan", "why", "report", "run", "run", "doctor")
@@ -114,7 +114,7 @@ def _call(verb: str, words: list[str]) -> tuple[int, str]:
     finally:
         sys.argv = argv
         FAULTS.clear()
-        read.cache_clear()
+        remembered.cache_clear()
 
 
 def make(root: Path) -> Pristine:

@@ -15,7 +15,7 @@ from bench.engine.config import compose_grid
 from bench.engine.environment import environment
 from bench.engine.graph import Reading
 from bench.engine.plan import make_plan
-from bench.engine.store import Store, parcel, read
+from bench.engine.store import Store, parcel, remembered
 from bench.engine.worker import Job, execute
 
 
@@ -86,7 +86,7 @@ def test_a_damaged_parent_is_named_and_not_used(
     child = next(n for n in plan.nodes.values() if n.kind == "evaluator")
 
     def run():
-        read.cache_clear()
+        remembered.cache_clear()
         return execute(
             Job(
                 child.id,

@@ -17,7 +17,9 @@ from bench.contract import (
     UserError,
     Victims,
     generator,
+    sparse,
 )
+from bench.metrics import output_reconstruction
 from bench.metrics.output_reconstruction import guess_size, guessed, item_auc, score
 
 
@@ -157,3 +159,15 @@ def test_one_row_is_said_of_every_victim() -> None:
     row = torch.rand(1, 30, generator=generator(1))
     short, full = (score(Reconstruction(v), truth(x)) for v in (row, row.repeat(60, 1)))
     assert short.value == full.value and len(short.outcomes["f1"]) == 60
+
+
+def test_victims_are_judged_a_few_at_a_time_as_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, values = baskets(), torch.rand(60, 30, generator=generator(1)).round(decimals=1)
+    whole = score(Reconstruction(values), truth(x, sensitive=(2, 5)))
+    monkeypatch.setattr(output_reconstruction, "_rows", lambda n_items: 7)
+    kept = truth(x, sparse.compressed(x), sensitive=(2, 5))
+    parts = score(Reconstruction(values), kept)
+    assert (parts.value, parts.ceiling, parts.extra) == (whole.value, whole.ceiling, whole.extra)
+    assert all(torch.equal(whole.outcomes[k], parts.outcomes[k]) for k in whole.outcomes)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.contract import sparse
 from bench.metrics.recommendation import fold, utility
 
 
@@ -50,3 +51,13 @@ def test_ndcg_by_hand() -> None:
     assert second["coverage_at_20"] == pytest.approx(2 / 6)
     nothing = utility(lambda asked: torch.full((1, 20), -1), x)
     assert nothing["ndcg_at_20"] == nothing["coverage_at_20"] == 0.0
+
+
+def test_compressed_baskets_are_split_and_scored_as_dense_ones() -> None:
+    x = baskets(3, 70)
+    kept = sparse.compressed(x)
+    for one, other in zip(fold(x), fold(kept), strict=True):
+        assert torch.equal(one, sparse.dense(other))
+    near = torch.rand(40, 40, generator=torch.Generator().manual_seed(1))
+    got = utility(lambda asked: (asked @ near).topk(20, 1).indices, kept)
+    assert got == pytest.approx(utility(lambda asked: (asked @ near).topk(20, 1).indices, x))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.contract import Model
+from bench.contract import Model, sparse
 from bench.data.baskets import Baskets
 from bench.metrics import reference
 from bench.metrics.recommendation import utility
@@ -54,3 +54,27 @@ def test_pure_svd_is_the_projection_on_the_leading_vectors() -> None:
     torch.testing.assert_close(network(x).detach().double(), x.double() @ v @ v.T)
     with torch.no_grad():
         torch.testing.assert_close(PureSvd(99).build((12,), 12, 0)(x), torch.zeros(60, 12))
+
+
+@pytest.mark.parametrize("penalty", [0.05, 100.0])
+def test_compressed_baskets_give_the_same_ease(penalty: float) -> None:
+    """In either precision; an item that nobody bought has no weight."""
+    x = (torch.rand(300, 50, generator=torch.Generator().manual_seed(1)) < 0.1).float()
+    x[:, [7, 49]] = 0.0
+    model = Ease(penalty=penalty)
+    plain, kept = model.build((50,), 50, 0), model.build((50,), 50, 0)
+    model.solve(plain, x, x, model.recipe, 0)
+    rows = sparse.compressed(x)
+    model.solve(kept, rows, rows, model.recipe, 0)
+    torch.testing.assert_close(kept.head.weight, plain.head.weight, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("factors", [4, 50])
+def test_compressed_baskets_give_the_same_factors(factors: int) -> None:
+    x = (torch.rand(300, 50, generator=torch.Generator().manual_seed(1)) < 0.1).float()
+    model = PureSvd(factors)
+    plain, kept = model.build((50,), 50, 0), model.build((50,), 50, 0)
+    model.solve(plain, x, x, model.recipe, 0)
+    rows = sparse.compressed(x)
+    model.solve(kept, rows, rows, model.recipe, 0)
+    torch.testing.assert_close(kept(rows), plain(x), atol=1e-5, rtol=1e-4)

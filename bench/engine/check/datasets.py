@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.contract import Dataset, Split, Splits, check_splits
+from bench.contract import Dataset, Split, Splits, check_splits, sparse
 from bench.contract.data import duplicates_across
 from bench.engine.check.findings import Check, attempt, global_seeds, require_that
 from bench.engine.check.probes import Ground
@@ -94,10 +94,14 @@ def _same(one: Splits, other: Splits) -> bool:
         a, b = (getattr(getattr(splits, name), column) for splits in (one, other))
         if (a is None) != (b is None):
             return False
-        if a is not None and (
-            a.shape != b.shape or not torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
-        ):
+        if a is None:
+            continue
+        if a.shape != b.shape or a.layout != b.layout:
             return False
+        parts = [list(sparse.parts_of(x).values()) if sparse.is_sparse(x) else [x] for x in (a, b)]
+        for one_part, other_part in zip(*parts, strict=True):
+            if not torch.equal(torch.nan_to_num(one_part), torch.nan_to_num(other_part)):
+                return False
     return True
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bench.contract import Dataset, Model, Splits, Task, UserError, common_task
+from bench.contract import Dataset, Model, Splits, Task, UserError, common_task, sparse
 from bench.contract.task import TASKS
 from bench.engine.check.findings import Check, Untestable, require_that
 from bench.engine.components import CORE_PACKAGES, build
@@ -121,7 +121,7 @@ def quicker(model: Model) -> Model:
 
 
 def few(splits: Splits, most: int) -> Splits:
-    """The same splits with at most so many records each; every class of training stays."""
+    """The same splits with at most so many dense records each; every class of training stays."""
     train = splits.train
     order = torch.arange(len(train))
     if not train.y.is_floating_point():
@@ -129,12 +129,15 @@ def few(splits: Splits, most: int) -> Splits:
         first = torch.tensor([int((train.y == c).nonzero()[0]) for c in torch.unique(train.y)])
         order = torch.cat([first, order[~torch.isin(order, first)]])
     size = max(most, len(torch.unique(train.y)) if not train.y.is_floating_point() else 0)
-    return dataclasses.replace(
-        splits,
-        train=train.take(order[:size]),
-        test=splits.test.take(torch.arange(min(most, len(splits.test)))),
-        public=splits.public.take(torch.arange(min(most, len(splits.public)))),
-    )
+    first_ones = {
+        "train": train.take(order[:size]),
+        "test": splits.test.take(torch.arange(min(most, len(splits.test)))),
+        "public": splits.public.take(torch.arange(min(most, len(splits.public)))),
+    }
+    dense = {
+        name: dataclasses.replace(part, x=sparse.dense(part.x)) for name, part in first_ones.items()
+    }
+    return dataclasses.replace(splits, **dense)  # type: ignore[arg-type]
 
 
 def paper(option: Option, part: Any) -> Check:

@@ -56,5 +56,5 @@ def digest_of(state: Mapping[str, Tensor]) -> str:
     sha = hashlib.sha256()
     for key in sorted(state):
         sha.update(key.encode())
-        sha.update(state[key].numpy().tobytes())
+        sha.update(state[key].numpy().data)
     return sha.hexdigest()

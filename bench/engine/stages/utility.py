@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.contract import sparse
 from bench.data.traffic import benign
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.prepare import deployment_of
@@ -48,7 +49,8 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
             blocked = deployed.blocked(customers, payload["seed"])
         test, offered = splits.test.to(machine.device), deployed.offered("scores") == "scores"
         metrics = measure(deployed.task, test, splits.card, labels, scores if offered else None)
-        answer_ms = _pace(scores if offered else labels, test.x[:_ASKED])
+        first = sparse.take(test.x, torch.arange(min(_ASKED, len(test)), device=test.x.device))
+        answer_ms = _pace(scores if offered else labels, first)
     metric = UTILITY.get(deployed.task, payload["metric"])
     out = {"metric": metric, "utility": metrics, "answer_ms": answer_ms}
     return Result(out if blocked is None else out | {"blocked": blocked, "customers": _CUSTOMERS})
