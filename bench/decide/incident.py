@@ -200,13 +200,15 @@ def controls(o: Incident) -> list[tuple[str, str]]:
         return [*steps, ("Attack the model again; name its evidence for the commands.", "")]
     after, place = f"{o.id}-after", f"--dataset {o.scenario.dataset} --model {o.scenario.model}"
     asked = max(1, min(account.alarm.query for account in o.accounts) // 2)
-    limits = f"query_budget,rate_limit,label_only] defense.query_budget.sweep={{queries:[{asked}]}}"
+    option, setting = _option(o.model.defense)
+    budget = f"defense.query_budget.sweep={{queries:[{asked}]}}"
+    limits = f"{option},query_budget,rate_limit,label_only]{setting} {budget}"
     tier = f"--tier {o.model.tier}" if o.model.tier else "--tier T2"
     access = o.accounts[0].access
     steps += [
         (
             "Measure what a query budget (half of what the first alarm took), a rate limit and "
-            "labels alone would have prevented.",
+            "labels alone would have prevented, beside the model's own defense.",
             _run(o, limits, f"{o.id}-limits"),
         ),
         (
@@ -216,7 +218,7 @@ def controls(o: Incident) -> list[tuple[str, str]]:
         (
             "Attack the model as it is again, every trial anew: only evidence recorded after the "
             "incident clears it.",
-            _run(o, f"{_option(o.model.defense)[0]}]{_option(o.model.defense)[1]}", after),
+            _run(o, f"{option}]{setting}", after),
         ),
     ]
     if o.model.described:

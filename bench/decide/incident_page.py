@@ -67,6 +67,9 @@ def _plain(item: Learned) -> dict[str, Any]:
 def page(o: Incident) -> Document:
     """The record as a page."""
     n, audit = len(o.accounts), o.audit
+    rate = "and without --benign at no promised rate"
+    if audit.benign is not None:
+        rate = f"each at a rate of at most {audit.fpr:g}"
     times = "" if audit.dated else " (seconds of the log, whose start is not stated)"
     return Document(
         f"Probing of {o.model.name or 'a model'}",
@@ -74,8 +77,7 @@ def page(o: Incident) -> Document:
         f"{n} account{'s' * (n != 1)} flagged",
         "bad",
         f"{n} of {audit.audited:,} accounts in {_log(audit)} asked as who probes a model asks. A "
-        "flag is a suspicion: a detector also flags some ordinary accounts, at a rate of "
-        f"{audit.fpr:g} each by design.",
+        f"flag is a suspicion: detectors flag ordinary accounts too, {rate}.",
         [
             ("Record", o.id),
             ("Aware since", _moment(o.aware)),

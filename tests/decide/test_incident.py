@@ -169,7 +169,13 @@ def test_commands_can_be_pasted() -> None:
     for words in runs:
         kept = [w for w in words if w.startswith(("'defense", "defense"))]
         names.append([o.name for o in compose_grid(kept).options["defense"]])
-    assert names[0] == ["none", "query_budget[queries=300]", "rate_limit", "label_only"]
+    assert names[0] == [
+        "none",
+        "rounding[decimals=1]",
+        "query_budget[queries=300]",
+        "rate_limit",
+        "label_only",
+    ]
     assert names[1] == ["none", "rounding[decimals=1]"]
 
 
