@@ -79,8 +79,8 @@ RULES: Mapping[str, Rule] = {
     ),
     "data_hash_unknown": Rule(
         "The data has a known hash, the one the evidence was made with",
-        "give data.sha256 as 'invbench data ls' prints it; evidence of other data is of another "
-        "model",
+        "give data.sha256 as 'invbench data verify' prints it; evidence of other data is of "
+        "another model",
     ),
     "evidence_too_old": Rule("The evidence is recent", _RUN_AGAIN),
     "incident_since_evidence": Rule(
@@ -154,7 +154,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "not_independently_verified": Rule(
         "Somebody else has run the evidence again and signed that",
-        "have somebody else run 'invbench verify PACK --by NAME' with a key, and name the keys "
+        "have somebody else run 'invbench verify PACK --by NAME --sign KEY', and name the keys "
         "that you trust with --signers",
         "conditional",
     ),
