@@ -6,11 +6,8 @@ One experiment a suite, a parent run an execution, a child run a trial, found ag
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import math
-import os
 import queue
 import re
 import tempfile
@@ -19,9 +16,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contract.errors import UserError, require
+from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
-from bench.contract.secrets import HIDDEN, redacted
+from bench.contract.secrets import redacted
+from bench.engine.mlflow_server import connect, experiment_of, reachable
 from bench.engine.names import PICTURE, RECORD
 from bench.engine.seal import digest_of, sealed, unsealed
 from bench.engine.store import FAULTS, Store
@@ -365,70 +363,3 @@ def _listed(value: Any) -> str:
 def _place(name: str) -> str:
     """Where an artifact stands, for its seal."""
     return f"mlflow/{name}"
-
-
-def connect(uri: str) -> Any:
-    """A client of MLflow at ``uri``."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Without this a server that is away is asked for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    import mlflow
-    from mlflow import MlflowClient
-
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    require(
-        HIDDEN not in uri,
-        f"tracking.uri '{uri}' is what was recorded, where {HIDDEN} stands for what was left out; "
-        "write it whole again, or give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and a "
-        "URI without them.",
-    )
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).resolve().parent.mkdir(parents=True, exist_ok=True)
-    with reachable(uri):
-        mlflow.set_tracking_uri(uri)
-        return MlflowClient(uri)
-
-
-def experiment_of(client: Any, uri: str, suite: str) -> str:
-    """Identity of the experiment of a suite, which is made if it is not there.
-
-    Raises:
-        UserError: it was deleted, and MLflow keeps its name.
-    """
-    found = client.get_experiment_by_name(suite)
-    if found is not None:
-        require(
-            found.lifecycle_stage == "active",
-            f"The experiment '{suite}' was deleted in MLflow; bring it back with 'mlflow "
-            f"experiments restore --experiment-id {found.experiment_id}' (MLFLOW_TRACKING_URI says "
-            f"where), or give the run another name with label=.",
-        )
-        return str(found.experiment_id)
-    location = None
-    if uri.startswith("sqlite:///"):
-        # Beside the database: MLflow's default is a folder in whatever directory one stands in.
-        location = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
-        location = f"{location}/{suite.replace('/', '_')}"
-    return str(client.create_experiment(suite, artifact_location=location))
-
-
-@contextlib.contextmanager
-def reachable(uri: str) -> Any:
-    """Within it, a server that fails is a mistake of the user's.
-
-    Raises:
-        UserError: MLflow cannot be used.
-    """
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = " ".join(redacted(str(error)).split())[:200]
-        raise UserError(
-            f"MLflow at '{uri}' cannot be used ({reason}); start it, set tracking.uri=, or switch "
-            f"it off with tracking=none."
-        ) from error
