@@ -53,6 +53,10 @@ RULES: Mapping[str, Rule] = {
         "run the grid again with 'standard=true', which adds the attacks that it lacks; of the "
         "published packs, retail alone was made so",
     ),
+    "controls_missing": Rule(
+        "The controls that boards rest on ran to their end",
+        "run the grid again with 'controls=[untrained,repeat]', as suites do unless told otherwise",
+    ),
     "seeds_selected": Rule(
         "The seeds are all from 0 up to the last, none left out",
         "publish every seed of the run, failed ones as well",

@@ -93,13 +93,34 @@ def weights(defense: str, seed: int) -> str:
 
 
 def records(rows: Mapping[str, Row], seeds: int = 10, **changes: Any) -> list[TrialRecord]:
-    """A trial for each defense, attack and seed; ``changes`` replace fields of all records."""
-    out = []
+    """A trial for each defense, attack and seed, and the controls of the undefended target.
+
+    ``changes`` replace fields of all records.
+    """
+    out = _controls(rows["none"], changes) if "none" in rows else []
     for defense, row in rows.items():
         for seed in range(seeds):
             for attack in ("imputer", *row.L):
                 out.append(_trial(defense, row, attack, seed, changes))
     return out
+
+
+def _controls(undefended: Row, changes: Mapping[str, Any]) -> list[TrialRecord]:
+    """The first attack a second time, and every attack on two targets that were never trained."""
+    first = next(iter(undefended.L))
+    again = _trial("none", undefended, first, 0, changes)
+    controls = [("repeat", again.cell.model_copy(update={"attack": f"repeat[{first}]"}), again)]
+    nothing = replace(undefended, L=dict.fromkeys(undefended.L, 0.0), M=0.0, audit=None)
+    for seed in range(2):
+        for attack in nothing.L:
+            trial = _trial("untrained", nothing, attack, seed, changes)
+            controls.append(("untrained", trial.cell, trial))
+    return [
+        trial.model_copy(
+            update={"control": name, "cell": cell, "trial_id": f"control-{name}-{trial.trial_id}"}
+        )
+        for name, cell, trial in controls
+    ]
 
 
 def _trial(

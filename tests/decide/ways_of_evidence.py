@@ -74,6 +74,18 @@ RECORDS = (
         holds(_kept(lambda r: r.cell.attack != "map" or r.cell.seed < 5)),
     ),
     way(
+        "the failed control left out of records and plan",
+        "BLOCK",
+        "controls_missing",
+        holds(_kept(lambda r: r.control != "untrained")),
+    ),
+    way(
+        "no control at all",
+        "BLOCK",
+        "controls_missing",
+        holds(_kept(lambda r: not r.control)),
+    ),
+    way(
         "names of standard sets taken out of the records",
         "BLOCK",
         "standard_attacks_missing",

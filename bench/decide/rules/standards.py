@@ -1,4 +1,4 @@
-"""The rule on standard attacks: whether every one of them met the defense (PROTOCOL 3.4)."""
+"""Rules on what must have run: every standard attack (PROTOCOL 3.4), and the controls (3.6)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bench.decide.evidence import Scenario, Source
 from bench.decide.figures import Measured
 from bench.engine.conf import read_option
 from bench.goals import goal_named
+from bench.report.controls import UNKNOWN
 from bench.report.frame import UNDEFENDED, bare_name
 
 _CHOSEN = "excluded by the suite"
@@ -33,6 +34,22 @@ def standard_attacks_missing(case: Case) -> Iterator[str]:
                 f"{m.goal.replace('_', ' ')} with {m.access}: {lacks} of the attacks of {name} did "
                 f"not meet '{case.candidate.defense}' on all of its seeds; not run: "
                 f"{'; '.join(unmet)}"
+            )
+
+
+def controls_missing(case: Case) -> Iterator[str]:
+    """Control trials that boards rest on and that the evidence lacks: a failed one voids them."""
+    of = case.scenario
+    for goal in sorted({m.goal for m in case.candidate.measured}):
+        ended: set[str] = set()
+        for source in case.sources:
+            checks = source.boards.controls
+            mine = checks[(checks["dataset"] == of.dataset) & (checks["model"] == of.model)]
+            ended |= set(mine[(mine["goal"] == goal) & (mine["state"] != UNKNOWN)]["check"])
+        for control in sorted(({"repeat"} | (goal_named(goal).controls & {"untrained"})) - ended):
+            yield (
+                f"{goal.replace('_', ' ')}: the control '{control}' did not run to its end on "
+                f"{of.dataset} and {of.model}"
             )
 
 
@@ -148,4 +165,7 @@ def _words(member: Member) -> str:
     return f"{name} ({told})" if told else name
 
 
-CHECKS = {"standard_attacks_missing": standard_attacks_missing}
+CHECKS = {
+    "standard_attacks_missing": standard_attacks_missing,
+    "controls_missing": controls_missing,
+}
