@@ -66,6 +66,7 @@ def test_running_it_again_runs_nothing_of_it(
     assert not evil.exists()
 
 
+@pytest.mark.slow
 def test_a_plugins_pack_is_data_until_its_code_is_allowed(
     verb, packed, evil: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_an_edited_figure_is_shown_and_joined_nowhere(verb, packed, tmp_path: Pa
         assert "does not follow from its own records" in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="install openssh-client: no ssh-keygen")
 def test_submit_and_verify_sign_and_readers_are_told(
     verb, packed, stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
