@@ -30,7 +30,7 @@ _EXPLAINED = 1e-3
 _BOUGHT = 1e-2
 """How much of an item counts as bought when further ones are sought."""
 _AT_A_TIME = 64
-"""Victims whose items' rows are asked for together."""
+"""Victims who are solved together."""
 _NOTHING = 1e-6
 """An item whose row is this much shorter than the longest says nothing in the scores."""
 
@@ -138,10 +138,10 @@ def _in_directions(
     matrix = torch.cat([part.double() @ basis for _, part in rows.parts(offset)])
     inverse = torch.linalg.pinv(matrix, rtol=1e-6)
     values = []
-    for part in torch.split(target, 256):
+    for part in torch.split(target, _AT_A_TIME):  # as many as a cache holds
         wanted = part.double() @ basis
-        start = popular + (wanted - popular @ matrix) @ inverse
-        values.append(boxed(matrix, wanted, start.clamp(0.0, 1.0), steps).float())
+        start = (popular + (wanted - popular @ matrix) @ inverse).clamp(0.0, 1.0)
+        values.append(boxed(matrix.float(), wanted.float(), start.float(), steps))
     return torch.cat(values), int(torch.linalg.matrix_rank(matrix, rtol=1e-6))
 
 
