@@ -76,8 +76,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}{line} cannot be read as YAML: {error.problem}.") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         # A date such as 2026-02-30 and a number of 5,000 digits are ValueErrors.
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{where} cannot be read as YAML: {reason}.") from error
+        raise UserError(f"{where} cannot be read as YAML: {_reason(error)}.") from error
 
 
 def read_yaml(path: Path, what: str = "") -> Any:
@@ -123,13 +122,19 @@ def parse_json(data: bytes | str, where: str, deepest: int = DEEPEST) -> Any:
     try:
         value = json.loads(data, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{where} cannot be read as JSON: {reason}.") from error
+        raise UserError(f"{where} cannot be read as JSON: {_reason(error)}.") from error
     require(
         _depth(value) <= deepest,
         f"{where} is nested deeper than {deepest} levels; get it again.",
     )
     return value
+
+
+def _reason(error: Exception) -> str:
+    """What a parser says, in one line."""
+    reason = " ".join(str(error).split())[:200]
+    # Python tells programmers how to lift its limit; no document of ours needs such a number.
+    return "it holds a number of thousands of digits" if "int_max_str_digits" in reason else reason
 
 
 def _depth(value: Any) -> int:
