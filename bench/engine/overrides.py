@@ -72,7 +72,9 @@ def readable(word: str) -> str:
             f"letters outside ASCII stands in quotes of its own: {shlex.quote(quoted_word)}"
         ) from error
     plain = parsed is None or isinstance(parsed, (str, QuotedString))
-    return word if plain or not is_path else quoted_word
+    # Of a text without quotes Hydra takes some backslashes for its own.
+    whole = not isinstance(parsed, str) or "\\" not in value or parsed == value
+    return word if (plain and whole) or not is_path else quoted_word
 
 
 def quoted(value: str) -> str:

@@ -34,8 +34,9 @@ MOST_VALUES = 2_000
 """Most values that an override holds."""
 MOST_VARIANTS = 1_000
 """Most rows that a sweep makes."""
-MOST_CELLS = 200_000
-"""Most cells of the grid that a pack's overrides give: the largest shipped suite has 30,000."""
+MOST_CELLS = 2_000_000
+"""Most cells of the grid that a pack's overrides give, those that cannot work included: the
+largest shipped suite has 720,000."""
 _DEEPEST = 20
 _LARGEST = 10_000_000
 _MOST = {"seeds": 1_000, "control_seeds": 1_000, "victims": 1_000_000, "retries": 10}

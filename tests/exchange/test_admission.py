@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.engine.config import compose_grid
 from bench.exchange.admission import RefusedError, packages, readable, runnable
+from bench.exchange.code import Foreign
 
 HONEST = [
     "suite=reference/credit",
@@ -147,3 +149,11 @@ def test_any_text_is_let_pass_or_refused_in_a_sentence(word: str) -> None:
     finally:
         del os.environ["CANARY"]
     assert "this_is_no_module" not in set(sys.modules) - before
+
+
+def test_a_pack_of_any_shipped_suite_is_admitted_and_one_without_end_is_not() -> None:
+    foreign = Foreign("a pack")
+    for suite in ("reference/credit", "defenses", "faces"):
+        foreign.admit(compose_grid([f"suite={suite}"]))
+    with pytest.raises(RefusedError, match="cells"):
+        foreign.admit(compose_grid(["suite=defenses", "seeds=1000"]))
