@@ -191,7 +191,8 @@ def _explaining(
 def _in_box(matrix: Tensor, target: Tensor, steps: int) -> Tensor:
     """Least squares ``x @ matrix = target`` in the unit box, float32 ``[k]``, for a few rows."""
     matrix, wanted = matrix.double(), target.double().unsqueeze(0)
-    free = torch.linalg.lstsq(matrix @ matrix.T, matrix @ wanted.T).solution.T
+    # Not torch.linalg.lstsq: its last bits differ from call to call for one and the same input.
+    free = wanted @ matrix.T @ torch.linalg.pinv(matrix @ matrix.T, hermitian=True)
     start = free.clamp(0.0, 1.0)
     # What is best without the box, and lies in it, is best in it.
     x = start if torch.allclose(start, free, atol=1e-4) else boxed(matrix, wanted, start, steps)

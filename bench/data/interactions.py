@@ -41,7 +41,8 @@ class Interactions(SegmentedBaskets):
     counted in the facts: first ratings below ``least_rating``, then items beyond ``item_cap``, then
     users and items outside the core. An item that a user took twice counts once.
 
-    Where dense records would take more than ``dense_gib``, they are kept in compressed rows, and
+    Where work on dense records would take more than ``dense_gib``, for the records and for the
+    matrices of item by item that models and attacks hold, they are kept in compressed rows, and
     only models and attacks that can read these take part.
 
     Attributes:
@@ -58,7 +59,7 @@ class Interactions(SegmentedBaskets):
         min_items: only users who took so many items.
         sensitive_items: items whose recovery weighs most; empty: every fourth of the rarer half.
         segments: number of classes.
-        dense_gib: most GiB that dense records may take.
+        dense_gib: most GiB that work on dense records may take.
         name: of the data set, on boards and in cards.
         sector: your word for what it is about.
         source: where it is from.
@@ -136,8 +137,8 @@ class Interactions(SegmentedBaskets):
             return None
         n, items = bought.shape
         return (
-            f"{n:,} x {items:,} would take {4 * n * items / 1e9:.1f} GB; lower "
-            "dataset.interactions.item_cap, or raise dataset.interactions.dense_gib "
+            f"{n:,} x {items:,} would take {_dense_bytes(n, items) / 2**30:.2g} GiB to work on; "
+            "lower dataset.interactions.item_cap, or raise dataset.interactions.dense_gib "
             f"({self.dense_gib:g})"
         )
 
@@ -170,7 +171,7 @@ class Interactions(SegmentedBaskets):
         return sections
 
     def _too_large(self, shape: tuple[int, int]) -> bool:
-        return 4 * shape[0] * shape[1] > self.dense_gib * 2**30
+        return _dense_bytes(*shape) > self.dense_gib * 2**30
 
     def _bought(self, path: Path) -> Bought:
         named = tuple(getattr(self, role) for role in ROLES)
@@ -199,6 +200,11 @@ class Interactions(SegmentedBaskets):
             sensitive or None,
             facts={**bought.facts, "kept_sparse": large},
         )
+
+
+def _dense_bytes(n: int, items: int) -> int:
+    """Memory that records take, and about eight matrices of item by item in float64."""
+    return 4 * n * items + 8 * 8 * items**2
 
 
 @dataclass(frozen=True)

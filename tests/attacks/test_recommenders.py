@@ -181,6 +181,14 @@ def test_of_a_wide_catalogue_it_finds_what_it_finds_of_a_small_one(
     assert f1(wide(network, noisy).values) > alike - 0.03
 
 
+def test_of_a_wide_catalogue_it_finds_the_same_bits_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boards are void where a trial that is repeated gives others."""
+    monkeypatch.setattr(wide_matrix, "_DIRECTIONS", 4)
+    network = linear(ease(), 0.5)
+    first, second = (wide(network, network(victims()).detach()).values for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_of_a_wide_catalogue_with_few_factors_popularity_decides_the_rest() -> None:
     basis = torch.linalg.svd(baskets(seed=1), full_matrices=False)[2][:12]
     network = linear(basis.T @ basis)
