@@ -143,7 +143,8 @@ class Returned:
 
 class Backend(Protocol):
     """Runs bundles. The driver owns order, budgets and retries; the back end owns machines,
-    workers and deadlines."""
+    workers and deadlines.
+    """
 
     enforces_deadlines: bool
     """Whether a job that does not want to stop can be stopped."""
