@@ -44,6 +44,7 @@ class Node:
         label: how progress and messages name it.
         readings: files its components read, by their key in ``identity["files"]``.
         texts: digest of the text of every module that ``identity["source"]`` rests on.
+        replica: what nodes that can be trained as one program have in common; None: alone.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Node:
     label: str
     readings: Mapping[str, Reading] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    replica: str | None = None
 
 
 @dataclass(frozen=True)
