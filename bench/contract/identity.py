@@ -32,6 +32,7 @@ RUNTIME_FIELDS: frozenset[str] = frozenset(
         "exclude",
         "backend",
         "resources",
+        "infrastructure",
         "timeout_s",
         "retries",
         "rerun",

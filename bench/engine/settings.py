@@ -62,6 +62,18 @@ class Resources(_Strict):
     num_gpus: float = Field(0.0, ge=0)
 
 
+class Infrastructure(_Strict):
+    """What the run bears when machines fail: no trial ends because of it."""
+
+    losses: int = Field(20, ge=0)
+    """Times that a node may be lost with its machine before it is left without a result."""
+    first_wait_s: float = Field(1.0, ge=0)
+    """Seconds before a lost node is tried again; doubled each time."""
+    most_wait_s: float = Field(60.0, ge=0)
+    patience_s: float = Field(300.0, ge=0)
+    """Seconds to wait while no machine has room for anything, before the run stops."""
+
+
 class Reported(_Strict):
     """A figure that a paper reports, and where the report finds ours to put beside it.
 
@@ -135,6 +147,7 @@ class Settings(_Strict):
     retries: int = Field(ge=0)
     timeout_s: dict[str, float]
     resources: dict[str, Resources]
+    infrastructure: Infrastructure
     backend: RayBackend | LocalBackend = Field(discriminator="name")
     tracking: Tracking
 
