@@ -1,0 +1,73 @@
+"""The driver alone: results are ready at once, so that all time and every fsync is its own.
+
+``python -m tests.perf.driver [TRIALS ...]`` prints milliseconds of CPU, waits for the disk and bytes
+of memory a trial; with several numbers of trials, the last against the first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+
+from bench.engine.bundles import MOST_JOBS
+from tests.engine.canned import Canned, drive, grid_of
+
+_DATA, _ATTACKS = 5, 10
+
+
+def syncs(root: Path) -> int:
+    """Waits for the disk of this process so far, counted by the kernel where it can."""
+    return 0
+
+
+def measure(trials: int) -> dict[str, float]:
+    """Figures a trial, of a run of ``trials`` trials."""
+    plan = grid_of(_DATA, trials // (_DATA * _ATTACKS), _ATTACKS)
+    number = len(plan.trials)
+    with tempfile.TemporaryDirectory() as folder:
+        backend = Canned(slots_=16)
+        cpu, wall = time.process_time(), time.perf_counter()
+        outcome = drive(plan, Path(folder), backend)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        assert outcome.count("done") == number
+        again = time.process_time()
+        drive(plan, Path(folder), Canned())
+        again = time.process_time() - again
+        size = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
+    return {
+        "trials": number,
+        "cpu_ms": 1000 * cpu / number,
+        "wall_ms": 1000 * wall / number,
+        "bundles": len(backend.sent) / number,
+        "resume_ms": 1000 * again / number,
+        "store_kb": size / 1000 / number,
+    }
+
+
+def memory(trials: int) -> float:
+    """Bytes that the driver holds for a trial at most, its plan apart."""
+    plan = grid_of(_DATA, trials // (_DATA * _ATTACKS), _ATTACKS)
+    with tempfile.TemporaryDirectory() as folder:
+        tracemalloc.start()
+        drive(plan, Path(folder), Canned(slots_=16))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return most / len(plan.trials)
+
+
+def main(sizes: list[int]) -> None:
+    """Print the table."""
+    rows = [measure(trials) for trials in sizes]
+    print("  ".join(f"{name:>10}" for name in rows[0]))
+    for row in rows:
+        print("  ".join(f"{value:10.3f}" for value in row.values()))
+    print(f"CPU a trial, last against first: {rows[-1]['cpu_ms'] / rows[0]['cpu_ms']:.2f} x")
+    print(f"most memory: {memory(sizes[0]):.0f} bytes a trial at {sizes[0]} trials")
+
+
+if __name__ == "__main__":
+    main([int(word) for word in sys.argv[1:]] or [1000, 10_000])
