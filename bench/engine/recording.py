@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.contract.identity import canonical
 from bench.contract.record import Failure, Status, TrialRecord
 from bench.contract.secrets import clean
 from bench.engine.graph import Node, Plan, Trial
@@ -74,7 +75,7 @@ class Recorder:
         record = clean(self._facts(node, attempt, asked, done) | {"output": done.output})
         if self._again:
             self._store.remove(node.kind, node.id)
-        self._store.put(node.kind, node.id, record, done.files)
+        self._store.put(node.kind, node.id, _with_identity(record, node), done.files)
         self._keep(node.id, record)
 
     def failed(self, node: Node, attempt: int, asked: Resources, done: Done) -> Failed:
@@ -82,7 +83,7 @@ class Recorder:
         given = done.failure or {"type": "Unknown", "message": "no reason"}
         error = Failure(**clean(given)).model_dump()
         record = clean(self._facts(node, attempt, asked, done)) | {"error": error}
-        self._store.put_failure(node.kind, node.id, record)
+        self._store.put_failure(node.kind, node.id, _with_identity(record, node))
         return stood(record)
 
     def _facts(self, node: Node, attempt: int, asked: Resources, done: Done) -> dict[str, Any]:
@@ -90,7 +91,6 @@ class Recorder:
             "kind": node.kind,
             "id": node.id,
             "label": node.label,
-            "identity": node.identity,
             "status": done.status,
             "attempt": attempt,
             "granted": {"num_cpus": asked.num_cpus, "num_gpus": asked.num_gpus},
@@ -176,6 +176,13 @@ class Recorder:
         files = {} if picture is None else {PICTURE: picture}
         self._store.put("trial", trial.id, record, files)
         return Ended(trial)
+
+
+def _with_identity(record: Mapping[str, Any], node: Node) -> str:
+    """Canonical JSON of a node's record; repeats share most of the text of their identity."""
+    texts = {name: canonical(value) for name, value in record.items()}
+    texts["identity"] = node.series.shown.text((*node.numbers, *node.above))
+    return "{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}"
 
 
 def stood(record: Mapping[str, Any]) -> Failed:

@@ -60,7 +60,7 @@ class Sender:
         inside = set(names)
         parcels: dict[str, Parcel] = {}
         damaged: dict[str, str] = {}
-        for parent in dict.fromkeys(p for node in nodes for p in node.parents.values()):
+        for parent in dict.fromkeys(p for node in nodes for p in node.above):
             if parent not in inside:
                 try:
                     parcels[parent] = self._parcel(parent)

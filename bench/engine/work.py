@@ -120,7 +120,7 @@ def remaining(plan: Plan, store: Store, rerun: str) -> Work:
         key = queue.pop()
         if key not in todo:
             todo.add(key)
-            parents = plan.nodes[key].parents.values()
+            parents = plan.nodes[key].above
             needed.update(parents)
             queue += [p for p in parents if not done(p)]
     shown = {n for t in plan.trials if t.id in recorded for n in t.parts}

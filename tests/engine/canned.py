@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from bench.contract.identity import PROTOCOL_VERSION
+from bench.contract.identity import digest_of
 from bench.contract.record import Cell
+from bench.contract.source import Source
+from bench.engine import forms
 from bench.engine.driver import Driver, Listener
-from bench.engine.graph import Kind, Node, Plan, Trial
+from bench.engine.graph import Case, Kind, Node, Plan, Series, Trial
 from bench.engine.messages import Bundle, Done, Job, Returned
 from bench.engine.pace import Pace
 from bench.engine.settings import Infrastructure, LocalBackend, Resources, Settings, Tracking
 from bench.engine.store import Store
 from bench.engine.work import RunOutcome, remaining
 
-_SOURCE = {f"bench.module{n}": hashlib.sha256(bytes([n])).hexdigest() for n in range(40)}
+_SOURCE = Source({f"bench.module{n}": digest_of(str(n)) for n in range(40)}, {})
 _SCORE = {
     "metric": "auc",
     "value": 0.75,
@@ -88,46 +89,40 @@ class PlanMaker:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.trials: list[Trial] = []
+        self._series: dict[tuple[str, str], Series] = {}
 
-    def node(self, kind: Kind, label: str, replica: str | None = None, **parents: str) -> str:
+    def node(
+        self, kind: Kind, label: str, repeat: int, replica: str | None = None, **parents: str
+    ) -> str:
         """A node of that label; made once."""
-        key = hashlib.sha256(f"{kind} {label}".encode()).hexdigest()
-        identity = {
-            "protocol": PROTOCOL_VERSION,
-            "kind": kind,
-            "config": {"seed": len(self.nodes), "victims": {"seed": 1, "limit": 1000}},
-            "parents": dict(parents),
-            "files": {},
-            "source": _SOURCE,
-        }
-        node = Node(key, kind, {"seed": 1}, parents, identity, label, replica=replica)
-        self.nodes.setdefault(key, node)
+        series = self._series.get((kind, label))
+        if series is None:
+            payload = {"seed": forms.number(0), "victims": {"limit": 1000}}
+            series = self._series[kind, label] = Series(
+                kind, payload, payload, (("seed",),), tuple(parents), label, _SOURCE, {}, replica
+            )
+        key = digest_of(f"{kind} {label} {repeat}")
+        self.nodes.setdefault(key, Node(key, series, repeat, (repeat,), tuple(parents.values())))
         return key
 
     def trial(self, data: int, target: int, attack: int, replica: str | None = None) -> None:
         """A trial, with the nodes that it shares with others."""
         made = self.node
-        d = made("data", f"data/{data}")
-        e = made("evaluator", f"data/evaluator/{data}", data=d)
-        r = made("reference", f"data/logistic/{data}", data=d)
-        t = made("target", f"data/mlp{target}/none/{data}", replica, data=d)
+        d = made("data", "data", data)
+        e = made("evaluator", "data/evaluator", data, data=d)
+        r = made("reference", "data/logistic", data, data=d)
+        t = made("target", f"data/mlp{target}/none", data, replica, data=d)
+        u = made("utility", f"data/mlp{target}/none/utility", data, data=d, target=t)
         both = {"data": d, "evaluator": e, "target": t}
-        nodes = {
-            "data": d,
-            "evaluator": e,
-            "reference": r,
-            "target": t,
-            "utility": made("utility", f"data/mlp{target}/none/utility/{data}", data=d, target=t),
-            "attack": made("attack", f"data/mlp{target}/none/toy{attack}/{data}", **both),
-        }
-        base = made("attack", f"data/guess/{data}", data=d, evaluator=e)
+        a = made("attack", f"data/mlp{target}/none/toy{attack}", data, **both)
+        base = made("attack", "data/guess", data, data=d, evaluator=e)
         cell = Cell(
-            dataset="data", model=f"mlp{target}", defense="none", attack=f"toy{attack}", seed=data
+            dataset="data", model=f"mlp{target}", defense="none", attack=f"toy{attack}", seed=0
         )
-        key = hashlib.sha256(cell.key().encode()).hexdigest()
-        self.trials.append(
-            Trial(key, cell, "attribute", "scores", nodes, {"guess": base}, _INFO, ())
-        )
+        roles = ("data", "evaluator", "reference", "target", "utility", "attack")
+        case = Case(cell, "attribute", "scores", _INFO, (), "", roles, ("guess",))
+        key = digest_of(f"{cell.key()} {data}")
+        self.trials.append(Trial(key, case, data, (d, e, r, t, u, a, base)))
 
     def plan(self) -> Plan:
         """What was added."""
