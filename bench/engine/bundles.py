@@ -99,9 +99,12 @@ class Bundler:
 
     def _replicas(self, first: int, asked: Resources, room: int) -> list[int]:
         """Nodes for one program with the first; fewer where slots would have nothing to do."""
+        if self._alone(first):
+            return [first]
         number = self._ready.number_alike(first)
         slots = max(1, room - (self._ready.counts[asked] - number))
-        return self._ready.alike(first, min(MOST_REPLICAS, math.ceil(number / slots)))
+        alike = self._ready.alike(first, min(MOST_REPLICAS, math.ceil(number / slots)))
+        return [node for node in alike if not self._alone(node)]
 
     def _take(self, node: int) -> None:
         self._ready.remove(node)

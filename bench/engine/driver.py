@@ -28,7 +28,7 @@ _POLL_S = 0.5
 _IDLE_S = 0.1
 """How long to wait for a worker, and where none has anything to do."""
 _LOOK_S = 1.0
-"""How often machines, other drivers and nodes that rest are looked at."""
+"""How often machines and other drivers are looked at."""
 
 
 class Listener(Protocol):
@@ -157,7 +157,7 @@ class Driver:
             graph.order,
             self._pace,
             graph.asks,
-            lambda number: graph.tried(number) or self._losses.often(number) > 0,
+            lambda number: graph.tried(number) or self._losses.often(number) > 1,
         )
         self._tell()
         if graph.ready:
@@ -171,6 +171,8 @@ class Driver:
         """Look around, take what has come back, write it, and send what may start."""
         if time.monotonic() - self._looked >= _LOOK_S:
             self._look()
+        for number in self._losses.due():
+            self._graph.again(number)
         with self._machines():
             returned = self._backend.poll(_POLL_S) if self._running else ()
         if returned:
@@ -244,8 +246,6 @@ class Driver:
             self._slots = max(1, self._backend.slots())
             self._backend.want(self._graph.ready.waiting())
         self._claims.beat()
-        for number in self._losses.due():
-            self._graph.again(number)
         if len(self._sharing):
             with self._writing():
                 self._sharing.look()

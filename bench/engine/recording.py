@@ -68,6 +68,8 @@ class Recorder:
     def __init__(self, plan: Plan, store: Store, again: bool, git: Mapping[str, Any]) -> None:
         self._plan, self._store, self._again, self._git = plan, store, again, git
         self._records: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._plain: set[str] = set()
+        """Attacks that are known to have no picture, until their trial is joined."""
 
     # ------------------------------------------------------------ nodes
     def done(self, node: Node, attempt: int, asked: Resources, done: Done) -> None:
@@ -77,6 +79,8 @@ class Recorder:
             self._store.remove(node.kind, node.id)
         self._store.put(node.kind, node.id, _with_identity(record, node), done.files)
         self._keep(node.id, record)
+        if node.kind == "attack" and PICTURE not in done.files:
+            self._plain.add(node.id)
 
     def failed(self, node: Node, attempt: int, asked: Resources, done: Done) -> Failed:
         """Write an attempt of a node that did not end well."""
@@ -102,6 +106,7 @@ class Recorder:
     def forget(self, name: str) -> None:
         """The result of a node was set aside."""
         self._records.pop(name, None)
+        self._plain.discard(name)
 
     def _keep(self, name: str, record: Mapping[str, Any]) -> None:
         self._records[name] = record
@@ -164,7 +169,9 @@ class Recorder:
 
     def _joined(self, trial: Trial, known: Mapping[str, Mapping[str, Any]]) -> Ended:
         attack = trial.nodes["attack"]
-        picture = self._store.file("attack", attack, PICTURE)
+        picture = None
+        if attack not in self._plain:
+            picture = self._store.file("attack", attack, PICTURE)
         damaged = {part for part in trial.parts if part not in known}
         if f"attack/{attack}/{PICTURE}" in self._store.faults:
             damaged.add(attack)

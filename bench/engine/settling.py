@@ -133,8 +133,7 @@ class Settling:
         if self.states.state[number] == FAILED:
             return
         self.states.state[number] = READY
-        replica = None if self.tried(number) else self.nodes[number].replica
-        self.ready.add(number, self.asks(number), replica)
+        self.ready.add(number, self.asks(number), self.nodes[number].replica)
 
     def again(self, number: int) -> None:
         """Put a node back that did not end: it starts as soon as it lacks nothing."""

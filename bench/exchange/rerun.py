@@ -214,6 +214,7 @@ def rerun(grid: Grid, plan: Plan, trials: Iterable[Trial]) -> dict[str, TrialRec
     outcome = execute(grid, Plan(nodes, wanted, {})).outcome
     if outcome.interrupted:
         raise KeyboardInterrupt
+    require(outcome.state == "ended", outcome.reason)
     return {record.trial_id: record for record in outcome.records}
 
 
