@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import time
 from collections import Counter, defaultdict
@@ -16,7 +17,9 @@ from bench.engine.backends import Backend, lost
 from bench.engine.components import CORE_PACKAGES
 from bench.engine.graph import KINDS, Node, Plan, Trial
 from bench.engine.join import join, unfinished
+from bench.engine.messages import Parcel
 from bench.engine.names import PICTURE
+from bench.engine.seal import DamagedError
 from bench.engine.settings import Settings
 from bench.engine.store import Store
 from bench.engine.work import RunOutcome, Work
@@ -204,14 +207,21 @@ class Driver:
         node = self.plan.nodes[key]
         asked = self.settings.resource(node.kind)
         root = self.settings.data_root
+        self._attempts[key] += 1
+        parents, damaged = {}, {}
+        for role, parent in node.parents.items():
+            try:
+                parents[role] = self.backend.parent(self._parcel(parent))
+            except DamagedError as error:
+                damaged[parent] = str(error)
+        if damaged:
+            self._remake(damaged, key)
+            return
         task = Job(
             key,
             node.kind,
             node.payload,
-            {
-                role: self.backend.parent(self.store.path(self.plan.nodes[p].kind, p))
-                for role, p in node.parents.items()
-            },
+            parents,
             {role: self.plan.nodes[p].payload for role, p in node.parents.items()},
             source=node.identity["source"],
             texts=node.texts,
@@ -222,9 +232,14 @@ class Driver:
             packages=(*CORE_PACKAGES, *self.settings.plugins),
             path=self.path,
         )
-        self._attempts[key] += 1
         self._running[key] = (time.monotonic(), self._attempts[key])
         self.backend.submit(task, asked)
+
+    def _parcel(self, key: str) -> Parcel:
+        parcel = self.store.parcel(self.plan.nodes[key].kind, key)
+        if parcel.digest is None or parcel.tensors is not None:
+            return parcel
+        return dataclasses.replace(parcel, tensors=self.store.blobs.get(parcel.digest))
 
     def _late(self) -> None:
         if not self.backend.enforces_deadlines:
@@ -280,12 +295,13 @@ class Driver:
 
     # ------------------------------------------------------------ what is damaged is made again
     def _set_aside(self, kind: str, key: str, reason: str = "") -> None:
-        path = self.store.path(kind, key)
-        if not path.exists():
+        if not self.store.has(kind, key):
             return
-        faults = [f"{p.name}: {why}" for p, why in self.store.faults.items() if p.parent == path]
+        place = f"{kind}/{key}"
+        faults = [why for p, why in self.store.faults.items() if f"{p}/".startswith(f"{place}/")]
         reason = reason or "; ".join(faults) or "it is damaged"
-        self.outcome.set_aside.append((path, self.store.set_aside(path, reason), reason))
+        new = self.store.set_aside(kind, key, reason)
+        self.outcome.set_aside.append((self.store.root / place, new, reason))
 
     def _remake(self, damaged: Mapping[str, str], child: str) -> None:
         """Set results aside, make them again, and then run the node that needs them.
@@ -294,7 +310,7 @@ class Driver:
         """
         kinds = {key: self.plan.nodes[key].kind for key in damaged}
         for key, kind in kinds.items():
-            self.backend.forget(self.store.path(kind, key))
+            self.backend.forget(f"{kind}/{key}")
         bad = {key for key, kind in kinds.items() if not self.store.intact(kind, key)}
         self._attempts[child] -= 1
         self._waiting[child] = set(bad)
@@ -329,7 +345,7 @@ class Driver:
             self.outcome.cached -= 1
         self._records.pop(key, None)
         self._set_aside(node.kind, key, reason)
-        self.backend.forget(self.store.path(node.kind, key))
+        self.backend.forget(f"{node.kind}/{key}")
         kinds = {p: self.plan.nodes[p].kind for p in node.parents.values()}
         absent = {p for p, kind in kinds.items() if not self.store.has(kind, p)}
         self._waiting[key] = absent
@@ -397,7 +413,7 @@ class Driver:
             attack = trial.nodes["attack"]
             picture = self.store.file("attack", attack, PICTURE)
             damaged = {n for n, node in nodes.items() if node is None}
-            if self.store.path("attack", attack) / PICTURE in self.store.faults:
+            if f"attack/{attack}/{PICTURE}" in self.store.faults:
                 damaged.add(attack)
             if damaged:
                 self._open_trials[trial.id] = damaged

@@ -91,12 +91,9 @@ def history(store: Store) -> dict[str, float]:
     """Mean seconds of a node from earlier records: by kind, by component, and by label."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for kind in KINDS:
-        for key in sorted(store.ids(kind))[:_HISTORY]:
-            record = store.record(kind, key)
-            if record is None:
-                continue
-            for name in (kind, *_likenesses(kind, record["label"])):
-                seconds[name].append(record["seconds"])
+        for label, took in store.seconds(kind, _HISTORY):
+            for name in (kind, *_likenesses(kind, label)):
+                seconds[name].append(took)
     return {name: sum(values) / len(values) for name, values in seconds.items()}
 
 
@@ -129,6 +126,8 @@ class _Heartbeat:
         self._ended: Counter[str] = Counter()
         self._nodes = 0
         self._beat = 0.0
+        self._asked = frozenset(manifest) - {"state"}
+        store.put_execution(manifest["name"], manifest)
         self.save()
 
     def node(self, node: Node, status: str, seconds: float) -> None:
@@ -150,7 +149,8 @@ class _Heartbeat:
             "left_s": left,
             "updated_utc": _now(),
         }
-        self._store.put_execution(self._manifest["name"], self._manifest)
+        changed = {k: v for k, v in self._manifest.items() if k not in self._asked}
+        self._store.beat(self._manifest["name"], changed)
 
 
 def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution:

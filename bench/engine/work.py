@@ -61,8 +61,10 @@ def remaining(plan: Plan, store: Store, rerun: str) -> Work:
     joined = store.ids("trial") if rerun != "all" else set()
     recorded: dict[str, TrialRecord] = {}
     trials, damaged = [], []
+    planned = (trial.id for trial in plan.trials if trial.id in joined)
+    records = dict(store.records("trial", planned))
     for trial in plan.trials:
-        record = store.record("trial", trial.id) if trial.id in joined else None
+        record = records.get(trial.id)
         if record is None:
             trials.append(trial)
             if trial.id in joined:
