@@ -15,6 +15,7 @@ from typing import Any
 from bench.contract import DivergedError, UserError, require
 from bench.contract.secrets import redacted
 from bench.engine.graph import Reading
+from bench.engine.names import TENSORS
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,7 @@ class Job:
         node: identity.
         kind: which stage.
         payload: what the stage works from.
-        parents: role to the folder of the result, or to what is in it where the store is not
-            shared.
+        parents: role to the parcel of the result.
         configs: role to the payload of that parent.
         source: module to the digest of its code, as it was planned.
         texts: module to the digest of its text, as it was planned.
@@ -135,16 +135,15 @@ def _limit_threads(threads: int) -> None:
 
 def _parents(task: Job) -> tuple[dict[str, Any], dict[str, str]]:
     """Results of the parents, and what is wrong with those that are damaged."""
-    from bench.engine.seal import DamagedError
-    from bench.engine.store import Parcel, read, unpacked
+    from bench.engine.seal import digest_of
+    from bench.engine.stages.result import decode
 
     results, damaged = {}, {}
-    for role, source in task.parents.items():
-        try:
-            result = unpacked(source) if isinstance(source, Parcel) else read(Path(source))
-        except DamagedError as error:
-            damaged[role] = f"{error.path}: {error.reason}"
+    for role, parcel in task.parents.items():
+        if parcel.digest != (None if parcel.tensors is None else digest_of(parcel.tensors)):
+            damaged[role] = f"{parcel.place}/{TENSORS}: what it holds is not what was written"
         else:
+            result = decode(parcel.output, parcel.tensors)
             results[role] = replace(result, config=task.configs[role])
     return results, damaged
 

@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 SLOW = ("attack.toy.does=slow", "attack.toy_labels.does=slow")
 
 
-def _recorded(store: Path) -> dict[Path, float]:
-    """What is recorded; what was being written when the driver died lies in a hidden folder."""
+def _recorded(root: Path) -> dict[tuple[str, str], object]:
+    """What is recorded, by kind and identity."""
+    store = Store(root)
     return {
-        p: p.stat().st_mtime
-        for k in (*KINDS, "trial")
-        for p in store.glob(f"{k}/*/record.json")
-        if not p.parent.name.startswith(".")
+        (kind, key): record
+        for kind in (*KINDS, "trial")
+        for key, record in store.records(kind, store.ids(kind))
     }
 
 
@@ -57,9 +57,8 @@ def test_a_killed_driver_loses_and_repeats_nothing_recorded(
     done = execute(*prepare(words, toy_conf), toy_conf)
     after = _recorded(store)
     assert done.outcome.count("done") == len(done.plan.trials) == 14
-    assert {p: after[p] for p in before} == before
-    nodes = [p for p in before if p.parts[-3] != "trial"]
+    assert {place: after[place] for place in before} == before
+    nodes = [key for kind, key in before if kind != "trial"]
     assert sum(done.outcome.computed.values()) == len(done.plan.nodes) - len(nodes)
-    assert not [p for k in KINDS for p in store.glob(f"{k}/.*/record.json") if k == "trial"]
     states = [m["state"] for m in Store(store).executions()]
     assert states == ["ended", "running"]

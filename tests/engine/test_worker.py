@@ -14,8 +14,9 @@ from bench.contract.source import forget_sources
 from bench.engine.config import compose_grid
 from bench.engine.environment import environment
 from bench.engine.graph import Reading
+from bench.engine.messages import Parcel
 from bench.engine.plan import make_plan
-from bench.engine.store import Store, parcel, remembered
+from bench.engine.store import Store
 from bench.engine.worker import Job, execute
 
 
@@ -74,40 +75,35 @@ def test_a_file_that_has_changed_since_the_plan_is_refused(task: Job, tmp_path: 
         assert word in done.failure["message"]
 
 
-@pytest.mark.parametrize("shared", [True, False])
 def test_a_damaged_parent_is_named_and_not_used(
-    task: Job, toy_words, toy_conf: Path, tmp_path: Path, shared: bool
+    task: Job, toy_words, toy_conf: Path, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "store")
     made = execute(task)
     store.put("data", task.node, {"output": made.output}, made.files)
-    folder = store.path("data", task.node)
     plan = make_plan(compose_grid(toy_words("seeds=1"), toy_conf))
     child = next(n for n in plan.nodes.values() if n.kind == "evaluator")
 
-    def run():
-        remembered.cache_clear()
+    def run(parcel: Parcel):
         return execute(
             Job(
                 child.id,
                 child.kind,
                 child.payload,
-                {"data": str(folder) if shared else parcel(folder)},
+                {"data": parcel},
                 {"data": task.payload},
                 packages=task.packages,
             )
         )
 
-    assert run().status == "done"
-    tensors = folder / "tensors.safetensors"
-    data = bytearray(tensors.read_bytes())
-    data[-1] ^= 1
-    tensors.write_bytes(data)
-    done = run()
+    whole = store.parcel("data", task.node)
+    tensors = store.file("data", task.node, "tensors.safetensors")
+    assert tensors is not None
+    assert run(dataclasses.replace(whole, tensors=tensors)).status == "done"
+    done = run(dataclasses.replace(whole, tensors=tensors[:-1] + bytes([tensors[-1] ^ 1])))
     assert done.status == "damaged"
     assert "tensors.safetensors" in done.damaged["data"]
-    tensors.unlink()
-    assert run().status == "damaged"
+    assert run(dataclasses.replace(whole, tensors=None)).status == "damaged"
 
 
 def test_environments_are_equal_only_where_both_state_all_and_the_same() -> None:

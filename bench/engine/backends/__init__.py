@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
+from bench.engine.messages import Parcel
 from bench.engine.settings import RayBackend, Resources, Settings
 from bench.engine.worker import Done, Job
 
@@ -31,10 +31,10 @@ class Backend(Protocol):
     enforces_deadlines: bool
     """Whether :meth:`cancel` can stop a task that does not want to stop."""
 
-    def parent(self, folder: Path) -> Any:
-        """How a parent's result is handed to a task: its folder, or its bytes."""
+    def parent(self, parcel: Parcel) -> Any:
+        """How a parent's result is handed to a task."""
 
-    def forget(self, folder: Path) -> None:
+    def forget(self, place: str) -> None:
         """A result was set aside and will be made again: do not hand it out from memory."""
 
     def submit(self, task: Job, resources: Resources) -> None:

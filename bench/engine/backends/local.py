@@ -6,11 +6,11 @@ import multiprocessing
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from bench.engine.backends import Capacity, lost
 from bench.engine.graph import KINDS
+from bench.engine.messages import Parcel
 from bench.engine.settings import LocalBackend, Resources
 from bench.engine.stages import module_of
 from bench.engine.worker import Done, Job, execute
@@ -42,11 +42,11 @@ class InProcess:
     def __init__(self) -> None:
         self._tasks: list[Job] = []
 
-    def parent(self, folder: Path) -> Any:
-        """The folder."""
-        return str(folder)
+    def parent(self, parcel: Parcel) -> Any:
+        """The parcel."""
+        return parcel
 
-    def forget(self, folder: Path) -> None:
+    def forget(self, place: str) -> None:
         """Nothing is remembered here."""
 
     def submit(self, task: Job, resources: Resources) -> None:
@@ -80,11 +80,11 @@ class Isolated:
         self._context.set_forkserver_preload(_PRELOADED)
         self._running: dict[Connection, tuple[str, Any]] = {}
 
-    def parent(self, folder: Path) -> Any:
-        """The folder."""
-        return str(folder)
+    def parent(self, parcel: Parcel) -> Any:
+        """The parcel."""
+        return parcel
 
-    def forget(self, folder: Path) -> None:
+    def forget(self, place: str) -> None:
         """Nothing is remembered here."""
 
     def submit(self, task: Job, resources: Resources) -> None:

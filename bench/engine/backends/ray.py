@@ -14,15 +14,14 @@ import socket
 import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from bench.contract import UserError, require
 from bench.contract.secrets import redacted
 from bench.engine import cluster
 from bench.engine.backends import Capacity, lost
+from bench.engine.messages import Parcel
 from bench.engine.settings import RayBackend, Resources
-from bench.engine.store import parcel
 from bench.engine.worker import Done, Job, execute
 
 _KEPT_REFS = 64
@@ -94,34 +93,28 @@ class Ray:
                 f"with 'invbench cluster start' (every machine needs its token), or use "
                 f"backend.address=local or backend=local."
             ) from error
-        nodes = [n for n in ray.nodes() if n["Alive"]]
-        shared = len(nodes) == 1 if options.shared_store == "auto" else options.shared_store
         total = ray.cluster_resources()
         self.capacity = Capacity(total.get("CPU", 0.0), total.get("GPU", 0.0))
-        self._shared = shared
         self._remote = ray.remote(_remote)
-        self._blobs: OrderedDict[Path, Any] = OrderedDict()
+        self._blobs: OrderedDict[str, Any] = OrderedDict()
         self._running: dict[Any, str] = {}
 
-    def parent(self, folder: Path) -> Any:
-        """The folder where all nodes share the store, else a reference to its bytes."""
-        if self._shared:
-            return str(folder.resolve())
-        if folder not in self._blobs:
-            self._blobs[folder] = self._ray.put(parcel(folder))
+    def parent(self, parcel: Parcel) -> Any:
+        """A reference to its bytes."""
+        if parcel.place not in self._blobs:
+            self._blobs[parcel.place] = self._ray.put(parcel)
             while len(self._blobs) > _KEPT_REFS:
                 self._blobs.popitem(last=False)
-        self._blobs.move_to_end(folder)
-        return self._blobs[folder]
+        self._blobs.move_to_end(parcel.place)
+        return self._blobs[parcel.place]
 
-    def forget(self, folder: Path) -> None:
+    def forget(self, place: str) -> None:
         """Send the result anew the next time."""
-        self._blobs.pop(folder, None)
+        self._blobs.pop(place, None)
 
     def submit(self, task: Job, resources: Resources) -> None:
         """Submit a task; references to parents travel as arguments, so Ray moves the bytes."""
-        refs = {r: p for r, p in task.parents.items() if not isinstance(p, str)}
-        paths = {r: p for r, p in task.parents.items() if isinstance(p, str)}
+        refs = dict(task.parents)
         options: dict[str, Any] = {
             "num_cpus": resources.num_cpus,
             "num_gpus": resources.num_gpus,
@@ -131,7 +124,7 @@ class Ray:
         if resources.num_gpus:
             options["max_calls"] = 1  # frees the GPU's memory
         ref = self._remote.options(**options).remote(
-            dataclasses.replace(task, parents=paths), list(refs), *refs.values()
+            dataclasses.replace(task, parents={}), list(refs), *refs.values()
         )
         self._running[ref] = task.node
 
@@ -201,7 +194,7 @@ def _enter(options: RayBackend, address: str) -> None:
 
 
 def _remote(task: Job, roles: list[str], *blobs: Any) -> Done:
-    parents = {**task.parents, **dict(zip(roles, blobs, strict=True))}
+    parents = dict(zip(roles, blobs, strict=True))
     return execute(dataclasses.replace(task, parents=parents))
 
 

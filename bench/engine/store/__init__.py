@@ -16,8 +16,9 @@ from __future__ import annotations
 from bench.engine.store.blobs import BLOBS, SMALL, FileBlobs
 from bench.engine.store.claims import LEASE_S, Claims
 from bench.engine.store.opening import STORE_VERSION
+from bench.engine.store.reading import FAULTS
 from bench.engine.store.salvage import ASIDE
-from bench.engine.store.store import FAULTS, Store
+from bench.engine.store.store import Store
 
 __all__ = [
     "ASIDE",

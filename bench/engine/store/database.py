@@ -55,11 +55,12 @@ class Database:
         self._salvaged = 0
 
     # ------------------------------------------------------------ statements
-    def read(self, sql: str, values: Values = (), fold: Callable[[Iterator[Any]], T] = list) -> T:
-        """What ``fold`` makes of the rows of a query; texts are bytes.
+    def read(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query; texts are bytes."""
+        return self.fold(sql, values, list)
 
-        ``fold`` may be called again from the beginning.
-        """
+    def fold(self, sql: str, values: Values, fold: Callable[[Iterator[tuple[Any, ...]]], T]) -> T:
+        """What ``fold`` makes of the rows of a query; it may be called again from the beginning."""
         return self._tried(lambda connection: fold(connection.execute(sql, values)))
 
     def write(self, sql: str, values: Values = ()) -> int:

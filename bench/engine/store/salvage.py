@@ -66,22 +66,22 @@ def _sound(path: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
     for row in pages.rows(path):
         match row:
             case (bytes(kind), bytes(key), bytes(record), bytes(files), bytes(seal)):
-                place, texts, table = b"%b/%b" % (kind, key), (record, files), "results"
+                places = {"results": b"%b/%b" % (kind, key)}
+                texts: tuple[bytes, ...] = (record, files)
             case (bytes(kind), bytes(key), int(number), bytes(record), bytes(seal)):
-                place = b"failed/%b/%b/%d" % (kind, key, number)
-                texts, table = (record,), "failures"
+                places, texts = {"failures": b"failed/%b/%b/%d" % (kind, key, number)}, (record,)
             case (bytes(name), bytes(text), bytes(seal)):
-                place, texts, table = b"executions/%b" % name, (text,), "executions"
-                if not _sealed(place, texts, seal):
-                    place, table = b"beats/%b" % name, "beats"
+                places = {"executions": b"executions/%b" % name, "beats": b"beats/%b" % name}
+                texts = (text,)
             case (bytes(digest), bytes(data)):
                 if digest_of(data).encode() == digest:
                     yield "files", (digest.decode(), data)
                 continue
             case _:
                 continue
-        if _sealed(place, texts, seal):
-            yield table, tuple(v.decode() if isinstance(v, bytes) else v for v in row)
+        for table, place in places.items():
+            if _sealed(place, texts, seal):
+                yield table, tuple(v.decode() if isinstance(v, bytes) else v for v in row)
 
 
 def _sealed(place: bytes, texts: tuple[bytes, ...], seal: bytes) -> bool:
