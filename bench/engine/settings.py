@@ -25,8 +25,15 @@ class RayBackend(_Strict):
     num_cpus: int | None = Field(None, ge=1)
     num_gpus: int | None = Field(None, ge=0)
     shared_store: bool | Literal["auto"] = "auto"
+    """Whether workers read the store by path; ``auto`` asks each of them."""
     open_cluster: bool = False
     """Whether a cluster may be used that asks nobody for a token."""
+    max_workers: int | None = Field(None, ge=1)
+    """Workers to ask the cluster for, so that it may grow; None: as many as fit its machines."""
+    silent_s: float = Field(30.0, ge=5)
+    """Seconds after which a worker that gives no sign of life is given up."""
+    worker_memory_gb: float | None = Field(None, gt=0)
+    """A worker that holds more memory between bundles is replaced; None: a default."""
 
     @field_validator("address")
     @classmethod
@@ -46,6 +53,8 @@ class LocalBackend(_Strict):
     isolate: bool = False
     num_cpus: int = Field(1, ge=1)
     num_gpus: int = Field(0, ge=0)
+    worker_memory_gb: float | None = Field(None, gt=0)
+    """A worker that holds more memory between bundles is replaced; None: a default."""
 
 
 class Tracking(_Strict):
