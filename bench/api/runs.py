@@ -109,7 +109,11 @@ def _run(grid: Grid, planned: Plan, config_dir: Path | None, report: Path | None
         done.manifest,
         pictures(Store(grid.settings.store), records),
     )
-    site = write(pack, report, config_dir=config_dir) if outcome.statuses and report is not None else None
+    site = (
+        write(pack, report, config_dir=config_dir)
+        if outcome.statuses and report is not None
+        else None
+    )
     untracked = ""
     if done.sink is not None:
         done.sink.close(done.manifest, site.page.parent if site else None)

@@ -26,8 +26,9 @@ Examples:
 
 Running the same command again computes nothing; after an interruption it goes on where it stopped.
 A grid that overrides changed gets a report of its own; label= names it.
-Two of the same command on one store share the work. Machines that are lost cost no trial its result.
-Exit code: 0 all trials ended well, 1 some did not, 2 a mistake or the back end is gone, 130 interrupted.
+Two of the same command on one store share the work; a machine that is lost costs no result.
+Exit code: 0 all trials ended well, 1 some did not, 2 a mistake or the back end failed,
+130 interrupted.
 """
 
 

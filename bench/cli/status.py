@@ -41,8 +41,8 @@ def _line(manifest: Mapping[str, Any]) -> str:
         if gone(manifest.get("driver", {})):
             state, more = "dead", "; its process is gone: the same command goes on where it stopped"
         elif age.total_seconds() > _SILENT_S:
-            state = "silent"
-            more = f"; not heard of for {duration(age.total_seconds())}: if its machine is gone, the same command goes on"
+            state, silence = "silent", duration(age.total_seconds())
+            more = f"; not heard of for {silence}: if its machine is gone, run the same command"
         elif manifest["left_s"] is not None:
             more = f"; {duration(manifest['left_s'])} left"
     else:

@@ -93,7 +93,7 @@ class Bundler:
         return choices
 
     def _seconds(self, slots: int) -> float:
-        """Expected seconds that a bundle may have: less where little is left, more where much is."""
+        """Expected seconds that a bundle may have: less where little is left, more where much."""
         share = (self._pace.left() or 0.0) / (_SHARES * slots)
         return min(_LONGEST_S, max(_SHORTEST_S, min(_USUAL_S, share), share / _MUCH))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from bench.contract import UserError
@@ -17,7 +17,7 @@ from bench.engine.pace import Pace
 from bench.engine.recording import Recorder
 from bench.engine.sending import ParentsDamagedError, Sender
 from bench.engine.settings import Settings
-from bench.engine.settling import Settling, Told
+from bench.engine.settling import Settling
 from bench.engine.sharing import Sharing
 from bench.engine.states import FAILED, LEFT, RESTING
 from bench.engine.stopping import Stop
@@ -125,9 +125,22 @@ class Driver:
                 self._turn()
         except KeyboardInterrupt:
             self.outcome.state = "interrupted"
+            self._keep_what_ended()
         except _EndError as error:
             self.outcome.state, self.outcome.reason = error.state, str(error)
+            self._keep_what_ended()
         return self.outcome
+
+    def _keep_what_ended(self) -> None:
+        """Stop the workers, and write what had ended of the bundles that they were at."""
+        with suppress(_EndError, KeyboardInterrupt):
+            with self._machines():
+                returned = list(self._backend.poll(0))
+                self._backend.close()
+                returned += self._backend.poll(0)
+            with self._writing():
+                for bundle in returned:
+                    self._take_back(bundle)
 
     def _open(self, work: Work) -> None:
         self.outcome.cached = work.cached

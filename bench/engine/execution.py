@@ -99,7 +99,7 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
     manifest = manifest_of(grid, plan, len(work.todo), config_dir)
     log = settings.store / "logs" / f"{manifest['name']}.log"
     started = time.monotonic()
-    kinds = Counter(plan.nodes[key].kind for key in work.todo)
+    kinds: Counter[str] = Counter(plan.nodes[key].kind for key in work.todo)
     pace = Pace(kinds, history(store) if work.todo else {})
     stop = Stop()
     with ExitStack() as open_now, stop.listening():

@@ -58,7 +58,9 @@ class Pace:
 
         Of a kind that is not known, a node counts as long as those of the others on average.
         """
-        means = {kind: known for kind in KINDS if (known := self.mean(kind)) is not None}
+        means: dict[str, float] = {
+            kind: known for kind in KINDS if (known := self.mean(kind)) is not None
+        }
         if not means:
             return None
         other = sum(means.values()) / len(means)

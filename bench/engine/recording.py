@@ -6,12 +6,11 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from bench.contract.identity import canonical
-from bench.contract.record import Failure, Status, TrialRecord
-from bench.contract.secrets import clean
+from bench.contract.record import Failure, Status
+from bench.contract.secrets import clean, clean_text
 from bench.engine.graph import Node, Plan, Trial
 from bench.engine.join import join, unfinished
 from bench.engine.messages import Done
@@ -74,21 +73,21 @@ class Recorder:
     # ------------------------------------------------------------ nodes
     def done(self, node: Node, attempt: int, asked: Resources, done: Done) -> None:
         """Write the result of a node."""
-        record = clean(self._facts(node, attempt, asked, done) | {"output": done.output})
+        facts = self._facts(node, attempt, asked, done) | {"output": done.output}
         if self._again:
             self._store.remove(node.kind, node.id)
-        self._store.put(node.kind, node.id, _with_identity(record, node), done.files)
-        self._keep(node.id, record)
+        self._store.put(node.kind, node.id, _text(node, facts), done.files)
+        self._keep(node.id, facts)
         if node.kind == "attack" and PICTURE not in done.files:
             self._plain.add(node.id)
 
     def failed(self, node: Node, attempt: int, asked: Resources, done: Done) -> Failed:
         """Write an attempt of a node that did not end well."""
         given = done.failure or {"type": "Unknown", "message": "no reason"}
-        error = Failure(**clean(given)).model_dump()
-        record = clean(self._facts(node, attempt, asked, done)) | {"error": error}
-        self._store.put_failure(node.kind, node.id, _with_identity(record, node))
-        return stood(record)
+        error = Failure(**clean(dict(given))).model_dump()
+        facts = self._facts(node, attempt, asked, done) | {"error": error}
+        self._store.put_failure(node.kind, node.id, _text(node, facts))
+        return stood(facts)
 
     def _facts(self, node: Node, attempt: int, asked: Resources, done: Done) -> dict[str, Any]:
         return {
@@ -160,11 +159,10 @@ class Recorder:
         )
         data = known.get(trial.nodes["data"])
         facts = data["output"] if data else {}
-        record = clean(
-            unfinished(trial, why.status, why.failure, why.created_utc, facts).model_dump()
-        )
-        if last != record:
-            self._store.put_failure("trial", trial.id, record)
+        record = unfinished(trial, why.status, why.failure, why.created_utc, facts)
+        text = clean_text(canonical(record.model_dump()))
+        if last is None or canonical(last) != text:
+            self._store.put_failure("trial", trial.id, text)
         return Ended(trial, why.status, sentence(why.failure))
 
     def _joined(self, trial: Trial, known: Mapping[str, Mapping[str, Any]]) -> Ended:
@@ -177,17 +175,17 @@ class Recorder:
             damaged.add(attack)
         if damaged:
             return Ended(trial, damaged=frozenset(damaged))
-        record = clean(join(trial, {part: known[part] for part in trial.parts}).model_dump())
+        record = join(trial, {part: known[part] for part in trial.parts})
         if self._again:
             self._store.remove("trial", trial.id)
         files = {} if picture is None else {PICTURE: picture}
-        self._store.put("trial", trial.id, record, files)
+        self._store.put("trial", trial.id, clean_text(canonical(record.model_dump())), files)
         return Ended(trial)
 
 
-def _with_identity(record: Mapping[str, Any], node: Node) -> str:
+def _text(node: Node, facts: Mapping[str, Any]) -> str:
     """Canonical JSON of a node's record; repeats share most of the text of their identity."""
-    texts = {name: canonical(value) for name, value in record.items()}
+    texts = {name: clean_text(canonical(value)) for name, value in facts.items()}
     texts["identity"] = node.series.shown.text((*node.numbers, *node.above))
     return "{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}"
 

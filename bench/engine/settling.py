@@ -293,4 +293,3 @@ def larger(asked: Resources) -> Resources | None:
     if not 0 < asked.num_gpus < 1:
         return None
     return asked.model_copy(update={"num_gpus": min(1.0, 2 * asked.num_gpus)})
-

@@ -62,8 +62,7 @@ class States:
         self.names = list(plan.nodes)
         self.place = {name: number for number, name in enumerate(self.names)}
         self._parents = [
-            tuple({self.place[parent] for parent in node.above})
-            for node in plan.nodes.values()
+            tuple({self.place[parent] for parent in node.above}) for node in plan.nodes.values()
         ]
         self._children = _Rows(len(self.names), list(enumerate(self._parents)))
         self.trials = trials

@@ -15,6 +15,7 @@ class Stop:
     def __init__(self) -> None:
         self._asked = False
         self._held = False
+        self._late = False
 
     def __call__(self, *_: Any) -> None:
         """Handle a signal: at once, or after what must not be cut; the second one always at once.
@@ -25,6 +26,7 @@ class Stop:
         first, self._asked = not self._asked, True
         if not (self._held and first):
             raise KeyboardInterrupt
+        self._late = True
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
@@ -34,7 +36,8 @@ class Stop:
             yield
         finally:
             self._held = False
-        if self._asked:
+        if self._late:
+            self._late = False
             raise KeyboardInterrupt
 
     @contextmanager

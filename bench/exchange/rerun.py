@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.contract import UserError, likeness
+from bench.contract import UserError, likeness, require
 from bench.contract.identity import canonical
 from bench.contract.likeness import TOLERANCE, differences
 from bench.contract.record import TrialRecord

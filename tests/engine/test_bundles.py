@@ -6,7 +6,7 @@ from pathlib import Path
 from bench.engine.graph import Plan
 from bench.engine.messages import Bundle, Done, Returned
 from bench.engine.settings import Resources
-from tests.engine.canned import Canned, all_done, done, drive, grid_of
+from tests.engine.ready_made import Canned, all_done, done, drive, grid_of
 
 
 def known(seconds: float) -> dict[str, float]:

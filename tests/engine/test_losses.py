@@ -11,7 +11,7 @@ from bench.engine.losses import Losses
 from bench.engine.messages import Bundle, Done, Returned
 from bench.engine.settings import Infrastructure, Resources
 from bench.engine.store import Store
-from tests.engine.canned import Canned, all_done, done, drive, failed, grid_of
+from tests.engine.ready_made import Canned, all_done, done, drive, failed, grid_of
 
 GONE = Returned(0, {}, lost="the machine is gone")
 

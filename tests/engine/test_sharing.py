@@ -12,7 +12,7 @@ from bench.engine.settings import Infrastructure
 from bench.engine.store import Store, claims
 from bench.engine.store.process import here
 from bench.engine.work import RunOutcome
-from tests.engine.canned import Canned, all_done, drive, failed, grid_of
+from tests.engine.ready_made import Canned, all_done, drive, failed, grid_of
 
 
 def _slowly(bundle: Bundle) -> Returned:
@@ -99,4 +99,3 @@ def test_a_driver_waits_for_what_a_live_one_holds(tmp_path: Path) -> None:
     assert outcome.count("done") == 1
     sent = [job.node for bundle in backend.sent for job in bundle.jobs]
     assert sent.count(target.id) == 1
-

@@ -6,15 +6,13 @@ of memory a trial; with several numbers of trials, the last against the first.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
 import tracemalloc
 from pathlib import Path
 
-from bench.engine.bundles import MOST_JOBS
-from tests.engine.canned import Canned, drive, grid_of
+from tests.engine.ready_made import Canned, drive, grid_of
 
 _DATA, _ATTACKS = 5, 10
 
