@@ -60,10 +60,10 @@ def clean(value: Any) -> Any:
 
 
 def clean_text(text: str) -> str:
-    """The same of canonical JSON text: ``canonical(clean(value))`` for ``canonical(value)``.
+    """JSON text of what :func:`clean` makes of what this JSON text holds.
 
     Nearly every record names no credential and is returned as it is after a first look, which
-    is ten times faster than walking through what it holds.
+    takes a fifth of the time of walking through what it holds.
     """
     values = _of_environment()
     if not _suspicious(text, values):
@@ -84,8 +84,14 @@ _NAMES = tuple(
     )
 )
 _MARKS = ("authorization", "bearer", "pid", "memory users:")
-_ALIKE = re.compile(r"\\u(?:017f|212a|0130|0131)")
+_ALIKE = re.compile(r"[\u017f\u212a\u0130\u0131]|\\u(?:017f|212a|0130|0131)")
 """Letters that are s, k or i to a search that ignores upper and lower case."""
+
+
+@lru_cache(maxsize=64)
+def _forms(value: str) -> tuple[str, ...]:
+    """How a value stands in JSON text."""
+    return tuple({json.dumps(value, ensure_ascii=ascii)[1:-1] for ascii in (True, False)})
 
 
 def _suspicious(text: str, values: tuple[str, ...]) -> bool:
@@ -94,11 +100,11 @@ def _suspicious(text: str, values: tuple[str, ...]) -> bool:
     Every question is what must be true of a text that :func:`_redacted` changes, or of a name and
     a value that :func:`_clean` hides.
     """
-    if not text.isascii() or any(json.dumps(value)[1:-1] in text for value in values):
+    if any(form in text for value in values for form in _forms(value)):
+        return True
+    if not (text.isascii() and "\\" not in text) and _ALIKE.search(text):
         return True
     small = text.lower()
-    if "\\" in small and _ALIKE.search(small):
-        return True
     if "@" in small and re.search('://[^"]*@', small):
         return True
     if "=" in small and (

@@ -114,10 +114,9 @@ class Machines:
         gpus = sum(machine.gpus for machine in self._all.values())
         reason = f"the back end has {cpus:g} CPUs and {gpus:g} GPUs"
         if len(self._all) > 1:
-            each = sorted({f"{m.cpus:g} and {m.gpus:g}" for m in self._all.values()})
-            reason += (
-                f" on {len(self._all)} machines, and no single one has both ({'; '.join(each)})"
-            )
+            shapes = {(m.cpus, m.gpus): f"{m.cpus:g} and {m.gpus:g}" for m in self._all.values()}
+            listed = ", ".join(shapes[shape] for shape in sorted(shapes))
+            reason += f", on machines with (CPUs and GPUs) {listed}"
         return f"{reason}; for a cluster that grows on demand set backend.max_workers"
 
     # ------------------------------------------------------------ left out

@@ -8,6 +8,7 @@ waits for its resources runs nothing, so waiting for other users costs no deadli
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections import Counter, OrderedDict
@@ -175,16 +176,21 @@ class Ray:
             no_work = not self._waiting[worker.shape]
             if worker.bundle is None and (out or worker.retiring or (no_work and unused)):
                 self._let_go(worker)
-        for shape in sorted(+self._waiting, key=lambda r: (-r.num_gpus, -r.num_cpus)):
-            free = sum(w.shape == shape and w.bundle is None for w in self._workers)
-            missing = self._waiting[shape] - free
+        for shape in sorted(+self._waiting, key=self._turn):
+            own = [worker for worker in self._workers if worker.shape == shape]
+            missing = self._waiting[shape] - sum(worker.bundle is None for worker in own)
             while missing > 0 and self._start(shape):
+                own.append(self._workers[-1])
                 missing -= 1
-            there = any(w.shape == shape and w.hello is not None for w in self._workers)
-            if missing > 0:
-                self._make_room(shape, there, now)
-            if there or missing <= 0:
+            if own:
                 self._starved.pop(shape, None)
+            if missing > 0:
+                self._make_room(shape, now, starved=not own)
+
+    def _turn(self, shape: Resources) -> tuple[bool, float, int]:
+        """What waits longest without a single worker is served first, then what is rarest."""
+        starved = time.monotonic() - self._starved.get(shape, math.inf) > _STARVED_S
+        return not starved, -shape.num_gpus, -shape.num_cpus
 
     def _start(self, shape: Resources) -> bool:
         """Start one more worker; whether there was a place for it."""
@@ -211,20 +217,22 @@ class Ray:
         self._workers.append(_Worker(actor, shape, where, actor.hello.remote(), now))
         return True
 
-    def _make_room(self, shape: Resources, there: bool, now: float) -> None:
+    def _make_room(self, shape: Resources, now: float, starved: bool) -> None:
         """Let go of workers of other shapes: idle ones at once, others when a shape has none."""
         for worker in list(self._workers):
             if worker.bundle is None and worker.shape != shape and not self._waiting[worker.shape]:
                 self._let_go(worker)
-        if there or now - self._starved.setdefault(shape, now) < _STARVED_S:
+        if not starved or now - self._starved.setdefault(shape, now) < _STARVED_S:
             return
-        self._starved[shape] = now
         for machine in self._machines.usable():
-            if machine.has(shape):
-                for worker in self._workers:
-                    if worker.machine == machine.id and worker.shape != shape:
-                        worker.retiring = True
-                return
+            there = [worker for worker in self._workers if worker.machine == machine.id]
+            there.sort(key=lambda worker: (not worker.retiring, worker.bundle is not None))
+            rest = replace(machine)
+            for worker in there if machine.has(shape) else ():
+                rest.take(worker.shape, -1)
+                worker.retiring = True
+                if rest.fits(shape):
+                    return
 
     def _let_go(self, worker: _Worker) -> None:
         self._workers.remove(worker)

@@ -54,8 +54,6 @@ def connect(options: RayBackend) -> Any:
         from ray import _raylet
         from ray._private import utils
 
-        # Without its cluster's head Ray would end this process; `Watch` says it in words.
-        _raylet.Config.initialize('{"gcs_rpc_server_reconnect_timeout_s": 1000000}')  # type: ignore[attr-defined]
         # Ray tells the whole cluster the words of this process: they may hold a password.
         utils.get_entrypoint_name = lambda: "invbench"
         arguments: dict[str, Any] = {"address": address}
@@ -66,7 +64,8 @@ def connect(options: RayBackend) -> Any:
                 "include_dashboard": False,
                 "object_store_memory": 400 * 1024**2,
             }
-        with _own_code() if local else contextlib.nullcontext():
+        with _variables(local):
+            _raylet.Config.initialize("")  # type: ignore[attr-defined]  # it has read them before
             ray.init(
                 **arguments,
                 log_to_driver=False,
@@ -96,17 +95,25 @@ def connect(options: RayBackend) -> Any:
 
 
 @contextlib.contextmanager
-def _own_code() -> Iterator[None]:
-    """Let workers of a private cluster run the code of this process, wherever it found that."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+def _variables(local: bool) -> Iterator[None]:
+    """Variables of the environment while Ray starts.
+
+    Without its cluster's head Ray would end this process after a minute; :class:`Watch` says it in
+    words instead. Workers of a private cluster run the code of this process, wherever it found it.
+    """
+    new = {"RAY_gcs_rpc_server_reconnect_timeout_s": "3600"}
+    if local:
+        new["PYTHONPATH"] = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    before = {name: os.environ.get(name) for name in new}
+    os.environ.update(new)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def leave(ray: Any, actors: list[Any]) -> None:
