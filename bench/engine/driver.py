@@ -200,6 +200,8 @@ class Driver:
             for choice in chosen:
                 self._send(choice)
             selected, chosen = self._next()
+        with self._machines():
+            self._backend.want(self._graph.ready.waiting())
         for listener in self._listeners:
             listener.tick(len(self._running))
         if self._running:
@@ -257,7 +259,6 @@ class Driver:
         with self._machines():
             self._backend.watch()
             self._slots = max(1, self._backend.slots())
-            self._backend.want(self._graph.ready.waiting())
         self._claims.beat()
         if len(self._sharing):
             with self._writing():

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.contract.identity import canonical
 from bench.contract.record import Failure, Status
-from bench.contract.secrets import clean, clean_text
+from bench.contract.secrets import clean
 from bench.engine.graph import Node, Plan, Trial
-from bench.engine.join import join, unfinished
 from bench.engine.messages import Done
 from bench.engine.names import PICTURE
+from bench.engine.records import Joiner, node_text, unfinished
 from bench.engine.settings import Resources
 from bench.engine.store import Store
 
@@ -67,16 +67,17 @@ class Recorder:
     def __init__(self, plan: Plan, store: Store, again: bool, git: Mapping[str, Any]) -> None:
         self._plan, self._store, self._again, self._git = plan, store, again, git
         self._records: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._joiner = Joiner()
         self._plain: set[str] = set()
         """Attacks that are known to have no picture, until their trial is joined."""
 
     # ------------------------------------------------------------ nodes
     def done(self, node: Node, attempt: int, asked: Resources, done: Done) -> None:
         """Write the result of a node."""
-        facts = self._facts(node, attempt, asked, done) | {"output": done.output}
+        facts = self._facts(attempt, asked, done) | {"output": done.output}
         if self._again:
             self._store.remove(node.kind, node.id)
-        self._store.put(node.kind, node.id, _text(node, facts), done.files)
+        self._store.put(node.kind, node.id, node_text(node, facts), done.files)
         self._keep(node.id, facts)
         if node.kind == "attack" and PICTURE not in done.files:
             self._plain.add(node.id)
@@ -85,15 +86,12 @@ class Recorder:
         """Write an attempt of a node that did not end well."""
         given = done.failure or {"type": "Unknown", "message": "no reason"}
         error = Failure(**clean(dict(given))).model_dump()
-        facts = self._facts(node, attempt, asked, done) | {"error": error}
-        self._store.put_failure(node.kind, node.id, _text(node, facts))
+        facts = self._facts(attempt, asked, done) | {"error": error}
+        self._store.put_failure(node.kind, node.id, node_text(node, facts))
         return stood(facts)
 
-    def _facts(self, node: Node, attempt: int, asked: Resources, done: Done) -> dict[str, Any]:
+    def _facts(self, attempt: int, asked: Resources, done: Done) -> dict[str, Any]:
         return {
-            "kind": node.kind,
-            "id": node.id,
-            "label": node.label,
             "status": done.status,
             "attempt": attempt,
             "granted": {"num_cpus": asked.num_cpus, "num_gpus": asked.num_gpus},
@@ -159,9 +157,8 @@ class Recorder:
         )
         data = known.get(trial.nodes["data"])
         facts = data["output"] if data else {}
-        record = unfinished(trial, why.status, why.failure, why.created_utc, facts)
-        text = clean_text(canonical(record.model_dump()))
-        if last is None or canonical(last) != text:
+        _, text = unfinished(trial, why.status, why.failure, why.created_utc, facts)
+        if last != json.loads(text):
             self._store.put_failure("trial", trial.id, text)
         return Ended(trial, why.status, sentence(why.failure))
 
@@ -175,19 +172,12 @@ class Recorder:
             damaged.add(attack)
         if damaged:
             return Ended(trial, damaged=frozenset(damaged))
-        record = join(trial, {part: known[part] for part in trial.parts})
+        _, text = self._joiner.join(trial, {part: known[part] for part in trial.parts})
         if self._again:
             self._store.remove("trial", trial.id)
         files = {} if picture is None else {PICTURE: picture}
-        self._store.put("trial", trial.id, clean_text(canonical(record.model_dump())), files)
+        self._store.put("trial", trial.id, text, files)
         return Ended(trial)
-
-
-def _text(node: Node, facts: Mapping[str, Any]) -> str:
-    """Canonical JSON of a node's record; repeats share most of the text of their identity."""
-    texts = {name: clean_text(canonical(value)) for name, value in facts.items()}
-    texts["identity"] = node.series.shown.text((*node.numbers, *node.above))
-    return "{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}"
 
 
 def stood(record: Mapping[str, Any]) -> Failed:

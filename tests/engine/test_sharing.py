@@ -15,15 +15,20 @@ from bench.engine.work import RunOutcome
 from tests.engine.ready_made import Canned, all_done, drive, failed, grid_of
 
 
-def _slowly(bundle: Bundle) -> Returned:
-    time.sleep(0.005)
-    return all_done(bundle)
-
-
 def test_two_drivers_on_one_store_share_the_work_and_end_with_the_same(tmp_path: Path) -> None:
     plan = grid_of(2, 4, 5)
     Store(tmp_path)
-    backends = [Canned(slots_=1, answer=_slowly) for _ in range(2)]
+    both_there = threading.Barrier(2)
+    met: set[int] = set()
+
+    def answer(bundle: Bundle) -> Returned:
+        if threading.get_ident() not in met:
+            met.add(threading.get_ident())
+            both_there.wait(30)
+        time.sleep(0.005)
+        return all_done(bundle)
+
+    backends = [Canned(slots_=1, answer=answer) for _ in range(2)]
     outcomes: list[RunOutcome] = []
     threads = [
         threading.Thread(target=lambda b=backend: outcomes.append(drive(plan, tmp_path, b)))

@@ -1,7 +1,7 @@
 """The driver alone: results are ready at once, so that all time and every fsync is its own.
 
-``python -m tests.perf.driver [TRIALS ...]`` prints milliseconds of CPU, waits for the disk and bytes
-of memory a trial; with several numbers of trials, the last against the first.
+``python -m tests.perf.driver [TRIALS ...]`` prints milliseconds of CPU, waits for the disk and
+bytes of memory a trial; with several numbers of trials, the last against the first.
 """
 
 from __future__ import annotations
