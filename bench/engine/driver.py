@@ -25,7 +25,7 @@ from bench.engine.store import Claims, Store
 from bench.engine.work import End, RunOutcome, Work
 
 _POLL_S = 0.5
-_IDLE_S = 0.1
+_IDLE_S = 0.05
 """How long to wait for a worker, and where none has anything to do."""
 _LOOK_S = 1.0
 """How often machines and other drivers are looked at."""
@@ -187,7 +187,8 @@ class Driver:
         for number in self._losses.due():
             self._graph.again(number)
         with self._machines():
-            returned = self._backend.poll(_POLL_S) if self._running else ()
+            # Although nothing runs: it is here that a back end learns that its workers are up.
+            returned = self._backend.poll(_POLL_S if self._running else 0)
         if returned:
             with self._writing():
                 for bundle in returned:
