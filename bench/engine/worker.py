@@ -344,7 +344,9 @@ def _begin(job: Job) -> None:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        largest = os.open("/proc/self/clear_refs", os.O_WRONLY)
+        os.write(largest, b"5")
+        os.close(largest)
 
 
 def share_memory(gpus: float) -> None:

@@ -16,9 +16,10 @@ import sqlite3
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -179,9 +180,9 @@ def inject(pristine: Pristine, root: Path, how: str, seed: int) -> tuple[int, li
         named = ["toy/toy/none/toy/0"] if verb == "why" else []
         code, text = _call(verb, [*named, *words])
         allowed = {"run": {1}, "doctor": {0, 1}, "why": {0, 2}}.get(verb, {0})
-        # The only manifest may be what is damaged: then there is no suite to report.
-        allowed |= {2} if verb == "report" and not list(Store(root).executions()) else set()
-        FAULTS.clear()
+        # Of the only manifest, or of every trial, nothing may be left: then nothing is reported.
+        nothing = "has no run of suite" in text or "has ended yet" in text
+        allowed |= {2} if verb == "report" and nothing else set()
         if code not in allowed or "Traceback" in text:
             stopped.append(f"{verb}: {code}: {text[-300:]}")
         shown = pristine.results(root)
@@ -196,9 +197,19 @@ def inject(pristine: Pristine, root: Path, how: str, seed: int) -> tuple[int, li
     return wrong, stopped
 
 
+@contextlib.contextmanager
+def _blobs() -> Iterator[None]:
+    """Let files of more than 100 bytes be large ones, for the toy's are small."""
+    with contextlib.ExitStack() as stack:
+        for name in ("store", "reading"):
+            stack.enter_context(patch(f"bench.engine.store.{name}.SMALL", 100))
+        yield
+
+
 @pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Pristine:
-    return make(tmp_path_factory.mktemp("pristine") / "store")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pristine]:
+    with _blobs():
+        yield make(tmp_path_factory.mktemp("pristine") / "store")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +234,7 @@ def table(count: int) -> str:
     """Inject ``count`` times, evenly over the ways; a table of what came of it."""
     lines = [f"{'damage':28} {'injected':>8} {'wrong results':>14} {'stopped commands':>17}"]
     total: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _blobs():
         pristine = make(Path(folder) / "pristine")
         for how in HOW:
             some: Counter[str] = Counter()

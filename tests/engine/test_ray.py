@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -257,3 +259,46 @@ def test_work_is_lost_with_its_machine(cluster: Any, machine: Any, run: Run) -> 
     assert returned.lost and returned.begun == "b"
     assert statuses(returned.results) == {"a": "done"}
     run.until(ready=lambda: run.backend.obstacle(four) is not None)
+
+
+_DRIVER = """
+import json, os, signal, subprocess, sys, time
+from collections import Counter
+from pathlib import Path
+from bench.contract import UserError
+from bench.engine.backends import ray_cluster
+from bench.engine.backends.ray import Ray
+from bench.engine.settings import RayBackend
+from tests.engine.jobs import Folder, bundle, table
+ray_cluster.GONE_S = 65.0  # Ray itself would end this process after 60 s
+backend = Ray(RayBackend(name="ray", num_cpus=1), Folder(Path(sys.argv[1])), "", Path(sys.argv[1]))
+words = ["ps", "-axo", "pid=,ppid=,command="]
+for line in subprocess.run(words, capture_output=True, text=True).stdout.splitlines():
+    number, parent, command = line.split(None, 2)
+    if "gcs_server" in command and int(parent) == os.getpid():
+        os.kill(int(number), signal.SIGKILL)
+try:
+    while True:
+        backend.watch()
+        backend.want(Counter())
+        backend.poll(0.1)
+        time.sleep(0.1)
+except UserError as error:
+    print(error)
+started = time.monotonic()
+backend.close()
+assert time.monotonic() - started < 10
+"""
+
+
+def test_a_run_whose_cluster_has_lost_its_head_ends_with_a_sentence(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _DRIVER, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert "head of Ray cluster 'local' has not answered" in ended.stdout

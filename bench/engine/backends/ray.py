@@ -37,6 +37,8 @@ _SOON_S = 10.0
 _PAUSE_S = 5.0
 """A driver that has not looked for so long has itself been stopped: it blames nobody at once."""
 _LONGEST_WAIT_S = 0.5
+_AGAIN_S = 5.0
+"""Seconds between workers that Ray places, after one could not be started."""
 
 
 @dataclass
@@ -124,6 +126,7 @@ class Ray:
         self._refs: OrderedDict[str, Any] = OrderedDict()
         self._returned: list[Returned] = []
         self._polled = time.monotonic()
+        self._not_before = 0.0
 
     # ------------------------------------------------------------ what there is
     def watch(self) -> None:
@@ -165,6 +168,7 @@ class Ray:
     def want(self, waiting: Mapping[Resources, int]) -> None:
         """Start workers for what waits, and let go of those that nobody waits for."""
         self._waiting = Counter(waiting)
+        self._gather(0.0)
         self._adjust()
 
     def _adjust(self) -> None:
@@ -198,7 +202,7 @@ class Ray:
         if most is not None and len(self._workers) >= most:
             return False
         machine = self._machines.place(shape)
-        if machine is None and most is None:
+        if machine is None and (most is None or time.monotonic() < self._not_before):
             return False
         options: dict[str, Any] = {
             "num_cpus": shape.num_cpus,
@@ -277,18 +281,21 @@ class Ray:
 
     def poll(self, timeout: float) -> Sequence[Returned]:
         """Bundles that have come back; after :meth:`close` also what had ended of the others."""
+        self._gather(0.0 if self._returned else min(timeout, _LONGEST_WAIT_S))
+        self._silent()
         returned, self._returned = self._returned, []
-        asked = {worker.ref: worker for worker in self._workers if worker.ref is not None}
-        if asked and not returned:
-            wait = min(timeout, _LONGEST_WAIT_S)
-            ready, rest = self._ray.wait(list(asked), num_returns=1, timeout=wait)
-            if ready and rest:
-                ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-            for ref in ready:
-                self._answered(asked[ref])
-            self._silent()
-            returned, self._returned = self._returned, []
         return returned
+
+    def _gather(self, timeout: float) -> None:
+        """Take in what workers have answered, new ones too."""
+        asked = {worker.ref: worker for worker in self._workers if worker.ref is not None}
+        if not asked:
+            return
+        ready, rest = self._ray.wait(list(asked), num_returns=1, timeout=timeout)
+        if ready and rest:
+            ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        for ref in ready:
+            self._answered(asked[ref])
 
     def _answered(self, worker: _Worker) -> None:
         try:
@@ -325,7 +332,13 @@ class Ray:
         """A bundle is over: hand in what came of it."""
         bundle = worker.bundle
         assert bundle is not None
-        results = unpack(worker.ended)
+        try:
+            results = unpack(worker.ended)
+        except Exception as error:  # what other code has pickled
+            results, lost = (
+                {},
+                f"its answer cannot be read ({type(error).__name__}: {short(error)})",
+            )
         unfit = [done for done in results.values() if done.status == "unfit"]
         soon = time.monotonic() - worker.started < _SOON_S
         if unfit:
@@ -344,6 +357,7 @@ class Ray:
             self._back(worker, reason)
         elif worker.hello is None:
             self._machines.failed(worker.machine, f"a worker could not be started: {reason}")
+            self._not_before = time.monotonic() + _AGAIN_S  # where Ray chose, it would at once
         self._let_go(worker)
 
     def _out_of_memory(self, worker: _Worker, error: Exception) -> None:

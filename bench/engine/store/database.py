@@ -49,6 +49,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._mark: opening.Mark | None = None
         self._seen: tuple[int, int, int] | None = None
+        self._ordered: tuple[int, int, int] | None = None
         self._depth = 0
         self._durable = True
         self._journal: list[tuple[str, Values, bool]] = []
@@ -99,6 +100,12 @@ class Database:
                 self._depth = 0
                 self._journal = []
 
+    def examine(self) -> str:
+        """What SQLite finds wrong with the file; empty if nothing. Reads all of it."""
+        stored = self.read("PRAGMA integrity_check(1)")
+        faults = " ".join(str(value, "utf-8", "replace") for (value,) in stored)
+        return "" if faults == "ok" else " ".join(faults.split())[:200]
+
     def close(self) -> None:
         """Close the file; the next statement opens it again."""
         with self._lock:
@@ -112,22 +119,28 @@ class Database:
                 connection.close()
 
     def salvage(self, reason: str) -> None:
-        """Build the database anew from what of it is in order.
+        """Build the database anew from what of it is in order; a transaction goes on in it.
 
         Raises:
             UserError: it cannot be written.
         """
-        assert self._mark is not None
+        journal, self._journal = self._journal, []
+        self._abandon()
         self.close()
+        mark = self._mark or opening.ensure(self._root)
         try:
-            what = salvage.rebuild(self._root, self._mark)
+            what = salvage.rebuild(self._root, mark)
         except (OSError, sqlite3.Error) as error:
             raise UserError(
                 f"Store '{self._root}' is damaged ({reason}) and cannot be mended here ({error}); "
                 "free some space, or call 'invbench doctor' where it may be written."
             ) from error
         if what:
-            self._tell(self._mark.database, what)
+            self._tell(mark.database, what)
+        if self._depth:
+            self._tried(self._begin)
+            for sql, values, many in journal:
+                (self.write_many if many else self.write)(sql, values)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------ within
     def _tried(self, call: Callable[[sqlite3.Connection], T]) -> T:
@@ -136,10 +149,17 @@ class Database:
             while True:
                 try:
                     return call(self._connected())
+                except UnicodeDecodeError as error:  # of SQLite's own message, which names damage
+                    until = self._mended(sqlite3.DatabaseError(str(error)), until)
                 except sqlite3.Error as error:
                     until = self._mended(error, until)
 
     def _begin(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            return
+        if self._ordered != self._seen:
+            _check_order(connection)
+            self._ordered = self._seen
         connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")
         if self._changed():  # mended by another process while this one waited
@@ -182,8 +202,8 @@ class Database:
         Raises:
             UserError: trying again is of no use; says why.
         """
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+        if isinstance(error, sqlite3.ProgrammingError):
             raise error
         if code & 0xFF in _BUSY:
             until = until or time.monotonic() + WAIT_S
@@ -204,11 +224,26 @@ class Database:
                 f"Store '{self._root}' is damaged again and again ({error}); look at its disk, and "
                 "name another folder with store=."
             ) from error
-        journal, self._journal = self._journal, []
-        self._abandon()
         self.salvage(str(error))
-        if self._depth:
-            self._tried(self._begin)
-            for sql, values, many in journal:
-                (self.write_many if many else self.write)(sql, values)  # type: ignore[arg-type]
         return until
+
+
+def _check_order(connection: sqlite3.Connection) -> None:
+    """Hold every index against its order, once before a file is first written.
+
+    Where it is not in order, something that is there is not found, and SQLite does not notice;
+    whatever was then written could put more of it out of reach.
+
+    Raises:
+        sqlite3.DatabaseError: it is not in order.
+    """
+    for index, (table, columns) in opening.INDEXES.items():
+        last: tuple[Any, ...] = ()
+        for row in connection.execute(f"SELECT {columns} FROM {table} INDEXED BY {index}"):
+            try:
+                good = last < row
+            except TypeError:  # a text that has become a number
+                good = False
+            if not good:
+                raise sqlite3.DatabaseError(f"index {index} is not in order")
+            last = row

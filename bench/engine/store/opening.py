@@ -30,19 +30,24 @@ _TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE results(kind TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL,
     files TEXT NOT NULL, seal TEXT NOT NULL);
-CREATE UNIQUE INDEX results_by_key ON results(kind, key);
 CREATE TABLE files(digest TEXT NOT NULL, data BLOB NOT NULL);
-CREATE UNIQUE INDEX files_by_digest ON files(digest);
 CREATE TABLE failures(kind TEXT NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL,
     record TEXT NOT NULL, seal TEXT NOT NULL);
-CREATE UNIQUE INDEX failures_by_key ON failures(kind, key, number);
 CREATE TABLE executions(name TEXT NOT NULL, manifest TEXT NOT NULL, seal TEXT NOT NULL);
-CREATE UNIQUE INDEX executions_by_name ON executions(name);
 CREATE TABLE beats(name TEXT NOT NULL, fields TEXT NOT NULL, seal TEXT NOT NULL);
-CREATE UNIQUE INDEX beats_by_name ON beats(name);
 CREATE TABLE drivers(name TEXT PRIMARY KEY, process TEXT NOT NULL, beats INTEGER NOT NULL);
 CREATE TABLE claims(key TEXT PRIMARY KEY, driver TEXT NOT NULL);
 """
+
+
+INDEXES = {
+    "results_by_key": ("results", "kind, key"),
+    "failures_by_key": ("failures", "kind, key, number"),
+    "files_by_digest": ("files", "digest"),
+    "executions_by_name": ("executions", "name"),
+    "beats_by_name": ("beats", "name"),
+}
+"""Table and columns of every index; no two rows have the same."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,8 @@ def make(path: Path) -> sqlite3.Connection:
     for pragma in (f"page_size={PAGE}", "journal_mode=OFF", "synchronous=OFF"):
         connection.execute(f"PRAGMA {pragma}")
     connection.executescript(_TABLES)
+    for index, (table, columns) in INDEXES.items():
+        connection.execute(f"CREATE UNIQUE INDEX {index} ON {table}({columns})")
     return connection
 
 

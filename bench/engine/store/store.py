@@ -36,6 +36,7 @@ class Store(Reading):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
+        self._examined = False
         opening.ensure(root)
 
     @property
@@ -98,9 +99,21 @@ class Store(Reading):
 
     def _replace(self, kind: str, key: str, row: tuple[str, ...]) -> None:
         """Write what stands in the place of a damaged row."""
+        self._mend_if_torn()
         self._database.write("DELETE FROM results WHERE kind=? AND key=?", (kind, key))
         self._database.write("INSERT INTO results VALUES(?,?,?,?,?)", row)
         self._forget(f"{kind}/{key}")
+
+    def _mend_if_torn(self) -> None:
+        """Before a damaged row is deleted: in a torn file that could hit another one.
+
+        Looks at the whole file, so once for all damage that is found in this process.
+        """
+        if not self._examined:
+            self._examined = True
+            reason = self.check()
+            if reason:
+                self.mend(reason)
 
     def remove(self, kind: str, key: str) -> None:
         """Forget a result that is to be computed again (``rerun=all``)."""
@@ -125,6 +138,8 @@ class Store(Reading):
             new = self._noted(place, reason)
             for name, data in self._raw(kind, key):
                 write(new / name, data)
+                if name == RECORD and place in self.faults:
+                    self._mend_if_torn()
         except OSError as error:
             raise self._unwritable(error) from error
         with self.batch():
@@ -198,9 +213,7 @@ class Store(Reading):
 
     def check(self) -> str:
         """What SQLite finds wrong with the database; empty if nothing."""
-        stored = self._database.read("PRAGMA integrity_check(1)")
-        found = " ".join(str(value, "utf-8", "replace") for (value,) in stored)
-        return "" if found == "ok" else " ".join(found.split())[:200]
+        return self._database.examine()
 
     def mend(self, reason: str) -> None:
         """Build the database anew from every row of it that agrees with its seal.
