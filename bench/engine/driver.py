@@ -215,8 +215,11 @@ class Driver:
         selected = self._select()
         if not selected:
             return [], []
-        with self._writing():
-            return selected, self._sharing.claim(selected)
+        chosen = self._sharing.claim(selected)
+        if self._graph.news:  # of nodes that another driver had recorded
+            with self._writing():
+                pass
+        return selected, chosen
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

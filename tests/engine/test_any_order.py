@@ -44,7 +44,9 @@ class Trouble:
         stop = self.random.randrange(len(bundle.jobs) + 1) if wrong else len(bundle.jobs)
         for job in bundle.jobs[:stop]:
             broken = any(p in results and results[p].status != "done" for p in job.parents.values())
-            missing = any(p not in results and p not in bundle.parcels for p in job.parents.values())
+            missing = any(
+                p not in results and p not in bundle.parcels for p in job.parents.values()
+            )
             if broken or missing:
                 continue
             results[job.node] = self._run(job, wrong)
@@ -99,7 +101,9 @@ def test_whatever_happens_on_the_way_the_records_are_the_same(
     plan = maker.plan()
     rng = random.Random(seed)
     never = {key for key in plan.nodes if rng.random() < bad}
-    history = {f"{kind} {word}": 0.01 for kind in KINDS for word in _words(plan)} if seed % 3 else {}
+    history = (
+        {f"{kind} {word}": 0.01 for kind in KINDS for word in _words(plan)} if seed % 3 else {}
+    )
     with tempfile.TemporaryDirectory() as folder:
         quiet, rough = Path(folder, "quiet"), Path(folder, "rough")
         drive(plan, quiet, Canned(answer=Trouble(never, seed, 0.0)), history=history)

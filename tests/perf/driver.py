@@ -10,16 +10,32 @@ import sys
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from bench.engine.store.database import Database
 from tests.engine.ready_made import Canned, drive, grid_of
 
 _DATA, _ATTACKS = 5, 10
 
 
-def syncs(root: Path) -> int:
-    """Waits for the disk of this process so far, counted by the kernel where it can."""
-    return 0
+@contextmanager
+def counted() -> Iterator[list[bool]]:
+    """Transactions of the store that wait for the disk, each in one place of the list."""
+    waits: list[bool] = []
+    real = Database.transaction
+
+    def transaction(self: Database, durable: bool = True) -> AbstractContextManager[None]:
+        if durable and not self._depth:
+            waits.append(True)
+        return real(self, durable)
+
+    Database.transaction = transaction  # type: ignore[method-assign,assignment]
+    try:
+        yield waits
+    finally:
+        Database.transaction = real  # type: ignore[method-assign]
 
 
 def measure(trials: int) -> dict[str, float]:
@@ -29,7 +45,8 @@ def measure(trials: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         backend = Canned(slots_=16)
         cpu, wall = time.process_time(), time.perf_counter()
-        outcome = drive(plan, Path(folder), backend)
+        with counted() as waits:
+            outcome = drive(plan, Path(folder), backend)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         assert outcome.count("done") == number
         again = time.process_time()
@@ -40,6 +57,7 @@ def measure(trials: int) -> dict[str, float]:
         "trials": number,
         "cpu_ms": 1000 * cpu / number,
         "wall_ms": 1000 * wall / number,
+        "fsyncs": len(waits) / number,
         "bundles": len(backend.sent) / number,
         "resume_ms": 1000 * again / number,
         "store_kb": size / 1000 / number,
