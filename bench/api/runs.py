@@ -138,6 +138,7 @@ def _summary(done: Execution, untracked: str) -> RunSummary:
         reason=outcome.reason,
         elsewhere=outcome.elsewhere,
         losses=dict(outcome.losses.most_common()),
+        machines=dict(outcome.machines),
         left_open=dict(outcome.left_open),
         untracked=untracked,
         wall_s=done.wall_s,

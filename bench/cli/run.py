@@ -99,6 +99,8 @@ def _tell_machines(summary: RunSummary) -> None:
         click.echo(f"{summary.elsewhere} nodes were computed by another run on this store.")
     for reason, count in list(summary.losses.items())[:_SHOWN]:
         click.echo(f"Nodes lost with their machine, {count} times: {reason}", err=True)
+    for machine, reason in list(summary.machines.items())[:_SHOWN]:
+        click.echo(f"Machine '{machine}' was given no more work: {reason}", err=True)
     for label, reason in list(summary.left_open.items())[:_SHOWN]:
         click.echo(f"Left without a result after too many losses: {label}: {reason}", err=True)
     if summary.reason:

@@ -263,6 +263,7 @@ class Driver:
         with self._machines():
             self._backend.watch()
             self._slots = max(1, self._backend.slots())
+            self.outcome.machines |= self._backend.left_out()
         self._claims.beat()
         if len(self._sharing):
             with self._writing():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -107,7 +108,7 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
         open_now.callback(backend.close)
         display = Display(len(work.todo), len(plan.trials), pace, settings.progress)
         open_now.callback(display.close)
-        claims = store.claims(manifest["name"])
+        claims = store.claims(f"{manifest['name']} {uuid.uuid4().hex[:8]}")
         claims.open()
         open_now.callback(claims.close)
         beat = Heartbeat(store, manifest, display.left_s)
@@ -134,13 +135,14 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
                 display.say(_NO_DEADLINES)
             try:
                 driver.run(work)
-            except UserError as error:
+            except Exception as error:
                 driver.outcome.state, driver.outcome.reason = "broken", str(error)
                 with suppress(UserError):  # it may be the store that cannot be written
                     beat.close(driver.outcome, time.monotonic() - started)
                 raise
     wall = time.monotonic() - started
     beat.close(driver.outcome, wall)
+    store.close()
     return Execution(grid, plan, driver.outcome, manifest, sink, wall, log)
 
 

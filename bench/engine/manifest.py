@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,9 @@ class Heartbeat:
         left_s: gives the seconds that remain, if known.
     """
 
-    def __init__(self, store: Store, manifest: dict[str, Any], left_s: Any) -> None:
+    def __init__(
+        self, store: Store, manifest: dict[str, Any], left_s: Callable[[], float | None]
+    ) -> None:
         self._store, self.manifest, self._left_s = store, manifest, left_s
         self._ended: Counter[str] = Counter()
         self._nodes = 0
@@ -103,6 +105,7 @@ class Heartbeat:
                 "cached": outcome.cached,
                 "elsewhere": outcome.elsewhere,
                 "losses": dict(outcome.losses),
+                "machines": outcome.machines,
                 "left_open": len(outcome.left_open),
             }
         )
@@ -119,4 +122,4 @@ class Heartbeat:
         self._beaten = time.monotonic()
         changed = {**self._progress(), **more}
         self.manifest |= changed
-        self._store.beat(self.manifest["name"], changed)
+        self._store.beat(self.manifest["name"], clean(changed))

@@ -37,6 +37,7 @@ class RunOutcome:
         reason: why it is ``stalled`` or ``broken``, a sentence.
         reasons: number of trials that a failure cost, by its sentence.
         losses: how often a node was lost with its machine, by reason; no result of any trial.
+        machines: machines that were given no more work, and why.
         left_open: nodes that were lost so often that they are not tried again, by label: reason.
         set_aside: place of damaged results, where they lie now, and what was wrong with them.
     """
@@ -52,6 +53,7 @@ class RunOutcome:
     reason: str = ""
     reasons: Counter[str] = field(default_factory=Counter)
     losses: Counter[str] = field(default_factory=Counter)
+    machines: dict[str, str] = field(default_factory=dict)
     left_open: dict[str, str] = field(default_factory=dict)
     set_aside: list[tuple[str, Path, str]] = field(default_factory=list)
 

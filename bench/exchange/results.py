@@ -38,6 +38,7 @@ class RunSummary:
         reason: why it is ``stalled`` or ``broken``.
         elsewhere: nodes that another run on the same store computed meanwhile.
         losses: how often nodes were lost with their machines, by reason; no trial ends by it.
+        machines: machines that were given no more work, and why.
         left_open: nodes that were lost so often that they have no result, with the last reason.
         untracked: why MLflow did not take the run; empty: it did, or is switched off.
         wall_s: seconds it took.
@@ -56,6 +57,7 @@ class RunSummary:
     reason: str
     elsewhere: int
     losses: Mapping[str, int]
+    machines: Mapping[str, str]
     left_open: Mapping[str, str]
     untracked: str
     wall_s: float
