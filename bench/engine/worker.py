@@ -9,7 +9,6 @@ import random
 import socket
 import sys
 import time
-import traceback
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contract import DivergedError, UserError
-from bench.contract.secrets import redacted
+from bench.contract import UserError
+from bench.engine.failures import LONGEST_MESSAGE, UnfitError, message_of, status_of, trace_of
 from bench.engine.messages import Blob, Blobs, Bundle, Done, Job, Parcel
 from bench.engine.names import TENSORS
 from bench.engine.recent import Recent
@@ -29,18 +28,12 @@ if TYPE_CHECKING:
 
 LARGE = 65536
 """Bytes from which on a file is written to the store by the worker itself."""
-_LONGEST_MESSAGE = 2000
-_LONGEST_TRACE = 16_000
 _RECENT = Recent(256 * 2**20)
 """Results that were read for earlier bundles of this process."""
 
 Tell = Callable[[str, tuple[str, ...], Done | None], None]
 """Called with ``started`` and the jobs that start now, all at once where they are one program; with
 ``ended``, one job and what came of it."""
-
-
-class _UnfitError(UserError):
-    """This machine cannot run the job as it was planned."""
 
 
 def execute(
@@ -196,15 +189,15 @@ class _Run:
         return Done("done", output=output, files=encode(result))
 
     def _failed(self, job: Job, error: BaseException) -> Done:
-        status = _status(error)
-        message = _message(error)
-        trace = "" if isinstance(error, UserError) else _trace(error)
+        status = status_of(error)
+        message = message_of(error)
+        trace = "" if isinstance(error, UserError) else trace_of(error)
         reason = self._missing(job, error) if status == "failed" else None
         if reason:
             status, message = "unfit", f"{reason} ({message})"
         failure = {
             "type": "Unfit" if status == "unfit" else type(error).__name__,
-            "message": message[:_LONGEST_MESSAGE],
+            "message": message[:LONGEST_MESSAGE],
             "traceback": trace,
         }
         return Done(status, failure=failure)
@@ -287,7 +280,7 @@ class _Run:
         here = sources(tuple(job.source), self.bundle.packages).digests
         other = sorted(k for k in job.source if job.source[k] != here.get(k))
         if other:
-            raise _UnfitError(
+            raise UnfitError(
                 f"Host '{socket.gethostname()}' has other code than the run was planned with, in "
                 f"{', '.join(other)}: its results would stand under the wrong identity. Give every "
                 "machine the same version, or start the run again if a file was edited meanwhile."
@@ -301,9 +294,9 @@ class _Run:
             try:
                 same = contents([Path(path) for path in reading.paths]) == reading.digest
             except UserError as error:
-                raise _UnfitError(f"Host '{socket.gethostname()}': {error}") from error
+                raise UnfitError(f"Host '{socket.gethostname()}': {error}") from error
             if not same:
-                raise _UnfitError(
+                raise UnfitError(
                     f"Host '{socket.gethostname()}': '{reading.paths[0]}' ({reading.option}) does "
                     "not hold what it held when the run was planned: it has been changed, or this "
                     "machine has another copy. Give every machine the same files and start the run "
@@ -372,44 +365,3 @@ def env_of(bundle: Bundle) -> dict[str, Any]:
 
     device = "cuda:0" if bundle.resources.num_gpus else "cpu"
     return {**environment(device, bundle.resources.num_cpus), "pid": os.getpid()}
-
-
-# ---------------------------------------------------------------- failures
-def _status(error: BaseException) -> str:
-    if isinstance(error, _UnfitError):
-        return "unfit"
-    if isinstance(error, DivergedError):
-        return "diverged"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "oom"
-    return "failed"
-
-
-def _message(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception as broken:  # a component's own error may fail to say what it is
-        text = f"its text cannot be had: {type(broken).__name__}"
-    return " ".join(_cut(text, _LONGEST_MESSAGE).split()) or type(error).__name__
-
-
-def _trace(error: BaseException) -> str:
-    lines = traceback.format_exception(type(error), error, error.__traceback__)
-    return _cut("".join(lines), _LONGEST_TRACE)
-
-
-def _cut(text: str, longest: int) -> str:
-    """Text without credentials, its beginning and its end where it is long.
-
-    It is redacted before it is cut to size, so that no half of a credential is left, and here,
-    because the driver does not know this host's variables. Of a huge text only the parts near
-    what is kept are looked at.
-    """
-    around = 4 * longest
-    if len(text) > 2 * around:
-        text = text[:around] + text[-around:]
-    text = redacted(text)
-    if len(text) <= longest:
-        return text
-    half = longest // 2 - 30
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters are left out ...\n{text[-half:]}"

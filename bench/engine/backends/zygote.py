@@ -90,6 +90,8 @@ def serve(control: socket.socket) -> None:
 def _warm() -> None:
     """Import what every job needs. What cannot be imported fails again in the job, with words."""
     modules = ["bench.engine.worker", "bench.engine.environment", "scipy.linalg", "threadpoolctl"]
+    # The first step of an optimizer imports it, which takes longer than many a training.
+    modules.append("torch._dynamo")
     with suppress(Exception):
         from bench.engine.graph import KINDS
         from bench.engine.stages import module_of
