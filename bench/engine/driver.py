@@ -352,4 +352,5 @@ class Driver:
         self._graph.states.state[number] = RESTING if again else LEFT
         self.outcome.losses[reason] += 1
         if not again:
-            self.outcome.left_open[self._graph.nodes[number].label] = reason
+            node = self._graph.nodes[number]
+            self.outcome.left_open[f"{node.kind} {node.label}"] = reason

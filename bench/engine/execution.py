@@ -103,8 +103,10 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
     kinds: Counter[str] = Counter(plan.nodes[key].kind for key in work.todo)
     pace = Pace(kinds, history(store) if work.todo else {})
     stop = Stop()
-    with ExitStack() as open_now, stop.listening():
+    with ExitStack() as open_now:
         backend = _opened(settings, store, anything=bool(work.todo))
+        # After it has been opened: Ray has handlers of its own, which end the process at once.
+        open_now.enter_context(stop.listening())
         open_now.callback(backend.close)
         display = Display(len(work.todo), len(plan.trials), pace, settings.progress)
         open_now.callback(display.close)
@@ -140,8 +142,8 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
                 with suppress(UserError):  # it may be the store that cannot be written
                     beat.close(driver.outcome, time.monotonic() - started)
                 raise
-    wall = time.monotonic() - started
-    beat.close(driver.outcome, wall)
+            wall = time.monotonic() - started
+            beat.close(driver.outcome, wall)
     store.close()
     return Execution(grid, plan, driver.outcome, manifest, sink, wall, log)
 

@@ -55,4 +55,5 @@ class Stop:
             yield
         finally:
             for name, handler in old.items():
-                signal.signal(name, handler)
+                # None: it was set outside Python, and cannot be set from here.
+                signal.signal(name, signal.SIG_DFL if handler is None else handler)

@@ -214,7 +214,8 @@ def rerun(grid: Grid, plan: Plan, trials: Iterable[Trial]) -> dict[str, TrialRec
     outcome = execute(grid, Plan(nodes, wanted, {})).outcome
     if outcome.interrupted:
         raise KeyboardInterrupt
-    require(outcome.state == "ended", outcome.reason)
+    lost = "; ".join(outcome.left_open.values())
+    require(outcome.state == "ended" and not lost, outcome.reason or lost)
     return {record.trial_id: record for record in outcome.records}
 
 

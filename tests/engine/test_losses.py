@@ -63,7 +63,7 @@ def test_what_is_lost_again_and_again_is_left_open_and_said(tmp_path: Path) -> N
 
     outcome = drive(plan, tmp_path, Canned(answer=answer))
     assert outcome.count("done") == len(outcome.statuses) == 2
-    assert outcome.left_open == {bad.label: "the machine is gone"}
+    assert outcome.left_open == {f"target {bad.label}": "the machine is gone"}
     assert outcome.losses == {"the machine is gone": 6}
     assert not Store(tmp_path).failures("trial"), "no record says that it failed"
     assert drive(plan, tmp_path, Canned()).count("done") == 4
