@@ -306,38 +306,27 @@ class _Metered(nn.Module):
             counted: Tensor = _Count.apply(out, self._meter)  # type: ignore[no-untyped-call]
             return counted
         # Outside of torch.func a hook counts the same at a fraction of the cost.
-        return self.count(out)
-
-    def count(self, out: Tensor) -> Tensor:
-        self._meter.forward_passes += len(out)
+        self._meter.forward_passes += len(x)
         if out.requires_grad:
-            rows, meter = len(out), self._meter
-
-            def count(_: Any) -> None:
-                meter.backward_passes += rows
-
-            out.register_hook(count)  # type: ignore[no-untyped-call]
+            rows = len(x)
+            out.register_hook(lambda _: self.count(0, rows))  # type: ignore[no-untyped-call]
         return out
 
-    def count_back(self, rows: int) -> None:
-        self._meter.backward_passes += rows
+    def count(self, forward: int, backward: int) -> None:
+        self._meter.forward_passes += forward
+        self._meter.backward_passes += backward
 
 
-def counted(network: nn.Module, out: Tensor, backward: int = 0) -> Tensor:
-    """Count a pass that an attack works out by itself from the weights of the network.
+def counted(network: nn.Module, forward: int, backward: int) -> None:
+    """Count passes that an attack works out by itself from the weights of the network.
 
     Args:
         network: of :meth:`Exposure.network`; of any other nothing is counted.
-        out: the logits ``[n, n_classes]``; gradients taken through them are counted as well.
-        backward: records whose gradient was worked out in the same way.
-
-    Returns:
-        ``out``.
+        forward: records passed through it.
+        backward: records whose gradient was taken through it.
     """
     if isinstance(network, _Metered):
-        network.count_back(backward)
-        return network.count(out)
-    return out
+        network.count(forward, backward)
 
 
 def _metered(network: nn.Module, meter: Meter) -> nn.Module:
