@@ -126,7 +126,7 @@ class TabLeak(Federated, Attack):
         """Relaxed records of every row, their distances, and the trace of the mean distance."""
         z = start.clone().requires_grad_()
         # Rows are independent under Adam: it works coordinate by coordinate.
-        optimizer = torch.optim.Adam([z], lr=self.step_size)
+        optimizer = torch.optim.Adam([z], lr=self.step_size, fused=True)
         trace = []
 
         def temperature(step: int) -> float:
