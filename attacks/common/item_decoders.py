@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,14 +85,22 @@ def shown(n_items: int) -> Encoder:
 # ---------------------------------------------------------------- decoders
 def ridge(pairs: Pairs, penalty: float) -> Guess:
     """Least squares with an L2 penalty, in records, from features and 1 to every item."""
+    return ridges(pairs, [penalty])[penalty]
+
+
+def ridges(pairs: Pairs, penalties: Sequence[float]) -> dict[float, Guess]:
+    """:func:`ridge` for each of several penalties."""
     z = pairs.z.double()
     # Centred, the intercept is free of the penalty.
     mean, popular = z.mean(0), pairs.x.double().mean(0)
     a = z - mean
-    gram = a.T @ a
-    gram.diagonal().add_(penalty)
-    weight = torch.linalg.solve(gram, a.T @ (pairs.x.double() - popular))
-    return lambda z: ((z.double() - mean) @ weight + popular).float()
+    gram, wanted = a.T @ a, a.T @ (pairs.x.double() - popular)
+
+    def guess(penalty: float) -> Guess:
+        weight = torch.linalg.solve(gram + penalty * torch.eye(len(gram)).to(gram), wanted)
+        return lambda z: ((z.double() - mean) @ weight + popular).float()
+
+    return {penalty: guess(penalty) for penalty in penalties}
 
 
 def network(
