@@ -138,19 +138,18 @@ class BasketDecoder(Attack):
         net_seed = derive(seed, step="network")
         options = self.hidden, self.epochs, self.patience, self.lr, self.weight_decay
         net, epochs = decoders.network(rest, held, *options, net_seed)
-        ridges = {penalty: f1(decoders.ridge(rest, penalty)) for penalty in self.ridge}
-        penalty = max(ridges, key=lambda p: ridges[p])
-        trial = _decoders(
-            _popular(knowledge, asked.take(order[cut:])), decoders.ridge(rest, penalty), net
-        )
+        ridges = decoders.ridges(rest, self.ridge)
+        f1_of = {penalty: f1(guess) for penalty, guess in ridges.items()}
+        penalty = max(f1_of, key=lambda p: f1_of[p])
+        trial = _decoders(_popular(knowledge, asked.take(order[cut:])), ridges[penalty], net)
         quality = {name: f1(guess) for name, guess in trial.items()}
         best = max(quality, key=lambda name: quality[name])
 
-        again, _ = decoders.network(
-            ours, None, self.hidden, epochs, self.patience, self.lr, self.weight_decay, net_seed
-        )
+        if best in ("network", "mean"):
+            options = self.hidden, epochs, self.patience, self.lr, self.weight_decay
+            net, _ = decoders.network(ours, None, *options, net_seed)
         # Popularity costs no query: it is that of all public baskets.
-        final = _decoders(_popular(knowledge, public), decoders.ridge(ours, penalty), again)
+        final = _decoders(_popular(knowledge, public), decoders.ridge(ours, penalty), net)
         values = final[best](victims)
         hidden = _never_bought(answers, asked.x)
         if hidden:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import DISTANCES, Federated, Observed, adaptations, matching
+from attacks.common.federated import Federated, Observed, adaptations
 from attacks.common.latent import Latent, best_restart, last_fifth
 from attacks.common.pixel_descent import descend
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
@@ -90,18 +90,12 @@ class InvertingGradients(Federated, Attack):
         start = torch.randn(*size, *shape, generator=rng, device=device)
         if latent is None and self.start == "public_mean":
             start = observed.public.mean(0) + 0.01 * start
-        target, hot = observed.target, F.one_hot(labels, observed.n_classes).float()
+        hot = F.one_hot(labels, observed.n_classes).float()
         records, distances, traces = [], [], []
         for part in observed.parts(self.restarts):
-            shared = target[part].repeat(self.restarts, 1)
             labels_of_part = hot[part].repeat(self.restarts, 1, 1)
             dummies = start[:, part].flatten(0, 1)
-            match = matching(DISTANCES[self.distance], shared, self.mask)
-
-            def apart(
-                x: Tensor, match: Callable[[Tensor], Tensor] = match, hot: Tensor = labels_of_part
-            ) -> Tensor:
-                return match(observed.gradients(x, hot))
+            apart = observed.distance(self.distance, self.mask, part, labels_of_part)
 
             found = descend(
                 dummies,

@@ -131,7 +131,7 @@ class Spear(Federated, Attack):
             number = min(_ROUND, self.samples - client.sampled) if rank > 1 else 1
             client.sampled += number
             grown = problem.gather(pool, problem.sample(number, rng), self.sparsity)
-            if len(grown) == len(pool) < _KEPT:
+            if torch.equal(grown, pool):
                 continue
             pool = grown
             chosen = problem.basis(pool)
@@ -287,40 +287,41 @@ class _Problem:
                 break
         return pool[chosen]
 
-    def agreement(self, bases: Tensor) -> Tensor:
+    def agreement(self, bases: Tensor, active: Tensor) -> Tensor:
         """Share of neurons ``[n, rank]`` where gradient and activation agree.
 
         Args:
             bases: columns of Q as rows, ``[n, rank, rank]``.
+            active: where L times each of them is not zero, bool ``[n, rank, live]``.
         """
         agreed = []
-        for part in torch.split(bases, max(1, _NUMBERS // self.inner.numel())):
+        size = max(1, _NUMBERS // self.inner.numel())
+        for part, on in zip(torch.split(bases, size), torch.split(active, size), strict=True):
             inverse, singular = torch.linalg.inv_ex(part.mT)
             scale = inverse @ self.right[:, -1]
-            z = (inverse @ self.inner.T) / scale.unsqueeze(2)
-            active = (part @ self.live.T).abs() >= self.least
-            share = (active == (z > 0)).double().mean(2)
+            # Of what a neuron receives only the sign is asked for, so no record is scaled.
+            z = (inverse * scale.sign().unsqueeze(2)) @ self.inner.T
+            share = (on == (z > 0)).sum(2) / on.shape[2]
             share[(singular != 0) | (scale == 0).any(1)] = 0.0
-            agreed.append(share)
+            agreed.append(share.to(bases))
         return torch.cat(agreed)
 
     def exchange(self, chosen: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
         """Put directions of the pool in the place of others while the agreement rises."""
-        agreed = self.agreement(chosen.unsqueeze(0))[0]
+        active, active_pool = ~self.near(chosen), ~self.near(pool)
+        agreed = self.agreement(chosen.unsqueeze(0), active.unsqueeze(0))[0]
         rank = len(chosen)
+        places = torch.arange(rank, device=pool.device).repeat(len(pool))
         for _ in range(rank):
             if bool((agreed >= _AGREES).all()):
                 break
-            trials = chosen.repeat(len(pool) * rank, 1, 1)
-            places = torch.arange(rank, device=pool.device).repeat(len(pool))
-            trials[torch.arange(len(trials), device=pool.device), places] = pool.repeat_interleave(
-                rank, 0
-            )
-            shares = self.agreement(trials)
+            trials = _exchanged(chosen, pool, places)
+            actives = _exchanged(active, active_pool, places)
+            shares = self.agreement(trials, actives)
             best = int(shares.mean(1).argmax())
             if float(shares[best].mean()) <= float(agreed.mean()):
                 break
-            chosen, agreed = trials[best], shares[best]
+            chosen, active, agreed = trials[best], actives[best], shares[best]
         return chosen, agreed
 
     def records(self, chosen: Tensor) -> Tensor:
@@ -328,6 +329,15 @@ class _Problem:
         scaled = torch.linalg.inv_ex(chosen.T).inverse @ self.right
         records: Tensor = scaled[:, :-1] / scaled[:, -1:]
         return records
+
+
+def _exchanged(rows: Tensor, others: Tensor, places: Tensor) -> Tensor:
+    """``rows`` with each of ``others`` at each of its places, ``[len(places), *rows.shape]``."""
+    trials = rows.repeat(len(places), 1, 1)
+    trials[torch.arange(len(places), device=rows.device), places] = others.repeat_interleave(
+        len(rows), 0
+    )
+    return trials
 
 
 def _relu_layer(observed: Observed) -> tuple[str, str]:

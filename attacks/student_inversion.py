@@ -30,16 +30,39 @@ TRAINED = ("adversarial_training", "freezing", "random_erasing", "trap_mid")
 """Trainings whose scores mislead along pixels; students learn them among faces."""
 
 
+class Perceptrons(nn.Module):
+    """Perceptrons with one hidden layer of SiLU, all evaluated in the same products.
+
+    Args:
+        layers: the two layers of each.
+    """
+
+    def __init__(self, layers: Sequence[tuple[nn.Linear, nn.Linear]]) -> None:
+        super().__init__()
+        for name, parts in zip(("first", "last"), zip(*layers, strict=True), strict=True):
+            weight = torch.stack([part.weight.detach().T for part in parts]).contiguous()
+            bias = torch.stack([part.bias.detach() for part in parts]).unsqueeze(1)
+            self.register_parameter(f"{name}_weight", nn.Parameter(weight))
+            self.register_parameter(f"{name}_bias", nn.Parameter(bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[perceptrons, n, n_classes]`` of inputs ``[n, d]``."""
+        each = x.expand(len(self.first_weight), *x.shape)
+        hidden = F.silu(torch.baddbmm(self.first_bias, each, self.first_weight))
+        return torch.baddbmm(self.last_bias, hidden, self.last_weight)
+
+
 class Committee(nn.Module):
     """The mean of several students' log scores."""
 
-    def __init__(self, students: Sequence[nn.Module]) -> None:
+    def __init__(self, look: Look, students: nn.Module) -> None:
         super().__init__()
-        self.students = nn.ModuleList(students)
+        self.look, self.students = look, students
 
     def forward(self, x: Tensor) -> Tensor:
         """Log scores, up to a constant a row, ``[n, n_classes]`` of images ``[n, *shape]``."""
-        return torch.stack([student(x).log_softmax(1) for student in self.students]).mean(0)
+        scores: Tensor = self.students(self.look(x)).log_softmax(2).mean(0)
+        return scores
 
 
 @dataclass(frozen=True)
@@ -165,21 +188,20 @@ class StudentInversion(Attack):
         look, n_classes = Look.of(x, self.components), answers.shape[1]
         seen = look(x)
         with initialised(int(torch.randint(2**31, (1,), generator=rng, device=rng.device))):
-            students = [
-                nn.Sequential(
-                    nn.Linear(seen.shape[1], self.width),
-                    nn.SiLU(),
-                    nn.Linear(self.width, n_classes),
-                ).to(x.device)
+            layers = [
+                (nn.Linear(seen.shape[1], self.width), nn.Linear(self.width, n_classes))
                 for _ in range(self.students)
             ]
+        students = Perceptrons(layers).to(x.device)
 
         def losses(rows: Tensor) -> list[Tensor]:
-            return [F.cross_entropy(student(seen[rows]), answers[rows]) for student in students]
+            # The sum of the means: no student's gradient depends on another's.
+            apart = -(students(seen[rows]).log_softmax(2) * answers[rows]).sum(2)
+            return [apart.mean(1).sum()]
 
         count, lr = len(x), self.learning_rate
-        taught = teach(students, losses, count, self.epochs, rng, batch_size=128, lr=lr)
-        return Committee([nn.Sequential(look, student) for student in taught])
+        (taught,) = teach([students], losses, count, self.epochs, rng, batch_size=128, lr=lr)
+        return Committee(look, taught)
 
 
 class Look(nn.Module):

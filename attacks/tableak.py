@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.common.federated import DISTANCES, Federated, Observed, matching
+from attacks.common.federated import Federated, Observed
 from attacks.common.latent import last_fifth
 from attacks.common.relaxation import TOLERANCE, relax
 from bench.contract import Attack, Exposure, Knowledge, Reconstruction, generator
@@ -91,10 +92,10 @@ class TabLeak(Federated, Attack):
         target, hot = observed.target, F.one_hot(labels, observed.n_classes).float()
         pooled, distances, entropies, traces = [], [], [], []
         for part in observed.parts(self.restarts):
-            shared = target[part].repeat(self.restarts, 1)
             labels_of_part = hot[part].repeat(self.restarts, 1, 1)
             dummies = start[:, part].flatten(0, 1)
-            x, distance, trace = self._search(observed, layout, dummies, shared, labels_of_part)
+            apart = observed.distance(self.distance, self.mask, part, labels_of_part)
+            x, distance, trace = self._search(layout, dummies, apart)
             x = x.view(self.restarts, len(part), *x.shape[1:])
             distance = distance.view(self.restarts, len(part)).nan_to_num(torch.inf)
             x = _aligned(layout, x, distance)
@@ -120,13 +121,12 @@ class TabLeak(Federated, Attack):
         )
 
     def _search(
-        self, observed: Observed, layout: Layout, start: Tensor, target: Tensor, hot: Tensor
+        self, layout: Layout, start: Tensor, apart: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Relaxed records of every row, their distances, and the trace of the mean distance."""
-        match = matching(DISTANCES[self.distance], target, self.mask)
         z = start.clone().requires_grad_()
         # Rows are independent under Adam: it works coordinate by coordinate.
-        optimizer = torch.optim.Adam([z], lr=self.step_size)
+        optimizer = torch.optim.Adam([z], lr=self.step_size, fused=True)
         trace = []
 
         def temperature(step: int) -> float:
@@ -134,7 +134,7 @@ class TabLeak(Federated, Attack):
 
         for step in range(self.steps):
             x = relax(layout, z, temperature(step))
-            distance = match(observed.gradients(x, hot))
+            distance = apart(x)
             (slope,) = torch.autograd.grad(distance.sum(), z)
             slope = slope.nan_to_num(0.0)
             z.grad = slope.sign() if self.signed else slope
@@ -142,7 +142,7 @@ class TabLeak(Federated, Attack):
             trace.append(distance.detach().nan_to_num(1.0).mean())
         x = relax(layout, z.detach(), temperature(self.steps - 1))
         with torch.no_grad():
-            return x, match(observed.gradients(x, hot)), torch.stack(trace)
+            return x, apart(x), torch.stack(trace)
 
     def _pool(self, layout: Layout, x: Tensor) -> Tensor:
         """Records ``[clients, batch, d]`` of an aligned ensemble ``[restarts, ...]``."""

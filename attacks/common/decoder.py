@@ -219,7 +219,7 @@ def _train(
         torch.manual_seed(seed)
         net = DecoderNet(a.shape[1], x.mean(0).cpu(), options.channels)
     net = net.to(a.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    adam = torch.optim.Adam(net.parameters(), options.lr, betas=(0.5, 0.999))
+    adam = torch.optim.Adam(net.parameters(), options.lr, betas=(0.5, 0.999), fused=True)
     steps = -(-len(a) // options.batch_size)
     rng = generator(seed)
     # Untrained, the network is the mean training image: no decoder is kept that is worse.

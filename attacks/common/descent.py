@@ -70,7 +70,7 @@ def descend(
     for start in range(0, len(z), size):
         place = slice(start, start + size)
         rows = z[place].clone().requires_grad_()
-        optimiser = torch.optim.Adam([rows], rate, betas=betas)
+        optimiser = torch.optim.Adam([rows], rate, betas=betas, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         trace = []
         for _ in range(steps):

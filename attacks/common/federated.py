@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
+from attacks.common.factored import FactoredCosine
 from attacks.common.networks import inside
 from bench.contract import Exposure, Federation, Knowledge, require
 from bench.contract.columns import Layout
@@ -152,6 +153,30 @@ class Observed:
             step = vmap(grad(loss), randomness="different")(now, x, targets)
             total = {k: total[k] + step[k] for k in total}
         return _rows(total)
+
+    def distance(
+        self, name: str, mask: bool, part: Tensor, targets: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """The distance of what dummy records would share to what the clients did.
+
+        Args:
+            name: in :data:`DISTANCES`.
+            mask: compare what survived pruning only.
+            part: clients, int64; row r of the dummies belongs to ``part[r % len(part)]``.
+            targets: label distributions of all rows ``[rows, batch_size, n_classes]``.
+
+        Returns:
+            A differentiable function of records ``[rows, batch_size, *shape]``, to ``[rows]``.
+        """
+        if name == "cosine" and not mask:
+            update = {k: t[part.to(t.device)] for k, t in self.update.items()}
+            steps, lr = self.federation.local_steps, self.federation.local_lr
+            factored = FactoredCosine.of(self.network, update, steps, lr)
+            if factored is not None:
+                return lambda x: factored(x, targets)
+        rows = self.target[part].repeat(len(targets) // len(part), 1)
+        match = matching(DISTANCES[name], rows, mask)
+        return lambda x: match(self.gradients(x, targets))
 
     def labels(self) -> Tensor:
         """Every client's labels from the gradient of the head, int64 ``[clients, batch_size]``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,14 +85,22 @@ def shown(n_items: int) -> Encoder:
 # ---------------------------------------------------------------- decoders
 def ridge(pairs: Pairs, penalty: float) -> Guess:
     """Least squares with an L2 penalty, in records, from features and 1 to every item."""
+    return ridges(pairs, [penalty])[penalty]
+
+
+def ridges(pairs: Pairs, penalties: Sequence[float]) -> dict[float, Guess]:
+    """:func:`ridge` for each of several penalties."""
     z = pairs.z.double()
     # Centred, the intercept is free of the penalty.
     mean, popular = z.mean(0), pairs.x.double().mean(0)
     a = z - mean
-    gram = a.T @ a
-    gram.diagonal().add_(penalty)
-    weight = torch.linalg.solve(gram, a.T @ (pairs.x.double() - popular))
-    return lambda z: ((z.double() - mean) @ weight + popular).float()
+    gram, wanted = a.T @ a, a.T @ (pairs.x.double() - popular)
+
+    def guess(penalty: float) -> Guess:
+        weight = torch.linalg.solve(gram + penalty * torch.eye(len(gram)).to(gram), wanted)
+        return lambda z: ((z.double() - mean) @ weight + popular).float()
+
+    return {penalty: guess(penalty) for penalty in penalties}
 
 
 def network(
@@ -128,15 +136,14 @@ def network(
     net = nn.Sequential(first, nn.ReLU(), items).to(a.device)
     with torch.no_grad():
         items.bias.copy_(torch.logit(x.mean(0), eps=1e-3))
-    adam = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
+    adam = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
     order = generator(seed)
     best, best_epoch, weights = math.inf, 0, copy.deepcopy(net.state_dict())
     epoch = 0
     while epoch < epochs and epoch - best_epoch < patience:
         epoch += 1
         for rows in torch.split(torch.randperm(len(a), generator=order).to(a.device), 128):
-            adam.zero_grad(set_to_none=True)
-            torch.autograd.backward(F.binary_cross_entropy_with_logits(net(a[rows]), x[rows]))
+            _slope(first, items, a[rows], x[rows])
             adam.step()
         if held is None:
             best_epoch = epoch
@@ -153,6 +160,23 @@ def network(
             return torch.sigmoid(net(z))
 
     return guess, max(1, best_epoch)
+
+
+@torch.no_grad()
+def _slope(first: nn.Linear, items: nn.Linear, a: Tensor, x: Tensor) -> None:
+    """Set the gradients of the mean cross-entropy: by hand, which costs half of what a graph does.
+
+    Args:
+        first: the hidden layer, a ReLU behind it.
+        items: the layer after it, of logits.
+        a: features ``[n, f]``.
+        x: baskets ``[n, n_items]``.
+    """
+    hidden = first(a).relu_()
+    off = torch.sigmoid(items(hidden)).sub_(x).div_(x.numel())
+    back = (off @ items.weight).mul_(hidden > 0)
+    items.weight.grad, items.bias.grad = off.T @ hidden, off.sum(0)
+    first.weight.grad, first.bias.grad = back.T @ a, back.sum(0)
 
 
 def basket_size(x: Tensor) -> int:

@@ -73,7 +73,7 @@ class LatentDescent:
         # The first run starts at the mean face, the others at random faces of the prior.
         z[: len(classes)] *= 0.1
         z.requires_grad_()
-        optimiser = torch.optim.Adam([z], self.rate)
+        optimiser = torch.optim.Adam([z], self.rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
         trace: list[Tensor] = []
 

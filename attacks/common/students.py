@@ -130,7 +130,7 @@ def teach(
     Raises:
         DivergedError: a loss became NaN or Inf.
     """
-    optimiser = torch.optim.Adam([p for m in students for p in m.parameters()], lr)
+    optimiser = torch.optim.Adam([p for m in students for p in m.parameters()], lr, fused=True)
     steps = epochs * -(-count // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(epochs):

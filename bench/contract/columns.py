@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -93,11 +94,16 @@ class Layout:
 
     def join(self, categories: Tensor, flags: Tensor, numbers: Tensor) -> Tensor:
         """Encoded records ``[..., d]`` of ``[..., g, m]``, ``[..., f]`` and ``[..., q]``."""
-        columns = torch.cat([self.index.flatten(), self.flags, self.numbers])
         parts = torch.cat([categories.flatten(-2), flags, numbers], -1)
+        return parts.index_select(-1, self._place)
+
+    @cached_property
+    def _place(self) -> Tensor:
+        """Where each encoded column stands among categories, flags and numbers."""
+        columns = torch.cat([self.index.flatten(), self.flags, self.numbers])
         place = torch.empty(self.width + 1, dtype=torch.int64, device=columns.device)
         place[columns] = torch.arange(len(columns), device=columns.device)
-        return parts[..., place[: self.width]]
+        return place[: self.width]
 
     def project(self, x: Tensor) -> Tensor:
         """The valid record nearest to each of ``x`` ``[..., d]``; numbers stay as they are."""

@@ -308,13 +308,25 @@ class _Metered(nn.Module):
         # Outside of torch.func a hook counts the same at a fraction of the cost.
         self._meter.forward_passes += len(x)
         if out.requires_grad:
-            rows, meter = len(x), self._meter
-
-            def count(_: Any) -> None:
-                meter.backward_passes += rows
-
-            out.register_hook(count)  # type: ignore[no-untyped-call]
+            rows = len(x)
+            out.register_hook(lambda _: self.count(0, rows))  # type: ignore[no-untyped-call]
         return out
+
+    def count(self, forward: int, backward: int) -> None:
+        self._meter.forward_passes += forward
+        self._meter.backward_passes += backward
+
+
+def counted(network: nn.Module, forward: int, backward: int) -> None:
+    """Count passes that an attack works out by itself from the weights of the network.
+
+    Args:
+        network: of :meth:`Exposure.network`; of any other nothing is counted.
+        forward: records passed through it.
+        backward: records whose gradient was taken through it.
+    """
+    if isinstance(network, _Metered):
+        network.count(forward, backward)
 
 
 def _metered(network: nn.Module, meter: Meter) -> nn.Module:
