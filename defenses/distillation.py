@@ -50,6 +50,7 @@ class Distillation(TrainingDefense):
     tasks = ("classification",)
     paper = "Hinton, Vinyals, Dean 2015 (arXiv 1503.02531), section 2"
     cost = "a second training; public records"
+    by_trainer: ClassVar[bool] = True
     zero: ClassVar[Mapping[str, Any]] = {"records": None}
 
     def fit(

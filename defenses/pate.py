@@ -72,6 +72,7 @@ class Pate(TrainingDefense):
     )
     accounts: ClassVar[bool] = True
     cost = "a training for every teacher; public records"
+    by_trainer: ClassVar[bool] = True
     zero: ClassVar[Mapping[str, Any]] = {"teachers": None}
 
     def fit(

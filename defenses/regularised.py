@@ -64,6 +64,7 @@ class Regularised(TrainingDefense):
         "leaves, chosen by a hold-out"
     )
     cost = "a training for every setting"
+    by_trainer: ClassVar[bool] = True
     zero: ClassVar[Mapping[str, Any]] = {"settings": 1}
 
     @property

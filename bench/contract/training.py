@@ -117,6 +117,9 @@ class Model(Component, ABC):
     error is then a polynomial of the weights), ``optimum`` if the weights of its one linear layer
     are those of the least penalised loss, whatever the seed, ``skips`` if modules within its
     blocks add a submodule ``shortcut``."""
+    stacks: ClassVar[bool] = False
+    """Whether its networks are made of layers that several targets can be trained through at once
+    (:mod:`bench.models.replicas`)."""
     reference: ClassVar[str]
     """Name of the plain baseline its undefended utility must come within 2 points of."""
 

@@ -129,10 +129,9 @@ class Fitting:
         """Seed of the noise of stochastic layers."""
         return derive(self.seed, part="layers")
 
-    def batches(self) -> tuple[Tensor, ...]:
-        """The records of every step of the next epoch."""
-        shuffled = torch.randperm(len(self.x), generator=self._order).to(self.x.device)
-        return torch.split(shuffled, self.recipe.batch_size)
+    def shuffled(self) -> Tensor:
+        """The order of the records in the next epoch, int64 ``[n]``."""
+        return torch.randperm(len(self.x), generator=self._order).to(self.x.device)
 
     def step(self, epoch: int) -> Step:
         """Where training is in an epoch, for its layers."""

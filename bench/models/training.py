@@ -104,7 +104,7 @@ class Loop:
             for epoch in range(recipe.epochs):
                 optimizer.param_groups[0]["lr"] = recipe.lr_at(epoch)
                 step = fitting.step(epoch)
-                batches = fitting.batches()
+                batches = torch.split(fitting.shuffled(), recipe.batch_size)
                 loss_sum.zero_()
                 for batch in batches:
                     optimizer.zero_grad()
