@@ -101,11 +101,14 @@ def _environment(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> dict[s
     env = dict(nodes[trial.nodes["attack"]]["env"])
     others = {kind: nodes[key]["env"] for kind, key in trial.nodes.items()}
     others |= {f"baseline {name}": nodes[key]["env"] for name, key in trial.baselines.items()}
-    elsewhere = {
+    elsewhere: dict[str, dict[str, Any]] = {
         name: differs
         for name, other in others.items()
         if (differs := {k: other.get(k) for k in ENVIRONMENT if other.get(k) != env.get(k)})
     }
+    # Sums of several networks in one program need not round as those of one.
+    if (replicas := nodes[trial.nodes["target"]]["output"].get("replicas", 1)) > 1:
+        elsewhere["target"] = elsewhere.get("target", {}) | {"replicas": replicas}
     return env | ({ELSEWHERE: elsewhere} if elsewhere else {})
 
 

@@ -18,7 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contract import FitReport, Model, Network, Splits, TrainingDefense, Step, overrides, sparse
+from bench.contract import (
+    FitReport,
+    Model,
+    Network,
+    Splits,
+    Step,
+    TrainingDefense,
+    overrides,
+    sparse,
+)
 from bench.contract.task import loss
 from bench.models.fitting import Fitting
 from bench.models.meeting import Outcome, Together, side_by_side
@@ -195,7 +204,7 @@ class _Part:
         if kind is nn.Dropout:
             # A GPU draws the mask within the kernel that applies it.
             return (kind,) if device == "cpu" else None
-        if kind is nn.Flatten:
+        if isinstance(module, nn.Flatten):
             return (kind,) if (module.start_dim, module.end_dim) == (1, -1) else None
         if kind in _ROWWISE or getattr(kind, "rowwise", False):
             buffers = [(k, v.numpy(force=True).tobytes()) for k, v in module.named_buffers()]
@@ -216,13 +225,14 @@ class _Part:
             return x.flatten(2)
         if isinstance(module, nn.Dropout):
             return self._dropped(x, generators)
-        output = module(x.flatten(0, 1))
-        return output.unflatten(0, x.shape[:2])
+        rows: Tensor = module(x.flatten(0, 1))
+        return rows.view(*x.shape[:2], *rows.shape[1:])
 
     def _dropped(self, x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """As ``nn.Dropout`` does it with each replica's own generator."""
         kept = torch.ones_like(x)
         for mask, module, rng in zip(kept, self.modules, generators, strict=True):
+            assert isinstance(module, nn.Dropout)
             rate = module.p
             if rate == 1.0:
                 mask.zero_()
@@ -289,7 +299,8 @@ class _Program:
 
     def run(self) -> list[FitReport | Exception]:
         """Train all of them; of each its report or what went wrong."""
-        everyone, answers = list(self.fittings), {}
+        everyone = list(self.fittings)
+        answers: dict[int, FitReport | Exception] = {}
         for f in everyone:
             f.network.train()
         self._stack()
@@ -363,8 +374,8 @@ class _Program:
         batches = torch.split(orders, self.fittings[0].recipe.batch_size, 1)
         for batch in batches:
             rows, size = batch.flatten(), batch.shape
-            x = self.x.index_select(0, rows).unflatten(0, size)
-            y = self.y.index_select(0, rows).unflatten(0, size)
+            x = self.x.index_select(0, rows).view(*size, *self.x.shape[1:])
+            y = self.y.index_select(0, rows).view(*size, *self.y.shape[1:])
             if self.augmenting:
                 x, y = self._augmented(x, y, steps, generators)
             for part in self.parts:

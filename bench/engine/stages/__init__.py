@@ -33,9 +33,7 @@ def run_many(
     """
     module = importlib.import_module(module_of(kind))
     results: list[Result | Exception] = module.run_many(payloads, parents, machine)
-    return [
-        r if isinstance(r, Exception) else replace(r, output=plain(r.output)) for r in results
-    ]
+    return [r if isinstance(r, Exception) else replace(r, output=plain(r.output)) for r in results]
 
 
 def module_of(kind: str) -> str:

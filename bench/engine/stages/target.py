@@ -57,9 +57,7 @@ def run_many(
     return results
 
 
-def _parts(
-    payload: Mapping[str, Any], machine: Machine
-) -> tuple[Model, list[TrainingDefense]]:
+def _parts(payload: Mapping[str, Any], machine: Machine) -> tuple[Model, list[TrainingDefense]]:
     """The model and the training defenses that a payload names."""
     model = build(payload["model"], "model", machine.packages)
     return model, [build(layer, "defense", machine.packages) for layer in payload["defense"]]
