@@ -31,6 +31,7 @@ from bench.contract import (
 from bench.contract.task import loss
 from bench.models.fitting import Fitting
 from bench.models.meeting import Outcome, Together, side_by_side
+from bench.models.stacked import Part, parts_of
 from bench.models.training import share, train
 
 _MOST_WEIGHTS = {"cpu": 400_000, "cuda": 20_000_000}
@@ -155,116 +156,13 @@ def _shape(fitting: Fitting) -> tuple[Any, ...] | None:
         or type(network) is not Network
     ):
         return None
-    parts = tuple(_Part.key(part, device) for _, part in _parts(network))
+    parts = tuple(Part.key(part, device) for _, part in parts_of(network))
     if None in parts:
         return None
     x, y = fitting.x, fitting.y
     changing = [type(layer).__name__ for layer in loop.layers if overrides(layer, "augment")]
     records = (x.shape, x.dtype, y.shape, y.dtype, loop.task, loop.device, loop.card.n_classes)
     return parts, records, recipe.batch_size, recipe.optimizer, tuple(changing)
-
-
-def _parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a network in the order in which a record passes them, with their names."""
-    yield from _flat("front", network.front)
-    yield from _flat("blocks", network.blocks)
-    yield "", nn.Flatten()
-    yield "head", network.head
-
-
-def _flat(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    if type(module) is not nn.Sequential:
-        yield name, module
-        return
-    for key, part in module.named_children():
-        yield from _flat(f"{name}.{key}", part)
-
-
-_ROWWISE = (nn.Identity, nn.ReLU, nn.Tanh, nn.Sigmoid)
-"""Modules without weights that treat every record by itself. A module of ours says so by an
-attribute ``rowwise``."""
-
-
-class _Part:
-    """One layer of all replicas."""
-
-    def __init__(self, modules: Sequence[nn.Module], names: tuple[str, str]) -> None:
-        self.modules = modules
-        self.weight, self.bias = names
-
-    @staticmethod
-    def key(module: nn.Module, device: str) -> tuple[Any, ...] | None:
-        """What must be equal of the modules of replicas; None where they cannot be stacked."""
-        kind = type(module)
-        if module._forward_hooks or module._forward_pre_hooks:
-            return None
-        if kind is nn.Linear:
-            parameters = module.named_parameters()
-            return (kind, *((k, p.shape, p.dtype, p.requires_grad) for k, p in parameters))
-        if kind is nn.Dropout:
-            # A GPU draws the mask within the kernel that applies it.
-            return (kind,) if device == "cpu" else None
-        if isinstance(module, nn.Flatten):
-            return (kind,) if (module.start_dim, module.end_dim) == (1, -1) else None
-        if kind in _ROWWISE or getattr(kind, "rowwise", False):
-            buffers = [(k, v.numpy(force=True).tobytes()) for k, v in module.named_buffers()]
-            return (kind, repr(module), *buffers)
-        return None
-
-    def __call__(
-        self, x: Tensor, weights: dict[str, Tensor], generators: Sequence[torch.Generator]
-    ) -> Tensor:
-        """Its output ``[R, n, ...]`` of ``x`` ``[R, n, ...]``."""
-        module = self.modules[0]
-        if isinstance(module, nn.Linear):
-            output: Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
-                x, weights[self.weight], weights.get(self.bias)
-            )
-            return output
-        if isinstance(module, nn.Flatten):
-            return x.flatten(2)
-        if isinstance(module, nn.Dropout):
-            return self._dropped(x, generators)
-        rows: Tensor = module(x.flatten(0, 1))
-        return rows.view(*x.shape[:2], *rows.shape[1:])
-
-    def _dropped(self, x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """As ``nn.Dropout`` does it with each replica's own generator."""
-        kept = torch.ones_like(x)
-        for mask, module, rng in zip(kept, self.modules, generators, strict=True):
-            assert isinstance(module, nn.Dropout)
-            rate = module.p
-            if rate == 1.0:
-                mask.zero_()
-            elif rate > 0.0:
-                mask.bernoulli_(1.0 - rate, generator=rng).div_(1.0 - rate)
-        return x * kept
-
-
-class _Linear(torch.autograd.Function):
-    """Linear layers side by side, with the same products as :func:`torch.nn.functional.linear`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Outputs ``[R, n, out]`` of ``x`` ``[R, n, in]``, weights ``[R, out, in]``."""
-        ctx.save_for_backward(x, weight)
-        if bias is None:
-            return torch.bmm(x, weight.mT)
-        if weight.shape[1] == 1:  # alone it is a product with a vector, which sums otherwise
-            rows = zip(bias, x, weight, strict=True)
-            return torch.stack([torch.addmm(b, part, w.t()) for b, part, w in rows])
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Gradients of those arguments that need one."""
-        x, weight = ctx.saved_tensors
-        entering, of_weight, of_bias = ctx.needs_input_grad
-        return (
-            torch.bmm(gradient, weight) if entering else None,
-            torch.bmm(gradient.mT, x) if of_weight else None,
-            gradient.sum(1) if of_bias else None,
-        )
 
 
 class _Program:
@@ -334,9 +232,9 @@ class _Program:
                 self.weights[name] = stacked.requires_grad_(parameter.requires_grad)
         self.learned = [name for name, w in self.weights.items() if w.requires_grad]
         self.parameters = [p[name] for name in self.learned for p in named]
-        every = zip(*(_parts(network) for network in networks), strict=True)
+        every = zip(*(parts_of(network) for network in networks), strict=True)
         self.parts = [
-            _Part([m for _, m in part], (f"{part[0][0]}.weight", f"{part[0][0]}.bias"))
+            Part([m for _, m in part], (f"{part[0][0]}.weight", f"{part[0][0]}.bias"))
             for part in every
         ]
 
