@@ -82,9 +82,9 @@ class Regularised(TrainingDefense):
         count = min(max(1, round(self.validation * len(train))), len(train) - 1)
         held, kept = train.take(order[:count]).to(context.device), train.take(order[count:])
         best, least = recipe, math.inf
-        for tried in self.recipes(recipe):
-            candidate = deepcopy(network)
-            context.trainer.fit(candidate, kept, tried, context.seed)
+        fits = [(deepcopy(network), kept, tried, context.seed) for tried in self.recipes(recipe)]
+        context.trainer.fit_all(fits)
+        for candidate, _, tried, _ in fits:
             outputs = predict(candidate, held.x)
             found = float(loss(context.task, outputs, targets(context.task, held)))
             if found < least:

@@ -163,5 +163,7 @@ class Fitting:
     def report(self) -> FitReport:
         """Put the best weights back, if records were held out, and say what training did."""
         self._best.restore(self.network)
-        _, accuracy = fitted(self.network, self.loop.task, self.x, self.y)
+        soft = self.loop.task == "classification" and self.y.is_floating_point()
+        y = self.y.argmax(1) if soft else self.y
+        _, accuracy = fitted(self.network, self.loop.task, self.x, y)
         return FitReport(self._epochs, self.steps, self._loss, accuracy)

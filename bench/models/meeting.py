@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -14,7 +15,7 @@ from bench.contract import FitReport
 from bench.models.fitting import Fitting
 
 T = TypeVar("T")
-Together = Callable[[Fitting], FitReport]
+Together = Callable[[Sequence[Fitting]], list[FitReport]]
 Train = Callable[[Sequence[Fitting]], Sequence[tuple[FitReport | Exception, float, int]]]
 """Trains networks; of each the report or what went wrong, seconds, and how many were trained in
 the same program."""
@@ -49,22 +50,48 @@ def side_by_side(
         train: trains the networks that all of them wait for.
         device: torch device name.
     """
+    if len(trainings) == 1:
+        return [_by_itself(trainings[0], train)]
     sides = [_Side(training, device) for training in trainings]
     try:
         for side in sides:
             side.go_on()
-        while waiting := [side for side in sides if side.wants is not None]:
-            fittings = [side.wants for side in waiting if side.wants is not None]
-            for side, (answer, seconds, replicas) in zip(waiting, train(fittings), strict=True):
-                side.answer, side.wants = answer, None
-                side.seconds += seconds
-                side.replicas = max(side.replicas, replicas)
+        while waiting := [side for side in sides if side.wants]:
+            answers = iter(train([fitting for side in waiting for fitting in side.wants]))
+            for side in waiting:
+                side.take(list(islice(answers, len(side.wants))))
             for side in waiting:
                 side.go_on()
     finally:
         for side in sides:
             side.give_up()
     return [Outcome(side.value, side.seconds, side.replicas) for side in sides]
+
+
+def _by_itself(training: Callable[[Together], T], train: Train) -> Outcome[T]:
+    """The same of one function, in the thread at hand."""
+    started, most = time.perf_counter(), 1
+
+    def together(fittings: Sequence[Fitting]) -> list[FitReport]:
+        nonlocal most
+        answers = train(fittings)
+        most = max([most, *(replicas for _, _, replicas in answers)])
+        return _reports([answer for answer, _, _ in answers])
+
+    value: T | Exception
+    try:
+        value = training(together)
+    except Exception as error:
+        value = error
+    return Outcome(value, time.perf_counter() - started, most)
+
+
+def _reports(answers: Sequence[FitReport | Exception]) -> list[FitReport]:
+    """The reports; raises the first exception instead, if there is one."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, FitReport)]
 
 
 class _GivenUp(BaseException):
@@ -76,8 +103,8 @@ class _Side(threading.Thread, Generic[T]):
 
     def __init__(self, training: Callable[[Together], T], device: str) -> None:
         super().__init__(daemon=True, name="replica")
-        self.wants: Fitting | None = None
-        self.answer: FitReport | Exception | None = None
+        self.wants: Sequence[Fitting] = ()
+        self.answers: list[FitReport | Exception] = []
         self.value: T | Exception = RuntimeError("The training was given up.")
         self.seconds, self.replicas = 0.0, 1
         self._training = training
@@ -93,6 +120,12 @@ class _Side(threading.Thread, Generic[T]):
         self._may_run.release()
         self._waits.acquire()
         self.seconds += time.perf_counter() - started
+
+    def take(self, answers: Sequence[tuple[FitReport | Exception, float, int]]) -> None:
+        """Take what came of the networks that it wants trained."""
+        self.wants, self.answers = (), [answer for answer, _, _ in answers]
+        self.seconds += sum(seconds for _, seconds, _ in answers)
+        self.replicas = max(self.replicas, *(replicas for _, _, replicas in answers))
 
     def give_up(self) -> None:
         """End it, wherever it waits; nothing happens if it has ended."""
@@ -114,12 +147,14 @@ class _Side(threading.Thread, Generic[T]):
         finally:
             self._waits.release()
 
-    def _together(self, fitting: Fitting) -> FitReport:
-        """Wait until the network has been trained; the generators are given back as they were."""
+    def _together(self, fittings: Sequence[Fitting]) -> list[FitReport]:
+        """Wait until networks have been trained; the generators are given back as they were."""
         states: list[Any] = [torch.get_rng_state()]
         if self._cuda:
             states.append(torch.cuda.get_rng_state())
-        self.wants = fitting
+        if not fittings:
+            return []
+        self.wants = fittings
         self._waits.release()
         self._may_run.acquire()
         if self._given_up:
@@ -127,7 +162,4 @@ class _Side(threading.Thread, Generic[T]):
         torch.set_rng_state(states[0])
         if self._cuda:
             torch.cuda.set_rng_state(states[1])
-        assert self.answer is not None
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        return _reports(self.answers)

@@ -37,6 +37,9 @@ from bench.models.training import share, train
 _MOST_WEIGHTS = {"cpu": 400_000, "cuda": 20_000_000}
 """Weights of a network from which on its products take the time, and stacking gains nothing."""
 
+_MOST = {"cpu": 16, "cuda": 256}
+"""Networks in one program: more gain nothing."""
+
 _MOST_BYTES = 2**30
 """Bytes of records that one program holds in a second copy."""
 
@@ -136,7 +139,9 @@ def _groups(fittings: Sequence[Fitting]) -> list[list[int]]:
             groups.append([place])
             continue
         group = open_groups.get(shape)
-        if group is None or (len(group) + 1) * fitting.x.nbytes > _MOST_BYTES:
+        size = 0 if group is None else len(group) + 1
+        most = _MOST[torch.device(fitting.loop.device).type]
+        if group is None or size > most or size * fitting.x.nbytes > _MOST_BYTES:
             group = open_groups[shape] = []
             groups.append(group)
         group.append(place)
@@ -176,10 +181,13 @@ class _Program:
         self.fittings = list(fittings)
         first = fittings[0]
         self.task, self.device = first.loop.task, first.loop.device
-        self.x = torch.cat([f.x for f in fittings])
+        # Networks that one defense trains at once have the same records.
+        held = {(f.x.data_ptr(), f.y.data_ptr()): f for f in reversed(fittings)}
+        self.x = torch.cat([f.x for f in held.values()])
         same = self.task == "recommendation" and first.x.dim() == 2
-        self.y = self.x if same else torch.cat([f.y for f in fittings])
-        self.start = {id(f): place * len(f.x) for place, f in enumerate(fittings)}
+        self.y = self.x if same else torch.cat([f.y for f in held.values()])
+        places = {key: place * len(first.x) for place, key in enumerate(held)}
+        self.start = {id(f): places[f.x.data_ptr(), f.y.data_ptr()] for f in fittings}
         seeds = [f.layer_seed for f in fittings]
         self.generators = {
             id(f): torch.Generator(self.device).manual_seed(seed)
@@ -278,8 +286,7 @@ class _Program:
                 x, y = self._augmented(x, y, steps, generators)
             for part in self.parts:
                 x = part(x, self.weights, generators)
-            errors = loss(self.task, x.flatten(0, 1), y.flatten(0, 1), reduction="none")
-            errors = errors.view(size).mean(1)
+            errors = self._errors(x, y)
             self._descend(errors)
             totals += errors.detach() * size[1]
         return totals.tolist(), len(batches)
@@ -296,6 +303,16 @@ class _Program:
                     pair = layer.augment(f.network, *pair, step)
             changed.append(pair)
         return torch.stack([x for x, _ in changed]), torch.stack([y for _, y in changed])
+
+    def _errors(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The loss of each, ``[R]``, of outputs ``[R, n, width]``."""
+        heat = [f.recipe.temperature for f in self.fittings]
+        warm = any(one != 1.0 for one in heat)
+        if warm:
+            outputs = outputs / outputs.new_tensor(heat).view(-1, 1, 1)
+        rows = outputs.flatten(0, 1), y.flatten(0, 1)
+        errors = loss(self.task, *rows, reduction="none").view(len(heat), -1).mean(1)
+        return errors * errors.new_tensor([one**2 for one in heat]) if warm else errors
 
     def _descend(self, errors: Tensor) -> None:
         """One step of each by the gradient of its error, ``[R]``."""

@@ -64,7 +64,7 @@ class Loop:
     device: str
     records: int = 0
     layers: Sequence[TrainingDefense] = ()
-    together: Callable[[Fitting], FitReport] | None = None
+    together: Callable[[Sequence[Fitting]], list[FitReport]] | None = None
 
     def context(self, public: Split, seed: int) -> TrainingContext:
         """What the defenses of a training by this loop may use."""
@@ -80,14 +80,23 @@ class Loop:
         Raises:
             DivergedError: the loss became NaN or Inf.
         """
-        self.records += len(split)
+        return self.fit_all([(network, split, recipe, seed)])[0]
+
+    def fit_all(self, fits: Sequence[tuple[Network, Split, Recipe, int]]) -> list[FitReport]:
+        """The same of several networks; see :class:`bench.contract.Trainer`."""
+        self.records += sum(len(split) for _, split, _, _ in fits)
         if type(self.model).solve is not Model.solve:
-            x, y = split.x.to(self.device), targets(self.task, split).to(self.device)
-            self.model.solve(network, x, y, recipe, seed)
-            final_loss, accuracy = fitted(network, self.task, x, y)
-            return FitReport(1, 0, final_loss, accuracy)
-        fitting = Fitting(self, network, split, recipe, seed)
-        return (self.together or self.alone)(fitting)
+            return [self._solved(*one) for one in fits]
+        fittings = [Fitting(self, *one) for one in fits]
+        if self.together is not None:
+            return self.together(fittings)
+        return [self.alone(fitting) for fitting in fittings]
+
+    def _solved(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
+        x, y = split.x.to(self.device), targets(self.task, split).to(self.device)
+        self.model.solve(network, x, y, recipe, seed)
+        final_loss, accuracy = fitted(network, self.task, x, y)
+        return FitReport(1, 0, final_loss, accuracy)
 
     def alone(self, fitting: Fitting) -> FitReport:
         """Train one network by the steps of this loop.
@@ -108,7 +117,7 @@ class Loop:
                 loss_sum.zero_()
                 for batch in batches:
                     optimizer.zero_grad()
-                    error = self._error(network, x[batch], y[batch], step)
+                    error = self._error(network, x[batch], y[batch], step, recipe.temperature)
                     torch.autograd.backward(error)
                     if sharing:
                         share(network, sharing, fitting.noise)
@@ -123,13 +132,18 @@ class Loop:
         """The layers that act on what clients share."""
         return [layer for layer in self.layers if overrides(layer, "share")]
 
-    def _error(self, network: Network, x: Tensor, y: Tensor, step: Step) -> Tensor:
+    def _error(
+        self, network: Network, x: Tensor, y: Tensor, step: Step, temperature: float
+    ) -> Tensor:
         """The loss of one step, with what the layers add to it."""
         for layer in self.layers:
             x, y = layer.augment(network, x, y, step)
         penalised = [layer for layer in self.layers if overrides(layer, "penalty")]
         if not penalised:
-            return loss(self.task, network(x), y)
+            outputs = network(x)
+            if temperature == 1.0:
+                return loss(self.task, outputs, y)
+            return loss(self.task, outputs / temperature, y) * temperature**2
         hidden, outputs = network.trace(x)
         error = loss(self.task, outputs, y)
         for layer in penalised:
@@ -144,7 +158,7 @@ def train(
     seed: int,
     device: str,
     watch: Callable[[float], None] | None = None,
-    together: Callable[[Fitting], FitReport] | None = None,
+    together: Callable[[Sequence[Fitting]], list[FitReport]] | None = None,
 ) -> tuple[Network, FitReport]:
     """Train a target behind the training part of a defense.
 
@@ -243,9 +257,9 @@ def initial(
 class _Untrained(Loop):
     """A loop that repeats what a defense does to an architecture, without any training."""
 
-    def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
-        """Leave ``network`` as it is; its weights are loaded afterwards."""
-        return FitReport(epochs=0, steps=0, final_loss=0.0, train_accuracy=0.0)
+    def fit_all(self, fits: Sequence[tuple[Network, Split, Recipe, int]]) -> list[FitReport]:
+        """Leave all networks as they are; their weights are loaded afterwards."""
+        return [FitReport(epochs=0, steps=0, final_loss=0.0, train_accuracy=0.0) for _ in fits]
 
 
 def restore(

@@ -110,7 +110,7 @@ def test_a_target_of_a_group_is_what_it_is_alone(case: str, name: str) -> None:
     faster = replace(trained, lr=2e-3)
     trainings = [Training(m, layers, splits, seed) for seed, m in ((0, model), (1, faster))]
     outcomes = train_together(trainings, "cpu")
-    assert all(outcome.replicas == 2 for outcome in outcomes)
+    assert all(outcome.replicas >= 2 for outcome in outcomes)
     check(outcomes, trainings)
 
 
@@ -210,7 +210,7 @@ def test_side_by_side_only_one_runs_and_the_generators_are_its_own() -> None:
                 assert running == 1
                 drawn.append(float(torch.rand(())))
                 running -= 1
-                together(fitting(seed))
+                together([fitting(seed)])
         if seed == 2:
             raise KeyError("told so")
         return drawn
@@ -234,7 +234,7 @@ def test_nobody_is_left_waiting_when_the_program_fails() -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        side_by_side([lambda together: together(fitting(0))] * 3, broken)
+        side_by_side([lambda together: together([fitting(0)])] * 3, broken)
     for thread in threading.enumerate():
         if thread.name == "replica":
             thread.join(5)

@@ -1,9 +1,9 @@
 """Targets trained in one program against the same targets one by one, in one run.
 
 ``python -m tests.perf.replicas`` trains 16 replicas of the tabular MLP of the credit suite on
-records shaped like Adult and German, on the CPU and, where there is one, on the GPU; then other networks.
-Figures are ratios of one run: the goals are 3.5 on a CPU and 10 on a GPU. ``--json FILE`` writes
-them down.
+records shaped like Adult and German, on the CPU and, where there is one, on the GPU; then other
+networks. Figures are ratios of one run: the goals are 3.5 on a CPU and 10 on a GPU. ``--json FILE``
+writes them down.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from bench.engine.components import build
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.result import Machine, Parents, Result, kept
 from bench.models.replicas import Training, train_together
-from bench.models.training import train
 
 
 def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
@@ -25,11 +23,10 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     Raises:
         DivergedError: NaN or Inf among the weights.
     """
-    model, layers = _parts(payload, machine)
-    splits = splits_of(parents["data"])
-    started = time.perf_counter()
-    network, report = train(model, layers, splits, payload["seed"], machine.device)
-    return _result(network, report, time.perf_counter() - started, 1)
+    (result,) = run_many([payload], [parents], machine)
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def run_many(
