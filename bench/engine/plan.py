@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from bench.contract import (
@@ -259,4 +261,17 @@ def make_plan(grid: Grid) -> Plan:
     Raises:
         UserError: an option that cannot be built, or nothing left to run.
     """
-    return Planner(grid).plan()
+    with _kept():
+        return Planner(grid).plan()
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """What is made here stays: looking through it for garbage again and again finds nothing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -190,6 +190,7 @@ def test_every_module_that_a_stage_runs_is_in_its_identity(
             return results[key]
         node = plan.nodes[key]
         parents = {role: result(parent) for role, parent in node.parents.items()}
+        kind, payload = node.kind, node.payload
         called: set[str] = set()
 
         def note(frame, event: str, _) -> None:
@@ -198,7 +199,7 @@ def test_every_module_that_a_stage_runs_is_in_its_identity(
 
         sys.setprofile(note)
         try:
-            made = run(node.kind, node.payload, parents, site)
+            made = run(kind, payload, parents, site)
         finally:
             sys.setprofile(None)
         ours = {m for m in called if m.split(".")[0] in ("bench", "attacks", "defenses")}
