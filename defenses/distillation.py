@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from bench.contract import (
     Count,
@@ -21,7 +19,7 @@ from bench.contract import (
     TrainingDefense,
 )
 from bench.contract import seed as derive
-from defenses.common.descent import descend, predict, training_accuracy
+from defenses.common.descent import predict, training_accuracy
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ class Distillation(TrainingDefense):
     tasks = ("classification",)
     paper = "Hinton, Vinyals, Dean 2015 (arXiv 1503.02531), section 2"
     cost = "a second training; public records"
+    by_trainer: ClassVar[bool] = True
     zero: ClassVar[Mapping[str, Any]] = {"records": None}
 
     def fit(
@@ -61,19 +60,17 @@ class Distillation(TrainingDefense):
         teacher_seed = derive(context.seed, part="teacher")
         teacher = context.trainer.build(context.card.width(context.task), teacher_seed)
         context.trainer.fit(teacher, train, recipe, teacher_seed)
-        x = (context.public if self.records == "public" else train).x.to(context.device)
-        soft = torch.softmax(predict(teacher, x) / self.temperature, 1)
-
-        def error(batch: Tensor) -> Tensor:
-            answers = network(x[batch]) / self.temperature
-            return F.cross_entropy(answers, soft[batch]) * self.temperature**2
-
-        recipe = replace(recipe, epochs=self.epochs or recipe.epochs)
-        steps, loss = descend(network, recipe, len(x), context.seed, context.device, error)
-        return FitReport(
-            epochs=recipe.epochs,
-            steps=steps,
-            final_loss=loss,
+        records = (context.public if self.records == "public" else train).to(context.device)
+        soft = torch.softmax(predict(teacher, records.x) / self.temperature, 1)
+        own = replace(
+            recipe,
+            epochs=self.epochs or recipe.epochs,
+            temperature=self.temperature,
+            validation=0.0,  # the softened answers are no labels to stop by
+        )
+        report = context.trainer.fit(network, replace(records, y=soft), own, context.seed)
+        return replace(
+            report,
             train_accuracy=training_accuracy(network, train, context),
-            public_records=len(x) if self.records == "public" else 0,
+            public_records=len(records) if self.records == "public" else 0,
         )

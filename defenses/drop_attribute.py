@@ -68,6 +68,7 @@ class DropAttribute(TrainingDefense):
 class _Without(nn.Module):
     """Sets columns to 0. The options say which; they are not in the state dictionary."""
 
+    rowwise = True
     keep: Tensor
 
     def __init__(self, columns: list[int], like: Tensor) -> None:

@@ -72,6 +72,7 @@ class Pate(TrainingDefense):
     )
     accounts: ClassVar[bool] = True
     cost = "a training for every teacher; public records"
+    by_trainer: ClassVar[bool] = True
     zero: ClassVar[Mapping[str, Any]] = {"teachers": None}
 
     def fit(
@@ -115,10 +116,13 @@ class Pate(TrainingDefense):
         width = context.card.width(context.task)
         votes = torch.zeros(len(x), width, device=context.device)
         dealt = torch.randperm(len(train), generator=generator(derive(seed, part="dealt")))
+        fits = []
         for i, part in enumerate(torch.tensor_split(dealt, self.teachers)):
             start = derive(seed, teacher=i)
-            teacher = context.trainer.build(width, start)
-            context.trainer.fit(teacher, train.take(part.to(train.x.device)), recipe, start)
+            records = train.take(part.to(train.x.device))
+            fits.append((context.trainer.build(width, start), records, recipe, start))
+        context.trainer.fit_all(fits)
+        for teacher, *_ in fits:
             votes += F.one_hot(predict(teacher, x).argmax(1), width)
         return votes
 

@@ -64,6 +64,7 @@ class Regularised(TrainingDefense):
         "leaves, chosen by a hold-out"
     )
     cost = "a training for every setting"
+    by_trainer: ClassVar[bool] = True
     zero: ClassVar[Mapping[str, Any]] = {"settings": 1}
 
     @property
@@ -81,9 +82,9 @@ class Regularised(TrainingDefense):
         count = min(max(1, round(self.validation * len(train))), len(train) - 1)
         held, kept = train.take(order[:count]).to(context.device), train.take(order[count:])
         best, least = recipe, math.inf
-        for tried in self.recipes(recipe):
-            candidate = deepcopy(network)
-            context.trainer.fit(candidate, kept, tried, context.seed)
+        fits = [(deepcopy(network), kept, tried, context.seed) for tried in self.recipes(recipe)]
+        context.trainer.fit_all(fits)
+        for candidate, _, tried, _ in fits:
             outputs = predict(candidate, held.x)
             found = float(loss(context.task, outputs, targets(context.task, held)))
             if found < least:

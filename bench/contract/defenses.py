@@ -94,11 +94,14 @@ class TrainingDefense(Defense):
         accounts: whether it states an epsilon, which holds only if what it trains on was not made
             from several records.
         rowwise: whether its ``sanitize`` treats every record by itself.
+        by_trainer: whether its ``fit`` has most of the work done by the shared loop, so that
+            several targets behind it gain by being trained in one program.
     """
 
     on_steps: ClassVar[bool] = False
     accounts: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
+    by_trainer: ClassVar[bool] = False
 
     covers = frozenset(
         {"labels", "scores", "weights", "deletions", "gradients", "malicious_server"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -36,6 +36,8 @@ class Recipe:
         patience: epochs without a better validation loss before training stops.
         min_leaf: least number of training records in a leaf of a tree.
         prune: complexity parameter of minimal cost-complexity pruning of a tree.
+        temperature: divides the outputs before the loss, which is multiplied by its square: of
+            students that learn softened answers.
     """
 
     epochs: int
@@ -48,6 +50,7 @@ class Recipe:
     patience: int = 0
     min_leaf: int = 1
     prune: float = 0.0
+    temperature: float = 1.0
 
     def optimizer_of(self, network: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of those parameters of ``network`` that require gradients."""
@@ -117,6 +120,9 @@ class Model(Component, ABC):
     error is then a polynomial of the weights), ``optimum`` if the weights of its one linear layer
     are those of the least penalised loss, whatever the seed, ``skips`` if modules within its
     blocks add a submodule ``shortcut``."""
+    stacks: ClassVar[bool] = False
+    """Whether its networks are made of layers that several targets can be trained through at once
+    (:mod:`bench.models.replicas`)."""
     reference: ClassVar[str]
     """Name of the plain baseline its undefended utility must come within 2 points of."""
 
@@ -188,6 +194,14 @@ class Trainer(Protocol):
 
         Raises:
             DivergedError: the loss became NaN or Inf.
+        """
+
+    def fit_all(self, fits: Sequence[tuple[Network, Split, Recipe, int]]) -> list[FitReport]:
+        """The same of several networks that do not wait for each other: network, records, recipe
+        and seed of each. Small ones are trained at once, which is faster.
+
+        Raises:
+            DivergedError: the loss of one of them became NaN or Inf.
         """
 
 

@@ -136,6 +136,9 @@ def _environment(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> dict[s
         for name, other in others.items()
         if [other.get(fact) for fact in ENVIRONMENT] != here
     }
+    # Sums of several networks in one program need not round as those of one.
+    if (replicas := nodes[trial.nodes["target"]]["output"].get("replicas", 1)) > 1:
+        elsewhere["target"] = elsewhere.get("target", {}) | {"replicas": replicas}
     return env | ({ELSEWHERE: elsewhere} if elsewhere else {})
 
 

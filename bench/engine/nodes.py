@@ -22,6 +22,7 @@ from bench.engine.graph import Kind, Node, Part, Reading, Row, Series, filled
 from bench.engine.settings import Settings
 from bench.engine.stages import module_of
 from bench.goals import goal_named
+from bench.models.replicas import group_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Number = Callable[[int], int]
@@ -235,6 +236,7 @@ class Nodes:
             self._trained(dataset, model, defense),
             {"data": self.data(dataset)},
             [*model.made_with, *defense.trained],
+            replica=_replica(dataset, model, defense),
         )
 
     @_once
@@ -349,6 +351,12 @@ def _numbers(
             yield (*above, name), value
         elif isinstance(value, Mapping):
             yield from _numbers(value, (*above, name))
+
+
+def _replica(dataset: Row, model: Row, defense: Row) -> str | None:
+    """What targets have in common that should be trained in one program; None: alone."""
+    common = group_of(model.first, [part.component for part in defense.trained])
+    return None if common is None else f"{dataset.name}: {common}"
 
 
 def _goal_modules(name: str) -> list[str]:

@@ -115,6 +115,7 @@ class Temperature(TrainingDefense):
 
     temperature: Positive = 10.0
 
+    by_trainer: ClassVar[bool] = True
     paper: ClassVar[str] = "control (PROTOCOL 3.6)"
 
     def fit(

@@ -34,6 +34,7 @@ class Mlp(Trained):
     modalities = frozenset({"image", "table", "basket"})
     tasks = ("classification", "regression")
     offers = frozenset({"descent", "steps", "blocks"})
+    stacks = True
     reference = "mlp"
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:

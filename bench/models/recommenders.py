@@ -173,6 +173,8 @@ def _leading_vectors(x: Tensor, count: int) -> Tensor:
 class _Scaled(nn.Module):
     """A basket scaled to unit length."""
 
+    rowwise = True
+
     def forward(self, x: Tensor) -> Tensor:
         return F.normalize(x.flatten(1), dim=1)
 
@@ -198,6 +200,7 @@ class AutoEncoder(Trained):
     modalities = frozenset({"basket"})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     offers: ClassVar[frozenset[str]] = frozenset({"descent", "steps", "blocks"})
+    stacks = True
     reference = "item_knn"
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:

@@ -24,6 +24,7 @@ class Softmax(Trained):
     optimizer: Optimizer = "sgd"
 
     modalities = frozenset({"image", "table", "basket"})
+    stacks = True
     reference = "logistic"
 
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:

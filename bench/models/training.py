@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from bench.contract import (
     Card,
-    DivergedError,
     FitReport,
     Model,
     Network,
@@ -24,27 +22,19 @@ from bench.contract import (
     TrainingDefense,
     clash,
     common_task,
-    generator,
     overrides,
     require,
-    sparse,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement, leading, loss, targets
+from bench.contract.task import loss, targets
+from bench.models.fitting import Fitting, fitted
 from bench.models.seeded import seeded
 
 LARGE = 2**28
 """Bytes of weights from which on they are laid out for products with compressed rows."""
 
 
-@torch.no_grad()
-def predict(network: Network, x: Tensor, batch_size: int = 1024) -> Tensor:
-    """Raw outputs ``[n, width]`` of records ``[n, *shape]`` in evaluation mode."""
-    network.eval()
-    return torch.cat([network(part) for part in sparse.blocks(x, batch_size)])
-
-
-def _share(network: Network, layers: Sequence[TrainingDefense], rng: torch.Generator) -> None:
+def share(network: Network, layers: Sequence[TrainingDefense], rng: torch.Generator) -> None:
     """Replace the gradient of a step by what a client with this batch would share."""
     parameters = {k: p for k, p in network.named_parameters() if p.grad is not None}
     update: Mapping[str, Tensor] = {k: p.grad for k, p in parameters.items() if p.grad is not None}
@@ -52,45 +42,6 @@ def _share(network: Network, layers: Sequence[TrainingDefense], rng: torch.Gener
         update = layer.share(update, rng)
     for name, parameter in parameters.items():
         parameter.grad = update[name]
-
-
-def _hold_out(
-    x: Tensor, y: Tensor, share: float, seed: int
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
-    """Records and targets without a random ``share`` of them, and that share; None if it is 0."""
-    if share == 0:
-        return x, y, None
-    rng = generator(derive(seed, part="validation"))
-    order = torch.randperm(len(x), generator=rng).to(x.device)
-    count = min(max(1, round(share * len(x))), len(x) - 1)
-    held, kept = order[:count], order[count:]
-    return x[kept], y[kept], (x[held], y[held])
-
-
-@dataclass
-class _Best:
-    """The best epoch so far, by the loss of the records held out."""
-
-    patience: int
-    loss: float = math.inf
-    since: int = 0
-    state: dict[str, Tensor] | None = None
-
-    def enough(self, network: Network, task: Task, x: Tensor, y: Tensor) -> bool:
-        """Whether the last ``patience`` epochs were no better; the best weights are kept."""
-        present = float(loss(task, predict(network, x), y))
-        network.train()
-        if present < self.loss:
-            self.loss, self.since = present, 0
-            self.state = {k: v.detach().clone() for k, v in network.state_dict().items()}
-        else:
-            self.since += 1
-        return self.since >= max(self.patience, 1)
-
-    def restore(self, network: Network) -> None:
-        """Put the best weights back, if records were held out."""
-        if self.state is not None:
-            network.load_state_dict(self.state)
 
 
 @dataclass
@@ -104,6 +55,7 @@ class Loop:
         device: torch device name.
         records: records trained on so far, each fit counted once.
         layers: defenses whose ``augment``, ``penalty`` and ``share`` act on every step, in order.
+        together: trains instead of :meth:`alone`, with the same outcome; None: nobody does.
     """
 
     model: Model
@@ -112,6 +64,7 @@ class Loop:
     device: str
     records: int = 0
     layers: Sequence[TrainingDefense] = ()
+    together: Callable[[Sequence[Fitting]], list[FitReport]] | None = None
 
     def context(self, public: Split, seed: int) -> TrainingContext:
         """What the defenses of a training by this loop may use."""
@@ -124,91 +77,78 @@ class Loop:
     def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
         """Train the parameters of ``network`` that require gradients, in place.
 
-        The order of batches and the noise of stochastic layers come from generators of their own,
-        so a defense that adds dropout sees the same batches as one that does not.
+        Raises:
+            DivergedError: the loss became NaN or Inf.
+        """
+        return self.fit_all([(network, split, recipe, seed)])[0]
+
+    def fit_all(self, fits: Sequence[tuple[Network, Split, Recipe, int]]) -> list[FitReport]:
+        """The same of several networks; see :class:`bench.contract.Trainer`."""
+        self.records += sum(len(split) for _, split, _, _ in fits)
+        if type(self.model).solve is not Model.solve:
+            return [self._solved(*one) for one in fits]
+        fittings = [Fitting(self, *one) for one in fits]
+        if self.together is not None:
+            return self.together(fittings)
+        return [self.alone(fitting) for fitting in fittings]
+
+    def _solved(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
+        x, y = split.x.to(self.device), targets(self.task, split).to(self.device)
+        self.model.solve(network, x, y, recipe, seed)
+        final_loss, accuracy = fitted(network, self.task, x, y)
+        return FitReport(1, 0, final_loss, accuracy)
+
+    def alone(self, fitting: Fitting) -> FitReport:
+        """Train one network by the steps of this loop.
 
         Raises:
             DivergedError: the loss became NaN or Inf.
         """
-        self.records += len(split)
-        x, y = split.x.to(self.device), targets(self.task, split).to(self.device)
-        if type(self.model).solve is not Model.solve:
-            self.model.solve(network, x, y, recipe, seed)
-            return self._report(network, x, y, recipe, 0)
+        network, recipe, x, y = fitting.network, fitting.recipe, fitting.x, fitting.y
         optimizer = recipe.optimizer_of(network)
-        order = generator(derive(seed, part="batches"))
-        noise = generator(derive(seed, part="share"), self.device)
-        drawn = generator(derive(seed, part="augment"), self.device)
-        sharing = [layer for layer in self.layers if overrides(layer, "share")]
-        x, y, held = _hold_out(x, y, recipe.validation, seed)
-        best = _Best(recipe.patience)
+        sharing = self.sharing
         loss_sum = torch.zeros((), device=self.device)
-        steps, epoch = 0, 0
         network.train()
-        with seeded(derive(seed, part="layers"), self.device):
+        with seeded(fitting.layer_seed, self.device):
             for epoch in range(recipe.epochs):
                 optimizer.param_groups[0]["lr"] = recipe.lr_at(epoch)
-                step = Step(epoch / recipe.epochs, self.card.n_classes, drawn)
-                shuffled = torch.randperm(len(x), generator=order).to(self.device)
+                step = fitting.step(epoch)
+                batches = torch.split(fitting.shuffled(), recipe.batch_size)
                 loss_sum.zero_()
-                for batch in torch.split(shuffled, recipe.batch_size):
+                for batch in batches:
                     optimizer.zero_grad()
-                    error = self._error(network, x[batch], y[batch], step)
+                    error = self._error(network, x[batch], y[batch], step, recipe.temperature)
                     torch.autograd.backward(error)
                     if sharing:
-                        _share(network, sharing, noise)
+                        share(network, sharing, fitting.noise)
                     optimizer.step()
                     loss_sum += error.detach() * len(batch)
-                    steps += 1
-                if not math.isfinite(loss_sum.item()):
-                    raise DivergedError(
-                        f"The training loss became {loss_sum.item()} in epoch {epoch + 1} of "
-                        f"{recipe.epochs}; lower the learning rate ({recipe.lr})."
-                    )
-                if held is not None and best.enough(network, self.task, *held):
+                if fitting.ended(epoch, loss_sum.item(), len(batches)):
                     break
-        best.restore(network)
-        report = self._report(network, x, y, recipe, steps)
-        return replace(report, epochs=epoch + 1, final_loss=loss_sum.item() / len(x))
+        return fitting.report()
 
-    def _error(self, network: Network, x: Tensor, y: Tensor, step: Step) -> Tensor:
+    @property
+    def sharing(self) -> list[TrainingDefense]:
+        """The layers that act on what clients share."""
+        return [layer for layer in self.layers if overrides(layer, "share")]
+
+    def _error(
+        self, network: Network, x: Tensor, y: Tensor, step: Step, temperature: float
+    ) -> Tensor:
         """The loss of one step, with what the layers add to it."""
         for layer in self.layers:
             x, y = layer.augment(network, x, y, step)
         penalised = [layer for layer in self.layers if overrides(layer, "penalty")]
         if not penalised:
-            return loss(self.task, network(x), y)
+            outputs = network(x)
+            if temperature == 1.0:
+                return loss(self.task, outputs, y)
+            return loss(self.task, outputs / temperature, y) * temperature**2
         hidden, outputs = network.trace(x)
         error = loss(self.task, outputs, y)
         for layer in penalised:
             error = error + layer.penalty(network, x, y, hidden, outputs, step)
         return error
-
-    def _report(
-        self, network: Network, x: Tensor, y: Tensor, recipe: Recipe, steps: int
-    ) -> FitReport:
-        final_loss, accuracy = _fitted(network, self.task, x, y)
-        return FitReport(
-            epochs=recipe.epochs if steps else 1,
-            steps=steps,
-            final_loss=final_loss,
-            train_accuracy=accuracy,
-        )
-
-
-@torch.no_grad()
-def _fitted(network: Network, task: Task, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Loss and agreement on the training records, those in compressed rows a part at a time."""
-    if not sparse.is_sparse(x):
-        outputs = predict(network, x)
-        return float(loss(task, outputs, y)), agreement(task, outputs, y)
-    totals = torch.zeros(2, dtype=torch.float64)
-    for part in sparse.blocks(x):
-        outputs, target = predict(network, part), sparse.dense(part)
-        means = float(loss(task, outputs, target)), leading(outputs, target)
-        totals += len(target) * torch.tensor(means, dtype=torch.float64)
-    final_loss, accuracy = (totals / len(x)).tolist()
-    return final_loss, accuracy
 
 
 def train(
@@ -218,6 +158,7 @@ def train(
     seed: int,
     device: str,
     watch: Callable[[float], None] | None = None,
+    together: Callable[[Sequence[Fitting]], list[FitReport]] | None = None,
 ) -> tuple[Network, FitReport]:
     """Train a target behind the training part of a defense.
 
@@ -233,6 +174,7 @@ def train(
         seed: of this repeat's training.
         device: torch device name.
         watch: of :class:`bench.contract.TrainingContext`.
+        together: of :class:`Loop`.
 
     Returns:
         The network in evaluation mode, and what training did.
@@ -252,7 +194,7 @@ def train(
             "offer; choose another model.",
         )
 
-    loop = Loop(model, splits.card, task_of(model, splits.card), device)
+    loop = Loop(model, splits.card, task_of(model, splits.card), device, together=together)
     context = replace(loop.context(splits.public, seed), watch=watch)
     data, recipe = splits.train, model.recipe
     for layer in layers:
@@ -315,9 +257,9 @@ def initial(
 class _Untrained(Loop):
     """A loop that repeats what a defense does to an architecture, without any training."""
 
-    def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
-        """Leave ``network`` as it is; its weights are loaded afterwards."""
-        return FitReport(epochs=0, steps=0, final_loss=0.0, train_accuracy=0.0)
+    def fit_all(self, fits: Sequence[tuple[Network, Split, Recipe, int]]) -> list[FitReport]:
+        """Leave all networks as they are; their weights are loaded afterwards."""
+        return [FitReport(epochs=0, steps=0, final_loss=0.0, train_accuracy=0.0) for _ in fits]
 
 
 def restore(

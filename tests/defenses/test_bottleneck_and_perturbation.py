@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from bench.contract import Network, Step, TrainingDefense, generator
 from bench.models.cnn import Cnn
+from bench.models.fitting import predict
 from bench.models.mlp import Mlp
 from bench.models.softmax import Softmax
-from bench.models.training import predict, restore, train
+from bench.models.training import restore, train
 from defenses.adversarial_training import AdversarialTraining
 from defenses.anti_adversarial import AntiAdversarial
 from defenses.common.perturbation import perturbed

@@ -15,9 +15,10 @@ from bench.contract.identity import canonical
 from bench.engine.components import build, normalise
 from bench.engine.config import expand
 from bench.models.cnn import Cnn
+from bench.models.fitting import predict
 from bench.models.mlp import Mlp
 from bench.models.softmax import Softmax
-from bench.models.training import Loop, predict, train
+from bench.models.training import Loop, train
 from defenses.common.accounting import advantage, least_noise, least_noise_for
 from defenses.dp_sgd import DpSgd
 from defenses.freezing import Freezing

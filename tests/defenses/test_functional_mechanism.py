@@ -20,9 +20,10 @@ from bench.contract import (
     UserError,
     generator,
 )
+from bench.models.fitting import predict
 from bench.models.mlp import Mlp
 from bench.models.ridge import Ridge
-from bench.models.training import predict, train
+from bench.models.training import train
 from defenses.functional_mechanism import (
     FunctionalMechanism,
     Scale,

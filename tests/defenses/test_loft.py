@@ -8,9 +8,10 @@ from torch import nn
 
 from bench.contract import Network, TrainingContext, TrainingDefense
 from bench.models.cnn import Cnn
+from bench.models.fitting import predict
 from bench.models.mlp import Mlp
 from bench.models.softmax import Softmax
-from bench.models.training import Loop, predict, restore, train
+from bench.models.training import Loop, restore, train
 from defenses.dropout import Dropout
 from defenses.loft import Loft
 from tests.models.records import images, table

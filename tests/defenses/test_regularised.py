@@ -9,8 +9,9 @@ import torch
 
 from bench.contract import Model
 from bench.contract.task import loss
+from bench.models.fitting import predict
 from bench.models.mlp import Mlp
-from bench.models.training import predict, train
+from bench.models.training import train
 from bench.models.trees import DecisionTree
 from defenses.regularised import Regularised
 from tests.models.records import table

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.contract import Network, Step, TrainingDefense, UserError, generator
+from bench.models.fitting import predict
 from bench.models.mlp import Mlp
-from bench.models.training import predict, train
+from bench.models.training import train
 from defenses.early_stopping import EarlyStopping
 from defenses.label_smoothing import LabelSmoothing
 from defenses.mixup import Mixup

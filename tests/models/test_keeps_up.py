@@ -13,9 +13,10 @@ from bench.data.faces import Faces
 from bench.metrics import reference
 from bench.metrics.utility import utility
 from bench.models.cnn import Cnn
+from bench.models.fitting import predict
 from bench.models.mlp import Mlp
 from bench.models.softmax import Softmax
-from bench.models.training import predict, train
+from bench.models.training import train
 
 
 @pytest.mark.slow

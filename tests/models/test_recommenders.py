@@ -7,8 +7,9 @@ from bench.contract import Model, sparse
 from bench.data.baskets import Baskets
 from bench.metrics import reference
 from bench.metrics.recommendation import utility
+from bench.models.fitting import predict
 from bench.models.recommenders import AutoEncoder, Ease, PureSvd
-from bench.models.training import predict, train
+from bench.models.training import train
 
 SHOP = Baskets(items=80, train=800, test=300, public=300)
 

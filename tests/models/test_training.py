@@ -22,9 +22,10 @@ from bench.contract import (
 )
 from bench.contract.task import distribution
 from bench.models.cnn import Cnn
+from bench.models.fitting import predict
 from bench.models.mlp import Mlp
 from bench.models.softmax import Softmax
-from bench.models.training import Loop, initial, predict, restore, train
+from bench.models.training import Loop, initial, restore, train
 from defenses.dropout import Dropout
 from defenses.freezing import Freezing
 from tests.models.records import images, table

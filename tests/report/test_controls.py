@@ -141,7 +141,11 @@ def test_the_same_again_is_the_same_bit_for_bit(control: str) -> None:
 
 
 @pytest.mark.parametrize("control", ["repeat", "zero"])
-@pytest.mark.parametrize("env", [{"host": "another"}, {"device": "A GPU"}])
+@pytest.mark.parametrize(
+    "env",
+    [{"host": "another"}, {"device": "A GPU"}, {"elsewhere": {"target": {"replicas": 16}}}],
+    ids=["host", "device", "replicas"],
+)
 def test_elsewhere_the_same_again_is_within_the_tolerance(control: str, env: dict) -> None:
     plain = _plain(L=0.5, M=0.1)
     for score, state in (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,19 @@ def run(kind: str, payload: Mapping[str, Any], parents: Parents, machine: Machin
     """Run the stage of ``kind``."""
     result: Result = importlib.import_module(module_of(kind)).run(payload, parents, machine)
     return replace(result, output=plain(result.output))
+
+
+def run_many(
+    kind: str, payloads: Sequence[Mapping[str, Any]], parents: Sequence[Parents], machine: Machine
+) -> list[Result | Exception]:
+    """Run several nodes of a ``kind`` whose stage can run them in one program.
+
+    Returns:
+        Of each its result, or the exception that it ended with.
+    """
+    module = importlib.import_module(module_of(kind))
+    results: list[Result | Exception] = module.run_many(payloads, parents, machine)
+    return [r if isinstance(r, Exception) else replace(r, output=plain(r.output)) for r in results]
 
 
 def module_of(kind: str) -> str:
