@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_LOCAL = frozenset(
-    [
-        "ext2",
-        "ext3",
-        "ext4",
-        "xfs",
-        "btrfs",
-        "zfs",
-        "f2fs",
-        "jfs",
-        "reiserfs",
-        "tmpfs",
-        "ramfs",
-        "overlay",
-        "ecryptfs",
-        "bcachefs",
-    ]
-)
+_LOCAL = {
+    *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "bcachefs"),
+    *("tmpfs", "ramfs", "overlay", "ecryptfs"),
+}
 """File systems on which several processes may share memory, which SQLite's WAL needs."""
 
 
