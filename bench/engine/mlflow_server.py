@@ -38,7 +38,8 @@ def connect(uri: str) -> Any:
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
+    for name in ("alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     require(
         HIDDEN not in uri,
         f"tracking.uri '{uri}' is what was recorded, where {HIDDEN} stands for what was left out; "
