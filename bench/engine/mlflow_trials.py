@@ -288,8 +288,8 @@ class Experiment:
             self._artifact(run, PICTURE, picture)
         self.client.log_batch(
             run,
-            metrics=[Metric(_BAD.sub("_", k), v, 0, 0) for k, v in metrics(record).items()],
-            params=[Param(_BAD.sub("_", k), str(v)[:6000]) for k, v in _params(record).items()],
+            metrics=[Metric(_key(k), v, 0, 0) for k, v in metrics(record).items()],
+            params=[Param(_key(k), str(v)[:6000]) for k, v in _params(record).items()],
             tags=[RunTag(k, v) for k, v in tags.items()] if torn else [],
         )
         # A run that is still going is a torn upload, which is done again.
@@ -319,6 +319,11 @@ class Experiment:
             path = Path(scratch) / name
             path.write_bytes(data)
             self.client.log_artifact(run, str(path), folder)
+
+
+def _key(name: str) -> str:
+    """A name as MLflow takes it."""
+    return _BAD.sub("_", name)[:250]
 
 
 def _tags(record: TrialRecord) -> dict[str, str]:

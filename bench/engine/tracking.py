@@ -7,20 +7,21 @@ end is sent by the next run of the suite or by ``invbench sync``.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contract.errors import require
+from bench.contract.errors import UserError, require
 from bench.contract.record import TrialRecord
 from bench.contract.secrets import in_one_line
 from bench.engine.mlflow_read import fetch
 from bench.engine.mlflow_server import reachable
 from bench.engine.mlflow_trials import Experiment, Sent, version
 from bench.engine.names import PICTURE
-from bench.engine.outbox import Outbox
+from bench.engine.outbox import FILE, Outbox
 from bench.engine.store import Store
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class BackgroundSink:
             uri, manifest, root = self._arguments
             sender = _Sender(uri, manifest, Store(root))
         except Exception as error:
-            self.problem = in_one_line(error)
+            self.problem = in_one_line(error, 500)
             return
         pause, ended = 0.0, None
         try:
@@ -228,7 +229,7 @@ class BackgroundSink:
                         return
                 except Exception as error:
                     # Whatever the server does, the run goes on; the store has everything.
-                    self.problem = in_one_line(error)
+                    self.problem = in_one_line(error, 500)
                     pause = min(max(1.0, 2 * pause), _LONGEST_PAUSE_S)
                     waited = time.monotonic() - (ended or time.monotonic())
                     if ended and (waited > _PATIENCE_S or not sender.connected):
@@ -270,6 +271,16 @@ def sync(store: Store, uri: str, manifest: Mapping[str, Any], pages: Path | None
     Raises:
         UserError: the server cannot be reached, or does not take some trials.
     """
+    try:
+        return _synced(store, uri, manifest, pages)
+    except sqlite3.Error as error:
+        raise UserError(
+            f"'{store.root / FILE}' cannot be written ({in_one_line(error, 200)}); make room "
+            f"there, or make the folder writable."
+        ) from error
+
+
+def _synced(store: Store, uri: str, manifest: Mapping[str, Any], pages: Path | None) -> int:
     sender = _Sender(uri, manifest, store)
     versions = {
         key: version(record["status"], record["created_utc"])

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.contract import UserError
 from bench.engine import mlflow_trials, tracking
 from bench.engine.mlflow_server import connect
 from bench.engine.mlflow_trials import Sent, ranked
@@ -142,6 +143,34 @@ def test_what_a_killed_process_left_is_mended(
     store.records["f" * 64] = store.records["f" * 64].model_copy(update=better)
     assert tracking.sync(store, uri, manifest(store.records), None) == 1
     assert runs(uri, "canned")["f" * 64].info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_what_the_server_refuses_keeps_nothing_else_from_being_sent(
+    store: Canned, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    one = mlflow_trials.Experiment._one
+    bad = list(store.records)[2]
+
+    def picky(self: Any, execution: str, bundle: str, record: Any, *rest: Any) -> None:
+        if record.trial_id == bad:
+            raise MlflowException.invalid_parameter_value("this is too long for me")
+        one(self, execution, bundle, record, *rest)
+
+    monkeypatch.setattr(mlflow_trials.Experiment, "_one", picky)
+    with pytest.raises(UserError, match=r"1 trials are not sent: .*too long for me"):
+        tracking.sync(store, uri, manifest(store.records), None)
+    assert runs(uri, "canned").keys() == store.records.keys() - {bad}
+    monkeypatch.undo()
+    assert tracking.sync(store, uri, manifest(store.records), None) == 1
+
+    # An outbox that cannot be written is a sentence as well.
+    (store.root / FILE).unlink()
+    (store.root / FILE).mkdir()
+    with pytest.raises(UserError, match="cannot be written"):
+        tracking.sync(store, uri, manifest(store.records), None)
 
 
 @pytest.mark.slow
