@@ -79,7 +79,7 @@ def _tell(results: Results, seconds: float) -> None:
     if summary.untracked:
         click.echo(
             f"MLflow did not take the run ({summary.untracked}); the store has everything: "
-            f"'invbench sync label={summary.label}' uploads it later.",
+            f"the next run sends what is left, or 'invbench sync label={summary.label}' does.",
             err=True,
         )
     if site and site.lacking:

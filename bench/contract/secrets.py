@@ -54,6 +54,11 @@ def redacted(text: str) -> str:
     return _redacted(text, _of_environment())
 
 
+def in_one_line(error: object, limit: int = 300) -> str:
+    """What an error says, redacted, as one line of at most ``limit`` characters."""
+    return " ".join(redacted(str(error)).split())[:limit]
+
+
 def clean(value: Any) -> Any:
     """Plain data in which every text is redacted; tuples become lists."""
     return _clean(value, _of_environment())

@@ -1,186 +1,199 @@
 """MLflow as a sink: written by the driver only, idempotent, rebuildable from the store.
 
-One experiment a suite, a parent run an execution, a child run a trial, found again by its tag
-``trial_id``. If the server is away the run goes on and ``invbench sync`` uploads later.
+One experiment a suite, a parent run an execution, a child run a trial. What is still to be sent
+stands in an outbox beside the store: a server that is away is tried again, and what is left at the
+end is sent by the next run of the suite or by ``invbench sync``.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import queue
-import re
-import tempfile
+import sqlite3
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contract.errors import UserError
+from bench.contract.errors import UserError, require
 from bench.contract.record import TrialRecord
-from bench.contract.secrets import redacted
-from bench.engine.mlflow_server import connect, experiment_of, reachable
-from bench.engine.names import PICTURE, RECORD
-from bench.engine.seal import digest_of, sealed, unsealed
-from bench.engine.store import FAULTS, Store
+from bench.contract.secrets import in_one_line
+from bench.engine.mlflow_read import fetch
+from bench.engine.mlflow_server import reachable
+from bench.engine.mlflow_trials import Experiment, Sent, version
+from bench.engine.names import PICTURE
+from bench.engine.outbox import FILE, Outbox
+from bench.engine.store import Store
 
 if TYPE_CHECKING:
     from bench.engine.graph import Node
 
-_PAGE = 1000
-_MANIFEST = "execution.json"
-_TABLES = ("leaderboard.csv", "leaderboard.md")
-"""Files of a site that stand at the top of an execution's artifacts as well."""
-_BAD = re.compile(r"[^A-Za-z0-9_\-. :/]")
+__all__ = ["BackgroundSink", "fetch", "picture", "stored", "sync"]
+
+_BATCH = 100
+"""Trials whose records travel in one artifact."""
+_PERIOD_S = 2.0
+_LONGEST_PAUSE_S = 30.0
+_PATIENCE_S = 15.0
+"""So long a server that was there is waited for at the end."""
+_ROUNDS = 3
 
 
-class Sink:
-    """An open execution in MLflow.
+class _Sender:
+    """Sends what waits in the outbox of a suite; it belongs to the thread that made it.
 
-    Args:
-        uri: tracking URI: ``sqlite:///path`` or an http(s) server.
-        suite: name of the experiment.
-        manifest: the execution's manifest.
-
-    Raises:
-        UserError: the server cannot be reached.
+    Attributes:
+        written: trials that it has sent.
     """
 
-    def __init__(self, uri: str, suite: str, manifest: Mapping[str, Any]) -> None:
-        self.client = connect(uri)
-        with reachable(uri):
-            self.experiment = experiment_of(self.client, uri, suite)
-            self._have = self._existing()
-            tags = {"kind": "execution", "suite": suite, "execution": manifest["name"]}
-            commit = manifest["git"].get("commit")
-            if commit:
-                tags["mlflow.source.git.commit"] = commit
-            found = self._search(
-                f"tags.execution = '{manifest['name']}' and tags.kind = 'execution'"
-            )
-            run = next(iter(found), None) or self.client.create_run(
-                self.experiment, run_name=manifest["name"], tags=tags
-            )
-        self.parent = run.info.run_id
+    def __init__(self, uri: str, manifest: Mapping[str, Any], store: Store) -> None:
+        self.written = 0
+        self._uri, self._manifest, self._store = uri, manifest, store
+        self._outbox = Outbox(store.root, uri, manifest["suite"])
+        self._manifests: dict[str, Mapping[str, Any]] = {manifest["name"]: manifest}
+        self._experiment: Experiment | None = None
+        self._began_ms = 0
+        self._there: dict[str, Sent] | None = None
+        self._mine: set[str] = set()
 
-    def _search(self, where: str) -> Iterable[Any]:
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment], where, max_results=_PAGE, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
+    @property
+    def connected(self) -> bool:
+        """Whether the server was ever reached."""
+        return self._experiment is not None
+
+    def put(self, versions: Mapping[str, str]) -> None:
+        """Note trials of this execution to be sent."""
+        self._outbox.put(self._manifest["name"], versions)
+
+    def note(self, trials: Mapping[str, bool]) -> None:
+        """Note trials by identity, true of those that have just ended: of the others those that
+        the outbox has not seen.
+        """
+        fresh = [key for key, ended_now in trials.items() if ended_now]
+        self.put(
+            _versions(self._store, [*fresh, *self._outbox.unknown(trials.keys() - set(fresh))])
+        )
+
+    def compare(self, versions: Mapping[str, str]) -> None:
+        """Note of trials what MLflow really has of them, whatever was noted before."""
+        with self._outbox.sending():
+            self._there = there = self._reached().trials()
+            present = {
+                trial
+                for trial, wanted in versions.items()
+                if trial in there and there[trial].ended and there[trial].holds(wanted)
+            }
+            self._outbox.sent(present)
+            self._outbox.again(versions.keys() - present)
+
+    def drain(self) -> None:
+        """Send everything that waits; raises what the server does."""
+        self._reached()
+        after: tuple[str, str] | None = ("", "")
+        while after is not None:
+            after = self._batch(after)
+
+    def _batch(self, after: tuple[str, str]) -> tuple[str, str] | None:
+        """Send the next trials of one execution; returns where it stopped, None at the end."""
+        with self._outbox.sending():
+            rows = self._outbox.waiting(after, _BATCH)
+            if not rows:
+                return None
+            experiment = self._reached()
+            execution = rows[0][1]
+            keys = [trial for trial, asked_by in rows if asked_by == execution]
+            if self._there is None:
+                self._there = experiment.trials()
+            records = [record for key in keys if (record := stored(self._store, key)) is not None]
+            there = self._there
+            lacking = [r for r in records if not _has(there.get(r.trial_id), r)]
+            if lacking:
+                self._there = None  # until it is certain what has become of them
+                run = experiment.execution(execution, self._manifest_of(execution))
+                outcome = experiment.send(
+                    run, [(r, picture(self._store, r)) for r in lacking], there
+                )
+                self._outbox.sent(outcome.sent)
+                self._mine.update(outcome.sent)
+                self.written += len(outcome.sent)
+                for trial, error in outcome.refused.items():
+                    self._outbox.refused(trial, in_one_line(error))
+                if outcome.trouble is not None:
+                    raise outcome.trouble
+                if not outcome.refused:
+                    self._there = there
+            self._outbox.sent({r.trial_id for r in records} - {r.trial_id for r in lacking})
+            return execution, keys[-1]
+
+    def settle(self) -> None:
+        """See that each trial that was sent has one run, which is whole."""
+        for _ in range(_ROUNDS):
+            if not self._mine:
                 return
-
-    def _existing(self) -> dict[str, tuple[str, str]]:
-        return {
-            run.data.tags["trial_id"]: (run.info.run_id, run.data.tags.get("status", ""))
-            for run in self._search("tags.kind = 'trial'")
-        }
-
-    def put(self, record: TrialRecord, picture: bytes | None) -> bool:
-        """Record a trial unless it is there already; True if it was written."""
-        run_id, status = self._have.get(record.trial_id, ("", ""))
-        if status == record.status:
-            return False
-        if run_id:
-            self.client.delete_run(run_id)  # a failure that has since been run again
-        self._create(record, picture)
-        return True
-
-    def _create(self, record: TrialRecord, picture: bytes | None) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-
-        cell = record.cell
-        tags = {
-            "kind": "trial",
-            "trial_id": record.trial_id,
-            "mlflow.parentRunId": self.parent,
-            "sector": record.data.sector,
-            "goal": record.goal,
-            "access": record.access,
-            "control": record.control or "none",
-            "defense_family": record.defense.family,
-            "attack_family": record.attack.family,
-            "budget": str(record.budget.queries_cap or "unlimited"),
-            "flags": ",".join(record.flags),
-            "picture": str(picture is not None).lower(),
-        }
-        commit = (record.env.get("git") or {}).get("commit")
-        if commit:
-            tags["mlflow.source.git.commit"] = commit
-        run = self.client.create_run(self.experiment, run_name=cell.key(), tags=tags)
-        run_id = run.info.run_id
-        params = {**cell.model_dump(), **_flat("target", record.target.params)}
-        params |= _flat("attack", record.attack.params)
-        for i, layer in enumerate(record.defense.layers):
-            params |= _flat(f"defense.{i}", layer)
-        self.client.log_batch(
-            run_id,
-            metrics=[Metric(_BAD.sub("_", k), v, 0, 0) for k, v in metrics(record).items()],
-            params=[Param(_BAD.sub("_", k), str(v)[:6000]) for k, v in params.items()],
-            # The status comes with the last write: without it a torn upload is done again.
-            tags=[RunTag("protocol_version", record.protocol_version)],
-        )
-        facts = record.data.facts
-        data = Dataset(
-            name=cell.dataset,
-            digest=str(facts.get("sha256", ""))[:36] or "unknown",
-            source_type="inversion-bench",
-            source=json.dumps({"source": record.data.source}),
-        )
-        self.client.log_inputs(
-            run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
-        )
-        files = {} if picture is None else {PICTURE: picture}
-        self._artifact(run_id, RECORD, sealed(_place(record.trial_id), record.model_dump(), files))
-        if picture is not None:
-            self._artifact(run_id, PICTURE, picture)
-        self.client.set_tag(run_id, "status", record.status)
-        done = record.status in ("done", "skipped")
-        self.client.set_terminated(run_id, "FINISHED" if done else "FAILED")
-        self._have[record.trial_id] = (run_id, record.status)
-
-    def _artifact(self, run_id: str, name: str, data: bytes) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_bytes(data)
-            self.client.log_artifact(run_id, str(path))
+            with self._outbox.sending():
+                there = self._reached().trials(self._began_ms)
+            whole = {trial for trial, sent in there.items() if sent.ended}
+            self._outbox.again(self._mine - whole)
+            torn, self._mine = self._mine - whole, set()
+            if torn:
+                self._there = None
+                self.drain()
 
     def finish(self, manifest: Mapping[str, Any], pages: Path | None) -> None:
-        """End the execution: what was asked as parameters, the manifest and its site as artifacts.
+        """End this execution, and earlier ones that were sent only now."""
+        with self._outbox.sending():
+            experiment = self._reached()
+            for name, earlier in self._manifests.items():
+                if name != manifest["name"] and earlier.get("state", "running") != "running":
+                    experiment.finish(earlier, None)
+            experiment.finish(manifest, pages)
 
-        Args:
-            manifest: of the execution.
-            pages: folder of its site, with the leaderboard; None: nothing has ended.
-        """
-        from mlflow.entities import Param
+    def left(self) -> str:
+        """How many trials wait still, and why; empty if none does. Nobody adds any by now."""
+        waiting = self._outbox.waiting()
+        self._outbox.drop([key for key, _ in waiting if _record(self._store, key) is None])
+        count, error = self._outbox.left()
+        reason = f": {error}" if error else ""
+        return f"{count} trials are not sent{reason}" if count else ""
 
-        self._artifact(self.parent, _MANIFEST, sealed(_place(manifest["name"]), manifest, {}))
-        params = [Param(k, _listed(v)[:6000]) for k, v in manifest.get("grid", {}).items()]
-        self.client.log_batch(self.parent, params=params)
-        if pages is not None:
-            for name in _TABLES:
-                self.client.log_artifact(self.parent, str(pages / name))
-            self.client.log_artifacts(self.parent, str(pages), "site")
-        self.client.set_terminated(self.parent)
+    def close(self) -> None:
+        """Let go of the outbox."""
+        self._outbox.close()
+
+    def _reached(self) -> Experiment:
+        if self._experiment is None:
+            self._began_ms = int(time.time() * 1000)
+            self._experiment = Experiment(self._uri, self._manifest["suite"])
+            self._outbox.meet(self._experiment.identity)
+        return self._experiment
+
+    def _manifest_of(self, execution: str) -> Mapping[str, Any] | None:
+        if execution not in self._manifests:
+            named = (m for m in self._store.executions() if m["name"] == execution)
+            if (manifest := next(named, None)) is not None:
+                self._manifests[execution] = manifest
+        return self._manifests.get(execution)
+
+
+def _has(sent: Sent | None, record: TrialRecord) -> bool:
+    wanted = version(record.status, record.created_utc)
+    return sent is not None and sent.ended and sent.holds(wanted)
 
 
 class BackgroundSink:
-    """A sink that writes beside the run, in a thread of its own; a driver's listener.
+    """Sends beside the run, in a thread of its own; a driver's listener.
 
-    A server that fails does not stop the run: ``problem`` says what happened.
+    A server that fails does not stop the run and is tried again: ``problem`` says what is wrong
+    with it now, or was at the end.
     """
 
     def __init__(self, uri: str, suite: str, manifest: Mapping[str, Any], store: Store) -> None:
         self.problem: str | None = None
         self.written = 0
-        self._store = store
-        self._queue: queue.Queue[str | None] = queue.Queue()
-        self._arguments = (uri, suite, dict(manifest))
-        self._sink: Sink | None = None
+        self._arguments = (uri, {**manifest, "suite": suite}, store.root)
+        self._noted: dict[str, bool] = {}
+        self._lock = threading.Lock()
+        self._end: tuple[Mapping[str, Any], Path | None] | None = None
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -191,39 +204,72 @@ class BackgroundSink:
         """Nothing to do."""
 
     def trial(self, key: str, status: str, fresh: bool) -> None:
-        """Queue a trial."""
-        self._queue.put(key)
-
-    def _work(self) -> None:
-        try:
-            self._sink = Sink(*self._arguments)
-            while (key := self._queue.get()) is not None:
-                record = stored(self._store, key)
-                if record is None:
-                    continue
-                self.written += self._sink.put(record, picture(self._store, record))
-        except Exception as error:
-            # Whatever the server does, the run goes on; the store has everything.
-            self.problem = " ".join(redacted(str(error)).split())[:300]
+        """Note a trial; the thread finds its record in the store."""
+        with self._lock:
+            self._noted[key] = fresh or self._noted.get(key, False)
 
     def close(self, manifest: Mapping[str, Any], pages: Path | None) -> None:
-        """Wait until everything is written, then end the execution.
+        """Wait until everything is sent, then end the execution.
 
         Args:
             manifest: of the execution.
             pages: folder of its site; None: nothing has ended.
         """
-        self._queue.put(None)
+        self._end = (manifest, pages)
+        self._ending.set()
         self._thread.join()
-        if self._sink is not None and self.problem is None:
-            try:
-                self._sink.finish(manifest, pages)
-            except Exception as error:
-                self.problem = " ".join(redacted(str(error)).split())[:300]
+
+    def _work(self) -> None:
+        try:
+            uri, manifest, root = self._arguments
+            sender = _Sender(uri, manifest, Store(root))
+        except Exception as error:
+            self.problem = in_one_line(error, 500)
+            return
+        pause, ended = 0.0, None
+        try:
+            while True:
+                ended = ended or (time.monotonic() if self._ending.wait(pause) else None)
+                try:
+                    self._pass(sender)
+                    self.problem, pause = None, _PERIOD_S
+                    if ended:
+                        self._finish(sender)
+                        return
+                except Exception as error:
+                    # Whatever the server does, the run goes on; the store has everything.
+                    self.problem = in_one_line(error, 500)
+                    pause = min(max(1.0, 2 * pause), _LONGEST_PAUSE_S)
+                    waited = time.monotonic() - (ended or time.monotonic())
+                    if ended and (waited > _PATIENCE_S or not sender.connected):
+                        return
+                    if ended:
+                        time.sleep(min(pause, 2.0))
+        finally:
+            self.written = sender.written
+            sender.close()
+
+    def _pass(self, sender: _Sender) -> None:
+        with self._lock:
+            noted = dict(self._noted)
+        sender.note(noted)
+        with self._lock:
+            for trial, fresh in noted.items():
+                if self._noted.get(trial) == fresh:
+                    del self._noted[trial]
+        sender.drain()
+
+    def _finish(self, sender: _Sender) -> None:
+        assert self._end is not None
+        sender.settle()
+        sender.finish(*self._end)
+        self.problem = sender.left() or None
 
 
 def sync(store: Store, uri: str, manifest: Mapping[str, Any], pages: Path | None) -> int:
     """Upload what MLflow lacks of one execution; returns the number of trials written.
+
+    What an earlier run of the suite has left in the outbox goes with it.
 
     Args:
         store: where its records are.
@@ -232,17 +278,49 @@ def sync(store: Store, uri: str, manifest: Mapping[str, Any], pages: Path | None
         pages: folder of its site; None: nothing has ended.
 
     Raises:
-        UserError: the server cannot be reached.
+        UserError: the server cannot be reached, or does not take some trials.
     """
-    sink = Sink(uri, manifest["suite"], manifest)
-    with reachable(uri):
-        written = 0
-        for key in manifest["trials"]:
-            record = stored(store, key)
-            if record is not None:
-                written += sink.put(record, picture(store, record))
-        sink.finish(manifest, pages)
-    return written
+    try:
+        return _synced(store, uri, manifest, pages)
+    except sqlite3.Error as error:
+        raise UserError(
+            f"'{store.root / FILE}' cannot be written ({in_one_line(error, 200)}); make room "
+            f"there, or make the folder writable."
+        ) from error
+
+
+def _synced(store: Store, uri: str, manifest: Mapping[str, Any], pages: Path | None) -> int:
+    sender = _Sender(uri, manifest, store)
+    versions = _versions(store, manifest["trials"])
+
+    def everything() -> None:
+        sender.compare(versions)
+        sender.drain()
+        sender.settle()
+        sender.finish(manifest, pages)
+
+    try:
+        with reachable(uri):
+            sender.put(versions)
+            _patiently(everything, sender)
+        left = sender.left()
+    finally:
+        sender.close()
+    require(not left, f"MLflow at '{uri}' did not take everything: {left}.")
+    return sender.written
+
+
+def _patiently(act: Callable[[], None], sender: _Sender) -> None:
+    """Try again for a while if a server that was there does not answer."""
+    began = time.monotonic()
+    while True:
+        try:
+            act()
+            return
+        except Exception:
+            if not sender.connected or time.monotonic() - began > _PATIENCE_S:
+                raise
+            time.sleep(1.0)
 
 
 def stored(store: Store, key: str) -> TrialRecord | None:
@@ -250,119 +328,23 @@ def stored(store: Store, key: str) -> TrialRecord | None:
 
     None too where its result is damaged: an earlier failure does not stand for it.
     """
-    record = store.record("trial", key) if store.has("trial", key) else store.failure("trial", key)
+    record = _record(store, key)
     return None if record is None else TrialRecord.model_validate(record)
+
+
+def _record(store: Store, key: str) -> dict[str, Any] | None:
+    return store.record("trial", key) if store.has("trial", key) else store.failure("trial", key)
+
+
+def _versions(store: Store, keys: Iterable[str]) -> dict[str, str]:
+    """What tells the records of trials from others of the same trials, of those in the store."""
+    wanted = list(keys)
+    records = dict(store.records("trial", wanted))
+    absent = [key for key in wanted if key not in records and not store.has("trial", key)]
+    records |= store.latest_failures("trial", absent)
+    return {k: version(record["status"], record["created_utc"]) for k, record in records.items()}
 
 
 def picture(store: Store, record: TrialRecord) -> bytes | None:
     """A trial's picture, where the data's card allows to show it."""
     return store.file("trial", record.trial_id, PICTURE) if record.data.publishable else None
-
-
-def fetch(uri: str, suite: str) -> tuple[list[TrialRecord], dict[str, bytes], dict[str, Any]]:
-    """Records, pictures and manifest of a suite's newest finished execution, from MLflow alone.
-
-    Raises:
-        UserError: the server cannot be reached, or does not know the suite.
-    """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    client = connect(uri)
-    missing = UserError(
-        f"MLflow at '{uri}' has no finished execution of suite '{suite}'; run it, or "
-        f"'invbench sync suite={suite}' to upload what the store has."
-    )
-    with reachable(uri), tempfile.TemporaryDirectory() as folder:
-        experiment = client.get_experiment_by_name(suite)
-        if experiment is None:
-            raise missing
-        runs = mlflow.search_runs(
-            [experiment.experiment_id],
-            "tags.kind = 'execution' and attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-            output_format="list",
-        )
-        if not runs:
-            raise missing
-
-        def read(run_id: str, name: str) -> bytes:
-            return Path(client.download_artifacts(run_id, name, folder)).read_bytes()
-
-        execution = runs[0]
-        name = execution.data.tags["execution"]
-        try:
-            manifest, _ = unsealed(read(execution.info.run_id, _MANIFEST), _place(name))
-        except ValueError as error:
-            raise UserError(
-                f"MLflow at '{uri}': '{_MANIFEST}' of run '{name}' cannot be used ({error}); "
-                f"'invbench sync suite={suite}' uploads it again from the store."
-            ) from error
-        wanted = set(manifest["trials"])
-        records: dict[str, TrialRecord] = {}
-        pictures: dict[str, bytes] = {}
-        token = None
-        while True:
-            page = client.search_runs(
-                [experiment.experiment_id],
-                "tags.kind = 'trial'",
-                max_results=_PAGE,
-                page_token=token,
-            )
-            for run in page:
-                key, tags = run.data.tags.get("trial_id", ""), run.data.tags
-                if key not in wanted or "status" not in tags:
-                    continue
-                run_id = run.info.run_id
-                try:
-                    record, digests = unsealed(read(run_id, RECORD), _place(key))
-                    if tags.get("picture") == "true":
-                        pictures[key] = read(run_id, PICTURE)
-                        if digest_of(pictures[key]) != digests.get(PICTURE):
-                            raise ValueError(f"'{PICTURE}' is not what was uploaded")
-                except (ValueError, OSError, MlflowException) as error:
-                    pictures.pop(key, None)
-                    FAULTS[Path("mlflow", run_id, RECORD)] = (
-                        f"{error}; delete this run in MLflow, then 'invbench sync' uploads it again"
-                    )
-                    continue
-                records[key] = TrialRecord.model_validate(record)
-            token = page.token
-            if not token:
-                break
-    return [records[k] for k in manifest["trials"] if k in records], pictures, manifest
-
-
-def metrics(record: TrialRecord) -> dict[str, float]:
-    """A record's finite numbers under stable names."""
-    out: dict[str, float | None] = {}
-    if record.score is not None:
-        score = record.score
-        out |= {k: getattr(score, k) for k in ("L", "M", "value", "s_base", "s_ceil")}
-        out |= {f"score/{k}": v for k, v in score.extra.items()}
-    if record.utility is not None:
-        out["utility"] = record.utility.value
-        out |= {f"utility/{k}": v for k, v in record.utility.all.items()}
-    if record.privacy is not None:
-        out |= {"epsilon": record.privacy.epsilon, "epsilon_rdp": record.privacy.epsilon_rdp}
-    out |= {f"time/{k}": v for k, v in record.times.model_dump().items()}
-    out["queries"] = float(record.budget.queries)
-    return {k: float(v) for k, v in out.items() if v is not None and math.isfinite(v)}
-
-
-def _flat(prefix: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        f"{prefix}.{k}": json.dumps(v) if isinstance(v, dict | list) else v
-        for k, v in params.items()
-    }
-
-
-def _listed(value: Any) -> str:
-    """A parameter as text; of a list its items, so that a search can look for one of them."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _place(name: str) -> str:
-    """Where an artifact stands, for its seal."""
-    return f"mlflow/{name}"

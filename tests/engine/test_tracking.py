@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from bench.contract import UserError
 from bench.engine import tracking
 from bench.engine.execution import execute, prepare
+from bench.engine.mlflow_server import connect
 from bench.engine.store import FAULTS, Store
 from bench.exchange import sources
 from bench.exchange.pack import Pack
 from bench.exchange.publish import write
+from tests.engine.canned import Canned, canned, manifest, runs
 
 # MLflow and what it imports warn on their own behalf; what is tested here is ours.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -19,6 +22,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 @pytest.fixture
 def uri(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'tracking' / 'mlflow.db'}"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Canned:
+    return Canned(tmp_path / "store", canned(8))
 
 
 def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
@@ -58,19 +66,17 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
         if (one / name).exists() or (two / name).exists():
             assert (one / name).read_bytes() == (two / name).read_bytes(), name
 
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
+    client = connect(uri)
     experiment = client.get_experiment_by_name("toy")
-    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
-    assert len(runs) == len(done.outcome.records)
-    good = next(r for r in runs if r.data.tags["status"] == "done")
+    there = runs(uri, "toy")
+    assert there.keys() == {r.trial_id for r in done.outcome.records}
+    good = next(r for r in there.values() if r.data.tags["status"] == "done")
     assert {"L", "M", "utility", "queries"} <= set(good.data.metrics)
     assert good.data.params["dataset"] == "toy"
-    assert good.inputs.dataset_inputs[0].dataset.name == "toy"
     parents = client.search_runs([experiment.experiment_id], "tags.kind = 'execution'")
     [parent] = parents
     assert parent.data.metrics == {}, "no column a board"
+    assert parent.inputs.dataset_inputs[0].dataset.name == "toy"
     assert parent.data.params["attack"] == "toy, toy_raise"
     assert parent.data.params["seeds"] == "1"
     artifacts = {a.path for a in client.list_artifacts(parent.info.run_id)}
@@ -78,7 +84,7 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
     tags = good.data.tags
     assert (tags["control"], tags["goal"], tags["budget"]) == ("none", "attribute", "unlimited")
     assert tags["attack_family"] in ("toy", "toy_guess")
-    assert {r.data.tags["mlflow.parentRunId"] for r in runs} == {parents[0].info.run_id}
+    assert {r.data.tags["mlflow.parentRunId"] for r in there.values()} == {parents[0].info.run_id}
 
 
 def test_a_run_goes_on_without_its_server(toy_words, toy_conf: Path, uri: str) -> None:
@@ -103,24 +109,32 @@ def test_an_unknown_suite_is_one_sentence(uri: str) -> None:
         tracking.fetch(uri, "absent")
 
 
-def test_damaged_artifacts_are_left_out_and_named(
-    toy_words, toy_conf: Path, tmp_path: Path, uri: str
-) -> None:
-    words = toy_words("attack=[toy]", "tracking=mlflow", f"tracking.uri={uri}", "seeds=1")
-    words.remove("tracking=none")
-    done = execute(*prepare(words, toy_conf), toy_conf)
-    assert done.sink is not None
-    done.sink.close(done.manifest, None)
-    artifacts = sorted(tmp_path.rglob("artifacts/record.json"))
-    assert len(artifacts) == len(done.outcome.records) > 2
-    artifacts[0].write_text(artifacts[0].read_text().replace('"L": ', '"L": 0.5 + '))
-    other = artifacts[2].read_text()
-    artifacts[1].write_text(other)  # whole, and of another trial
-    records, _, _ = tracking.fetch(uri, "toy")
-    assert len(records) == len(artifacts) - 2
-    assert len([p for p in FAULTS if p.parts[0] == "mlflow"]) == 2
+def test_damaged_artifacts_are_left_out_and_named(store: Canned, tmp_path: Path, uri: str) -> None:
+    asked = manifest(store.records)
+    assert tracking.sync(store, uri, asked, None) == len(store.records)
+    [bundle] = tmp_path.rglob("records/*.zip")
+    with zipfile.ZipFile(bundle) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    one, two, three, *_ = members
+    members[one] = members[one].replace(b'"L": ', b'"L": 1')
+    members[two] = members[three]  # whole, and of another trial
+    del members[three]
+    with zipfile.ZipFile(bundle, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    records, _, _ = tracking.fetch(uri, "canned")
+    lost = {name.removesuffix(".json") for name in (one, two, three)}
+    assert {r.trial_id for r in records} == store.records.keys() - lost
+    assert len([p for p in FAULTS if p.parts[0] == "mlflow"]) == 3
     FAULTS.clear()
-    [manifest] = tmp_path.rglob("artifacts/execution.json")
-    manifest.write_text(manifest.read_text()[:-20])
+    client = connect(uri)
+    for key, run in runs(uri, "canned").items():
+        if key in lost:
+            client.delete_run(run.info.run_id)
+    assert tracking.sync(store, uri, asked, None) == 3, "as the message says"
+    assert len(tracking.fetch(uri, "canned")[0]) == len(store.records)
+    assert not FAULTS
+    [kept] = tmp_path.rglob("artifacts/execution.json")
+    kept.write_text(kept.read_text()[:-20])
     with pytest.raises(UserError, match="sync"):
-        tracking.fetch(uri, "toy")
+        tracking.fetch(uri, "canned")

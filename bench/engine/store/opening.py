@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contract.errors import UserError
+from bench.engine.journal import journal_of
 from bench.engine.store.blobs import write
 
 STORE_VERSION = 3
@@ -22,10 +23,6 @@ LOCK = "store.lock"
 PAGE = 8192
 """Bytes of a page of the database."""
 _NAMES = ("store.sqlite", "store-*.sqlite")
-_LOCAL = frozenset(
-    {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "tmpfs", "ramfs", "overlay"}
-)
-"""File systems on which several processes may share memory, which SQLite's WAL needs."""
 _TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE results(kind TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL,
@@ -182,22 +179,6 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def journal_of(folder: Path) -> str:
-    """``wal`` where the folder's file system is this machine's own, else ``delete``."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "wal"
-    kind, longest = "", -1
-    place = folder.resolve()
-    for line in lines.splitlines():
-        mount, _, after = line.partition(" - ")
-        point = mount.split()[4].replace("\\040", " ")
-        if place.is_relative_to(point) and len(point) >= longest:
-            kind, longest = after.split()[0], len(point)
-    return "wal" if kind in _LOCAL else "delete"
 
 
 def ensure(root: Path) -> Mark:
