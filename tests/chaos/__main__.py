@@ -14,6 +14,7 @@ import argparse
 import json
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,12 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [name for name in names if name not in FAULTS]:
         print(f"There is no fault '{unknown[0]}'. Faults: {'; '.join(FAULTS)}.")
         return 2
-    names = [name for name in names if FAULTS[name].special not in skipped]
+    asked = names
+    names = [name for name in asked if FAULTS[name].special not in skipped]
     draw.shuffle(names)
     words = suite(given.attacks, given.sleep)
     table = Table(given.seed, given.machines)
     for special, reason in skipped.items():
-        table.skip([fault.name for fault in FAULTS.values() if fault.special == special], reason)
+        table.skip([name for name in asked if FAULTS[name].special == special], reason)
     started = None
     lab = Lab(folder, given.machines, {MARKS: str(folder / "marks")})
     try:
@@ -131,8 +133,6 @@ def _mixed(draw: random.Random, named: str) -> list[Fault]:
 
 
 def _clean(folder: Path, keep: bool) -> None:
-    import subprocess
-
     subprocess.run(["umount", "-l", str(folder / "store")], capture_output=True, check=False)
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)

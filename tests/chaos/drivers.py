@@ -16,7 +16,7 @@ ENDED = (0, 1)
 STOPS_IN_S = 20
 """Seconds in which a driver asked to stop must have stopped: ten, and as much for a loaded machine."""
 _PAUSE_S = 1.0
-_MOST_STARTS = 40
+_MOST_STARTS = 25
 
 
 class Driver:

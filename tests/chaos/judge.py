@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.contract import UserError
 from bench.engine.graph import KINDS
 from bench.engine.store import Store
 
@@ -25,8 +26,11 @@ Snapshot = Mapping[str, Any]
 
 
 def snapshot(root: Path) -> dict[str, Any]:
-    """Everything that a store holds of nodes and trials."""
-    store = Store(root)
+    """Everything that a store holds of nodes and trials; nothing where it cannot be opened."""
+    try:
+        store = Store(root)
+    except UserError:
+        return {}
     places: dict[str, Any] = {}
     for kind in (*KINDS, "trial"):
         done = store.ids(kind)
@@ -86,6 +90,9 @@ class Verdict:
 def compare(expected: Snapshot, actual: Snapshot) -> Verdict:
     """Hold a store against that of an undisturbed run."""
     verdict = Verdict()
+    if expected and not actual:
+        verdict.lost.append(f"the whole store: {len(expected)} results")
+        return verdict
     for place in sorted(expected.keys() - actual.keys()):
         if f"failed/{place}" in actual:
             reason = actual[f"failed/{place}"]

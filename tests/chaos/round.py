@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections import Counter
@@ -268,9 +270,6 @@ class Round:
 
 def undisturbed(folder: Path, words: Sequence[str]) -> Snapshot:
     """What the suite leaves where nothing goes wrong, on this machine without Ray."""
-    import os
-    import sys
-
     store = folder / "undisturbed"
     places = [f"store={store}", f"report_dir={folder / 'report'}", "tracking=none"]
     backend = ["backend=local", "backend.isolate=true", "backend.num_cpus=4"]
