@@ -5,7 +5,7 @@ of slow attacks runs on a Ray cluster of machines of their own (network, process
 namespaces; Linux, root) while faults hit: first one round of each kind, in an order drawn from the
 seed, then rounds in which several kinds hit. The same command is given again until it says that
 everything is done; then the store is held against that of an undisturbed run, record for record.
-Exit code 0: nothing was lost, doubled, wrong or hung; 1: something was; 2: it cannot be played here.
+Exit code 0: nothing was lost, doubled, wrong or hung; 1: something was; 2: it cannot be played.
 """
 
 from __future__ import annotations

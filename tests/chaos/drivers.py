@@ -14,7 +14,7 @@ from tests.chaos.lab import Machine, descendants, send, words_of
 ENDED = (0, 1)
 """Exit codes of a run whose trials have all ended."""
 STOPS_IN_S = 20
-"""Seconds in which a driver asked to stop must have stopped: ten, and as much for a loaded machine."""
+"""Seconds in which a driver asked to stop must have stopped: ten, twice on a loaded machine."""
 _PAUSE_S = 1.0
 _MOST_STARTS = 25
 

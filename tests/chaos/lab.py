@@ -192,7 +192,7 @@ class Machine:
         if not self._first:
             return []
         with contextlib.suppress(OSError):
-            space = os.readlink(f"/proc/{self._first}/ns/pid")
+            space = str(Path(f"/proc/{self._first}/ns/pid").readlink())
             return [pid for pid in _pids() if pid != self._first and _space(pid) == space]
         return []
 
@@ -223,7 +223,7 @@ def _pids() -> list[int]:
 
 def _space(pid: int) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
         return ""
 

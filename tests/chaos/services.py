@@ -57,6 +57,8 @@ class Services:
             shutil.chown(folder, self._user)
         data = str(folder / "data")
         self._call("initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync")
+        with (folder / "data" / "pg_hba.conf").open("a") as file:
+            file.write("host all all samenet trust\n")
         self.start_postgres()
         self._call("createdb", "-h", host, "-p", str(port + 1), "-U", "postgres", "mlflow")
         self.start_mlflow()
