@@ -94,7 +94,7 @@ class Services:
 
     def start_mlflow(self) -> None:
         """Start the server and wait until it answers."""
-        database = f"postgresql://postgres@{self.host}:{self.port + 1}/mlflow"
+        database = f"postgresql+psycopg2://postgres@{self.host}:{self.port + 1}/mlflow"
         words = ["--backend-store-uri", database, "--host", self.host, "--port", str(self.port)]
         words += ["--artifacts-destination", str(self.folder / "artifacts"), "--workers", "1"]
         with (self.folder / "mlflow.log").open("ab") as log:
