@@ -28,8 +28,6 @@ from tests.chaos.lab import Lab, lacking
 from tests.chaos.round import Round, suite, undisturbed
 from tests.chaos.table import Table
 
-_FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play; the exit code."""
@@ -41,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ends = time.monotonic() + 60 * given.minutes
     folder = Path(given.work or tempfile.mkdtemp(prefix="ivchaos"))
     folder.mkdir(parents=True, exist_ok=True)
-    faketime = _library(given.faketime)
-    skipped = _skipped(faketime)
+    skipped = _skipped()
     names = [name.strip() for name in given.faults.split(";")] if given.faults else list(FAULTS)
     if unknown := [name for name in names if name not in FAULTS]:
         print(f"There is no fault '{unknown[0]}'. Faults: {'; '.join(FAULTS)}.")
@@ -67,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 break
             if faults[0].special == "mlflow" and started is None:
                 started = services.Services(folder / "services", lab.outside)
-            one = Round(lab, folder, words, expected, started, faketime, given.limit)
+            one = Round(lab, folder, words, expected, started, given.limit)
             began = time.monotonic()
             one.play(faults, draw)
             verdict = one.judge(faults)
@@ -107,23 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--markdown", help="file for the table")
     parser.add_argument("--work", help="folder for everything; kept")
     parser.add_argument("--keep", action="store_true", help="keep stores of rounds that went wrong")
-    parser.add_argument("--faketime", help="libfaketimeMT.so.1, where it is not in its usual place")
     return parser
 
 
-def _library(named: str | None) -> Path | None:
-    places = [Path(named)] if named else sorted(Path("/").glob(_FAKETIME.lstrip("/")))
-    return places[0] if places and places[0].exists() else None
-
-
-def _skipped(faketime: Path | None) -> dict[str, str]:
+def _skipped() -> dict[str, str]:
     """What a round may need and is not there: the reason."""
-    skipped = {}
-    if faketime is None:
-        skipped["clock"] = "libfaketime is not installed (Debian package libfaketime)"
-    if reason := services.lacking():
-        skipped["mlflow"] = reason
-    return skipped
+    reason = services.lacking()
+    return {"mlflow": reason} if reason else {}
 
 
 def _mixed(draw: random.Random, named: str) -> list[Fault]:

@@ -153,9 +153,8 @@ def fill_disk(round_: Round, draw: random.Random) -> Undo:
 
 
 def jump_clock(round_: Round, draw: random.Random) -> bool:
-    """The clock of all machines jumps by up to ten years, ahead or back."""
-    days = draw.choice([-3650, -1, 1, 30, 3650])
-    round_.clock.write_text(f"{days:+d}d\n")
+    """The clock of the driver and of a machine jumps by up to ten years, ahead or back."""
+    round_.clock.write_text(str(86400 * draw.choice([-3650, -1, 1, 30, 3650])))
     return True
 
 

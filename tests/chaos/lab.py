@@ -164,9 +164,15 @@ class Machine:
         self, words: Sequence[str], log: Path, more: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Start ``invbench`` on it."""
+        return self.program([sys.executable, "-W", "ignore", "-c", INVBENCH, *words], log, more)
+
+    def program(
+        self, words: Sequence[str], log: Path, more: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a program on it."""
         with log.open("ab") as file:
             return subprocess.Popen(
-                self._inside([sys.executable, "-W", "ignore", "-c", INVBENCH, *words]),
+                self._inside(words),
                 env=self.environment() | dict(more or {}),
                 cwd=ROOT,
                 stdout=file,

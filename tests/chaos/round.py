@@ -51,7 +51,6 @@ class Round:
         words: of the suite.
         expected: what an undisturbed run has left.
         services: MLflow and PostgreSQL, where there are any.
-        faketime: library that moves the clock, where there is one.
         limit_s: seconds without an end after which it hangs, once the last fault is undone.
     """
 
@@ -62,11 +61,10 @@ class Round:
         words: Sequence[str],
         expected: Snapshot,
         services: Services | None,
-        faketime: Path | None,
         limit_s: float,
     ) -> None:
         self.lab, self.folder, self.words, self.expected = lab, folder, words, expected
-        self.services, self.faketime, self.limit_s = services, faketime, limit_s
+        self.services, self.limit_s = services, limit_s
         self.label = f"chaos-{uuid.uuid4().hex[:8]}"
         self.store = folder / "store"
         self.clock = folder / "clock"
@@ -89,7 +87,7 @@ class Round:
         shutil.rmtree(self.store, ignore_errors=True)
         self.store.mkdir()
         self.marks.write_text("")
-        self.clock.write_text("+0d\n")
+        self.clock.write_text("0")
         head, last = self.lab.head, self.lab.machines[-1]
         wanted: dict[Machine, tuple[int, Path | None, Mapping[Path, Path], Mapping[str, str]]] = {}
         for machine in self.lab.machines:
@@ -118,13 +116,8 @@ class Round:
         self.lab.mend()
 
     def _faked(self) -> dict[str, str]:
-        return {
-            "LD_PRELOAD": str(self.faketime),
-            "FAKETIME_TIMESTAMP_FILE": str(self.clock),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DONT_RESET": "1",
-        }
+        folder = ROOT / "tests" / "chaos" / "clock"
+        return {"INVBENCH_CHAOS_CLOCK": str(self.clock), "PYTHONPATH": f"{folder}:{ROOT}"}
 
     def _driver(self, machine: Machine, number: int, fault: Fault) -> Driver:
         tracking = ["tracking=none"]
