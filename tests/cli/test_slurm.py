@@ -100,7 +100,7 @@ def started(batch, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
 
 
 def test_it_is_bash_and_asks_slurm_for_what_was_said(batch, tmp_path: Path) -> None:
-    path = batch("defense=[none, dp_sgd]", "tracking.uri=http://me:it\\'s@host")
+    path = batch("defense=[none, dp_sgd]", WORD)
     subprocess.run(["bash", "-n", str(path)], check=True)
     text = path.read_text()
     directives = [line for line in text.splitlines() if line.startswith("#SBATCH ")]
