@@ -55,11 +55,18 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--towards", metavar="HOST", help="Take the address from which HOST is reached.")
 @click.option("--port", type=click.IntRange(1, 65535), default=cluster.PORT, show_default=True)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Start Ray's job server as well, for 'ray job submit' on this machine (extra 'jobs').",
+)
 @_shared
 def start(
     interface: str,
     towards: str | None,
     port: int,
+    jobs: int | None,
     token_file: Path | None,
     num_cpus: int | None,
     num_gpus: int | None,
@@ -67,11 +74,11 @@ def start(
 ) -> None:
     """Start a cluster on this machine; without options nobody else reaches it.
 
-    The token is made if the file is not there. Ray's dashboard stays off.
+    The token is made if the file is not there. Ray's dashboard stays off unless jobs need it.
     """
     address = cluster.route(towards) if towards else cluster.own_address(interface)
     token = token_file or cluster.default_token()
-    membership.start(address, port, token, num_cpus, num_gpus)
+    membership.start(address, port, token, num_cpus, num_gpus, jobs)
     click.echo(f"A cluster runs at {address}:{port}; '{token}' holds its token.")
     named = "" if token_file is None else f"RAY_AUTH_TOKEN_PATH='{token.resolve()}' "
     if cluster.loopback(address):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.contract.errors import UserError, require
@@ -29,9 +30,14 @@ _LOOKS_EVERY_S = 1.0
 
 
 def start(
-    address: str, port: int, token: Path, cpus: int | None = None, gpus: int | None = None
+    address: str,
+    port: int,
+    token: Path,
+    cpus: int | None = None,
+    gpus: int | None = None,
+    jobs: int | None = None,
 ) -> None:
-    """Start a cluster on this machine, without a dashboard; the token is made if it is not there.
+    """Start a cluster on this machine; the token is made if it is not there.
 
     Args:
         address: of this machine, on which others reach it; of a loopback address nobody does.
@@ -39,14 +45,22 @@ def start(
         token: file of the token.
         cpus: how many it has to offer; None: all.
         gpus: the same.
+        jobs: port on which Ray's job server, a part of its dashboard, listens on 127.0.0.1; None:
+            neither is started.
 
     Raises:
-        UserError: others can read the token, or Ray does not start.
+        UserError: others can read the token, Ray does not start, or lacks what jobs need.
     """
     make_token(token)
     check_token(token)
     place = f"{address}:{port}"
-    words = ["--head", f"--port={port}", "--include-dashboard=false"]
+    words = ["--head", f"--port={port}", f"--include-dashboard={str(jobs is not None).lower()}"]
+    if jobs is not None:
+        require(
+            find_spec("aiohttp_cors") is not None and find_spec("opencensus") is not None,
+            "Ray's job server needs more packages: pip install 'inversion-bench[jobs]'.",
+        )
+        words += ["--dashboard-host=127.0.0.1", f"--dashboard-port={jobs}"]
     _ray_start(place, address, [*words, *_offered(cpus, gpus)], token)
 
 

@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ends = time.monotonic() + 60 * given.minutes
     folder = Path(given.work or tempfile.mkdtemp(prefix="ivchaos"))
     folder.mkdir(parents=True, exist_ok=True)
+    for log in folder.glob("*.log"):
+        log.unlink()
     skipped = _skipped()
     names = [name.strip() for name in given.faults.split(";")] if given.faults else list(FAULTS)
     if unknown := [name for name in names if name not in FAULTS]:

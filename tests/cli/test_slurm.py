@@ -201,7 +201,7 @@ def test_a_run_on_two_machines_that_is_stopped_and_handed_in_again(
     words = ["suite=toy", "seeds=1", "attack=[toy_slow]", "defense=[none]", "tracking=none"]
     words += [f"store={folder}/store", f"report_dir={folder}/report", "progress=none"]
     words += ["attack.toy_slow.sweep={number:[0,1,2,3,4,5]}", "+attack.toy_slow.sleep_s=2"]
-    assert verb(*WRITES, "--", *words, "--config-dir", conf)[0] == 0
+    assert verb(*WRITES, "--config-dir", conf, "--", *words)[0] == 0
     lab = Lab(folder, 2, {})
     ends = threading.Event()
     try:
