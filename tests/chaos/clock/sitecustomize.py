@@ -1,8 +1,8 @@
 """A clock that jumps: Python imports this by itself where the folder is on its path.
 
-The file that ``INVBENCH_CHAOS_CLOCK`` names holds how many seconds the clock is ahead. ``time.time``
-and what the harness reads of ``datetime`` follow it. What Ray and other compiled code read stays as
-it is; so do monotonic clocks, as on a real machine.
+The file that ``INVBENCH_CHAOS_CLOCK`` names holds how many seconds the clock is ahead. The time of
+day in Python and what the harness reads of ``datetime`` follow it. What Ray and other compiled code
+read stays as it is; so do monotonic clocks, as on a real machine.
 """
 
 import builtins
