@@ -2,7 +2,7 @@
 
 ``python -m tests.chaos --minutes 60 --seed 1`` plays rounds until the time is up. In each, a suite
 of slow attacks runs on a Ray cluster of machines of their own (network, process and mount
-namespaces; Linux, root) while faults hit: first one round of each kind, in an order drawn from the
+namespaces; Linux, as root or where users may make namespaces) while faults hit: first one round of each kind, in an order drawn from the
 seed, then rounds in which several kinds hit. The same command is given again until it says that
 everything is done; then the store is held against that of an undisturbed run, record for record.
 Exit code 0: nothing was lost, doubled, wrong or hung; 1: something was; 2: it cannot be played.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from pathlib import Path
 from tests.chaos import services
 from tests.chaos.components import MARKS
 from tests.chaos.faults import FAULTS, MIXED, Fault
-from tests.chaos.lab import Lab, lacking
+from tests.chaos.lab import Lab, becoming_root, lacking
 from tests.chaos.round import Round, suite, undisturbed
 from tests.chaos.table import Table
 
@@ -128,4 +129,6 @@ def _clean(folder: Path, keep: bool) -> None:
 
 
 if __name__ == "__main__":
+    if before := becoming_root():
+        os.execvp(before[0], [*before, sys.executable, "-m", "tests.chaos", *sys.argv[1:]])
     sys.exit(main())

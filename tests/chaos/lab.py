@@ -24,10 +24,19 @@ _INIT = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"
 """The first process of a machine: it does nothing but bury orphans."""
 
 
+def becoming_root() -> list[str]:
+    """Words before a command that make its user root of a namespace; none where that is no use."""
+    words = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
+    if sys.platform != "linux" or os.geteuid() == 0 or shutil.which("unshare") is None:
+        return []
+    allowed = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
+    return words if allowed else []
+
+
 def lacking() -> str | None:
     """What keeps this machine from making others, or None."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        return "network namespaces need Linux and root"
+        return "namespaces need Linux, and root or user namespaces"
     if missing := [tool for tool in ("ip", "unshare", "nsenter") if shutil.which(tool) is None]:
         return f"these programs are missing: {', '.join(missing)}"
     trial = subprocess.run(

@@ -24,6 +24,8 @@ def binaries() -> Path | None:
 
 def lacking() -> str | None:
     """What is missing for these services, or None."""
+    if Path("/proc/self/uid_map").read_text().split()[2] == "1":
+        return "PostgreSQL does not run as root, and this user namespace has no other user"
     if binaries() is None:
         return "PostgreSQL is not installed (Debian package postgresql)"
     try:
