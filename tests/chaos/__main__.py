@@ -2,9 +2,10 @@
 
 ``python -m tests.chaos --minutes 60 --seed 1`` plays rounds until the time is up. In each, a suite
 of slow attacks runs on a Ray cluster of machines of their own (network, process and mount
-namespaces; Linux, as root or where users may make namespaces) while faults hit: first one round of each kind, in an order drawn from the
-seed, then rounds in which several kinds hit. The same command is given again until it says that
-everything is done; then the store is held against that of an undisturbed run, record for record.
+namespaces; Linux, as root or where users may make namespaces) while faults hit: first one round of
+each kind, in an order drawn from the seed, then rounds in which several kinds hit. The same command
+is given again until it says that everything is done; then the store is held against that of an
+undisturbed run, record for record.
 Exit code 0: nothing was lost, doubled, wrong or hung; 1: something was; 2: it cannot be played.
 """
 
