@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = None
     lab = Lab(folder, given.machines, {MARKS: str(folder / "marks")})
     try:
-        expected = undisturbed(folder, words)
         (folder / "marks").write_text("")
+        expected = undisturbed(folder, words)
         lab.up()
         while time.monotonic() < ends:
             # Once each alone, so that the table says what it did; then several at once.

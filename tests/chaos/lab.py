@@ -289,9 +289,11 @@ class Lab:
 
     def join(self, machine: Machine) -> None:
         """Let a machine join the cluster."""
-        self._ray(machine, "join", self.address, "--token-file", str(self._token()))
+        self._ray(machine, "join", self.address, "--token-file", str(self.token))
 
-    def _token(self) -> Path:
+    @property
+    def token(self) -> Path:
+        """File of the token that the cluster asks for."""
         return self.head.folder / "home" / ".ray" / "auth_token"
 
     def _ray(self, machine: Machine, *words: str) -> None:

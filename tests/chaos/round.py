@@ -49,7 +49,7 @@ class Round:
         lab: machines; the cluster runs.
         folder: scratch of all rounds.
         words: of the suite.
-        expected: what an undisturbed run has left.
+        expected: what an undisturbed run has left, and the marks that its attacks have left.
         services: MLflow and PostgreSQL, where there are any.
         limit_s: seconds without an end after which it hangs, once the last fault is undone.
     """
@@ -59,11 +59,12 @@ class Round:
         lab: Lab,
         folder: Path,
         words: Sequence[str],
-        expected: Snapshot,
+        expected: tuple[Snapshot, Sequence[str]],
         services: Services | None,
         limit_s: float,
     ) -> None:
-        self.lab, self.folder, self.words, self.expected = lab, folder, words, expected
+        self.lab, self.folder, self.words = lab, folder, words
+        self.expected, self.expected_marks = expected
         self.services, self.limit_s = services, limit_s
         self.label = f"chaos-{uuid.uuid4().hex[:8]}"
         self.store = folder / "store"
@@ -132,6 +133,7 @@ class Round:
             f"backend.address={self.lab.address}",
         ]
         variables = self._faked() if fault.special == "clock" else {}
+        variables["RAY_AUTH_TOKEN_PATH"] = str(self.lab.token)
         log = self.folder / f"driver{number}.log"
         return Driver(machine, words, log, variables, self.complete)
 
@@ -222,7 +224,7 @@ class Round:
             self._repair()
         self.verdict.add(compare(self.expected, snapshot(self.store)))
         if names == {"two drivers"}:
-            again = [m for m, count in Counter(self._marked()).items() if count > 1]
+            again = Counter(self._marked()) - Counter(self.expected_marks)
             self.verdict.doubled.extend(f"attack {mark} was run by both drivers" for mark in again)
         if faults[0].special == "mlflow" and self.services is not None:
             self._uploaded()
@@ -261,14 +263,15 @@ class Round:
         )
 
 
-def undisturbed(folder: Path, words: Sequence[str]) -> Snapshot:
+def undisturbed(folder: Path, words: Sequence[str]) -> tuple[Snapshot, Sequence[str]]:
     """What the suite leaves where nothing goes wrong, on this machine without Ray."""
+    marks = folder / "marks"
     store = folder / "undisturbed"
     places = [f"store={store}", f"report_dir={folder / 'report'}", "tracking=none"]
     backend = ["backend=local", "backend.isolate=true", "backend.num_cpus=4"]
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", INVBENCH, *words, *places, *backend],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", MARKS: ""},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", MARKS: str(marks)},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -276,4 +279,4 @@ def undisturbed(folder: Path, words: Sequence[str]) -> Snapshot:
     )
     if ended.returncode not in (0, 1):
         raise RuntimeError(f"the undisturbed run failed: {ended.stderr[-2000:]}")
-    return snapshot(store)
+    return snapshot(store), marks.read_text().split("\n")[:-1]

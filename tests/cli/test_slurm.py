@@ -200,7 +200,7 @@ def test_a_run_on_two_machines_that_is_stopped_and_handed_in_again(
     conf = str(ROOT / "tests" / "conf")
     words = ["suite=toy", "seeds=1", "attack=[toy_slow]", "defense=[none]", "tracking=none"]
     words += [f"store={folder}/store", f"report_dir={folder}/report", "progress=none"]
-    words += ["attack.toy_slow.sweep={number:[0,1,2,3,4,5]}", "+attack.toy_slow.sleep_s=2"]
+    words += ["attack.toy_slow.sweep={number:[0,1,2,3,4,5]}", "+attack.toy_slow.sleep_s=1"]
     assert verb(*WRITES, "--config-dir", conf, "--", *words)[0] == 0
     lab = Lab(folder, 2, {})
     ends = threading.Event()
@@ -212,7 +212,7 @@ def test_a_run_on_two_machines_that_is_stopped_and_handed_in_again(
         worker.start()
         job = lab.head.program(["bash", str(folder / "invbench.sbatch")], folder / "job.log")
         store = folder / "store"
-        _until(lambda: any(store.rglob("*")) and bool(lab.machines[1].workers()), 120)
+        _until(lambda: any(store.rglob("*")) and bool(lab.machines[1].workers()), 200)
         for pid in descendants(job.pid):
             if words_of(pid)[:1] == ["bash"] and words_of(pid)[-1].endswith(".sbatch"):
                 os.kill(pid, signal.SIGTERM)
@@ -226,7 +226,7 @@ def test_a_run_on_two_machines_that_is_stopped_and_handed_in_again(
         worker = threading.Thread(target=_srun, args=(spool, lab.machines[1], ends))
         worker.start()
         job = lab.head.program(["bash", str(folder / "invbench.sbatch")], folder / "job.log")
-        assert job.wait(timeout=120) == 0, (folder / "job.log").read_text()
+        assert job.wait(timeout=300) == 0, (folder / "job.log").read_text()
         worker.join(timeout=60)
         assert "7 of 7 trials done" in (folder / "job.log").read_text()
     finally:
