@@ -16,6 +16,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if reason := lacking():
         print(f"Chaos cannot be played here: {reason}.")
         return 2
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     draw = random.Random(given.seed)
     ends = time.monotonic() + 60 * given.minutes
     folder = Path(given.work or tempfile.mkdtemp(prefix="ivchaos"))
