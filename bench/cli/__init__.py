@@ -43,6 +43,7 @@ _VERBS = {
     "gate": "Let a model pass, or not, and write its privacy impact assessment",
     "inventory": "List the registered models, their evidence and its expiry",
     "cluster": "Start, join or stop a cluster that a token guards",
+    "slurm": "Write a batch file for Slurm that runs a suite on its nodes",
     "audit": "Look for accounts that probe in a log of queries",
     "data": "List, fetch and verify data sets",
     "check": "Check that a component keeps its contract",

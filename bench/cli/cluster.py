@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.engine import cluster
+from bench.engine import cluster, membership
 
 _HELP = """Start, join or stop a Ray cluster that a token guards.
 
@@ -18,6 +19,9 @@ _HELP = """Start, join or stop a Ray cluster that a token guards.
   invbench cluster join HEAD:6379 --token-file TOKEN  on each of them
   invbench run backend.address=HEAD:6379              on any machine of the cluster
   invbench cluster stop                               on each machine, when all is done
+
+With --block, start and join go on until Ray ends or they are asked to stop (SIGTERM, Ctrl-C), and
+then leave the cluster: what a batch system or a container wants.
 """
 
 
@@ -28,6 +32,7 @@ def command() -> None:
 
 def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
+        click.option("--block", is_flag=True, help="Go on until Ray ends or is to stop."),
         click.option("--num-gpus", type=click.IntRange(0), help="GPUs to offer; all by default."),
         click.option("--num-cpus", type=click.IntRange(0), help="CPUs to offer; all by default."),
         click.option(
@@ -48,17 +53,32 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Network interface of this machine, or its address, at which others reach the cluster.",
 )
+@click.option("--towards", metavar="HOST", help="Take the address from which HOST is reached.")
 @click.option("--port", type=click.IntRange(1, 65535), default=cluster.PORT, show_default=True)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Start Ray's job server as well, for 'ray job submit' on this machine (extra 'jobs').",
+)
 @_shared
 def start(
-    interface: str, port: int, token_file: Path | None, num_cpus: int | None, num_gpus: int | None
+    interface: str,
+    towards: str | None,
+    port: int,
+    jobs: int | None,
+    token_file: Path | None,
+    num_cpus: int | None,
+    num_gpus: int | None,
+    block: bool,
 ) -> None:
     """Start a cluster on this machine; without options nobody else reaches it.
 
-    The token is made if the file is not there. Ray's dashboard stays off.
+    The token is made if the file is not there. Ray's dashboard stays off unless jobs need it.
     """
-    address, token = cluster.own_address(interface), token_file or cluster.default_token()
-    cluster.start(address, port, token, num_cpus, num_gpus)
+    address = cluster.route(towards) if towards else cluster.own_address(interface)
+    token = token_file or cluster.default_token()
+    membership.start(address, port, token, num_cpus, num_gpus, jobs)
     click.echo(f"A cluster runs at {address}:{port}; '{token}' holds its token.")
     named = "" if token_file is None else f"RAY_AUTH_TOKEN_PATH='{token.resolve()}' "
     if cluster.loopback(address):
@@ -72,6 +92,7 @@ def start(
         )
     click.echo(f"Use it:  {named}invbench run backend.address={address}:{port}")
     click.echo("Stop it: invbench cluster stop")
+    _stay(f"{address}:{port}", block)
 
 
 @command.command("join")
@@ -84,17 +105,33 @@ def start(
 )
 @_shared
 def join(
-    head: str, interface: str, token_file: Path | None, num_cpus: int | None, num_gpus: int | None
+    head: str,
+    interface: str,
+    token_file: Path | None,
+    num_cpus: int | None,
+    num_gpus: int | None,
+    block: bool,
 ) -> None:
     """Add this machine to the cluster that 'invbench cluster start' made at HOST:PORT."""
     route = cluster.towards(*cluster.split(head))
     address = cluster.own_address(interface) if interface else route
-    cluster.join(head, address, token_file or cluster.default_token(), num_cpus, num_gpus)
+    membership.join(head, address, token_file or cluster.default_token(), num_cpus, num_gpus)
     click.echo(f"{address} has joined the cluster at {head}.")
+    _stay(head, block)
+
+
+def _stay(address: str, block: bool) -> None:
+    if block and not membership.stay(address):
+        click.echo(f"Ray has ended on this machine; it has left {address}.", err=True)
+        sys.exit(1)
 
 
 @command.command("stop")
-def stop() -> None:
-    """End what 'cluster start' and 'join' have started on this machine, and nothing else."""
-    left = cluster.stop()
+@click.argument("address", metavar="[HOST:PORT]", required=False)
+def stop(address: str | None) -> None:
+    """End what 'cluster start' and 'join' have started on this machine, and nothing else.
+
+    With HOST:PORT only what belongs to that cluster.
+    """
+    left = membership.stop(address)
     click.echo(f"Stopped: {', '.join(left)}." if left else "Nothing of a cluster runs here.")

@@ -1,4 +1,4 @@
-"""A Ray cluster that a token guards: how it is started, joined and stopped, and how it is entered.
+"""A Ray cluster that a token guards: its token, its addresses, and how it is entered.
 
 Whoever reaches a cluster that asks for no token runs code on it: Ray moves tasks and results as
 pickles. What travels is not encrypted.
@@ -7,27 +7,21 @@ pickles. What travels is not encrypted.
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import secrets
-import signal
 import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.contract.errors import UserError, require
-from bench.contract.secrets import redacted
 
 PORT = 6379
 WRONG_TOKEN = "InvalidAuthToken"
 """What Ray says where a cluster is shown another token than its own, or none."""
-_STARTS_IN_S = 120
-_ENDS_IN_S = 5
-_LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """With 0 Ray takes 127.0.0.1 as its own address and listens there alone, on any system."""
 _PROBE = """
 import sys
@@ -161,6 +155,21 @@ def _of_interface(name: str) -> str:
     )
 
 
+def route(host: str) -> str:
+    """The address of this machine from which ``host`` would be reached; nothing is sent.
+
+    Raises:
+        UserError: the name is not known, or nothing leads there.
+    """
+    try:
+        family, *_, place = socket.getaddrinfo(host.strip("[]"), 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as line:
+            line.connect(place)
+            return str(line.getsockname()[0])
+    except OSError as error:
+        raise UserError(f"'{host}' cannot be reached from this machine ({error}).") from error
+
+
 def towards(host: str, port: int) -> str:
     """The address of this machine from which ``host`` is reached.
 
@@ -174,149 +183,10 @@ def towards(host: str, port: int) -> str:
         raise UserError(f"Nobody answers at {host}:{port} ({error}).") from error
 
 
-# ---------------------------------------------------------------- start, join, stop
-def start(
-    address: str, port: int, token: Path, cpus: int | None = None, gpus: int | None = None
-) -> None:
-    """Start a cluster on this machine, without a dashboard; the token is made if it is not there.
-
-    Args:
-        address: of this machine, on which others reach it; of a loopback address nobody does.
-        port: where it listens.
-        token: file of the token.
-        cpus: how many it has to offer; None: all.
-        gpus: the same.
-
-    Raises:
-        UserError: others can read the token, or Ray does not start.
-    """
-    make_token(token)
-    check_token(token)
-    place = f"{address}:{port}"
-    words = ["--head", f"--port={port}", "--include-dashboard=false"]
-    _ray_start(place, address, [*words, *_offered(cpus, gpus)], token)
-
-
-def join(
-    head: str, address: str, token: Path, cpus: int | None = None, gpus: int | None = None
-) -> None:
-    """Add this machine to the cluster that listens at ``head``.
-
-    Raises:
-        UserError: there is no token, others can read it, or the cluster refuses it.
-    """
-    require(
-        not loopback(split(head)[0]),
-        f"'{head}' is reached from its own machine alone, so nothing can join it; start it with "
-        "'invbench cluster start --interface NAME'.",
-    )
-    check_token(token)
-    _ray_start(head, address, [f"--address={head}", *_offered(cpus, gpus)], token)
-
-
-def _offered(cpus: int | None, gpus: int | None) -> list[str]:
-    asked = {"--num-cpus": cpus, "--num-gpus": gpus}
-    return [f"{word}={count}" for word, count in asked.items() if count is not None]
-
-
-def _ray_start(place: str, address: str, words: Sequence[str], token: Path) -> None:
-    own = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token.resolve()),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        _LOOPBACK_ONLY: "0" if loopback(address) else "1",
-    }
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("RAY_AUTH_TOKEN", "RAY_ADDRESS")
-    }
-    always = (f"--node-ip-address={address}", "--disable-usage-stats")
-    # A session of its own, so that stopping it ends these processes and no other user's cluster.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", *words, *always],
-        env=environment | own,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    _remember([*_sessions(), (process.pid, place)])
-    try:
-        output, _ = process.communicate(timeout=_STARTS_IN_S)
-    except subprocess.TimeoutExpired:
-        output = f"no answer in {_STARTS_IN_S} s"
-    if process.returncode != 0:
-        _end(process.pid)
-        _remember([known for known in _sessions() if known[0] != process.pid])
-        lines = [line for line in redacted(output or "").splitlines() if line.strip()]
-        if WRONG_TOKEN in (output or ""):
-            lines = [f"it asks for another token than that in '{token}'; copy the head's file."]
-        raise UserError(f"Ray did not start at {place}: {' '.join(lines[-3:])[-600:]}")
-
-
-def stop() -> list[str]:
-    """End what :func:`start` and :func:`join` have started on this machine, and nothing else.
-
-    Returns:
-        Addresses of the clusters that were left.
-    """
-    left = [place for session, place in _sessions() if _end(session)]
-    _remember([])
-    return left
-
-
-def _book() -> Path:
-    return Path.home() / ".ray" / "invbench_sessions.json"
-
-
-def _sessions() -> list[tuple[int, str]]:
-    """Sessions of processes that were started here, each with the address of its cluster."""
-    try:
-        listed = json.loads(_book().read_text(encoding="utf-8"))
-        return [(int(session), str(place)) for session, place in listed]
-    except (OSError, ValueError, TypeError):
-        return []
-
-
-def _remember(sessions: Sequence[tuple[int, str]]) -> None:
-    _book().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _book().write_text(json.dumps(sessions), encoding="utf-8")
-
-
-def _end(session: int) -> bool:
-    """End the processes of a session that are Ray's; whether there were any."""
-    there = _processes(session)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        until = time.monotonic() + _ENDS_IN_S
-        for pid in _processes(session):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        while _processes(session) and time.monotonic() < until:
-            time.sleep(0.2)
-    return bool(there)
-
-
-def _processes(session: int) -> list[int]:
-    """Processes of a session that are Ray's: another may have been given the number since."""
-    listed = subprocess.run(
-        ["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False
-    ).stdout
-    processes = []
-    for line in listed.splitlines():
-        number, _, command = line.strip().partition(" ")
-        try:
-            if "ray" in command and os.getsid(int(number)) == session:
-                processes.append(int(number))
-        except (ProcessLookupError, PermissionError, ValueError):
-            continue
-    return processes
-
-
 # ---------------------------------------------------------------- entering a cluster
 def stay_on_loopback(alone: bool) -> None:
     """Whether Ray takes this machine's loopback address in this process, before it is started."""
-    os.environ[_LOOPBACK_ONLY] = "0" if alone else "1"
+    os.environ[LOOPBACK_ONLY] = "0" if alone else "1"
     from ray._private import ray_constants
 
     ray_constants.ENABLE_RAY_CLUSTER = not alone  # read once, when Ray was imported

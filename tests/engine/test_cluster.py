@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.contract import UserError
-from bench.engine import cluster
+from bench.engine import cluster, membership
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_a_token_that_others_can_read_is_refused_with_what_to_do(mode: int) -> N
 
 def test_a_token_that_is_not_there_is_refused_where_one_is_needed(home: Path) -> None:
     with pytest.raises(UserError, match="--token-file"):
-        cluster.join("10.0.0.5:1", "10.0.0.6", home / "nothing")
+        membership.join("10.0.0.5:1", "10.0.0.6", home / "nothing")
     cluster.show_token()
     assert "RAY_AUTH_MODE" not in os.environ
 
@@ -108,7 +108,7 @@ def test_our_cluster_asks_for_a_token_listens_on_loopback_and_ends() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address, token = f"127.0.0.1:{port}", cluster.default_token()
-    cluster.start("127.0.0.1", port, token, cpus=1)
+    membership.start("127.0.0.1", port, token, cpus=1)
     try:
         assert cluster.is_open(address) is False
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
@@ -118,8 +118,8 @@ def test_our_cluster_asks_for_a_token_listens_on_loopback_and_ends() -> None:
             with pytest.raises(UserError, match="Nobody answers"):
                 cluster.towards(outside, port)
         with pytest.raises(UserError, match="--interface"):
-            cluster.join(address, "127.0.0.1", token)
+            membership.join(address, "127.0.0.1", token)
     finally:
-        assert cluster.stop() == [address]
+        assert membership.stop() == [address]
     with pytest.raises(UserError, match="Nobody answers"):
         cluster.towards("127.0.0.1", port)
