@@ -38,7 +38,7 @@ class RunOutcome:
         reasons: number of trials that a failure cost, by its sentence.
         losses: how often a node was lost with its machine, by reason; no result of any trial.
         machines: machines that were given no more work, and why.
-        left_open: nodes that were lost so often that they are not tried again: kind and label to reason.
+        left_open: nodes that were lost so often that they are not tried again, and why.
         set_aside: place of damaged results, where they lie now, and what was wrong with them.
     """
 
