@@ -280,6 +280,7 @@ class Driver:
         if waiting and now - self._moved > patience:
             with self._machines():
                 reasons = [why for asked in waiting if (why := self._backend.obstacle(asked))]
+                reasons += [f"'{k}' is left out: {v}" for k, v in self._backend.left_out().items()]
             why = reasons[0] if reasons else "no machine has room for them"
             raise _EndError(
                 "stalled", f"{sum(waiting.values())} nodes waited for {patience:g} s: {why}"
