@@ -138,9 +138,10 @@ class Driver:
                 returned = list(self._backend.poll(0))
                 self._backend.close()
                 returned += self._backend.poll(0)
-            with self._writing():
-                for bundle in returned:
-                    self._take_back(bundle)
+            if returned:
+                with self._writing():
+                    for bundle in returned:
+                        self._take_results(self._running.pop(bundle.bundle), bundle)
 
     def _open(self, work: Work) -> None:
         self.outcome.cached = work.cached
@@ -279,6 +280,7 @@ class Driver:
         if waiting and now - self._moved > patience:
             with self._machines():
                 reasons = [why for asked in waiting if (why := self._backend.obstacle(asked))]
+                reasons += [f"'{k}' is left out: {v}" for k, v in self._backend.left_out().items()]
             why = reasons[0] if reasons else "no machine has room for them"
             raise _EndError(
                 "stalled", f"{sum(waiting.values())} nodes waited for {patience:g} s: {why}"
@@ -308,23 +310,15 @@ class Driver:
                     bad = {key: why for key, why in error.reasons.items() if key in read}
                     self._graph.remake(bad, number) if bad else self._graph.again(number)
             return
-        with self._machines():
-            self._backend.submit(bundle)
         self._running[self._sent] = choice
         self._sent += 1
+        with self._machines():
+            self._backend.submit(bundle)
 
     def _take_back(self, returned: Returned) -> None:
         """Write what came of a bundle; what is missing is sent again, or left out."""
         choice = self._running.pop(returned.bundle)
-        missing = []
-        for number in choice.nodes:
-            done = returned.results.get(self._graph.nodes[number].id)
-            if self._graph.states.state[number] == FAILED:
-                continue  # a parent of it failed, in this very bundle
-            if done is None:
-                missing.append(number)
-            else:
-                self._take(number, done, choice, returned.host)
+        missing = self._take_results(choice, returned)
         lost = returned.lost
         if lost is None and missing and not returned.results:
             lost = "A worker came back without a result."
@@ -336,6 +330,19 @@ class Driver:
                 self._graph.ready.remove(number)
                 self._lose(number, lost)
         self._sharing.release(choice.nodes)
+
+    def _take_results(self, choice: Choice, returned: Returned) -> list[int]:
+        """Write what came of a bundle; returns the nodes of which nothing did."""
+        missing = []
+        for number in choice.nodes:
+            done = returned.results.get(self._graph.nodes[number].id)
+            if self._graph.states.state[number] == FAILED:
+                continue  # a parent of it failed, in this very bundle
+            if done is None:
+                missing.append(number)
+            else:
+                self._take(number, done, choice, returned.host)
+        return missing
 
     def _take(self, number: int, done: Done, choice: Choice, host: str) -> None:
         if done.status == "damaged":

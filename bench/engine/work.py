@@ -38,7 +38,7 @@ class RunOutcome:
         reasons: number of trials that a failure cost, by its sentence.
         losses: how often a node was lost with its machine, by reason; no result of any trial.
         machines: machines that were given no more work, and why.
-        left_open: nodes that were lost so often that they are not tried again: kind and label to reason.
+        left_open: nodes that were lost so often that they are not tried again, and why.
         set_aside: place of damaged results, where they lie now, and what was wrong with them.
     """
 
@@ -73,11 +73,13 @@ class RunOutcome:
         while keys := list(itertools.islice(ended, _AT_ONCE)):
             well = [key for key in keys if self.statuses[key] == "done"]
             others = [key for key in keys if self.statuses[key] != "done"]
-            found = dict(self.store.records("trial", well))
-            found |= self.store.latest_failures("trial", others)
+            texts = dict(self.store.texts("trial", well))
+            failed = self.store.latest_failures("trial", others)
             for key in keys:
-                if key in found:
-                    yield TrialRecord.model_validate(found[key])
+                if key in texts:
+                    yield TrialRecord.model_validate_json(texts[key])
+                elif key in failed:
+                    yield TrialRecord.model_validate(failed[key])
 
     def count(self, *statuses: str) -> int:
         """Trials that ended in one of ``statuses``."""
@@ -108,7 +110,7 @@ def remaining(plan: Plan, store: Store, rerun: str) -> Work:
     have = {kind: store.ids(kind) for kind in KINDS} if rerun != "all" else {}
     there = store.ids("trial") if rerun != "all" else set()
     joined = [trial.id for trial in plan.trials if trial.id in there]
-    recorded = {key for key, _ in store.records("trial", joined)}
+    recorded = {key for key, _ in store.texts("trial", joined)}
     trials = [trial for trial in plan.trials if trial.id not in recorded]
     damaged = [trial for trial in trials if trial.id in there]
 

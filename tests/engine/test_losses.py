@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.contract import UserError
+from bench.engine.graph import KINDS
 from bench.engine.losses import Losses
 from bench.engine.messages import Bundle, Done, Returned
 from bench.engine.settings import Infrastructure, Resources
@@ -174,3 +175,30 @@ def test_a_back_end_that_fails_ends_the_run_in_a_sentence(tmp_path: Path) -> Non
     again = drive(plan, tmp_path, Canned())
     assert again.count("done") == 4
     assert sum(again.computed.values()) + sum(outcome.computed.values()) == len(plan.nodes)
+
+
+def test_an_interrupt_keeps_what_had_ended_of_a_bundle_and_counts_no_loss(tmp_path: Path) -> None:
+    plan = grid_of(1, 2, 4)
+    history = {"attack data/guess": 0.01, "attack toy0": 0.01, "attack toy1": 0.01}
+    backend = Canned()
+    stopped: list[int] = []
+
+    def answer(bundle: Bundle) -> Returned:
+        if len(bundle.jobs) < 2 and not stopped:
+            return all_done(bundle)
+        stopped.append(bundle.id)
+        if len(stopped) == 1:
+            backend.running.append(bundle)
+            raise KeyboardInterrupt
+        first = bundle.jobs[0]
+        return Returned(bundle.id, {first.node: done(first)}, lost="it was stopped")
+
+    backend.answer = answer
+    outcome = drive(plan, tmp_path, backend, history={**history, "attack": 0.01, "target": 0.01})
+    assert outcome.interrupted
+    assert not outcome.losses
+    recorded = sum(len(Store(tmp_path).ids(kind)) for kind in KINDS)
+    assert sum(outcome.computed.values()) == recorded < len(plan.nodes)
+    again = drive(plan, tmp_path, Canned())
+    assert again.count("done") == 8
+    assert sum(again.computed.values()) + recorded == len(plan.nodes)

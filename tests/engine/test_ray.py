@@ -40,7 +40,7 @@ class Run:
         self,
         *bundles: Bundle,
         ready: Callable[[], bool] | None = None,
-        within_s: float = 60.0,
+        within_s: float = 240.0,
     ) -> list[Returned]:
         """Submit bundles; go on until all have come back, or until ``ready``."""
         waiting, count = list(bundles), len(self.returned) + len(bundles)

@@ -1,7 +1,7 @@
 """Benchmarks of the harness: ratios within one run, on the machine at hand.
 
 ``python -m tests.perf`` prints, for a grid of trials that do next to nothing, the wall time of each
-back end against the compute of its nodes; what planning and recording cost;
+back end against the compute of its nodes; what planning and recording cost, and the driver alone;
 then MIFace against a bare loop and a peer, what attacks that only ask add to the answers,
 attribute attacks on tens of thousands of victims, their scores, boards of 100,000 trials, and
 sending trials to MLflow.
@@ -14,7 +14,7 @@ import tempfile
 import time
 
 from bench.engine.execution import execute, prepare
-from tests.perf import attributes, boards, miface, plan, queries, scores, tracking
+from tests.perf import attributes, boards, driver, miface, plan, queries, scores, tracking
 from tests.perf.plan import CONF, words
 
 BACKENDS = {
@@ -51,6 +51,10 @@ def harness(trials: int) -> None:
 if __name__ == "__main__":
     quick = "--quick" in sys.argv
     harness(50 if quick else 500)
-    print("\n".join(plan.report(quick)))
+    print(
+        "\n".join(
+            [*plan.report(quick), *driver.report((1_000, 2_000) if quick else (1_000, 10_000))]
+        )
+    )
     lines = [*miface.report(1 if quick else 9), *queries.report(), *attributes.report()]
     print("\n".join([*lines, *scores.report(), *boards.report(), *tracking.report()]))

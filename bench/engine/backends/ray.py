@@ -321,12 +321,14 @@ class Ray:
             worker.ref = worker.actor.follow.remote(len(worker.ended))
 
     def _welcome(self, worker: _Worker, hello: Hello) -> None:
-        worker.hello, worker.ref = hello, None
         if worker.machine is None:
-            worker.machine = hello.node
             machine = self._machines.get(hello.node)
-            if machine is not None:
-                machine.take(worker.shape)
+            if machine is None:  # it has joined since the last look: ask until it is known
+                worker.ref = worker.actor.hello.remote()
+                return
+            machine.take(worker.shape)
+            worker.machine = machine.id
+        worker.hello, worker.ref = hello, None
 
     def _back(self, worker: _Worker, lost: str | None) -> None:
         """A bundle is over: hand in what came of it."""

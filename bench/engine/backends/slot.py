@@ -167,6 +167,7 @@ class Zygote:
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                 )
+            ours.settimeout(_BEGINS_IN_S)  # its imports may hang, on a file server that is away
             self._control = ours
         return self._control
 

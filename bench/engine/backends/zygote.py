@@ -119,6 +119,8 @@ def _status_of(worker: int) -> int:
         if ended:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.005)
+    with suppress(ProcessLookupError):  # it has closed its line and goes on
+        os.kill(worker, signal.SIGKILL)
     return UNKNOWN
 
 

@@ -175,6 +175,9 @@ def connect(path: Path) -> sqlite3.Connection:
             # What is deleted is overwritten: salvage must not find it again.
             connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA cache_size=-32768")
+    except UnicodeDecodeError as error:  # of SQLite's own message about a damaged schema
+        connection.close()
+        raise sqlite3.DatabaseError("malformed database schema") from error
     except BaseException:
         connection.close()
         raise

@@ -86,14 +86,17 @@ class Reading:
 
     def records(self, kind: str, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Records of those results that are there and in order, in the order of ``keys``."""
+        for key, text in self.texts(kind, keys):
+            yield key, json.loads(text)
+
+    def texts(self, kind: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """As :meth:`records`, the JSON as it is stored."""
         sql = f"SELECT key, record, files, seal FROM results WHERE kind=? AND {_IN}"
         for chunk in _chunks(keys):
             stored = self._database.fold(sql, (kind, json.dumps(chunk)), _by_key)
             for key in chunk:
-                if key in stored:
-                    record = self._parsed(f"{kind}/{key}", stored[key])
-                    if record is not None:
-                        yield key, record
+                if key in stored and self._sound(f"{kind}/{key}", stored[key]):
+                    yield key, stored[key][0].decode()
 
     def seconds(self, kind: str, most: int) -> Iterator[tuple[str, float]]:
         """Label and seconds of at most ``most`` results; for expectations, so not checked."""
@@ -110,7 +113,7 @@ class Reading:
         """Files of a result by name; none if it is not there or damaged."""
         row = self._row(kind, key)
         place = f"{kind}/{key}"
-        sound = row is not None and self._parsed(place, row) is not None
+        sound = row is not None and self._sound(place, row)
         return rows.files_of(row[1]) if row is not None and sound else {}
 
     def file(self, kind: str, key: str, name: str) -> bytes | None:
@@ -232,15 +235,21 @@ class Reading:
         stored = self._database.read(sql, (kind, key))
         return stored[0] if stored else None
 
-    def _parsed(self, place: str, row: tuple[Any, ...]) -> dict[str, Any] | None:
-        """The document whose text begins a row and whose seal ends it; None if it is damaged."""
+    def _sound(self, place: str, row: tuple[Any, ...]) -> bool:
+        """Whether the texts that a row begins with agree with the seal that ends it."""
         *texts, seal = row
         try:
             rows.check(place, seal, *texts)
         except DamagedError as error:
             self._fault(place, error.reason)
+            return False
+        return True
+
+    def _parsed(self, place: str, row: tuple[Any, ...]) -> dict[str, Any] | None:
+        """The document whose text begins a row; None if it is damaged."""
+        if not self._sound(place, row):
             return None
-        document: dict[str, Any] = json.loads(texts[0])
+        document: dict[str, Any] = json.loads(row[0])
         return document
 
     def _content(self, blob: Blob) -> bytes:

@@ -12,6 +12,8 @@ from bench.engine.seal import digest_of, seal_of
 from bench.engine.store import opening, pages
 
 ASIDE = "aside"
+_DIGEST = 64
+"""Letters of a digest."""
 _INTO = {
     "results": "INSERT OR IGNORE INTO results VALUES(?,?,?,?,?)",
     "failures": "INSERT OR IGNORE INTO failures VALUES(?,?,?,?,?)",
@@ -74,8 +76,9 @@ def _sound(path: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
                 places = {"executions": b"executions/%b" % name, "beats": b"beats/%b" % name}
                 texts = (text,)
             case (bytes(digest), bytes(data)):
-                if digest_of(data).encode() == digest:
-                    yield "files", (digest.decode(), data)
+                # What it holds says what it is called; if it is damaged, nobody will ask for it.
+                if len(digest) == _DIGEST:
+                    yield "files", (digest_of(data), data)
                 continue
             case _:
                 continue

@@ -87,15 +87,22 @@ class Store(Reading):
         with database.transaction():
             for name, data in files.items():
                 if isinstance(data, bytes) and len(data) <= SMALL:
-                    database.write(
-                        "INSERT INTO files VALUES(?,?) ON CONFLICT(digest) "
-                        "DO UPDATE SET data=excluded.data WHERE data IS NOT excluded.data",
-                        (blobs[name].digest, data),
-                    )
+                    self._put_small(blobs[name], data)
             if not database.write(sql, row):
                 old = self._row(kind, key)
-                if old is None or self._parsed(f"{kind}/{key}", old) is None:
+                if old is None or not self._sound(f"{kind}/{key}", old):
                     self._replace(kind, key, row)
+
+    def _put_small(self, blob: Blob, data: bytes) -> None:
+        sql = "INSERT INTO files VALUES(?,?) ON CONFLICT DO NOTHING"
+        if self._database.write(sql, (blob.digest, data)):
+            return
+        try:
+            self._content(blob)
+        except DamagedError:
+            self._mend_if_torn()
+            self._database.write("DELETE FROM files WHERE digest=?", (blob.digest,))
+            self._database.write(sql, (blob.digest, data))
 
     def _replace(self, kind: str, key: str, row: tuple[str, ...]) -> None:
         """Write what stands in the place of a damaged row."""
