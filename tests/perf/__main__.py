@@ -3,7 +3,8 @@
 ``python -m tests.perf`` prints, for a grid of trials that do next to nothing, the wall time of each
 back end against the compute of its nodes; what planning and recording cost;
 then MIFace against a bare loop and a peer, what attacks that only ask add to the answers,
-attribute attacks on tens of thousands of victims, their scores, and boards of 100,000 trials.
+attribute attacks on tens of thousands of victims, their scores, boards of 100,000 trials, and
+targets trained in one program.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 import time
 
 from bench.engine.execution import execute, prepare
-from tests.perf import attributes, boards, miface, plan, queries, scores
+from tests.perf import attributes, boards, miface, plan, queries, replicas, scores
 from tests.perf.plan import CONF, words
 
 BACKENDS = {
@@ -53,3 +54,4 @@ if __name__ == "__main__":
     print("\n".join(plan.report(quick)))
     lines = [*miface.report(1 if quick else 9), *queries.report(), *attributes.report()]
     print("\n".join([*lines, *scores.report(), *boards.report()]))
+    replicas.main()
