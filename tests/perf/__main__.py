@@ -3,7 +3,8 @@
 ``python -m tests.perf`` prints, for a grid of trials that do next to nothing, the wall time of each
 back end against the compute of its nodes, and the time to plan a large grid against hashing it;
 then MIFace against a bare loop and a peer, what attacks that only ask add to the answers,
-attribute attacks on tens of thousands of victims, their scores, and boards of 100,000 trials.
+attribute attacks on tens of thousands of victims, their scores, boards of 100,000 trials, and ten
+attacks on a target against ten runs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bench.contract.identity import node_id
 from bench.engine.config import compose_grid
 from bench.engine.execution import execute, prepare
 from bench.engine.plan import make_plan
-from tests.perf import attributes, boards, miface, queries, scores
+from tests.perf import attributes, boards, miface, queries, scores, sharing
 
 CONF = Path(__file__).parents[1] / "conf"
 BACKENDS = {
@@ -88,4 +89,4 @@ if __name__ == "__main__":
     harness(50 if quick else 500)
     planning(100 if quick else 1000, 10 if quick else 100)
     lines = [*miface.report(1 if quick else 9), *queries.report(), *attributes.report()]
-    print("\n".join([*lines, *scores.report(), *boards.report()]))
+    print("\n".join([*lines, *scores.report(), *boards.report(), *sharing.report()]))
