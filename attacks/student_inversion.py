@@ -37,6 +37,11 @@ class Perceptrons(nn.Module):
         layers: the two layers of each.
     """
 
+    first_weight: Tensor
+    first_bias: Tensor
+    last_weight: Tensor
+    last_bias: Tensor
+
     def __init__(self, layers: Sequence[tuple[nn.Linear, nn.Linear]]) -> None:
         super().__init__()
         for name, parts in zip(("first", "last"), zip(*layers, strict=True), strict=True):

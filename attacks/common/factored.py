@@ -48,6 +48,12 @@ class _Layer:
     shared: Tensor | None
     bias: bool
 
+    @property
+    def rates(self) -> tuple[Rate, Rate | None]:
+        """The activation's derivatives, see ``_RATES``; never asked of the head."""
+        assert self.activation is not None
+        return _RATES[type(self.activation)]
+
 
 @dataclass(frozen=True)
 class FactoredCosine:
@@ -134,7 +140,8 @@ class _Run:
         self.of, self.targets = of, targets
         rows, self.batch, _ = records.shape
         terms = of.local_steps * self.batch
-        self.entered, self.left = [], []
+        self.entered: list[Tensor] = []
+        self.left: list[Tensor] = []
         for layer in of.layers:
             linear = layer.linear
             self.entered.append(
@@ -185,7 +192,7 @@ class _Run:
         """Derivative of the activation before a layer."""
         layer, before = self.of.layers[place], self.of.layers[place - 1]
         values = self.entered[place][:, now, : layer.linear.in_features]
-        return _RATES[type(before.activation)][0](values)
+        return before.rates[0](values)
 
     def distance(self) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]]]:
         """Distances ``[rows]``, and their gradients in ``entered`` and ``left``."""
@@ -228,8 +235,8 @@ class _Run:
         for step in reversed(range(self.of.local_steps)):
             self._reverse_slopes(step, in_entered, in_left)
             self._reverse_values(step, in_entered, in_left)
-        steps = in_entered[0][..., :width].unflatten(1, (self.of.local_steps, self.batch))
-        return steps.sum(1)
+        slopes = in_entered[0][..., :width]
+        return slopes.reshape(len(slopes), self.of.local_steps, self.batch, width).sum(1)
 
     def _reverse_slopes(self, step: int, in_entered: list[Tensor], in_left: list[Tensor]) -> None:
         """From the first layer to the head: through the gradients of a step."""
@@ -239,7 +246,7 @@ class _Run:
             layer, before = self.of.layers[place], self.of.layers[place - 1]
             width = layer.linear.in_features
             slope, into = self.left[place][:, now], in_left[place - 1][:, now]
-            bend = _RATES[type(before.activation)][1]
+            bend = before.rates[1]
             if bend is not None:
                 values = self.entered[place][:, now, :width]
                 in_entered[place][:, now, :width] += (

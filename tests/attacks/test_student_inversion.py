@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from attacks.common.priors import PcaPrior
-from attacks.student_inversion import StudentInversion
+from attacks.student_inversion import Perceptrons, StudentInversion
 from bench.contract import Knowledge
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
@@ -71,3 +71,12 @@ def test_a_budget_is_kept(budget: int, asked: int) -> None:
     result = replace(SMALL, epochs=2, steps=5).run(exposure, held(), 0, "cpu")
     assert exposure.meter.queries == asked
     assert (result.info.get("stop_reason") == "budget") == (asked == 0)
+
+
+def test_perceptrons_in_one_program_answer_as_each_alone() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [(nn.Linear(6, 5), nn.Linear(5, 3)) for _ in range(4)]
+    x = torch.rand(7, 6, generator=torch.Generator().manual_seed(1))
+    alone = torch.stack([last(nn.functional.silu(first(x))) for first, last in layers])
+    torch.testing.assert_close(Perceptrons(layers)(x), alone)

@@ -3,8 +3,8 @@
 ``python -m tests.perf`` prints, for a grid of trials that do next to nothing, the wall time of each
 back end against the compute of its nodes; what planning and recording cost, and the driver alone;
 then MIFace against a bare loop and a peer, what attacks that only ask add to the answers,
-attribute attacks on tens of thousands of victims, their scores, boards of 100,000 trials,
-targets trained in one program, and sending trials to MLflow.
+attribute attacks on tens of thousands of victims, their scores, boards of 100,000 trials, ten
+attacks on a target against ten runs, targets trained in one program, and sending trials to MLflow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ import tempfile
 import time
 
 from bench.engine.execution import execute, prepare
-from tests.perf import attributes, boards, driver, miface, plan, queries, replicas, scores, tracking
+from tests.perf import (
+    attributes,
+    boards,
+    driver,
+    miface,
+    plan,
+    queries,
+    replicas,
+    scores,
+    sharing,
+    tracking,
+)
 from tests.perf.plan import CONF, words
 
 BACKENDS = {
@@ -57,5 +68,6 @@ if __name__ == "__main__":
         )
     )
     lines = [*miface.report(1 if quick else 9), *queries.report(), *attributes.report()]
-    print("\n".join([*lines, *scores.report(), *boards.report(), *tracking.report()]))
+    lines += [*scores.report(), *boards.report(), *sharing.report(), *tracking.report()]
+    print("\n".join(lines))
     replicas.main()
