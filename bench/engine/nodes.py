@@ -236,7 +236,7 @@ class Nodes:
             self._trained(dataset, model, defense),
             {"data": self.data(dataset)},
             [*model.made_with, *defense.trained],
-            replica=_replica(dataset, model, defense),
+            replica=group_of(model.first, [p.component for p in defense.trained], dataset.name),
         )
 
     @_once
@@ -353,12 +353,6 @@ def _numbers(
             yield from _numbers(value, (*above, name))
 
 
-def _replica(dataset: Row, model: Row, defense: Row) -> str | None:
-    """What targets have in common that should be trained in one program; None: alone."""
-    common = group_of(model.first, [part.component for part in defense.trained])
-    return None if common is None else f"{dataset.name}: {common}"
-
-
 def _goal_modules(name: str) -> list[str]:
     """Modules of a goal and of its judge."""
     return [f"bench.goals.{name}", goal_named(name).judge]
@@ -395,9 +389,7 @@ def files_of(component: Component, data_root: Path | None) -> dict[str, tuple[st
 def _without_paths(value: Any, read: Sequence[tuple[Any, Mapping[str, Any]]]) -> Any:
     """A payload in which no option says where a file lies: what it holds counts instead.
 
-    Args:
-        value: the payload, or a part of it.
-        read: configs of components, each with the names of what they read.
+    ``read`` holds configs of components, each with the names of what they read.
     """
     if isinstance(value, list):
         return [_without_paths(item, read) for item in value]

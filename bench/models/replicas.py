@@ -47,7 +47,7 @@ _OWN = ("epochs", "lr", "schedule")
 """Options of a model in which replicas may differ."""
 
 
-def group_of(model: Model, layers: Sequence[TrainingDefense]) -> str | None:
+def group_of(model: Model, layers: Sequence[TrainingDefense], data: str = "") -> str | None:
     """What targets have in common that should be trained in one program.
 
     Nothing of the data is looked at: :func:`train_together` trains apart what then differs.
@@ -55,6 +55,7 @@ def group_of(model: Model, layers: Sequence[TrainingDefense]) -> str | None:
     Args:
         model: the architecture.
         layers: the training part of the defense.
+        data: name of the data set.
 
     Returns:
         A text that is equal where two targets of one data set may share a program; None where a
@@ -70,7 +71,7 @@ def group_of(model: Model, layers: Sequence[TrainingDefense]) -> str | None:
     kinds = [
         type(layer).__name__ for layer in layers if any(overrides(layer, hook) for hook in hooks)
     ]
-    return " + ".join([f"{type(model).__name__}({own})", *kinds])
+    return f"{data}: " + " + ".join([f"{type(model).__name__}({own})", *kinds])
 
 
 @dataclass(frozen=True)
