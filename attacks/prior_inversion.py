@@ -76,8 +76,7 @@ class PriorInversion(Attack):
         expansion: factor by which the radius grows.
         expand_at: share of probes in the class (labels) or at the ceiling (scores) above which it
             grows.
-        patience: labels: most moves at one radius; a class that waits longer has converged. Of the
-            ORL faces nearly all radii that are ever held are held within 50 moves.
+        patience: labels: most moves at one radius.
         clamp: labels: bound of a latent's coordinates.
         normalise: labels: move by a unit vector; false: by the mean direction itself, as the
             authors' code does.
@@ -102,7 +101,7 @@ class PriorInversion(Attack):
     radius: Positive | None = None
     expansion: Annotated[float, Gt(1)] = 1.3
     expand_at: Fraction = 0.875
-    patience: Count = 100
+    patience: Count = 1000
     clamp: Positive = 1.5
     normalise: bool = True
     rounds: CountOrZero = 4
