@@ -41,12 +41,16 @@ Exit code: 0 all trials ended well, 1 some did not, 2 a mistake or the back end 
 )
 def command(given: Given, rerun: str | None) -> None:
     """Run a suite."""
-    from bench import api
+    from bench.engine.stopping import Stop
 
-    started = time.monotonic()
-    words = (*given.words, f"rerun={rerun}") if rerun else given.words
-    results = api.run(words, given.config_dir)
-    _tell(results, time.monotonic() - started)
+    # A polite kill is heeded before the rest is loaded, and until the report is written.
+    with Stop().listening():
+        from bench import api
+
+        started = time.monotonic()
+        words = (*given.words, f"rerun={rerun}") if rerun else given.words
+        results = api.run(words, given.config_dir)
+        _tell(results, time.monotonic() - started)
     summary = results.summary
     assert summary is not None
     if summary.interrupted:

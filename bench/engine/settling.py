@@ -174,15 +174,18 @@ class Settling:
         self._over += self.states.ended(number)
 
     def fail(self, number: int, failed: Failed) -> None:
-        """Mark a node and all that depend on it; each dependent trial ends with the reason."""
+        """Mark a node and all that depend on it; each dependent trial ends with the reason.
+
+        Of several reasons that of the node stands that comes first in the plan, whichever failed
+        first.
+        """
         pending = [(number, failed)]
         while pending:
             number, failed = pending.pop()
-            if self.states.state[number] == FAILED:
-                continue
-            self.states.state[number] = FAILED
-            self.ready.remove(number)
             node, failure = self.nodes[number], failed.failure
+            known = self._failed.get(node.id)
+            if known is not None and not self._is_earlier(failure, known.failure):
+                continue
             self._failed[node.id] = failed
             upstream = Failure(
                 type="Upstream",
@@ -197,7 +200,15 @@ class Settling:
                 for child in self.states.children(number)
                 if self.states.state[child] not in (DONE, ABSENT)
             ]
-            self._over += self.states.ended(number)
+            if known is None:
+                self.states.state[number] = FAILED
+                self.ready.remove(number)
+                self._over += self.states.ended(number)
+
+    def _is_earlier(self, failure: Failure, known: Failure) -> bool:
+        """Whether what a node is skipped for comes before what it was skipped for until now."""
+        places = [self.states.place.get(f.node, -1) for f in (failure, known)]
+        return failure.type == known.type == "Upstream" and places[0] < places[1]
 
     # ------------------------------------------------------------ what is damaged is made again
     def set_aside(self, kind: str, key: str, reason: str = "") -> None:

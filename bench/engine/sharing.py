@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bench.engine.bundles import Choice
@@ -41,17 +41,18 @@ class Sharing:
         given = self._claims.take(names) if names else set()
         chosen, unused = [], []
         for choice in selected:
-            inside: list[int] = []
+            inside: dict[int, None] = {}
             for number in choice.nodes:
                 name = self._graph.nodes[number].id
                 if name not in given:
                     self._wait_for(number)
                 elif self._is_to_run(number, inside):
-                    inside.append(number)
+                    inside[number] = None
                 else:
                     unused.append(name)
             if inside:
-                chosen.append(Choice(inside, choice.asked, choice.as_one and len(inside) > 1))
+                as_one = choice.as_one and len(inside) > 1
+                chosen.append(Choice(list(inside), choice.asked, as_one))
         if unused:
             self._claims.release(unused)
         return chosen
@@ -76,7 +77,7 @@ class Sharing:
         self._graph.states.state[number] = ELSEWHERE
         self._elsewhere[number] = self._store.failure(node.kind, node.id)
 
-    def _is_to_run(self, number: int, inside: Sequence[int]) -> bool:
+    def _is_to_run(self, number: int, inside: Collection[int]) -> bool:
         """Whether a node of ours can be sent after ``inside``; else it is dealt with."""
         node, state = self._graph.nodes[number], self._graph.states.state
         if not self._again and self._store.has(node.kind, node.id):

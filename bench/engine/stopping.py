@@ -17,12 +17,17 @@ class Stop:
         self._held = False
         self._late = False
 
-    def __call__(self, *_: Any) -> None:
-        """Handle a signal: at once, or after what must not be cut; the second one always at once.
+    def __call__(self, signal_number: int, *_: Any) -> None:
+        """Handle a signal: at once, or after what must not be cut.
+
+        A second Ctrl-C is always handled at once; a second polite kill changes nothing, for the
+        report that is written last is short and wanted.
 
         Raises:
             KeyboardInterrupt: at once.
         """
+        if self._asked and signal_number == signal.SIGTERM:
+            return
         first, self._asked = not self._asked, True
         if not (self._held and first):
             raise KeyboardInterrupt
@@ -55,5 +60,7 @@ class Stop:
             yield
         finally:
             for name, handler in old.items():
+                if isinstance(handler, Stop):  # that of the command whose run this is
+                    handler._asked = handler._asked or self._asked
                 # None: it was set outside Python, and cannot be set from here.
                 signal.signal(name, signal.SIG_DFL if handler is None else handler)
