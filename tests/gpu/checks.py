@@ -52,6 +52,8 @@ def small_words() -> list[str]:
     """Overrides that make every attack of conf/attack short."""
     names = list_options("attack")
     words = [f"attack=[{','.join(names)}]"]
+    values: dict[tuple[str, str], list[Any]] = {}
+    longer = set()
     for row in compose_grid(words).options["attack"]:
         layer = dict(row.layers[0])
         layer.pop("prior", None)
@@ -59,10 +61,13 @@ def small_words() -> list[str]:
         shorter = small(attack)
         family = row.name.partition("[")[0]
         for one in fields(attack):
-            value = getattr(shorter, one.name)
-            if value != getattr(attack, one.name) and one.name not in row.name:
-                words.append(f"++attack.{family}.{one.name}={value}")
-    return list(dict.fromkeys(words))
+            place, value = (family, one.name), getattr(shorter, one.name)
+            if f"{one.name}=" not in row.name and isinstance(value, int | float):
+                values.setdefault(place, []).append(value)
+                if value != getattr(attack, one.name):
+                    longer.add(place)
+    # Variants differ in what they need: records are counted in batches.
+    return [*words, *(f"++attack.{name}.{key}={max(values[name, key])}" for name, key in longer)]
 
 
 def conclusions(device: str, folder: Path, quick: bool) -> Finding:
