@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import sklearn
 import torch
-from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
 from attacks.common.candidates import ask_labels, break_ties, cases, plan
@@ -84,6 +82,9 @@ def forest(x: Tensor, codes: Tensor, apply: Tensor, trees: int, seed: int) -> Te
     Returns:
         Probabilities float64 ``[m, n_classes]``.
     """
+    import sklearn
+    from sklearn.tree import DecisionTreeClassifier
+
     known, wanted, n = x.numpy(), apply.numpy(), len(x)
     y = codes.double().numpy()
     total = np.zeros((len(wanted), int(codes.max()) + 1))

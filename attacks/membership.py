@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from attacks.common.candidates import (
@@ -31,14 +28,18 @@ from bench.contract.seeding import seed as derive
 SURE = 1e-6
 """Nearest a probability may come to 0 or 1 before its logit is taken."""
 
-REFERENCES = {
-    "logistic": lambda seed: LogisticRegression(max_iter=2000),
-    "forest": lambda seed: RandomForestClassifier(
-        100, min_samples_leaf=3, n_jobs=1, random_state=seed
-    ),
-    "mlp": lambda seed: MLPClassifier(random_state=seed),
-}
-"""Models the attacker can train on public records, by name."""
+
+def reference(name: str, seed: int) -> Any:
+    """A model of scikit-learn that the attacker can train on public records, by its name."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
+    if name == "logistic":
+        return LogisticRegression(max_iter=2000)
+    if name == "forest":
+        return RandomForestClassifier(100, min_samples_leaf=3, n_jobs=1, random_state=seed)
+    return MLPClassifier(random_state=seed)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Membership(Attack):
         public = public.take(rows.to(public.x.device))
         if len(torch.unique(public.y)) < 2 or asked.count == 0:
             return partial.x.new_zeros(len(partial), n_values, dtype=torch.float64)
-        model = REFERENCES[self.reference](derive(seed, membership="reference") % 2**32)
+        model = reference(self.reference, derive(seed, membership="reference") % 2**32)
         own = partial.y.view(-1, 1, 1).expand(-1, n_values, 1)
         return _logit(ask_each(fitted(model, public, n_classes), asked).gather(2, own).squeeze(2))
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor, nn
 
 from attacks.common.candidates import attacked, break_ties, imputed
@@ -141,6 +140,8 @@ def _activations(
 
 def _quantiles(aux: Tensor, x: Tensor) -> Tensor:
     """Every column of ``x`` ``[n, k]`` as its quantile among ``aux`` ``[m, k]``, in [0, 1]."""
+    from sklearn.preprocessing import QuantileTransformer
+
     scale = QuantileTransformer(n_quantiles=min(1000, len(aux)), subsample=None)
     scale.fit(aux.double().cpu().numpy())
     return torch.from_numpy(scale.transform(x.double().cpu().numpy()))

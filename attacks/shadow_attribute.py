@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from annotated_types import Ge
-from scipy.special import softmax
 from torch import Tensor
 
 from attacks.common.candidates import (
@@ -336,6 +335,8 @@ def _gain(
         truth: ``[n]``.
         people: whose record each is, ``[n]``.
     """
+    from scipy.special import softmax
+
     guess = np.stack([softmax(scores, 1), softmax(alone.cpu().numpy(), 1)])
     group = np.random.default_rng(0).permutation(people.max() + 1)[people] % GROUPS
     codes = np.array(sensitive.codes)[:, 0]

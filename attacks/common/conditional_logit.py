@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -82,12 +80,17 @@ def choose(
 
 
 def _likely(score: Floats, truth: Ints) -> Floats:
+    from scipy.special import logsumexp
+
     found: Floats = score[np.arange(len(truth)), truth] - logsumexp(score, axis=1)
     return found
 
 
 def _fit(z: Floats, truth: Ints, ridge: float) -> Floats:
     """Non-negative weights ``[k]`` of the largest penalised likelihood, which is concave."""
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+
     penalty = np.full(z.shape[2], ridge)
     penalty[0] = 0.0
     own = z[np.arange(len(truth)), truth]

@@ -1,30 +1,25 @@
-"""Learning a sensitive attribute from public records."""
+"""Learning a sensitive attribute from public records.
+
+scikit-learn is imported where something is learned: planning a grid needs none of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import norm
-from sklearn.base import BaseEstimator, clone
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import r2_score, roc_auc_score
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from torch import Tensor
 
 from attacks.common.ranges import AtLeastTwo
 from bench.contract import Card, Sensitive, Split
 from bench.contract.options import Count, check_options
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 WINNERS = ("random_forest", "logistic", "gradient_boosting", "marginal")
 """What :attr:`Learned.winner` counts into; of a number, ``logistic`` is ridge regression."""
@@ -50,6 +45,8 @@ def known_features(card: Card, split: Split) -> Tensor:
 
 def macro_auc(truth: npt.NDArray[np.int64], scores: Floats) -> float:
     """AUC of a column per value, one-vs-rest, averaged; for two values that is the AUC."""
+    from sklearn.metrics import roc_auc_score
+
     present = np.unique(truth)
     return float(np.mean([roc_auc_score(truth == v, scores[:, v]) for v in present]))
 
@@ -129,6 +126,9 @@ class Learner:
     def _category(
         self, n_values: int, x: Floats, s: npt.NDArray[np.int64], apply: Floats, seed: int
     ) -> tuple[int, Floats, Floats]:
+        from sklearn.base import clone
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
         present, codes = np.unique(s, return_inverse=True)
         models = _classifiers(self.trees, seed)
         winner, cv = WINNERS.index("logistic"), np.full(3, np.nan)
@@ -147,6 +147,11 @@ class Learner:
         self, sensitive: Sensitive, x: Floats, truth: Floats, apply: Floats, seed: int
     ) -> tuple[int, Floats, Floats]:
         """A normal distribution around a regression, over the cells around the grid's values."""
+        from scipy.stats import norm
+        from sklearn.base import clone
+        from sklearn.metrics import r2_score
+        from sklearn.model_selection import KFold, cross_val_predict
+
         models = _regressors(self.trees, seed)
         winner, cv, spread = WINNERS.index("logistic"), np.full(3, np.nan), truth.std()
         if len(truth) >= 2 * self.folds:
@@ -169,6 +174,9 @@ class Learner:
 
 
 def _classifiers(trees: int, seed: int) -> tuple[Any, ...]:
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+
     state = seed % 2**32
     return (
         RandomForestClassifier(trees, min_samples_leaf=3, n_jobs=1, random_state=state),
@@ -178,6 +186,9 @@ def _classifiers(trees: int, seed: int) -> tuple[Any, ...]:
 
 
 def _regressors(trees: int, seed: int) -> tuple[Any, ...]:
+    from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+    from sklearn.linear_model import Ridge
+
     state = seed % 2**32
     return (
         RandomForestRegressor(

@@ -8,10 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from bench.contract import Answers, Query, ReleaseDefense, Split, TrainLike, generator
@@ -58,6 +54,8 @@ def fitted(model: Any, records: Split, n_classes: int) -> Answers:
 
     A class without a record has the probability 0.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     x, y = records.x.cpu().numpy(), records.y.cpu()
     present = torch.unique(y)
     if len(present) > 1:
@@ -78,6 +76,11 @@ def fitted(model: Any, records: Split, n_classes: int) -> Answers:
 
 
 def _model(kind: Kind, strength: float, n: int, seed: int) -> Any:
+    # Planning a grid needs none of scikit-learn.
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
     if kind == "logistic":
         return LogisticRegression(C=1.0 / strength, max_iter=1000)
     leaf = max(1, int(strength))

@@ -30,6 +30,7 @@ from .upkeep import catalogue as catalogue
 from .upkeep import check as check
 from .upkeep import data_sets as data_sets
 from .upkeep import examine as examine
+from .upkeep import export as export
 from .upkeep import option_docs as option_docs
 from .upkeep import options as options
 from .upkeep import repair as repair

@@ -108,14 +108,17 @@ def report(
 
 def show(
     name: str, words: Words = (), config_dir: Path | None = None, source: str | None = None
-) -> tuple[TrialRecord, Path | None]:
-    """The record of one trial, and the folder of its reconstruction where the store has it.
+) -> tuple[TrialRecord, dict[str, bytes]]:
+    """The record of one trial, and the files of its reconstruction where the store has it.
 
     Args:
         name: the beginning of its identity, or ``dataset/model/defense/attack/seed``.
         words: overrides; ``store=`` says where to look.
         config_dir: a folder with a user's own options.
         source: pack, suite or execution that it is in; None: the store is searched.
+
+    Returns:
+        Its record, and its files by name: tensors, pictures, an attack's trail.
 
     Raises:
         UserError: none or several have that name.
@@ -125,10 +128,12 @@ def show(
 
     chosen = settings(words, config_dir)
     if source is not None:
-        return sources.in_pack(sources.load(source, chosen), name)[0], None
+        return sources.in_pack(sources.load(source, chosen), name)[0], {}
     store = Store(chosen.store)
     record, _ = sources.in_store(store, name)
-    return record, store.path("attack", record.nodes["attack"])
+    attack = record.nodes["attack"]
+    files = {file: store.file("attack", attack, file) for file in store.files("attack", attack)}
+    return record, {file: data for file, data in files.items() if data is not None}
 
 
 def compare(

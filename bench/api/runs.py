@@ -57,7 +57,8 @@ def plan(words: Words = (), config_dir: Path | None = None) -> Forecast:
         UserError: an override or option is wrong, or nothing is left to run.
     """
     from bench.engine.backends import slots_of
-    from bench.engine.execution import expected, history, prepare
+    from bench.engine.execution import prepare
+    from bench.engine.pace import expected, history
     from bench.engine.store import Store
     from bench.engine.work import remaining
 
@@ -95,18 +96,24 @@ def _run(grid: Grid, planned: Plan, config_dir: Path | None, report: Path | None
     from bench.engine.store import Store
     from bench.exchange.pack import Pack
     from bench.exchange.publish import write
+    from bench.exchange.records import Records
     from bench.exchange.results import Results
     from bench.exchange.sources import pictures
 
     done = execute(grid, planned, config_dir)
-    records = done.outcome.records
+    outcome = done.outcome
+    records = Records(outcome.read) if report is not None else outcome.records
     pack = Pack(
         grid.settings.label,
         records,
         done.manifest,
         pictures(Store(grid.settings.store), records),
     )
-    site = write(pack, report, config_dir=config_dir) if records and report is not None else None
+    site = (
+        write(pack, report, config_dir=config_dir)
+        if outcome.statuses and report is not None
+        else None
+    )
     untracked = ""
     if done.sink is not None:
         done.sink.close(done.manifest, site.page.parent if site else None)
@@ -118,21 +125,21 @@ def _summary(done: Execution, untracked: str) -> RunSummary:
     from bench.exchange.results import RunSummary
 
     outcome = done.outcome
-    reasons = Counter(
-        r.error.message if r.error.type == "Upstream" else f"{r.error.type}: {r.error.message}"
-        for r in outcome.records
-        if r.error is not None
-    )
     return RunSummary(
         label=done.grid.settings.label,
         trials=len(done.plan.trials),
-        ended=dict(Counter(r.status for r in outcome.records)),
+        ended=dict(Counter(outcome.statuses.values())),
         computed=dict(outcome.computed),
         cached=outcome.cached,
         left_out=done.plan.skipped,
-        reasons=dict(reasons.most_common()),
+        reasons=dict(outcome.reasons.most_common()),
         set_aside=tuple(outcome.set_aside),
-        interrupted=outcome.interrupted,
+        state=outcome.state,
+        reason=outcome.reason,
+        elsewhere=outcome.elsewhere,
+        losses=dict(outcome.losses.most_common()),
+        machines=dict(outcome.machines),
+        left_open=dict(outcome.left_open),
         untracked=untracked,
         wall_s=done.wall_s,
         log=done.log,

@@ -232,6 +232,7 @@ def _try(
     summary = results.summary
     if summary is not None and summary.interrupted:
         raise KeyboardInterrupt
+    require(summary is None or summary.state == "ended", summary.reason if summary else "")
     problem = next(iter(summary.reasons), "") if summary else ""
     return _measured(group, name, setting, results.trials(), problem)
 

@@ -77,7 +77,7 @@ def data_sets(
 def examine(
     words: Words = (), config_dir: Path | None = None
 ) -> tuple[Store, Iterator[Fault | None]]:
-    """A store, and a look at every file of it: faults, and None for each result that is good.
+    """A store, and a look at all that is in it: faults, and None for each result that is good.
 
     Raises:
         UserError: there is no store.
@@ -91,18 +91,44 @@ def examine(
     return store, doctor.examine(store)
 
 
-def repair(store: Store, faults: Sequence[Fault]) -> list[str]:
+def repair(store: Store, faults: Sequence[Fault]) -> tuple[int, list[str]]:
     """Set aside what is of no use, so that a run makes it again; nothing is deleted.
 
     Returns:
-        What the same commands will compute again, a sentence a run.
+        How many things were set aside, and what the same commands will compute again, a sentence
+        a run.
     """
     from bench.engine import doctor
 
     again = doctor.affected(store, faults)
-    for path, reason in {fault.result: fault.reason for fault in faults}.items():
-        store.set_aside(path, reason)
-    return again
+    return doctor.repair(store, faults), again
+
+
+def export(
+    folder: Path,
+    kinds: Sequence[str] = (),
+    words: Words = (),
+    config_dir: Path | None = None,
+) -> int:
+    """Write a store as plain folders, ``<kind>/<identity>/record.json`` with the files beside it.
+
+    Args:
+        folder: an empty one, or one to be made.
+        kinds: of results, such as ``trial``; none: all, and failures and runs too.
+        words: overrides; ``store=`` names the store.
+        config_dir: a folder with a user's own options.
+
+    Returns:
+        How many results were written.
+
+    Raises:
+        UserError: there is no store or no such kind, or the folder cannot be used.
+    """
+    from bench.engine.store import Store
+
+    root = settings(words, config_dir).store
+    require(root.is_dir(), f"There is no store '{root}'; name one with store=.")
+    return Store(root).export(folder, tuple(kinds) or None)
 
 
 def check(

@@ -183,7 +183,7 @@ def _tell_faults() -> None:
         click.echo(f"Left out: {path}: {reason}.", err=True)
     if faults:
         click.echo(
-            f"{len(faults)} damaged files were left out; 'invbench run' makes again what it needs "
+            f"{len(faults)} damaged things were left out; 'invbench run' makes again what it needs "
             "of them, 'invbench doctor' looks at the whole store.",
             err=True,
         )

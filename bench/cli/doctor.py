@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -26,8 +27,14 @@ _SHOWN = 20
 @click.option(
     "--all", "everything", is_flag=True, help=f"Print every fault, not the first {_SHOWN}."
 )
-def command(given: Given, repair: bool, everything: bool) -> None:
-    """Hold every file of the store against the digest it was written with.
+@click.option(
+    "--export",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Instead write all that is in order as plain folders, KIND/IDENTITY/record.json.",
+)
+def command(given: Given, repair: bool, everything: bool, folder: Path | None) -> None:
+    """Hold everything in the store against the digest it was written with.
 
     Exit code: 0 all is well or has been set aside, 1 something is wrong, 2 a mistake.
     """
@@ -35,18 +42,23 @@ def command(given: Given, repair: bool, everything: bool) -> None:
     from bench.engine import doctor
     from bench.engine.store import ASIDE, FAULTS
 
+    if folder is not None:
+        count = api.export(folder, words=given.words, config_dir=given.config_dir)
+        click.echo(f"{folder}: {count} results.")
+        return
     store, looks = api.examine(given.words, given.config_dir)
     root = store.root
     faults: list[Fault] = []
     with click.progressbar(
-        length=doctor.size(store), label=f"Looking at {root}", file=sys.stderr
+        length=store.count(), label=f"Looking at {root}", file=sys.stderr
     ) as bar:
         for fault in looks:
             if fault is None:
                 bar.update(1)
             else:
                 faults.append(fault)
-    FAULTS.clear()  # they are all told below
+    for path in [path for path in FAULTS if path.suffix != ".sqlite"]:
+        del FAULTS[path]  # they are all told below; not what became of a damaged database
     for fault in faults if everything else faults[:_SHOWN]:
         what = f"{fault.what:9} {fault.path.relative_to(root)}: {fault.reason}"
         click.echo(what + (f" ({fault.label})" if fault.label else ""))
@@ -54,14 +66,13 @@ def command(given: Given, repair: bool, everything: bool) -> None:
         click.echo(f"and {len(faults) - _SHOWN} more; --all prints them.")
     counts = Counter(fault.what for fault in faults)
     summary = ", ".join(f"{counts[what]} {what}" for what in doctor.WHATS if counts[what])
-    results = doctor.size(store)
-    click.echo(f"{root}: {results} results, {summary or 'every file is what was written'}.")
+    click.echo(f"{root}: {store.count()} results, {summary or 'all is what was written'}.")
     if not faults:
         return
     if not repair:
         click.echo("'invbench doctor --repair' sets these aside; nothing is deleted.")
         sys.exit(1)
-    again = api.repair(store, faults)
-    click.echo(f"Set aside below {root / ASIDE}: {len({f.result for f in faults})}.")
+    count, again = api.repair(store, faults)
+    click.echo(f"Set aside below {root / ASIDE}: {count}.")
     for line in again or ["No trial of any run is affected."]:
         click.echo(line)

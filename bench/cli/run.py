@@ -11,7 +11,7 @@ import click
 from bench.cli.words import Given, takes
 
 if TYPE_CHECKING:
-    from bench.exchange.results import Results
+    from bench.exchange.results import Results, RunSummary
 
 _SHOWN = 5
 
@@ -26,7 +26,9 @@ Examples:
 
 Running the same command again computes nothing; after an interruption it goes on where it stopped.
 A grid that overrides changed gets a report of its own; label= names it.
-Exit code: 0 all trials ended well, 1 some did not, 2 a mistake, 130 interrupted.
+Two of the same command on one store share the work; a machine that is lost costs no result.
+Exit code: 0 all trials ended well, 1 some did not, 2 a mistake or the back end failed,
+130 interrupted.
 """
 
 
@@ -39,17 +41,23 @@ Exit code: 0 all trials ended well, 1 some did not, 2 a mistake, 130 interrupted
 )
 def command(given: Given, rerun: str | None) -> None:
     """Run a suite."""
-    from bench import api
+    from bench.engine.stopping import Stop
 
-    started = time.monotonic()
-    words = (*given.words, f"rerun={rerun}") if rerun else given.words
-    results = api.run(words, given.config_dir)
-    _tell(results, time.monotonic() - started)
+    # A polite kill is heeded before the rest is loaded, and until the report is written.
+    with Stop().listening():
+        from bench import api
+
+        started = time.monotonic()
+        words = (*given.words, f"rerun={rerun}") if rerun else given.words
+        results = api.run(words, given.config_dir)
+        _tell(results, time.monotonic() - started)
     summary = results.summary
     assert summary is not None
     if summary.interrupted:
         sys.exit(130)
-    sys.exit(1 if summary.failed or summary.ended.get("skipped") else 0)
+    if summary.state == "broken":
+        sys.exit(2)
+    sys.exit(1 if summary.failed or summary.ended.get("skipped") or summary.incomplete else 0)
 
 
 def _tell(results: Results, seconds: float) -> None:
@@ -67,6 +75,7 @@ def _tell(results: Results, seconds: float) -> None:
         f"{sum(summary.computed.values())} nodes computed, {summary.cached} cached; "
         f"{seconds:.1f} s; report {site.page if site else 'not written: no trial has ended'}"
     )
+    _tell_machines(summary)
     for old, new, reason in summary.set_aside[:_SHOWN]:
         click.echo(f"Set aside and made again: {old}: {reason}; it is kept as {new}.", err=True)
     if len(summary.set_aside) > _SHOWN:
@@ -84,5 +93,24 @@ def _tell(results: Results, seconds: float) -> None:
     if summary.reasons:
         click.echo(
             f"'invbench show TRIAL' tells more, '--rerun failed' tries again; log: {summary.log}",
+            err=True,
+        )
+
+
+def _tell_machines(summary: RunSummary) -> None:
+    """What was no trial's fault."""
+    if summary.elsewhere:
+        click.echo(f"{summary.elsewhere} nodes were computed by another run on this store.")
+    for reason, count in list(summary.losses.items())[:_SHOWN]:
+        click.echo(f"Nodes lost with their machine, {count} times: {reason}", err=True)
+    for machine, reason in list(summary.machines.items())[:_SHOWN]:
+        click.echo(f"Machine '{machine}' was given no more work: {reason}", err=True)
+    for label, reason in list(summary.left_open.items())[:_SHOWN]:
+        click.echo(f"Left without a result after too many losses: {label}: {reason}", err=True)
+    if summary.reason:
+        click.echo(f"The run stopped ({summary.state}): {summary.reason}", err=True)
+    if summary.incomplete:
+        click.echo(
+            f"{summary.incomplete} trials have not ended; the same command goes on with them.",
             err=True,
         )

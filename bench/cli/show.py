@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.words import Given, takes
+from bench.contract.errors import UserError
 
 if TYPE_CHECKING:
     from bench.contract.record import TrialRecord
@@ -22,23 +24,41 @@ if TYPE_CHECKING:
     metavar="PACK",
     help="Pack, suite or execution the trial is in; without it the store is searched.",
 )
-def command(given: Given, as_json: bool, source: str | None) -> None:
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write the files of its reconstruction to.",
+)
+def command(given: Given, as_json: bool, source: str | None, folder: Path | None) -> None:
     """Show one trial, named by the beginning of its identity or by its cell.
 
     A cell is dataset/model/defense/attack/seed, such as faces/mlp/none/miface/0.
     """
     from bench import api
 
-    record, folder = api.show(given.name, given.words, given.config_dir, source)
+    record, files = api.show(given.name, given.words, given.config_dir, source)
+    if folder is not None:
+        _write(folder, files)
     if as_json:
         click.echo(record.model_dump_json(indent=1))
         return
     for label, value in _rows(record):
         click.echo(f"{label:22} {value}")
-    if folder is not None:
-        click.echo(f"{'folder':22} {folder}")
+    if files:
+        sizes = ", ".join(f"{name} ({len(data):,} bytes)" for name, data in files.items())
+        click.echo(f"{'files':22} {sizes}{'' if folder else '; --to FOLDER writes them'}")
     if record.error is not None and record.error.traceback:
         click.echo(f"traceback\n{record.error.traceback}")
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise UserError(f"--to: '{folder}' cannot be written ({error}); name another.") from error
 
 
 def _rows(record: TrialRecord) -> Iterator[tuple[str, Any]]:

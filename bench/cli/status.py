@@ -31,18 +31,24 @@ def command(given: Given, everything: bool) -> None:
 
 def _line(manifest: Mapping[str, Any]) -> str:
     from bench.engine.durations import duration
+    from bench.engine.store.process import gone
 
     ended = manifest["ended"]
     bad = sum(n for status, n in ended.items() if status not in ("done", "skipped"))
     state, more = manifest["state"], ""
     if state == "running":
         age = datetime.now(UTC) - datetime.fromisoformat(manifest["updated_utc"])
-        if age.total_seconds() > _SILENT_S:
-            state, more = "lost", "; the same command goes on where it stopped"
+        if gone(manifest.get("driver", {})):
+            state, more = "dead", "; its process is gone: the same command goes on where it stopped"
+        elif age.total_seconds() > _SILENT_S:
+            state, silence = "silent", duration(age.total_seconds())
+            more = f"; not heard of for {silence}: if its machine is gone, run the same command"
         elif manifest["left_s"] is not None:
             more = f"; {duration(manifest['left_s'])} left"
     else:
         more = f"; {duration(manifest['wall_s'])}"
+        if manifest.get("reason"):
+            more += f"; {redacted(manifest['reason'])}"
     return (
         f"{manifest['started_utc']}  {manifest['suite']:12} {state:11} "
         f"{ended.get('done', 0)}/{len(manifest['trials'])} trials done, {bad} failed, "

@@ -32,6 +32,7 @@ RUNTIME_FIELDS: frozenset[str] = frozenset(
         "exclude",
         "backend",
         "resources",
+        "infrastructure",
         "timeout_s",
         "retries",
         "rerun",
@@ -50,18 +51,26 @@ RUNTIME_FIELDS: frozenset[str] = frozenset(
 """Settings that decide which trials run, where, and how they are shown; never what they give."""
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(value: Any) -> str:
     """Canonical JSON: sorted keys, no spaces, no NaN or Inf.
 
     Raises:
         ValueError: a number is not finite.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def digest(value: Any) -> str:
     """The first 32 hex digits of the SHA-256 of canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
+    return digest_of(canonical(value))
+
+
+def digest_of(text: str) -> str:
+    """The same of canonical JSON that is there already."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def fits(name: str, rule: str) -> bool:

@@ -6,11 +6,14 @@ what it writes through :func:`redacted` or :func:`clean`; only what connects use
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
+
+from bench.contract.identity import canonical
 
 HIDDEN = "***"
 """What stands where something was left out."""
@@ -56,6 +59,65 @@ def clean(value: Any) -> Any:
     return _clean(value, _of_environment())
 
 
+def clean_text(text: str) -> str:
+    """JSON text of what :func:`clean` makes of what this JSON text holds.
+
+    Nearly every record names no credential and is returned as it is after a first look, which
+    takes a fifth of the time of walking through what it holds.
+    """
+    values = _of_environment()
+    if not _suspicious(text, values):
+        return text
+    return canonical(_clean(json.loads(text), values))
+
+
+_TAIL = r"""(?:\\?["'])?(?:\s|\\[a-z0-9]+)*[=:]"""
+_NAMES = tuple(
+    (word, re.compile(word + rest + _TAIL))
+    for word, rest in (
+        ("pass", "(?:word|wd|phrase)?"),
+        ("secret", ""),
+        ("token", ""),
+        ("credential", "s?"),
+        ("key", ""),
+        ("pwd", ""),
+    )
+)
+_MARKS = ("authorization", "bearer", "pid", "memory users:")
+_ALIKE = re.compile(r"[\u017f\u212a\u0130\u0131]|\\u(?:017f|212a|0130|0131)")
+"""Letters that are s, k or i to a search that ignores upper and lower case."""
+
+
+@lru_cache(maxsize=64)
+def _forms(value: str) -> tuple[str, ...]:
+    """How a value stands in JSON text."""
+    return tuple({json.dumps(value, ensure_ascii=ascii)[1:-1] for ascii in (True, False)})
+
+
+def _suspicious(text: str, values: tuple[str, ...]) -> bool:
+    """Whether a credential may stand in JSON text; most texts without one give no suspicion.
+
+    Every question is what must be true of a text that :func:`_redacted` changes, or of a name and
+    a value that :func:`_clean` hides.
+    """
+    if any(form in text for value in values for form in _forms(value)):
+        return True
+    if not (text.isascii() and "\\" not in text) and _ALIKE.search(text):
+        return True
+    small = text.lower()
+    if "@" in small and re.search('://[^"]*@', small):
+        return True
+    if "=" in small and (
+        any(part.endswith(("code", "auth", "sig", "signature")) for part in small.split("=")[:-1])
+        or "x-amz-" in small
+        or "x-goog-" in small
+    ):
+        return True
+    return any(mark in small for mark in _MARKS) or any(
+        word in small and pattern.search(small) for word, pattern in _NAMES
+    )
+
+
 def _redacted(text: str, values: tuple[str, ...]) -> str:
     for value in values:
         text = text.replace(value, HIDDEN)
@@ -97,10 +159,16 @@ def _secret(name: object) -> bool:
 
 def _of_environment() -> tuple[str, ...]:
     """Values of environment variables whose names say that they are secret, the longest first."""
+    # What it holds undecoded is compared much faster than it is decoded.
+    return _secret_values(tuple(getattr(os.environ, "_data", os.environ).items()))
+
+
+@lru_cache(maxsize=4)
+def _secret_values(environment: tuple[tuple[bytes | str, bytes | str], ...]) -> tuple[str, ...]:
     values = {
         form
-        for name, value in os.environ.items()
-        if _secret(name) and len(value) >= _SHORTEST
-        for form in (value, unquote(value))
+        for name, value in environment
+        if _secret(os.fsdecode(name)) and len(os.fsdecode(value)) >= _SHORTEST
+        for form in (os.fsdecode(value), unquote(os.fsdecode(value)))
     }
     return tuple(sorted(values, key=len, reverse=True))

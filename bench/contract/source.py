@@ -161,6 +161,13 @@ def _digest_of_file(path: Path, size: int, modified: int, changed: int) -> str:
 def _parsed(module: str) -> _Module:
     path = _file_of(module)
     assert path is not None
+    facts = path.stat()
+    return _parsed_file(module, path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _parsed_file(module: str, path: Path, size: int, modified: int, changed: int) -> _Module:
+    """A module parsed once as long as size and times of its file are the same."""
     text = path.read_bytes()
     tree = ast.parse(text)
     package = module if path.stem == "__init__" else module.rpartition(".")[0]

@@ -60,11 +60,9 @@ def control_trials(
             continue
         for defense, attack, repeats in _rows(trials, control, dataset, model, undefended, kept):
             own = [b for b in baselines if b.first.goal == attack.first.goal]
-            info = trials.info(dataset, model, defense, attack)
-            for repeat in range(repeats):
-                yield trials.make(
-                    dataset, model, defense, attack, own, repeat, info, control=control
-                )
+            yield from trials.make(
+                dataset, model, defense, attack, own, range(repeats), control=control
+            )
 
 
 def canary(trials: Trials) -> Iterator[Trial]:
@@ -90,9 +88,8 @@ def canary(trials: Trials) -> Iterator[Trial]:
     frozen = Nodes(settings, trials.packages, trials.nodes.nodes)
     dataset, model, defense = (rows[group] for group in ("dataset", "model", "defense"))
     for attack in attacks:
-        info = trials.info(dataset, model, defense, attack)
-        yield trials.make(
-            dataset, model, defense, attack, baselines, 0, info, control="canary", made_by=frozen
+        yield from trials.make(
+            dataset, model, defense, attack, baselines, [0], control="canary", made_by=frozen
         )
 
 

@@ -1,33 +1,29 @@
-"""What is wrong in a store: every file held against the seal that it was written with."""
+"""What is wrong in a store: everything held against the seal that it was written with."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from bench.engine.graph import KINDS
-from bench.engine.names import RECORD
-from bench.engine.seal import DamagedError, opened
-from bench.engine.store import ASIDE, Store, checked
+from bench.engine.store import ASIDE, BLOBS, Store
+from bench.engine.store.folders import EXECUTIONS, FAILED, LOGS, V2
 
-What = Literal["bad", "missing", "torn", "unknown", "left over"]
+What = Literal["bad", "missing", "unknown", "left over"]
 WHATS: dict[What, str] = {
     "bad": "holds something else than was written",
     "missing": "is listed in its record and not there",
-    "torn": "is not whole",
     "unknown": "is nothing that this program has written",
-    "left over": "is the beginning of a result that was never finished",
+    "left over": "belongs to no result",
 }
 """Kinds of faults and what each says of a file."""
 
-_RESULTS = (*KINDS, "trial")
-_BESIDES = frozenset({"store.json", "executions", "failed", "logs", ASIDE, *_RESULTS})
-_YOUNG_S = 600
-"""A file of a temporary name that is younger than this may belong to a run that goes on."""
+_BESIDES = frozenset({"store.json", "store.lock", "outbox", LOGS, ASIDE, BLOBS, V2})
+_LOGS = ("", "-wal", "-shm", "-journal")
+_YOUNG_S = 24 * 3600
+"""A file that no result has yet may belong to a run that goes on, if it is younger than this."""
 
 
 @dataclass(frozen=True)
@@ -36,117 +32,115 @@ class Fault:
 
     Attributes:
         what: its kind, a key of ``WHATS``.
-        path: the file or folder.
+        path: where it stands; a result's record and small files stand in the database.
         reason: what is wrong with it.
-        result: the folder or file that is no use because of it, and is set aside.
+        place: kind and key of the result, run or attempt that is no use because of it, and is set
+            aside; None: the file or folder itself is.
         label: what the result is of, where that can still be read.
     """
 
     what: What
     path: Path
     reason: str
-    result: Path
+    place: tuple[str, str] | None = None
     label: str = ""
 
 
-def size(store: Store) -> int:
-    """Number of results in a store."""
-    return sum(len(store.ids(kind)) for kind in _RESULTS)
-
-
 def examine(store: Store) -> Iterator[Fault | None]:
-    """Look at every file of a store.
+    """Look at everything in a store.
 
     Yields:
         Faults, and None for every result that is good.
     """
-    for entry in sorted(store.root.iterdir()):
-        if entry.name not in _BESIDES:
-            yield _stray(entry)
-    for kind in _RESULTS:
-        folder = store.root / kind
-        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if entry.name.startswith("."):
-                yield _stray(entry)
-            elif not entry.is_dir():
-                yield Fault("unknown", entry, WHATS["unknown"], entry)
-            else:
-                faults = list(_result(entry, f"{kind}/{entry.name}"))
-                yield from faults
-                if not faults:
-                    yield None
-    yield from _documents(store.root / "executions", "executions")
-    failed = store.root / "failed"
-    for folder in sorted(failed.glob("*/*")) if failed.is_dir() else ():
-        yield from _documents(folder, str(folder.relative_to(store.root)))
+    reason = store.check()
+    if reason:
+        yield Fault("bad", store.database, reason)
+    for kind in store.kinds():
+        for key in sorted(store.ids(kind)):
+            faults = list(_result(store, kind, key))
+            yield from faults or (None,)
+    for _ in store.documents():
+        pass  # what is damaged of them is named in `store.faults`
+    for place, reason in list(store.faults.items()):
+        first, *parts = place.split("/")
+        if first == FAILED:
+            yield Fault(
+                "bad", store.root / place, reason, (f"{FAILED}/{parts[0]}", "/".join(parts[1:]))
+            )
+        elif first in (EXECUTIONS, "beats"):
+            yield Fault("bad", store.root / place, reason, (first, "/".join(parts)))
+    yield from _strays(store)
 
 
-def _stray(path: Path) -> Fault | None:
-    """A file or folder that is no result; None while it may still become one."""
-    if not path.name.startswith("."):
-        return Fault("unknown", path, WHATS["unknown"], path)
-    if time.time() - path.stat().st_mtime < _YOUNG_S:
-        return None
-    return Fault("left over", path, WHATS["left over"], path)
-
-
-def _result(folder: Path, place: str) -> Iterator[Fault]:
-    record, digests, wrong = _sealed(folder / RECORD, place)
-    if wrong is not None:
-        what, reason = wrong
-        yield Fault(what, folder / RECORD, reason, folder)
+def _result(store: Store, kind: str, key: str) -> Iterator[Fault]:
+    place = f"{kind}/{key}"
+    record = store.record(kind, key)
+    if record is None:
+        reason = store.faults.get(place, "it cannot be read")
+        yield Fault("bad", store.root / place, reason, (kind, key))
         return
     label = str(record.get("label") or "/".join(map(str, record.get("cell", {}).values())))
-    for name, digest in digests.items():
-        path = folder / name
-        try:
-            checked(path, digest)
-        except DamagedError as error:
-            missing = not path.exists()
-            yield Fault("missing" if missing else "bad", path, error.reason, folder, label)
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
-            if entry.name != RECORD and entry.name not in digests:
-                yield Fault("unknown", Path(entry.path), WHATS["unknown"], Path(entry.path))
+    for name, blob in store.files(kind, key).items():
+        if store.file(kind, key, name) is None:
+            what: What = "missing" if not store.holds(blob) else "bad"
+            reason = store.faults[f"{place}/{name}"]
+            yield Fault(what, store.root / place / name, reason, (kind, key), label)
 
 
-def _documents(folder: Path, place: str) -> Iterator[Fault | None]:
-    """Manifests of runs, or attempts that failed."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix != ".json" or path.name.startswith("."):
-            yield _stray(path)
-            continue
-        _, _, wrong = _sealed(path, f"{place}/{path.stem}")
-        if wrong is not None:
-            yield Fault(wrong[0], path, wrong[1], path)
+def _strays(store: Store) -> Iterator[Fault]:
+    """Files and folders that are none of a store's, or of no result of it."""
+    ours = {f"{store.database.name}{end}" for end in _LOGS} | _BESIDES
+    for entry in sorted(store.root.iterdir()):
+        if entry.name.startswith("."):
+            if _old(entry):
+                yield Fault("left over", entry, WHATS["left over"])
+        elif entry.name not in ours and entry.name.partition(".")[0] not in ours:
+            yield Fault("unknown", entry, WHATS["unknown"])
+    named = {store.blobs.path(digest) for digest in store.digests()}
+    for path in store.blobs:
+        if path not in named and _old(path):
+            yield Fault("left over", path, WHATS["left over"])
 
 
-def _sealed(
-    path: Path, place: str
-) -> tuple[dict[str, Any], dict[str, str], tuple[What, str] | None]:
-    """A document, digests of the files beside it, and what is wrong with it."""
-    try:
-        return *opened(path, place), None
-    except FileNotFoundError:
-        return {}, {}, ("torn", "it is not there")
-    except DamagedError as error:
-        whole = "JSON" not in error.reason
-        return {}, {}, ("bad" if whole else "torn", error.reason)
+def _old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > _YOUNG_S
+
+
+def repair(store: Store, faults: Iterable[Fault]) -> int:
+    """Set aside what is of no use; nothing is deleted.
+
+    Returns:
+        How many things were set aside.
+    """
+    damaged = ""
+    places: dict[tuple[str, str] | Path, str] = {}
+    for fault in faults:
+        if fault.path == store.database:
+            damaged = fault.reason
+        else:
+            places[fault.place or fault.path] = fault.reason
+    for place, reason in places.items():
+        if isinstance(place, Path):
+            store.move_aside(place, reason)
+        else:
+            store.set_aside(*place, reason)
+    # A result whose very name is damaged is not found by it: a new database leaves it behind.
+    if damaged or any(isinstance(place, tuple) and store.has(*place) for place in places):
+        store.mend(damaged or "a name in it is damaged")
+    return len(places) + bool(damaged)
 
 
 def affected(store: Store, faults: Iterable[Fault]) -> list[str]:
     """What the same commands will compute again, run by run."""
     lost: dict[str, set[str]] = {}
     for fault in faults:
-        place = fault.result.relative_to(store.root).parts
-        if len(place) == 2:
-            lost.setdefault(place[0], set()).add(place[1])
-    lines = []
-    for kind, keys in lost.items():
-        if kind not in ("trial", "executions"):
-            lines.append(
-                f"{len(keys)} {kind} results will be computed again when a run reads them."
-            )
+        if fault.place is not None and fault.place[0] in store.kinds():
+            lost.setdefault(fault.place[0], set()).add(fault.place[1])
+    lines = [
+        f"{len(keys)} {kind} results will be computed again when a run reads them."
+        for kind, keys in lost.items()
+        if kind != "trial"
+    ]
     seen: set[str] = set()
     for manifest in store.executions():
         cells = [c for k, c in manifest["trials"].items() if k in lost.get("trial", ())]

@@ -1,44 +1,55 @@
-"""The driver owns the graph: what is ready, what fits, what is late, what is recorded."""
+"""The driver owns the graph: what is ready, what goes together, what is lost, what is recorded."""
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Protocol, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
 from bench.contract import UserError
-from bench.contract.record import Failure, Status, TrialRecord
-from bench.contract.secrets import clean
-from bench.engine.backends import Backend, lost
-from bench.engine.components import CORE_PACKAGES
-from bench.engine.graph import KINDS, Node, Plan, Trial
-from bench.engine.join import join, unfinished
-from bench.engine.names import PICTURE
+from bench.contract.secrets import redacted
+from bench.engine.bundles import Bundler, Choice
+from bench.engine.graph import Node, Plan
+from bench.engine.losses import Losses
+from bench.engine.messages import Backend, Done, Returned
+from bench.engine.pace import Pace
+from bench.engine.recording import Recorder
+from bench.engine.sending import ParentsDamagedError, Sender
 from bench.engine.settings import Settings
-from bench.engine.store import Store
-from bench.engine.work import RunOutcome, Work
-from bench.engine.worker import Done, Job
+from bench.engine.settling import Settling
+from bench.engine.sharing import Sharing
+from bench.engine.states import FAILED, LEFT, RESTING
+from bench.engine.stopping import Stop
+from bench.engine.store import Claims, Store
+from bench.engine.work import End, RunOutcome, Work
 
 _POLL_S = 0.5
-_RETRIED = frozenset({"crashed", "oom"})
-_MOST_REMADE = 3
-"""Times that a result is made again in one run because it was found damaged."""
+_IDLE_S = 0.05
+"""How long to wait for a worker, and where none has anything to do."""
+_LOOK_S = 1.0
+"""How often machines and other drivers are looked at."""
 
 
 class Listener(Protocol):
-    """Told what happens, in the driver's own thread."""
+    """Told what happens, in the driver's own thread, after it has been written."""
 
     def node(self, node: Node, status: str, seconds: float) -> None:
-        """A node has ended."""
+        """A node has ended; ``elsewhere`` if another driver ran it."""
 
-    def trial(self, record: TrialRecord, fresh: bool) -> None:
+    def trial(self, key: str, status: str, fresh: bool) -> None:
         """A trial has ended; ``fresh`` if it was joined just now."""
 
     def tick(self, running: int) -> None:
         """Nothing may have happened; time has passed."""
+
+
+class _EndError(Exception):
+    """The run cannot go on; what is recorded stays."""
+
+    def __init__(self, state: End, reason: str) -> None:
+        super().__init__(reason)
+        self.state: End = state
 
 
 class Driver:
@@ -47,11 +58,14 @@ class Driver:
     Args:
         plan: nodes and trials.
         store: the only place that is written.
-        backend: where tasks run.
+        backend: where nodes run.
         settings: deadlines, resources, retries.
+        claims: what this driver runs, for others on the same store to see.
+        pace: how long nodes take.
         listeners: told what happens.
         git: commit and dirtiness of the running source.
         path: extra ``sys.path`` entries for workers.
+        stop: how the run is ended from outside.
     """
 
     def __init__(
@@ -60,371 +74,290 @@ class Driver:
         store: Store,
         backend: Backend,
         settings: Settings,
+        claims: Claims,
+        pace: Pace,
         listeners: Sequence[Listener] = (),
         git: Mapping[str, Any] | None = None,
         path: tuple[str, ...] = (),
+        stop: Stop | None = None,
     ) -> None:
-        self.plan = plan
-        self.store = store
-        self.backend = backend
-        self.settings = settings
-        self.listeners = listeners
-        self.git = dict(git or {})
-        self.path = path
-        self.outcome = RunOutcome()
-        self._records: dict[str, Mapping[str, Any]] = {}
-        self._failed: dict[str, tuple[Status, Failure, str]] = {}
-        self._remade: Counter[str] = Counter()
+        self._plan, self._store, self._backend = plan, store, backend
+        self._settings, self._claims, self._pace = settings, claims, pace
+        self._listeners = listeners
+        self._stop = stop or Stop()
+        self._recorder = Recorder(plan, store, settings.rerun == "all", dict(git or {}))
+        self._sender = Sender(plan, store, settings, path)
+        self._losses = Losses(settings.infrastructure)
+        self.outcome = RunOutcome(store, [trial.id for trial in plan.trials])
+        self._running: dict[int, Choice] = {}
+        self._sent = 0
+        self._slots = 1
+        self._looked = self._moved = time.monotonic()
 
     # ------------------------------------------------------------ before
     def check_resources(self, todo: Iterable[str]) -> None:
         """Refuse requests that would wait for ever.
 
         Raises:
-            UserError: a node asks for more than the back end has.
+            UserError: a node asks for more than any machine has, or may ever have.
         """
-        for kind in sorted({self.plan.nodes[key].kind for key in todo}):
-            asked = self.settings.resource(kind)
-            if not self.backend.capacity.fits(asked):
-                have = self.backend.capacity
+        for kind in sorted({self._plan.nodes[key].kind for key in todo}):
+            asked = self._settings.resource(kind)
+            obstacle = self._backend.obstacle(asked)
+            if obstacle is not None:
                 raise UserError(
                     f"Setting 'resources.{kind}': {asked.num_cpus} CPUs and {asked.num_gpus:g} "
-                    f"GPUs were asked for, the back end has {have.cpus:g} CPUs and {have.gpus:g} "
-                    f"GPUs; ask for less or name a larger cluster with backend.address=."
+                    f"GPUs were asked for: {obstacle.rstrip('.')}; ask for less or name a larger "
+                    "cluster with backend.address=."
                 )
 
     # ------------------------------------------------------------ the loop
     def run(self, work: Work) -> RunOutcome:
-        """Run until nothing is left of ``work``; Ctrl-C keeps what is recorded."""
+        """Run until nothing is left of ``work``; what is recorded is kept however it ends.
+
+        Raises:
+            UserError: the store cannot be written, or a request can never be met.
+        """
         self.check_resources(work.todo)
-        self._open(work)
         try:
-            self._loop()
+            self._open(work)
+            while self._running or self._waits():
+                self._turn()
         except KeyboardInterrupt:
-            self.outcome.interrupted = True
-        order = {t.id: i for i, t in enumerate(self.plan.trials)}
-        self.outcome.records.sort(key=lambda r: order[r.trial_id])
+            self.outcome.state = "interrupted"
+            self._keep_what_ended()
+        except _EndError as error:
+            self.outcome.state, self.outcome.reason = error.state, str(error)
+            self._keep_what_ended()
         return self.outcome
+
+    def _keep_what_ended(self) -> None:
+        """Stop the workers, and write what had ended of the bundles that they were at."""
+        with suppress(_EndError, KeyboardInterrupt):
+            with self._machines():
+                returned = list(self._backend.poll(0))
+                self._backend.close()
+                returned += self._backend.poll(0)
+            if returned:
+                with self._writing():
+                    for bundle in returned:
+                        self._take_results(self._running.pop(bundle.bundle), bundle)
 
     def _open(self, work: Work) -> None:
         self.outcome.cached = work.cached
-        for record in work.recorded.values():
-            self._tell(record, fresh=False)
-        for trial in work.damaged:
-            self._set_aside("trial", trial.id)
-        self._rank = {key: i for i, key in enumerate(self.plan.nodes)}
-        self._waiting: dict[str, set[str]] = {}
-        self._children: dict[str, list[str]] = defaultdict(list)
-        self._ready: list[tuple[int, str]] = []
-        self._running: dict[str, tuple[float, int]] = {}
-        self._attempts: dict[str, int] = defaultdict(int)
-        self._todo = set(work.todo)
-        self._open_trials: dict[str, set[str]] = {}
-        self._trials_of: dict[str, list[Trial]] = defaultdict(list)
-        for key in self.plan.nodes:
-            if key not in work.todo:
-                continue
-            parents = {p for p in self.plan.nodes[key].parents.values() if p in work.todo}
-            self._waiting[key] = parents
-            for parent in parents:
-                self._children[parent].append(key)
-        settled = []
-        for trial in work.trials:
-            needs = set(trial.parts) & work.todo
-            self._open_trials[trial.id] = needs
-            for key in needs:
-                self._trials_of[key].append(trial)
-            if not needs:
-                settled.append(trial)
-        if self.settings.rerun == "never":
-            self._recall(work.todo)
-        for key, parents in self._waiting.items():
-            if not parents and key not in self._failed:
-                heapq.heappush(self._ready, (self._rank[key], key))
-        for trial in settled:
-            self._end(trial)
-
-    def _recall(self, todo: set[str]) -> None:
-        """Failures of earlier runs are results: they stand until ``rerun=failed``."""
-        for kind in KINDS:
-            for key in self.store.failures(kind) & todo:
-                found = self.store.failure(kind, key)
-                if found is not None and self._stands(found):
-                    self._settle_failure(
-                        key, found["status"], Failure(**found["error"]), found["created_utc"]
-                    )
-
-    def _stands(self, failed: Mapping[str, Any]) -> bool:
-        """Whether a recorded failure is final."""
-        # A user's mistake (a missing file, say) may have been mended since.
-        if failed["error"]["type"] == UserError.__name__:
-            return False
-        # The driver may have been killed between a worker's death and the next attempt.
-        return not self._retried(str(failed["status"]), int(failed["attempt"]))
-
-    def _retried(self, status: str, attempt: int) -> bool:
-        return status in _RETRIED and attempt <= self.settings.retries
-
-    def _loop(self) -> None:
-        while self._ready or self._running:
-            self._launch()
-            ended = [
-                (key, done, *self._running.pop(key)) for key, done in self.backend.poll(_POLL_S)
-            ]
-            # Workers go on while the driver writes.
-            self._launch()
-            for item in ended:
-                self._finish(*item)
-            self._late()
-            for listener in self.listeners:
-                listener.tick(len(self._running))
-
-    def _launch(self) -> None:
-        used = [self.settings.resource(self.plan.nodes[k].kind) for k in self._running]
-        cpus = self.backend.capacity.cpus - sum(r.num_cpus for r in used)
-        gpus = self.backend.capacity.gpus - sum(r.num_gpus for r in used)
-        later = []
-        while self._ready and cpus >= 1:
-            if not self.backend.enforces_deadlines and self._running:
-                break
-            rank, key = heapq.heappop(self._ready)
-            if key in self._failed:
-                continue
-            asked = self.settings.resource(self.plan.nodes[key].kind)
-            if asked.num_cpus > cpus or asked.num_gpus > gpus:
-                later.append((rank, key))
-                continue
-            cpus -= asked.num_cpus
-            gpus -= asked.num_gpus
-            self._submit(key)
-        for item in later:
-            heapq.heappush(self._ready, item)
-
-    def _submit(self, key: str) -> None:
-        node = self.plan.nodes[key]
-        asked = self.settings.resource(node.kind)
-        root = self.settings.data_root
-        task = Job(
-            key,
-            node.kind,
-            node.payload,
-            {
-                role: self.backend.parent(self.store.path(self.plan.nodes[p].kind, p))
-                for role, p in node.parents.items()
-            },
-            {role: self.plan.nodes[p].payload for role, p in node.parents.items()},
-            source=node.identity["source"],
-            texts=node.texts,
-            readings=node.readings,
-            threads=asked.num_cpus,
-            gpus=asked.num_gpus,
-            data_root=None if root is None else str(root.resolve()),
-            packages=(*CORE_PACKAGES, *self.settings.plugins),
-            path=self.path,
-        )
-        self._attempts[key] += 1
-        self._running[key] = (time.monotonic(), self._attempts[key])
-        self.backend.submit(task, asked)
-
-    def _late(self) -> None:
-        if not self.backend.enforces_deadlines:
-            return
-        now = time.monotonic()
-        for key, (started, attempt) in list(self._running.items()):
-            limit = self.settings.timeout(self.plan.nodes[key].kind)
-            if now - started > limit:
-                self.backend.cancel(key)
-                message = f"Stopped after {limit:g} s; raise timeout_s.{self.plan.nodes[key].kind}."
-                del self._running[key]
-                self._finish(key, lost("Timeout", message, "timeout"), started, attempt)
-
-    # ------------------------------------------------------------ after a node
-    def _finish(self, key: str, done: Done, started: float, attempt: int) -> None:
-        node = self.plan.nodes[key]
-        if done.status == "damaged":
-            self._remake({node.parents[r]: why for r, why in done.damaged.items()}, key)
-            return
-        seconds = done.seconds or time.monotonic() - started
-        record = {
-            "kind": node.kind,
-            "id": key,
-            "label": node.label,
-            "identity": clean(node.identity),
-            "status": done.status,
-            "attempt": attempt,
-            "seconds": round(seconds, 4),
-            "created_utc": _now(),
-            "env": {**done.env, "git": self.git},
-        }
-        self.outcome.compute_s += seconds
-        if done.status == "done":
-            record["output"] = clean(done.output)
-            if self.settings.rerun == "all":
-                self.store.remove(node.kind, key)
-            self.store.put(node.kind, key, record, done.files)
-            self._records[key] = record
-            self.outcome.computed[node.kind] += 1
-            self._settle(key)
-        else:
-            failure = Failure(**clean(done.failure or {"type": "Unknown", "message": "no reason"}))
-            record["error"] = failure.model_dump()
-            self.store.put_failure(node.kind, key, record)
-            if self._retried(done.status, attempt):
-                heapq.heappush(self._ready, (self._rank[key], key))
-                return
-            self._settle_failure(
-                key, cast(Status, done.status), failure, str(record["created_utc"])
+        for key in self.outcome.trials:
+            if key in work.recorded:
+                self.outcome.statuses[key] = "done"
+                for listener in self._listeners:
+                    listener.trial(key, "done", fresh=False)
+        with self._stop.held_back(), self._store.batch():
+            graph = self._graph = Settling(
+                self._plan,
+                work,
+                self._store,
+                self._settings,
+                self._recorder,
+                self._sender,
+                self.outcome,
             )
-        for listener in self.listeners:
-            listener.node(node, done.status, seconds)
-
-    # ------------------------------------------------------------ what is damaged is made again
-    def _set_aside(self, kind: str, key: str, reason: str = "") -> None:
-        path = self.store.path(kind, key)
-        if not path.exists():
-            return
-        faults = [f"{p.name}: {why}" for p, why in self.store.faults.items() if p.parent == path]
-        reason = reason or "; ".join(faults) or "it is damaged"
-        self.outcome.set_aside.append((path, self.store.set_aside(path, reason), reason))
-
-    def _remake(self, damaged: Mapping[str, str], child: str) -> None:
-        """Set results aside, make them again, and then run the node that needs them.
-
-        What is in order in the store was damaged on its way, or has been made again meanwhile.
-        """
-        kinds = {key: self.plan.nodes[key].kind for key in damaged}
-        for key, kind in kinds.items():
-            self.backend.forget(self.store.path(kind, key))
-        bad = {key for key, kind in kinds.items() if not self.store.intact(kind, key)}
-        self._attempts[child] -= 1
-        self._waiting[child] = set(bad)
-        for key in bad:
-            self._children[key].append(child)
-            self._make_again(key, damaged[key])
-        if bad:
-            return
-        self._remade[child] += 1
-        if self._remade[child] > _MOST_REMADE:
-            what = "; ".join(damaged.values())
-            message = f"What it was sent was damaged {_MOST_REMADE} times: {what}"
-            failure = Failure(type="Damaged", message=message, node=child)
-            self._settle_failure(child, "crashed", failure, _now())
-        else:
-            heapq.heappush(self._ready, (self._rank[child], child))
-
-    def _make_again(self, key: str, reason: str) -> None:
-        """Schedule a node once more, with those above it that are not there either."""
-        node = self.plan.nodes[key]
-        ready = any(waiting == key for _, waiting in self._ready)
-        if ready or self._waiting.get(key) or key in self._running:
-            return
-        self._remade[key] += 1
-        if self._remade[key] > _MOST_REMADE:
-            message = f"{node.label} was made {_MOST_REMADE} times and damaged each time: {reason}"
-            failure = Failure(type="Damaged", message=message, node=key)
-            self._settle_failure(key, "crashed", failure, _now())
-            return
-        if key not in self._todo:
-            self._todo.add(key)
-            self.outcome.cached -= 1
-        self._records.pop(key, None)
-        self._set_aside(node.kind, key, reason)
-        self.backend.forget(self.store.path(node.kind, key))
-        kinds = {p: self.plan.nodes[p].kind for p in node.parents.values()}
-        absent = {p for p, kind in kinds.items() if not self.store.has(kind, p)}
-        self._waiting[key] = absent
-        for parent in absent:
-            self._children[parent].append(key)
-            self._make_again(parent, "")
-        if not absent:
-            heapq.heappush(self._ready, (self._rank[key], key))
-
-    def _settle(self, key: str) -> None:
-        for child in self._children.pop(key, ()):
-            self._waiting[child].discard(key)
-            if not self._waiting[child] and child not in self._failed:
-                heapq.heappush(self._ready, (self._rank[child], child))
-        self._settle_trials(key)
-
-    def _settle_failure(self, key: str, status: Status, failure: Failure, created: str) -> None:
-        """Mark a node and all that depend on it; each dependent trial ends with the reason."""
-        if key in self._failed:
-            return
-        self._failed[key] = (status, failure, created)
-        upstream = Failure(
-            type="Upstream",
-            message=failure.message
-            if failure.type == "Upstream"
-            else f"{self.plan.nodes[key].label} ended in {status}: {failure.message}",
-            node=failure.node or key,
+            graph.end_trials()
+        self._sharing = Sharing(
+            graph, self._store, self._claims, self._settings.rerun == "all", self.outcome
         )
-        for child in self._children.pop(key, ()):
-            self._settle_failure(child, "skipped", upstream, created)
-        self._settle_trials(key)
+        self._bundler = Bundler(
+            graph.nodes,
+            graph.states,
+            graph.ready,
+            graph.order,
+            self._pace,
+            graph.asks,
+            lambda number: graph.tried(number) or self._losses.often(number) > 1,
+        )
+        self._tell()
+        if graph.ready:
+            self._look()
 
-    def _settle_trials(self, key: str) -> None:
-        for trial in self._trials_of.pop(key, ()):
-            waiting = self._open_trials[trial.id]
-            waiting.discard(key)
-            if not waiting:
-                self._end(trial)
+    def _waits(self) -> bool:
+        """Whether something is left that does not run yet."""
+        return bool(self._graph.ready or len(self._sharing) or len(self._losses))
 
-    # ------------------------------------------------------------ after a trial
-    def _node_record(self, key: str) -> Mapping[str, Any] | None:
-        """The record of a node; None where it is damaged."""
-        if key not in self._records:
-            record = self.store.record(self.plan.nodes[key].kind, key)
-            if record is None:
-                return None
-            self._records[key] = record
-        return self._records[key]
-
-    def _end(self, trial: Trial) -> None:
-        broken = [self._failed[n] for n in trial.parts if n in self._failed]
-        if broken:
-            # The attack's own failure is the trial's; anything upstream makes it skipped.
-            own = self._failed.get(trial.nodes["attack"])
-            status, failure, created = own or ("skipped", broken[0][1], broken[0][2])
-            data = trial.nodes["data"]
-            known = None if data in self._failed else self._node_record(data)
-            facts = known["output"] if known else {}
-            record = _without_secrets(unfinished(trial, status, failure, created, facts))
-            last = self.store.failure("trial", trial.id)
-            if last != record.model_dump():
-                self.store.put_failure("trial", trial.id, record.model_dump())
+    def _turn(self) -> None:
+        """Look around, take what has come back, write it, and send what may start."""
+        if time.monotonic() - self._looked >= _LOOK_S:
+            self._look()
+        for number in self._losses.due():
+            self._graph.again(number)
+        with self._machines():
+            # Although nothing runs: it is here that a back end learns that its workers are up.
+            returned = self._backend.poll(_POLL_S if self._running else 0)
+        if returned:
+            with self._writing():
+                for bundle in returned:
+                    self._take_back(bundle)
+                selected = self._select()
+                chosen = self._sharing.claim(selected)
         else:
-            nodes = {n: self._node_record(n) for n in trial.parts}
-            attack = trial.nodes["attack"]
-            picture = self.store.file("attack", attack, PICTURE)
-            damaged = {n for n, node in nodes.items() if node is None}
-            if self.store.path("attack", attack) / PICTURE in self.store.faults:
-                damaged.add(attack)
-            if damaged:
-                self._open_trials[trial.id] = damaged
-                for key in damaged:
-                    self._trials_of[key].append(trial)
-                    self._make_again(key, "")
-                return
-            parts = {n: node for n, node in nodes.items() if node is not None}
-            record = _without_secrets(join(trial, parts))
-            files = {} if picture is None else {PICTURE: picture}
-            if self.settings.rerun == "all":
-                self.store.remove("trial", trial.id)
-            self.store.put("trial", trial.id, record.model_dump(), files)
-        self._tell(record, fresh=True)
+            selected, chosen = self._next()
+        while selected:
+            for choice in chosen:
+                self._send(choice)
+            selected, chosen = self._next()
+        with self._machines():
+            self._backend.want(self._graph.ready.waiting())
+        for listener in self._listeners:
+            listener.tick(len(self._running))
+        if self._running:
+            self._moved = time.monotonic()
+        else:
+            self._idle()
 
-    def _tell(self, record: TrialRecord, fresh: bool) -> None:
-        self.outcome.records.append(record)
-        for listener in self.listeners:
-            listener.trial(record, fresh)
+    def _next(self) -> tuple[list[Choice], list[Choice]]:
+        """What can start now, and what of it is for this driver to run."""
+        selected = self._select()
+        if not selected:
+            return [], []
+        chosen = self._sharing.claim(selected)
+        if self._graph.news:  # of nodes that another driver had recorded
+            with self._writing():
+                pass
+        return selected, chosen
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, which Ctrl-C does not cut; at its end, trials that are over are joined.
 
-def _without_secrets(record: TrialRecord) -> TrialRecord:
-    """The record that leaves: options may hold a URI with a password."""
-    whole = record.model_dump()
-    kept = clean(whole)
-    return record if kept == whole else TrialRecord.model_validate(kept)
+        Listeners are told afterwards: what they hear of can be read.
+        """
+        with self._stop.held_back():
+            with self._store.batch():
+                yield
+                self._graph.end_trials()
+            self._tell()
 
+    @contextmanager
+    def _machines(self) -> Iterator[None]:
+        """What fails inside is the back end: no result, and no mistake of the program's."""
+        try:
+            yield
+        except UserError as error:
+            raise _EndError("broken", str(error)) from error
+        except Exception as error:
+            words = " ".join(redacted(str(error)).split())[:300]
+            reason = f"The back end failed ({type(error).__name__}: {words})."
+            raise _EndError("broken", reason) from error
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    def _tell(self) -> None:
+        news, self._graph.news = self._graph.news, []
+        for told in news:
+            if told.node is None:
+                for listener in self._listeners:
+                    listener.trial(told.trial, told.status, fresh=True)
+            else:
+                node = self._graph.nodes[told.node]
+                self._pace.ended(node, told.seconds if told.status == "done" else None)
+                for listener in self._listeners:
+                    listener.node(node, told.status, told.seconds)
+
+    # ------------------------------------------------------------ once a second
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        with self._machines():
+            self._backend.watch()
+            self._slots = max(1, self._backend.slots())
+            self.outcome.machines |= self._backend.left_out()
+        self._claims.beat()
+        if len(self._sharing):
+            with self._writing():
+                self._sharing.look()
+
+    def _idle(self) -> None:
+        """Nothing runs: wait, but not for ever for machines that are not there."""
+        now = time.monotonic()
+        patience = self._settings.infrastructure.patience_s
+        if len(self._sharing) or len(self._losses):
+            self._moved = now
+        waiting = self._graph.ready.waiting()
+        if waiting and now - self._moved > patience:
+            with self._machines():
+                reasons = [why for asked in waiting if (why := self._backend.obstacle(asked))]
+                reasons += [f"'{k}' is left out: {v}" for k, v in self._backend.left_out().items()]
+            why = reasons[0] if reasons else "no machine has room for them"
+            raise _EndError(
+                "stalled", f"{sum(waiting.values())} nodes waited for {patience:g} s: {why}"
+            )
+        if self._waits():
+            time.sleep(_IDLE_S)
+
+    # ------------------------------------------------------------ out and back
+    def _select(self) -> list[Choice]:
+        """Bundles that can start now, all with one request."""
+        for asked in self._graph.ready.waiting():
+            with self._machines():
+                room = self._backend.room(asked)
+            if room > 0:
+                return self._bundler.choose(asked, room, self._slots)
+        return []
+
+    def _send(self, choice: Choice) -> None:
+        nodes = [self._graph.nodes[number] for number in choice.nodes]
+        try:
+            bundle = self._sender.bundle(self._sent, choice, [node.id for node in nodes])
+        except ParentsDamagedError as error:
+            with self._writing():
+                self._sharing.release(choice.nodes)
+                for number, node in zip(choice.nodes, nodes, strict=True):
+                    read = set(node.parents.values())
+                    bad = {key: why for key, why in error.reasons.items() if key in read}
+                    self._graph.remake(bad, number) if bad else self._graph.again(number)
+            return
+        self._running[self._sent] = choice
+        self._sent += 1
+        with self._machines():
+            self._backend.submit(bundle)
+
+    def _take_back(self, returned: Returned) -> None:
+        """Write what came of a bundle; what is missing is sent again, or left out."""
+        choice = self._running.pop(returned.bundle)
+        missing = self._take_results(choice, returned)
+        lost = returned.lost
+        if lost is None and missing and not returned.results:
+            lost = "A worker came back without a result."
+        # Nobody but the node that ran can be to blame; if none did, all are charged.
+        ran = [n for n in missing if self._graph.nodes[n].id == returned.begun] or missing
+        for number in missing:
+            self._graph.again(number)
+            if lost is not None and number in ran and number in self._graph.ready:
+                self._graph.ready.remove(number)
+                self._lose(number, lost)
+        self._sharing.release(choice.nodes)
+
+    def _take_results(self, choice: Choice, returned: Returned) -> list[int]:
+        """Write what came of a bundle; returns the nodes of which nothing did."""
+        missing = []
+        for number in choice.nodes:
+            done = returned.results.get(self._graph.nodes[number].id)
+            if self._graph.states.state[number] == FAILED:
+                continue  # a parent of it failed, in this very bundle
+            if done is None:
+                missing.append(number)
+            else:
+                self._take(number, done, choice, returned.host)
+        return missing
+
+    def _take(self, number: int, done: Done, choice: Choice, host: str) -> None:
+        if done.status == "damaged":
+            parents = self._graph.nodes[number].parents
+            self._graph.remake({parents[role]: why for role, why in done.damaged.items()}, number)
+        elif done.status == "unfit":
+            message = (done.failure or {}).get("message", "it cannot run it as planned")
+            self._lose(number, redacted(message), unfit_on=host)
+        else:
+            self._graph.finish(number, done, choice.asked)
+
+    def _lose(self, number: int, reason: str, unfit_on: str | None = None) -> None:
+        again = self._losses.lost(number, unfit_on)
+        self._graph.states.state[number] = RESTING if again else LEFT
+        self.outcome.losses[reason] += 1
+        if not again:
+            node = self._graph.nodes[number]
+            self.outcome.left_open[f"{node.kind} {node.label}"] = reason

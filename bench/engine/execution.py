@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import logging
-import os
-import shlex
-import signal
 import sys
-import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.contract.record import TrialRecord
-from bench.contract.secrets import clean
+from bench.contract import UserError
 from bench.engine.backends import open_backend
 from bench.engine.config import Grid, compose_grid
 from bench.engine.driver import Driver, Listener
-from bench.engine.graph import KINDS, Node, Plan
+from bench.engine.graph import Plan
 from bench.engine.logs import log_file
+from bench.engine.manifest import Heartbeat, manifest_of
+from bench.engine.messages import Backend
+from bench.engine.pace import Pace, history
 from bench.engine.plan import make_plan
 from bench.engine.progress import Display
-from bench.engine.provenance import git_state
+from bench.engine.settings import LocalBackend, Settings
+from bench.engine.stopping import Stop
 from bench.engine.store import Store
 from bench.engine.tracking import BackgroundSink
 from bench.engine.work import RunOutcome, remaining
 
 _LOG = logging.getLogger(__name__)
-_HEARTBEAT_S = 5.0
-_HISTORY = 2000
+_NO_DEADLINES = (
+    "Deadlines (timeout_s) are not enforced in the run's own process; backend.isolate=true or "
+    "backend=ray enforce them."
+)
 
 
 @dataclass
@@ -87,72 +88,6 @@ def importable(config_dir: Path | None) -> tuple[str, ...]:
     return (str(Path.cwd()), *([] if config_dir is None else [str(config_dir.resolve())]))
 
 
-def history(store: Store) -> dict[str, float]:
-    """Mean seconds of a node from earlier records: by kind, by component, and by label."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for kind in KINDS:
-        for key in sorted(store.ids(kind))[:_HISTORY]:
-            record = store.record(kind, key)
-            if record is None:
-                continue
-            for name in (kind, *_likenesses(kind, record["label"])):
-                seconds[name].append(record["seconds"])
-    return {name: sum(values) / len(values) for name, values in seconds.items()}
-
-
-def _likenesses(kind: str, label: str) -> list[str]:
-    """What nodes of one duration share, the closest first: all but the seed; the component."""
-    head = label.rpartition("/")[0]
-    return [f"{kind} {head}", f"{kind} {head.rpartition('/')[2]}"]
-
-
-def expected(nodes: Sequence[Node], known: Mapping[str, float]) -> tuple[float, int]:
-    """Seconds that nodes should take by earlier records, and of how many nothing is known.
-
-    Only nodes of the same component or of the same cell but for the seed are like each other: what
-    another attack took says nothing of this one.
-    """
-    total, unknown = 0.0, 0
-    for node in nodes:
-        names = _likenesses(node.kind, node.label)
-        seconds = next((known[name] for name in names if name in known), None)
-        unknown += seconds is None
-        total += seconds or 0.0
-    return total, unknown
-
-
-class _Heartbeat:
-    """Keeps the manifest in the store up to date; a driver's listener."""
-
-    def __init__(self, store: Store, manifest: dict[str, Any], display: Display) -> None:
-        self._store, self._manifest, self._display = store, manifest, display
-        self._ended: Counter[str] = Counter()
-        self._nodes = 0
-        self._beat = 0.0
-        self.save()
-
-    def node(self, node: Node, status: str, seconds: float) -> None:
-        self._nodes += 1
-
-    def trial(self, record: TrialRecord, fresh: bool) -> None:
-        self._ended[record.status] += 1
-
-    def tick(self, running: int) -> None:
-        if time.monotonic() - self._beat > _HEARTBEAT_S:
-            self.save()
-
-    def save(self) -> None:
-        self._beat = time.monotonic()
-        left = self._display.left.estimate(self._display.slots)
-        self._manifest |= {
-            "ended": dict(self._ended),
-            "nodes_run": self._nodes,
-            "left_s": left,
-            "updated_utc": _now(),
-        }
-        self._store.put_execution(self._manifest["name"], self._manifest)
-
-
 def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution:
     """Run what remains of a plan.
 
@@ -162,111 +97,59 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
     settings = grid.settings
     store = Store(settings.store)
     work = remaining(plan, store, settings.rerun)
-    manifest = _manifest(grid, plan, len(work.todo), config_dir)
+    manifest = manifest_of(grid, plan, len(work.todo), config_dir)
     log = settings.store / "logs" / f"{manifest['name']}.log"
-    # Nothing to compute needs no cluster: the second run of a command takes seconds.
-    backend = open_backend(settings) if work.todo else _nothing()
     started = time.monotonic()
-    sink: BackgroundSink | None = None
-    known = history(store) if work.todo else {}
-    display = Display(plan, work.todo, len(plan.trials), settings.progress, known)
-    try:
-        beat = _Heartbeat(store, manifest, display)
+    kinds: Counter[str] = Counter(plan.nodes[key].kind for key in work.todo)
+    pace = Pace(kinds, history(store) if work.todo else {})
+    stop = Stop()
+    with ExitStack() as open_now:
+        backend = _opened(settings, store, anything=bool(work.todo))
+        # After it has been opened: Ray has handlers of its own, which end the process at once.
+        open_now.enter_context(stop.listening())
+        open_now.callback(backend.close)
+        display = Display(len(work.todo), len(plan.trials), pace, settings.progress)
+        open_now.callback(display.close)
+        claims = store.claims(f"{manifest['name']} {uuid.uuid4().hex[:8]}")
+        claims.open()
+        open_now.callback(claims.close)
+        beat = Heartbeat(store, manifest, display.left_s)
         listeners: list[Listener] = [display, beat]
+        sink: BackgroundSink | None = None
         if settings.tracking.name == "mlflow":
             sink = BackgroundSink(settings.tracking.uri, settings.label, manifest, store)
             listeners.append(sink)
         driver = Driver(
-            plan, store, backend, settings, listeners, manifest["git"], path=importable(config_dir)
+            plan,
+            store,
+            backend,
+            settings,
+            claims,
+            pace,
+            listeners,
+            manifest["git"],
+            importable(config_dir),
+            stop,
         )
-        with _stoppable(), log_file(log):
+        with log_file(log):
             _LOG.info("%s", manifest["command"])
-            outcome = driver.run(work)
-    finally:
-        display.close()
-        backend.close()
-    wall = time.monotonic() - started
-    manifest |= {
-        "state": "interrupted" if outcome.interrupted else "ended",
-        "wall_s": round(wall, 3),
-        "compute_s": round(outcome.compute_s, 3),
-        "computed": dict(outcome.computed),
-        "cached": outcome.cached,
-    }
-    beat.save()
-    return Execution(grid, plan, outcome, manifest, sink, wall, log)
+            if work.todo and not backend.enforces_deadlines:
+                display.say(_NO_DEADLINES)
+            try:
+                driver.run(work)
+            except Exception as error:
+                driver.outcome.state, driver.outcome.reason = "broken", str(error)
+                with suppress(UserError):  # it may be the store that cannot be written
+                    beat.close(driver.outcome, time.monotonic() - started)
+                raise
+            wall = time.monotonic() - started
+            beat.close(driver.outcome, wall)
+    store.close()
+    return Execution(grid, plan, driver.outcome, manifest, sink, wall, log)
 
 
-def _nothing() -> Any:
-    from bench.engine.backends.local import InProcess
-
-    return InProcess()
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """A polite kill stops a run as Ctrl-C does.
-
-    Only the main thread may say so: a run that a notebook or a server starts in another one is
-    stopped by who started it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    old = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _manifest(grid: Grid, plan: Plan, todo: int, config_dir: Path | None) -> dict[str, Any]:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
-    label, words = grid.settings.label, list(grid.overrides)
-    if config_dir is not None:
-        words = ["--config-dir", str(config_dir.resolve()), *words]
-    manifest: dict[str, Any] = {
-        "name": f"{stamp}-{label.replace('/', '_')}",
-        "suite": label,
-        "overrides": list(grid.overrides),
-        "config_dir": None if config_dir is None else str(config_dir.resolve()),
-        "command": shlex.join(["invbench", "run", *words]),
-        "state": "running",
-        "pid": os.getpid(),
-        "started_utc": _now(),
-        "trials": {t.id: t.cell.key() for t in plan.trials},
-        "nodes_todo": todo,
-        "skipped": [
-            {"what": what, "reason": reason, "count": count}
-            for (what, reason), count in sorted(plan.skipped.items())
-        ],
-        "reported": [r.model_dump() for r in grid.settings.reported],
-        "git": git_state(),
-        "grid": {
-            **{group: [row.name for row in rows] for group, rows in grid.options.items()},
-            **{
-                name: getattr(grid.settings, name)
-                for name in (
-                    "suite",
-                    "seeds",
-                    "base_seed",
-                    "victims",
-                    "face_network",
-                    "controls",
-                    "budgets",
-                )
-            },
-        },
-    }
-    return {
-        **manifest,
-        **{name: clean(manifest[name]) for name in ("overrides", "command", "grid", "reported")},
-    }
+def _opened(settings: Settings, store: Store, anything: bool) -> Backend:
+    if not anything:
+        # Nothing to compute needs no cluster: the second run of a command takes seconds.
+        settings = settings.model_copy(update={"backend": LocalBackend(name="local")})
+    return open_backend(settings, store.blobs, store.uuid, store.root)

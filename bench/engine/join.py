@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pydantic import BaseModel
 
 from bench import __version__
 from bench.contract import PrivacyLedger, Score
@@ -32,25 +34,45 @@ if TYPE_CHECKING:
     from bench.engine.graph import Trial
 
 
-def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
+M = TypeVar("M", bound=BaseModel)
+
+
+class Once(Protocol):
+    """Gives a part of a record, and may give the same one to all trials that share it."""
+
+    def __call__(self, name: str, made_of: Sequence[object], make: Callable[[], M]) -> M:
+        """The part.
+
+        Args:
+            name: of the field it is for.
+            made_of: the objects that decide what it is; they are not changed afterwards.
+            make: makes it.
+        """
+
+
+def _anew(name: str, made_of: Sequence[object], make: Callable[[], M]) -> M:
+    return make()
+
+
+def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]], once: Once = _anew) -> TrialRecord:
     """The record of a trial whose nodes are all done.
 
     Args:
         trial: the cell.
-        nodes: node identity to node record, for ``trial.nodes`` and ``trial.baselines``.
+        nodes: node identity to node record, of which ``output``, ``env`` and ``created_utc`` are
+            read, for ``trial.nodes`` and ``trial.baselines``.
+        once: makes the parts that trials share.
     """
+    info = trial.info
     part = {kind: nodes[key] for kind, key in trial.nodes.items()}
     out = {kind: node["output"] for kind, node in part.items()}
     report = out["target"]["report"]
     scored = _scored(trial, nodes)
-    utility = _utility(trial, out)
     flags = list(trial.flags)
     if scored.L is None:
         flags.append("no_headroom")
     elif _little_headroom(trial, scored, out["data"]["facts"]):
         flags.append("little_headroom")
-    # Loss and accuracy on private records are no part of what a ledger accounts for.
-    private = bool(report["privacy"])
     env = _environment(trial, nodes)
     git = env.get("git", {})
     if git.get("dirty"):
@@ -58,22 +80,13 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
     return TrialRecord(
         **_head(trial),
         status="done",
-        data=_data(trial, out["data"]),
-        target=Target(
-            params=dict(trial.info["model"]),
-            n_params=out["target"]["n_params"],
-            epochs=report["epochs"],
-            steps=report["steps"],
-            final_loss=None if private else report["final_loss"],
-            train_accuracy=None if private else report["train_accuracy"],
-            public_records=report["public_records"],
-            sha256=out["target"]["sha256"],
-        ),
-        defense=DefenseInfo(**trial.info["defense"]),
+        data=once("data", (info, out["data"]), lambda: _data(trial, out["data"])),
+        target=once("target", (info["model"], out["target"]), lambda: _target(trial, out)),
+        defense=once("defense", (info["defense"],), lambda: DefenseInfo(**info["defense"])),
         privacy=PrivacyLedger(**report["privacy"]) if report["privacy"] else None,
         privacy_audit=PrivacyAudit(**out["audit"]) if out.get("audit") else None,
         attack=AttackInfo(
-            **trial.info["attack"],
+            **info["attack"],
             info=out["attack"]["info"],
             knowledge_read=out["attack"]["knowledge_read"],
             sha256=out["attack"]["sha256"],
@@ -82,7 +95,7 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
         audit=_audit(out),
         evaluator={k: v for k, v in out["evaluator"]["facts"].items() if v is not None},
         score=scored,
-        utility=utility,
+        utility=once("utility", (out["utility"], out["reference"]), lambda: _utility(out)),
         flags=flags,
         times=Times(
             train_s=out["target"]["train_s"],
@@ -96,15 +109,32 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
     )
 
 
+def _target(trial: Trial, out: Mapping[str, Mapping[str, Any]]) -> Target:
+    report = out["target"]["report"]
+    # Loss and accuracy on private records are no part of what a ledger accounts for.
+    private = bool(report["privacy"])
+    return Target(
+        params=dict(trial.info["model"]),
+        n_params=out["target"]["n_params"],
+        epochs=report["epochs"],
+        steps=report["steps"],
+        final_loss=None if private else report["final_loss"],
+        train_accuracy=None if private else report["train_accuracy"],
+        public_records=report["public_records"],
+        sha256=out["target"]["sha256"],
+    )
+
+
 def _environment(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Where the attack ran, and what differs where the other parts of the trial were made."""
     env = dict(nodes[trial.nodes["attack"]]["env"])
     others = {kind: nodes[key]["env"] for kind, key in trial.nodes.items()}
     others |= {f"baseline {name}": nodes[key]["env"] for name, key in trial.baselines.items()}
+    here = [env.get(fact) for fact in ENVIRONMENT]
     elsewhere = {
-        name: differs
+        name: {k: other.get(k) for k in ENVIRONMENT if other.get(k) != env.get(k)}
         for name, other in others.items()
-        if (differs := {k: other.get(k) for k in ENVIRONMENT if other.get(k) != env.get(k)})
+        if [other.get(fact) for fact in ENVIRONMENT] != here
     }
     return env | ({ELSEWHERE: elsewhere} if elsewhere else {})
 
@@ -217,7 +247,7 @@ def _group_gain(score: Score, base: Score) -> dict[str, float]:
     }
 
 
-def _utility(trial: Trial, out: Mapping[str, Any]) -> Utility:
+def _utility(out: Mapping[str, Any]) -> Utility:
     metric = out["utility"]["metric"]
     return Utility(
         metric=metric,

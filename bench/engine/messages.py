@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.engine.graph import Reading
 from bench.engine.settings import Resources
+
+if TYPE_CHECKING:
+    from bench.engine.graph import Reading
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ _NOT_THE_GRID = frozenset(
         "retries",
         "timeout_s",
         "resources",
+        "infrastructure",
         "backend",
         "tracking",
         "reported",

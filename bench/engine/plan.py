@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from bench.contract import (
@@ -22,7 +24,7 @@ from bench.contract.identity import fits
 from bench.engine import controls
 from bench.engine.config import Grid
 from bench.engine.fits import listed, only_dense, refused, unfit
-from bench.engine.graph import Node, Plan, Row, Trial
+from bench.engine.graph import Plan, Row, Trial
 from bench.engine.overrides import label_of
 from bench.engine.trials import Trials
 from bench.goals import goal_named
@@ -58,7 +60,7 @@ class Planner:
         if not trials:
             reasons = "; ".join(dict.fromkeys(reason for _, reason in self.skipped))
             raise UserError(f"Nothing to run: {reasons or 'every cell is excluded'}.")
-        return Plan(self._needed(trials), tuple(trials), dict(self.skipped))
+        return Plan(self.trials.nodes.nodes, tuple(trials), dict(self.skipped))
 
     def check_rules(self) -> None:
         """Refuse rules of ``exclude`` and ``reported`` that name nothing of the grid.
@@ -98,16 +100,6 @@ class Planner:
         yield attack.name
         for label in (*ways, *(label for label, _ in self.streams)):
             yield _sent(attack, label).name
-
-    def _needed(self, trials: Sequence[Trial]) -> dict[str, Node]:
-        wanted: set[str] = set()
-        todo = [n for t in trials for n in t.parts]
-        while todo:
-            name = todo.pop()
-            if name not in wanted:
-                wanted.add(name)
-                todo += self.trials.nodes.nodes[name].parents.values()
-        return {key: node for key, node in self.trials.nodes.nodes.items() if key in wanted}
 
     def _skip(self, what: str, reason: str, count: int = 1) -> None:
         self.skipped[(what, reason)] += count * self.grid.settings.seeds
@@ -220,9 +212,8 @@ class Planner:
                 self._skip(f"{what} x {attack.name}", reason)
                 continue
             same_goal = [b for b in baselines if b.first.goal == attack.first.goal]
-            info = self.trials.info(dataset, model, defense, attack)
-            for repeat in range(self.grid.settings.seeds):
-                yield self.trials.make(dataset, model, defense, attack, same_goal, repeat, info)
+            repeats = range(self.grid.settings.seeds)
+            yield from self.trials.make(dataset, model, defense, attack, same_goal, repeats)
 
     def _ways(self, defense: Row, attack: Row) -> Iterator[Row]:
         """An attack with every query budget, and in every way to hide from who watches."""
@@ -270,4 +261,17 @@ def make_plan(grid: Grid) -> Plan:
     Raises:
         UserError: an option that cannot be built, or nothing left to run.
     """
-    return Planner(grid).plan()
+    with _kept():
+        return Planner(grid).plan()
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """What is made here stays: looking through it for garbage again and again finds nothing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

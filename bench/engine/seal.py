@@ -91,3 +91,10 @@ def unsealed(data: bytes, place: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _digest(place: str, document: Mapping[str, Any], digests: Any) -> str:
     return digest_of(canonical([place, document, digests]).encode())
+
+
+def seal_of(place: str, *texts: bytes) -> str:
+    """Seal of texts that stand at a place, over the very bytes that are stored."""
+    parts = (place.encode(), *texts)
+    # A length before each part: no part can lend its end to the next one's beginning.
+    return digest_of(b"".join(b"%d:%b" % (len(part), part) for part in parts))

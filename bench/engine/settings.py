@@ -25,8 +25,15 @@ class RayBackend(_Strict):
     num_cpus: int | None = Field(None, ge=1)
     num_gpus: int | None = Field(None, ge=0)
     shared_store: bool | Literal["auto"] = "auto"
+    """Whether workers read the store by path; ``auto`` asks each of them."""
     open_cluster: bool = False
     """Whether a cluster may be used that asks nobody for a token."""
+    max_workers: int | None = Field(None, ge=1)
+    """Workers to ask the cluster for, so that it may grow; None: as many as fit its machines."""
+    silent_s: float = Field(30.0, ge=5)
+    """Seconds after which a worker that gives no sign of life is given up."""
+    worker_memory_gb: float | None = Field(None, gt=0)
+    """A worker that holds more memory between bundles is replaced; None: a default."""
 
     @field_validator("address")
     @classmethod
@@ -46,6 +53,8 @@ class LocalBackend(_Strict):
     isolate: bool = False
     num_cpus: int = Field(1, ge=1)
     num_gpus: int = Field(0, ge=0)
+    worker_memory_gb: float | None = Field(None, gt=0)
+    """A worker that holds more memory between bundles is replaced; None: a default."""
 
 
 class Tracking(_Strict):
@@ -60,6 +69,18 @@ class Resources(_Strict):
 
     num_cpus: int = Field(1, ge=1)
     num_gpus: float = Field(0.0, ge=0)
+
+
+class Infrastructure(_Strict):
+    """What the run bears when machines fail: no trial ends because of it."""
+
+    losses: int = Field(20, ge=0)
+    """Times that a node may be lost with its machine before it is left without a result."""
+    first_wait_s: float = Field(1.0, ge=0)
+    """Seconds before a lost node is tried again; doubled each time."""
+    most_wait_s: float = Field(60.0, ge=0)
+    patience_s: float = Field(300.0, ge=0)
+    """Seconds to wait while no machine has room for anything, before the run stops."""
 
 
 class Reported(_Strict):
@@ -135,6 +156,7 @@ class Settings(_Strict):
     retries: int = Field(ge=0)
     timeout_s: dict[str, float]
     resources: dict[str, Resources]
+    infrastructure: Infrastructure
     backend: RayBackend | LocalBackend = Field(discriminator="name")
     tracking: Tracking
 

@@ -178,7 +178,7 @@ class BackgroundSink:
         self.problem: str | None = None
         self.written = 0
         self._store = store
-        self._queue: queue.Queue[TrialRecord | None] = queue.Queue()
+        self._queue: queue.Queue[str | None] = queue.Queue()
         self._arguments = (uri, suite, dict(manifest))
         self._sink: Sink | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -190,14 +190,17 @@ class BackgroundSink:
     def tick(self, running: int) -> None:
         """Nothing to do."""
 
-    def trial(self, record: TrialRecord, fresh: bool) -> None:
+    def trial(self, key: str, status: str, fresh: bool) -> None:
         """Queue a trial."""
-        self._queue.put(record)
+        self._queue.put(key)
 
     def _work(self) -> None:
         try:
             self._sink = Sink(*self._arguments)
-            while (record := self._queue.get()) is not None:
+            while (key := self._queue.get()) is not None:
+                record = stored(self._store, key)
+                if record is None:
+                    continue
                 self.written += self._sink.put(record, picture(self._store, record))
         except Exception as error:
             # Whatever the server does, the run goes on; the store has everything.

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.contract import Attack, Dataset, Defense, Model, Stream, common_task, require, stages
-from bench.contract.identity import node_id
+from bench.contract.identity import digest_of
 from bench.contract.record import Cell
 from bench.engine import standards
 from bench.engine.components import CORE_PACKAGES, build, normalise
 from bench.engine.config import Grid, Option
 from bench.engine.fits import listed, threat
-from bench.engine.graph import Part, Row, Trial
+from bench.engine.graph import Case, Part, Row, Trial
 from bench.engine.nodes import Nodes, joining
 
 _KIND_OF: Mapping[str, type[Any]] = {
@@ -41,6 +42,7 @@ class Trials:
         self.grid = grid
         self.packages = (*CORE_PACKAGES, *grid.settings.plugins)
         self.nodes = Nodes(grid.settings, self.packages)
+        self._tried: dict[str, Counter[str]] = {}
         self.rows = {group: [self.row(o) for o in rows] for group, rows in grid.options.items()}
         for group, kind in _KIND_OF.items():
             for row in self.rows[group]:
@@ -93,12 +95,11 @@ class Trials:
         defense: Row,
         attack: Row,
         baselines: Sequence[Row],
-        repeat: int,
-        info: Mapping[str, Any],
+        repeats: Sequence[int],
         control: str = "",
         made_by: Nodes | None = None,
-    ) -> Trial:
-        """One cell and the nodes its record is joined from.
+    ) -> Iterator[Trial]:
+        """One cell in its repeats, and the nodes their records are joined from.
 
         ``made_by`` makes them with other settings than those of the suite.
         """
@@ -107,54 +108,43 @@ class Trials:
         blind = access == "none"
         task = common_task(dataset.first.tasks, model.first.tasks)
         assert task is not None
-        nodes = {
-            "data": made_by.data(dataset, repeat),
-            "evaluator": made_by.evaluator(dataset, repeat),
-            "reference": made_by.reference(dataset, model.first.reference, task, repeat),
-            "target": made_by.target(dataset, model, defense, repeat),
-            "utility": made_by.utility(dataset, model, defense, repeat),
+        makers = {
+            "data": made_by.data(dataset),
+            "evaluator": made_by.evaluator(dataset),
+            "reference": made_by.reference(dataset, model.first.reference, task),
+            "target": made_by.target(dataset, model, defense),
+            "utility": made_by.utility(dataset, model, defense),
             "attack": made_by.attack(
-                dataset, None if blind else model, None if blind else defense, attack, repeat, task
+                dataset, None if blind else model, None if blind else defense, attack, task
             ),
         }
         if any(getattr(p, "accounts", False) for p in defense.parts):
-            nodes["audit"] = made_by.audit(dataset, model, defense, repeat)
-        bases = {b.name: made_by.attack(dataset, None, None, b, repeat, task) for b in baselines}
-        cell = Cell(
-            dataset=dataset.name,
-            model=model.name,
-            defense=defense.name,
-            attack=attack.name,
-            seed=repeat,
-        )
-        flags = []
-        if defense.defenses and not blind and not defense.covers(access):
-            flags.append("no_effect")
-        # All that its record says: names are no part of any node, but two rows must not share one.
-        document = {
-            "cell": cell.key(),
-            "goal": threat(attack.first),
-            "access": access,
-            "control": control,
-            "flags": flags,
-            "info": info,
-            "nodes": nodes,
-            "baselines": bases,
-            "source": joining(self.packages),
-        }
-        return Trial(
-            node_id(document),
-            cell,
+            makers["audit"] = made_by.audit(dataset, model, defense)
+        bases = {b.name: made_by.attack(dataset, None, None, b, task) for b in baselines}
+        no_effect = bool(defense.defenses) and not blind and not defense.covers(access)
+        case = Case(
+            Cell(
+                dataset=dataset.name,
+                model=model.name,
+                defense=defense.name,
+                attack=attack.name,
+                seed=max(repeats),
+            ),
             threat(attack.first),
             access,
-            nodes,
-            bases,
-            info,
-            tuple(flags),
+            self._info(dataset, model, defense, attack),
+            ("no_effect",) if no_effect else (),
             control,
+            tuple(makers),
+            tuple(bases),
         )
+        form = case.form(joining(self.packages))
+        every = (*makers.values(), *bases.values())
+        for repeat in repeats:
+            parts = tuple(maker.at(repeat) for maker in every)
+            yield Trial(digest_of(form.text((repeat, *parts))), case, repeat, parts)
 
-    def info(self, dataset: Row, model: Row, defense: Row, attack: Row) -> Mapping[str, Any]:
+    def _info(self, dataset: Row, model: Row, defense: Row, attack: Row) -> Mapping[str, Any]:
         """What the record says of the components."""
         real = defense.defenses
         return {
@@ -194,14 +184,17 @@ class Trials:
 
         A defense that chooses among settings by itself counts for as many.
         """
-        same = [r for r in self.rows[group] if r.option.file == row.option.file]
-        here = sum(max((getattr(p, "tries", 1) for p in r.parts), default=1) for r in same)
+        if group not in self._tried:
+            self._tried[group] = Counter()
+            for other in self.rows[group]:
+                tries = max((getattr(p, "tries", 1) for p in other.parts), default=1)
+                self._tried[group][other.option.file] += tries
         searches = [
             tuned.settings
             for tuned in self.grid.settings.tuned
             if (tuned.group, tuned.name) == (group, row.option.file)
         ]
-        return max(1, here, *searches)
+        return max(1, self._tried[group][row.option.file], *searches)
 
 
 def _by_own_name(rows: Sequence[Row]) -> list[Row]:

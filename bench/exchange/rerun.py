@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.contract import UserError, likeness
+from bench.contract import UserError, likeness, require
 from bench.contract.identity import canonical
 from bench.contract.likeness import TOLERANCE, differences
 from bench.contract.record import TrialRecord
@@ -214,6 +214,8 @@ def rerun(grid: Grid, plan: Plan, trials: Iterable[Trial]) -> dict[str, TrialRec
     outcome = execute(grid, Plan(nodes, wanted, {})).outcome
     if outcome.interrupted:
         raise KeyboardInterrupt
+    lost = "; ".join(outcome.left_open.values())
+    require(outcome.state == "ended" and not lost, outcome.reason or lost)
     return {record.trial_id: record for record in outcome.records}
 
 

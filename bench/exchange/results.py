@@ -32,8 +32,14 @@ class RunSummary:
         cached: nodes that were needed and recorded already.
         left_out: number of cells that cannot work, by what they are and the reason.
         reasons: number of trials that a failure cost, by its sentence, the most first.
-        set_aside: where damaged results lay, where they lie now, and what was wrong with them.
-        interrupted: whether it was stopped from outside.
+        set_aside: place of damaged results, where they lie now, and what was wrong with them.
+        state: how it ended: ``ended``, ``interrupted`` from outside, ``stalled`` because no machine
+            could run what was left, or ``broken`` because the back end failed.
+        reason: why it is ``stalled`` or ``broken``.
+        elsewhere: nodes that another run on the same store computed meanwhile.
+        losses: how often nodes were lost with their machines, by reason; no trial ends by it.
+        machines: machines that were given no more work, and why.
+        left_open: nodes that were lost so often that they have no result, with the last reason.
         untracked: why MLflow did not take the run; empty: it did, or is switched off.
         wall_s: seconds it took.
         log: its log file; gone with the store where that was a temporary one.
@@ -46,11 +52,26 @@ class RunSummary:
     cached: int
     left_out: Mapping[tuple[str, str], int]
     reasons: Mapping[str, int]
-    set_aside: tuple[tuple[Path, Path, str], ...]
-    interrupted: bool
+    set_aside: tuple[tuple[str, Path, str], ...]
+    state: str
+    reason: str
+    elsewhere: int
+    losses: Mapping[str, int]
+    machines: Mapping[str, str]
+    left_open: Mapping[str, str]
     untracked: str
     wall_s: float
     log: Path
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped from outside."""
+        return self.state == "interrupted"
+
+    @property
+    def incomplete(self) -> int:
+        """Trials that have not ended."""
+        return self.trials - sum(self.ended.values())
 
     @property
     def failed(self) -> int:

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -17,7 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from attacks.basket_decoder import BasketDecoder
 from attacks.inverse_decoder import InverseDecoder
 from attacks.score_classifier import ScoreClassifier
-from bench.contract import Task, UserError
+from bench.contract import Reconstruction, Task, UserError
 from bench.contract.knowledge import READING
 from bench.contract.options import type_hints
 from tests.attacks.deployments import Option, deployment, options
@@ -32,6 +33,11 @@ ASKING = [case for case in CASES if case[0].attack.access in ("labels", "scores"
 
 def name(value: Any) -> str:
     return value.name if isinstance(value, Option) else str(value)
+
+
+PLACES = pytest.mark.parametrize(
+    "place", range(len(ASKING)), ids=["-".join(map(name, case)) for case in ASKING]
+)
 
 
 # ---------------------------------------------------------------- ranges
@@ -117,44 +123,50 @@ def test_what_is_read_is_declared_and_what_is_declared_is_read() -> None:
 
 
 # ---------------------------------------------------------------- budgets
+@cache
+def without_budget(place: int) -> tuple[Reconstruction, int]:
+    """What the case of that place in ``ASKING`` gives where nothing binds, and its queries."""
+    option, task = ASKING[place]
+    exposure, knowledge, _ = deployment(option, task)
+    result = option.attack.run(exposure, knowledge, 0, "cpu")
+    return result, exposure.meter.queries
+
+
 @pytest.mark.parametrize("budget", [0, 1, 7, 50, 400])
-@pytest.mark.parametrize(("option", "task"), ASKING, ids=name)
-def test_a_budget_is_kept(option: Option, task: Task, budget: int) -> None:
-    free, knowledge, _ = deployment(option, task)
+@PLACES
+def test_a_budget_is_kept(place: int, budget: int) -> None:
+    (option, task), (free, asked) = ASKING[place], without_budget(place)
     attack = option.attack
-    shape = attack.run(free, knowledge, 0, "cpu").values.shape
     exposure, knowledge, _ = deployment(option, task, budget)
     result = attack.run(exposure, knowledge, 0, "cpu")
     queries = exposure.meter.queries
     assert queries <= budget
     if attack.goal == "attribute" and not isinstance(attack, ScoreClassifier):
-        assert queries > min(budget, free.meter.queries) - 3, "less than a victim's values is left"
+        assert queries > min(budget, asked) - 3, "less than a victim's values is left"
     if isinstance(attack, BasketDecoder | InverseDecoder) and budget >= 4:
-        assert queries == min(budget, free.meter.queries)
-    assert result.values.shape == shape and bool(torch.isfinite(result.values).all())
+        assert queries == min(budget, asked)
+    assert result.values.shape == free.values.shape and bool(torch.isfinite(result.values).all())
     for value in result.info.values():
         for number in value if isinstance(value, list) else [value]:
             assert not isinstance(number, float) or math.isfinite(number)
 
 
-@pytest.mark.parametrize(("option", "task"), ASKING, ids=name)
-def test_a_budget_that_suffices_changes_nothing(option: Option, task: Task) -> None:
-    free, knowledge, _ = deployment(option, task)
-    expected = option.attack.run(free, knowledge, 0, "cpu")
+@PLACES
+def test_a_budget_that_suffices_changes_nothing(place: int) -> None:
+    (option, task), (expected, asked) = ASKING[place], without_budget(place)
     exposure, knowledge, _ = deployment(option, task, 10**9)
     result = option.attack.run(exposure, knowledge, 0, "cpu")
     assert torch.equal(result.values, expected.values) and result.info == expected.info
-    assert exposure.meter.queries == free.meter.queries
+    assert exposure.meter.queries == asked
 
 
-@pytest.mark.parametrize(("option", "task"), ASKING, ids=name)
-def test_a_budget_of_what_is_asked_is_spent(option: Option, task: Task) -> None:
+@PLACES
+def test_a_budget_of_what_is_asked_is_spent(place: int) -> None:
     """To the last query; in another order, so that numbers are rounded differently."""
-    free, knowledge, _ = deployment(option, task)
-    expected = option.attack.run(free, knowledge, 0, "cpu")
-    exposure, knowledge, _ = deployment(option, task, free.meter.queries)
+    (option, task), (expected, asked) = ASKING[place], without_budget(place)
+    exposure, knowledge, _ = deployment(option, task, asked)
     result = option.attack.run(exposure, knowledge, 0, "cpu")
-    assert exposure.meter.queries == free.meter.queries
+    assert exposure.meter.queries == asked
     torch.testing.assert_close(result.values, expected.values, atol=1e-5, rtol=1e-5)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.contract import Exposure, Knowledge, Reconstruction
+from bench.engine.store import Store
 from tests.cli.conftest import CONF
 from tests.toys import ToyAttack
 
@@ -79,19 +80,20 @@ def test_no_output_holds_a_credential(
     away = f"tracking.uri='http://jane:{MARK}@127.0.0.1:9/?token={MARK}'"
     said = [verb("run", *words, away)]
     assert said[0][0] == 1, "the attack that raises failed"
-    computed = len(list((out / "store" / "attack").iterdir()))
+    computed = Store(out / "store").ids("attack")
     database = f"tracking.uri=sqlite:///{out / 'mlflow' / 'runs.db'}"
     said += [
         verb("run", *words, database),
         verb("sync", *words, away),
         verb("status", *words, away),
         verb("doctor", *words, away),
+        verb("doctor", *words, away, "--export", out / "plain"),
         verb("run", *words, "attack=[toy,remote]", "label=whole", "tracking=none"),
         verb("submit", "whole", *words, "--to", out / "p.zip", "--by", "me", "--allow-dirty"),
         verb("ui", *words, away),
         verb("plan", *words, away, f"nothing.password={MARK}"),
     ]
-    assert len(list((out / "store" / "attack").iterdir())) == computed, "resumed: nothing ran again"
+    assert Store(out / "store").ids("attack") == computed, "resumed: nothing ran again"
     cells = [f"toy/toy/none/{name}/0" for name in ("remote", "remote_raise")]
     said += [verb(v, cell, *words, away) for cell in cells for v in ("show", "why")]
     assert MARK not in str([(err, printed) for _, printed, err in said])

@@ -73,8 +73,13 @@ def test_a_session(invbench, tmp_path: Path) -> None:
     assert "leakage L" in out
     code, out, _ = invbench("show", "toy/toy/none/toy/0", "--json")
     record = json.loads(out)
-    code, out, _ = invbench("show", record["trial_id"][:10])
-    assert record["trial_id"] in out
+    code, out, _ = invbench("show", record["trial_id"][:10], "--to", str(tmp_path / "files"))
+    assert record["trial_id"] in out and "tensors.safetensors (" in out
+    assert (tmp_path / "files" / "tensors.safetensors").exists()
+    code, out, _ = invbench("doctor", "--export", str(tmp_path / "plain"))
+    assert code == 0 and len(list((tmp_path / "plain" / "trial").iterdir())) == 14
+    code, out, _ = invbench("doctor", "--export", str(tmp_path / "plain"))
+    assert code == 2, "it is not empty"
 
     before = {p: p.read_bytes() for p in page.parent.rglob("*") if p.is_file()}
     code, out, _ = invbench("report")

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from bench.contract.errors import UserError
-from bench.contract.secrets import clean, redacted
+from bench.contract.identity import canonical
+from bench.contract.secrets import clean, clean_text, redacted
 
 MARK = "hunter2MARK"
 LEAKS = [
@@ -94,3 +97,35 @@ def test_no_password_of_a_uri_survives(password: str, around: str) -> None:
     text = redacted(f"{around} http://jane:{marked}@host/x {around}")
     assert marked not in text.replace(around, "")
     assert redacted(text) == text
+
+
+PIECES = st.sampled_from(
+    [
+        *LEAKS,
+        *LEAKS[0].split(":"),
+        *["password", "passphrase", "db_password", "pa\u017fsword", "credentials", "api_key"],
+        *["to\u212aen", "pwd", "PWD", "sig", "code", "://jane", "@h", "?key=", "&x-amz-y=", "="],
+        *[":", "'", '"', "\\", "\n", "\u00a0", "PID", "bearer", "é"],
+        MEMORY,
+        MARK,
+    ]
+)
+TEXTS = st.lists(PIECES | st.text(max_size=4), max_size=6).map("".join)
+PLAIN = st.recursive(
+    TEXTS | st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(PLAIN)
+def test_json_text_is_cleaned_as_what_it_holds(value: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOME_TOKEN", f'{MARK}"é')
+        for text in (canonical(value), to_json(value).decode()):
+            assert json.loads(clean_text(text)) == clean(value)
+
+
+def test_an_ordinary_record_is_only_looked_at() -> None:
+    text = canonical({"forward_passes": 3, "cell": "a[k=1]", "source": "https://x.y/z", "s": "a@b"})
+    assert clean_text(text) is text

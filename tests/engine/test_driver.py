@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.contract import UserError
-from bench.engine.backends import local
 from bench.engine.execution import Execution, execute, prepare
 from bench.engine.store import Store
-from bench.engine.worker import Done, Job
 
 ALL = "attack=[toy,toy_raise,toy_diverge]"
 
@@ -77,7 +75,7 @@ def test_failures_are_results_and_stand_until_asked(go) -> None:
         for k in store.failures("attack")
         if store.failure("attack", k)["label"] == "toy/toy/none/toy_raise/0"
     }
-    assert len(list((store.root / "failed" / "attack" / key).iterdir())) == 2
+    assert len(store.attempts("attack", key)) == 2
 
 
 def test_dependants_of_a_failed_target_are_skipped_with_the_reason(go) -> None:
@@ -146,8 +144,8 @@ def test_isolated_tasks_time_out_crash_and_are_retried(go, tmp_path: Path) -> No
     assert found["toy_hang"].error is not None
     assert "raise timeout_s.attack" in found["toy_hang"].error.message
     store = Store(done.grid.settings.store)
-    attempts = [p for p in (store.root / "failed" / "attack").rglob("*.json")]
-    assert len(attempts) == 1 + 1 + 2
+    attempts = [store.attempts("attack", key) for key in store.failures("attack")]
+    assert sum(map(len, attempts)) == 1 + 1 + 2
 
 
 def test_an_interrupt_keeps_what_is_done(go, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,28 +207,3 @@ def test_ray_gives_the_same_records_and_the_same_failures(go, tmp_path: Path) ->
 def test_an_unreachable_cluster_is_one_sentence(go) -> None:
     with pytest.raises(UserError, match=r"Ray cluster '127.0.0.1:1' cannot be reached"):
         go("backend.address=127.0.0.1:1", backend="ray")
-
-
-def test_what_arrives_damaged_although_it_is_stored_well_is_sent_again_a_few_times(
-    toy_words, toy_conf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    times = 0
-    real = local.execute
-
-    def damaging(task: Job) -> Done:
-        nonlocal times
-        if task.kind == "evaluator" and times < most:
-            times += 1
-            return Done("damaged", damaged={"data": "it was cut off on its way"})
-        return real(task)
-
-    monkeypatch.setattr(local, "execute", damaging)
-    most = 2
-    done = execute(*prepare(toy_words("seeds=1", "attack=[toy]"), toy_conf), toy_conf)
-    assert done.outcome.count("done") == len(done.plan.trials)
-    assert done.outcome.set_aside == []
-    times, most = 0, 10**6
-    words = toy_words("seeds=1", "attack=[toy]", f"store={done.grid.settings.store}-2")
-    done = execute(*prepare(words, toy_conf), toy_conf)
-    assert times < 10
-    assert done.outcome.count("done") == 0

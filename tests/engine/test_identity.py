@@ -82,7 +82,7 @@ STAYS: dict[str, tuple[str, str, str]] = {
     "report": ("bench/report/stats.py", "MARGIN = 0.05", "MARGIN = 0.06"),
     "command line": ("bench/cli/run.py", "_SHOWN = 5", "_SHOWN = 6"),
     "driver": ("bench/engine/driver.py", "_POLL_S = 0.5", "_POLL_S = 0.6"),
-    "store": ("bench/engine/store.py", "STORE_VERSION = 2", "STORE_VERSION = 3"),
+    "store": ("bench/engine/store/opening.py", "STORE_VERSION = 3", "STORE_VERSION = 4"),
     "another attack": ("attacks/yeom.py", "torch", "tensor"),
     "another defense": ("defenses/rounding.py", "decimals", "digits"),
     "version": ("bench/__init__.py", '__version__ = "', '__version__ = "9'),
@@ -190,6 +190,7 @@ def test_every_module_that_a_stage_runs_is_in_its_identity(
             return results[key]
         node = plan.nodes[key]
         parents = {role: result(parent) for role, parent in node.parents.items()}
+        kind, payload = node.kind, node.payload
         called: set[str] = set()
 
         def note(frame, event: str, _) -> None:
@@ -198,7 +199,7 @@ def test_every_module_that_a_stage_runs_is_in_its_identity(
 
         sys.setprofile(note)
         try:
-            made = run(node.kind, node.payload, parents, site)
+            made = run(kind, payload, parents, site)
         finally:
             sys.setprofile(None)
         ours = {m for m in called if m.split(".")[0] in ("bench", "attacks", "defenses")}

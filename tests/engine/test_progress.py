@@ -7,8 +7,11 @@ from pathlib import Path
 
 from bench.engine.durations import duration
 from bench.engine.execution import prepare
+from bench.engine.graph import Node
 from bench.engine.logs import log_file
-from bench.engine.progress import Display, TimeLeft
+from bench.engine.pace import Pace
+from bench.engine.progress import Display
+from tests.engine.ready_made import PlanMaker
 
 
 def test_duration() -> None:
@@ -20,12 +23,25 @@ def test_duration() -> None:
     ]
 
 
+def _node(kind: str, label: str) -> Node:
+    maker = PlanMaker()
+    return maker.nodes[maker.node(kind, label, 0)]
+
+
 def test_time_left_goes_by_what_was_seen_then_by_history() -> None:
-    left = TimeLeft({"target": 4, "attack": 10}, {"attack": 2.0})
-    assert left.estimate(1) == 4 * 2.0 + 10 * 2.0
-    left.ended("target", 8.0)
-    assert left.estimate(2) == (3 * 8.0 + 10 * 2.0) / 2
-    assert TimeLeft({"target": 1}, {}).estimate(1) is None
+    pace = Pace({"target": 4, "attack": 10}, {"attack": 2.0})
+    assert pace.left() == 4 * 2.0 + 10 * 2.0
+    pace.ended(_node("target", "data/mlp/none"), 8.0)
+    assert pace.left() == 3 * 8.0 + 10 * 2.0
+    assert Pace({"target": 1}, {}).left() is None
+
+
+def test_a_node_should_take_what_others_of_its_component_took() -> None:
+    pace = Pace({}, {"attack": 100.0, "attack data/mlp/none/toy": 3.0})
+    assert pace.seconds(_node("attack", "data/mlp/none/toy")) == 3.0
+    assert pace.seconds(_node("attack", "data/cnn/none/other")) is None, "of another attack"
+    pace.ended(_node("attack", "data/mlp/none/other"), 5.0)
+    assert pace.seconds(_node("attack", "data/cnn/none/other")) == 5.0
 
 
 def test_plain_lines_go_to_the_stream_and_the_log(
@@ -34,7 +50,7 @@ def test_plain_lines_go_to_the_stream_and_the_log(
     _, plan = prepare(toy_words(), toy_conf)
     stream = io.StringIO()
     log, other = tmp_path / "logs" / "run.log", tmp_path / "logs" / "other.log"
-    display = Display(plan, set(plan.nodes), len(plan.trials), "plain", stream=stream)
+    display = Display(len(plan.nodes), len(plan.trials), Pace({}, {}), "plain", stream=stream)
     node = next(iter(plan.nodes.values()))
     with log_file(log):
         display.node(node, "failed", 1.0)

@@ -84,10 +84,11 @@ def test_benign_accounts_are_counted_and_weights_are_not_watched(
 def test_every_exposure_leaves_a_trail(run: tuple[dict[str, TrialRecord], Store]) -> None:
     records, store = run
     for name, record in records.items():
-        path = store.path("attack", record.nodes["attack"]) / "trail.parquet"
-        assert path.exists() is (record.budget.queries > 0), name
+        trail = store.file("attack", record.nodes["attack"], "trail.parquet")
+        assert (trail is not None) is (record.budget.queries > 0), name
     held = records["query_budget[queries=50]/toy"]
-    data = (store.path("attack", held.nodes["attack"]) / "trail.parquet").read_bytes()
+    data = store.file("attack", held.nodes["attack"], "trail.parquet")
+    assert data is not None
     trail = pd.read_parquet(io.BytesIO(data))
     assert list(trail.columns) == ["time", "account", "digest", "label", "confidence"]
     assert len(trail) == 51 and (trail["label"] >= 0).sum() == 50

@@ -63,7 +63,7 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("toy")
     runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
-    assert len(runs) == len(done.outcome.records)
+    assert len(runs) == len(done.outcome.statuses)
     good = next(r for r in runs if r.data.tags["status"] == "done")
     assert {"L", "M", "utility", "queries"} <= set(good.data.metrics)
     assert good.data.params["dataset"] == "toy"

@@ -1,0 +1,168 @@
+"""What goes to a worker together: small nodes that need each other, or nodes of one program."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.engine.graph import Node
+from bench.engine.pace import Pace
+from bench.engine.ready import Ready
+from bench.engine.settings import Resources
+from bench.engine.states import RUNNING, WAITING, States
+
+MOST_JOBS = 256
+"""Most nodes of one bundle."""
+MOST_REPLICAS = 16
+"""Most nodes that run as one program."""
+_USUAL_S = 2.0
+_LONGEST_S = 10.0
+_SHORTEST_S = 0.05
+"""Expected seconds of a bundle: usually, while much more work waits than there are slots, and while
+little does. A message costs a few milliseconds; what is in a bundle is lost with its machine."""
+_SHARES = 4
+"""Bundles for each slot that what remains is cut into, so that no slot is left with the rest."""
+_MUCH = 8
+"""Times the usual seconds that such a share must have before bundles become longer."""
+
+
+@dataclass
+class Choice:
+    """Nodes that one worker shall run.
+
+    Attributes:
+        nodes: their numbers, parents before children.
+        asked: what each of them needs of a machine.
+        as_one: whether they are run as one vectorised program.
+    """
+
+    nodes: list[int]
+    asked: Resources
+    as_one: bool = False
+
+
+class Bundler:
+    """Chooses what goes together.
+
+    Args:
+        nodes: of the plan, by number.
+        states: how far they are.
+        ready: those that may start.
+        order: of every node, its place in the order of dispatch.
+        pace: how long nodes take.
+        asks: what a node needs of a machine.
+        alone: whether a node is to run by itself, because something was wrong with it before.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        states: States,
+        ready: Ready,
+        order: Sequence[int],
+        pace: Pace,
+        asks: Callable[[int], Resources],
+        alone: Callable[[int], bool],
+    ) -> None:
+        self._nodes, self._states, self._ready, self._order = nodes, states, ready, order
+        self._pace, self._asks, self._alone = pace, asks, alone
+
+    def choose(self, asked: Resources, room: int, slots: int) -> list[Choice]:
+        """At most ``room`` bundles of nodes that ask for this; they are no longer queued.
+
+        Args:
+            asked: the request.
+            room: how many bundles can start at once; at least 1.
+            slots: how many could if nothing ran.
+        """
+        heads = self._ready.counts[asked]
+        seconds = max(_SHORTEST_S, self._seconds(slots) * min(1.0, heads / room))
+        most = math.ceil(heads / room)
+        choices: list[Choice] = []
+        while len(choices) < room and (first := self._ready.first(asked)) is not None:
+            alike = self._replicas(first, asked, room - len(choices))
+            if len(alike) > 1:
+                for node in alike:
+                    self._take(node)
+                choices.append(Choice(alike, asked, as_one=True))
+            else:
+                choices.append(Choice(self._small(asked, seconds, most), asked))
+        return choices
+
+    def _seconds(self, slots: int) -> float:
+        """Expected seconds that a bundle may have: less where little is left, more where much."""
+        share = (self._pace.left() or 0.0) / (_SHARES * slots)
+        return min(_LONGEST_S, max(_SHORTEST_S, min(_USUAL_S, share), share / _MUCH))
+
+    def _replicas(self, first: int, asked: Resources, room: int) -> list[int]:
+        """Nodes for one program with the first; fewer where slots would have nothing to do."""
+        if self._alone(first):
+            return [first]
+        number = self._ready.number_alike(first)
+        slots = max(1, room - (self._ready.counts[asked] - number))
+        alike = self._ready.alike(first, min(MOST_REPLICAS, math.ceil(number / slots)))
+        return [node for node in alike if not self._alone(node)]
+
+    def _take(self, node: int) -> None:
+        self._ready.remove(node)
+        self._states.state[node] = RUNNING
+
+    def _small(self, asked: Resources, most_s: float, most_heads: int) -> list[int]:
+        """The next node, what needs only nodes of the bundle, and further nodes of the queue.
+
+        A node of which nothing is known counts as long, and is run by itself.
+        """
+        nodes: list[int] = []
+        free: list[tuple[int, int]] = []
+        met: Counter[int] = Counter()
+        seconds, heads = 0.0, 0
+        while len(nodes) < MOST_JOBS:
+            head = None
+            if free:
+                node = heapq.heappop(free)[1]
+            else:
+                head = self._ready.first(asked) if heads < most_heads else None
+                if head is None or (nodes and self._ready.number_alike(head) > 1):
+                    break
+                node, heads = head, heads + 1
+            expected = None if self._alone(node) else self._pace.seconds(self._nodes[node])
+            if nodes and (expected is None or seconds + expected > most_s):
+                if head is not None:
+                    break
+                continue
+            self._take(node)
+            nodes.append(node)
+            if expected is None or expected > most_s:
+                break
+            seconds += expected
+            for child in self._states.children(node):
+                met[child] += 1
+                waits = self._states.state[child] == WAITING
+                if waits and met[child] == self._states.unmet[child] and self._asks(child) == asked:
+                    heapq.heappush(free, (self._order[child], child))
+        return nodes
+
+
+def dispatch_order(nodes: Sequence[Node], place: Mapping[str, int]) -> list[int]:
+    """In which order nodes are sent: data first, then target by target.
+
+    Data sets come first so that targets that can be trained as one program are ready together. What
+    belongs to one target follows it, so that a worker reads the target once.
+
+    Args:
+        nodes: of the plan.
+        place: number of a node by its identity.
+    """
+
+    def key(number: int) -> tuple[bool, int, int]:
+        node = nodes[number]
+        family = node.parents.get("target")
+        return node.kind != "data", number if family is None else place[family], number
+
+    order = [0] * len(nodes)
+    for rank, number in enumerate(sorted(range(len(nodes)), key=key)):
+        order[number] = rank
+    return order

@@ -1,0 +1,66 @@
+"""Ctrl-C and a polite kill end a run; while the driver writes, they wait for a moment."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Stop:
+    """What ends a run from outside."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._held = False
+        self._late = False
+
+    def __call__(self, signal_number: int, *_: Any) -> None:
+        """Handle a signal: at once, or after what must not be cut.
+
+        A second Ctrl-C is always handled at once; a second polite kill changes nothing, for the
+        report that is written last is short and wanted.
+
+        Raises:
+            KeyboardInterrupt: at once.
+        """
+        if self._asked and signal_number == signal.SIGTERM:
+            return
+        first, self._asked = not self._asked, True
+        if not (self._held and first):
+            raise KeyboardInterrupt
+        self._late = True
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """What is done inside is done to its end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._late:
+            self._late = False
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM stop the run.
+
+        Only the main thread may say so: a run that a notebook or a server starts in another one is
+        stopped by who started it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        old = {name: signal.signal(name, self) for name in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for name, handler in old.items():
+                if isinstance(handler, Stop):  # that of the command whose run this is
+                    handler._asked = handler._asked or self._asked
+                # None: it was set outside Python, and cannot be set from here.
+                signal.signal(name, signal.SIG_DFL if handler is None else handler)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from bench.engine.stopping import Stop
+
+
+def _kill(signal_number: int) -> None:
+    os.kill(os.getpid(), signal_number)
+
+
+def test_a_signal_waits_for_what_must_not_be_cut() -> None:
+    stop, written = Stop(), []
+    with stop.listening(), pytest.raises(KeyboardInterrupt), stop.held_back():
+        _kill(signal.SIGTERM)
+        written.append("whole")
+    assert written == ["whole"]
+
+
+def test_a_second_ctrl_c_waits_for_nothing_and_a_second_polite_kill_changes_nothing() -> None:
+    stop, written = Stop(), []
+    with stop.listening():
+        with pytest.raises(KeyboardInterrupt):
+            _kill(signal.SIGTERM)
+        _kill(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt), stop.held_back():
+            _kill(signal.SIGINT)
+            written.append("cut")
+    assert not written
+
+
+def test_after_its_run_was_stopped_a_command_writes_its_report_to_the_end() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    command, run = Stop(), Stop()
+    with command.listening():
+        with pytest.raises(KeyboardInterrupt), run.listening():
+            _kill(signal.SIGTERM)
+        _kill(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
