@@ -79,7 +79,7 @@ def conclusions(device: str, folder: Path, quick: bool) -> Finding:
             "dataset=[diabetes,faces,baskets]",
             "model=[mlp,ease]",
             "defense=[none]",
-            "++dataset.faces.people_private=6",
+            "++dataset.faces.people_private=20",
             "++dataset.faces.people_public=20",
             "++dataset.faces.size=16",
         ],
