@@ -27,8 +27,8 @@ from pathlib import Path
 from tests.chaos import services
 from tests.chaos.components import MARKS
 from tests.chaos.faults import FAULTS, MIXED, Fault
-from tests.chaos.lab import Lab, becoming_root, lacking
-from tests.chaos.round import Round, suite, undisturbed
+from tests.chaos.lab import Lab, becoming_root, call, lacking
+from tests.chaos.round import SMALL_DISK, Round, suite, undisturbed
 from tests.chaos.table import Table
 
 
@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for special, reason in skipped.items():
         table.skip([name for name in asked if FAULTS[name].special == special], reason)
     started = None
+    disk = folder / SMALL_DISK
+    disk.mkdir(exist_ok=True)
+    call("mount", "-t", "tmpfs", "-o", "size=24m", "chaos", str(disk))
     lab = Lab(folder, given.machines, {MARKS: str(folder / "marks")})
     try:
         (folder / "marks").write_text("")
@@ -126,7 +129,7 @@ def _mixed(draw: random.Random, named: str) -> list[Fault]:
 
 
 def _clean(folder: Path, keep: bool) -> None:
-    subprocess.run(["umount", "-l", str(folder / "store")], capture_output=True, check=False)
+    subprocess.run(["umount", "-l", str(folder / SMALL_DISK)], capture_output=True, check=False)
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -28,7 +28,7 @@ class Fault:
         hit: does it; what has to be undone, or None; False where there was nothing to hit.
         hits: most times in a round.
         pause_s: least seconds between two.
-        special: what the round is prepared with: ``tmpfs``, ``clock``, ``mlflow``, ``two``,
+        special: what the round is prepared with: ``small_disk``, ``clock``, ``mlflow``, ``two``,
             ``skew``, ``blind``, ``empty_head``.
     """
 
@@ -211,7 +211,7 @@ FAULTS = {
         Fault("machine preempted, head without CPUs", preempt, 3, 15, "empty_head"),
         Fault("line cut for seconds", cut_short, 3, 5),
         Fault("line cut for a minute", cut_long, 1, 60),
-        Fault("disk full", fill_disk, 3, 5, "tmpfs"),
+        Fault("disk full", fill_disk, 3, 5, "small_disk"),
         Fault("clock jumps", jump_clock, 4, 2, "clock"),
         Fault("bits flipped in the store", flip_bits, 6, 2),
         Fault("MLflow down", kill_mlflow, 3, 4, "mlflow"),

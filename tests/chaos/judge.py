@@ -46,6 +46,22 @@ def snapshot(root: Path) -> dict[str, Any]:
     return places
 
 
+def set_aside(root: Path) -> set[str]:
+    """Places of nodes whose damage was found and said.
+
+    The trial that a node belongs to was joined before; the node is made again when a run needs it.
+    """
+    aside = root / "aside"
+    places = set()
+    for note in aside.rglob("*.json") if aside.is_dir() else ():
+        parts = note.relative_to(aside).parts
+        # Of a failure the attempts are set aside, one by one.
+        kept = parts[:3] if parts[0] == "failed" else parts[:2]
+        if "trial" not in kept:
+            places.add("/".join(part.split(".")[0] for part in kept))
+    return places
+
+
 def lasting(value: Any) -> Any:
     """A record without what differs between two runs."""
     if isinstance(value, Mapping):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.engine.store import Store
-from tests.chaos.judge import compare, lasting, snapshot
+from tests.chaos.judge import compare, lasting, set_aside, snapshot
 from tests.chaos.lab import ROOT, becoming_root, lacking
 
 RECORD = {
@@ -69,6 +69,8 @@ def test_a_store_is_read_with_its_failures_and_without_its_damage(tmp_path: Path
     assert read[f"attack/{'a' * 32}"] == lasting(RECORD)
     assert read[f"failed/attack/{'b' * 32}"] == lasting(FAILURE)
     assert len(read) == 2
+    store.set_aside("attack", "a" * 32, "for a test")
+    assert set_aside(tmp_path / "store") == {f"attack/{'a' * 32}"}
     file = tmp_path / "file"
     file.write_text("no folder")
     assert snapshot(file) == {}
