@@ -63,7 +63,7 @@ def load(
         "--from mlflow reads suite=; leave out --from to report packs, suites or executions.",
     )
     if source == "mlflow":
-        from bench.engine.tracking import fetch
+        from bench.engine.tracking.sink import fetch
 
         records, pictures, manifest = fetch(chosen.tracking.uri, chosen.label)
         require(bool(records), f"No trial of suite '{chosen.label}' has ended yet; run it first.")
@@ -336,8 +336,8 @@ def sync(words: Words = (), config_dir: Path | None = None) -> tuple[int, Result
     Raises:
         UserError: the store has no such run, or MLflow cannot be reached.
     """
-    from bench.engine import tracking
     from bench.engine.store import Store
+    from bench.engine.tracking.sink import sync
 
     chosen = settings(words, config_dir)
     require(
@@ -348,7 +348,7 @@ def sync(words: Words = (), config_dir: Path | None = None) -> tuple[int, Result
     store, manifest = Store(chosen.store), results.pack.manifest
     with tempfile.TemporaryDirectory() as folder:
         pages = results.report(Path(folder), config_dir=config_dir).page.parent
-        written = tracking.sync(store, chosen.tracking.uri, manifest, pages)
+        written = sync(store, chosen.tracking.uri, manifest, pages)
     return written, results
 
 

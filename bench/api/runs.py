@@ -14,9 +14,9 @@ from bench.contract.errors import require
 if TYPE_CHECKING:
     from bench.contract import Component
     from bench.engine.config import Grid
+    from bench.engine.driving.work import Work
     from bench.engine.execution import Execution
     from bench.engine.graph import Plan
-    from bench.engine.work import Work
     from bench.exchange.results import Results, RunSummary
 
 Words = Sequence[str]
@@ -57,10 +57,10 @@ def plan(words: Words = (), config_dir: Path | None = None) -> Forecast:
         UserError: an override or option is wrong, or nothing is left to run.
     """
     from bench.engine.backends import slots_of
+    from bench.engine.driving.pace import expected, history
+    from bench.engine.driving.work import remaining
     from bench.engine.execution import prepare
-    from bench.engine.pace import expected, history
     from bench.engine.store import Store
-    from bench.engine.work import remaining
 
     grid, planned = prepare(words, config_dir)
     store = Store(grid.settings.store)

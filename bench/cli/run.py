@@ -41,7 +41,7 @@ Exit code: 0 all trials ended well, 1 some did not, 2 a mistake or the back end 
 )
 def command(given: Given, rerun: str | None) -> None:
     """Run a suite."""
-    from bench.engine.stopping import Stop
+    from bench.engine.driving.stopping import Stop
 
     # A polite kill is heeded before the rest is loaded, and until the report is written.
     with Stop().listening():

@@ -14,7 +14,7 @@ from typing import Any
 from bench.contract.errors import nearest, require
 from bench.decide.incident import expired_on, overdue
 from bench.decide.verdict import Judgement
-from bench.engine.mlflow_server import connect, experiment_of, reachable
+from bench.engine.tracking.server import connect, experiment_of, reachable
 from bench.goals import goals
 
 EXPERIMENT = "inventory"

@@ -16,19 +16,19 @@ from typing import Any
 from bench.contract import UserError
 from bench.engine.backends import open_backend
 from bench.engine.config import Grid, compose_grid
-from bench.engine.driver import Driver, Listener
+from bench.engine.driving.driver import Driver, Listener
+from bench.engine.driving.pace import Pace, history
+from bench.engine.driving.stopping import Stop
+from bench.engine.driving.work import RunOutcome, remaining
 from bench.engine.graph import Plan
 from bench.engine.logs import log_file
 from bench.engine.manifest import Heartbeat, manifest_of
 from bench.engine.messages import Backend
-from bench.engine.pace import Pace, history
 from bench.engine.plan import make_plan
 from bench.engine.progress import Display
 from bench.engine.settings import LocalBackend, Settings
-from bench.engine.stopping import Stop
 from bench.engine.store import Store
-from bench.engine.tracking import BackgroundSink
-from bench.engine.work import RunOutcome, remaining
+from bench.engine.tracking.sink import BackgroundSink
 
 _LOG = logging.getLogger(__name__)
 _NO_DEADLINES = (

@@ -12,12 +12,12 @@ from typing import Any
 
 from bench.contract.secrets import clean
 from bench.engine.config import Grid
+from bench.engine.driving.recording import now
+from bench.engine.driving.work import RunOutcome
 from bench.engine.graph import Node, Plan
 from bench.engine.provenance import git_state
-from bench.engine.recording import now
 from bench.engine.store import Store
 from bench.engine.store.process import here
-from bench.engine.work import RunOutcome
 
 _BEAT_S = 5.0
 

@@ -11,16 +11,16 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from bench.engine.driving.pace import Pace
 from bench.engine.durations import duration
 from bench.engine.graph import Node
-from bench.engine.pace import Pace
 
 _LINE_EVERY_S = 15.0
 _LOG = logging.getLogger(__name__)
 
 
 class Display:
-    """Shows a run as it goes; a :class:`bench.engine.driver.Listener`.
+    """Shows a run as it goes; a :class:`bench.engine.driving.driver.Listener`.
 
     Args:
         nodes: how many are to be run.

@@ -11,7 +11,7 @@ from bench.contract.names import path_fault
 from bench.contract.record import TrialRecord
 from bench.engine.settings import Settings
 from bench.engine.store import Store
-from bench.engine.tracking import picture, stored
+from bench.engine.tracking.sink import picture, stored
 from bench.exchange import pack
 from bench.exchange.merge import merge
 from bench.exchange.pack import Pack

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bench.contract.record import TrialRecord
-from bench.engine.mlflow_server import connect
 from bench.engine.store import Store
+from bench.engine.tracking.server import connect
 from tests.report import fake_records
 
 
@@ -21,13 +22,19 @@ class Canned(Store):
 
     def __init__(self, root: Path, records: dict[str, TrialRecord]) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        self.root, self.records = root, records
+        self.root, self.rows = root, records
 
     def has(self, kind: str, key: str) -> bool:
-        return key in self.records
+        return key in self.rows
 
     def record(self, kind: str, key: str) -> dict[str, Any]:
-        return self.records[key].model_dump()
+        return self.rows[key].model_dump()
+
+    def records(self, kind: str, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        return ((key, self.record(kind, key)) for key in keys if self.has(kind, key))
+
+    def latest_failures(self, kind: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        return {}
 
 
 def canned(count: int) -> dict[str, TrialRecord]:

@@ -11,13 +11,13 @@ from bench.contract.identity import digest_of
 from bench.contract.record import Cell
 from bench.contract.source import Source
 from bench.engine import forms
-from bench.engine.driver import Driver, Listener
+from bench.engine.driving.driver import Driver, Listener
+from bench.engine.driving.pace import Pace
+from bench.engine.driving.work import RunOutcome, remaining
 from bench.engine.graph import Case, Kind, Node, Plan, Series, Trial
 from bench.engine.messages import Bundle, Done, Job, Returned
-from bench.engine.pace import Pace
 from bench.engine.settings import Infrastructure, LocalBackend, Resources, Settings, Tracking
 from bench.engine.store import Store
-from bench.engine.work import RunOutcome, remaining
 
 _SOURCE = Source({f"bench.module{n}": digest_of(str(n)) for n in range(40)}, {})
 _SCORE = {

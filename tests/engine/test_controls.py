@@ -81,7 +81,7 @@ def test_every_node_knows_the_source_of_its_stage(toy_words, toy_conf: Path) -> 
     for node in _plan(toy_words, toy_conf, "seeds=1").nodes.values():
         source = set(node.identity["source"])
         assert {"bench.engine.stages", f"bench.engine.stages.{node.kind}"} <= source
-        assert not {"bench.engine.driver", "bench.engine.store"} & source
+        assert not {"bench.engine.driving.driver", "bench.engine.store"} & source
 
 
 def test_the_canary_meets_every_image_attack_once(toy_words, toy_conf: Path) -> None:

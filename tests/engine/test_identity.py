@@ -81,7 +81,7 @@ STAYS: dict[str, tuple[str, str, str]] = {
     "annotation": ("bench/data/victims.py", "limit: int = 1000", "limit: float = 1000"),
     "report": ("bench/report/stats.py", "MARGIN = 0.05", "MARGIN = 0.06"),
     "command line": ("bench/cli/run.py", "_SHOWN = 5", "_SHOWN = 6"),
-    "driver": ("bench/engine/driver.py", "_POLL_S = 0.5", "_POLL_S = 0.6"),
+    "driver": ("bench/engine/driving/driver.py", "_POLL_S = 0.5", "_POLL_S = 0.6"),
     "store": ("bench/engine/store/opening.py", "STORE_VERSION = 3", "STORE_VERSION = 4"),
     "another attack": ("attacks/yeom.py", "torch", "tensor"),
     "another defense": ("defenses/rounding.py", "decimals", "digits"),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.contract import UserError
+from bench.engine.driving.losses import Losses
 from bench.engine.graph import KINDS
-from bench.engine.losses import Losses
 from bench.engine.messages import Bundle, Done, Returned
 from bench.engine.settings import Infrastructure, Resources
 from bench.engine.store import Store

@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract import UserError
-from bench.engine import mlflow_trials, tracking
-from bench.engine.mlflow_server import connect
-from bench.engine.mlflow_trials import Sent, ranked
 from bench.engine.names import RECORD
-from bench.engine.outbox import FILE, Outbox
 from bench.engine.seal import sealed
 from bench.engine.store import Store
+from bench.engine.tracking import sink as tracking
+from bench.engine.tracking import trials as tracked
+from bench.engine.tracking.outbox import FILE, Outbox
+from bench.engine.tracking.server import connect
+from bench.engine.tracking.trials import Sent, ranked
 from tests.engine import postgres
 from tests.engine.canned import Canned, canned, manifest, runs
 
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 SYNC = """
 import sys
 from pathlib import Path
-from bench.engine import tracking
+from bench.engine.tracking import sink as tracking
 from tests.engine.canned import Canned, canned, manifest
 records = canned(int(sys.argv[3]))
 store = Canned(Path(sys.argv[2]), records)
@@ -95,19 +96,19 @@ def store(tmp_path: Path) -> Canned:
 def test_what_a_killed_process_left_is_mended(
     store: Canned, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = manifest(store.records)
-    keys = list(store.records)
+    asked = manifest(store.rows)
+    keys = list(store.rows)
 
     class Killed(BaseException):
         """Nobody catches it."""
 
     def dies(self: Any, execution: str, trials: Any, there: Any) -> Any:
         for record, _ in trials[:2]:
-            tags = mlflow_trials._tags(record) | {"picture": "false"}
+            tags = tracked._tags(record) | {"picture": "false"}
             self.client.create_run(self.id, None, tags, "torn")
         raise Killed
 
-    monkeypatch.setattr(mlflow_trials.Experiment, "send", dies)
+    monkeypatch.setattr(tracked.Experiment, "send", dies)
     with pytest.raises(Killed):
         tracking.sync(store, uri, asked, None)
     monkeypatch.undo()
@@ -134,14 +135,14 @@ def test_what_a_killed_process_left_is_mended(
     # A failure that has been run again; a failure elsewhere does not replace a result.
     one, two = keys[:2]
     failed = {"status": "failed", "created_utc": "2027-01-01T00:00:00+00:00"}
-    store.records[one] = store.records[one].model_copy(update=failed)
-    store.records["f" * 64] = store.records[two].model_copy(update={**failed, "trial_id": "f" * 64})
-    assert tracking.sync(store, uri, manifest(store.records), None) == 1
+    store.rows[one] = store.rows[one].model_copy(update=failed)
+    store.rows["f" * 64] = store.rows[two].model_copy(update={**failed, "trial_id": "f" * 64})
+    assert tracking.sync(store, uri, manifest(store.rows), None) == 1
     assert runs(uri, "canned")[one].data.tags["status"] == "done"
     assert runs(uri, "canned")["f" * 64].info.status == "FAILED"
     better = {"status": "done", "created_utc": "2027-01-02T00:00:00+00:00"}
-    store.records["f" * 64] = store.records["f" * 64].model_copy(update=better)
-    assert tracking.sync(store, uri, manifest(store.records), None) == 1
+    store.rows["f" * 64] = store.rows["f" * 64].model_copy(update=better)
+    assert tracking.sync(store, uri, manifest(store.rows), None) == 1
     assert runs(uri, "canned")["f" * 64].info.status == "FINISHED"
 
 
@@ -151,26 +152,26 @@ def test_what_the_server_refuses_keeps_nothing_else_from_being_sent(
 ) -> None:
     from mlflow.exceptions import MlflowException
 
-    one = mlflow_trials.Experiment._one
-    bad = list(store.records)[2]
+    one = tracked.Experiment._one
+    bad = list(store.rows)[2]
 
     def picky(self: Any, execution: str, bundle: str, record: Any, *rest: Any) -> None:
         if record.trial_id == bad:
             raise MlflowException.invalid_parameter_value("this is too long for me")
         one(self, execution, bundle, record, *rest)
 
-    monkeypatch.setattr(mlflow_trials.Experiment, "_one", picky)
+    monkeypatch.setattr(tracked.Experiment, "_one", picky)
     with pytest.raises(UserError, match=r"1 trials are not sent: .*too long for me"):
-        tracking.sync(store, uri, manifest(store.records), None)
-    assert runs(uri, "canned").keys() == store.records.keys() - {bad}
+        tracking.sync(store, uri, manifest(store.rows), None)
+    assert runs(uri, "canned").keys() == store.rows.keys() - {bad}
     monkeypatch.undo()
-    assert tracking.sync(store, uri, manifest(store.records), None) == 1
+    assert tracking.sync(store, uri, manifest(store.rows), None) == 1
 
     # An outbox that cannot be written is a sentence as well.
     (store.root / FILE).unlink()
     (store.root / FILE).mkdir()
     with pytest.raises(UserError, match="cannot be written"):
-        tracking.sync(store, uri, manifest(store.records), None)
+        tracking.sync(store, uri, manifest(store.rows), None)
 
 
 @pytest.mark.slow
@@ -179,15 +180,15 @@ def test_uploads_of_before_are_read_and_not_repeated(
 ) -> None:
     client = connect(uri)
     experiment = client.create_experiment("canned", (tmp_path / "artifacts").as_uri())
-    for key, record in store.records.items():
+    for key, record in store.rows.items():
         tags = {"kind": "trial", "trial_id": key, "picture": "false"}
         run = client.create_run(experiment, tags=tags).info.run_id
         client.log_text(run, sealed(f"mlflow/{key}", record.model_dump(), {}).decode(), RECORD)
         client.set_tag(run, "status", record.status)
         client.set_terminated(run)
-    assert tracking.sync(store, uri, manifest(store.records), None) == 0
+    assert tracking.sync(store, uri, manifest(store.rows), None) == 0
     records, _, _ = tracking.fetch(uri, "canned")
-    assert {r.trial_id: r for r in records} == store.records
+    assert {r.trial_id: r for r in records} == store.rows
 
 
 def filled(root: Path, count: int) -> Store:
@@ -213,7 +214,7 @@ def test_a_server_that_comes_back_is_used_in_the_same_run(
     monkeypatch.setattr(tracking, "Experiment", opened)
     sink = tracking.BackgroundSink(uri, "canned", asked, store)
     for record in records.values():
-        sink.trial(record, fresh=True)
+        sink.trial(record.trial_id, record.status, fresh=True)
     until = time.monotonic() + 60
     while not sink.problem and time.monotonic() < until:
         time.sleep(0.01)
@@ -226,7 +227,7 @@ def test_a_server_that_comes_back_is_used_in_the_same_run(
     # The next run asks for the same trials and sends none of them.
     again = tracking.BackgroundSink(uri, "canned", asked, store)
     for record in records.values():
-        again.trial(record, fresh=False)
+        again.trial(record.trial_id, record.status, fresh=False)
     again.close(asked, None)
     assert (again.problem, again.written) == (None, 0)
 

@@ -5,11 +5,11 @@ import logging
 import threading
 from pathlib import Path
 
+from bench.engine.driving.pace import Pace
 from bench.engine.durations import duration
 from bench.engine.execution import prepare
 from bench.engine.graph import Node
 from bench.engine.logs import log_file
-from bench.engine.pace import Pace
 from bench.engine.progress import Display
 from tests.engine.ready_made import PlanMaker
 

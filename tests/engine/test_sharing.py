@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.engine.driving.work import RunOutcome
 from bench.engine.messages import Bundle, Returned
 from bench.engine.settings import Infrastructure
 from bench.engine.store import Store, claims
 from bench.engine.store.process import here
-from bench.engine.work import RunOutcome
 from tests.engine.ready_made import Canned, all_done, drive, failed, grid_of
 
 

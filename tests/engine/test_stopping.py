@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from bench.engine.stopping import Stop
+from bench.engine.driving.stopping import Stop
 
 
 def _kill(signal_number: int) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from bench.contract import UserError
-from bench.engine import tracking
 from bench.engine.execution import execute, prepare
-from bench.engine.mlflow_server import connect
 from bench.engine.store import FAULTS, Store
+from bench.engine.tracking import sink
+from bench.engine.tracking.server import connect
 from bench.exchange import sources
 from bench.exchange.pack import Pack
 from bench.exchange.publish import write
@@ -42,7 +42,7 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
     assert done.sink.problem is None
     assert done.sink.written == len(done.outcome.records)
 
-    records, shown, manifest = tracking.fetch(uri, "toy")
+    records, shown, manifest = sink.fetch(uri, "toy")
     assert sorted(r.trial_id for r in records) == sorted(r.trial_id for r in done.outcome.records)
     assert {r.trial_id: r for r in records} == {r.trial_id: r for r in done.outcome.records}
 
@@ -55,7 +55,7 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
     for name in files:
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
 
-    assert tracking.sync(store, uri, store.newest("toy"), None) == 0
+    assert sink.sync(store, uri, store.newest("toy"), None) == 0
 
     # One trial is lost in the store, and the same in MLflow: both say so with the same bytes.
     lost = next(r for r in records if r.status == "done" and r.access == "scores")
@@ -100,18 +100,18 @@ def test_a_run_goes_on_without_its_server(toy_words, toy_conf: Path, uri: str) -
 
     store = Store(done.grid.settings.store)
     with pytest.raises(UserError, match="cannot be used"):
-        tracking.sync(store, away, store.newest("toy"), None)
-    assert tracking.sync(store, uri, store.newest("toy"), None) == len(done.plan.trials)
+        sink.sync(store, away, store.newest("toy"), None)
+    assert sink.sync(store, uri, store.newest("toy"), None) == len(done.plan.trials)
 
 
 def test_an_unknown_suite_is_one_sentence(uri: str) -> None:
     with pytest.raises(UserError, match="no finished execution of suite 'absent'"):
-        tracking.fetch(uri, "absent")
+        sink.fetch(uri, "absent")
 
 
 def test_damaged_artifacts_are_left_out_and_named(store: Canned, tmp_path: Path, uri: str) -> None:
-    asked = manifest(store.records)
-    assert tracking.sync(store, uri, asked, None) == len(store.records)
+    asked = manifest(store.rows)
+    assert sink.sync(store, uri, asked, None) == len(store.rows)
     [bundle] = tmp_path.rglob("records/*.zip")
     with zipfile.ZipFile(bundle) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -122,19 +122,19 @@ def test_damaged_artifacts_are_left_out_and_named(store: Canned, tmp_path: Path,
     with zipfile.ZipFile(bundle, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-    records, _, _ = tracking.fetch(uri, "canned")
+    records, _, _ = sink.fetch(uri, "canned")
     lost = {name.removesuffix(".json") for name in (one, two, three)}
-    assert {r.trial_id for r in records} == store.records.keys() - lost
+    assert {r.trial_id for r in records} == store.rows.keys() - lost
     assert len([p for p in FAULTS if p.parts[0] == "mlflow"]) == 3
     FAULTS.clear()
     client = connect(uri)
     for key, run in runs(uri, "canned").items():
         if key in lost:
             client.delete_run(run.info.run_id)
-    assert tracking.sync(store, uri, asked, None) == 3, "as the message says"
-    assert len(tracking.fetch(uri, "canned")[0]) == len(store.records)
+    assert sink.sync(store, uri, asked, None) == 3, "as the message says"
+    assert len(sink.fetch(uri, "canned")[0]) == len(store.rows)
     assert not FAULTS
     [kept] = tmp_path.rglob("artifacts/execution.json")
     kept.write_text(kept.read_text()[:-20])
     with pytest.raises(UserError, match="sync"):
-        tracking.fetch(uri, "canned")
+        sink.fetch(uri, "canned")

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.engine import tracking
+from bench.engine.tracking import sink
 from tests.engine import postgres
 from tests.engine.canned import Canned, canned, manifest
 
@@ -22,9 +22,9 @@ def rate(uri: str, count: int) -> tuple[float, float]:
     few, many = canned(3), canned(count)
     with tempfile.TemporaryDirectory() as folder:
         # MLflow is imported, and makes its tables, before anything is timed.
-        tracking.sync(Canned(Path(folder), few), uri, manifest(few, "before"), None)
+        sink.sync(Canned(Path(folder), few), uri, manifest(few, "before"), None)
         wall, cpu = time.perf_counter(), time.process_time()
-        sent = tracking.sync(Canned(Path(folder), many), uri, manifest(many), None)
+        sent = sink.sync(Canned(Path(folder), many), uri, manifest(many), None)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     assert sent == count
     return count / wall, 1000 * cpu / count

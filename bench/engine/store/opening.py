@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contract.errors import UserError
-from bench.engine.journal import journal_of
 from bench.engine.store.blobs import write
+from bench.engine.store.journal import journal_of
 
 STORE_VERSION = 3
 MARK = "store.json"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bench.engine.bundles import Choice
-from bench.engine.recording import stood
-from bench.engine.settling import Settling, Told
-from bench.engine.states import DONE, ELSEWHERE, RUNNING
+from bench.engine.driving.bundles import Choice
+from bench.engine.driving.recording import stood
+from bench.engine.driving.settling import Settling, Told
+from bench.engine.driving.states import DONE, ELSEWHERE, RUNNING
+from bench.engine.driving.work import RunOutcome
 from bench.engine.store import Claims, Store
-from bench.engine.work import RunOutcome
 
 
 class Sharing:

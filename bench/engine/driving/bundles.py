@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.engine.driving.pace import Pace
+from bench.engine.driving.ready import Ready
+from bench.engine.driving.states import RUNNING, WAITING, States
 from bench.engine.graph import Node
-from bench.engine.pace import Pace
-from bench.engine.ready import Ready
 from bench.engine.settings import Resources
-from bench.engine.states import RUNNING, WAITING, States
 
 MOST_JOBS = 256
 """Most nodes of one bundle."""

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from bench.contract.errors import UserError, require
 from bench.contract.record import TrialRecord
 from bench.contract.secrets import in_one_line
-from bench.engine.mlflow_read import fetch
-from bench.engine.mlflow_server import reachable
-from bench.engine.mlflow_trials import Experiment, Sent, version
 from bench.engine.names import PICTURE
-from bench.engine.outbox import FILE, Outbox
 from bench.engine.store import Store
+from bench.engine.tracking.outbox import FILE, Outbox
+from bench.engine.tracking.reading import fetch
+from bench.engine.tracking.server import reachable
+from bench.engine.tracking.trials import Experiment, Sent, version
 
 if TYPE_CHECKING:
     from bench.engine.graph import Node

@@ -14,11 +14,11 @@ from typing import Any
 
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
-from bench.engine.mlflow_server import connect, reachable
-from bench.engine.mlflow_trials import BUNDLE, MANIFEST, Sent, place, ranked, searched, sent_of
 from bench.engine.names import PICTURE, RECORD
 from bench.engine.seal import digest_of, unsealed
 from bench.engine.store import FAULTS
+from bench.engine.tracking.server import connect, reachable
+from bench.engine.tracking.trials import BUNDLE, MANIFEST, Sent, place, ranked, searched, sent_of
 
 _LARGEST = 2**26
 """Bytes of a record from which on it is none."""

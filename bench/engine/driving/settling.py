@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from bench.contract.errors import UserError
 from bench.contract.record import Failure
-from bench.engine.bundles import dispatch_order
+from bench.engine.driving.bundles import dispatch_order
+from bench.engine.driving.ready import Ready
+from bench.engine.driving.recording import Ended, Failed, Recorder, now, stood
+from bench.engine.driving.sending import Sender
+from bench.engine.driving.states import ABSENT, DONE, FAILED, READY, States
+from bench.engine.driving.work import RunOutcome, Work
 from bench.engine.graph import KINDS, Plan
 from bench.engine.messages import Done
-from bench.engine.ready import Ready
-from bench.engine.recording import Ended, Failed, Recorder, now, stood
-from bench.engine.sending import Sender
 from bench.engine.settings import Resources, Settings
-from bench.engine.states import ABSENT, DONE, FAILED, READY, States
 from bench.engine.store import Store
-from bench.engine.work import RunOutcome, Work
 
 _RETRIED = frozenset({"crashed", "oom"})
 _MOST_REMADE = 3

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract.record import TrialRecord
-from bench.engine.mlflow_server import connect, experiment_of, lanes, reachable
 from bench.engine.names import PICTURE
 from bench.engine.seal import digest_of, sealed
+from bench.engine.tracking.server import connect, experiment_of, lanes, reachable
 
 MANIFEST = "execution.json"
 BUNDLE = "records"

@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.contract.errors import UserError, require
 from bench.contract.secrets import HIDDEN, in_one_line
-from bench.engine.journal import journal_of
-from bench.engine.outbox import locked
+from bench.engine.store.journal import journal_of
+from bench.engine.tracking.outbox import locked
 
 _SQLITE = "sqlite:///"
 _ENVIRONMENT = {

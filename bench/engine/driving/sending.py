@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from bench.engine.bundles import Choice
 from bench.engine.components import CORE_PACKAGES
+from bench.engine.driving.bundles import Choice
 from bench.engine.graph import Node, Plan
 from bench.engine.messages import Bundle, Job, Parcel
 from bench.engine.seal import DamagedError

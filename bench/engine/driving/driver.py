@@ -9,20 +9,20 @@ from typing import Any, Protocol
 
 from bench.contract import UserError
 from bench.contract.secrets import redacted
-from bench.engine.bundles import Bundler, Choice
+from bench.engine.driving.bundles import Bundler, Choice
+from bench.engine.driving.losses import Losses
+from bench.engine.driving.pace import Pace
+from bench.engine.driving.recording import Recorder
+from bench.engine.driving.sending import ParentsDamagedError, Sender
+from bench.engine.driving.settling import Settling
+from bench.engine.driving.sharing import Sharing
+from bench.engine.driving.states import FAILED, LEFT, RESTING
+from bench.engine.driving.stopping import Stop
+from bench.engine.driving.work import End, RunOutcome, Work
 from bench.engine.graph import Node, Plan
-from bench.engine.losses import Losses
 from bench.engine.messages import Backend, Done, Returned
-from bench.engine.pace import Pace
-from bench.engine.recording import Recorder
-from bench.engine.sending import ParentsDamagedError, Sender
 from bench.engine.settings import Settings
-from bench.engine.settling import Settling
-from bench.engine.sharing import Sharing
-from bench.engine.states import FAILED, LEFT, RESTING
-from bench.engine.stopping import Stop
 from bench.engine.store import Claims, Store
-from bench.engine.work import End, RunOutcome, Work
 
 _POLL_S = 0.5
 _IDLE_S = 0.05
