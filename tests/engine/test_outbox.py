@@ -290,13 +290,13 @@ def test_a_server_on_postgresql_is_killed_and_nothing_is_lost_or_double(tmp_path
             (20, 40, cluster.kill, cluster.start),
         ):
             for key in keys[begin:end]:
-                sink.trial(records[key], fresh=True)
+                sink.trial(key, records[key].status, fresh=True)
             wait_for(server.uri, begin + 2)
             break_it()
             time.sleep(1.0)
             mend_it()
         for key in keys[40:]:
-            sink.trial(records[key], fresh=True)
+            sink.trial(key, records[key].status, fresh=True)
         sink.close(asked, None)
         assert sink.problem is None
         there = runs(server.uri, "canned")
