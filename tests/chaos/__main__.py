@@ -40,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     draw = random.Random(given.seed)
-    ends = time.monotonic() + 60 * given.minutes
     folder = Path(given.work or tempfile.mkdtemp(prefix="ivchaos"))
     folder.mkdir(parents=True, exist_ok=True)
     for log in folder.glob("*.log"):
@@ -66,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (folder / "marks").write_text("")
         expected = undisturbed(folder, words)
         lab.up()
+        ends = time.monotonic() + 60 * given.minutes
         while time.monotonic() < ends:
             # Once each alone, so that the table says what it did; then several at once.
             faults = [FAULTS[names.pop()]] if names else _mixed(draw, given.faults)

@@ -213,11 +213,11 @@ class Machine:
 
     def raylets(self) -> list[int]:
         """Its raylet."""
-        return [p for p in self.processes() if words_of(p)[:1] and _program(p) == "raylet"]
+        return [p for p in self.processes() if _program(p) == "raylet"]
 
     def gcs(self) -> list[int]:
         """The head's server of facts."""
-        return [p for p in self.processes() if words_of(p)[:1] and _program(p) == "gcs_server"]
+        return [p for p in self.processes() if _program(p) == "gcs_server"]
 
     def workers(self) -> list[int]:
         """Ray's workers, actors included; those at work where there are any."""
@@ -244,7 +244,8 @@ def _space(pid: int) -> str:
 
 
 def _program(pid: int) -> str:
-    return Path(words_of(pid)[0]).name
+    words = words_of(pid)  # empty where it has ended since
+    return Path(words[0]).name if words else ""
 
 
 # ---------------------------------------------------------------- the lab
