@@ -6,10 +6,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from bench.contract.errors import UserError, nearest
-from bench.decide.policy import parse
+from bench.decide.policy import Frozen, parse
 from bench.decide.rulebook import RULES
 from bench.goals import goals as goals_known
 
@@ -18,11 +18,7 @@ Role = Literal["model owner", "security lead", "dpo"]
 ROLES: tuple[Role, ...] = ("model owner", "security lead", "dpo")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=2000)
-
-
-class DataUsed(_Frozen):
+class DataUsed(Frozen):
     """What the model was trained on."""
 
     sources: list[str] = Field(min_length=1, max_length=100)
@@ -33,7 +29,7 @@ class DataUsed(_Frozen):
     sector: str
 
 
-class Exposed(_Frozen):
+class Exposed(Frozen):
     """Who gets what of the model."""
 
     access: Literal["labels", "scores", "weights"]
@@ -48,14 +44,14 @@ class Exposed(_Frozen):
         return "weights" if self.weights_shared_with else self.access
 
 
-class Defended(_Frozen):
+class Defended(Frozen):
     """What guards it."""
 
     name: str
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
 
 
-class Artifact(_Frozen):
+class Artifact(Frozen):
     """The released weights: their digest, or a safetensors file to take it of."""
 
     sha256: str | None = Field(None, pattern=_HEX)
@@ -68,7 +64,7 @@ class Artifact(_Frozen):
         return self
 
 
-class Claim(_Frozen):
+class Claim(Frozen):
     """The guarantee of differential privacy that is claimed."""
 
     epsilon: float = Field(gt=0, le=1e6)
@@ -78,14 +74,14 @@ class Claim(_Frozen):
     """What the accountant assumed: ``poisson`` or ``full_batch``."""
 
 
-class Relevance(_Frozen):
+class Relevance(Frozen):
     """Whether a goal of the threat table matters, and why."""
 
     relevant: bool
     reason: str = Field(min_length=1)
 
 
-class SignOff(_Frozen):
+class SignOff(Frozen):
     """Who approved."""
 
     role: Role
@@ -93,7 +89,7 @@ class SignOff(_Frozen):
     date: date
 
 
-class Waiver(_Frozen):
+class Waiver(Frozen):
     """Who lets a conditional finding pass, why and until when."""
 
     rule: str
@@ -109,7 +105,7 @@ class Waiver(_Frozen):
         return rule
 
 
-class Deployed(_Frozen):
+class Deployed(Frozen):
     """A model that is to be released."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$")
@@ -125,7 +121,7 @@ class Deployed(_Frozen):
     artifact: Artifact | None = None
     dp: Claim | None = None
     evidence: list[str] = Field(min_length=1, max_length=100)
-    goals: dict[str, Relevance] = {}
+    goals: dict[str, Relevance] = Field(default_factory=dict)
     subgroups: str | None = None
     monitoring: str
     incident_contact: str

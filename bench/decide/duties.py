@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from bench.decide.policy import parse
+from bench.decide.policy import Frozen, parse
 from bench.engine.conf import config_dir
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=2000)
-
-
-class Duty(_Frozen):
+class Duty(Frozen):
     """Whom to tell and by when; without a number there is no fixed last moment."""
 
     tell: str = Field(min_length=1)
@@ -52,19 +48,19 @@ class Duty(_Frozen):
         return datetime.combine(start + timedelta(days=count), time(23, 59, 59), aware.tzinfo)
 
 
-class Law(_Frozen):
+class Law(Frozen):
     """A law and its duties."""
 
     name: str = Field(min_length=1)
     text: str
     applies: str
-    sectors: list[str] = []
+    sectors: list[str] = Field(default_factory=list)
     """Whose data it is about; empty: anybody's."""
     official: str = Field(pattern=r"^https?://")
     duties: list[Duty] = Field(min_length=1)
 
 
-class _Laws(_Frozen):
+class _Laws(Frozen):
     laws: list[Law] = Field(min_length=1)
 
 

@@ -11,23 +11,19 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.contract.access import at_least
 from bench.contract.errors import require
 from bench.decide import deployed
 from bench.decide.deployed import Deployed
-from bench.decide.policy import parse
+from bench.decide.policy import Frozen, parse
 from bench.decide.registry import Entry
 
 Given = Literal["labels", "scores", "weights"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=2000)
-
-
-class User(_Frozen):
+class User(Frozen):
     """Who uses a model."""
 
     who: str = Field(min_length=1)
@@ -35,7 +31,7 @@ class User(_Frozen):
     accounts: int | None = Field(None, ge=0)
 
 
-class Sharing(_Frozen):
+class Sharing(Frozen):
     """Who was given what of a model."""
 
     who: str = Field(min_length=1)
@@ -44,7 +40,7 @@ class Sharing(_Frozen):
     terms: str = Field(min_length=1)
 
 
-class Point(_Frozen):
+class Point(Frozen):
     """Where a model answers."""
 
     place: str = Field(min_length=1)
@@ -55,17 +51,17 @@ class Point(_Frozen):
     query_cap: int | None = Field(None, ge=1)
 
 
-class Listed(_Frozen):
+class Listed(Frozen):
     """A model of the inventory."""
 
     description: Path
     """The gate's description, beside the inventory."""
     users: list[User] = Field(min_length=1)
-    sharing: list[Sharing] = []
+    sharing: list[Sharing] = Field(default_factory=list)
     exposure: list[Point] = Field(min_length=1)
 
 
-class _Inventory(_Frozen):
+class _Inventory(Frozen):
     models: list[Listed] = Field(min_length=1)
 
 

@@ -23,14 +23,16 @@ _SHOWN = 80
 """Most characters of a value that a sentence repeats."""
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """What a person writes: every key known, every number finite, no text without end."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=2000)
 
 
 Told = TypeVar("Told", bound=BaseModel)
 
 
-class EpsilonRule(_Frozen):
+class EpsilonRule(Frozen):
     """Whether a tier asks for differential privacy."""
 
     rule: Literal["required", "expected", "optional"] = "optional"
@@ -40,7 +42,7 @@ class EpsilonRule(_Frozen):
     """Above it an epsilon counts for nothing; null: any counts."""
 
 
-class Bars(_Frozen):
+class Bars(Frozen):
     """What a defense must keep within; ``tau`` bounds L, ``mu`` M, ``loss`` the utility lost."""
 
     tau: float = Field(ge=0, le=1)
@@ -60,7 +62,7 @@ class Tier(Bars):
     """Whose data belongs here at least, unless a stricter tier has them."""
 
 
-class Class(_Frozen):
+class Class(Frozen):
     """The goals that a class of data requires; absent keys fit everything."""
 
     sector: str | None = None
@@ -68,7 +70,7 @@ class Class(_Frozen):
     require: list[str] = Field(min_length=1)
 
 
-class Kind(_Frozen):
+class Kind(Frozen):
     """Categories of data that belong together."""
 
     names: list[str] = Field(min_length=1)
@@ -80,21 +82,21 @@ class Kind(_Frozen):
     """The most lenient tier that such data may be judged by; empty: any."""
 
 
-class Seeds(_Frozen):
+class Seeds(Frozen):
     """How many independently trained targets make evidence."""
 
     ranked: int = Field(10, ge=2, le=10_000)
     provisional: int = Field(5, ge=2, le=10_000)
 
 
-class Band(_Frozen):
+class Band(Frozen):
     """A band of likelihood."""
 
     up_to: float = Field(ge=0, le=1)
     band: str
 
 
-class Policy(_Frozen):
+class Policy(Frozen):
     """Everything a decision needs besides evidence."""
 
     name: str
