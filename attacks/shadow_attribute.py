@@ -217,10 +217,15 @@ class ShadowAttribute(Attack):
     ) -> Tensor:
         """Confidence of the true label by every shadow, float64 ``[shadows, n, n_values]``."""
         victims, said = all_victims(knowledge), []
-        for k, (values, rows) in enumerate(zip(draws.values, draws.public, strict=True)):
-            train = members(victims.sensitive, victims.everyone, public, values, rows)
-            rest = public.take((~rows).to(public.x.device))
-            scores, labels = like(train, rest, derive(seed, shadow=f"model {k}"))
+        wanted = (
+            (
+                members(victims.sensitive, victims.everyone, public, values, rows),
+                public.take((~rows).to(public.x.device)),
+                derive(seed, shadow=f"model {k}"),
+            )
+            for k, (values, rows) in enumerate(zip(draws.values, draws.public, strict=True))
+        )
+        for scores, labels in like(wanted):
             if self.access == "scores":
                 answers = undone(ask_each(scores, victims), knowledge.defense)
             else:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any
 
 import pytest
@@ -37,9 +39,12 @@ def world(n_public: int = 200, **more: Any) -> tuple[Split, Knowledge]:
     The owner's way of making a target is to remember its records.
     """
 
-    def like(train: Split, rest: Split, seed: int) -> tuple[Answers, Answers]:
+    def made(train: Split, rest: Split, seed: int) -> tuple[Answers, Answers]:
         scores = remembering(train, 2)
         return scores, lambda x: scores(x).argmax(1)
+
+    def like(wanted: Iterable[tuple[Split, Split, int]]) -> Iterator[tuple[Answers, Answers]]:
+        return starmap(made, wanted)
 
     card = table_card()
     victims, public = table(card, 150, 1), table(card, n_public, 0)
@@ -118,7 +123,9 @@ def test_what_misleads_who_takes_answers_at_their_word_does_not_mislead_who_trie
         p = torch.where((x[:, 2] > 0.5) == (x[:, 0] > 0.5), 0.7, 0.3)
         return torch.stack([p, p], 1)
 
-    like = replace(knowledge, train_like=lambda train, rest, seed: (scores, lambda x: x[:, 0]))
+    like = replace(
+        knowledge, train_like=lambda wanted: ((scores, lambda x: x[:, 0]) for _ in wanted)
+    )
     trusting = AttributeMap(weight=4.0).run(exposed(scores), like, 0, "cpu").values
     out = ShadowAttribute(**QUICK).run(exposed(scores), like, 0, "cpu").values
     assert auc(trusting, victims) < blind - 0.1

@@ -43,7 +43,7 @@ def owner(served: tuple[ReleaseDefense, ...] = ()) -> tuple[Deployment, Split]:
 def test_the_same_records_and_seed_make_the_same_deployment() -> None:
     made, _ = owner()
     x = made.splits.test.x
-    scores, labels = made.like(made.splits.train, made.splits.public, made.seed)
+    ((scores, labels),) = made.like([(made.splits.train, made.splits.public, made.seed)])
     own, _ = made.interface(0)
     assert torch.equal(scores(x), own(x).detach())
     assert torch.equal(labels(x), scores(x).argmax(1))
@@ -54,9 +54,7 @@ def test_it_is_made_from_the_records_that_are_given_and_leaves_the_owner_as_he_w
     before = {k: v.clone() for k, v in made.network.state_dict().items()}
     half = torch.arange(50) < 25
     inside, rest = other.take(half), other.take(~half)
-    scores, _ = made.like(inside, rest, 0)
-    again, _ = made.like(inside, rest, 0)
-    another, _ = made.like(inside, rest, 1)
+    (scores, _), (again, _), (another, _) = made.like((inside, rest, seed) for seed in (0, 0, 1))
 
     def surest(split: Split) -> float:
         return float(scores(split.x).gather(1, split.y.unsqueeze(1)).mean())
@@ -71,5 +69,7 @@ def test_it_is_made_from_the_records_that_are_given_and_leaves_the_owner_as_he_w
 
 def test_layers_that_prepare_something_do_so_from_the_given_records() -> None:
     made, other = owner((Shifted(),))
-    scores, _ = made.like(other.take(torch.arange(20)), other.take(torch.arange(20, 50)), 0)
+    ((scores, _),) = made.like(
+        [(other.take(torch.arange(20)), other.take(torch.arange(20, 50)), 0)]
+    )
     assert scores(other.x[:1]).tolist() == [[20.0, 30.0]]
