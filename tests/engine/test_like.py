@@ -101,7 +101,9 @@ def halves(records: Split, count: int) -> list[tuple[Split, Split, int]]:
 
 
 @pytest.mark.parametrize(
-    "layer", [LabelSmoothing(alpha=0.4), Dropout(), Bido(), DpSgd(epsilon=8.0)], ids=repr
+    "layer",
+    [LabelSmoothing(alpha=0.4), Dropout(), Bido(), DpSgd(epsilon=8.0, batch_size=8, epochs=2)],
+    ids=repr,
 )
 def test_deployments_that_are_asked_for_together_are_those_asked_for_alone(
     layer: TrainingDefense,
