@@ -24,7 +24,7 @@ from attacks.common.candidates import (
 from attacks.common.completed import Draws, Moments, draw, log_ratio, members, moments
 from attacks.common.conditional_logit import Floats, Ints, choose
 from attacks.common.draws import some
-from attacks.common.learners import macro_auc
+from attacks.common.learners import auc_of_places, places_of
 from attacks.common.ranges import AtLeastTwo
 from attacks.common.shadows import STRENGTHS, Kind, imitated, stand_in
 from bench.contract import (
@@ -217,10 +217,15 @@ class ShadowAttribute(Attack):
     ) -> Tensor:
         """Confidence of the true label by every shadow, float64 ``[shadows, n, n_values]``."""
         victims, said = all_victims(knowledge), []
-        for k, (values, rows) in enumerate(zip(draws.values, draws.public, strict=True)):
-            train = members(victims.sensitive, victims.everyone, public, values, rows)
-            rest = public.take((~rows).to(public.x.device))
-            scores, labels = like(train, rest, derive(seed, shadow=f"model {k}"))
+        wanted = (
+            (
+                members(victims.sensitive, victims.everyone, public, values, rows),
+                public.take((~rows).to(public.x.device)),
+                derive(seed, shadow=f"model {k}"),
+            )
+            for k, (values, rows) in enumerate(zip(draws.values, draws.public, strict=True))
+        )
+        for scores, labels in like(wanted):
             if self.access == "scores":
                 answers = undone(ask_each(scores, victims), knowledge.defense)
             else:
@@ -340,6 +345,7 @@ def _gain(
     guess = np.stack([softmax(scores, 1), softmax(alone.cpu().numpy(), 1)])
     group = np.random.default_rng(0).permutation(people.max() + 1)[people] % GROUPS
     codes = np.array(sensitive.codes)[:, 0]
+    places = [] if sensitive.numeric else [places_of(p) for p in guess]
 
     def more(rows: Ints) -> float:
         if sensitive.numeric:
@@ -347,7 +353,8 @@ def _gain(
             return float(1.0 - off[0] / max(off[1], 1e-12))
         if len(np.unique(truth[rows])) < 2:
             return 0.0
-        return macro_auc(truth[rows], guess[0, rows]) - macro_auc(truth[rows], guess[1, rows])
+        found, blind = (auc_of_places(truth[rows], p[rows]) for p in places)
+        return found - blind
 
     parts = np.array([more(np.flatnonzero(group != g)) for g in range(GROUPS)])
     error = np.sqrt((GROUPS - 1) / GROUPS * np.square(parts - parts.mean()).sum())

@@ -89,19 +89,22 @@ def _likely(score: Floats, truth: Ints) -> Floats:
 def _fit(z: Floats, truth: Ints, ridge: float) -> Floats:
     """Non-negative weights ``[k]`` of the largest penalised likelihood, which is concave."""
     from scipy.optimize import minimize
-    from scipy.special import logsumexp
 
     penalty = np.full(z.shape[2], ridge)
     penalty[0] = 0.0
-    own = z[np.arange(len(truth)), truth]
+    # What every value has more than the true one, values first: sums over them are of whole rows.
+    n, values, k = z.shape
+    more = z.transpose(1, 2, 0) - z[np.arange(n), truth].T
+    flat = np.ascontiguousarray(more.transpose(1, 0, 2)).reshape(k, values * n)
 
     def loss(w: Floats) -> tuple[float, Floats]:
-        score = z @ w
-        total = logsumexp(score, axis=1)
-        share = np.exp(score - total[:, None])
-        expected = (share[:, :, None] * z).sum(1)
-        value = (total - own @ w).mean() + float(penalty @ np.square(w))
-        return float(value), (expected - own).mean(0) + 2 * penalty * w
+        score = (w @ flat).reshape(values, n)
+        most = score.max(0)
+        share = np.exp(score - most)
+        total = share.sum(0)
+        value = (np.log(total) + most).mean() + float(penalty @ np.square(w))
+        share /= n * total
+        return float(value), flat @ share.ravel() + 2 * penalty * w
 
     start = np.eye(z.shape[2])[0]
     bounds = [(LEAST, 10.0)] + [(0.0, None)] * (z.shape[2] - 1)

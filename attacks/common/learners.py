@@ -45,10 +45,28 @@ def known_features(card: Card, split: Split) -> Tensor:
 
 def macro_auc(truth: npt.NDArray[np.int64], scores: Floats) -> float:
     """AUC of a column per value, one-vs-rest, averaged; for two values that is the AUC."""
-    from sklearn.metrics import roc_auc_score
+    return auc_of_places(truth, places_of(scores))
 
-    present = np.unique(truth)
-    return float(np.mean([roc_auc_score(truth == v, scores[:, v]) for v in present]))
+
+def places_of(scores: Floats) -> npt.NDArray[np.int64]:
+    """The place of every score among the distinct ones of its column, from 0."""
+    return np.stack([np.unique(column, return_inverse=True)[1] for column in scores.T], 1)
+
+
+def auc_of_places(truth: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> float:
+    """:func:`macro_auc` of scores that are sorted already, so that parts of them cost little.
+
+    Args:
+        truth: ``[n]``, with at least two values.
+        places: of :func:`places_of`, or some of its rows, ``[n, n_values]``.
+    """
+    areas = []
+    for value in np.unique(truth):
+        place, inside = places[:, value], truth == value
+        count = int(place.max()) + 1
+        has, lacks = (np.bincount(place[who], minlength=count) for who in (inside, ~inside))
+        areas.append(has @ (np.cumsum(lacks) - lacks / 2) / (has.sum() * lacks.sum()))
+    return float(np.mean(areas))
 
 
 @dataclass(frozen=True)

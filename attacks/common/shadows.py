@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from typing import Any, Literal
 
 import torch
@@ -37,7 +38,7 @@ def stand_in(
         layers: of the defense, :func:`imitated`; they act on what the models answer.
     """
 
-    def like(train: Split, public: Split, seed: int) -> tuple[Answers, Answers]:
+    def made(train: Split, public: Split, seed: int) -> tuple[Answers, Answers]:
         model = _model(kind, strength, len(train), derive(seed, shadow="model") % 2**32)
         answer = fitted(model, train, n_classes)
 
@@ -46,7 +47,7 @@ def stand_in(
 
         return scores, lambda x: scores(x).argmax(1)
 
-    return like
+    return lambda wanted: starmap(made, wanted)
 
 
 def fitted(model: Any, records: Split, n_classes: int) -> Answers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -29,8 +29,8 @@ reads itself."""
 
 Answers = Callable[[Tensor], Tensor]
 """Maps records ``[n, *shape]`` to released scores ``[n, width]``, or to labels int64 ``[n]``."""
-TrainLike = Callable[[Split, Split, int], tuple[Answers, Answers]]
-"""Trains a deployment like the target on other records: :attr:`Knowledge.train_like`."""
+TrainLike = Callable[[Iterable[tuple[Split, Split, int]]], Iterator[tuple[Answers, Answers]]]
+"""Trains deployments like the target on other records: :attr:`Knowledge.train_like`."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,14 @@ class Knowledge:
         task: what the target predicts.
         federation: gradient-reconstruction goal: the protocol the clients follow.
         prior: tensors of the attack's fitted prior.
-        train_like: makes a deployment as the owner made his, with the same architecture, recipe and
-            defense, from records of the attacker's own: the training records, the records that a
-            defense finds public, and a seed. What comes back are the scores and the labels it
-            answers. Nothing of the owner's records, seeds and weights is in it. Each call costs a
-            training. It may raise UserError or DivergedError where the records do not suffice for
-            the defense. None where there is no target.
+        train_like: makes deployments as the owner made his, with the same architecture, recipe and
+            defense, from records of the attacker's own. For each it takes the training records,
+            the records that a defense finds public, and a seed; the scores and the labels that the
+            deployment answers come back, in the same order. Nothing of the owner's records, seeds
+            and weights is in it. Each deployment costs a training; small networks are trained in
+            one program if they are asked for in one call. They are made while the caller iterates,
+            a few at a time, and that raises UserError where the records do not suffice for the
+            defense, DivergedError where a training diverged. None where there is no target.
         train_size: number of records that the target was trained on; None where there is no target.
     """
 

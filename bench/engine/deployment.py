@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -40,7 +41,11 @@ from bench.contract.task import answers, top_list
 from bench.data import traffic
 from bench.engine.components import build
 from bench.models import federated, training
+from bench.models.replicas import Training, group_of, train_together
 from bench.models.seeded import seeded
+
+_MOST_TOGETHER = 16
+"""Most deployments that are made, and held, at once."""
 
 
 @dataclass(frozen=True)
@@ -102,26 +107,43 @@ class Deployment:
         head = f"{place}."
         return {k.removeprefix(head): v for k, v in self.fitted.items() if k.startswith(head)}
 
-    def like(self, train: Split, public: Split, seed: int) -> tuple[Answers, Answers]:
-        """Scores and labels of a deployment made in the same way from other records.
+    def like(self, wanted: Iterable[tuple[Split, Split, int]]) -> Iterator[tuple[Answers, Answers]]:
+        """Scores and labels of deployments made in the same way from other records.
 
         Architecture, recipe and every layer of the defense are this deployment's, the layers that
         prepare something included. Its records, seed, weights and secret key are not used. Who
-        asks is not watched.
+        asks is not watched. Networks that can be are trained in one program, each with the outcome
+        that it has alone; where none can be, they are trained one by one.
 
         Args:
-            train: what it is trained on.
-            public: what its defense finds public.
-            seed: of its training, its key and the noise of its answers.
+            wanted: of each what it is trained on, what its defense finds public, and the seed of
+                its training, its key and the noise of its answers.
 
         Raises:
             UserError: the defense cannot work with these records.
             DivergedError: training gave NaN or Inf.
         """
-        splits = replace(self.splits, train=train.to("cpu"), test=train, public=public.to("cpu"))
-        with torch.enable_grad():
-            network, _ = training.train(self.model, self.layers, splits, seed, self.device)
-        bare = Deployment(splits, self.model, self.layers, self.served, seed, network, self.device)
+        rest = iter(wanted)
+        size = 1 if group_of(self.model, self.layers) is None else _MOST_TOGETHER
+        while part := list(islice(rest, size)):
+            trainings = [
+                Training(self.model, self.layers, self._other(train, public), seed)
+                for train, public, seed in part
+            ]
+            with torch.enable_grad():
+                outcomes = train_together(trainings, self.device)
+            for one, outcome in zip(trainings, outcomes, strict=True):
+                if isinstance(outcome.value, Exception):
+                    raise outcome.value
+                yield self._made(one, outcome.value[0])
+
+    def _other(self, train: Split, public: Split) -> Splits:
+        return replace(self.splits, train=train.to("cpu"), test=train, public=public.to("cpu"))
+
+    def _made(self, one: Training, network: Network) -> tuple[Answers, Answers]:
+        """What a network answers behind the same layers, prepared on its own records."""
+        seed, served = one.seed, self.served
+        bare = Deployment(one.splits, self.model, self.layers, served, seed, network, self.device)
         made = replace(bare, fitted=bare.prepare(derive(seed, role="owner")))
         scores, labels = made.interface(derive(seed, part="like"))
         return torch.no_grad()(scores), torch.no_grad()(labels)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from attacks.common.imputers import Imputer
 from attacks.common.learners import WINNERS, known_features, macro_auc
@@ -24,6 +26,15 @@ def test_it_learns_what_the_known_columns_say(n_values: int) -> None:
     assert victims.s is not None
     assert macro_auc(victims.s.numpy(), p.numpy()) > 0.75
     assert int(out["winner"]) == int(out["cv"].argmax())
+
+
+@pytest.mark.parametrize("n_values", [2, 3])
+def test_the_auc_is_that_of_scikit_learn(n_values: int) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(n_values, size=400)
+    scores = (rng.normal(size=(400, n_values)) + np.eye(n_values)[truth]).round(1)  # with ties
+    columns = [roc_auc_score(truth == v, scores[:, v]) for v in range(n_values)]
+    assert macro_auc(truth, scores) == pytest.approx(np.mean(columns), abs=1e-12)
 
 
 def test_nothing_to_learn_is_chance() -> None:

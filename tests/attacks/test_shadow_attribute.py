@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice, starmap
 from typing import Any
 
 import pytest
@@ -16,12 +18,14 @@ from attacks.shadow_attribute import ShadowAttribute
 from bench.contract import (
     Answers,
     Attack,
+    DivergedError,
     Knowledge,
     Split,
     Splits,
     TrainingContext,
     TrainingDefense,
     UserError,
+    metered,
 )
 from bench.engine.deployment import Deployment
 from bench.models.training import train
@@ -37,9 +41,12 @@ def world(n_public: int = 200, **more: Any) -> tuple[Split, Knowledge]:
     The owner's way of making a target is to remember its records.
     """
 
-    def like(train: Split, rest: Split, seed: int) -> tuple[Answers, Answers]:
+    def made(train: Split, rest: Split, seed: int) -> tuple[Answers, Answers]:
         scores = remembering(train, 2)
         return scores, lambda x: scores(x).argmax(1)
+
+    def like(wanted: Iterable[tuple[Split, Split, int]]) -> Iterator[tuple[Answers, Answers]]:
+        return starmap(made, wanted)
 
     card = table_card()
     victims, public = table(card, 150, 1), table(card, n_public, 0)
@@ -118,7 +125,9 @@ def test_what_misleads_who_takes_answers_at_their_word_does_not_mislead_who_trie
         p = torch.where((x[:, 2] > 0.5) == (x[:, 0] > 0.5), 0.7, 0.3)
         return torch.stack([p, p], 1)
 
-    like = replace(knowledge, train_like=lambda train, rest, seed: (scores, lambda x: x[:, 0]))
+    like = replace(
+        knowledge, train_like=lambda wanted: ((scores, lambda x: x[:, 0]) for _ in wanted)
+    )
     trusting = AttributeMap(weight=4.0).run(exposed(scores), like, 0, "cpu").values
     out = ShadowAttribute(**QUICK).run(exposed(scores), like, 0, "cpu").values
     assert auc(trusting, victims) < blind - 0.1
@@ -137,11 +146,34 @@ def test_a_budget_is_kept_and_whom_it_leaves_out_is_imputed(budget: int) -> None
     assert bool(moved.any()) == (budget > 1)
 
 
-def test_a_defense_that_cannot_work_with_public_records_is_imitated_by_stand_ins() -> None:
+def test_all_shadows_are_asked_for_in_one_call() -> None:
+    victims, knowledge = world()
+    asked: list[int] = []
+
+    def like(wanted: Iterable[tuple[Split, Split, int]]) -> Iterator[tuple[Answers, Answers]]:
+        listed = list(wanted)
+        asked.append(len(listed))
+        assert knowledge.train_like is not None
+        return knowledge.train_like(listed)
+
+    watched, read = metered(replace(knowledge, train_like=like), ShadowAttribute.knowledge)
+    exposure = exposed(remembering(victims, 2))
+    out = ShadowAttribute(**QUICK).run(exposure, watched, 0, "cpu")
+    assert asked == [6] and "K7" in read
+    expected = ShadowAttribute(**QUICK).run(exposure, knowledge, 0, "cpu")
+    assert torch.equal(out.values, expected.values) and out.info == expected.info
+
+
+@pytest.mark.parametrize("error", [UserError("too few records"), DivergedError("NaN")])
+def test_a_defense_that_cannot_work_with_public_records_is_imitated_by_stand_ins(
+    error: Exception,
+) -> None:
     victims, knowledge = world()
 
-    def refuse(*_: Any) -> Any:
-        raise UserError("too few records")
+    def refuse(wanted: Iterable[tuple[Split, Split, int]]) -> Iterator[tuple[Answers, Answers]]:
+        assert knowledge.train_like is not None
+        yield from islice(knowledge.train_like(wanted), 2)
+        raise error
 
     exposure = exposed(remembering(victims, 2))
     told = replace(knowledge, train_like=refuse)
