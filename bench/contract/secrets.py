@@ -162,17 +162,27 @@ def _secret(name: object) -> bool:
     return isinstance(name, str) and _NAME.search(name) is not None
 
 
+_known_environment: tuple[dict[Any, Any], tuple[str, ...]] = ({}, ())
+"""The environment when it was last looked through, and what was found."""
+
+
 def _of_environment() -> tuple[str, ...]:
     """Values of environment variables whose names say that they are secret, the longest first."""
+    global _known_environment  # noqa: PLW0603  it is looked at for every record
     # What it holds undecoded is compared much faster than it is decoded.
-    return _secret_values(tuple(getattr(os.environ, "_data", os.environ).items()))
+    now = getattr(os.environ, "_data", os.environ)
+    before, values = _known_environment
+    if now != before:
+        before = dict(now)
+        values = _secret_values(before)
+        _known_environment = before, values
+    return values
 
 
-@lru_cache(maxsize=4)
-def _secret_values(environment: tuple[tuple[bytes | str, bytes | str], ...]) -> tuple[str, ...]:
+def _secret_values(environment: dict[Any, Any]) -> tuple[str, ...]:
     values = {
         form
-        for name, value in environment
+        for name, value in environment.items()
         if _secret(os.fsdecode(name)) and len(os.fsdecode(value)) >= _SHORTEST
         for form in (os.fsdecode(value), unquote(os.fsdecode(value)))
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from bench.contract.identity import PROTOCOL_VERSION
 from bench.contract.record import (
     ELSEWHERE,
     ENVIRONMENT,
+    SCHEMA_VERSION,
     AttackInfo,
     Audit,
     Budget,
@@ -54,8 +56,15 @@ def _anew(name: str, made_of: Sequence[object], make: Callable[[], M]) -> M:
     return make()
 
 
-def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]], once: Once = _anew) -> TrialRecord:
-    """The record of a trial whose nodes are all done.
+def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> TrialRecord:
+    """The record of a trial whose nodes are all done; see :func:`fields`."""
+    return TrialRecord(**fields(trial, nodes))
+
+
+def fields(
+    trial: Trial, nodes: Mapping[str, Mapping[str, Any]], once: Once = _anew
+) -> dict[str, Any]:
+    """Every field of the record of a trial whose nodes are all done, by name.
 
     Args:
         trial: the cell.
@@ -67,7 +76,7 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]], once: Once = _ane
     part = {kind: nodes[key] for kind, key in trial.nodes.items()}
     out = {kind: node["output"] for kind, node in part.items()}
     report = out["target"]["report"]
-    scored = _scored(trial, nodes)
+    scored = _scored(trial, nodes, once)
     flags = list(trial.flags)
     if scored.L is None:
         flags.append("no_headroom")
@@ -77,36 +86,41 @@ def join(trial: Trial, nodes: Mapping[str, Mapping[str, Any]], once: Once = _ane
     git = env.get("git", {})
     if git.get("dirty"):
         flags.append("dirty")
-    return TrialRecord(
+    return {
         **_head(trial),
-        status="done",
-        data=once("data", (info, out["data"]), lambda: _data(trial, out["data"])),
-        target=once("target", (info["model"], out["target"]), lambda: _target(trial, out)),
-        defense=once("defense", (info["defense"],), lambda: DefenseInfo(**info["defense"])),
-        privacy=PrivacyLedger(**report["privacy"]) if report["privacy"] else None,
-        privacy_audit=PrivacyAudit(**out["audit"]) if out.get("audit") else None,
-        attack=AttackInfo(
+        "status": "done",
+        "error": None,
+        "data": once("data", (info, out["data"]), lambda: _data(trial, out["data"])),
+        "target": once("target", (info["model"], out["target"]), lambda: _target(trial, out)),
+        "defense": once("defense", (info["defense"],), lambda: DefenseInfo(**info["defense"])),
+        "privacy": once("privacy", (out["target"],), lambda: PrivacyLedger(**report["privacy"]))
+        if report["privacy"]
+        else None,
+        "privacy_audit": once("audit", (out["audit"],), lambda: PrivacyAudit(**out["audit"]))
+        if out.get("audit")
+        else None,
+        "attack": AttackInfo(
             **info["attack"],
             info=out["attack"]["info"],
             knowledge_read=out["attack"]["knowledge_read"],
             sha256=out["attack"]["sha256"],
         ),
-        budget=Budget(**out["attack"]["budget"]),
-        audit=_audit(out),
-        evaluator={k: v for k, v in out["evaluator"]["facts"].items() if v is not None},
-        score=scored,
-        utility=once("utility", (out["utility"], out["reference"]), lambda: _utility(out)),
-        flags=flags,
-        times=Times(
+        "budget": Budget(**out["attack"]["budget"]),
+        "audit": _audit(out),
+        "evaluator": {k: v for k, v in out["evaluator"]["facts"].items() if v is not None},
+        "score": scored,
+        "utility": once("utility", (out["utility"], out["reference"]), lambda: _utility(out)),
+        "flags": flags,
+        "times": Times(
             train_s=out["target"]["train_s"],
             attack_s=out["attack"]["attack_s"],
             score_s=out["attack"]["score_s"],
             answer_ms=out["utility"]["answer_ms"],
             peak_rss_mb=env.pop("peak_rss_mb", None),
         ),
-        env=env,
-        created_utc=max(node["created_utc"] for node in part.values()),
-    )
+        "env": env,
+        "created_utc": max(node["created_utc"] for node in part.values()),
+    }
 
 
 def _target(trial: Trial, out: Mapping[str, Mapping[str, Any]]) -> Target:
@@ -130,11 +144,11 @@ def _environment(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> dict[s
     env = dict(nodes[trial.nodes["attack"]]["env"])
     others = {kind: nodes[key]["env"] for kind, key in trial.nodes.items()}
     others |= {f"baseline {name}": nodes[key]["env"] for name, key in trial.baselines.items()}
-    here = [env.get(fact) for fact in ENVIRONMENT]
+    here = list(map(env.get, ENVIRONMENT))
     elsewhere = {
         name: {k: other.get(k) for k in ENVIRONMENT if other.get(k) != env.get(k)}
         for name, other in others.items()
-        if [other.get(fact) for fact in ENVIRONMENT] != here
+        if list(map(other.get, ENVIRONMENT)) != here
     }
     # Sums of several networks in one program need not round as those of one.
     if (replicas := nodes[trial.nodes["target"]]["output"].get("replicas", 1)) > 1:
@@ -186,6 +200,7 @@ def unfinished(
 
 def _head(trial: Trial) -> dict[str, Any]:
     return {
+        "schema_version": SCHEMA_VERSION,
         "protocol_version": PROTOCOL_VERSION,
         "benchmark_version": __version__,
         "trial_id": trial.id,
@@ -217,9 +232,12 @@ def _score(node: Mapping[str, Any]) -> Score:
     return Score(**node["output"]["score"])
 
 
-def _scored(trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> Scored:
+def _scored(trial: Trial, nodes: Mapping[str, Mapping[str, Any]], once: Once) -> Scored:
     score = _score(nodes[trial.nodes["attack"]])
-    bases = {name: _score(nodes[key]) for name, key in trial.baselines.items()}
+    bases = {
+        name: once("score", (nodes[key]["output"],), partial(_score, nodes[key]))
+        for name, key in trial.baselines.items()
+    }
     name = max(sorted(bases), key=lambda n: bases[n].value)
     base = bases[name]
     return Scored(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from bench.contract.record import Failure, Status, TrialRecord
+from bench.contract.record import Failure, Status
 from bench.contract.secrets import clean_text
 from bench.engine import join
 from bench.engine.graph import Node, Trial
@@ -37,9 +37,15 @@ class Joiner:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[object, ...], tuple[Sequence[object], BaseModel]] = {}
+        self._texts: dict[int, tuple[BaseModel, str]] = {}
+        """By the number of a kept part, the part, so that its number stays its own, and its text
+        once it was asked for."""
 
-    def join(self, trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> tuple[TrialRecord, str]:
-        """The record of a trial whose nodes are all done, and its text.
+    def join(self, trial: Trial, nodes: Mapping[str, Mapping[str, Any]]) -> str:
+        """The text of the record of a trial whose nodes are all done.
+
+        The record as a whole is not checked against its schema: its parts are, and the rest is
+        the plan's.
 
         Args:
             trial: the cell.
@@ -48,20 +54,37 @@ class Joiner:
         """
         if len(self._kept) > _MOST_KEPT:
             self._kept.clear()
-        return _written(join.join(trial, nodes, self._once))
+            self._texts.clear()
+        shared, own = [], {}
+        for name, value in join.fields(trial, nodes, self._once).items():
+            if id(value) in self._texts:
+                shared.append(f',"{name}":{self._text(id(value))}')
+            else:
+                own[name] = value
+        text = clean_text(to_json(own, inf_nan_mode="null").decode())
+        return f"{text[:-1]}{''.join(shared)}}}"
+
+    def _text(self, number: int) -> str:
+        part, text = self._texts[number]
+        if not text:
+            text = clean_text(part.model_dump_json())
+            self._texts[number] = part, text
+        return text
 
     def _once(self, name: str, made_of: Sequence[object], make: Callable[[], M]) -> M:
         key = (name, *map(id, made_of))
-        if key not in self._kept:
+        kept = self._kept.get(key)
+        if kept is None:
             # What it is made of is kept as well, so that no other object can get its number.
-            self._kept[key] = (made_of, make())
-        return cast(M, self._kept[key][1])
+            kept = self._kept[key] = (made_of, make())
+            self._texts[id(kept[1])] = kept[1], ""
+        return cast(M, kept[1])
 
 
 def unfinished(
     trial: Trial, status: Status, failure: Failure, created_utc: str, facts: Mapping[str, Any]
-) -> tuple[TrialRecord, str]:
-    """The record of a trial that did not end in ``done``, and its text.
+) -> str:
+    """The text of the record of a trial that did not end in ``done``.
 
     Args:
         trial: the cell.
@@ -70,10 +93,5 @@ def unfinished(
         created_utc: when.
         facts: output of its ``data`` node, as far as there is one.
     """
-    return _written(join.unfinished(trial, status, failure, created_utc, facts))
-
-
-def _written(record: TrialRecord) -> tuple[TrialRecord, str]:
-    text = record.model_dump_json()
-    kept = clean_text(text)
-    return (record if kept is text else TrialRecord.model_validate_json(kept)), kept
+    record = join.unfinished(trial, status, failure, created_utc, facts)
+    return clean_text(record.model_dump_json())

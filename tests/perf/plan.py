@@ -97,7 +97,7 @@ def recording() -> Iterator[str]:
     nodes, joiner = outcomes(plan), Joiner()
     attacks = [plan.nodes[trial.nodes["attack"]] for trial in plan.trials]
     facts = {"status": "done", "attempt": 1, "seconds": 0.1}
-    records = [joiner.join(trial, nodes)[0].model_dump() for trial in plan.trials]
+    records = [json.loads(joiner.join(trial, nodes)) for trial in plan.trials]
     whole = [json.loads(node_text(node, {**facts, **nodes[node.id]})) for node in attacks]
     trial_us = _each(lambda trial: joiner.join(trial, nodes), plan.trials)
     node_us = _each(lambda node: node_text(node, {**facts, **nodes[node.id]}), attacks)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from bench.contract.record import Failure, Status
@@ -157,7 +159,7 @@ class Recorder:
         )
         data = known.get(trial.nodes["data"])
         facts = data["output"] if data else {}
-        _, text = unfinished(trial, why.status, why.failure, why.created_utc, facts)
+        text = unfinished(trial, why.status, why.failure, why.created_utc, facts)
         if last != json.loads(text):
             self._store.put_failure("trial", trial.id, text)
         return Ended(trial, why.status, sentence(why.failure))
@@ -172,7 +174,7 @@ class Recorder:
             damaged.add(attack)
         if damaged:
             return Ended(trial, damaged=frozenset(damaged))
-        _, text = self._joiner.join(trial, {part: known[part] for part in trial.parts})
+        text = self._joiner.join(trial, {part: known[part] for part in trial.parts})
         if self._again:
             self._store.remove("trial", trial.id)
         files = {} if picture is None else {PICTURE: picture}
@@ -193,4 +195,9 @@ def sentence(failure: Failure) -> str:
 
 def now() -> str:
     """The time, as records give it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return _of_second(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _of_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")

@@ -110,7 +110,7 @@ def remaining(plan: Plan, store: Store, rerun: str) -> Work:
     have = {kind: store.ids(kind) for kind in KINDS} if rerun != "all" else {}
     there = store.ids("trial") if rerun != "all" else set()
     joined = [trial.id for trial in plan.trials if trial.id in there]
-    recorded = {key for key, _ in store.texts("trial", joined)}
+    recorded = set(store.sound("trial", joined))
     trials = [trial for trial in plan.trials if trial.id not in recorded]
     damaged = [trial for trial in trials if trial.id in there]
 

@@ -91,12 +91,20 @@ class Reading:
 
     def texts(self, kind: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
         """As :meth:`records`, the JSON as it is stored."""
+        for key, record in self._sealed(kind, keys):
+            yield key, record.decode()
+
+    def sound(self, kind: str, keys: Iterable[str]) -> Iterator[str]:
+        """Those of ``keys`` whose record is there and in order; nothing of it is decoded."""
+        return (key for key, _ in self._sealed(kind, keys))
+
+    def _sealed(self, kind: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         sql = f"SELECT key, record, files, seal FROM results WHERE kind=? AND {_IN}"
         for chunk in _chunks(keys):
             stored = self._database.fold(sql, (kind, json.dumps(chunk)), _by_key)
             for key in chunk:
                 if key in stored and self._sound(f"{kind}/{key}", stored[key]):
-                    yield key, stored[key][0].decode()
+                    yield key, stored[key][0]
 
     def seconds(self, kind: str, most: int) -> Iterator[tuple[str, float]]:
         """Label and seconds of at most ``most`` results; for expectations, so not checked."""
