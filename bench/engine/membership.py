@@ -91,6 +91,8 @@ def _ray_start(place: str, address: str, words: Sequence[str], token: Path) -> N
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token.resolve()),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray lowers its workers' priority by 15, so that on a machine in use they hardly start.
+        "RAY_worker_niceness": os.environ.get("RAY_worker_niceness", "0"),
         LOOPBACK_ONLY: "0" if loopback(address) else "1",
     }
     environment = {
