@@ -15,6 +15,8 @@ ENDED = (0, 1)
 """Exit codes of a run whose trials have all ended."""
 STOPS_IN_S = 20
 """Seconds in which a driver asked to stop must have stopped: ten, twice on a loaded machine."""
+_CRASHES = ("Traceback (most recent call last)", "*** StackTrace Information ***", "Check failed")
+"""What Python or Ray writes where a program ends that was not meant to."""
 _PAUSE_S = 1.0
 _MOST_STARTS = 25
 
@@ -42,6 +44,7 @@ class Driver:
         self.variables, self._complete = dict(variables), complete
         self.verdict = Verdict()
         self.starts = 0
+        self.slowest_stop_s = 0.0
         self.ended = False
         self._process: subprocess.Popen[bytes] | None = None
         self._from = 0
@@ -85,14 +88,16 @@ class Driver:
 
     def _close(self, code: int) -> None:
         self._process, self._again_at = None, time.monotonic() + _PAUSE_S
+        if self._asked is not None:
+            self.slowest_stop_s = max(self.slowest_stop_s, time.monotonic() - self._asked)
         with self.log.open("rb") as file:
             file.seek(self._from)
             text = file.read().decode(errors="replace")
         if not self._killed:
             if code < 0 or code > 130:
                 self.verdict.wrong.append(f"the driver ended with exit code {code}: {_end(text)}")
-            elif "Traceback (most recent call last)" in text:
-                self.verdict.wrong.append(f"the driver ended in a traceback: {_end(text)}")
+            elif crash := next((words for words in _CRASHES if words in text), ""):
+                self.verdict.wrong.append(f"the driver ended in '{crash}': {_end(text)}")
         if code in ENDED and self._complete():
             self.ended = True
 

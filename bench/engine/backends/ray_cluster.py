@@ -23,6 +23,8 @@ from bench.engine.settings import RayBackend
 
 GONE_S = 60.0
 """Seconds without an answer of the cluster's head after which a run ends."""
+NICENESS = "RAY_worker_niceness"
+"""Environment variable: by how much Ray lowers the priority of its workers."""
 _LOOKS_EVERY_S = 1.0
 _ANSWERS_IN_S = 5.0
 _OTHER_CLUSTER = "WrongClusterID"
@@ -102,10 +104,12 @@ def _variables(local: bool) -> Iterator[None]:
     """Variables of the environment while Ray starts.
 
     Without its cluster's head Ray would end this process after a minute; :class:`Watch` says it in
-    words instead. Workers of a private cluster run the code of this process, wherever it found it.
+    words instead. Workers of a private cluster run the code of this process, wherever it found it,
+    and at its priority: Ray would lower it by 15, so that beside other work they hardly start.
     """
     new = {"RAY_gcs_rpc_server_reconnect_timeout_s": "3600"}
     if local:
+        new[NICENESS] = os.environ.get(NICENESS, "0")
         new["PYTHONPATH"] = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     before = {name: os.environ.get(name) for name in new}
     os.environ.update(new)
