@@ -31,7 +31,6 @@ from tests.chaos.lab import Lab, becoming_root, call, lacking
 from tests.chaos.round import SMALL_DISK, Round, suite, undisturbed
 from tests.chaos.table import Table
 
-
 SEVERAL = "several at once"
 """What a round is called in which faults of several kinds hit."""
 

@@ -60,6 +60,12 @@ class Driver:
         inner = list(descendants(self._process.pid))
         return inner[0] if inner and "run" in words_of(inner[0]) else None
 
+    @property
+    def pids(self) -> list[int]:
+        """The same, after whoever has entered the machine for it; empty while it does not run."""
+        pid = self.pid
+        return [] if pid is None or self._process is None else [self._process.pid, pid]
+
     def look(self) -> None:
         """Start it, or take note of its end."""
         if self.ended:
