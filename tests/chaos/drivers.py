@@ -15,6 +15,8 @@ ENDED = (0, 1)
 """Exit codes of a run whose trials have all ended."""
 STOPS_IN_S = 20
 """Seconds in which a driver asked to stop must have stopped: ten, twice on a loaded machine."""
+_BY_SIGTERM = (-signal.SIGTERM, 128 + signal.SIGTERM)
+_LAST_WORD = "trials done"
 _CRASHES = ("Traceback (most recent call last)", "*** StackTrace Information ***", "Check failed")
 """What Python or Ray writes where a program ends that was not meant to."""
 _PAUSE_S = 1.0
@@ -49,6 +51,7 @@ class Driver:
         self._process: subprocess.Popen[bytes] | None = None
         self._from = 0
         self._asked: float | None = None
+        self._asks = 0
         self._killed = False
         self._again_at = 0.0
 
@@ -89,7 +92,7 @@ class Driver:
             return
         self.starts += 1
         self._from = self.log.stat().st_size if self.log.exists() else 0
-        self._asked, self._killed = None, False
+        self._asked, self._asks, self._killed = None, 0, False
         self._process = self.machine.start(self.words, self.log, self.variables)
 
     def _close(self, code: int) -> None:
@@ -100,7 +103,9 @@ class Driver:
             file.seek(self._from)
             text = file.read().decode(errors="replace")
         if not self._killed:
-            if code < 0 or code > 130:
+            # Asked for the first time after its last word, it has nothing left to say.
+            late = self._asks == 1 and code in _BY_SIGTERM and _LAST_WORD in text
+            if (code < 0 or code > 130) and not late:
                 self.verdict.wrong.append(f"the driver ended with exit code {code}: {_end(text)}")
             elif crash := next((words for words in _CRASHES if words in text), ""):
                 self.verdict.wrong.append(f"the driver ended in '{crash}': {_end(text)}")
@@ -117,6 +122,7 @@ class Driver:
         """Ask it to stop."""
         if (pid := self.pid) is not None:
             self._asked = self._asked or time.monotonic()
+            self._asks += 1
             send(pid, signal.SIGTERM)
 
 
