@@ -67,10 +67,11 @@ class Stop:
         try:
             yield
         finally:
-            for name, handler in old.items():
+            for handler in old.values():
                 if isinstance(handler, Stop):  # that of the command whose run this is
                     handler._asked = handler._asked or self._asked
-                if to_the_end and self._asked and name == signal.SIGTERM:
-                    handler = _nothing
+            if to_the_end and self._asked:
+                old[signal.SIGTERM] = _nothing
+            for name, handler in old.items():
                 # None: it was set outside Python, and cannot be set from here.
                 signal.signal(name, signal.SIG_DFL if handler is None else handler)
