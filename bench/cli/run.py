@@ -44,7 +44,7 @@ def command(given: Given, rerun: str | None) -> None:
     from bench.engine.driving.stopping import Stop
 
     # A polite kill is heeded before the rest is loaded, and until the report is written.
-    with Stop().listening():
+    with Stop().listening(to_the_end=True):
         from bench import api
 
         started = time.monotonic()

@@ -111,8 +111,7 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
         display = Display(len(work.todo), len(plan.trials), pace, settings.progress)
         open_now.callback(display.close)
         claims = store.claims(f"{manifest['name']} {uuid.uuid4().hex[:8]}")
-        claims.open()
-        open_now.callback(claims.close)
+        open_now.enter_context(claims.beating())
         beat = Heartbeat(store, manifest, display.left_s)
         listeners: list[Listener] = [display, beat]
         sink: BackgroundSink | None = None

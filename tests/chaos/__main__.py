@@ -31,6 +31,9 @@ from tests.chaos.lab import Lab, becoming_root, call, lacking
 from tests.chaos.round import SMALL_DISK, Round, suite, undisturbed
 from tests.chaos.table import Table
 
+SEVERAL = "several at once"
+"""What a round is called in which faults of several kinds hit."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play; the exit code."""
@@ -45,17 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for log in folder.glob("*.log"):
         log.unlink()
     skipped = _skipped()
-    names = [name.strip() for name in given.faults.split(";")] if given.faults else list(FAULTS)
-    if unknown := [name for name in names if name not in FAULTS]:
-        print(f"There is no fault '{unknown[0]}'. Faults: {'; '.join(FAULTS)}.")
+    asked = [name.strip() for name in given.faults.split(";")] if given.faults else list(FAULTS)
+    if unknown := [name for name in asked if name not in (*FAULTS, SEVERAL)]:
+        print(f"There is no fault '{unknown[0]}'. Faults: {'; '.join((*FAULTS, SEVERAL))}.")
         return 2
-    asked = names
-    names = [name for name in asked if FAULTS[name].special not in skipped]
+    names = [name for name in asked if name == SEVERAL or FAULTS[name].special not in skipped]
     draw.shuffle(names)
     words = suite(given.attacks, given.sleep)
     table = Table(given.seed, given.machines)
     for special, reason in skipped.items():
-        table.skip([name for name in asked if FAULTS[name].special == special], reason)
+        lacking_it = [name for name, fault in FAULTS.items() if fault.special == special]
+        table.skip([name for name in asked if name in lacking_it], reason)
     started = None
     disk = folder / SMALL_DISK
     disk.mkdir(exist_ok=True)
@@ -68,18 +71,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ends = time.monotonic() + 60 * given.minutes
         while time.monotonic() < ends:
             # Once each alone, so that the table says what it did; then several at once.
-            faults = [FAULTS[names.pop()]] if names else _mixed(draw, given.faults)
-            if not faults:
+            if not names and given.faults:
                 break
+            name = names.pop() if names else SEVERAL
+            faults = _mixed(draw) if name == SEVERAL else [FAULTS[name]]
             if faults[0].special == "mlflow" and started is None:
                 started = services.Services(folder / "services", lab.outside)
             one = Round(lab, folder, words, expected, started, given.limit)
             began = time.monotonic()
             one.play(faults, draw)
             verdict = one.judge(faults)
-            title = faults[0].name if len(faults) == 1 else "several at once"
-            table.add(title, one.hits, verdict, time.monotonic() - began, one.driver.starts)
+            table.add(name, one.hits, verdict, time.monotonic() - began, one.driver.starts)
             print(table.last(), flush=True)
+            if one.driver.slowest_stop_s:
+                print(f"    the slowest stop took {one.driver.slowest_stop_s:.1f} s", flush=True)
             if verdict.sentences() and given.keep:
                 kept = folder / "kept" / f"round{table.rounds}"
                 shutil.copytree(one.store, kept / "store", dirs_exist_ok=True)
@@ -108,7 +113,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--attacks", type=int, default=6, help="slow attacks on each target")
     parser.add_argument("--sleep", type=float, default=1.0, help="seconds each of them sleeps")
     parser.add_argument("--limit", type=float, default=150, help="seconds after which it hangs")
-    parser.add_argument("--faults", default="", help="names, with ';' between; by default all")
+    parser.add_argument(
+        "--faults",
+        default="",
+        help="names, with ';' between, also 'several at once'; by default all",
+    )
     parser.add_argument("--json", help="file for the table")
     parser.add_argument("--markdown", help="file for the table")
     parser.add_argument("--work", help="folder for everything; kept")
@@ -122,9 +131,7 @@ def _skipped() -> dict[str, str]:
     return {"mlflow": reason} if reason else {}
 
 
-def _mixed(draw: random.Random, named: str) -> list[Fault]:
-    if named:
-        return []
+def _mixed(draw: random.Random) -> list[Fault]:
     return [FAULTS[name] for name in draw.sample(MIXED, 3)]
 
 

@@ -15,6 +15,10 @@ ENDED = (0, 1)
 """Exit codes of a run whose trials have all ended."""
 STOPS_IN_S = 20
 """Seconds in which a driver asked to stop must have stopped: ten, twice on a loaded machine."""
+_BY_SIGTERM = (-signal.SIGTERM, 128 + signal.SIGTERM)
+_LAST_WORD = "trials done"
+_CRASHES = ("Traceback (most recent call last)", "*** StackTrace Information ***", "Check failed")
+"""What Python or Ray writes where a program ends that was not meant to."""
 _PAUSE_S = 1.0
 _MOST_STARTS = 25
 
@@ -42,10 +46,12 @@ class Driver:
         self.variables, self._complete = dict(variables), complete
         self.verdict = Verdict()
         self.starts = 0
+        self.slowest_stop_s = 0.0
         self.ended = False
         self._process: subprocess.Popen[bytes] | None = None
         self._from = 0
         self._asked: float | None = None
+        self._asks = 0
         self._killed = False
         self._again_at = 0.0
 
@@ -56,6 +62,12 @@ class Driver:
             return None
         inner = list(descendants(self._process.pid))
         return inner[0] if inner and "run" in words_of(inner[0]) else None
+
+    @property
+    def pids(self) -> list[int]:
+        """The same, after whoever has entered the machine for it; empty while it does not run."""
+        pid = self.pid
+        return [] if pid is None or self._process is None else [self._process.pid, pid]
 
     def look(self) -> None:
         """Start it, or take note of its end."""
@@ -80,19 +92,23 @@ class Driver:
             return
         self.starts += 1
         self._from = self.log.stat().st_size if self.log.exists() else 0
-        self._asked, self._killed = None, False
+        self._asked, self._asks, self._killed = None, 0, False
         self._process = self.machine.start(self.words, self.log, self.variables)
 
     def _close(self, code: int) -> None:
         self._process, self._again_at = None, time.monotonic() + _PAUSE_S
+        if self._asked is not None:
+            self.slowest_stop_s = max(self.slowest_stop_s, time.monotonic() - self._asked)
         with self.log.open("rb") as file:
             file.seek(self._from)
             text = file.read().decode(errors="replace")
         if not self._killed:
-            if code < 0 or code > 130:
+            # Asked for the first time after its last word, it has nothing left to say.
+            late = self._asks == 1 and code in _BY_SIGTERM and _LAST_WORD in text
+            if (code < 0 or code > 130) and not late:
                 self.verdict.wrong.append(f"the driver ended with exit code {code}: {_end(text)}")
-            elif "Traceback (most recent call last)" in text:
-                self.verdict.wrong.append(f"the driver ended in a traceback: {_end(text)}")
+            elif crash := next((words for words in _CRASHES if words in text), ""):
+                self.verdict.wrong.append(f"the driver ended in '{crash}': {_end(text)}")
         if code in ENDED and self._complete():
             self.ended = True
 
@@ -106,6 +122,7 @@ class Driver:
         """Ask it to stop."""
         if (pid := self.pid) is not None:
             self._asked = self._asked or time.monotonic()
+            self._asks += 1
             send(pid, signal.SIGTERM)
 
 

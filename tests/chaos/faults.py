@@ -63,8 +63,8 @@ def stop_driver(round_: Round, draw: random.Random) -> bool:
 
 def freeze_driver(round_: Round, draw: random.Random) -> Undo | bool:
     """SIGSTOP of the driver for a while."""
-    pid = round_.driver.pid
-    return _frozen([] if pid is None else [pid], draw, 5, 12)
+    # Whoever has entered the machine for it stops with it, and has to be woken up as well.
+    return _frozen(round_.driver.pids, draw, 5, 12)
 
 
 def kill_worker(round_: Round, draw: random.Random) -> bool:

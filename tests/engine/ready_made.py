@@ -242,13 +242,10 @@ def drive(
     store = Store(root)
     work = remaining(plan, store, settings.rerun)
     claims = store.claims(f"driver {id(backend)}")
-    claims.open()
     kinds: dict[str, int] = {}
     for key in work.todo:
         kinds[plan.nodes[key].kind] = kinds.get(plan.nodes[key].kind, 0) + 1
     pace = Pace(kinds, history or {})
     driver = Driver(plan, store, backend, settings, claims, pace, listeners, {"commit": "c"})
-    try:
+    with claims.beating():
         return driver.run(work)
-    finally:
-        claims.close()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.contract import UserError
 from bench.engine.backends.machines import FIRST_PAUSE_S, STRIKES, Machine, Machines
+from bench.engine.backends.ray_cluster import Watch
 from bench.engine.settings import Resources
 
 ONE = Resources(num_cpus=1, num_gpus=0)
@@ -86,3 +93,34 @@ def test_a_machine_that_fails_is_left_out_longer_each_time_and_comes_back() -> N
     machines.failed("a", "once")
     assert machines.left_out() == {}
     machines.failed("gone", "a machine that is no longer there")
+
+
+def test_a_head_that_was_replaced_ends_the_run_and_one_that_is_late_does_not() -> None:
+    answers: list[Any] = ["another one is asked in vain", "RPC error: WrongClusterID: restarted"]
+    node = SimpleNamespace(
+        state=0, ALIVE=0, node_manager_hostname="a", resources_total={"CPU": 2.0, "memory": 1.0}
+    )
+    gone = SimpleNamespace(**vars(node) | {"state": 1})
+
+    def get_all_node_info(timeout: float) -> Any:
+        if answers and started:
+            raise RuntimeError(answers.pop(0))
+        return {b"\x0a": node, b"\x0b": gone}
+
+    started: list[bool] = []
+    worker = SimpleNamespace(gcs_client=SimpleNamespace(get_all_node_info=get_all_node_info))
+    private = SimpleNamespace(worker=SimpleNamespace(global_worker=worker))
+    watch = Watch(SimpleNamespace(_private=private), "head:6379")
+    assert watch.machines() == [Machine("0a", "a", 2.0, 0.0)]
+    started.append(True)
+    watch.start()
+    until = time.monotonic() + 20
+    while len(answers) == 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert watch.machines()
+    while answers and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    with pytest.raises(UserError, match="head:6379"):
+        watch.machines()
+    watch.stop()

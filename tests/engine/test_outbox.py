@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -230,6 +231,21 @@ def test_a_server_that_comes_back_is_used_in_the_same_run(
         again.trial(record.trial_id, record.status, fresh=False)
     again.close(asked, None)
     assert (again.problem, again.written) == (None, 0)
+
+
+def test_a_run_that_was_stopped_does_not_wait_for_a_server_that_says_nothing(
+    tmp_path: Path,
+) -> None:
+    store, records = filled(tmp_path, 2), canned(2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        uri = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        sink = tracking.BackgroundSink(uri, "canned", manifest(records), store)
+        for record in records.values():
+            sink.trial(record.trial_id, record.status, fresh=True)
+        begun = time.monotonic()
+        sink.close(manifest(records) | {"state": "interrupted"}, None)
+        assert time.monotonic() - begun < 10
+        assert sink.problem
 
 
 def at_once(uri: str, roots: list[Path], count: int) -> list[int]:

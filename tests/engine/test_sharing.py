@@ -104,3 +104,21 @@ def test_a_driver_waits_for_what_a_live_one_holds(tmp_path: Path) -> None:
     assert outcome.count("done") == 1
     sent = [job.node for bundle in backend.sent for job in bundle.jobs]
     assert sent.count(target.id) == 1
+
+
+def test_a_node_that_keeps_its_driver_for_long_is_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LEASE_S", 0.6)
+    monkeypatch.setattr(claims, "BEAT_S", 0.05)
+    monkeypatch.setattr(claims, "here", lambda: {"host": "of another machine"})
+    plan = grid_of(1, 1, 1)
+    other = Store(tmp_path).claims("other")
+
+    def answer(bundle: Bundle) -> Returned:
+        for _ in range(6):
+            assert other.take([job.node for job in bundle.jobs]) == set()
+            time.sleep(0.2)
+        return all_done(bundle)
+
+    assert drive(plan, tmp_path, Canned(answer=answer)).count("done") == 1

@@ -40,3 +40,16 @@ def test_after_its_run_was_stopped_a_command_writes_its_report_to_the_end() -> N
             _kill(signal.SIGTERM)
         _kill(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_that_was_stopped_keeps_its_exit_code_while_it_ends() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(KeyboardInterrupt), Stop().listening(to_the_end=True):
+            _kill(signal.SIGTERM)
+        _kill(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with Stop().listening(to_the_end=True):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before, "nobody asked it to stop"

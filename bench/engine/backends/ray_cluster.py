@@ -23,7 +23,12 @@ from bench.engine.settings import RayBackend
 
 GONE_S = 60.0
 """Seconds without an answer of the cluster's head after which a run ends."""
+NICENESS = "RAY_worker_niceness"
+"""Environment variable: by how much Ray lowers the priority of its workers."""
 _LOOKS_EVERY_S = 1.0
+_ANSWERS_IN_S = 5.0
+_OTHER_CLUSTER = "WrongClusterID"
+"""What a head says to those who knew the one that was there before."""
 _ENDS_IN_S = 8.0
 
 
@@ -99,10 +104,12 @@ def _variables(local: bool) -> Iterator[None]:
     """Variables of the environment while Ray starts.
 
     Without its cluster's head Ray would end this process after a minute; :class:`Watch` says it in
-    words instead. Workers of a private cluster run the code of this process, wherever it found it.
+    words instead. Workers of a private cluster run the code of this process, wherever it found it,
+    and at its priority: Ray would lower it by 15, so that beside other work they hardly start.
     """
     new = {"RAY_gcs_rpc_server_reconnect_timeout_s": "3600"}
     if local:
+        new[NICENESS] = os.environ.get(NICENESS, "0")
         new["PYTHONPATH"] = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     before = {name: os.environ.get(name) for name in new}
     os.environ.update(new)
@@ -144,22 +151,30 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self._ray, self._address = ray, address
         self._stopped = threading.Event()
+        self._replaced = False
         self._machines = self._look()
         self._at = time.monotonic()
 
     def run(self) -> None:
         """Look until it is stopped."""
         while not self._stopped.wait(_LOOKS_EVERY_S):
-            with contextlib.suppress(Exception):  # one that does not answer is late, nothing more
+            try:
                 self._machines = self._look()
                 self._at = time.monotonic()
+            except Exception as error:  # one that does not answer is late, nothing more
+                self._replaced = self._replaced or _OTHER_CLUSTER in str(error)
 
     def machines(self) -> list[Machine]:
         """The machines at the last look.
 
         Raises:
-            UserError: the head of the cluster has been silent for too long.
+            UserError: the head of the cluster has been silent for too long, or is another one.
         """
+        require(
+            not self._replaced,
+            f"The head of Ray cluster '{self._address}' has ended, and another one was started "
+            "there. What is recorded is kept; the same command goes on from there.",
+        )
         silent = time.monotonic() - self._at
         require(
             silent < GONE_S,
@@ -174,15 +189,19 @@ class Watch(threading.Thread):
         self._stopped.set()
 
     def _look(self) -> list[Machine]:
+        # Not ray.nodes(): where another head answers, that ends the whole process.
+        nodes = self._ray._private.worker.global_worker.gcs_client.get_all_node_info(
+            timeout=_ANSWERS_IN_S
+        )
         return [
             Machine(
-                node["NodeID"],
-                node["NodeManagerHostname"],
-                node["Resources"].get("CPU", 0.0),
-                node["Resources"].get("GPU", 0.0),
+                number.hex(),
+                node.node_manager_hostname,
+                node.resources_total.get("CPU", 0.0),
+                node.resources_total.get("GPU", 0.0),
             )
-            for node in self._ray.nodes()
-            if node["Alive"]
+            for number, node in nodes.items()
+            if node.state == node.ALIVE
         ]
 
 

@@ -265,7 +265,6 @@ class Driver:
             self._backend.watch()
             self._slots = max(1, self._backend.slots())
             self.outcome.machines |= self._backend.left_out()
-        self._claims.beat()
         if len(self._sharing):
             with self._writing():
                 self._sharing.look()

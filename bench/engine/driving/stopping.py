@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 
+def _nothing(signal_number: int, *_: Any) -> None:
+    """Not SIG_IGN, which programs that are started would take over."""
+
+
 class Stop:
     """What ends a run from outside."""
 
@@ -46,11 +50,15 @@ class Stop:
             raise KeyboardInterrupt
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, to_the_end: bool = False) -> Iterator[None]:
         """Let SIGINT and SIGTERM stop the run.
 
         Only the main thread may say so: a run that a notebook or a server starts in another one is
         stopped by who started it.
+
+        Args:
+            to_the_end: whether the process ends afterwards. Where it was stopped, further polite
+                kills then do not change its exit code while Python clears away.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -59,8 +67,11 @@ class Stop:
         try:
             yield
         finally:
-            for name, handler in old.items():
+            for handler in old.values():
                 if isinstance(handler, Stop):  # that of the command whose run this is
                     handler._asked = handler._asked or self._asked
+            if to_the_end and self._asked:
+                old[signal.SIGTERM] = _nothing
+            for name, handler in old.items():
                 # None: it was set outside Python, and cannot be set from here.
                 signal.signal(name, signal.SIG_DFL if handler is None else handler)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from bench.contract.errors import UserError
 from bench.engine.store.database import Database
 from bench.engine.store.process import gone, here
 
 LEASE_S = 30.0
 """Seconds after which a driver on another machine whose beats stand still counts as dead."""
+BEAT_S = 3.0
+"""Seconds between two beats."""
 
 
 class Claims:
@@ -37,6 +42,27 @@ class Claims:
         """Say that the driver lives; call it every few seconds."""
         self._beats += 1
         self.open()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Be registered, and say so every few seconds, however long a node keeps the driver."""
+        self.open()
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT_S):
+                with suppress(UserError):  # a full disk may have room again at the next beat
+                    self.beat()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(BEAT_S)
+            with suppress(UserError):  # whoever finds the process gone takes the claims over
+                self.close()
 
     def take(self, keys: Iterable[str]) -> set[str]:
         """Claim keys; one that a live driver holds is not given.

@@ -35,6 +35,8 @@ _PERIOD_S = 2.0
 _LONGEST_PAUSE_S = 30.0
 _PATIENCE_S = 15.0
 """So long a server that was there is waited for at the end."""
+_HASTE_S = 4.0
+"""So long it is waited for by a run that was stopped; what is left goes with the next one."""
 _ROUNDS = 3
 
 
@@ -209,7 +211,7 @@ class BackgroundSink:
             self._noted[key] = fresh or self._noted.get(key, False)
 
     def close(self, manifest: Mapping[str, Any], pages: Path | None) -> None:
-        """Wait until everything is sent, then end the execution.
+        """Wait until everything is sent, then end the execution; not long if it was stopped.
 
         Args:
             manifest: of the execution.
@@ -217,7 +219,9 @@ class BackgroundSink:
         """
         self._end = (manifest, pages)
         self._ending.set()
-        self._thread.join()
+        self._thread.join(_HASTE_S if manifest.get("state") == "interrupted" else None)
+        if self._thread.is_alive():
+            self.problem = self.problem or "the run was stopped before everything was sent"
 
     def _work(self) -> None:
         try:
