@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pydantic import BaseModel
-
 from bench import __version__
 from bench.contract import PrivacyLedger, Score
 from bench.contract.identity import PROTOCOL_VERSION
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from bench.engine.graph import Trial
 
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
 
 
 class Once(Protocol):

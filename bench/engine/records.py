@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 
 from bench.contract.record import Failure, Status
@@ -13,7 +12,7 @@ from bench.contract.secrets import clean_text
 from bench.engine import join
 from bench.engine.graph import Node, Trial
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
 _MOST_KEPT = 4096
 
 
@@ -26,18 +25,22 @@ def node_text(node: Node, facts: Mapping[str, Any]) -> str:
             ``env``, and ``output`` or ``error``.
     """
     values = {"kind": node.kind, "id": node.id, "label": node.label, **facts}
-    text = clean_text(to_json(values, inf_nan_mode="null").decode())
+    text = clean_text(_json(values))
     # What repeats share of it was encoded and cleaned when the first of them was recorded.
     identity = node.series.shown.text((*node.numbers, *node.above))
     return f'{text[:-1]},"identity":{identity}}}'
+
+
+def _json(value: object) -> str:
+    return to_json(value, inf_nan_mode="null").decode()
 
 
 class Joiner:
     """Joins trials, and makes what they share once: for one run and one thread."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[object, ...], tuple[Sequence[object], BaseModel]] = {}
-        self._texts: dict[int, tuple[BaseModel, str]] = {}
+        self._kept: dict[tuple[object, ...], tuple[Sequence[object], object]] = {}
+        self._texts: dict[int, tuple[object, str]] = {}
         """By the number of a kept part, the part, so that its number stays its own, and its text
         once it was asked for."""
 
@@ -61,13 +64,13 @@ class Joiner:
                 shared.append(f',"{name}":{self._text(id(value))}')
             else:
                 own[name] = value
-        text = clean_text(to_json(own, inf_nan_mode="null").decode())
+        text = clean_text(_json(own))
         return f"{text[:-1]}{''.join(shared)}}}"
 
     def _text(self, number: int) -> str:
         part, text = self._texts[number]
         if not text:
-            text = clean_text(part.model_dump_json())
+            text = clean_text(_json(part))
             self._texts[number] = part, text
         return text
 
