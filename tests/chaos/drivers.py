@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.chaos.judge import Verdict
-from tests.chaos.lab import Machine, descendants, send, words_of
+from tests.chaos.lab import Machine, descendants, heeds, send, words_of
 
 ENDED = (0, 1)
 """Exit codes of a run whose trials have all ended."""
@@ -51,7 +51,7 @@ class Driver:
         self._process: subprocess.Popen[bytes] | None = None
         self._from = 0
         self._asked: float | None = None
-        self._asks = 0
+        self._unheard = False
         self._killed = False
         self._again_at = 0.0
 
@@ -92,7 +92,7 @@ class Driver:
             return
         self.starts += 1
         self._from = self.log.stat().st_size if self.log.exists() else 0
-        self._asked, self._asks, self._killed = None, 0, False
+        self._asked, self._unheard, self._killed = None, False, False
         self._process = self.machine.start(self.words, self.log, self.variables)
 
     def _close(self, code: int) -> None:
@@ -103,9 +103,10 @@ class Driver:
             file.seek(self._from)
             text = file.read().decode(errors="replace")
         if not self._killed:
-            # Asked for the first time after its last word, it has nothing left to say.
-            late = self._asks == 1 and code in _BY_SIGTERM and _LAST_WORD in text
-            if (code < 0 or code > 130) and not late:
+            # Python itself was starting, or clearing away after the command's last word.
+            apart = not text.strip() or _LAST_WORD in text
+            excused = self._unheard and code in _BY_SIGTERM and apart
+            if (code < 0 or code > 130) and not excused:
                 self.verdict.wrong.append(f"the driver ended with exit code {code}: {_end(text)}")
             elif crash := next((words for words in _CRASHES if words in text), ""):
                 self.verdict.wrong.append(f"the driver ended in '{crash}': {_end(text)}")
@@ -122,7 +123,7 @@ class Driver:
         """Ask it to stop."""
         if (pid := self.pid) is not None:
             self._asked = self._asked or time.monotonic()
-            self._asks += 1
+            self._unheard = self._unheard or not heeds(pid, signal.SIGTERM)
             send(pid, signal.SIGTERM)
 
 

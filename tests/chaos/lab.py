@@ -80,6 +80,15 @@ def send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
+def heeds(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
 # ---------------------------------------------------------------- machines
 class Machine:
     """A machine of its own address, processes, mounts and name.
