@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +95,21 @@ def _now(device: str) -> float:
     return time.perf_counter()
 
 
-def main(to: Path | None = None) -> None:
-    """Print every case, and write them down."""
+def report(to: Path | None = None) -> Iterator[str]:
+    """A line a case.
+
+    Args:
+        to: where the figures are written down; None: nowhere.
+    """
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for device in devices:
-        print(f"{REPLICAS} replicas in one program against one by one, {device}")
+        yield f"{REPLICAS} replicas in one program against one by one, {device}"
         figures[device] = {}
         with one_thread():
             for name in CASES:
                 got = figures[device][name] = measure(name, device)
-                print(
+                yield (
                     f"  {name:20} {got['factor']:5.1f} x  ({got['alone_ms']:.3f} ms a step alone, "
                     f"{got['together_ms']:.3f} ms among {got['in_one_program']:.0f})"
                 )
@@ -115,4 +120,5 @@ def main(to: Path | None = None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
-    main(parser.parse_args().json)
+    for line in report(parser.parse_args().json):
+        print(line, flush=True)

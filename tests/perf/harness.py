@@ -1,0 +1,46 @@
+"""Trials that do next to nothing: a run's wall time on each back end, and bare Ray tasks beside it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+from bench.engine.execution import execute, prepare
+from tests.perf.plan import CONF, words
+
+BACKENDS = {
+    "local": ("backend=local",),
+    "local, isolated": ("backend=local", "backend.isolate=true", "backend.num_cpus=2"),
+    "ray": ("backend=ray", "backend.num_cpus=2"),
+}
+
+
+def report(trials: int = 500) -> Iterator[str]:
+    """Wall time of a run against the compute of its nodes."""
+    yield f"{trials} trials that do next to nothing"
+    for name, backend in BACKENDS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            grid, todo = prepare(words(folder, trials, *backend), CONF)
+            planned = time.perf_counter() - started
+            done = execute(grid, todo, CONF)
+            wall = time.perf_counter() - started
+            again = time.perf_counter()
+            execute(*prepare(words(folder, trials, *backend), CONF), CONF)
+            cached = time.perf_counter() - again
+        assert done.outcome.count("done") == len(todo.trials)
+        slots = 1 if name == "local" else 2
+        compute = done.outcome.compute_s / slots
+        yield (
+            f"  {name:16} {wall:6.1f} s ({planned:.1f} s planning), "
+            f"{1000 * done.wall_s / len(todo.trials):5.1f} ms a trial, "
+            f"wall / (compute / {slots} slots) = {done.wall_s / compute:.2f}; "
+            f"the same again {cached:.1f} s"
+        )
+
+
+if __name__ == "__main__":
+    for line in report(int((sys.argv[1:] or ["500"])[0])):
+        print(line, flush=True)
