@@ -1,4 +1,4 @@
-"""Trials that do next to nothing: a run's wall time on each back end, and bare Ray tasks beside it."""
+"""Trials that do next to nothing: wall time of a run on each back end against its compute."""
 
 from __future__ import annotations
 
