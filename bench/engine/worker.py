@@ -364,4 +364,4 @@ def env_of(bundle: Bundle) -> dict[str, Any]:
     from bench.engine.environment import environment
 
     device = "cuda:0" if bundle.resources.num_gpus else "cpu"
-    return {**environment(device, bundle.resources.num_cpus), "pid": os.getpid()}
+    return environment(device, bundle.resources.num_cpus)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.engine.store import Store
 from bench.exchange import pack
 from tests.cli.conftest import CONF
 
@@ -25,7 +26,7 @@ def test_a_trial_of_the_store_or_of_a_pack_is_reproduced_bit_for_bit(
     assert "Reproduced: the same bit for bit." in out
     assert "invbench run suite=toy" in out
     assert "--config-dir DIR_OF_YOUR_OPTIONS" in out
-    assert len(list((keep / "trial").iterdir())) == 1
+    assert len(Store(keep).ids("trial")) == 1
     code, out, err = verb("reproduce", CELL, "--from", packed("strong"), *RUN, *CODE)
     assert code == 0, err
     assert "Reproduced: the same bit for bit." in out

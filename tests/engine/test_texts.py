@@ -21,7 +21,7 @@ from bench.engine.plan import make_plan
 from bench.engine.records import Joiner, node_text, unfinished
 
 CONF = Path(__file__).parents[1] / "conf"
-SECRET = "hunter2MARK"
+MARK = "hunter2MARK"
 ENV = {"host": "here", "python": "3.11", "peak_rss_mb": 5.0}
 SCORE = {
     "metric": "auc",
@@ -103,33 +103,33 @@ def test_a_joiner_joins_as_if_each_trial_were_the_only_one(plan: Plan) -> None:
 
 
 def test_no_text_holds_a_credential(plan: Plan) -> None:
-    uri = f"postgresql://jane:{SECRET}@db/x"
+    uri = f"postgresql://jane:{MARK}@db/x"
     trial: Trial = plan.trials[0]
-    told = {"info": {"from": uri, "db_password": SECRET, "loss": float("nan")}}
+    told = {"info": {"from": uri, "db_password": MARK, "loss": float("nan")}}
     nodes = outcomes(plan, attack=told, data={"card": {"source": uri}})
     text = Joiner().join(trial, nodes)
-    assert SECRET not in text
+    assert MARK not in text
     record = TrialRecord.model_validate_json(text)
     assert record.attack.info == {"from": f"postgresql://{HIDDEN}@db/x", "db_password": HIDDEN} | {
         "loss": None
     }
     failure = Failure(type="Timeout", message=f"no answer from {uri}")
     text = unfinished(trial, "timeout", failure, "2026", {})
-    assert SECRET not in text and json.loads(text)["status"] == "timeout"
+    assert MARK not in text and json.loads(text)["status"] == "timeout"
     node = plan.nodes[trial.nodes["attack"]]
     text = node_text(node, {"status": "done", "output": told, "env": ENV})
-    assert SECRET not in text
+    assert MARK not in text
     whole = json.loads(text)
     assert whole["identity"] == json.loads(canonical(clean(node.identity)))
     assert (whole["kind"], whole["id"], whole["label"]) == (node.kind, node.id, node.label)
 
 
 def test_an_option_with_a_credential_is_hashed_and_not_shown() -> None:
-    words = ["suite=toy", "seeds=1", f"attack.toy.mark=http://jane:{SECRET}@x", "attack=[toy]"]
+    words = ["suite=toy", "seeds=1", f"attack.toy.mark=http://jane:{MARK}@x", "attack=[toy]"]
     plan = make_plan(compose_grid(words, CONF))
     node = plan.nodes[plan.trials[0].nodes["attack"]]
-    assert SECRET in canonical(node.identity) and node.id == digest(node.identity)
-    assert SECRET not in node_text(node, {"status": "done"})
+    assert MARK in canonical(node.identity) and node.id == digest(node.identity)
+    assert MARK not in node_text(node, {"status": "done"})
 
 
 VALUES = st.text(max_size=5) | st.integers() | st.lists(st.text(max_size=5), max_size=2)
