@@ -11,11 +11,12 @@ MODULES = frozenset(
     {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 )
 CALLS = frozenset({"read_pickle", "Unpickler", "unsafe_load", "full_load"})
+_SENDING = ("cargo", "local", "ray", "zygote")
 KNOWN = {
     # scikit-learn keeps these pictures in a pickle; the README and the card say so.
     "bench/data/olivetti.py": {"fetch_olivetti_faces"},
     # What a driver and its own workers send each other, over pipes of theirs and Ray.
-    **{f"bench/engine/backends/{name}.py": {"pickle"} for name in ("cargo", "ray", "zygote")},
+    **{f"bench/engine/backends/{name}.py": {"pickle"} for name in _SENDING},
 }
 
 
