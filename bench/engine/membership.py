@@ -208,7 +208,7 @@ def _runs(session: int) -> bool:
 def _processes(session: int, part: str = "ray") -> list[int]:
     """Processes of a session that are Ray's: another may have been given the number since."""
     listed = subprocess.run(
-        ["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False
+        ["ps", "-axwwo", "pid=,command="], capture_output=True, text=True, check=False
     ).stdout
     processes = []
     for line in listed.splitlines():

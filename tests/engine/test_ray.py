@@ -272,7 +272,7 @@ from bench.engine.settings import RayBackend
 from tests.engine.jobs import Folder, bundle, table
 ray_cluster.GONE_S = 65.0  # Ray itself would end this process after 60 s
 backend = Ray(RayBackend(name="ray", num_cpus=1), Folder(Path(sys.argv[1])), "", Path(sys.argv[1]))
-words = ["ps", "-axo", "pid=,ppid=,command="]
+words = ["ps", "-axwwo", "pid=,ppid=,command="]
 for line in subprocess.run(words, capture_output=True, text=True).stdout.splitlines():
     number, parent, command = line.split(None, 2)
     if "gcs_server" in command and int(parent) == os.getpid():
