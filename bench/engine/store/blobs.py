@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.contract.files import write_whole
 from bench.engine.messages import Blob
 from bench.engine.seal import DamagedError, digest_of
 
@@ -42,7 +42,7 @@ class FileBlobs:
             if self.get(blob.digest) == data:
                 os.utime(path)  # it is young again, so that no cleaning takes it for left over
                 return blob
-        write(path, data)
+        write_whole(path, data)
         return blob
 
     def get(self, digest: str) -> bytes:
@@ -63,32 +63,3 @@ class FileBlobs:
     def __iter__(self) -> Iterator[Path]:
         """Every file, those of temporary names included, in order."""
         yield from sorted(p for p in (self.root / BLOBS).glob("*/*") if p.is_file())
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and wait until the disk has it.
-
-    Raises:
-        OSError: the disk is full or not writable.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}")
-    try:
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
-
-
-def sync(folder: Path) -> None:
-    """Wait until the disk has the names in a folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import sqlite3
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contract.errors import UserError
-from bench.engine.store.blobs import write
+from bench.contract.files import locked, write_whole
 from bench.engine.store.journal import journal_of
 
 STORE_VERSION = 3
@@ -82,7 +81,7 @@ def marked(root: Path) -> Mark | None:
 
 def put_mark(root: Path, mark: Mark) -> None:
     """Say which file is the database, atomically."""
-    write(root / MARK, json.dumps(mark.__dict__).encode())
+    write_whole(root / MARK, json.dumps(mark.__dict__).encode())
 
 
 def next_name(database: str) -> str:
@@ -98,17 +97,10 @@ def _number(path: Path) -> int:
 @contextlib.contextmanager
 def alone(root: Path) -> Iterator[None]:
     """Hold a folder's lock, where it has locks: one process at a time makes or mends a store."""
-    try:
-        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError:
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # who may only read makes nothing
+            held.enter_context(locked(root / LOCK))
         yield
-        return
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def check_version(root: Path, mark: Mark) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract.errors import UserError
+from bench.contract.files import write_whole
 from bench.engine.messages import Blob
 from bench.engine.names import RECORD
 from bench.engine.seal import DamagedError, digest_of
 from bench.engine.store import folders, opening, rows
-from bench.engine.store.blobs import SMALL, write
+from bench.engine.store.blobs import SMALL
 from bench.engine.store.claims import Claims
 from bench.engine.store.reading import Reading
 from bench.engine.store.salvage import ASIDE
@@ -144,7 +145,7 @@ class Store(Reading):
         try:
             new = self._noted(place, reason)
             for name, data in self._raw(kind, key):
-                write(new / name, data)
+                write_whole(new / name, data)
                 if name == RECORD and place in self.faults:
                     self._mend_if_torn()
         except OSError as error:
@@ -170,7 +171,7 @@ class Store(Reading):
         new = self.root / ASIDE / f"{safe}.{uuid.uuid4().hex[:8]}"
         utc = datetime.now(UTC).isoformat(timespec="seconds")
         note = {"was": place, "reason": reason, "utc": utc}
-        write(new.with_name(f"{new.name}.json"), json.dumps(note, indent=1).encode())
+        write_whole(new.with_name(f"{new.name}.json"), json.dumps(note, indent=1).encode())
         return new
 
     # ------------------------------------------------------------ failures

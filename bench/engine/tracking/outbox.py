@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.contract.files import locked
 from bench.contract.secrets import redacted
 
 FILE = "outbox.sqlite"
@@ -181,21 +181,6 @@ class Outbox:
                 f"UPDATE trials SET {what} WHERE uri = :uri AND suite = :suite AND trial = :trial",
                 [{**self._names, **values, "trial": trial} for trial in trials],
             )
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Within it this process alone holds the file, which is made if absent, or the folder."""
-    import fcntl
-
-    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

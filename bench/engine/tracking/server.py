@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract.errors import UserError, require
+from bench.contract.files import locked
 from bench.contract.secrets import HIDDEN, in_one_line
 from bench.engine.store.journal import journal_of
-from bench.engine.tracking.outbox import locked
 
 _SQLITE = "sqlite:///"
 _ENVIRONMENT = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from bench.contract.errors import UserError
+from bench.contract.files import write_whole
 
 LIST = "site.json"
 """Names of the files that belong to the report."""
@@ -26,7 +26,7 @@ def put(out: Path, files: Mapping[str, bytes]) -> None:
             if name == LIST:
                 _tidy(out, {*files, LIST})
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, data)
+            write_whole(path, data)
     except OSError as error:
         raise UserError(
             f"The report cannot be written to '{out}': {error.strerror or error}; "
@@ -44,15 +44,3 @@ def _tidy(out: Path, kept: set[str]) -> None:
         # A list that somebody changed must not lead out of the folder.
         if str(name) not in kept and not path.is_absolute() and ".." not in path.parts:
             (out / path).unlink(missing_ok=True)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
