@@ -68,6 +68,8 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/tmp") as folder:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_AUTH_MODE", "disabled")
+        # Ray gives way to everybody else by default: beside other tests nothing would start.
+        patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         patch.setenv("HOME", "/nonexistent")  # no token of this user's
         from ray.cluster_utils import Cluster
