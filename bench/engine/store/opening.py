@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contract.errors import UserError
-from bench.contract.files import locked, write_whole
+from bench.contract.files import locked, sync, write_whole
 from bench.engine.store.journal import journal_of
 
 STORE_VERSION = 3
@@ -116,7 +116,37 @@ def check_version(root: Path, mark: Mark) -> None:
         )
 
 
-def make(path: Path) -> sqlite3.Connection:
+@contextlib.contextmanager
+def making(final: Path, uuid: str) -> Iterator[sqlite3.Connection]:
+    """Fill a new, empty database inside; it comes to its place at the end, or not at all.
+
+    Args:
+        final: where it will lie.
+        uuid: of its store.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+        sqlite3.Error: the same.
+    """
+    scratch = final.with_name(f".{final.name}.making")
+    connection = _made_empty(scratch)
+    try:
+        connection.execute("BEGIN")
+        yield connection
+        connection.execute("INSERT INTO meta VALUES('uuid', ?)", (uuid,))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        scratch.unlink(missing_ok=True)
+        raise
+    # The mode is kept in the file: who opens it later need not be alone to change it.
+    connection.execute(f"PRAGMA journal_mode={journal_of(final.parent)}")
+    connection.close()
+    sync(scratch)
+    scratch.replace(final)
+
+
+def _made_empty(path: Path) -> sqlite3.Connection:
     """A new, empty database in a file of that name; written without care until it is complete."""
     for name in (path, Path(f"{path}-journal"), Path(f"{path}-wal"), Path(f"{path}-shm")):
         name.unlink(missing_ok=True)
@@ -128,19 +158,6 @@ def make(path: Path) -> sqlite3.Connection:
     for index, (table, columns) in INDEXES.items():
         connection.execute(f"CREATE UNIQUE INDEX {index} ON {table}({columns})")
     return connection
-
-
-def finish(connection: sqlite3.Connection, scratch: Path, final: Path) -> None:
-    """Bring a database that was made to the disk, and to its place."""
-    # The mode is kept in the file: who opens it later need not be alone to change it.
-    connection.execute(f"PRAGMA journal_mode={journal_of(final.parent)}")
-    connection.close()
-    handle = os.open(scratch, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    scratch.replace(final)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -206,18 +223,8 @@ def _made(root: Path, mark: Mark) -> Mark:
     """Make a database with what lies there in folders."""
     from bench.engine.store import folders
 
-    scratch = root / f".{mark.database}.making"
-    connection = make(scratch)
-    try:
-        connection.execute("BEGIN")
+    with making(root / mark.database, mark.uuid) as connection:
         taken = folders.take_over(root, connection)
-        connection.execute("INSERT INTO meta VALUES('uuid', ?)", (mark.uuid,))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        scratch.unlink(missing_ok=True)
-        raise
-    finish(connection, scratch, root / mark.database)
     if taken:
         # The mark is written before the folders go: who is killed between has lost nothing.
         put_mark(root, mark)

@@ -40,20 +40,10 @@ def rebuild(root: Path, damaged: opening.Mark) -> str:
         old = root / mark.database
         with _held(old):
             name = opening.next_name(mark.database)
-            scratch = root / f".{name}.making"
             counts: Counter[str] = Counter()
-            new = opening.make(scratch)
-            try:
-                new.execute("BEGIN")
+            with opening.making(root / name, mark.uuid) as new:
                 for table, row in _sound(old):
                     counts[table] += max(0, new.execute(_INTO[table], row).rowcount)
-                new.execute("INSERT INTO meta VALUES('uuid', ?)", (mark.uuid,))
-                new.execute("COMMIT")
-            except BaseException:
-                new.close()
-                scratch.unlink(missing_ok=True)
-                raise
-            opening.finish(new, scratch, root / name)
             opening.put_mark(root, opening.Mark(opening.STORE_VERSION, mark.uuid, name))
         lies = _moved(root, old)
     return (
