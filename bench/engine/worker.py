@@ -22,12 +22,11 @@ from bench.engine.messages import Blob, Blobs, Bundle, Done, Job, Parcel
 from bench.engine.names import TENSORS
 from bench.engine.recent import Recent
 from bench.engine.seal import DamagedError, digest_of
+from bench.engine.store.blobs import SMALL
 
 if TYPE_CHECKING:
     from bench.engine.stages.result import Machine, Result
 
-LARGE = 65536
-"""Bytes from which on a file is written to the store by the worker itself."""
 _RECENT = Recent(256 * 2**20)
 """Results that were read for earlier bundles of this process."""
 
@@ -147,11 +146,8 @@ class _Run:
 
     def _group(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Run jobs as one program; gives those that are to be run one by one."""
-        from bench.engine import stages
+        from bench.engine.stages import run_many
 
-        run_many = getattr(stages, "run_many", None)
-        if run_many is None:
-            return jobs
         nodes = tuple(job.node for job in jobs)
         self.tell("started", nodes, None)
         started = time.perf_counter()
@@ -258,7 +254,7 @@ class _Run:
 
     def _written(self, data: bytes | Blob) -> bytes | Blob:
         """A file as it is sent back: a large one is written here where the store is seen."""
-        if self.blobs is None or isinstance(data, Blob) or len(data) <= LARGE:
+        if self.blobs is None or isinstance(data, Blob) or len(data) <= SMALL:
             return data
         try:
             return self.blobs.put(data)

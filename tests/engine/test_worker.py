@@ -187,7 +187,7 @@ def test_what_was_not_sent_along_counts_as_damaged(jobs) -> None:
 
 
 def test_large_files_are_written_where_the_store_is_seen(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(worker, "LARGE", 100)
+    monkeypatch.setattr(worker, "SMALL", 100)
     folder = Folder(tmp_path)
     sent, written = run(bundle(table("n"))), run(bundle(table("n")), folder)
     blob = written["n"].files[TENSORS]

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.contract.secrets import in_one_line
 from bench.engine.backends.cargo import pack, unpack
 from bench.engine.backends.machines import Machines
-from bench.engine.backends.ray_cluster import Watch, connect, leave, short
+from bench.engine.backends.ray_cluster import Watch, connect, leave
 from bench.engine.backends.ray_slot import FOLLOW_S, Hello, News, RaySlot, Terms
 from bench.engine.backends.slot import Ended
 from bench.engine.messages import Blobs, Bundle, Returned
@@ -305,7 +306,7 @@ class Ray:
             return
         except Exception as error:  # Ray's errors have no ancestor of their own
             self._refs.clear()  # what it could not get may be among them
-            self._give_up(worker, f"{type(error).__name__}: {short(error)}")
+            self._give_up(worker, f"{type(error).__name__}: {in_one_line(error)}")
             return
         worker.since = time.monotonic()
         if isinstance(answer, Hello):
@@ -339,7 +340,7 @@ class Ray:
         except Exception as error:  # what other code has pickled
             results, lost = (
                 {},
-                f"its answer cannot be read ({type(error).__name__}: {short(error)})",
+                f"its answer cannot be read ({type(error).__name__}: {in_one_line(error)})",
             )
         unfit = [done for done in results.values() if done.status == "unfit"]
         soon = time.monotonic() - worker.started < _SOON_S
@@ -365,7 +366,7 @@ class Ray:
     def _out_of_memory(self, worker: _Worker, error: Exception) -> None:
         """Ray has killed a worker because its machine's memory was nearly full."""
         if worker.bundle is not None and worker.begun is not None:
-            worker.ended.append(Ended(worker.begun, "oom", None, short(error)))
+            worker.ended.append(Ended(worker.begun, "oom", None, in_one_line(error)))
             worker.begun = None
         self._give_up(worker, "its machine ran out of memory")
 

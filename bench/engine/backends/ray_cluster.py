@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract import UserError, require
-from bench.contract.secrets import redacted
+from bench.contract.secrets import in_one_line
 from bench.engine import cluster
 from bench.engine.backends.machines import Machine
 from bench.engine.settings import RayBackend
@@ -89,7 +89,7 @@ def connect(options: RayBackend) -> Any:
             "it asks for another token than RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH or "
             f"'{cluster.default_token()}' holds, or there is none"
             if cluster.WRONG_TOKEN in str(error)
-            else short(error)
+            else in_one_line(error)
         )
         raise UserError(
             f"Ray cluster '{options.address}' cannot be reached ({reason}); start one "
@@ -203,11 +203,6 @@ class Watch(threading.Thread):
             for number, node in nodes.items()
             if node.state == node.ALIVE
         ]
-
-
-def short(error: BaseException) -> str:
-    """What an error says, in a line without credentials."""
-    return " ".join(redacted(str(error)).split())[:300]
 
 
 def _found(address: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from bench.contract import UserError
-from bench.contract.secrets import redacted
+from bench.contract.secrets import in_one_line, redacted
 from bench.engine.driving.bundles import Bundler, Choice
 from bench.engine.driving.losses import Losses
 from bench.engine.driving.pace import Pace
@@ -242,8 +242,7 @@ class Driver:
         except UserError as error:
             raise _EndError("broken", str(error)) from error
         except Exception as error:
-            words = " ".join(redacted(str(error)).split())[:300]
-            reason = f"The back end failed ({type(error).__name__}: {words})."
+            reason = f"The back end failed ({type(error).__name__}: {in_one_line(error)})."
             raise _EndError("broken", reason) from error
 
     def _tell(self) -> None:
