@@ -30,6 +30,7 @@ from tests.chaos.faults import FAULTS, MIXED, Fault
 from tests.chaos.lab import Lab, becoming_root, call, lacking
 from tests.chaos.round import SMALL_DISK, Round, suite, undisturbed
 from tests.chaos.table import Table
+from tests.services import missing
 
 SEVERAL = "several at once"
 """What a round is called in which faults of several kinds hit."""
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name = names.pop() if names else SEVERAL
             faults = _mixed(draw) if name == SEVERAL else [FAULTS[name]]
             if faults[0].special == "mlflow" and started is None:
-                started = services.Services(folder / "services", lab.outside)
+                started = services.Services(lab.outside)
             one = Round(lab, folder, words, expected, started, given.limit)
             began = time.monotonic()
             one.play(faults, draw)
@@ -127,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _skipped() -> dict[str, str]:
     """What a round may need and is not there: the reason."""
-    reason = services.lacking()
+    reason = missing()
     return {"mlflow": reason} if reason else {}
 
 

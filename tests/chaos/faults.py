@@ -178,15 +178,15 @@ def flip_bits(round_: Round, draw: random.Random) -> bool:
 def kill_mlflow(round_: Round, draw: random.Random) -> Undo:
     """The MLflow server is gone for a while."""
     assert round_.services is not None
-    round_.services.stop_mlflow()
-    return draw.uniform(2, 8), round_.services.start_mlflow
+    round_.services.server.kill()
+    return draw.uniform(2, 8), round_.services.server.start
 
 
 def kill_postgres(round_: Round, draw: random.Random) -> Undo:
     """The database behind MLflow is gone for a while."""
     assert round_.services is not None
-    round_.services.stop_postgres()
-    return draw.uniform(2, 8), round_.services.start_postgres
+    round_.services.database.kill()
+    return draw.uniform(2, 8), round_.services.database.start
 
 
 def nothing(round_: Round, draw: random.Random) -> bool:

@@ -23,7 +23,7 @@ from bench.engine.tracking import trials as tracked
 from bench.engine.tracking.outbox import FILE, Outbox
 from bench.engine.tracking.server import connect
 from bench.engine.tracking.trials import Sent, ranked
-from tests.engine import postgres
+from tests import services
 from tests.engine.canned import Canned, canned, manifest, runs
 
 # MLflow and what it imports warn on their own behalf; what is tested here is ours.
@@ -293,12 +293,12 @@ def wait_for(uri: str, count: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing() or "it is there")
+@pytest.mark.skipif(bool(services.missing()), reason=services.missing() or "it is there")
 def test_a_server_on_postgresql_is_killed_and_nothing_is_lost_or_double(tmp_path: Path) -> None:
     count = 50
     store, records = filled(tmp_path / "real", count), canned(count)
     asked = manifest(records)
-    with postgres.Cluster() as cluster, postgres.Server(cluster.uri("mlflow")) as server:
+    with services.Cluster() as cluster, services.Server(cluster.uri("mlflow")) as server:
         sink = tracking.BackgroundSink(server.uri, "canned", asked, store)
         keys = list(records)
         for begin, end, break_it, mend_it in (

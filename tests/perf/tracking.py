@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench.engine.tracking import sink
-from tests.engine import postgres
+from tests import services
 from tests.engine.canned import Canned, canned, manifest
 
 
@@ -40,17 +40,17 @@ def report(count: int = 500) -> list[str]:
 
     with tempfile.TemporaryDirectory() as folder:
         measured("SQLite", f"sqlite:///{folder}/mlflow.db")
-    missing = postgres.missing()
+    missing = services.missing()
     if missing:
         return [*lines, f"  PostgreSQL: not measured: {missing}"]
     # MLflow puts the artifacts of a bare database below the folder that one stands in.
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.chdir(folder),
-        postgres.Cluster() as cluster,
+        services.Cluster() as cluster,
     ):
         measured("PostgreSQL", cluster.uri("direct"))
-        with postgres.Server(cluster.uri("served")) as server:
+        with services.Server(cluster.uri("served")) as server:
             measured("mlflow server, PostgreSQL", server.uri)
     return lines
 

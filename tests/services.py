@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -39,6 +40,8 @@ def missing() -> str:
         return "psycopg2 is not installed (extra postgres)"
     if os.geteuid() == 0 and shutil.which("runuser") is None:
         return "PostgreSQL does not run as root, and there is no runuser"
+    if os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split()[2] == "1":
+        return "PostgreSQL does not run as root, and this user namespace has no other user"
     return ""
 
 
@@ -51,19 +54,27 @@ def port() -> int:
 
 
 class Cluster:
-    """A PostgreSQL server on 127.0.0.1 with data of its own."""
+    """A PostgreSQL server with data of its own.
 
-    def __init__(self) -> None:
+    Args:
+        host: address to listen on; machines of its network may enter.
+        at: port; None: a free one.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", at: int | None = None) -> None:
         programs = _programs()
         assert programs is not None
         self._programs = programs
         self._folder = Path(tempfile.mkdtemp(prefix="invbench-pg-"))
-        self._port = port()
+        self._host, self._port = host, at or port()
         # PostgreSQL refuses to run as root.
         self._as = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
         if self._as:
             shutil.chown(self._folder, "nobody")
         self._call("initdb", "-D", self._data, "-A", "trust", "-U", "bench", "-E", "UTF8")
+        if host != "127.0.0.1":
+            with (self._folder / "data" / "pg_hba.conf").open("a") as file:
+                file.write("host all all samenet trust\n")
         self.start()
 
     @property
@@ -82,7 +93,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1"
+        options = f"-p {self._port} -k {self._folder} -c listen_addresses={self._host}"
         log = str(self._folder / "log")
         self._call("pg_ctl", "-D", self._data, "-o", options, "-l", log, "-w", "start")
 
@@ -92,30 +103,40 @@ class Cluster:
 
     def uri(self, database: str) -> str:
         """A tracking URI of a new database."""
-        where = ("-h", "127.0.0.1", "-p", str(self._port), "-U", "bench")
+        where = ("-h", self._host, "-p", str(self._port), "-U", "bench")
         self._call("createdb", *where, database)
-        return f"postgresql+psycopg2://bench@127.0.0.1:{self._port}/{database}"
+        return f"postgresql+psycopg2://bench@{self._host}:{self._port}/{database}"
 
     def __enter__(self) -> Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        with contextlib.suppress(
+            subprocess.CalledProcessError, ProcessLookupError
+        ):  # killed before
+            self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Server:
-    """An ``mlflow server`` on 127.0.0.1 before a database, with artifacts of its own."""
+    """An ``mlflow server`` before a database, with artifacts of its own.
 
-    def __init__(self, database: str) -> None:
+    Args:
+        database: URI of the database.
+        host: address to listen on.
+        at: port; None: a free one.
+    """
+
+    def __init__(self, database: str, host: str = "127.0.0.1", at: int | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="invbench-mlflow-"))
-        self._database, self._port = database, port()
-        self.uri = f"http://127.0.0.1:{self._port}"
+        self._database, self._host, self._port = database, host, at or port()
+        self.uri = f"http://{host}:{self._port}"
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        words = ["server", "--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
+        words = ["server", "--host", self._host, "--port", str(self._port), "--workers", "1"]
+        words += ["--allowed-hosts", "*"]
         words += ["--backend-store-uri", self._database]
         words += ["--artifacts-destination", str(self._folder / "artifacts")]
         with (self._folder / "log").open("ab") as log:
@@ -147,5 +168,8 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        with contextlib.suppress(
+            subprocess.CalledProcessError, ProcessLookupError
+        ):  # killed before
+            self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
