@@ -140,6 +140,8 @@ def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution
                 driver.outcome.state, driver.outcome.reason = "broken", str(error)
                 with suppress(UserError):  # it may be the store that cannot be written
                     beat.close(driver.outcome, time.monotonic() - started)
+                if sink is not None:
+                    sink.close(manifest, None)
                 raise
             wall = time.monotonic() - started
             beat.close(driver.outcome, wall)

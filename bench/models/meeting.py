@@ -149,11 +149,11 @@ class _Side(threading.Thread, Generic[T]):
 
     def _together(self, fittings: Sequence[Fitting]) -> list[FitReport]:
         """Wait until networks have been trained; the generators are given back as they were."""
+        if not fittings:
+            return []
         states: list[Any] = [torch.get_rng_state()]
         if self._cuda:
             states.append(torch.cuda.get_rng_state())
-        if not fittings:
-            return []
         self.wants = fittings
         self._waits.release()
         self._may_run.acquire()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import zipfile
 from pathlib import Path
 
@@ -85,6 +86,21 @@ def test_mlflow_holds_what_the_store_holds_and_nothing_twice(
     assert (tags["control"], tags["goal"], tags["budget"]) == ("none", "attribute", "unlimited")
     assert tags["attack_family"] in ("toy", "toy_guess")
     assert {r.data.tags["mlflow.parentRunId"] for r in there.values()} == {parents[0].info.run_id}
+
+
+def test_a_run_that_breaks_leaves_no_thread_behind(
+    toy_words, toy_conf: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr("bench.engine.driving.driver.Driver.run", breaks)
+    words = toy_words("tracking=mlflow", f"tracking.uri={uri}", "seeds=1", "attack=[toy]")
+    words.remove("tracking=none")
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match="on purpose"):
+        execute(*prepare(words, toy_conf), toy_conf)
+    assert not set(threading.enumerate()) - before
 
 
 def test_a_run_goes_on_without_its_server(toy_words, toy_conf: Path, uri: str) -> None:
