@@ -58,7 +58,15 @@ class Run:
             self.peak = max(self.peak, running)
             self.returned += self.backend.poll(0.1)
         ended = [(one.bundle, one.lost, statuses(one.results)) for one in self.returned]
-        raise AssertionError(f"not within {within_s} s: {ended}")
+        raise AssertionError(f"not within {within_s} s: {ended}\n{self._state()}")
+
+    def _state(self) -> str:
+        """What a reader needs who has no access to the machine on which it hung."""
+        workers = [(w.shape, w.machine, w.hello, w.begun) for w in self.backend._workers]
+        return (
+            f"machines {self.backend._machines.all()}\nleft out {self.backend.left_out()}\n"
+            f"workers {workers}"
+        )
 
 
 @pytest.fixture(scope="module")
