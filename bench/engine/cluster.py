@@ -74,23 +74,30 @@ def check_token(path: Path) -> None:
         )
 
 
-def show_token() -> None:
-    """Let Ray show its token, if there is one, to the cluster that this process enters.
+def show_token(asks: bool) -> None:
+    """Let Ray show its token, if there is one, to the cluster that this process enters next.
+
+    A process with a token expects that of whoever calls it: a cluster that asks for none would
+    never reach it.
+
+    Args:
+        asks: whether the cluster asks for a token.
 
     Raises:
-        UserError: others can read it.
+        UserError: others can read the token.
     """
+    shown = asks and "RAY_AUTH_TOKEN" in os.environ
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or default_token())
-    if "RAY_AUTH_TOKEN" not in os.environ:
-        if not path.is_file():
-            return
+    if asks and not shown and path.is_file():
         check_token(path)
+        shown = True
     # Ray shows a token to the cluster it finds itself, not to one named by address.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ["RAY_AUTH_MODE"] = "token" if shown else "disabled"
     if "ray" in sys.modules:
         from ray import _raylet
 
         _raylet.Config.initialize("")  # type: ignore[attr-defined]  # it has read its variables
+        _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- addresses

@@ -17,7 +17,8 @@ from bench.engine import cluster, membership
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # whatever the test sets is taken back
+        monkeypatch.delenv(name)
     return tmp_path
 
 
@@ -38,17 +39,25 @@ def test_a_token_that_others_can_read_is_refused_with_what_to_do(mode: int) -> N
     path = cluster.default_token()
     cluster.make_token(path)
     path.chmod(mode)
-    for refuses in (lambda: cluster.check_token(path), cluster.show_token):
+    for refuses in (lambda: cluster.check_token(path), lambda: cluster.show_token(True)):
         with pytest.raises(UserError, match="chmod 600"):
             refuses()
     assert "RAY_AUTH_MODE" not in os.environ
+    cluster.show_token(False)  # nobody is shown it
 
 
 def test_a_token_that_is_not_there_is_refused_where_one_is_needed(home: Path) -> None:
     with pytest.raises(UserError, match="--token-file"):
         membership.join("10.0.0.5:1", "10.0.0.6", home / "nothing")
-    cluster.show_token()
-    assert "RAY_AUTH_MODE" not in os.environ
+    cluster.show_token(True)
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"  # the cluster says that one is missing
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_token_is_shown_to_a_cluster_that_asks_for_one(asks: bool) -> None:
+    cluster.make_token(cluster.default_token())
+    cluster.show_token(asks)
+    assert os.environ["RAY_AUTH_MODE"] == ("token" if asks else "disabled")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def connect(options: RayBackend) -> Any:
             cluster.make_token(cluster.default_token())
             with contextlib.suppress(OSError):  # Ray itself writes it for everybody to read
                 cluster.default_token().chmod(0o600)
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            cluster.show_token(True)
             cluster.stay_on_loopback(True)
         else:
             _enter(options, address)
@@ -228,7 +228,7 @@ def _enter(options: RayBackend, address: str) -> None:
     socket.create_connection((host.strip("[]"), port), timeout=10).close()
     opened = cluster.is_open(address)
     cluster.check_closed(options.address, [host], opened, options.open_cluster)
-    cluster.show_token()
+    cluster.show_token(not opened)
     hosts = cluster.machines(address)
     cluster.check_closed(options.address, hosts, opened, options.open_cluster)
     cluster.stay_on_loopback(all(map(cluster.loopback, hosts)))
