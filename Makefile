@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?= smoke
-# A process a core, at most four, for each loads PyTorch; files stay whole, since their fixtures are shared.
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
+# A process more than there are cores, since many tests wait, and at most four, for each loads PyTorch;
+# files stay whole, since their fixtures are shared.
+PARALLEL ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help bench test test-fast perf lint format clean

@@ -202,7 +202,7 @@ def _head(trial: Trial) -> dict[str, Any]:
         "protocol_version": PROTOCOL_VERSION,
         "benchmark_version": __version__,
         "trial_id": trial.id,
-        "cell": trial.cell,
+        "cell": {**dict(trial.case.cell), "seed": trial.repeat},
         "goal": trial.goal,
         "access": trial.access,
         "control": trial.control,

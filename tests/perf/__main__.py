@@ -25,7 +25,7 @@ from tests.perf import (
 )
 
 REPORTS: dict[str, Callable[[bool], Iterable[str]]] = {
-    "harness": lambda quick: harness.report(50 if quick else 500),
+    "harness": lambda quick: harness.report(50 if quick else 2_000),
     "workers": lambda quick: workers.report(200 if quick else 2_000),
     "plan": plan.report,
     "driver": lambda quick: driver.report((1_000, 2_000) if quick else (1_000, 10_000)),

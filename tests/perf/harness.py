@@ -1,4 +1,4 @@
-"""Trials that do next to nothing: wall time of a run on each back end against its compute."""
+"""Trials that do next to nothing: a run's wall time against its compute and bare Ray tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+from bench.engine.backends.ray_cluster import connect, leave
 from bench.engine.execution import execute, prepare
+from bench.engine.settings import RayBackend
 from tests.perf.plan import CONF, words
 
 BACKENDS = {
@@ -17,7 +19,24 @@ BACKENDS = {
 }
 
 
-def report(trials: int = 500) -> Iterator[str]:
+def bare(tasks: int) -> tuple[float, float]:
+    """Seconds of as many Ray tasks that do nothing: the first ones start workers, the next not."""
+    ray = connect(RayBackend(name="ray", num_cpus=2))
+
+    def nothing() -> int:
+        return 1
+
+    task = ray.remote(num_cpus=1, max_retries=0)(nothing)
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        ray.get([task.remote() for _ in range(tasks)])
+        seconds.append(time.perf_counter() - started)
+    leave(ray, [])
+    return seconds[0], seconds[1]
+
+
+def report(trials: int = 2000) -> Iterator[str]:
     """Wall time of a run against the compute of its nodes."""
     yield f"{trials} trials that do next to nothing"
     for name, backend in BACKENDS.items():
@@ -39,8 +58,13 @@ def report(trials: int = 500) -> Iterator[str]:
             f"wall / (compute / {slots} slots) = {done.wall_s / compute:.2f}; "
             f"the same again {cached:.1f} s"
         )
+    first, next_ = bare(trials)
+    yield (
+        f"  bare Ray tasks   {first:.1f} s with the start of workers, {next_:.1f} s without: a "
+        f"trial on Ray takes {done.wall_s / first:.1f} or {done.wall_s / next_:.1f} times as long"
+    )
 
 
 if __name__ == "__main__":
-    for line in report(int((sys.argv[1:] or ["500"])[0])):
+    for line in report(int((sys.argv[1:] or ["2000"])[0])):
         print(line, flush=True)
