@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.common.gan import Critic, Generator, augment, initialised, load_critic, load_generator
+from attacks.common.gan import Critic, Generator, augment, load_critic, load_generator
 from attacks.common.gan_inversion import train_inversion_gan, unreal
 from attacks.common.gan_search import Identity, check_finite, per_class, slope
 from attacks.common.latent import GanLatent, Loss, best_restart, last_fifth, require_classes
@@ -20,6 +20,7 @@ from bench.contract import (
     Knowledge,
     Reconstruction,
     generator,
+    seeded,
 )
 from bench.contract.options import Count, NonNegative, Positive
 
@@ -152,12 +153,12 @@ class KedMi(Attack):
         """The generator and the discriminator before they meet the target."""
         card = knowledge.card
         if not self.warm_start:
-            with initialised(seed):
+            with seeded(seed):
                 maker = Generator(card.shape, self.latent, self.width)
                 critic = Critic(card.shape, self.width, card.n_classes)
             return maker.to(device), critic.to(device)
         maker, before = load_generator(knowledge.prior), load_critic(knowledge.prior)
-        with initialised(seed):
+        with seeded(seed):
             critic = Critic(card.shape, before.width, card.n_classes)
         critic.downs.load_state_dict(before.downs.state_dict(), strict=True)
         return maker.to(device), critic.to(device)

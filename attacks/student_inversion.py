@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.common.gan import eigenfaces, initialised
+from attacks.common.gan import eigenfaces
 from attacks.common.kept_labels import KEPT_LABELS
 from attacks.common.latent import CHUNK, Latent, mean_images, require_classes
 from attacks.common.latent_descent import LatentDescent, averaged
@@ -23,6 +23,7 @@ from bench.contract import (
     Knowledge,
     Reconstruction,
     generator,
+    seeded,
 )
 from bench.contract.options import Count, NonNegative, Positive
 
@@ -192,7 +193,7 @@ class StudentInversion(Attack):
         """Perceptrons that answer as the deployment does, frozen."""
         look, n_classes = Look.of(x, self.components), answers.shape[1]
         seen = look(x)
-        with initialised(int(torch.randint(2**31, (1,), generator=rng, device=rng.device))):
+        with seeded(int(torch.randint(2**31, (1,), generator=rng, device=rng.device))):
             layers = [
                 (nn.Linear(seen.shape[1], self.width), nn.Linear(self.width, n_classes))
                 for _ in range(self.students)

@@ -25,6 +25,7 @@ from bench.contract import (
     TrainingDefense,
     generator,
     require,
+    seeded,
 )
 from bench.contract import seed as derive
 from bench.contract.task import targets
@@ -38,7 +39,7 @@ from defenses.common.accounting import (
     quiet,
     spent,
 )
-from defenses.common.descent import layer_noise, training_accuracy
+from defenses.common.descent import training_accuracy
 
 if TYPE_CHECKING:
     from defenses.common.private_steps import Units
@@ -250,7 +251,7 @@ class DpSgd(TrainingDefense):
             rng=generator(derive(seed, part="noise"), device),
             watch=context.watch,
         )
-        with layer_noise(seed, device):
+        with seeded(derive(seed, part="layers"), device):
             for epoch in range(self.epochs):
                 loss_sum, seen = torch.zeros((), device=device), 0
                 for drawn in private.batches():

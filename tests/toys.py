@@ -33,6 +33,7 @@ from bench.contract import (
     TrainingDefense,
     generator,
     require,
+    seeded,
 )
 
 
@@ -102,8 +103,7 @@ class ToyModel(Model):
         return Recipe(self.epochs, 32, 0.1)
 
     def build(self, shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded(seed):
             return Network(nn.Sequential(), nn.Linear(shape[0], n_classes))
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from attacks.common.latent import last_fifth
 from attacks.common.ranges import AtLeastTwo
-from bench.contract import Exposure, Knowledge, generator, require
+from bench.contract import Exposure, Knowledge, generator, require, seeded
 from bench.contract.options import Count, Positive, check_options
 from bench.contract.seeding import seed as derive
 
@@ -215,8 +215,7 @@ def _train(
 ) -> tuple[nn.Module, dict[str, float]]:
     """Least squares by Adam; the weights of the epoch with the least held-out error are kept."""
     (a, x), (a_held, x_held) = (a[~held], x[~held]), (a[held], x[held])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = DecoderNet(a.shape[1], x.mean(0).cpu(), options.channels)
     net = net.to(a.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     adam = torch.optim.Adam(net.parameters(), options.lr, betas=(0.5, 0.999), fused=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -267,14 +266,6 @@ def load_critic(stored: Mapping[str, Tensor], prefix: str = "critic.") -> Critic
     module = load(stored, prefix)
     assert isinstance(module, Critic)
     return module
-
-
-@contextmanager
-def initialised(seed: int) -> Iterator[None]:
-    """Modules built inside get their weights from ``seed``; the global generator is restored."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def augment(

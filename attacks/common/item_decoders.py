@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract import generator
+from bench.contract import generator, seeded
 
 MAX_SHIFT = 50.0
 """Yang et al.'s c: log scores below -c are cut."""
@@ -129,8 +129,7 @@ def network(
         The decoder, and after how many passes it was taken.
     """
     a, x = pairs.z, pairs.x
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         first = nn.Linear(a.shape[1], hidden)
         items = nn.Linear(hidden, x.shape[1])
     net = nn.Sequential(first, nn.ReLU(), items).to(a.device)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.common.gan import Critic, Generator, eigenfaces, initialised, tensors
+from attacks.common.gan import Critic, Generator, eigenfaces, tensors
 from attacks.common.gan_wasserstein import train_wgan
-from bench.contract import Knowledge, Prior, generator, require
+from bench.contract import Knowledge, Prior, generator, require, seeded
 from bench.contract.options import Count, Positive, Share
 
 
@@ -111,7 +111,7 @@ class GanPrior(Prior):
             len(public) >= 2,
             f"GanPrior needs at least 2 public records, data set '{card.name}' has {len(public)}.",
         )
-        with initialised(seed):
+        with seeded(seed):
             maker = Generator(card.shape, self.latent, self.width, skip=self.skip).to(device)
             critic = Critic(card.shape, self.width).to(device)
         maker.begin(public)

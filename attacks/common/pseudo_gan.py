@@ -15,11 +15,10 @@ from attacks.common.gan import (
     Norm,
     augment,
     batches,
-    initialised,
     load_critic,
     load_generator,
 )
-from bench.contract import DivergedError
+from bench.contract import DivergedError, seeded
 
 
 def top_images(scores: Tensor, classes: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -70,7 +69,7 @@ def players(
         if (trained.latent, trained.last.in_channels) != (latent, width):
             trained = None
     skip = trained is None or trained.skip is not None
-    with initialised(seed):
+    with seeded(seed):
         generator = Generator(shape, latent, width, conditional=n_classes, skip=skip)
         critic = Critic(shape, width, conditional=n_classes)
     if trained is None:

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.common.gan import initialised
 from attacks.common.latent import CHUNK
 from attacks.common.selection import Views
-from bench.contract import DivergedError, require
+from bench.contract import DivergedError, require, seeded
 
 WIDTHS = ((8, 16), (16, 32), (8, 16, 32), (12, 24), (24, 48), (12, 24, 48))
 """Channels of the blocks of the first, second, ... student: no two have the same architecture."""
@@ -85,7 +84,7 @@ def distill(
     if students == 0:
         return [], []
     device, shape = images.device, tuple(images.shape[1:])
-    with initialised(int(torch.randint(2**31, (1,), generator=rng, device=device))):
+    with seeded(int(torch.randint(2**31, (1,), generator=rng, device=device))):
         learners = [build(shape, n_classes, widths).to(device) for widths in WIDTHS[:students]]
     with torch.no_grad():
         logits = torch.cat([teacher(part) for part in torch.split(images, CHUNK)])

@@ -58,6 +58,7 @@ from .options import Share as Share
 from .options import check_options as check_options
 from .seeding import generator as generator
 from .seeding import seed as seed
+from .seeding import seeded as seeded
 from .serving import Gateway as Gateway
 from .serving import Monitor as Monitor
 from .serving import Traffic as Traffic

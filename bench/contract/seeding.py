@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -31,3 +33,18 @@ def seed(base: int, **axes: str | int) -> int:
 def generator(value: int, device: str = "cpu") -> torch.Generator:
     """A torch generator seeded with ``value`` on ``device``."""
     return torch.Generator(device=device).manual_seed(value)
+
+
+@contextmanager
+def seeded(value: int, device: str | torch.device = "cpu") -> Iterator[None]:
+    """Seed torch's global generators inside the block and restore them after it.
+
+    For what takes no generator of its own: ``torch.nn`` initialisation and dropout.
+    """
+    cuda = torch.device(device).type == "cuda"
+    with torch.random.fork_rng(devices=[torch.device(device)] if cuda else []):
+        # Not torch.manual_seed: it seeds every device, and without one remembers who has asked.
+        torch.default_generator.manual_seed(value)
+        if cuda:
+            torch.cuda.manual_seed_all(value)
+        yield

@@ -34,6 +34,7 @@ from bench.contract import (
     Weights,
     at_least,
     generator,
+    seeded,
     sparse,
 )
 from bench.contract import seed as derive
@@ -42,7 +43,6 @@ from bench.data import traffic
 from bench.engine.components import build
 from bench.models import federated, training
 from bench.models.replicas import Training, group_of, train_together
-from bench.models.seeded import seeded
 
 _MOST_TOGETHER = 16
 """Most deployments that are made, and held, at once."""

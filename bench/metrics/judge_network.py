@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract import Split, generator
+from bench.contract import Split, generator, seeded
 
 STEPS, MOST_STEPS = 300, 600
 MOST_FOR_PEOPLE = 3000
@@ -100,11 +100,7 @@ def fit(parts: Sequence[Split], people: int, steps: int, seed: int, device: str)
     rng = generator(seed)
     sides = [(split.x.to(device), split.y.to(device)) for split in parts if len(split)]
     share = _BATCH // len(sides)
-    cuda = torch.device(device).type == "cuda"
-    with torch.random.fork_rng(devices=[torch.device(device)] if cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            torch.cuda.manual_seed_all(seed)
+    with seeded(seed, device):
         net = EvaluatorNet(sides[0][0].shape[1], people).to(device)
         optimiser = torch.optim.AdamW(net.parameters(), _LR, weight_decay=1e-2, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LR, total_steps=steps)

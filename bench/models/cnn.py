@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 from torch import nn
 
-from bench.contract import Count, Network, Positive, require
+from bench.contract import Count, Network, Positive, require, seeded
 from bench.models.activations import ACTIVATIONS, Activation
 from bench.models.recipe import Trained
-from bench.models.seeded import seeded
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from bench.contract import (
     TrainingDefense,
     generator,
     require,
+    seeded,
 )
 from bench.contract import seed as derive
 from bench.contract.task import agreement, targets
-from bench.models.seeded import seeded
 
 CANARY = Path(__file__).with_name("canary.safetensors")
 """Weights of the frozen canary: softmax regression on 40 generated people, half precision."""

@@ -17,9 +17,9 @@ from bench.contract import (
     generator,
     overrides,
     require,
+    seeded,
 )
 from bench.contract.task import loss as task_loss
-from bench.models.seeded import seeded
 
 
 def updates(

@@ -10,10 +10,9 @@ from typing import Annotated
 from annotated_types import MinLen
 from torch import nn
 
-from bench.contract import Count, Network
+from bench.contract import Count, Network, seeded
 from bench.models.activations import ACTIVATIONS, Activation
 from bench.models.recipe import Trained
-from bench.models.seeded import seeded
 
 
 @dataclass(frozen=True)

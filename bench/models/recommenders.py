@@ -14,9 +14,18 @@ from scipy.sparse import linalg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract import Count, DivergedError, Network, Positive, Recipe, Share, Task, sparse
+from bench.contract import (
+    Count,
+    DivergedError,
+    Network,
+    Positive,
+    Recipe,
+    Share,
+    Task,
+    seeded,
+    sparse,
+)
 from bench.models.recipe import Solved, Trained
-from bench.models.seeded import seeded
 
 _FLOAT32_CONDITION = 1e3
 """Condition number up to which float32 inverts with a relative error of about 1e-4 or less."""

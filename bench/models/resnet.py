@@ -11,10 +11,9 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from bench.contract import Count, Network, Positive
+from bench.contract import Count, Network, Positive, seeded
 from bench.contract.training import Optimizer, Schedule
 from bench.models.recipe import Trained
-from bench.models.seeded import seeded
 
 _SMALL = 64
 """Pictures up to this many pixels keep their resolution in the stem."""

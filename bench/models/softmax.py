@@ -7,10 +7,9 @@ from math import prod
 
 from torch import nn
 
-from bench.contract import Network, Positive
+from bench.contract import Network, Positive, seeded
 from bench.contract.training import Optimizer
 from bench.models.recipe import Trained
-from bench.models.seeded import seeded
 
 
 @dataclass(frozen=True)

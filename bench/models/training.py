@@ -24,11 +24,11 @@ from bench.contract import (
     common_task,
     overrides,
     require,
+    seeded,
 )
 from bench.contract import seed as derive
 from bench.contract.task import loss, targets
 from bench.models.fitting import Fitting, fitted
-from bench.models.seeded import seeded
 
 LARGE = 2**28
 """Bytes of weights from which on they are laid out for products with compressed rows."""

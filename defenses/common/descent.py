@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from bench.contract import DivergedError, Network, Recipe, Split, TrainingContext, generator
+from bench.contract import DivergedError, Network, Recipe, Split, TrainingContext, generator, seeded
 from bench.contract import seed as derive
 from bench.contract.task import agreement, targets
-
-
-@contextmanager
-def layer_noise(seed: int, device: str) -> Iterator[None]:
-    """Seed the global generators inside the block, and restore them after it.
-
-    Layers that draw noise, such as dropout, take no generator of their own.
-
-    Args:
-        seed: seed of the training.
-        device: torch device name.
-    """
-    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(derive(seed, part="layers"))
-        yield
 
 
 def descend(
@@ -58,7 +41,7 @@ def descend(
     steps, mean = 0, 0.0
     optimizer = recipe.optimizer_of(network)
     order = generator(derive(seed, part="batches"))
-    with layer_noise(seed, device):
+    with seeded(derive(seed, part="layers"), device):
         network.train()
         for epoch in range(recipe.epochs):
             optimizer.param_groups[0]["lr"] = recipe.lr_at(epoch)

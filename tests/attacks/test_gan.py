@@ -15,7 +15,6 @@ from attacks.common.gan import (
     augment,
     batches,
     eigenfaces,
-    initialised,
     load,
     load_critic,
     tensors,
@@ -24,7 +23,7 @@ from attacks.common.gan_wasserstein import penalty, train_wgan
 from attacks.common.latent import GanLatent, Latent, LinearLatent
 from attacks.common.priors import GanPrior, PcaPrior
 from attacks.prior_inversion import PriorInversion
-from bench.contract import DivergedError, Knowledge, Split, UserError, generator
+from bench.contract import DivergedError, Knowledge, Split, UserError, generator, seeded
 from tests.attacks.images import PEOPLE, SHAPE, exposed, knowledge, photographs, target
 
 TINY = GanPrior(latent=8, width=4, steps=12, batch_size=16)
@@ -52,7 +51,7 @@ def test_players_fit_any_image(shape: tuple[int, ...], classes: int | None, skip
 
 
 def test_a_label_changes_a_conditional_image_and_score() -> None:
-    with initialised(0):
+    with seeded(0):
         maker, critic = Generator(SHAPE, 4, 4, 2).eval(), Critic(SHAPE, 4, conditional=2)
     assert maker.norms[0].scale is not None
     with torch.no_grad():
@@ -93,7 +92,7 @@ def test_loading_is_strict() -> None:
 
 def test_the_generator_begins_as_principal_components() -> None:
     public = knowledge().public.x
-    with initialised(0):
+    with seeded(0):
         maker = Generator(SHAPE, 8, 4, skip=True).eval()
     maker.begin(public)
     z = torch.randn(4000, 8, generator=generator(0))
@@ -141,7 +140,7 @@ def test_training_makes_likely_images() -> None:
             x = maker(torch.randn(200, 8, generator=generator(5)))
         return float((x.mean(0) - public.mean(0)).square().mean())
 
-    with initialised(0):
+    with seeded(0):
         maker, critic = Generator(SHAPE, 8, 8), Critic(SHAPE, 8)
     before = distance(Average(maker, 0.9).finish(generator(0)))
     options = {"steps": 25, "batch_size": 16, "critic_steps": 2, "lr": 3e-3, "shift": 0.0}

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attacks.common.gan import Critic, Generator, initialised
+from attacks.common.gan import Critic, Generator
 from attacks.common.gan_inversion import entropy, train_inversion_gan, unreal
 from attacks.common.gan_search import Identity, per_class, slope
 from attacks.common.latent import GanLatent, Latent
 from attacks.common.priors import GanPrior
 from attacks.gmi import Gmi
 from attacks.ked_mi import KedMi
-from bench.contract import Attack, DivergedError, Knowledge, Split, UserError, generator
+from bench.contract import Attack, DivergedError, Knowledge, Split, UserError, generator, seeded
 from tests.attacks.gans import PRIVATE, held
 from tests.attacks.images import PEOPLE, SHAPE, card, exposed, knowledge, photographs, target
 
@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_images(attack: Any) -> None:
 def test_strange_targets_are_attacked_too(attack: Any, loss: Any) -> None:
     attack = replace(attack, loss=loss)
     pair = replace(held(), card=card(2), classes=torch.arange(2))
-    with initialised(0):
+    with seeded(0):
         untrained = nn.Sequential(nn.Flatten(), nn.Linear(144, 2))
     constant = nn.Sequential(nn.Flatten(), nn.Linear(144, 2))
     nn.init.zeros_(constant[1].weight)
@@ -199,7 +199,7 @@ def test_an_adaptive_loss_does_not_see_the_scale_of_logits() -> None:
 
 def test_the_discriminator_learns_the_targets_labels() -> None:
     network, public = target(PRIVATE), knowledge().public.x
-    with initialised(0):
+    with seeded(0):
         maker, critic = Generator(SHAPE, 8, 4, skip=True), Critic(SHAPE, 8, PEOPLE)
     maker.begin(public)
     named = network(public).argmax(1)

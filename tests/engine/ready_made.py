@@ -105,7 +105,7 @@ class PlanMaker:
         self.nodes.setdefault(key, Node(key, series, repeat, (repeat,), tuple(parents.values())))
         return key
 
-    def trial(self, data: int, target: int, attack: int, replica: str | None = None) -> None:
+    def trial(self, data: int, target: int, attack: str, replica: str | None = None) -> None:
         """A trial, with the nodes that it shares with others."""
         made = self.node
         d = made("data", "data", data)
@@ -114,11 +114,9 @@ class PlanMaker:
         t = made("target", f"data/mlp{target}/none", data, replica, data=d)
         u = made("utility", f"data/mlp{target}/none/utility", data, data=d, target=t)
         both = {"data": d, "evaluator": e, "target": t}
-        a = made("attack", f"data/mlp{target}/none/toy{attack}", data, **both)
+        a = made("attack", f"data/mlp{target}/none/{attack}", data, **both)
         base = made("attack", "data/guess", data, data=d, evaluator=e)
-        cell = Cell(
-            dataset="data", model=f"mlp{target}", defense="none", attack=f"toy{attack}", seed=0
-        )
+        cell = Cell(dataset="data", model=f"mlp{target}", defense="none", attack=attack, seed=0)
         roles = ("data", "evaluator", "reference", "target", "utility", "attack")
         case = Case(cell, "attribute", "scores", _INFO, (), "", roles, ("guess",))
         key = digest_of(f"{cell.key()} {data}")
@@ -139,13 +137,15 @@ _INFO = {
 }
 
 
-def grid_of(data: int, targets: int, attacks: int, replica: str | None = None) -> Plan:
+def grid_of(
+    data: int, targets: int, attacks: int, replica: str | None = None, attack: str = "toy{}"
+) -> Plan:
     """A plan of ``data`` x ``targets`` x ``attacks`` trials."""
     maker = PlanMaker()
     for d in range(data):
         for t in range(targets):
             for a in range(attacks):
-                maker.trial(d, t, a, replica)
+                maker.trial(d, t, attack.format(a), replica)
     return maker.plan()
 
 

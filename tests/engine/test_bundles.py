@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.engine.graph import Plan
@@ -53,6 +54,38 @@ def _slow(bundle: Bundle) -> Returned:
         job.node: Done("done", output=done(job).output, seconds=30.0, env={}) for job in bundle.jobs
     }
     return Returned(bundle.id, results)
+
+
+def test_options_that_are_new_go_with_others_once_three_were_short(tmp_path: Path) -> None:
+    plan = grid_of(1, 1, 30, attack="toy[number={}]")
+    short = Canned(slots_=1)
+    drive(plan, tmp_path / "short", short)
+    sizes = [number for kinds in jobs_of(short.sent) if (number := kinds.count("attack"))]
+    assert sizes[:4] == [1] * 4, "the baseline, and three others before anything is expected"
+    assert max(sizes) > 10 and len(sizes) < 10
+    long = Canned(slots_=1, answer=_slow)
+    drive(plan, tmp_path / "long", long)
+    assert {len(bundle.jobs) for bundle in long.sent} == {1}
+
+
+def test_baselines_run_before_targets_so_that_a_trial_ends_with_its_attack(tmp_path: Path) -> None:
+    backend = Canned(slots_=1)
+    drive(grid_of(2, 2, 2), tmp_path, backend, history=known(30.0))
+    kinds = [kind for bundle in jobs_of(backend.sent) for kind in bundle]
+    assert kinds[:6] == ["data"] * 2 + ["evaluator", "attack"] * 2
+
+
+def test_workers_are_asked_for_before_there_is_work_for_all_of_them(tmp_path: Path) -> None:
+    plan = grid_of(1, 3, 8)
+    asked: list[int] = []
+
+    class Asked(Canned):
+        def want(self, waiting: Mapping[Resources, int]) -> None:
+            asked.append(sum(waiting.values()))
+
+    drive(plan, tmp_path, Asked(slots_=2))
+    assert asked[0] == len(plan.nodes)
+    assert asked[-1] == 0
 
 
 def test_no_slot_idles_while_another_has_a_long_bundle(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_what_another_driver_saw_fail_has_failed_here_too(tmp_path: Path) -> Non
     assert other.take([target.id])
 
     def answer(bundle: Bundle) -> Returned:
-        if all(job.kind != "attack" for job in bundle.jobs):
+        if all(job.kind != "reference" for job in bundle.jobs):
             return all_done(bundle)
         record = {
             "status": "failed",
@@ -68,7 +68,7 @@ def test_what_another_driver_saw_fail_has_failed_here_too(tmp_path: Path) -> Non
         other.release([target.id])
         return all_done(bundle)
 
-    backend = Canned(slots_=1, answer=answer)
+    backend = Canned(slots_=8, answer=answer)
     outcome = drive(plan, tmp_path, backend)
     assert outcome.count("skipped") == 1
     assert target.id not in [job.node for bundle in backend.sent for job in bundle.jobs]

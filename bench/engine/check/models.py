@@ -78,7 +78,7 @@ def _initial(part: Model, shape: tuple[int, ...], width: int, built: Network, so
     if not same_weights(weights, again):
         return (
             "two networks of one seed differ; draw the weights from the seed alone, as with "
-            "bench.models.seeded"
+            "bench.contract.seeded"
         )
     if not solved and same_weights(weights, part.build(shape, width, 1).state_dict()):
         return "two seeds gave the same weights; draw them from the seed"

@@ -20,7 +20,7 @@ MOST_REPLICAS = 16
 """Most nodes that run as one program."""
 _USUAL_S = 2.0
 _LONGEST_S = 10.0
-_SHORTEST_S = 0.05
+_SHORTEST_S = 0.2
 """Expected seconds of a bundle: usually, while much more work waits than there are slots, and while
 little does. A message costs a few milliseconds; what is in a bundle is lost with its machine."""
 _SHARES = 4
@@ -128,7 +128,7 @@ class Bundler:
                 if head is None or (nodes and self._ready.number_alike(head) > 1):
                     break
                 node, heads = head, heads + 1
-            expected = None if self._alone(node) else self._pace.seconds(self._nodes[node])
+            expected = None if self._alone(node) else self._pace.at_most(self._nodes[node])
             if nodes and (expected is None or seconds + expected > most_s):
                 if head is not None:
                     break
@@ -147,20 +147,23 @@ class Bundler:
 
 
 def dispatch_order(nodes: Sequence[Node], place: Mapping[str, int]) -> list[int]:
-    """In which order nodes are sent: data first, then target by target.
+    """In which order nodes are sent: data, baselines, then target by target.
 
-    Data sets come first so that targets that can be trained as one program are ready together. What
-    belongs to one target follows it, so that a worker reads the target once.
+    Data sets come first so that targets that can be trained as one program are ready together. All
+    trials of a data set rest on its baselines, so that a trial ends with its attack. What belongs
+    to one target follows it, so that a worker reads the target once.
 
     Args:
         nodes: of the plan.
         place: number of a node by its identity.
     """
 
-    def key(number: int) -> tuple[bool, int, int]:
+    def key(number: int) -> tuple[int, int, int]:
         node = nodes[number]
         family = node.parents.get("target")
-        return node.kind != "data", number if family is None else place[family], number
+        if family is not None:
+            return 2, place[family], number
+        return {"data": 0, "evaluator": 1, "attack": 1}.get(node.kind, 2), number, number
 
     order = [0] * len(nodes)
     for rank, number in enumerate(sorted(range(len(nodes)), key=key)):

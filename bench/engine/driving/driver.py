@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
@@ -176,6 +177,12 @@ class Driver:
         self._tell()
         if graph.ready:
             self._look()
+            # Workers take seconds to start: those for what comes after the first nodes too.
+            asked = Counter(
+                graph.asks(n) for n, node in enumerate(graph.nodes) if node.id in work.todo
+            )
+            with self._machines():
+                self._backend.want({key: asked[key] for key in graph.ready.waiting()})
 
     def _waits(self) -> bool:
         """Whether something is left that does not run yet."""

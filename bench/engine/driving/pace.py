@@ -10,6 +10,10 @@ from bench.engine.store import Store
 
 _HISTORY = 2000
 """Most records of a kind that are asked how long they took."""
+_VARIANTS = 3
+"""So many nodes of a component must have ended before anything is expected of other options."""
+_SHORT_S = 1.0
+"""Seconds below which even the longest node of a component is short."""
 
 
 class Pace:
@@ -25,6 +29,7 @@ class Pace:
         self._remaining = Counter(kinds)
         self._sum: dict[str, float] = defaultdict(float)
         self._number: Counter[str] = Counter()
+        self._longest: dict[str, float] = defaultdict(float)
 
     def ended(self, node: Node, seconds: float | None) -> None:
         """A node has ended.
@@ -35,7 +40,9 @@ class Pace:
         """
         self._remaining[node.kind] -= 1
         if seconds is not None:
-            for name in (node.kind, *likenesses(node.kind, node.label)):
+            component = _component(node)
+            self._longest[component] = max(self._longest[component], seconds)
+            for name in (node.kind, *likenesses(node.kind, node.label), component):
                 self._sum[name] += seconds
                 self._number[name] += 1
 
@@ -52,6 +59,18 @@ class Pace:
             if known is not None:
                 return known
         return None
+
+    def at_most(self, node: Node) -> float | None:
+        """What a node should take, or else what its component took with other options.
+
+        None if too little is known: options decide how long a node takes, so this says where it may
+        run with others, and nothing to people. Where the longest was long, it counts.
+        """
+        known = self.seconds(node)
+        name = _component(node)
+        if known is not None or self._number[name] < _VARIANTS:
+            return known
+        return self.mean(name) if self._longest[name] < _SHORT_S else self._longest[name]
 
     def left(self) -> float | None:
         """Seconds that remain, one node after the other; None before anything is known.
@@ -83,6 +102,11 @@ def likenesses(kind: str, label: str) -> tuple[str, str]:
     """What nodes of one duration share, the closest first: all but the seed; the component."""
     head = label.rpartition("/")[0]
     return f"{kind} {head}", f"{kind} {head.rpartition('/')[2]}"
+
+
+def _component(node: Node) -> str:
+    """What nodes of a kind share whose component differs in its options at most."""
+    return likenesses(node.kind, node.label)[1].partition("[")[0] + "[*]"
 
 
 def expected(nodes: Sequence[Node], known: Mapping[str, float]) -> tuple[float, int]:
