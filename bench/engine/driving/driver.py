@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -120,6 +121,7 @@ class Driver:
             UserError: the store cannot be written, or a request can never be met.
         """
         self.check_resources(work.todo)
+        gc.freeze()  # the plan stays: looking through it again and again finds nothing to free
         try:
             self._open(work)
             while self._running or self._waits():
@@ -130,6 +132,8 @@ class Driver:
         except _EndError as error:
             self.outcome.state, self.outcome.reason = error.state, str(error)
             self._keep_what_ended()
+        finally:
+            gc.unfreeze()
         return self.outcome
 
     def _keep_what_ended(self) -> None:
