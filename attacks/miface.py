@@ -117,13 +117,13 @@ class _Runs:
         self.steps = torch.zeros(n, dtype=torch.int64, device=x.device)
         self.reasons = [""] * n
         self.ended = cost.new_zeros(())
-        self.trace = [cost.sum()]
+        self.trace = [(self.ended, cost)]
         # Of those that go on.
         self.row = torch.arange(n, device=x.device)
         self.x, self.classes, self.gradient = x, classes, gradient
         self.best, self.cost = x.clone(), cost
         self.other = self.best  # The best images are here or are the present ones.
-        self.window = torch.full((n, beta), torch.inf, device=x.device)
+        self.window = x.new_empty(n, beta)
         self.window[:, 0] = cost
 
     def move(self, step_size: float) -> None:
@@ -144,9 +144,11 @@ class _Runs:
                 better.view(-1, *[1] * (self.x.dim() - 1)), self.x, self.best, out=self.best
             )
         self.gradient = gradient
-        self.trace.append(self.ended + self.cost.sum())
-        stalled = cost >= self.window.amax(1)
-        self.window[:, step % self.window.shape[1]] = cost
+        self.trace.append((self.ended, self.cost))
+        beta = self.window.shape[1]
+        full = step >= beta
+        stalled = cost >= self.window.amax(1) if full else torch.zeros_like(better)
+        self.window[:, step % beta] = cost
         return stalled
 
     def end(self, ended: Tensor, reasons: list[str], step: int) -> None:
@@ -272,7 +274,9 @@ class MIFace(Attack):
                 "stop_reasons": [runs.reasons[row] for row in rows.tolist()],
                 "steps": runs.steps[rows].tolist(),
                 "cost": runs.final_cost[rows].tolist(),
-                "improvement_last_fifth": last_fifth(torch.stack(runs.trace)),
+                "improvement_last_fifth": last_fifth(
+                    torch.stack([ended + cost.sum() for ended, cost in runs.trace])
+                ),
             },
         )
 
