@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -41,11 +42,14 @@ from bench.contract import seed as derive
 from bench.contract.task import answers, top_list
 from bench.data import traffic
 from bench.engine.components import build
+from bench.engine.recent import Recent
 from bench.models import federated, training
 from bench.models.replicas import Training, group_of, train_together
 
 _MOST_TOGETHER = 16
 """Most deployments that are made, and held, at once."""
+Made = Recent[tuple[Network, float]]
+"""Networks that were trained as a target was, with the seconds that took."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Deployment:
         device: torch device name.
         fitted: what the served layers prepared, by their place and name: ``0.threshold``.
         key: secret of the deployment; from the seed of its target.
+        made: what :meth:`like` has trained before; None: nothing is kept.
+        spared: seconds of trainings that :meth:`like` did not repeat.
     """
 
     splits: Splits
@@ -72,6 +78,8 @@ class Deployment:
     network: Network
     device: str
     fitted: Mapping[str, Tensor] = field(default_factory=dict)
+    made: Made | None = None
+    spared: list[float] = field(default_factory=list)
 
     @classmethod
     def restore(
@@ -113,7 +121,8 @@ class Deployment:
         Architecture, recipe and every layer of the defense are this deployment's, the layers that
         prepare something included. Its records, seed, weights and secret key are not used. Who
         asks is not watched. Networks that can be are trained in one program, each with the outcome
-        that it has alone; where none can be, they are trained one by one.
+        that it has alone; where none can be, they are trained one by one. Those that ``made`` holds
+        are not trained again.
 
         Args:
             wanted: of each what it is trained on, what its defense finds public, and the seed of
@@ -130,12 +139,40 @@ class Deployment:
                 Training(self.model, self.layers, self._other(train, public), seed)
                 for train, public, seed in part
             ]
-            with torch.enable_grad():
-                outcomes = train_together(trainings, self.device)
-            for one, outcome in zip(trainings, outcomes, strict=True):
-                if isinstance(outcome.value, Exception):
-                    raise outcome.value
-                yield self._made(one, outcome.value[0])
+            for one, network in zip(trainings, self._trained(trainings), strict=True):
+                if isinstance(network, Exception):
+                    raise network
+                yield self._made(one, network)
+
+    def _trained(self, trainings: Sequence[Training]) -> list[Network | Exception]:
+        before = Recent(0) if self.made is None else self.made
+        keys = [self._key(one) for one in trainings]
+        kept = {key: found for key in keys if (found := before.get(key)) is not None}
+        self.spared.extend(seconds for _, seconds in kept.values())
+        networks: dict[Hashable, Network | Exception] = {k: found[0] for k, found in kept.items()}
+        rest = {k: one for k, one in zip(keys, trainings, strict=True) if k not in kept}
+        with torch.enable_grad():
+            outcomes = train_together(list(rest.values()), self.device) if rest else []
+        for key, outcome in zip(rest, outcomes, strict=True):
+            if isinstance(outcome.value, Exception):
+                networks[key] = outcome.value
+                continue
+            network = networks[key] = outcome.value[0]
+            state = list(network.state_dict(keep_vars=True).values())
+            size = sum(tensor.nbytes for tensor in state)
+            before.put(key, (network, outcome.seconds), state, size)
+        return [networks[key] for key in keys]
+
+    def _key(self, one: Training) -> Hashable:
+        """All that decides what a training gives."""
+        content = hashlib.sha256()
+        for split in (one.splits.train, one.splits.public):
+            for value in (split.x, split.y, split.person, split.s):
+                if value is not None:
+                    content.update(f"{value.dtype} {tuple(value.shape)}".encode())
+                    content.update(value.to_dense().contiguous().numpy().data)
+        made = repr((one.model, one.layers, one.splits.card))
+        return made, one.seed, content.hexdigest(), self.device
 
     def _other(self, train: Split, public: Split) -> Splits:
         return replace(self.splits, train=train.to("cpu"), test=train, public=public.to("cpu"))

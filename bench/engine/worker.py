@@ -27,7 +27,7 @@ from bench.engine.store.blobs import SMALL
 if TYPE_CHECKING:
     from bench.engine.stages.result import Machine, Result
 
-_RECENT = Recent(256 * 2**20)
+_RECENT: Recent[Result] = Recent(256 * 2**20)
 """Results that were read for earlier bundles of this process."""
 
 _TEXTS_HOLD_S = 1.0
@@ -242,7 +242,7 @@ class _Run:
         if kept is None:
             data = self._tensors(parcel)
             kept = decode(parcel.output, data)
-            _RECENT.put(key, kept, len(data or b""))
+            _RECENT.put(key, kept, kept.tensors.values(), len(data or b""))
         # An identity that was computed anew may have another output beside the same tensors.
         return replace(kept, output=parcel.output)
 

@@ -68,6 +68,26 @@ def test_options_that_are_new_go_with_others_once_three_were_short(tmp_path: Pat
     assert {len(bundle.jobs) for bundle in long.sent} == {1}
 
 
+def test_long_attacks_of_one_kind_on_one_target_go_together_while_all_slots_have_work(
+    tmp_path: Path,
+) -> None:
+    plan = grid_of(1, 4, 3, attack="toy[number={}]")
+    labels = {node.label.rpartition("/")[0]: node.kind for node in plan.nodes.values()}
+    history = {f"{kind} {label}": 12.0 for label, kind in labels.items()}
+    backend = Canned(slots_=2)
+    drive(plan, tmp_path, backend, history=history)
+    together = [
+        {job.parents["target"] for job in bundle.jobs}
+        for bundle in backend.sent
+        if len(bundle.jobs) == 2
+    ]
+    assert len(together) >= 3, "two of 12 s each are the most"
+    assert all(len(targets) == 1 for targets in together)
+    assert max(len(bundle.jobs) for bundle in backend.sent) == 2
+    last = [job.parents["target"] for bundle in backend.sent[-2:] for job in bundle.jobs]
+    assert len(last) == 2, "at the end no slot waits for the other"
+
+
 def test_baselines_run_before_targets_so_that_a_trial_ends_with_its_attack(tmp_path: Path) -> None:
     backend = Canned(slots_=1)
     drive(grid_of(2, 2, 2), tmp_path, backend, history=known(30.0))

@@ -19,7 +19,10 @@ from bench.contract import (
     TrainingDefense,
     metered,
 )
-from bench.engine.deployment import Deployment
+from bench.engine import deployment
+from bench.engine.deployment import Deployment, Made
+from bench.engine.recent import Recent
+from bench.models import replicas
 from bench.models.mlp import Mlp
 from bench.models.training import train
 from defenses.bido import Bido
@@ -157,3 +160,47 @@ def test_the_meter_notes_that_it_is_used_whatever_number_is_asked_for() -> None:
     assert watched.train_like is not None
     assert len(list(watched.train_like(halves(other, 2)))) == 2
     assert read == {"K7"} and watched.train_size == 60
+
+
+def test_what_another_attack_had_trained_is_not_trained_again(monkeypatch) -> None:
+    trained: list[int] = []
+
+    def counted(trainings, device):
+        trained.extend(one.seed for one in trainings)
+        return replicas.train_together(trainings, device)
+
+    monkeypatch.setattr(deployment, "train_together", counted)
+    kept: Made = Recent(2**20)
+    first, other = owner((Shifted(),))
+    second = replace(first, served=(), made=kept, spared=[])
+    first = replace(first, made=kept)
+    wanted = halves(other, 3)
+    list(first.like(wanted))
+    assert len(trained) == 3 and not first.spared
+    answers = list(second.like(wanted))
+    assert len(trained) == 3, "behind other release layers it is the same network"
+    assert len(second.spared) == 3 and min(second.spared) > 0
+    alone = list(replace(second, made=None).like(wanted))
+    for (scores, _), (expected, _) in zip(answers, alone, strict=True):
+        assert torch.allclose(scores(other.x), expected(other.x), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("what", ["records", "public", "seed", "model", "layers"])
+def test_another_training_is_another_network(what: str) -> None:
+    deployed, other = owner()
+    deployed = replace(deployed, made=Recent(2**20), spared=[])
+    ((train_split, rest, seed),) = halves(other, 1)
+    ((scores, _),) = deployed.like([(train_split, rest, seed)])
+    if what == "records":
+        train_split = replace(train_split, y=1 - train_split.y)
+    elif what == "public":
+        rest = replace(rest, x=rest.x + 1)
+    elif what == "seed":
+        seed += 1
+    elif what == "model":
+        deployed = replace(deployed, model=replace(MODEL, epochs=2))
+    else:
+        deployed = replace(deployed, layers=(LabelSmoothing(alpha=0.1),))
+    ((others, _),) = deployed.like([(train_split, rest, seed)])
+    assert not deployed.spared
+    assert torch.equal(scores(other.x), others(other.x)) == (what == "public")

@@ -199,14 +199,14 @@ def test_large_files_are_written_where_the_store_is_seen(tmp_path: Path, monkeyp
 
 
 def test_a_result_that_was_written_into_is_read_again() -> None:
-    recent = Recent(1000)
+    recent: Recent[Result] = Recent(1000)
     result = Result({}, {"x": torch.zeros(3)})
-    recent.put("key", result, 12)
+    recent.put("key", result, result.tensors.values(), 12)
     assert recent.get("key") is result
     result.tensors["x"].add_(1)
     assert recent.get("key") is None
     for number in range(100):
-        recent.put(number, Result({}, {}), 100)
+        recent.put(number, Result({}, {}), (), 100)
     assert [n for n in range(100) if recent.get(n)] == list(range(90, 100))
 
 

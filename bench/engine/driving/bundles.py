@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.engine.driving.pace import Pace
+from bench.engine.driving.pace import Pace, component
 from bench.engine.driving.ready import Ready
 from bench.engine.driving.states import RUNNING, WAITING, States
 from bench.engine.graph import Node
@@ -23,6 +23,9 @@ _LONGEST_S = 10.0
 _SHORTEST_S = 0.2
 """Expected seconds of a bundle: usually, while much more work waits than there are slots, and while
 little does. A message costs a few milliseconds; what is in a bundle is lost with its machine."""
+_KIN_S = 30.0
+"""Expected seconds that long attacks of one kind on one target may have in a bundle: what they make
+for themselves, such as shadow models, is made once. Results wait for the end of their bundle."""
 _SHARES = 4
 """Bundles for each slot that what remains is cut into, so that no slot is left with the rest."""
 _MUCH = 8
@@ -79,6 +82,7 @@ class Bundler:
             slots: how many could if nothing ran.
         """
         heads = self._ready.counts[asked]
+        kin = heads // max(slots, room)
         seconds = max(_SHORTEST_S, self._seconds(slots) * min(1.0, heads / room))
         most = math.ceil(heads / room)
         choices: list[Choice] = []
@@ -89,7 +93,7 @@ class Bundler:
                     self._take(node)
                 choices.append(Choice(alike, asked, as_one=True))
             else:
-                choices.append(Choice(self._small(asked, seconds, most), asked))
+                choices.append(Choice(self._small(asked, seconds, most, kin), asked))
         return choices
 
     def _seconds(self, slots: int) -> float:
@@ -110,10 +114,10 @@ class Bundler:
         self._ready.remove(node)
         self._states.state[node] = RUNNING
 
-    def _small(self, asked: Resources, most_s: float, most_heads: int) -> list[int]:
+    def _small(self, asked: Resources, most_s: float, most_heads: int, most_kin: int) -> list[int]:
         """The next node, what needs only nodes of the bundle, and further nodes of the queue.
 
-        A node of which nothing is known counts as long, and is run by itself.
+        A long node is run with its kin at most, and one of which nothing is known is the last.
         """
         nodes: list[int] = []
         free: list[tuple[int, int]] = []
@@ -129,15 +133,18 @@ class Bundler:
                     break
                 node, heads = head, heads + 1
             expected = None if self._alone(node) else self._pace.at_most(self._nodes[node])
-            if nodes and (expected is None or seconds + expected > most_s):
-                if head is not None:
-                    break
-                continue
+            whole = math.inf if expected is None else seconds + expected
+            if nodes and whole > most_s:
+                close = len(nodes) < most_kin and whole <= _KIN_S
+                if not (close and self._are_kin(nodes[-1], node)):
+                    if head is not None:
+                        break
+                    continue
             self._take(node)
             nodes.append(node)
-            if expected is None or expected > most_s:
+            if expected is None:
                 break
-            seconds += expected
+            seconds = whole
             for child in self._states.children(node):
                 met[child] += 1
                 waits = self._states.state[child] == WAITING
@@ -145,25 +152,36 @@ class Bundler:
                     heapq.heappush(free, (self._order[child], child))
         return nodes
 
+    def _are_kin(self, one: int, other: int) -> bool:
+        """Whether two nodes are attacks of one kind on one target."""
+        attacks = _attacks(self._nodes[one])
+        return attacks is not None and attacks == _attacks(self._nodes[other])
+
+
+def _attacks(node: Node) -> tuple[str, str] | None:
+    """Which target a node attacks, and with what; None if it is no attack on a target."""
+    target = node.parents.get("target")
+    return None if node.kind != "attack" or target is None else (target, component(node))
+
 
 def dispatch_order(nodes: Sequence[Node], place: Mapping[str, int]) -> list[int]:
     """In which order nodes are sent: data, baselines, then target by target.
 
     Data sets come first so that targets that can be trained as one program are ready together. All
     trials of a data set rest on its baselines, so that a trial ends with its attack. What belongs
-    to one target follows it, so that a worker reads the target once.
+    to one target follows it, so that a worker reads the target once, and there what is alike.
 
     Args:
         nodes: of the plan.
         place: number of a node by its identity.
     """
 
-    def key(number: int) -> tuple[int, int, int]:
+    def key(number: int) -> tuple[int, int, str, int]:
         node = nodes[number]
         family = node.parents.get("target")
         if family is not None:
-            return 2, place[family], number
-        return {"data": 0, "evaluator": 1, "attack": 1}.get(node.kind, 2), number, number
+            return 2, place[family], component(node) if node.kind == "attack" else "", number
+        return {"data": 0, "evaluator": 1, "attack": 1}.get(node.kind, 2), number, "", number
 
     order = [0] * len(nodes)
     for rank, number in enumerate(sorted(range(len(nodes)), key=key)):

@@ -40,9 +40,9 @@ class Pace:
         """
         self._remaining[node.kind] -= 1
         if seconds is not None:
-            component = _component(node)
-            self._longest[component] = max(self._longest[component], seconds)
-            for name in (node.kind, *likenesses(node.kind, node.label), component):
+            variants = component(node)
+            self._longest[variants] = max(self._longest[variants], seconds)
+            for name in (node.kind, *likenesses(node.kind, node.label), variants):
                 self._sum[name] += seconds
                 self._number[name] += 1
 
@@ -67,7 +67,7 @@ class Pace:
         run with others, and nothing to people. Where the longest was long, it counts.
         """
         known = self.seconds(node)
-        name = _component(node)
+        name = component(node)
         if known is not None or self._number[name] < _VARIANTS:
             return known
         return self.mean(name) if self._longest[name] < _SHORT_S else self._longest[name]
@@ -104,7 +104,7 @@ def likenesses(kind: str, label: str) -> tuple[str, str]:
     return f"{kind} {head}", f"{kind} {head.rpartition('/')[2]}"
 
 
-def _component(node: Node) -> str:
+def component(node: Node) -> str:
     """What nodes of a kind share whose component differs in its options at most."""
     return likenesses(node.kind, node.label)[1].partition("[")[0] + "[*]"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,15 +26,20 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.engine.components import build
+from bench.engine.deployment import Made
 from bench.engine.knowledge import knowledge_of, victims_of
 from bench.engine.names import PICTURE
 from bench.engine.pictures import strip
+from bench.engine.recent import Recent
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.prepare import deployment_of
 from bench.engine.stages.result import Machine, Parents, Result
 from bench.engine.stages.target import digest_of
 from bench.engine.trail import parquet
 from bench.goals import goal_named
+
+_MADE: Made = Recent(128 * 2**20)
+"""Attacks on one target, and on what it answers behind other release layers, want the same ones."""
 
 
 def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Result:
@@ -51,6 +57,8 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     observe, like, task = None, None, payload["task"]
     deployed = deployment_of(splits, payload, parents, machine) if "target" in parents else None
     if deployed is not None:
+        if not payload.get("again"):
+            deployed = replace(deployed, made=_MADE)
         federation, like = deployed.observed(attack), deployed.like
     victims = victims_of(splits, goal, payload["victims"], federation)
     if deployed is not None:
@@ -72,6 +80,8 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     started = time.perf_counter()
     found = attack.run(exposure, watched, payload["seed"], machine.device)
     attack_s = time.perf_counter() - started
+    if deployed is not None:  # what it would have taken without other attacks on this target
+        attack_s += sum(deployed.spared)
     if not bool(torch.isfinite(found.values).all()):
         raise DivergedError("The attack returned NaN or Inf.")
     found = Reconstruction(
