@@ -256,6 +256,7 @@ class Times(_Frozen):
 
     train_s: float | None = None
     attack_s: float | None = None
+    """Trainings that its process had done for another attack count as if it had done them."""
     score_s: float | None = None
     answer_ms: float | None = None
     """Milliseconds in which the deployment answers 1,000 records, its defenses included."""
