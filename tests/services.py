@@ -92,14 +92,24 @@ class Cluster:
         )
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it unless it runs, and wait until it answers."""
+        if self._runs():
+            return
         options = f"-p {self._port} -k {self._folder} -c listen_addresses={self._host}"
         log = str(self._folder / "log")
         self._call("pg_ctl", "-D", self._data, "-o", options, "-l", log, "-w", "start")
 
     def kill(self) -> None:
-        """End it at once; what was not committed is lost."""
-        self._call("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+        """End it at once, if it runs; what was not committed is lost."""
+        if self._runs():
+            self._call("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+
+    def _runs(self) -> bool:
+        try:
+            self._call("pg_ctl", "-D", self._data, "status")
+        except subprocess.CalledProcessError:
+            return False
+        return True
 
     def uri(self, database: str) -> str:
         """A tracking URI of a new database."""
@@ -111,10 +121,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(
-            subprocess.CalledProcessError, ProcessLookupError
-        ):  # killed before
-            self.kill()
+        self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -130,11 +137,14 @@ class Server:
     def __init__(self, database: str, host: str = "127.0.0.1", at: int | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="invbench-mlflow-"))
         self._database, self._host, self._port = database, host, at or port()
+        self._process: subprocess.Popen[bytes] | None = None
         self.uri = f"http://{host}:{self._port}"
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it unless it runs, and wait until it answers."""
+        if self._process is not None and self._process.poll() is None:
+            return
         words = ["server", "--host", self._host, "--port", str(self._port), "--workers", "1"]
         words += ["--allowed-hosts", "*"]
         words += ["--backend-store-uri", self._database]
@@ -160,16 +170,16 @@ class Server:
                 time.sleep(0.3)
 
     def kill(self) -> None:
-        """End it and its workers at once."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        """End it and its workers at once, if it runs."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
 
     def __enter__(self) -> Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(
-            subprocess.CalledProcessError, ProcessLookupError
-        ):  # killed before
-            self.kill()
+        self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
