@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+_AGAIN_S = 0.1
+"""Seconds after which a signal is sent again that came at a wrong moment."""
 
 
 def _nothing(signal_number: int, *_: Any) -> None:
@@ -22,7 +27,7 @@ class Stop:
         self._late = False
 
     def __call__(self, signal_number: int, *_: Any) -> None:
-        """Handle a signal: at once, or after what must not be cut.
+        """Handle a signal: at once, or after what must not be cut, the import of PyTorch included.
 
         A second Ctrl-C is always handled at once; a second polite kill changes nothing, for the
         report that is written last is short and wanted.
@@ -31,6 +36,12 @@ class Stop:
             KeyboardInterrupt: at once.
         """
         if self._asked and signal_number == signal.SIGTERM:
+            return
+        if _half_loaded("torch"):
+            words = (os.getpid(), signal_number)
+            again = threading.Timer(_AGAIN_S, os.kill, words)
+            again.daemon = True
+            again.start()
             return
         first, self._asked = not self._asked, True
         if not (self._held and first):
@@ -75,3 +86,12 @@ class Stop:
             for name, handler in old.items():
                 # None: it was set outside Python, and cannot be set from here.
                 signal.signal(name, signal.SIG_DFL if handler is None else handler)
+
+
+def _half_loaded(module: str) -> bool:
+    """Whether a module is being imported now.
+
+    PyTorch loads NumPy in a way that loses an exception and leaves half of NumPy behind.
+    """
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
