@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from bench.contract import UserError
 from bench.engine.driving.stopping import Stop
 
 
@@ -53,3 +54,23 @@ def test_a_command_that_was_stopped_keeps_its_exit_code_while_it_ends() -> None:
     with Stop().listening(to_the_end=True):
         pass
     assert signal.getsignal(signal.SIGTERM) is before, "nobody asked it to stop"
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_error_after_a_signal_is_the_interrupt_that_a_library_has_made_it_of(
+    asked: bool,
+) -> None:
+    with pytest.raises(KeyboardInterrupt if asked else AttributeError), Stop().listening():
+        try:
+            if asked:
+                _kill(signal.SIGTERM)
+        finally:
+            raise AttributeError("half of a library")
+
+
+def test_what_a_user_did_wrong_is_said_although_the_run_was_stopped() -> None:
+    with pytest.raises(UserError), Stop().listening():
+        try:
+            _kill(signal.SIGTERM)
+        finally:
+            raise UserError("the store cannot be written")

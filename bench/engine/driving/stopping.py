@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bench.contract import UserError
+
+_LOG = logging.getLogger(__name__)
 _AGAIN_S = 0.1
 """Seconds after which a signal is sent again that came at a wrong moment."""
 
@@ -70,6 +74,10 @@ class Stop:
         Args:
             to_the_end: whether the process ends afterwards. Where it was stopped, further polite
                 kills then do not change its exit code while Python clears away.
+
+        Raises:
+            KeyboardInterrupt: also instead of an error that comes after a signal: libraries make
+                errors of their own of an interrupt.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -77,6 +85,13 @@ class Stop:
         old = {name: signal.signal(name, self) for name in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
+        except UserError:
+            raise
+        except Exception as error:
+            if not self._asked:
+                raise
+            _LOG.info("After the run was stopped:", exc_info=error)
+            raise KeyboardInterrupt from error
         finally:
             for handler in old.values():
                 if isinstance(handler, Stop):  # that of the command whose run this is
