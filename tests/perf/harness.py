@@ -11,29 +11,13 @@ from bench.engine.backends.ray_cluster import connect, leave
 from bench.engine.execution import execute, prepare
 from bench.engine.settings import RayBackend
 from tests.perf.plan import CONF, words
+from tests.perf.workers import bare
 
 BACKENDS = {
     "local": ("backend=local",),
     "local, isolated": ("backend=local", "backend.isolate=true", "backend.num_cpus=2"),
     "ray": ("backend=ray", "backend.num_cpus=2"),
 }
-
-
-def bare(tasks: int) -> tuple[float, float]:
-    """Seconds of as many Ray tasks that do nothing: the first ones start workers, the next not."""
-    ray = connect(RayBackend(name="ray", num_cpus=2))
-
-    def nothing() -> int:
-        return 1
-
-    task = ray.remote(num_cpus=1, max_retries=0)(nothing)
-    seconds = []
-    for _ in range(2):
-        started = time.perf_counter()
-        ray.get([task.remote() for _ in range(tasks)])
-        seconds.append(time.perf_counter() - started)
-    leave(ray, [])
-    return seconds[0], seconds[1]
 
 
 def report(trials: int = 2000) -> Iterator[str]:
@@ -58,7 +42,9 @@ def report(trials: int = 2000) -> Iterator[str]:
             f"wall / (compute / {slots} slots) = {done.wall_s / compute:.2f}; "
             f"the same again {cached:.1f} s"
         )
+    ray = connect(RayBackend(name="ray", num_cpus=2))
     first, next_ = bare(trials)
+    leave(ray, [])
     yield (
         f"  bare Ray tasks   {first:.1f} s with the start of workers, {next_:.1f} s without: a "
         f"trial on Ray takes {done.wall_s / first:.1f} or {done.wall_s / next_:.1f} times as long"

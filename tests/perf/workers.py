@@ -24,21 +24,24 @@ SLOTS = 2
 ROUNDS = 3
 
 
-def bare(jobs: int) -> float:
-    """Seconds of as many Ray tasks that do nothing, on the cluster that is open."""
+def bare(jobs: int) -> tuple[float, float]:
+    """Seconds of as many Ray tasks that do nothing, on the cluster that is open.
+
+    Returns:
+        Those of the first round, which starts workers, and the median of the next ones.
+    """
     import ray
 
     def nothing() -> int:
         return 1
 
     task = ray.remote(num_cpus=1, max_retries=0)(nothing)
-    ray.get([task.remote() for _ in range(50)])
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS + 1):
         started = time.perf_counter()
         ray.get([task.remote() for _ in range(jobs)])
         seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+    return seconds[0], statistics.median(seconds[1:])
 
 
 def bundled(backend: Any, bundles: list[Bundle]) -> tuple[float, float]:
@@ -87,7 +90,7 @@ def report(jobs: int = 2000, size: int = 100) -> list[str]:
             if isinstance(backend, Ray):
                 for worker in list(backend._workers):
                     backend._let_go(worker)  # they hold the CPUs
-                task = bare(jobs)
+                _, task = bare(jobs)
             backend.close()
             lines.append(
                 f"  {name:18} {1000 * wall / jobs:5.2f} ms a job, {wall / task:.2f} times a bare "

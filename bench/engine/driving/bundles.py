@@ -132,7 +132,7 @@ class Bundler:
                 if head is None or (nodes and self._ready.number_alike(head) > 1):
                     break
                 node, heads = head, heads + 1
-            expected = None if self._alone(node) else self._pace.at_most(self._nodes[node])
+            expected = None if self._alone(node) else self._pace.likely(self._nodes[node])
             whole = math.inf if expected is None else seconds + expected
             if nodes and whole > most_s:
                 close = len(nodes) < most_kin and whole <= _KIN_S

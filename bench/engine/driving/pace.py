@@ -60,7 +60,7 @@ class Pace:
                 return known
         return None
 
-    def at_most(self, node: Node) -> float | None:
+    def likely(self, node: Node) -> float | None:
         """What a node should take, or else what its component took with other options.
 
         None if too little is known: options decide how long a node takes, so this says where it may
