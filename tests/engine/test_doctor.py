@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.engine.doctor import Fault, affected, examine, repair
 from bench.engine.store import SMALL, FileBlobs, Store
+from bench.engine.tracking.outbox import Outbox
 
 TRIALS = {"t1": "a/b/c/d/0", "t2": "a/b/c/d/1"}
 
@@ -82,6 +83,15 @@ def test_every_kind_of_damage_is_found_set_aside_and_gone(tmp_path: Path) -> Non
     aside = {p.relative_to(tmp_path / "aside").parts[0] for p in (tmp_path / "aside").rglob("*")}
     assert {"attack", "trial", "failed", "beats", "blobs"} <= aside
     assert not (tmp_path.parent / "t1").exists()
+
+
+def test_what_tracking_keeps_beside_a_store_is_known(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    outbox = Outbox(tmp_path, "sqlite:///mlflow.db", "suite")
+    with outbox.sending():
+        assert looked(store)[0] == []
+    outbox.close()
+    assert looked(store)[0] == []
 
 
 def test_a_torn_database_is_found_and_built_anew(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Outbox:
 
     def __init__(self, root: Path, uri: str, suite: str) -> None:
         self._names = {"uri": redacted(uri), "suite": suite}
-        self._lock = root / f"outbox-{hashlib.sha256(redacted(uri).encode()).hexdigest()[:8]}.lock"
+        self._lock = root / f"outbox.{hashlib.sha256(redacted(uri).encode()).hexdigest()[:8]}.lock"
         path = root / FILE
         try:
             self._db = _opened(path)
