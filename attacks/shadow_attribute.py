@@ -293,7 +293,7 @@ class ShadowAttribute(Attack):
 
 def _common_seed(public: Split) -> int:
     """A seed that rests on which records are public: whole numbers, the same on every machine."""
-    people = public.person.cpu().numpy().tobytes()
+    people = public.person.cpu().numpy().astype("<i8").tobytes()
     return int.from_bytes(hashlib.sha256(people).digest()[:4], "big") >> 1
 
 

@@ -66,6 +66,8 @@ class Deployment:
         device: torch device name.
         fitted: what the served layers prepared, by their place and name: ``0.threshold``.
         key: secret of the deployment; from the seed of its target.
+        origin: digest of the target's weights: networks that were trained in another way, by a
+            class of the same name that a notebook has changed for example, are not its like.
         made: what :meth:`like` has trained before; None: nothing is kept.
         spared: seconds of trainings that :meth:`like` did not repeat.
     """
@@ -78,6 +80,7 @@ class Deployment:
     network: Network
     device: str
     fitted: Mapping[str, Tensor] = field(default_factory=dict)
+    origin: str = ""
     made: Made | None = None
     spared: list[float] = field(default_factory=list)
 
@@ -172,7 +175,7 @@ class Deployment:
                     content.update(f"{value.dtype} {tuple(value.shape)}".encode())
                     content.update(value.to_dense().contiguous().numpy().data)
         made = repr((one.model, one.layers, one.splits.card))
-        return made, one.seed, content.hexdigest(), self.device
+        return self.origin, made, one.seed, content.hexdigest(), self.device
 
     def _other(self, train: Split, public: Split) -> Splits:
         return replace(self.splits, train=train.to("cpu"), test=train, public=public.to("cpu"))

@@ -6,17 +6,29 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
 
+from attacks.shadow_attribute import ShadowAttribute
 from bench import api
-from bench.contract import Attack, Exposure, Knowledge, Reconstruction, UserError
+from bench.contract import (
+    Attack,
+    Exposure,
+    Knowledge,
+    Reconstruction,
+    Split,
+    TrainingContext,
+    TrainingDefense,
+    UserError,
+)
 from bench.contract.source import forget_sources
+from bench.engine import deployment
 from bench.exchange.results import Results
+from bench.models import replicas
 from tests.toys import ToyAttack, ToyRelease
 
 Words = Callable[..., list[str]]
@@ -132,6 +144,40 @@ def test_what_has_no_file_cannot_be_kept(tmp_path: Path) -> None:
     exec("class Mine(ToyAttack):\n    'In no file.'\n", namespace)
     with pytest.raises(UserError, match="Mine has no file"):
         api.evaluate(attack=namespace["Mine"](), store=tmp_path)
+
+
+def test_the_shadows_of_a_changed_class_without_a_file_are_trained_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained: list[int] = []
+
+    def counted(trainings: Any, device: str) -> Any:
+        trained.append(len(trainings))
+        return replicas.train_together(trainings, device)
+
+    monkeypatch.setattr(deployment, "train_together", counted)
+
+    def shadows(scale: float) -> int:
+        @dataclass(frozen=True)
+        class Mine(TrainingDefense):
+            paper: ClassVar[str] = "made up for this test"
+
+            def sanitize(self, data: Split, context: TrainingContext) -> Split:
+                return replace(data, x=scale * data.x)
+
+        trained.clear()
+        results = api.evaluate(
+            ShadowAttribute(shadows=16),
+            Mine(),
+            "diabetes",
+            words=["progress=none", "victims=50", "model.mlp.epochs=2"],
+        )
+        assert set(results.trials()["status"]) == {"done"}
+        return sum(trained)
+
+    assert shadows(1.0) == 16
+    assert shadows(1.0) == 0
+    assert shadows(0.5) == 16
 
 
 def test_an_edited_class_is_not_answered_from_the_store(

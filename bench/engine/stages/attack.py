@@ -58,7 +58,8 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     deployed = deployment_of(splits, payload, parents, machine) if "target" in parents else None
     if deployed is not None:
         if not payload.get("again"):
-            deployed = replace(deployed, made=_MADE)
+            origin = parents["target"].output["sha256"]
+            deployed = replace(deployed, origin=origin, made=_MADE)
         federation, like = deployed.observed(attack), deployed.like
     victims = victims_of(splits, goal, payload["victims"], federation)
     if deployed is not None:
