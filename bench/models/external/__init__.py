@@ -1,0 +1,1 @@
+"""Models that somebody else trained: read from a file, asked over HTTP, or called."""

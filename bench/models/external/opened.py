@@ -1,0 +1,50 @@
+"""What every kind of given model looks like once it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+import pandas as pd
+from torch import nn
+
+Inputs = npt.NDArray[Any] | pd.DataFrame
+"""Records as a model reads them: float32 ``[n, *shape]`` encoded by us, or one row per record with
+the table's own columns, where the preprocessing is the model's own (numbers as float64 with NaN for
+gaps, categories as text with None for gaps)."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a model answered, as it answered.
+
+    Attributes:
+        scores: numbers ``[n, k]``: probabilities, logits, or one number a record; None: it gives
+            none.
+        labels: texts or whole numbers ``[n]``; None: it gives none.
+    """
+
+    scores: npt.NDArray[Any] | None = None
+    labels: npt.NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A given model that can be asked.
+
+    Attributes:
+        ask: answers records in their order. It raises :class:`bench.contract.UserError` where the
+            inputs do not fit the model or the answers cannot be read, and says what to do.
+        classes: the labels in the order of the scores' columns, as the model itself names them;
+            empty: it does not say.
+        module: the same as a differentiable module from float32 ``[n, *shape]`` to ``[n, k]``;
+            None: it has no gradients.
+        facts: plain JSON values for the report, such as names and shapes of inputs and outputs.
+    """
+
+    ask: Callable[[Inputs], Answered]
+    classes: tuple[str, ...] = ()
+    module: nn.Module | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
