@@ -19,9 +19,12 @@ class Component:
         takes_sparse: whether it works on records in compressed rows
             (:mod:`bench.contract.sparse`); one that does not is left out where they are too many
             to be dense.
+        incidental: options that change how a result is come by and not the result, such as a
+            time-out; they are no part of the identity of what is made with the component.
     """
 
     takes_sparse: ClassVar[bool] = False
+    incidental: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         """Check every option against its type.
@@ -30,6 +33,14 @@ class Component:
             UserError: names the option, its value and what is allowed.
         """
         check_options(self)
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """Modules that its options name, whose code decides what it gives.
+
+        They must be in a package that options may name.
+        """
+        return ()
 
     def files(self, data_root: Path | None) -> Mapping[str, Path | Sequence[Path]]:
         """Every file and folder that it reads, so that a changed one makes its results again.

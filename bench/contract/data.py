@@ -19,6 +19,19 @@ from bench.contract.errors import require
 from bench.contract.task import Task
 
 Modality = Literal["image", "table", "basket"]
+MOST_DECIMALS = 6
+"""Digits after the decimal point that numbers are restored to."""
+MISSING = "(missing)"
+"""The value of a category that is not given."""
+OTHER = "(other)"
+"""The value of a category that too few public records hold, or none."""
+GIVEN = ("present", "missing")
+"""Values of the column that says whether a number is given."""
+
+
+def given_name(column: str) -> str:
+    """Name of the column that says whether a number is given."""
+    return f"{column} given"
 
 
 @dataclass(frozen=True)
@@ -71,12 +84,19 @@ class Column:
         kind: ``category``: one-hot; ``number``: one standardised value.
         columns: ``(start, stop)`` of the encoded columns that hold it.
         values: names of a category's values, in the order of its encoded columns.
+        mean: what was subtracted from a number.
+        scale: what it was divided by after that.
+        decimals: most digits that the numbers in the file have after the decimal point; None: more
+            than :data:`MOST_DECIMALS`, or not counted.
     """
 
     name: str
     kind: Literal["category", "number"]
     columns: tuple[int, int]
     values: tuple[str, ...] = ()
+    mean: float = 0.0
+    scale: float = 1.0
+    decimals: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,10 @@ class Card:
         sensitive_items: indices of items whose recovery weighs most (baskets).
         shared_classes: whether labels of the public split mean the same classes; other people's
             faces have labels of their own.
+        raw: names of the columns in the table's own order, where a model that was given reads them
+            as they were before they were encoded (:func:`bench.contract.rows.rows_of`).
+        members_known: whether ``train`` is what the model was trained on. Otherwise it is half of
+            the records that were given, of which nobody knows.
     """
 
     name: str
@@ -176,6 +200,8 @@ class Card:
     outcome: Outcome | None = None
     sensitive_items: tuple[int, ...] = ()
     shared_classes: bool = True
+    raw: tuple[str, ...] = ()
+    members_known: bool = True
 
     @property
     def n_classes(self) -> int:

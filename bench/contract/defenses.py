@@ -274,8 +274,14 @@ class Query:
 
 
 class ReleaseDefense(Defense):
-    """A defense that changes what is answered; it shares the undefended target."""
+    """A defense that changes what is answered; it shares the undefended target.
 
+    Attributes:
+        blind: whether what it answers does not depend on what the model would: then the model is
+            not asked.
+    """
+
+    blind: ClassVar[bool] = False
     takes_sparse = True  # it is shown the records of a query, which are dense
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
 

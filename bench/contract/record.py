@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from bench.contract.ledger import PrivacyLedger
 from bench.contract.names import Identity, Name
 
-SCHEMA_VERSION = "1.8.0"
+SCHEMA_VERSION = "1.9.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal[
@@ -30,6 +30,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 Control = Literal[
     "untrained",
+    "shuffled",
     "random_labels",
     "temperature",
     "zero",
@@ -130,7 +131,9 @@ class Target(_Frozen):
     public_records: int = 0
     """Public records the defense used."""
     sha256: str = ""
-    """Digest of the weights."""
+    """Digest of the weights; of a model that was given, of its file and how it is read."""
+    given: dict[str, Any] = {}
+    """What was found out about a model that was given: its inputs, outputs, answers and classes."""
 
 
 class DefenseInfo(_Frozen):
@@ -228,7 +231,11 @@ class Scored(_Frozen):
     L: float | None
     """(s - s_base) / (s_ceil - s_base), unclipped; None where the headroom is below 0.10."""
     M: float | None
-    """Member-specific leakage: members minus matched non-members."""
+    """Member-specific leakage: members minus matched non-members; None where nobody knows who was
+    trained on."""
+    L_error: float | None = None
+    """Standard error of L over the people attacked, where there is one target only."""
+    M_error: float | None = None
     members: float
     nonmembers: float
     victims: int = 0
@@ -317,8 +324,9 @@ class TrialRecord(_Frozen):
     score: Scored | None = None
     utility: Utility | None = None
     flags: list[str] = []
-    """``no_effect``, ``no_headroom``, ``little_headroom``, ``dirty``: what one trial can tell;
-    boards add their own."""
+    """``no_effect``, ``no_headroom``, ``little_headroom``, ``dirty``, ``single_target`` (a model
+    that was given: seeds differ in attacks and victims, not in the target): what one trial can
+    tell; boards add their own."""
     times: Times = Times()
     nodes: dict[str, str] = {}
     """Node kind to node identity: where every part of this record comes from."""

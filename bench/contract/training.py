@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from bench.contract.access import ACCESS_ORDER, Access
 from bench.contract.base import Component
 from bench.contract.data import Card, Modality, Split
 from bench.contract.ledger import PrivacyLedger
@@ -80,7 +81,12 @@ class Network(nn.Module):
     blocks. A softmax regression has no block. The block of a tree says which leaf a record falls
     into, and its head holds the values of the leaves. ``front`` is what a defense does to a record
     before the first block; it has no parameters.
+
+    Attributes:
+        facts: what was found out about a network that was given, as plain JSON values.
     """
+
+    facts: Mapping[str, Any] = {}
 
     def __init__(self, blocks: nn.Sequential, head: nn.Linear) -> None:
         super().__init__()
@@ -108,8 +114,11 @@ class Network(nn.Module):
 
 
 class Model(Component, ABC):
-    """An architecture with its training recipe."""
+    """An architecture with its training recipe, or a model that somebody else trained."""
 
+    given: ClassVar[bool] = False
+    """Whether somebody else trained it: no defense can act on its training, and there is one of it
+    whatever the seed."""
     modalities: ClassVar[frozenset[Modality]]
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     offers: ClassVar[frozenset[str]] = frozenset({"descent", "steps"})
@@ -130,6 +139,33 @@ class Model(Component, ABC):
     @abstractmethod
     def recipe(self) -> Recipe:
         """The undefended training recipe."""
+
+    @property
+    def called(self) -> str | None:
+        """Name of the model where its options give it one of its own.
+
+        None: the name of its option is its name.
+        """
+        return None
+
+    @property
+    def exposes(self) -> Access:
+        """The most that an attacker can be given of it."""
+        return ACCESS_ORDER[-1]
+
+    @property
+    def counted(self) -> bool:
+        """Whether somebody else counts what it is asked, so that nothing is asked in vain."""
+        return False
+
+    @property
+    def alike(self) -> Model | None:
+        """What an attacker trains who trains models like it; None: nobody knows what is like it."""
+        return self
+
+    def network(self, card: Card, width: int, seed: int) -> Network:
+        """A freshly initialised network for the data that ``card`` describes; see :meth:`build`."""
+        return self.build(card.shape, width, seed)
 
     @abstractmethod
     def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
@@ -164,10 +200,10 @@ class FitReport:
     Attributes:
         epochs: passes over the data.
         steps: optimiser steps.
-        final_loss: mean loss of the last epoch.
+        final_loss: mean loss of the last epoch; NaN where it was not measured.
         train_accuracy: on the training records, after training, evaluation mode: share of right
             labels, share of the outcome's variance explained, or share of bought items among
-            the best-scored ones.
+            the best-scored ones; NaN where it was not measured.
         public_records: public records used by the defense.
         privacy: the ledger of a differentially private training.
     """

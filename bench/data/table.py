@@ -16,7 +16,7 @@ from bench.contract.understood import Sections
 from bench.data import cells, frames, table_look, table_read, tables
 from bench.data.common import Indices, Ints
 from bench.data.loader import Shared
-from bench.data.table_card import TableCard, read_card, replacing
+from bench.data.table_card import PARTS, TableCard, read_card, replacing
 from bench.data.table_read import PART
 
 FEWEST = 4
@@ -65,6 +65,13 @@ class Table(Shared):
 
     Without public records the seed cuts the held-out ones in half.
 
+    A model that is given (:mod:`bench.models.external`) may do its own preprocessing::
+
+        preprocessing: model           # it reads the columns as they stand here (default: ours)
+
+    Then every value of a category has a column of its own, as rare as it may be, so that each
+    record can be given to the model as it was.
+
     ``unit`` names the unit of a number to predict. Quote words that YAML reads as something else
     (``"no"``, ``"1"``). Gaps are a value of their own; records without a target or a sensitive
     value are left out and counted. Values of categories are learned from the public records, those
@@ -88,7 +95,6 @@ class Table(Shared):
     rare: Count = 5
 
     modality: ClassVar[Modality] = "table"
-    goals: ClassVar[tuple[str, ...]] = tables.GOALS
     name = "table"
     source = "its card says where from"
     terms = "see its card"
@@ -123,6 +129,12 @@ class Table(Shared):
         """As the card says."""
         card = self._known()
         return (card.task,) if card else ("classification",)
+
+    @property
+    def goals(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those that need no members where the card names none."""
+        card = self._known()
+        return tables.GOALS if card is None or card.members_known else ("attribute",)
 
     @property
     def utility_metric(self) -> str:  # type: ignore[override]
@@ -252,6 +264,9 @@ class Table(Shared):
                 described.name, described.target, described.unit, known, rows[2]
             )
         categories: dict[str, tuple[str, ...] | None] = dict.fromkeys(described.of_kind("category"))
+        exact = described.preprocessing == "model"
+        if exact:
+            categories = {name: tuple(sorted(set(frame[name].dropna()))) for name in categories}
         if not number:
             categories[described.sensitive] = values
         encoded = tables.encode(
@@ -263,6 +278,7 @@ class Table(Shared):
             categories=categories,
             gaps=True,
             rare=self.rare,
+            exact=exact,
         )
         card = self._card(
             name=described.name,
@@ -273,6 +289,8 @@ class Table(Shared):
             terms=described.terms,
             publishable=described.publishable,
             outcome=outcome,
+            raw=tuple(described.columns) if exact else (),
+            members_known=described.members_known,
         )
         return tables.finish(
             card,
@@ -310,20 +328,16 @@ def _own_split(
         UserError: a part without records, or a person in two of them.
     """
     part = frame[PART].to_numpy()
-    parts = {name: np.flatnonzero(part == name) for name in ("members", "holdout", "public")}
-    for name in ("members", "holdout"):
+    parts = {name: np.flatnonzero(part == name) for name in PARTS}
+    for name in ("members", "holdout") if card.members_known else ("holdout",):
         require(
             len(parts[name]) > 1,
             f"Data set '{card.name}' has {len(parts[name])} complete records in its part '{name}'; "
             "it needs some: mend the card's 'split' or 'files'.",
         )
-    if not len(parts["public"]):
-        _, first = np.unique(person, return_index=True)
-        heads = first[np.isin(first, parts["holdout"])]
-        _, public = frames.halves(heads, strata, seed)
-        is_public = np.isin(person, person[public]) & (part == "holdout")
-        parts["public"] = np.flatnonzero(is_public)
-        parts["holdout"] = np.flatnonzero((part == "holdout") & ~is_public)
+    for name in PARTS:
+        if not len(parts[name]):
+            parts["holdout"], parts[name] = _halved(parts["holdout"], person, strata, seed)
     owners = {name: set(person[rows].tolist()) for name, rows in parts.items()}
     for one, other in (("members", "holdout"), ("members", "public"), ("holdout", "public")):
         shared = owners[one] & owners[other]
@@ -359,3 +373,11 @@ def _require_pairs(card: TableCard, frame: pd.DataFrame, person: Ints, strata: I
         f"public {unit} can hold some. {rare} of {len(pairs)} pairs have fewer. In the card, join "
         f"the rarer label with another one, or {advice}; or add records."
     )
+
+
+def _halved(rows: Ints, person: Ints, strata: Ints, seed: int) -> tuple[Ints, Ints]:
+    """Two halves of the people to whom some rows belong, as rows."""
+    _, first = np.unique(person, return_index=True)
+    _, half = frames.halves(first[np.isin(first, rows)], strata, seed)
+    taken = np.isin(person[rows], person[half])
+    return rows[~taken], rows[taken]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.contract import nearest, require
+from bench.contract.data import given_name
 from bench.contract.documents import read_yaml
 from bench.contract.gaps import GAPS
 from bench.data.cells import SUFFIXES
@@ -17,6 +18,7 @@ from bench.data.delimited import DELIMITERS, ENCODINGS
 KINDS = ("number", "category")
 TASKS = ("classification", "regression")
 PARTS = ("members", "holdout", "public")
+PREPROCESSING = ("ours", "model")
 """What a split of the table's own calls its parts."""
 
 
@@ -42,6 +44,7 @@ class TableCard:
     delimiter: str | None = None
     decimal: str = "."
     gaps: frozenset[str] = GAPS
+    preprocessing: Literal["ours", "model"] = "ours"
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     """Column to the label that takes the place of another."""
     split: tuple[str, dict[str, str]] | None = None
@@ -65,6 +68,11 @@ class TableCard:
     def fixed(self) -> bool:
         """Whether the table has a split of its own."""
         return self.split is not None or self.files is not None
+
+    @property
+    def members_known(self) -> bool:
+        """Whether the table says which records the model was trained on."""
+        return self.files is None or "members" in self.files
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Names of the columns that are numbers, or categories."""
@@ -121,7 +129,7 @@ def replacing(column: str, old: object, new: str) -> str:
 def _check_texts(content: Mapping[str, Any], where: str) -> None:
     """Keys that hold a text, a truth value, a list of texts, or one of a few words."""
     texts = ("name", "sector", "source", "terms", "target", "sensitive", "unit", "person")
-    for key in (*texts, "positive", "encoding", "delimiter", "decimal"):
+    for key in (*texts, "positive", "encoding", "delimiter", "decimal", "preprocessing"):
         value = content.get(key, "")
         require(
             isinstance(value, str),
@@ -142,7 +150,13 @@ def _check_texts(content: Mapping[str, Any], where: str) -> None:
         f"{where}: 'name' is {name!r}; it names boards and trials: use letters, digits, blanks and "
         "dashes, no '/', '[' or ']'.",
     )
-    words = {"task": TASKS, "encoding": ENCODINGS, "delimiter": DELIMITERS, "decimal": (".", ",")}
+    words = {
+        "task": TASKS,
+        "encoding": ENCODINGS,
+        "delimiter": DELIMITERS,
+        "decimal": (".", ","),
+        "preprocessing": PREPROCESSING,
+    }
     for key, allowed in words.items():
         value = content.get(key)
         require(
@@ -172,7 +186,8 @@ def _check_columns(content: Mapping[str, Any], where: str) -> None:
             f"{where}: column {column!r} is '{kind}'; allowed: number or category, and names that "
             "are text (put others in quotes).",
         )
-    ours = {"(part)", *(f"{column} given" for column, kind in columns.items() if kind == "number")}
+    numbers = [column for column, kind in columns.items() if kind == "number"]
+    ours = {"(part)", *map(given_name, numbers)}
     taken = sorted(ours & {*columns, content["target"], content.get("person")})
     require(
         not taken,
@@ -279,11 +294,13 @@ def _files(given: object, where: str) -> dict[str, str]:
     """A file for each part."""
     require(
         isinstance(given, dict)
-        and {"members", "holdout"} <= set(given) <= set(PARTS)
+        and "holdout" in given
+        and set(given) <= set(PARTS)
         and all(isinstance(f, str) and Path(f).suffix in SUFFIXES for f in given.values())
         and len(set(given.values())) == len(given),
-        f"{where}: 'files' must name a file ({', '.join(SUFFIXES)}) for 'members', another for "
-        "'holdout' and, if there is one, for 'public'.",
+        f"{where}: 'files' must name a file ({', '.join(SUFFIXES)}) for 'holdout' and, if there "
+        "are any, others for 'members' and 'public'; without 'members' nobody knows who was "
+        "trained on, and only a model that is given can be attacked.",
     )
     assert isinstance(given, dict)
     return {part: given[part] for part in PARTS if part in given}

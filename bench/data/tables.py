@@ -26,6 +26,7 @@ from bench.contract import (
     UserError,
     require,
 )
+from bench.contract.data import GIVEN, MISSING, MOST_DECIMALS, OTHER, given_name
 from bench.data import common
 from bench.data.common import Indices, Ints
 from bench.data.headroom import headroom
@@ -39,12 +40,6 @@ GOALS: tuple[str, ...] = (
 """What an attacker of a table wants whose target predicts a class."""
 
 
-MISSING = "(missing)"
-"""The value of a category that is not given."""
-OTHER = "(other)"
-"""The value of a category that too few public records hold, or none."""
-GIVEN = ("present", "missing")
-"""Values of the column that says whether a number is given."""
 GRID = 15
 """Candidates for a sensitive number."""
 
@@ -81,6 +76,7 @@ def encode(
     called: str | None = None,
     gaps: bool | Collection[str] = False,
     rare: int = 1,
+    exact: bool = False,
 ) -> Encoded:
     """Standardise numbers with public statistics and one-hot categories.
 
@@ -102,6 +98,7 @@ def encode(
             does not depend on which records were drawn; True: those of ``frame`` that do. The
             sensitive column may not.
         rare: public rows that an undocumented value needs for a column of its own.
+        exact: count the decimals of numbers, so that rows can be restored as they were.
 
     Raises:
         UserError: a gap, Inf or a value that is not documented, or a number without any public
@@ -121,7 +118,7 @@ def encode(
     for column in numeric:
         holes = frame[column].isna()
         if column in gappy:
-            flag = f"{column} given"
+            flag = given_name(column)
             frame[flag], values[flag] = np.where(holes, GIVEN[1], GIVEN[0]), GIVEN
             facts.setdefault("gaps_filled", {})[column] = int(holes.sum())
 
@@ -147,11 +144,17 @@ def encode(
             f"with 'b_c' and 'a_b' with 'c' do ({error}); give one of the columns another name."
         ) from error
 
+    units = _units(encoder, sensitive if sensitive in numeric else None, plain)
     fields, start = [], 0
     for column in (sensitive, *other, *plain):
         stop = start + len(values.get(column, (column,)))
-        kind: Literal["category", "number"] = "category" if column in values else "number"
-        fields.append(Column(column, kind, (start, stop), values.get(column, ())))
+        if column in values:
+            fields.append(Column(column, "category", (start, stop), values[column]))
+        else:
+            digits = _decimals(frame[column]) if exact else None
+            fields.append(
+                Column(column, "number", (start, stop), (), *units[column], decimals=digits)
+            )
         start = stop
     attribute_name = called or sensitive
     if sensitive in numeric:
@@ -163,6 +166,26 @@ def encode(
         attribute = one_hot_sensitive(attribute_name, values[sensitive], fields[0].columns)
         s = x[:, : len(values[sensitive])].argmax(1)
     return Encoded(x, s, attribute, tuple(fields), names, facts)
+
+
+def _units(
+    encoder: ColumnTransformer, sensitive: str | None, plain: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """Mean and scale of every number."""
+    units = {}
+    for part, columns in (("sensitive", [sensitive] if sensitive else []), ("standardise", plain)):
+        if columns:
+            scaler = encoder.named_transformers_[part][-1]
+            pairs = zip(scaler.mean_.tolist(), scaler.scale_.tolist(), strict=True)
+            units |= dict(zip(columns, pairs, strict=True))
+    return units
+
+
+def _decimals(column: pd.Series[Any]) -> int | None:
+    """Fewest decimals with which every number of a column is what it was; None: too many."""
+    known = column.dropna().to_numpy(np.float64)
+    digits = range(MOST_DECIMALS + 1)
+    return next((n for n in digits if np.array_equal(np.round(known, n), known)), None)
 
 
 def _gappy(frame: pd.DataFrame, gaps: bool | Collection[str]) -> set[str]:

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from bench.contract import UserError, nearest, require
+from bench.contract import Component, UserError, nearest, require
 
 TARGET = "_target_"
 CORE_PACKAGES = ("bench", "attacks", "defenses")
@@ -33,11 +33,8 @@ def locate(target: str, where: str, packages: tuple[str, ...] = CORE_PACKAGES) -
     if target in LENT:
         return LENT[target]
     module_name, _, name = target.rpartition(".")
-    require(
-        target.split(".", maxsplit=1)[0] in packages and bool(module_name),
-        f"{where}: '{target}' is outside the packages that options may name: "
-        f"{', '.join(packages)}. Add its package to 'plugins=[...]' if you trust it.",
-    )
+    _require_package(target, where, packages)
+    require(bool(module_name), f"{where}: '{target}' names no class in a module.")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -58,6 +55,15 @@ def locate(target: str, where: str, packages: tuple[str, ...] = CORE_PACKAGES) -
         ]
         raise UserError(f"{where}: '{target}' is no component.{nearest(target, valid)}")
     return found
+
+
+def _require_package(name: str, where: str, packages: tuple[str, ...]) -> None:
+    """Refuse a dotted name outside the packages that options may name."""
+    require(
+        name.split(".", maxsplit=1)[0] in packages,
+        f"{where}: '{name}' is outside the packages that options may name: "
+        f"{', '.join(packages)}. Add its package to 'plugins=[...]' if you trust it.",
+    )
 
 
 def _modules(package: str) -> list[str]:
@@ -99,7 +105,12 @@ def normalise(
     out: dict[str, Any] = {TARGET: config[TARGET]}
     for name, field in fields.items():
         if name in config:
-            value = _coerce(config[name], _hints(cls)[name], f"{where}, key '{name}'")
+            key = f"{where}, key '{name}'"
+            value = config[name]
+            if isinstance(value, Mapping) and _is_component(_hints(cls)[name]):
+                value = normalise(value, key, packages)
+            else:
+                value = _coerce(value, _hints(cls)[name], key)
         elif field.default is not dataclasses.MISSING:
             value = field.default
         elif field.default_factory is not dataclasses.MISSING:
@@ -119,12 +130,33 @@ def build(config: Mapping[str, Any], where: str, packages: tuple[str, ...] = COR
     full = normalise(config, where, packages)
     cls = locate(full.pop(TARGET), where, packages)
     hints = _hints(cls)
-    values = {k: _coerce(v, hints[k], f"{where}, key '{k}'") for k, v in full.items()}
+    values = {}
+    for name, value in full.items():
+        key = f"{where}, key '{name}'"
+        inner = isinstance(value, Mapping) and _is_component(hints[name])
+        part = build(value, key, packages) if inner else value
+        values[name] = _coerce(part, hints[name], key)
     try:
-        return cls(**values)
+        made = cls(**values)
     except UserError as error:
         text = str(error)
         raise UserError(text if text.startswith(where) else f"{where}: {text}") from error
+    for module in made.imports:
+        _require_package(module, where, packages)
+    return made
+
+
+def _is_component(hint: Any) -> bool:
+    """Whether an option holds a component of its own, or null."""
+    kinds = [k for k in typing.get_args(hint) if k is not type(None)] or [hint]
+    return all(isinstance(kind, type) and issubclass(kind, Component) for kind in kinds)
+
+
+def modules_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Modules of the class that an option names, and of those in its own options."""
+    own = str(config[TARGET]).rpartition(".")[0]
+    inner = (v for v in config.values() if isinstance(v, Mapping) and TARGET in v)
+    return (own, *(module for value in inner for module in modules_of(value)))
 
 
 def _plain(value: Any) -> Any:

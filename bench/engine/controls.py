@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.contract import Attack, common_task
+from bench.contract import Attack, at_least, common_task
 from bench.contract.record import CONTROLS
 from bench.engine.components import TARGET
 from bench.engine.config import Option
@@ -23,6 +23,7 @@ from bench.goals import goal_named
 
 _DEPLOYED = {
     "untrained": "bench.models.controls.Untrained",
+    "shuffled": "bench.models.controls.Shuffled",
     "random_labels": "bench.models.controls.RandomLabels",
     "temperature": "bench.models.controls.Temperature",
     "overfit": "bench.models.controls.Overfit",
@@ -48,7 +49,9 @@ def control_trials(
     baselines: Sequence[Row],
 ) -> Iterator[Trial]:
     """The control trials of one scenario; what the suite excludes is left out."""
-    wanted = trials.grid.settings.controls
+    wanted = set(trials.grid.settings.controls)
+    if "untrained" in wanted:
+        wanted.add("shuffled")  # stands for it where a model was given
     undefended = next((d for d in trials.rows["defense"] if not d.defenses), None)
     kept = [
         a for a in attacks if a.first.access != "none" and not _excluded(trials, dataset, model, a)
@@ -107,7 +110,7 @@ def _rows(
     if control in _DEPLOYED:
         defense = trials.row(_option("defense", control, {TARGET: _DEPLOYED[control]}))
         for attack in attacks:
-            if control in goal_named(threat(attack.first)).controls:
+            if _rests_on(control, model, attack):
                 yield defense, attack, repeats
     elif undefended is None:
         return
@@ -127,6 +130,20 @@ def _rows(
         for defense, covers in _at_zero(trials, dataset, model):
             for attack in _first_of_goals([a for a in attacks if a.first.access in covers]):
                 yield defense, attack, 1
+
+
+def _rests_on(control: str, model: Row, attack: Row) -> bool:
+    """Whether the boards of an attack on such a model rest on a control.
+
+    A model that was given cannot be trained otherwise. Where an attack sees its answers alone,
+    these are shuffled; who has the weights sees the same architecture as it was initialised, or a
+    model that answers all alike.
+    """
+    named = goal_named(threat(attack.first)).controls
+    if not model.first.given:
+        return control in named and control != "shuffled"
+    weights = at_least(attack.first.access, "weights")
+    return "untrained" in named and control == ("untrained" if weights else "shuffled")
 
 
 def _at_zero(trials: Trials, dataset: Row, model: Row) -> Iterator[tuple[Row, frozenset[str]]]:

@@ -35,6 +35,7 @@ from bench.contract import (
     Weights,
     at_least,
     generator,
+    require,
     seeded,
     sparse,
 )
@@ -135,17 +136,24 @@ class Deployment:
             UserError: the defense cannot work with these records.
             DivergedError: training gave NaN or Inf.
         """
-        rest = iter(wanted)
-        size = 1 if group_of(self.model, self.layers) is None else _MOST_TOGETHER
+        rest, model = iter(wanted), self._alike
+        size = 1 if group_of(model, self.layers) is None else _MOST_TOGETHER
         while part := list(islice(rest, size)):
             trainings = [
-                Training(self.model, self.layers, self._other(train, public), seed)
+                Training(model, self.layers, self._other(train, public), seed)
                 for train, public, seed in part
             ]
             for one, network in zip(trainings, self._trained(trainings), strict=True):
                 if isinstance(network, Exception):
                     raise network
                 yield self._made(one, network)
+
+    @property
+    def _alike(self) -> Model:
+        alike = self.model.alike
+        require(alike is not None, "Nobody says what is like this model (model.external.shadows).")
+        assert alike is not None
+        return alike
 
     def _trained(self, trainings: Sequence[Training]) -> list[Network | Exception]:
         before = Recent(0) if self.made is None else self.made
@@ -183,7 +191,7 @@ class Deployment:
     def _made(self, one: Training, network: Network) -> tuple[Answers, Answers]:
         """What a network answers behind the same layers, prepared on its own records."""
         seed, served = one.seed, self.served
-        bare = Deployment(one.splits, self.model, self.layers, served, seed, network, self.device)
+        bare = Deployment(one.splits, one.model, self.layers, served, seed, network, self.device)
         made = replace(bare, fitted=bare.prepare(derive(seed, role="owner")))
         scores, labels = made.interface(derive(seed, part="like"))
         return torch.no_grad()(scores), torch.no_grad()(labels)
@@ -215,7 +223,10 @@ class Deployment:
 
     def answer(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Released scores ``[n, width]``; ``rng`` draws the noise of answers that are random."""
-        out = answers(self.task, self._outputs(x))
+        if any(layer.blind for _, layer in self.release):
+            out = torch.zeros(len(x), self.splits.card.width(self.task), device=self.device)
+        else:
+            out = answers(self.task, self._outputs(x))
         for place, layer in self.release:
             query = Query(sparse.dense(x), rng, self.key, self.fitted_of(place))
             out = layer.release(out, query)

@@ -40,6 +40,8 @@ def unfit(
     reason = clash(defense.defenses) or only_dense(defense, kept_sparse)
     if reason:
         return reason
+    if model.first.given and any(isinstance(part, TrainingDefense) for part in defense.parts):
+        return f"it acts on training, and '{model.name}' was trained by somebody else"
     for part in defense.parts:
         needs = part.needs - model.first.offers
         if needs:
@@ -48,6 +50,24 @@ def unfit(
             return f"it does not protect {task}"
         if dataset.first.modality not in part.modalities:
             return f"it does not work on {dataset.first.modality} data"
+    return None
+
+
+def unable(model: Row, attack: Row, task: Task) -> str | None:
+    """Why an attack cannot work on such a target; None if it can."""
+    part = attack.first
+    needs = part.requires - model.first.offers
+    if task not in part.tasks:
+        return f"it does not attack {task}"
+    if part.access != "none" and not at_least(model.first.exposes, part.access):
+        return f"'{model.name}' exposes {model.first.exposes} only, it needs {part.access}"
+    if needs:
+        return f"it needs {listed(needs)}, which '{model.name}' lacks"
+    if "K7" in part.knowledge and model.first.alike is None:
+        return (
+            f"it trains models like '{model.name}', and nobody says what is like it "
+            "(model.external.shadows)"
+        )
     return None
 
 

@@ -28,7 +28,7 @@ from bench.contract.record import (
     Utility,
 )
 from bench.goals import goal_named
-from bench.metrics.leakage import leakage, member_gap
+from bench.metrics.leakage import leakage, member_gap, victim_errors
 
 if TYPE_CHECKING:
     from bench.engine.graph import Trial
@@ -134,6 +134,7 @@ def _target(trial: Trial, out: Mapping[str, Mapping[str, Any]]) -> Target:
         train_accuracy=None if private else report["train_accuracy"],
         public_records=report["public_records"],
         sha256=out["target"]["sha256"],
+        given=out["target"].get("given", {}),
     )
 
 
@@ -238,6 +239,13 @@ def _scored(trial: Trial, nodes: Mapping[str, Mapping[str, Any]], once: Once) ->
     }
     name = max(sorted(bases), key=lambda n: bases[n].value)
     base = bases[name]
+    known = nodes[trial.nodes["data"]]["output"]["card"].get("members_known", True)
+    errors = victim_errors(
+        goal_named(trial.goal).gains,
+        score.ceiling,
+        nodes[trial.nodes["attack"]]["output"].get("resampled", {}),
+        nodes[trial.baselines[name]]["output"].get("resampled", {}),
+    )
     return Scored(
         metric=score.metric,
         value=score.value,
@@ -245,7 +253,9 @@ def _scored(trial: Trial, nodes: Mapping[str, Mapping[str, Any]], once: Once) ->
         s_base_attack=name,
         s_ceil=score.ceiling,
         L=leakage(score.value, base.value, score.ceiling),
-        M=member_gap(goal_named(trial.goal).gains, score, base),
+        M=member_gap(goal_named(trial.goal).gains, score, base) if known else None,
+        L_error=errors[0],
+        M_error=errors[1] if known else None,
         members=score.members,
         nonmembers=score.nonmembers,
         victims=score.victims,

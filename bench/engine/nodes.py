@@ -16,7 +16,7 @@ from bench.contract.identity import digest_of
 from bench.contract.seeding import seed
 from bench.contract.source import sources
 from bench.engine import forms, join
-from bench.engine.components import TARGET
+from bench.engine.components import TARGET, modules_of
 from bench.engine.contents import contents
 from bench.engine.graph import Kind, Node, Part, Reading, Row, Series, filled
 from bench.engine.settings import Settings
@@ -83,6 +83,10 @@ class Nodes:
         settings: base seed and number of victims.
         packages: top-level packages whose source counts.
         nodes: nodes to add to.
+
+    Attributes:
+        resampled: whether attacks say how much their score depends on who was attacked, as where
+            there is one target only.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Nodes:
         self.settings = settings
         self.packages = packages
         self.nodes: dict[str, Node] = {} if nodes is None else nodes
+        self.resampled = False
         self.made: dict[tuple[Any, ...], Any] = {}
         self._digests: dict[tuple[str, ...], str] = {}
         self._seeds: dict[tuple[Any, ...], _Number] = {}
@@ -106,7 +111,8 @@ class Nodes:
         replica: str | None = None,
     ) -> Maker:
         """Of the nodes with this payload; functions in it give the numbers of each repeat."""
-        modules = (module_of(kind), *judge, *(_module(p.config) for p in parts))
+        named = (m for p in parts for m in (*modules_of(p.config), *p.component.imports))
+        modules = (module_of(kind), *judge, *named)
         source = sources(tuple(dict.fromkeys(modules)), self.packages)
         read = [(part, self._read(part)) for part in parts]
         readings = {
@@ -118,7 +124,8 @@ class Nodes:
         with_holes = dict(payload)
         for place, path in enumerate(numbers):
             with_holes = filled(with_holes, path, forms.number(place))
-        config = _without_paths(with_holes, [(part.config, named) for part, named in read])
+        unheeded = [(p.config, frozenset(named) | p.component.incidental) for p, named in read]
+        config = _without(with_holes, unheeded)
         series = Series(
             kind,
             with_holes,
@@ -330,6 +337,7 @@ class Nodes:
             # How queries are sent matters to nobody where nobody watches.
             **({"stream": attack.stream} if watched and attack.stream else {}),
             **({} if attack.budget is None else {"budget": attack.budget}),
+            **({"resampled": True} if self.resampled else {}),
             **_again(attack),
         }
         parts = [*attack.made_with, *built]
@@ -366,10 +374,6 @@ def _configs(parts: Sequence[Part]) -> list[dict[str, Any]]:
     return [part.config for part in parts]
 
 
-def _module(config: Mapping[str, Any]) -> str:
-    return str(config[TARGET]).rpartition(".")[0]
-
-
 def joining(packages: tuple[str, ...]) -> Mapping[str, str]:
     """The code that joins the outcomes of nodes to the record of a trial."""
     return sources((join.__name__,), packages).digests
@@ -386,14 +390,18 @@ def files_of(component: Component, data_root: Path | None) -> dict[str, tuple[st
     }
 
 
-def _without_paths(value: Any, read: Sequence[tuple[Any, Mapping[str, Any]]]) -> Any:
-    """A payload in which no option says where a file lies: what it holds counts instead.
+def _without(value: Any, unheeded: Sequence[tuple[Any, frozenset[str]]]) -> Any:
+    """A payload without the options that decide no result.
 
-    ``read`` holds configs of components, each with the names of what they read.
+    Where a file lies is one of them: what it holds counts instead.
+
+    Args:
+        value: the payload or a part of it.
+        unheeded: configs of components, each with the names of such options.
     """
     if isinstance(value, list):
-        return [_without_paths(item, read) for item in value]
+        return [_without(item, unheeded) for item in value]
     if not isinstance(value, Mapping):
         return value
-    names = next((named for config, named in read if named and value == config), {})
-    return {k: None if k in names else _without_paths(item, read) for k, item in value.items()}
+    names = next((own for config, own in unheeded if own and value == config), frozenset())
+    return {k: None if k in names else _without(item, unheeded) for k, item in value.items()}

@@ -23,7 +23,7 @@ from bench.contract import (
 from bench.contract.identity import fits
 from bench.engine import controls
 from bench.engine.config import Grid
-from bench.engine.fits import listed, only_dense, refused, unfit
+from bench.engine.fits import only_dense, refused, unable, unfit
 from bench.engine.graph import Plan, Row, Trial
 from bench.engine.overrides import label_of
 from bench.engine.trials import Trials
@@ -160,13 +160,10 @@ class Planner:
 
     def _unable(self, dataset: Row, model: Row, attack: Row, task: Task) -> bool:
         """Whether the attack cannot work on such a target; says so."""
-        part, what = attack.first, f"{dataset.name} x {model.name} x {attack.name}"
-        needs = part.requires - model.first.offers
-        if task not in part.tasks:
-            self._skip(what, f"it does not attack {task}")
-        elif needs:
-            self._skip(what, f"it needs {listed(needs)}, which '{model.name}' lacks")
-        return bool(needs) or task not in part.tasks
+        reason = unable(model, attack, task)
+        if reason:
+            self._skip(f"{dataset.name} x {model.name} x {attack.name}", reason)
+        return reason is not None
 
     def _deployment(
         self,

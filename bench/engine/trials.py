@@ -51,7 +51,9 @@ class Trials:
                         isinstance(part, kind),
                         f"{row.option.where}: {type(part).__name__} is no {kind.__name__.lower()}.",
                     )
-        self.rows["dataset"] = _by_own_name(self.rows["dataset"])
+        for group in ("dataset", "model"):
+            self.rows[group] = _by_own_name(self.rows[group])
+        self.nodes.resampled = any(row.first.given for row in self.rows["model"])
         attacks = self.rows["attack"]
         self.standards = standards.read({threat(a.first) for a in attacks}, self.row)
         self.places = standards.places(self.standards)
@@ -133,7 +135,10 @@ class Trials:
             threat(attack.first),
             access,
             self._info(dataset, model, defense, attack),
-            ("no_effect",) if no_effect else (),
+            (
+                *(("no_effect",) if no_effect else ()),
+                *(("single_target",) if model.first.given else ()),
+            ),
             control,
             tuple(makers),
             tuple(bases),
@@ -198,7 +203,7 @@ class Trials:
 
 
 def _by_own_name(rows: Sequence[Row]) -> list[Row]:
-    """Data sets under the names that their cards give them.
+    """Data sets and models under names of their own, where cards or options give them some.
 
     Raises:
         UserError: two of them have one name.

@@ -135,8 +135,9 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         ``tpr_at_fpr_1e-2`` where there are at least 300 negatives, and ``auc[column=value]`` of
         every subgroup of 50 members or more.
         Of a number: see :func:`_judge_number`.
-        ``outcomes``: per victim ``member``, ``truth``, ``guess`` and the contrasts ``score``
-        ``[n, n_values]``.
+        ``outcomes``: per victim ``member``, ``truth``, ``guess`` and of a category the contrasts
+        ``score`` ``[n, n_values]``, of a number ``error`` and ``base_error`` (squared, of the guess
+        and of the public mean).
 
     Raises:
         DivergedError: the reconstruction holds NaN or Inf.
@@ -242,5 +243,11 @@ def _judge_number(values: Tensor, sensitive: Sensitive, victims: Victims, truth:
             "mae": float(off.mean()),
             "within_0.319": float((off <= 0.319).double().mean()),
         },
-        outcomes={"member": member, "truth": true, "guess": found, "score": -error},
+        outcomes={
+            "member": member,
+            "truth": true,
+            "guess": found,
+            "error": error,
+            "base_error": base,
+        },
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+import numpy as np
 
 MIN_HEADROOM = 0.10
 """Below this distance between baseline and ceiling, leakage would divide by noise."""
@@ -56,3 +59,37 @@ def member_gap(gains: bool, score: Rates, base: Rates) -> float:
     if gains:
         gap -= base.members - base.nonmembers
     return gap
+
+
+def victim_errors(
+    gains: bool,
+    ceiling: float,
+    attack: Mapping[str, Sequence[float]],
+    base: Mapping[str, Sequence[float]],
+) -> tuple[float | None, float | None]:
+    """Standard errors of L and M over the people attacked.
+
+    Attack and baseline are resampled together, so that what makes people easy for both cancels.
+
+    Args:
+        gains: as in :func:`member_gap`.
+        ceiling: of the attack's metric.
+        attack: its score on resampled victims (:func:`bench.metrics.resampling.resampled`).
+        base: the same of the baseline.
+
+    Returns:
+        Both, or None where nothing was resampled; the first is None where a draw has no headroom.
+    """
+    if not attack or not base:
+        return None, None
+    mine, others = (
+        {name: np.asarray(values, dtype=float) for name, values in draws.items()}
+        for draws in (attack, base)
+    )
+    room = ceiling - others["value"]
+    gap = mine["members"] - mine["nonmembers"]
+    if gains:
+        gap = gap - (others["members"] - others["nonmembers"])
+    wide = bool((room > 0).all())
+    error = float(np.std((mine["value"] - others["value"]) / room, ddof=1)) if wide else None
+    return error, float(np.std(gap, ddof=1))

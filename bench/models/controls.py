@@ -14,24 +14,29 @@ from typing import Annotated, ClassVar
 import torch
 from annotated_types import Gt
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from bench.contract import (
+    Count,
     FitReport,
     Fraction,
     Model,
     Network,
+    Owner,
     Positive,
+    Query,
     Recipe,
+    ReleaseDefense,
     Split,
     TrainingContext,
     TrainingDefense,
     generator,
     require,
     seeded,
+    sparse,
 )
 from bench.contract import seed as derive
-from bench.contract.task import agreement, targets
+from bench.contract.task import TASKS, agreement, targets
 
 CANARY = Path(__file__).with_name("canary.safetensors")
 """Weights of the frozen canary: softmax regression on 40 generated people, half precision."""
@@ -51,6 +56,50 @@ class Untrained(TrainingDefense):
             outputs = network.eval()(train.x.to(context.device)).cpu()
         accuracy = agreement(context.task, outputs, targets(context.task, train).cpu())
         return FitReport(0, 0, 0.0, accuracy)
+
+
+@dataclass(frozen=True)
+class Shuffled(ReleaseDefense):
+    """A model whose answers are dealt out to other records: it knows nothing of anybody (C1).
+
+    It stands for :class:`Untrained` where a model was given and cannot be made anew. Every record
+    is answered as one of up to ``pool`` public records was; which one follows from the record
+    itself, so that the same record is always answered alike and no two that differ have more in
+    common than any two.
+
+    Attributes:
+        pool: most public records whose answers are dealt out.
+    """
+
+    pool: Count = 256
+
+    tasks = TASKS
+    blind: ClassVar[bool] = True
+    paper: ClassVar[str] = "control (PROTOCOL 3.6, C1)"
+
+    @property
+    def relabels(self) -> bool:
+        """Labels are dealt out, too."""
+        return True
+
+    def prepare(self, owner: Owner, seed: int) -> Mapping[str, Tensor]:
+        """The answers to some public records."""
+        public = owner.public.x
+        order = torch.randperm(len(public), generator=generator(seed))[: self.pool]
+        return {"answers": owner.scores(sparse.dense(sparse.take(public, order.to(public.device))))}
+
+    def release(self, scores: Tensor, query: Query) -> Tensor:
+        """The answer to another record."""
+        answers = query.fitted["answers"]
+        places = [
+            int.from_bytes(digest[:8], "big") % len(answers)
+            for digest in sparse.row_digests(query.x.cpu())
+        ]
+        return answers[torch.tensor(places, dtype=torch.long, device=answers.device)]
+
+    def recommend(self, scores: Tensor, x: Tensor) -> Tensor | None:
+        """The best of what is released, as ever."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -72,7 +73,7 @@ class Loop:
 
     def build(self, width: int, seed: int) -> Network:
         """A fresh network of the target's architecture with ``width`` outputs."""
-        return self.model.build(self.card.shape, width, seed).to(self.device)
+        return self.model.network(self.card, width, seed).to(self.device)
 
     def fit(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
         """Train the parameters of ``network`` that require gradients, in place.
@@ -95,6 +96,8 @@ class Loop:
     def _solved(self, network: Network, split: Split, recipe: Recipe, seed: int) -> FitReport:
         x, y = split.x.to(self.device), targets(self.task, split).to(self.device)
         self.model.solve(network, x, y, recipe, seed)
+        if self.model.counted:
+            return FitReport(1, 0, math.nan, math.nan)
         final_loss, accuracy = fitted(network, self.task, x, y)
         return FitReport(1, 0, final_loss, accuracy)
 

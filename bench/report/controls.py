@@ -49,6 +49,9 @@ class Check:
 
 CHECKS = {
     "untrained": Check("C1", "Attacks find nothing in a target that was never trained", voids=True),
+    "shuffled": Check(
+        "C1", "Attacks find nothing in a model whose answers are shuffled", voids=True
+    ),
     "random_labels": Check(
         "C1", "Attacks find nothing in a target trained on shuffled labels", voids=True
     ),
@@ -129,7 +132,7 @@ def _scenario(rows: pd.DataFrame) -> Iterator[CheckResult]:
     done = rows[rows["status"] == "done"]
     board = done[done["control"] == ""]
     undefended = board[(board["defense"] == UNDEFENDED) & (board["access"] != BASELINE)]
-    for name in ("untrained", "random_labels"):
+    for name in ("untrained", "shuffled", "random_labels"):
         mine = rows[rows["control"] == name]
         if len(mine):
             yield _nothing(name, done[done["control"] == name], "L", planned=len(mine))

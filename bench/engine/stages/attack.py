@@ -37,6 +37,7 @@ from bench.engine.stages.result import Machine, Parents, Result
 from bench.engine.stages.target import digest_of
 from bench.engine.trail import parquet
 from bench.goals import goal_named
+from bench.metrics.resampling import resampled
 
 _MADE: Made = Recent(128 * 2**20)
 """Attacks on one target, and on what it answers behind other release layers, want the same ones."""
@@ -95,6 +96,8 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     classes = None if knowledge.classes is None else knowledge.classes.cpu()
     truth = Truth(splits, victims, classes, parents["evaluator"].tensors, federation)
     score = importlib.import_module(goal.judge).score(found, truth)
+    owners = None if victims is None else victims.records.person
+    again = resampled(score, owners) if payload.get("resampled") else {}
     score_s = time.perf_counter() - started
 
     outcomes = {f"outcome.{k}": v.detach().cpu().contiguous() for k, v in score.outcomes.items()}
@@ -112,6 +115,7 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
                 for key in ("metric", "value", "members", "nonmembers", "ceiling", "victims")
             }
             | {"extra": dict(score.extra)},
+            "resampled": again,
             "info": dict(found.info),
             "knowledge_read": sorted(read | prior_knowledge),
             "sha256": digest_of({"values": found.values}),

@@ -70,6 +70,7 @@ def _result(network: Network, report: FitReport, seconds: float, replicas: int) 
             "report": dataclasses.asdict(report),
             "n_params": sum(p.numel() for p in network.parameters()),
             "sha256": digest_of(state),
+            "given": dict(network.facts),
             "train_s": seconds,
             "replicas": replicas,
         },

@@ -1,0 +1,148 @@
+"""How much a score depends on who happened to be attacked: its bootstrap over people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from bench.contract import Score
+from bench.metrics import attribute, class_representative, output_reconstruction, training_instance
+
+Floats = npt.NDArray[np.float64]
+Sides = tuple[Floats, Floats, Floats]
+"""Resampled ``value``, ``members`` and ``nonmembers`` of a score, each ``[draws]``."""
+
+DRAWS = 200
+_DIGITS = 6
+
+
+def resampled(score: Score, person: Tensor | None) -> dict[str, list[float]]:
+    """The score as it would be of other victims from the same population.
+
+    Every person counts as often as a Poisson number of mean 1 says, with all records (the Poisson
+    bootstrap of Hanley and MacGibbon, 2006; resampling persons is the cluster bootstrap). A person
+    has the same numbers in every trial, so that the scores of two attacks on the same people can
+    be compared draw by draw.
+
+    Args:
+        score: of an attack or a baseline.
+        person: to whom each record of ``outcomes`` belongs, int64 ``[n]``; None: each of its rows
+            is a unit of its own.
+
+    Returns:
+        ``value``, ``members`` and ``nonmembers``, each a list of ``DRAWS`` numbers. Empty where
+        nothing is known of single victims, or a draw leaves nothing to compare.
+    """
+    judge = _JUDGES.get(score.metric)
+    if judge is None:
+        return {}
+    outcomes = {name: values.cpu().numpy() for name, values in score.outcomes.items()}
+    rows = len(next(iter(outcomes.values())))
+    units = np.arange(rows) if person is None else person.cpu().numpy()
+    sides = judge(outcomes, _weights(units))
+    if not all(np.isfinite(side).all() for side in sides):
+        return {}
+    names = ("value", "members", "nonmembers")
+    return {n: np.round(s, _DIGITS).tolist() for n, s in zip(names, sides, strict=True)}
+
+
+def _weights(person: npt.NDArray[np.int64]) -> Floats:
+    """How often each record counts in each draw ``[draws, n]``."""
+    people, where = np.unique(person, return_inverse=True)
+    drawn = [np.random.default_rng([19, int(one)]).poisson(1.0, DRAWS) for one in people]
+    return np.stack(drawn, 1)[:, where].astype(np.float64)
+
+
+Outcomes = Mapping[str, npt.NDArray[np.generic]]
+
+
+def _attribute(outcomes: Outcomes, weights: Floats) -> Sides:
+    """Macro AUC of the members and of the others."""
+    scores, truth, member = outcomes["score"], outcomes["truth"], outcomes["member"] > 0
+    values = range(scores.shape[1]) if scores.shape[1] > 2 else (1,)
+
+    def side(inside: npt.NDArray[np.bool_]) -> Floats:
+        areas = np.stack(
+            [_area(scores[inside, v], truth[inside] == v, weights[:, inside]) for v in values]
+        )
+        with np.errstate(invalid="ignore"):
+            judged = ~np.isnan(areas)
+            total: Floats = np.where(judged, areas, 0.0).sum(0) / judged.sum(0)
+        return total
+
+    members = side(member)
+    return members, members, side(~member)
+
+
+def _area(scores: npt.NDArray[np.generic], right: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+    """Weighted area under the ROC curve of every draw; NaN where a side has no weight."""
+    if not len(scores):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    up = np.add.reduceat((weights * right)[:, order], starts, 1)
+    down = np.add.reduceat((weights * ~right)[:, order], starts, 1)
+    below = np.cumsum(down, 1) - down / 2
+    pairs = up.sum(1) * down.sum(1)
+    area: Floats = np.where(pairs > 0, (up * below).sum(1) / np.maximum(pairs, 1e-300), np.nan)
+    return area
+
+
+def _mean(name: str) -> Callable[[Outcomes, Floats], Sides]:
+    """Mean of an outcome over the members and over the others."""
+
+    def judge(outcomes: Outcomes, weights: Floats) -> Sides:
+        values, member = outcomes[name].astype(np.float64), outcomes["member"] > 0
+        members, others = (_weighted(values, weights * who) for who in (member, ~member))
+        return members, members, others
+
+    return judge
+
+
+def _skill(outcomes: Outcomes, weights: Floats) -> Sides:
+    """1 minus a ratio of mean squared errors, clipped to [0, 1], of members and of others."""
+    member = outcomes["member"] > 0
+    pair = ("mse", "mse_public_mean") if "mse" in outcomes else ("error", "base_error")
+    errors = [outcomes[name].astype(np.float64) for name in pair]
+
+    def side(who: npt.NDArray[np.bool_]) -> Floats:
+        own, blank = (_weighted(values, weights * who) for values in errors)
+        skill: Floats = np.clip(1 - own / np.maximum(blank, 1e-12), 0.0, 1.0)
+        return skill
+
+    members = side(member)
+    return members, members, side(~member)
+
+
+def _classes(outcomes: Outcomes, weights: Floats) -> Sides:
+    value, members, others = (
+        _weighted(outcomes[name].astype(np.float64), weights)
+        for name in ("success", "member_success", "nonmember_success")
+    )
+    return value, members, others
+
+
+def _records(outcomes: Outcomes, weights: Floats) -> Sides:
+    near = _weighted(outcomes["success"].astype(np.float64), weights)
+    return near, near, 1.0 - near
+
+
+def _weighted(values: Floats, weights: Floats) -> Floats:
+    """Weighted mean of every draw; NaN where nothing has weight."""
+    total = weights.sum(1)
+    mean: Floats = np.where(total > 0, weights @ values / np.maximum(total, 1e-300), np.nan)
+    return mean
+
+
+_JUDGES: Mapping[str, Callable[[Outcomes, Floats], Sides]] = {
+    attribute.METRIC: _attribute,
+    attribute.NUMERIC: _skill,
+    output_reconstruction.BASKETS: _mean("f1"),
+    output_reconstruction.IMAGES: _skill,
+    class_representative.METRIC: _classes,
+    training_instance.METRIC: _records,
+}

@@ -1,0 +1,287 @@
+"""A model that somebody else trained, as the target of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Gt
+from torch import Tensor
+
+from bench.contract import (
+    Access,
+    Card,
+    Count,
+    CountOrZero,
+    Model,
+    Network,
+    Positive,
+    Recipe,
+    UserError,
+    common_task,
+    require,
+)
+from bench.contract.task import TASKS
+from bench.models.external.channel import Channel
+from bench.models.external.network import GivenNetwork, Pixels, Prepared
+from bench.models.external.opened import Opened
+from bench.models.external.outputs import Meaning
+
+_DIFFERENTIABLE = (".onnx", ".pt2")
+"""Endings of files that hold a whole network."""
+_STATES = (".safetensors", ".pt", ".pth", ".bin")
+"""Endings of files that hold weights alone."""
+
+
+@dataclass(frozen=True)
+class External(Model):
+    """A model that was trained elsewhere: a file, an endpoint or a Python function.
+
+    It is never trained again: no defense can act on its training. Every release and serve defense
+    can be put before it. One of ``path``, ``url`` and ``function`` says where it is.
+
+    Attributes:
+        name: what boards call it; empty: after its file or address.
+        path: a file: ``.onnx``; ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` with the weights of
+            an ``architecture``; ``.pt2`` of ``torch.export``; ``.skops`` of scikit-learn; ``.csv``
+            or ``.parquet`` with the model's answers to the records. Pickles are never opened.
+        url: an HTTP endpoint.
+        function: ``package.module:name`` of a Python function from records to scores or labels.
+        access: what an attacker gets: ``labels``, ``scores`` or ``weights``.
+        answers: what the model answers: ``probabilities``, ``logits`` or ``labels``; ``auto`` finds
+            it out from its first answers.
+        classes: the card's classes in the order of the model's scores; empty: as the model says,
+            or else as the card has them.
+        output: the output that holds the scores, where the model has several.
+        architecture: the model whose weights the file holds, as an option of it.
+        shadows: a model like it, which an attacker trains who knows how it was made; null: its
+            ``architecture``, or else nobody knows.
+        trust: types in a ``.skops`` file that you have looked at and trust.
+        prediction: columns of a ``.csv`` or ``.parquet`` file that hold the answers.
+        white: value of a white pixel, 1 or 255.
+        mean: of each channel of a picture, which the model expects to be subtracted.
+        std: of each channel, which it expects to be divided by.
+        protocol: how the endpoint is asked: ``kserve`` (Open Inference Protocol V2), ``mlflow``
+            (``/invocations``) or ``template``; ``auto`` sees it from the address.
+        served_as: name of the model at its server.
+        request: of a ``template``: JSON with ``"$records"`` or ``"$record"`` in it.
+        response: of a ``template``: JSON path of the answers.
+        campaign: a word for the time in which the endpoint is asked. Its answers are kept under it:
+            the model behind an address may change, so another campaign asks anew.
+        headers: header to the environment variable that holds its value.
+        timeout_s: seconds to wait for an answer.
+        retries: times that a request is sent again which got no answer.
+        rate_per_s: most records that are sent in a second; null: no limit.
+        batch: most records in a request.
+        budget: most records that are sent in a campaign.
+        verify: whether the certificate of the endpoint is checked, or a file of certificates.
+        transcript: file of what was asked and answered.
+    """
+
+    name: str = ""
+    path: str | None = None
+    url: str | None = None
+    function: str | None = None
+    access: Literal["labels", "scores", "weights"] = "scores"
+    answers: Literal["auto", "probabilities", "logits", "labels"] = "auto"
+    classes: tuple[str, ...] = ()
+    output: str | None = None
+    architecture: Model | None = None
+    shadows: Model | None = None
+    trust: tuple[str, ...] = ()
+    prediction: tuple[str, ...] = ()
+    white: Positive = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[Annotated[float, Gt(0)], ...] = ()
+    protocol: Literal["auto", "kserve", "mlflow", "template"] = "auto"
+    served_as: str | None = None
+    request: str | None = None
+    response: str | None = None
+    campaign: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: Positive = 30.0
+    retries: CountOrZero = 5
+    rate_per_s: Positive | None = None
+    batch: Count = 64
+    budget: Count | None = None
+    verify: bool | str = True
+    transcript: str | None = None
+
+    given = True
+    modalities = frozenset({"image", "table", "basket"})
+    tasks = TASKS
+    reference = "boosting"
+    incidental = frozenset(
+        {"headers", "timeout_s", "retries", "rate_per_s", "batch", "budget", "verify", "transcript"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [place for place in (self.path, self.url, self.function) if place is not None]
+        require(
+            len(given) == 1,
+            "model.external needs one of path=FILE, url=ADDRESS and function=package.module:name, "
+            f"and {len(given) or 'none'} of them is given.",
+        )
+        if self.path is not None:
+            weights = Path(self.path).suffix in _STATES
+            require(
+                weights == (self.architecture is not None),
+                f"model.external.path is '{self.path}': "
+                + (
+                    "it holds weights alone; say of which model with model.external.architecture="
+                    "{_target_: bench.models.mlp.Mlp, hidden: [64]}, or with a class of your own."
+                    if weights
+                    else "only a file of weights (.safetensors, .pt, .pth, .bin) has an "
+                    "'architecture'."
+                ),
+            )
+        require(
+            self.url is None or (self.budget is not None and self.transcript is not None),
+            "model.external.url is asked for real: say with model.external.budget how many records "
+            "may be sent, and with model.external.transcript in which file answers are kept.",
+        )
+        require(
+            self.access != "weights" or self._differentiable or self.architecture is not None,
+            "model.external.access is 'weights', which only a file of a network gives: .onnx or "
+            ".pt2, or weights with their architecture; use 'scores' or 'labels'.",
+        )
+
+    @property
+    def _differentiable(self) -> bool:
+        return self.path is not None and Path(self.path).suffix in _DIFFERENTIABLE
+
+    @property
+    def recipe(self) -> Recipe:
+        """A recipe that says nothing, since there is no training."""
+        return Recipe(epochs=1, batch_size=1, lr=1.0)
+
+    @property
+    def called(self) -> str:
+        """Its own name, or that of its file, address or function."""
+        place = self.path or self.url or self.function or ""
+        return self.name or Path(place.rstrip("/")).stem.replace(":", ".")
+
+    @property
+    def exposes(self) -> Access:
+        """As the option ``access`` says."""
+        return self.access
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is an endpoint."""
+        return self.url is not None
+
+    @property
+    def alike(self) -> Model | None:
+        """What the attacker trains who trains models like it."""
+        return self.shadows or self.architecture
+
+    @property
+    def offers(self) -> frozenset[str]:  # type: ignore[override]
+        """What its architecture offers, or a gradient where its file holds a whole network."""
+        if self.architecture is not None:
+            return self.architecture.offers - {"steps"}
+        if self.access == "weights" and self._differentiable:
+            return frozenset({"descent"})
+        return frozenset()
+
+    def files(self, data_root: Path | None) -> Mapping[str, Path | Sequence[Path]]:
+        """The model's file; see the base class."""
+        return {} if self.path is None else {"path": Path(self.path)}
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The module of the function; see the base class."""
+        return () if self.function is None else (self.function.partition(":")[0],)
+
+    def build(self, shape: tuple[int, ...], width: int, seed: int) -> Network:
+        """Its architecture, freshly initialised.
+
+        Raises:
+            UserError: it has none, so that only :meth:`network` can make one.
+        """
+        require(
+            self.architecture is not None,
+            f"'{self.called}' has no architecture of its own; a card is needed to ask it.",
+        )
+        assert self.architecture is not None
+        return self.architecture.build(shape, width, seed)
+
+    def network(self, card: Card, width: int, seed: int) -> Network:
+        """A network that knows nothing yet: :meth:`solve` opens the model."""
+        pixels = Pixels(self.white, self.mean, self.std)
+        if self.architecture is not None:
+            network = self.architecture.network(card, width, seed)
+            if pixels != Pixels():
+                network.front = Prepared(pixels)
+            return network
+        task = common_task(card.tasks, self.tasks)
+        assert task is not None
+        return GivenNetwork(card, task, partial(self._opened, card), pixels)
+
+    def solve(self, network: Network, x: Tensor, target: Tensor, recipe: Recipe, seed: int) -> None:
+        """Open the model, and try it on the first of the records ``x``.
+
+        Raises:
+            UserError: it cannot be opened, or does not fit the data.
+        """
+        content = b"" if self.path is None else _content(Path(self.path))
+        if self.architecture is not None:
+            from bench.models.external.state import fit_state, open_state
+
+            state, note = fit_state(open_state(content, self.called), network, self.called)
+            network.load_state_dict(state, strict=True)
+            network.facts = {"note": note} if note else {}
+            return
+        assert isinstance(network, GivenNetwork)
+        meant: Meaning | str = "labels" if self.access == "labels" else self.answers
+        network.open(content, x, meant, self.classes)
+
+    def _opened(self, card: Card, content: bytes) -> Opened:
+        if self.url is not None:
+            from bench.models.external.endpoint import open_endpoint
+
+            assert self.transcript is not None
+            return open_endpoint(self.channel, Path(self.transcript))
+        if self.function is not None:
+            from bench.models.external.function import open_function
+
+            return open_function(self.function)
+        from bench.models.external.files import open_file
+
+        assert self.path is not None
+        return open_file(self, card, content)
+
+    @property
+    def channel(self) -> Channel:
+        """How its endpoint is asked."""
+        assert self.url is not None and self.budget is not None
+        return Channel(
+            url=self.url,
+            protocol=self.protocol,
+            model=self.served_as,
+            request=self.request,
+            response=self.response,
+            output=self.output,
+            headers=self.headers,
+            timeout_s=self.timeout_s,
+            retries=self.retries,
+            rate_per_s=self.rate_per_s,
+            batch=self.batch,
+            budget=self.budget,
+            verify=self.verify,
+            campaign=self.campaign,
+        )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"The model '{path}' cannot be read ({error.strerror}); give a file that is there."
+        ) from error

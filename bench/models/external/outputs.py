@@ -1,0 +1,210 @@
+"""What a given model answers, as raw outputs of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.contract import Card, Task, UserError, require
+from bench.models.external.opened import Answered
+
+Meaning = Literal["probabilities", "logits", "labels", "numbers"]
+"""What answers are: of classes their probabilities, their logits or the label alone; elsewhere the
+outcome or the scores of items."""
+MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
+
+NEVER = -110.0
+"""Logit of a class with probability 0: its softmax in float32 is exactly 0."""
+_SURE = 1e-38
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the answers of a model are read.
+
+    Attributes:
+        card: of the data.
+        task: what the model predicts.
+        meaning: what its answers are.
+        order: of each class of the card its column in the scores.
+        names: what the model calls each class of the card; empty: nobody knows.
+    """
+
+    card: Card
+    task: Task
+    meaning: Meaning
+    order: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def outputs(self, answered: Answered) -> Tensor:
+        """Raw outputs float32 ``[n, width]``.
+
+        Raises:
+            UserError: the answers do not fit the data.
+        """
+        if self.meaning == "labels":
+            return _certain(self._indices(answered), len(self.order))
+        scores = _scores(answered, self.task)
+        require(
+            bool(np.isfinite(scores).all()),
+            "The model answered NaN or Inf, which no attack can work with; mend the model, or the "
+            "records that it cannot answer.",
+        )
+        return self.differentiable(torch.from_numpy(scores.astype(np.float64))).float()
+
+    def differentiable(self, scores: Tensor) -> Tensor:
+        """The same of scores ``[n, k]`` that carry gradients."""
+        width = self.card.width(self.task)
+        if self.task == "classification":
+            scores = _columns(scores, self.meaning, width)[:, list(self.order)]
+            return _log(scores) if self.meaning == "probabilities" else scores
+        require(
+            scores.shape[1] == width,
+            f"The model answers {scores.shape[1]} numbers for a record, and {self.task} on "
+            f"'{self.card.name}' needs {width}; give the model that was trained on such data.",
+        )
+        outcome = self.card.outcome
+        if self.task == "recommendation" or outcome is None:
+            return scores
+        learnt = scores if outcome.power == 1.0 else scores.clamp_min(0) ** (1 / outcome.power)
+        return (learnt - outcome.mean) / outcome.scale
+
+    def _indices(self, answered: Answered) -> npt.NDArray[np.int64]:
+        """Index of the class that each record was given."""
+        require(
+            answered.labels is not None,
+            "The model answered scores alone where it gave labels before; ask its owner why.",
+        )
+        assert answered.labels is not None
+        place = {name: i for i, name in enumerate(self.names or self.card.class_names)}
+        texts = [_text(label) for label in answered.labels.tolist()]
+        unknown = sorted({text for text in texts if text not in place})
+        if unknown and all(text in map(str, range(len(place))) for text in {*texts}):
+            return np.array([int(text) for text in texts], np.int64)
+        require(
+            not unknown,
+            f"The model answers {unknown[:5]}, and the classes are {list(place)}; say in the "
+            "model's order what it calls them, with model.external.classes=[...].",
+        )
+        return np.array([place[text] for text in texts], np.int64)
+
+
+def read_as(
+    answered: Answered,
+    card: Card,
+    task: Task,
+    meant: Meaning | Literal["auto"],
+    classes: Sequence[str],
+) -> Reading:
+    """How answers are to be read, from some of them.
+
+    Args:
+        answered: to a sample of records.
+        card: of the data.
+        task: what the model predicts.
+        meant: what its answers are; ``auto``: labels where it gives no scores, probabilities where
+            all of them lie in [0, 1], and else logits. Where ``labels`` are meant and it gives
+            none, its scores are read.
+        classes: the classes as the model calls them, in the order of its scores; empty: they are
+            those of the card, in its order.
+
+    Raises:
+        UserError: the answers are not of this kind, or the classes are others.
+    """
+    if task != "classification":
+        return Reading(card, task, "numbers", (), ())
+    require(
+        meant in ("auto", "labels") or answered.scores is not None,
+        f"The model answers labels alone, and model.external.answers says '{meant}'; attack it "
+        "with access 'labels'.",
+    )
+    found = meant == "auto" or (meant == "labels" and answered.labels is None)
+    meaning: Meaning = _found(answered) if found else meant  # type: ignore[assignment]
+    order, names = _order(card.class_names, classes)
+    reading = Reading(card, task, meaning, order, names)
+    reading.outputs(answered)
+    return reading
+
+
+def _found(answered: Answered) -> Meaning:
+    if answered.scores is None:
+        return "labels"
+    scores = answered.scores
+    return "probabilities" if scores.min() >= 0 and scores.max() <= 1 else "logits"
+
+
+def _order(ours: Sequence[str], theirs: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Column of each class, and what the model calls it."""
+    if not theirs:
+        return tuple(range(len(ours))), ()
+    require(
+        len(theirs) == len(ours),
+        f"The model has {len(theirs)} classes ({list(theirs)[:10]}) and the data {len(ours)} "
+        f"({list(ours)[:10]}); they must be the same: mend 'classes' and 'labels' in the card.",
+    )
+    place = {name: i for i, name in enumerate(theirs)}
+    if set(place) == set(ours):
+        return tuple(place[name] for name in ours), tuple(ours)
+    numbered = set(place) == {str(i) for i in range(len(ours))}
+    require(
+        numbered,
+        f"The model calls its classes {list(theirs)[:10]}, and the card {list(ours)[:10]}; say "
+        "with model.external.classes=[...] which of the card's classes each column of the scores "
+        "is, in the order of the columns.",
+    )
+    order = tuple(place[str(i)] for i in range(len(ours)))
+    return order, tuple(str(i) for i in range(len(ours)))
+
+
+def _scores(answered: Answered, task: Task) -> npt.NDArray[Any]:
+    if answered.scores is None and task != "classification" and answered.labels is not None:
+        try:
+            return answered.labels.astype(np.float64).reshape(-1, 1)
+        except ValueError as error:
+            raise UserError(
+                f"The model answers '{answered.labels[0]}' where a number is predicted; give the "
+                "model that predicts it, or mend the card's 'task'."
+            ) from error
+    require(
+        answered.scores is not None,
+        "The model answered labels alone where it was asked for scores; attack it with access "
+        "'labels'.",
+    )
+    assert answered.scores is not None
+    scores = answered.scores
+    return scores.reshape(len(scores), -1)
+
+
+def _columns(scores: Tensor, meaning: Meaning, width: int) -> Tensor:
+    """A column for every class: of two classes a model may give the second one's alone."""
+    if scores.shape[1] == 1 and width == 2:
+        other = 1 - scores if meaning == "probabilities" else torch.zeros_like(scores)
+        return torch.cat([other, scores], 1)
+    require(
+        scores.shape[1] == width,
+        f"The model gives {scores.shape[1]} scores for a record, and the data has {width} classes; "
+        "mend 'classes' in the card, or name the model's output that holds the scores.",
+    )
+    return scores
+
+
+def _log(shares: Tensor) -> Tensor:
+    return torch.where(shares > 0, shares.clamp_min(_SURE).log(), NEVER)
+
+
+def _certain(index: npt.NDArray[np.int64], width: int) -> Tensor:
+    """Outputs whose softmax is 1 for one class and 0 for all others."""
+    chosen = torch.from_numpy(index)
+    return torch.full((len(chosen), width), NEVER).scatter_(1, chosen.unsqueeze(1), 0.0)
+
+
+def _text(label: object) -> str:
+    """A label as cards write it: whole numbers without a decimal point."""
+    whole = isinstance(label, float) and label.is_integer()
+    return str(int(label)) if whole else str(label)  # type: ignore[call-overload]
