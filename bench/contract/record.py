@@ -256,6 +256,8 @@ class Utility(_Frozen):
     """accuracy, balanced_accuracy, auroc, log_loss, ece15, brier, ks, rate_shift; of a number
     within_20pct, mae, rmse, r2; of lists recall_at_20, ndcg_at_20, coverage_at_20; None: not
     available."""
+    draws: dict[str, list[float]] = {}
+    """The metric, accuracy, brier and auroc of resampled customers, where there is one target."""
 
 
 class Times(_Frozen):

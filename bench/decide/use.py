@@ -11,7 +11,7 @@ import pandas as pd
 from bench.contract.access import Access
 from bench.decide.evidence import Scenario, Source, estimate
 from bench.decide.figures import UNKNOWN, Estimate
-from bench.report import stats, useful
+from bench.report import single, stats, useful
 from bench.report.frame import REGULARISED, UNDEFENDED
 
 
@@ -59,14 +59,25 @@ def usefulness(
         full = table[wanted].notna().groupby(table["defense"]).all() if have else None
         costs = table.groupby("defense")[["train_s", "n_params", "public_records"]].median()
         for column, name in [("utility", own), *([(wanted, metric)] if have else [])]:
-            seeds = table.groupby(["defense", "seed"], as_index=False)[[column]].mean()
+            groups = table.groupby(["defense", "seed"], as_index=False)
+            seeds = groups.agg(
+                **{column: (column, "mean"), "single": ("single", "first")},
+                draws=("draws", "first"),
+            ).assign(utility_metric=name)
+            seeds = useful.drawn(seeds)
             placed = seeds.rename(columns={column: "utility"}).assign(
                 dataset="", model="", access=""
             )
             compared = useful.compared(placed.dropna(subset="utility")).set_index("seed")
             seeds["dU"] = seeds[column] - seeds["seed"].map(compared["utility"])
+            others = [compared["draws"].get(seed, ()) for seed in seeds["seed"]]
+            seeds[f"{column}_error"] = [single.spread(draws) for draws in seeds["draws"]]
+            pairs = zip(seeds["draws"], others, strict=True)
+            seeds["dU_error"] = [single.spread(mine, other) for mine, other in pairs]
             against = compared["against"].iloc[0] if len(compared) else ""
-            for row in stats.summarise(seeds, ["defense"], [column, "dU"]).to_dict("records"):
+            figures = stats.summarise(seeds, ["defense"], [column, "dU"])
+            figures = single.over_people(figures, seeds, ["defense"], [column, "dU"])
+            for row in figures.to_dict("records"):
                 defense = row["defense"]
                 if full is not None and bool(full[defense]) != (column == wanted):
                     continue
@@ -111,4 +122,5 @@ def _finished(source: Source, of: Scenario, access: Access) -> pd.DataFrame:
     """The finished trials of a scenario, with the utility that users with ``access`` have."""
     table = source.trials(of)
     table = table[(table["status"] == "done") & table["utility"].notna()]
-    return useful.seen(table, access)
+    shown = useful.seen(table, access)
+    return shown.assign(draws=table["draws"])

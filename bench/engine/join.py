@@ -283,4 +283,5 @@ def _utility(out: Mapping[str, Any]) -> Utility:
         value=out["utility"]["utility"][metric],
         reference=out["reference"]["reference"].get(metric),
         all=out["utility"]["utility"],
+        draws=out["utility"].get("resampled", {}),
     )

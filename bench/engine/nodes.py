@@ -290,6 +290,7 @@ class Nodes:
             "served": _configs(served),
             "metric": dataset.first.utility_metric,
             "seed": self._seed(role="customers", dataset=dataset.name, model=model.name),
+            **({"resampled": True} if self.resampled else {}),
         }
         return self._maker(
             "utility",

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from bench.contract import Score
+from bench.contract import Card, Score, Split, Task
 from bench.metrics import attribute, class_representative, output_reconstruction, training_instance
+from bench.metrics.utility import measure
 
 Floats = npt.NDArray[np.float64]
 Sides = tuple[Floats, Floats, Floats]
@@ -47,6 +49,42 @@ def resampled(score: Score, person: Tensor | None) -> dict[str, list[float]]:
         return {}
     names = ("value", "members", "nonmembers")
     return {n: np.round(s, _DIGITS).tolist() for n, s in zip(names, sides, strict=True)}
+
+
+def useful(
+    task: Task, test: Split, card: Card, labels: Tensor, scores: Tensor | None, metric: str
+) -> dict[str, list[float]]:
+    """The utility of a deployment as it would be of other customers from the same population.
+
+    Args:
+        task: what it predicts.
+        test: held-out records.
+        card: of the data.
+        labels: what it answered for them; of a recommender lists, of a regression nothing is read.
+        scores: the same; None where it answers labels alone.
+        metric: the headline metric.
+
+    Returns:
+        ``metric`` and, of a classifier, accuracy, Brier score and AUROC: ``DRAWS`` numbers each.
+        A draw in which a metric is not defined leaves that metric out.
+    """
+    rows = np.arange(len(test))
+    drawn: dict[str, list[float]] = {}
+    draws = _weights(test.person.cpu().numpy())
+    for weights in draws:
+        index = torch.from_numpy(np.repeat(rows, weights.astype(np.int64)))
+        found = measure(
+            task,
+            test.take(index),
+            card,
+            lambda _, index=index: labels[index],
+            None if scores is None else lambda _, index=index: scores[index],
+        )
+        for name in dict.fromkeys((metric, "accuracy", "brier", "auroc")):
+            value = found.get(name)
+            if value is not None:
+                drawn.setdefault(name, []).append(round(value, _DIGITS))
+    return {name: values for name, values in drawn.items() if len(values) == len(draws)}
 
 
 def _weights(person: npt.NDArray[np.int64]) -> Floats:

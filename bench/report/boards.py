@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.report import controls, judgement, leakage, stats
+from bench.report import controls, judgement, leakage, single, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, close
 from bench.report.frame import BASELINE, SCENARIO
 from bench.report.judgement import FLAGS
@@ -110,6 +110,8 @@ _CHECKED = [
     "score",
     "L",
     "M",
+    "L_error",
+    "single",
     "permuted",
     "chance",
     "heldout",
@@ -212,14 +214,18 @@ def _ceilings(closed: pd.DataFrame) -> pd.DataFrame:
 
 def _utilities(seeds: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Utility of each deployment over seeds, its paired difference, and what it spent."""
-    table = stats.summarise(seeds, SERVED, ["utility"])
-    table = table.merge(stats.summarise(pairs, SERVED, ["dU"]), on=SERVED, how="left")
+    table = _summary(seeds, "utility").merge(_summary(pairs, "dU"), on=SERVED, how="left")
     spent = seeds.groupby(SERVED, as_index=False).agg(
         epsilon=("epsilon", "max"), advantage=("advantage", "max"), train_s=("train_s", "median")
     )
     against = pairs.groupby(SERVED, as_index=False)["against"].first()
     table = table.merge(against, on=SERVED, how="left").fillna({"against": ""})
     return bounded(table.merge(spent, on=SERVED).merge(metrics(seeds), on=SERVED))
+
+
+def _summary(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Mean and interval of a figure over the seeds of each deployment."""
+    return single.over_people(stats.summarise(rows, SERVED, [name]), rows, SERVED, [name])
 
 
 def _baselines(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,12 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from bench.contract import likeness
 from bench.contract.likeness import differences
 from bench.goals import goal_named
-from bench.report import stats
+from bench.report import stats, worst_of
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED
 
 CONVERGED = 0.02
@@ -211,9 +213,20 @@ def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) ->
     mean, sd, n = (table[f"{column}{end}"] for end in ("", "_sd", "_n"))
     # Seeds that all give the same wrong answer are no luck, however few.
     p = pd.Series(stats.paired_p(mean, sd, n)).mask((sd == 0) & (mean > 0), 0.0)
+    if column == "L" and trials["single"].any():
+        p = _over_victims(trials, table["attack"])
     sure = (mean > stats.MARGIN) & (stats.holm(p) < stats.ALPHA)
     state = FAIL if sure.any() else PASS if (table[f"{column}_n"] >= 2).all() else UNKNOWN
     return _of_worst(check, state, table, sure, "attack", column, bar)
+
+
+def _over_victims(trials: pd.DataFrame, attacks: pd.Series[str]) -> pd.Series[float]:
+    """Two-sided p of each attack's mean where seeds share one target, over the people attacked."""
+    wide = trials.pivot(index="attack", columns="seed", values="L").loc[attacks]
+    squares = trials.assign(square=trials["L_error"] ** 2).groupby("attack")["square"]
+    errors = np.sqrt(squares.mean().loc[attacks])
+    mean, error = worst_of.one_target(wide.to_numpy(dtype=float), errors)
+    return pd.Series(2 * norm.sf(np.abs(mean) / np.maximum(error, stats.ZERO_SPREAD)))
 
 
 def _evaluators(board: pd.DataFrame) -> CheckResult:

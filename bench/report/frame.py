@@ -77,6 +77,8 @@ def _options(record: TrialRecord) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
+SINGLE = "single_target"
+"""Flag of a trial on a model that was given: there is one of it, whatever the seed."""
 _VICTIMS = 1000  # most that were attacked in runs whose records do not say how many
 FIRST_SHOWN = (1, 7)
 """Schema from which on records declare only adaptivity that a pair of attacks shows."""
@@ -109,6 +111,22 @@ def _refuted(record: TrialRecord) -> bool | None:
     if found is None or found.refuted is not None or found.epsilon_lower is None:
         return found.refuted if found else None
     return found.epsilon_lower > found.epsilon
+
+
+Draws = tuple[tuple[str, tuple[float, ...]], ...]
+"""Figures of resampled people by their names."""
+
+
+def _draws(record: TrialRecord) -> Draws:
+    """Utility of resampled customers by its metric, where there is one target only."""
+    if record.utility is None:
+        return ()
+    draws = {name: tuple(values) for name, values in record.utility.draws.items()}
+    if "brier" in draws:
+        draws[QUADRATIC] = tuple(1 - brier / 2 for brier in draws["brier"])
+    elif "accuracy" in draws:
+        draws[QUADRATIC] = draws["accuracy"]
+    return tuple(draws.items())
 
 
 _TEXT: dict[str, _Get] = {
@@ -150,6 +168,8 @@ _TEXT: dict[str, _Get] = {
     "environment": lambda r: _environment(r.env),
     "options": _options,
     "unproven": ceilings.unproven,
+    "single": lambda r: SINGLE in r.flags,
+    "draws": _draws,
     "reproduction": lambda r: any(layer.get("reproduction") is True for layer in r.defense.layers),
 }
 
@@ -161,6 +181,8 @@ _NUMBERS: dict[str, _Get] = {
     "s_ceil": lambda r: r.score.s_ceil if r.score else None,
     "L": lambda r: r.score.L if r.score else None,
     "M": lambda r: r.score.M if r.score else None,
+    "L_error": lambda r: r.score.L_error if r.score else None,
+    "M_error": lambda r: r.score.M_error if r.score else None,
     "victims": _victims,
     "disjoint_table": lambda r: r.data.facts.get("disjoint_table"),
     "epsilon": lambda r: r.privacy.epsilon if r.privacy else None,

@@ -21,6 +21,8 @@ FLAGS = {
     "broken_privacy": "Canaries show that training gives more away than the epsilon it claims, on "
     "most seeds: the implementation or its accounting is wrong.",
     "provisional": "Fewer than 10 seeds: the row may still change places.",
+    "single_target": "One model that was given: seeds differ in attacks and in people attacked, "
+    "not in the target. The interval is over people; the row takes no place among trained targets.",
     "no_effect": "The defense does not act at this access: an attacker who has it meets the "
     "undefended model, so the row repeats 'none'.",
     "no_headroom": "An attacker without the model already comes within 0.10 of the ceiling: "
@@ -101,7 +103,8 @@ def judge(
     raised = {
         "void": (void["_merge"] == "both").to_numpy(),
         "broken_privacy": rows["broken"] > 0.5,
-        "provisional": rows["n_seeds"] < RANKED_SEEDS,
+        "provisional": (rows["n_seeds"] < RANKED_SEEDS) & ~rows["single"],
+        "single_target": rows["single"],
         "no_effect": rows["no_effect"],
         "no_headroom": rows["no_headroom"],
         "little_headroom": rows["little"] > 0.5,
@@ -113,7 +116,7 @@ def judge(
         "reproduction": rows["reproduction"].eq(True),
         "missing": (rows["all_done"] < rows["n_attacks"] * rows["seeds"])
         | (rows["trials_lost"] > 0),
-        "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0),
+        "no_spread": (rows["L_n"] >= 2) & (rows["L_sd"] == 0) & ~rows["single"],
         "dirty": rows["dirty"].eq(True),
     }
     table = np.column_stack([np.asarray(raised[name], dtype=bool) for name in FLAGS])

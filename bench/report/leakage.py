@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.goals import goal_named
-from bench.report import claims, stats, worst_of
+from bench.report import claims, single, stats, worst_of
 from bench.report.closure import BOARD, ROW, in_order, listed
 from bench.report.frame import UNDEFENDED
 from bench.report.useful import SERVED
@@ -30,7 +30,8 @@ def attacks(closed: pd.DataFrame) -> pd.DataFrame:
     """One row per (board, defense, attack): means over seeds and how many trials there are."""
     by = [*ROW, "attack", "attack_access"]
     done = closed[closed["done"]]
-    figures = stats.summarise(done, by, _FIGURES).set_index(by)
+    figures = single.over_people(stats.summarise(done, by, _FIGURES), done, by, ["L", "M"])
+    figures = figures.set_index(by)
     effort = done.groupby(by)[["queries", "attack_s", "victims"]].mean().astype("float64")
     counts = closed.groupby(by).agg(
         n_done=("done", "sum"), n_planned=("done", "size"), adaptive=("adapts", "any")
@@ -72,10 +73,13 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
         all_done=("done", "sum"),
         adapts=("adapts", "any"),
         reproduction=("reproduction", "any"),
+        single=("single", "any"),
         stages=("stages", "first"),
     )
     rows = rows.merge(told.reset_index(), on=ROW)
     adapted = rows["adapts"].astype(bool) | rows["no_effect"].astype(bool)
+    rows["single"] = rows["single"].astype(bool)
+    rows["seeds_needed"] = rows["seeds_needed"].mask(rows["single"])
     layered = rows["stages"].map(lambda stages: "training" in stages and len(stages) > 1)
     return rows.assign(
         non_adaptive=(rows["defense"] != UNDEFENDED) & ~adapted,
@@ -95,13 +99,18 @@ def strongest(trials: pd.DataFrame) -> pd.DataFrame:
     """
     table = []
     wide = trials.pivot(index=[*ROW, "attack"], columns="seed", values="L")
-    scale = trials.groupby([*ROW, "attack"])[["victims", "s_base", "s_ceil"]].mean()
+    units_of = ["victims", "s_base", "s_ceil"]
+    squared = trials.assign(square=trials["L_error"] ** 2, alone=trials["single"].astype(bool))
+    scale = squared.groupby([*ROW, "attack"])[[*units_of, "square", "alone"]].mean()
     for key, rows in wide.groupby(level=ROW, sort=False):
         by_seed = rows.to_numpy(dtype=float)
         at = int(np.nanmean(by_seed, axis=1).argmax())
         paired = goal_named(str(key[ROW.index("goal")])).gains
-        units = scale.loc[rows.index].to_numpy(dtype=float).T
-        ends = worst_of.interval(by_seed, units[0], units[1], units[2], paired)
+        *units, square, alone = scale.loc[rows.index].to_numpy(dtype=float).T
+        if alone.any():
+            ends = worst_of.of_one_target(by_seed, np.sqrt(square), *units)
+        else:
+            ends = worst_of.interval(by_seed, *units, paired)
         seeds = int((~np.isnan(by_seed[at])).sum())
         table.append((*key, rows.index[at][-1], np.nanmean(by_seed[at]), seeds, *ends))
     return pd.DataFrame(table, columns=[*ROW, "attack", "L", "L_n", "L_lo", "L_hi"])
@@ -158,6 +167,7 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     out = rows[ROW].join(stats.summarise(long, ["row"], ["dL"]).set_index("row"))
     acts = ~rows["no_effect"].to_numpy(dtype=bool)
     unplaced = rows["non_adaptive"] | rows["bypassed"] | rows["reproduction"].astype(bool)
+    unplaced |= rows["single"]
     ranked = ~unplaced.to_numpy(dtype=bool)
     tested = acts & ranked & (rows["defense"] != UNDEFENDED).to_numpy()
     p = stats.paired_p(out["dL"], out["dL_sd"], out["dL_n"].fillna(0))

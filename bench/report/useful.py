@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.frame import BASELINE, BY_LABELS, QUADRATIC, REGULARISED, UNDEFENDED
+from bench.report.single import spread
 
 DEPLOYED = ["dataset", "model", "defense"]
 SERVED = [*DEPLOYED, "access"]
@@ -33,14 +34,21 @@ def per_seed(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     done = frame[(frame["status"] == "done") & frame["utility"].notna()]
     values = ["utility", "quadratic", "epsilon", "advantage", "train_s"]
     groups = done.groupby([*DEPLOYED, "seed"])
-    own = groups[values].mean().join(groups[["utility_metric", "stages"]].first()).reset_index()
+    named = ["utility_metric", "stages", "single", "draws"]
+    own = groups[values].mean().join(groups[named].first()).reset_index()
     accesses = [access for access in frame["access"].unique() if access != BASELINE]
     each = [seen(own, access).assign(access=access) for access in accesses]
     seeds = pd.concat(each or [own.iloc[:0].assign(access="")], ignore_index=True)
     seeds = seeds.drop(columns="quadratic")
-    reference = compared(seeds).rename(columns={"utility": "utility_ref"})
+    seeds = seeds.assign(utility_error=[spread(draws) for draws in seeds["draws"]])
+    renamed = {"utility": "utility_ref", "draws": "draws_ref"}
+    reference = compared(seeds).rename(columns=renamed)
     pairs = seeds.merge(reference, on=[*_TARGETS, "access", "seed"])
-    pairs = pairs.assign(dU=pairs["utility"] - pairs["utility_ref"])
+    both = zip(pairs["draws"], pairs["draws_ref"], strict=True)
+    pairs = pairs.assign(
+        dU=pairs["utility"] - pairs["utility_ref"],
+        dU_error=[spread(mine, other) for mine, other in both],
+    )
     place = [*_TARGETS, "access", "seed"]
     bare = seeds.loc[seeds["defense"] == UNDEFENDED, [*place, "utility"]]
     guarded = pairs.merge(bare, on=place, how="left", suffixes=("", "_none"))
@@ -53,16 +61,24 @@ def seen(table: pd.DataFrame, access: str) -> pd.DataFrame:
     """The table with ``utility`` and ``utility_metric`` as users with an access have them.
 
     Rows of one target are told in one metric: where a record lacks the quadratic score, all of
-    them keep the metric of the data set.
+    them keep the metric of the data set. ``draws`` becomes that of the metric alone.
     """
     if access != "scores":
-        return table
+        return drawn(table)
     whole = table["quadratic"].notna().groupby([table[name] for name in _TARGETS]).transform("all")
     scored = whole.astype(bool) & table["utility_metric"].isin(BY_LABELS)
-    return table.assign(
-        utility=table["quadratic"].where(scored, table["utility"]),
-        utility_metric=table["utility_metric"].mask(scored, QUADRATIC),
+    return drawn(
+        table.assign(
+            utility=table["quadratic"].where(scored, table["utility"]),
+            utility_metric=table["utility_metric"].mask(scored, QUADRATIC),
+        )
     )
+
+
+def drawn(table: pd.DataFrame, metric: str = "") -> pd.DataFrame:
+    """With ``draws`` by one metric: ``metric``, or what the row is told in."""
+    pairs = zip(table["draws"], table["utility_metric"], strict=True)
+    return table.assign(draws=[dict(draws).get(metric or own, ()) for draws, own in pairs])
 
 
 def compared(seeds: pd.DataFrame) -> pd.DataFrame:
@@ -72,13 +88,15 @@ def compared(seeds: pd.DataFrame) -> pd.DataFrame:
         seeds: with ``SERVED``, ``seed`` and ``utility``.
 
     Returns:
-        By data set, model, access and seed: ``utility`` and ``against``, the name of the row.
+        By data set, model, access and seed: ``utility``, ``draws`` and ``against``, the name of the
+        row.
     """
     bare = seeds["defense"].str.split("[", n=1).str[0]
     known = seeds.assign(against=seeds["defense"])[bare.isin([REGULARISED, UNDEFENDED])]
     # One row for all seeds, so that they stay paired: "none" comes before "regularised".
     last = known.groupby(_TARGETS)["against"].transform("max")
-    return known.loc[known["against"] == last, [*_TARGETS, "access", "seed", "utility", "against"]]
+    columns = [*_TARGETS, "access", "seed", "utility", "draws", "against"]
+    return known.loc[known["against"] == last, columns]
 
 
 def settings(frame: pd.DataFrame, rows: pd.DataFrame, of: list[str]) -> pd.Series[int]:

@@ -79,6 +79,65 @@ def ends(by_seed: Floats, alpha: float = ALPHA) -> tuple[float, float]:
     return float((mean - reach).max()), float((mean + reach).max())
 
 
+def of_one_target(
+    by_seed: Floats,
+    victim_error: ArrayLike,
+    victims: ArrayLike,
+    base: ArrayLike = 0.0,
+    ceiling: ArrayLike = 1.0,
+    alpha: float = ALPHA,
+) -> tuple[float, float]:
+    """The same of attacks on one target, over the people attacked and over the attacks' own seeds.
+
+    Each attack's interval is normal, with both errors added in squares, widened to the exact
+    binomial interval of its victims; Bonferroni's correction makes all of them hold at once.
+
+    Args:
+        by_seed: leakage ``[attacks, seeds]``, where seeds differ in attack and victims alone.
+        victim_error: standard error over victims ``[attacks]``; NaN: not known.
+        victims: of one seed ``[attacks]``; NaN where it is unknown, which counts as 1.
+        base: success at which leakage is 0 ``[attacks]``.
+        ceiling: success at which it is 1, likewise.
+        alpha: how often it may miss.
+
+    Returns:
+        Its ends in [0, 1]; NaN where the error of no attack is known.
+    """
+    mean, error = one_target(by_seed, victim_error)
+    known = np.isfinite(error)
+    if not known.any():
+        return np.nan, np.nan
+    mean, error = mean[known], error[known]
+    units, zero, one = (
+        np.broadcast_to(np.asarray(value, dtype=float), known.shape)[known]
+        for value in (victims, base, ceiling)
+    )
+    tail = alpha / 2 / len(mean)
+    room, share = one - zero, (zero + mean.clip(0, 1) * (one - zero)).clip(0, 1)
+    size = np.nan_to_num(units, nan=1)
+    spread = share * (1 - share) / np.maximum(error * room, ZERO_SPREAD) ** 2
+    size = np.where(spread > 0, np.minimum(size, spread), size)
+    low, high = ((end - zero) / room for end in _clopper(share, size, tail))
+    reach = stats.norm.isf(tail) * error
+    lower, upper = np.minimum(low, mean - reach).max(), np.maximum(high, mean + reach).max()
+    return float(np.clip(lower, 0, 1)), float(np.clip(upper, 0, 1))
+
+
+def one_target(by_seed: Floats, victim_error: ArrayLike) -> tuple[Floats, Floats]:
+    """Mean over seeds and its standard error over victims and seeds, each ``[attacks]``.
+
+    Args:
+        by_seed: a figure ``[attacks, seeds]``, NaN where an attack lacks a seed.
+        victim_error: its standard error over victims in one seed ``[attacks]``. Seeds share
+            victims, so it is not lessened by their number.
+    """
+    n = (~np.isnan(by_seed)).sum(axis=1).astype(float)
+    mean = np.nansum(by_seed, axis=1) / np.where(n > 0, n, np.nan)
+    square = np.nansum((by_seed - mean[:, None]) ** 2, axis=1) / np.maximum(n - 1, 1)
+    over_seeds = np.where(n >= 2, square / np.maximum(n, 1), 0.0)
+    return mean, np.sqrt(np.asarray(victim_error, dtype=float) ** 2 + over_seeds)
+
+
 def _known(by_seed: Floats) -> NDArray[np.bool_]:
     known: NDArray[np.bool_] = (~np.isnan(by_seed)).sum(axis=1) >= 2
     return known
@@ -150,6 +209,11 @@ def binomial(
     spread = np.where(inside, error, 1.0) ** 2
     seen = share * (1 - share) / spread * few
     size = np.where(inside, seen if paired else np.minimum(most, seen), most)
+    return _clopper(share, size, tail)
+
+
+def _clopper(share: Floats, size: Floats, tail: float) -> tuple[Floats, Floats]:
+    """The Clopper-Pearson interval of shares of so many."""
     hits = share * size
     low = np.where(hits > 0, stats.beta.ppf(tail, np.maximum(hits, 1e-9), size - hits + 1), 0.0)
     high = np.where(size > hits, stats.beta.isf(tail, hits + 1, np.maximum(size - hits, 1e-9)), 1.0)

@@ -14,6 +14,7 @@ from bench.data.traffic import benign
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.prepare import deployment_of
 from bench.engine.stages.result import Machine, Parents, Result
+from bench.metrics.resampling import useful
 from bench.metrics.utility import UTILITY, measure
 
 _CUSTOMERS = 1000
@@ -48,11 +49,21 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
             )
             blocked = deployed.blocked(customers, payload["seed"])
         test, offered = splits.test.to(machine.device), deployed.offered("scores") == "scores"
-        metrics = measure(deployed.task, test, splits.card, labels, scores if offered else None)
+        said = labels(test.x)
+        told = scores(test.x) if offered else None
+        metrics = measure(
+            deployed.task,
+            test,
+            splits.card,
+            lambda _: said,
+            None if told is None else lambda _: told,
+        )
         first = sparse.take(test.x, torch.arange(min(_ASKED, len(test)), device=test.x.device))
         # Who counts what is asked is not asked again to see how long it takes.
         counted = deployed.model.counted
         answer_ms = None if counted else _pace(scores if offered else labels, first)
     metric = UTILITY.get(deployed.task, payload["metric"])
     out = {"metric": metric, "utility": metrics, "answer_ms": answer_ms}
+    if payload.get("resampled"):
+        out["resampled"] = useful(deployed.task, test, splits.card, said, told, metric)
     return Result(out if blocked is None else out | {"blocked": blocked, "customers": _CUSTOMERS})

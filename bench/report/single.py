@@ -1,0 +1,58 @@
+"""Rows of one target that was given: intervals over people, not over trained targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from bench.report import stats
+
+Draws = Sequence[float]
+"""A figure of resampled people."""
+
+
+def spread(draws: Draws, less: Draws = ()) -> float:
+    """Standard error of a figure, or of its difference to another on the same people.
+
+    Args:
+        draws: the figure of resampled people; empty: it is not known.
+        less: the same of what it is compared with; empty: with nothing.
+    """
+    if not len(draws) or len(less) not in (0, len(draws)):
+        return np.nan
+    values = np.asarray(draws, dtype=float)
+    return float(np.std(values - np.asarray(less) if len(less) else values, ddof=1))
+
+
+def over_people(
+    figures: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str], names: Sequence[str]
+) -> pd.DataFrame:
+    """The figures, with intervals over people and attack seeds where rows share one target.
+
+    Seeds share people, so the error over people is not lessened by their number.
+
+    Args:
+        figures: as :func:`bench.report.stats.summarise` gives them.
+        rows: what they summarise, with ``single`` and a column ``NAME_error`` for each name: the
+            standard error over people in one seed, NaN where it is not known.
+        by: columns that name a group.
+        names: whose intervals are replaced.
+    """
+    alone = rows[rows["single"].astype(bool)]
+    if alone.empty:
+        return figures
+    errors = [f"{name}_error" for name in names]
+    squares = alone.assign(**{column: alone[column] ** 2 for column in errors})
+    table = squares.groupby(list(by))[errors].mean().reset_index().assign(one=True)
+    table = figures.merge(table, on=list(by), how="left")
+    one, reach = table["one"].eq(True), norm.isf(stats.ALPHA / 2)
+    for name in names:
+        n, sd = table[f"{name}_n"], table[f"{name}_sd"].fillna(0.0)
+        width = reach * np.sqrt(table[f"{name}_error"] + sd**2 / n.clip(lower=1))
+        for end, sign in (("lo", -1), ("hi", 1)):
+            column = f"{name}_{end}"
+            table[column] = table[column].mask(one, table[name] + sign * width)
+    return table.drop(columns=["one", *errors])
