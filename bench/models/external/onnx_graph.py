@@ -110,7 +110,8 @@ def graph_classes(model: Any, outputs: list[str]) -> tuple[str, ...]:
 
 def _named_by(node: Any, constants: dict[str, Any]) -> tuple[str, ...] | None:
     """The classes that an operator names; None: it names none, and its inputs may."""
-    values = {item.name: package("onnx").helper.get_attribute_value(item) for item in node.attribute}
+    read = package("onnx").helper.get_attribute_value
+    values = {item.name: read(item) for item in node.attribute}
     for key in _LABELS:
         if len(values.get(key, ())):
             return tuple(map(_text, values[key]))
@@ -128,9 +129,7 @@ def _text(label: Any) -> str:
     return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
 
 
-def as_module(
-    model: Any, output: str, session: Any, fixed: int | None, name: str
-) -> nn.Module:
+def as_module(model: Any, output: str, session: Any, fixed: int | None, name: str) -> nn.Module:
     """The graph as a module of torch that answers like onnxruntime.
 
     Args:
@@ -185,9 +184,10 @@ def _only(model: Any, output: str) -> Any:
     kept = [node for node in copy.graph.node if needed & set(node.output)]
     outputs = [item for item in copy.graph.output if item.name == output]
     for field, items in ((copy.graph.node, kept), (copy.graph.output, outputs)):
-        items = [type(item).FromString(item.SerializeToString()) for item in items]
+        # What is deleted from a field is emptied, so its bytes are kept instead.
+        held = [(type(item), item.SerializeToString()) for item in items]
         del field[:]
-        field.extend(items)
+        field.extend(kind.FromString(data) for kind, data in held)
     return copy
 
 
@@ -247,8 +247,8 @@ def _check_agreement(
     require(
         worst <= _AGREEMENT,
         f"{name} answers otherwise after its conversion to torch (by up to {worst:.2g} where "
-        f"{_AGREEMENT} is allowed), so its gradients would mislead. Attack it without gradients, or "
-        "give the model as a torch.export program.",
+        f"{_AGREEMENT} is allowed), so its gradients would mislead. Attack it without gradients, "
+        "or give the model as a torch.export program.",
     )
 
 

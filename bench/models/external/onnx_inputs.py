@@ -112,7 +112,10 @@ def _check_shape(shape: tuple[int, ...], item: Input, name: str) -> None:
     # A file that declares no shape at all leaves it open.
     fits = not item.shape or (
         len(shape) == len(item.shape)
-        and all(want is None or want == got for got, want in zip(shape[1:], item.shape[1:]))
+        and all(
+            want is None or want == got
+            for got, want in zip(shape, (None, *item.shape[1:]), strict=True)
+        )
     )
     require(
         fits,
@@ -150,7 +153,9 @@ def _column(column: pd.Series[Any], item: Input, name: str) -> npt.NDArray[Any]:
     if number:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return _cast(values, item, f"column {column.name!r}", name)
-    texts = ["" if missing else str(value) for value, missing in zip(column, column.isna())]
+    texts = [
+        "" if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)
+    ]
     return np.array(texts, dtype=object)
 
 

@@ -132,12 +132,10 @@ def _batch(count: dict[str, Any], ranges: dict[str, Any]) -> int | None:
     least, most = allowed.get("min_val"), allowed.get("max_val")
     if most is not None and most <= _SEVERAL:
         return int(most)
-    return max(int(least), _SEVERAL) if (least or 0) > 1 else None
+    return max(int(least), _SEVERAL) if least is not None and least > 1 else None
 
 
-def _ask(
-    module: nn.Module, values: Inputs, shape: tuple[int | None, ...], name: str
-) -> Answered:
+def _ask(module: nn.Module, values: Inputs, shape: tuple[int | None, ...], name: str) -> Answered:
     if isinstance(values, pd.DataFrame):
         raise UserError(
             f"{name} reads encoded numbers of the shape {list(shape)} and not a table's raw "

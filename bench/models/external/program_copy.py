@@ -59,7 +59,7 @@ _LONGEST = 400
 _REFUSED = frozenset({"as_graph", "as_operator", "as_custom_obj"})
 _INPUTS = frozenset({"parameter", "buffer", "tensor_constant", "user_input"})
 _VERIFIERS = ("TRAINING", "ATEN", "EDGE")
-_TREE = {"type": None, "context": None, "children_spec": []}
+_TREE: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
 _IN = [
     1,
     {

@@ -94,9 +94,12 @@ def fit_state(state: Mapping[str, Tensor], network: nn.Module, name: str) -> tup
     if set(_needed(own)) <= set(state) <= set(own):
         matched, note = dict(state), ""
     else:
-        matched, note = _by_shapes(state, own), (
-            f"{name}: its names differ from the network's, so its layers were matched by their "
-            "shapes."
+        matched, note = (
+            _by_shapes(state, own),
+            (
+                f"{name}: its names differ from the network's, so its layers were matched by their "
+                "shapes."
+            ),
         )
     if not matched or any(matched[key].shape != own[key].shape for key in matched):
         raise UserError(_difference(state, own, name))
@@ -111,8 +114,7 @@ def fit_state(state: Mapping[str, Tensor], network: nn.Module, name: str) -> tup
         "answers. Save the weights of a training that did not diverge.",
     )
     return {
-        key: (matched[key] if key in matched else value).to(value.dtype).contiguous()
-        for key, value in own.items()
+        key: matched.get(key, value).to(value.dtype).contiguous() for key, value in own.items()
     }, note
 
 
