@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,10 +76,11 @@ def feeds(values: Inputs, inputs: Sequence[Input], name: str) -> dict[str, npt.N
     """
     if not isinstance(values, pd.DataFrame):
         return {inputs[0].name: _tensor(values, inputs, name)}
-    if len(inputs) == 1 and (len(values.columns) > 1 or inputs[0].shape[1:] not in ((1,), ())):
-        return {inputs[0].name: _matrix(values, inputs[0], name)}
     by_name = {_plain(str(column)): column for column in values.columns}
     by_name |= {str(column): column for column in values.columns}
+    wide = inputs[0].shape[1:] not in ((1,), ())
+    if len(inputs) == 1 and (wide or not _named(inputs[0], by_name)):
+        return {inputs[0].name: _matrix(values, inputs[0], name)}
     found = {}
     for item in inputs:
         column = by_name.get(item.name, by_name.get(_plain(item.name)))
@@ -91,6 +92,10 @@ def feeds(values: Inputs, inputs: Sequence[Input], name: str) -> dict[str, npt.N
             )
         found[item.name] = _shaped(_column(values[column], item, name), item, name)
     return found
+
+
+def _named(item: Input, by_name: Mapping[str, Any]) -> bool:
+    return item.name in by_name or _plain(item.name) in by_name
 
 
 def _plain(name: str) -> str:
