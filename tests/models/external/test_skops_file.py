@@ -29,7 +29,7 @@ def test_a_pipeline_answers_raw_columns_like_scikit_learn() -> None:
         [("numbers", SimpleImputer(), ["age", "hours per week"]), ("job", OneHotEncoder(), ["job"])]
     )
     model = make_pipeline(columns, LogisticRegression(max_iter=5000)).fit(frame, labels)
-    opened = open_skops(skops.io.dumps(model), "m.skops", [])
+    opened = open_skops(skops.io.dumps(model), "m.skops", ["numpy.dtype"])
     answered = opened.ask(frame[["job", "hours per week", "age"]])
     np.testing.assert_allclose(answered.scores, model.predict_proba(frame), atol=1e-4)
     assert list(answered.labels) == list(model.predict(frame))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections import OrderedDict
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_equal_names_fit_in_any_order_and_type() -> None:
 
 def mlp(*sizes: int) -> nn.Sequential:
     torch.manual_seed(1)
-    layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+    layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
     return nn.Sequential(*layers)
 
 
