@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from functools import cache
 from typing import Any
+
+import torch
 
 from bench.contract import UserError
 from bench.contract.secrets import in_one_line
@@ -20,6 +24,8 @@ def package(name: str) -> Any:
     """
     top = name.partition(".")[0]
     try:
+        if top == "onnx2torch":
+            _make_torchvision_importable()
         return importlib.import_module(name)
     except ImportError:
         raise UserError(
@@ -32,3 +38,28 @@ def package(name: str) -> Any:
             "Install it again with what it needs: pip install --force-reinstall "
             "'inversion-bench[redteam]'."
         ) from None
+
+
+_NMS = "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+
+@cache
+def _make_torchvision_importable() -> torch.library.Library | None:
+    """Declare the operator without which a torchvision of another build cannot be imported.
+
+    The usual torchvision was built for the CUDA build of torch; beside a CPU build its own
+    operators are not loaded, and then its import fails. onnx2torch imports it for the operators on
+    boxes in pictures alone, which no model here answers with.
+
+    Returns:
+        What declares the operator for as long as it is kept; None: it was not needed.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        for part in [part for part in sys.modules if part.partition(".")[0] == "torchvision"]:
+            del sys.modules[part]
+        declared = torch.library.Library("torchvision", "FRAGMENT")
+        declared.define(_NMS)
+        return declared
+    return None

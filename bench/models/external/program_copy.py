@@ -133,6 +133,11 @@ def _check_members(members: list[zipfile.ZipInfo], top: str, size: int, name: st
         f"{name} holds a member twice, or members that are far larger than itself: torch.export "
         "does not write such archives. Write it again with torch.export.save.",
     )
+    require(
+        not any(member.startswith("serialized_exported_program") for member in names),
+        f"{name} is a program of an old layout, which torch 2.8 gave up. Export the model again "
+        "with torch.export.save of torch 2.9 or later, or give it as ONNX.",
+    )
     known = (_KEPT, re.compile(re.escape(_GRAPH)), re.compile(re.escape(_SAMPLES)))
     patterns = (*known, _SETTINGS, _OLD_TENSORS, _RAW, _EXTRA)
     wrong = [
