@@ -125,7 +125,7 @@ def open_onnx(content: bytes, name: str, output: str | None, differentiable: boo
         f"{name}: {output or 'its outputs'} gives neither scores nor labels: {_listed(outputs)}. "
         "Name an output with float numbers, or export the model with one.",
     )
-    classes = graph_classes(graph, [item for item in (scores, labels) if item is not None][::-1])
+    classes = graph_classes(graph, scores, labels)
     width = next((_width(item) for item in outputs if item.name == scores), None)
     if width is not None and width != len(classes) and (width, len(classes)) != (1, 2):
         classes = ()

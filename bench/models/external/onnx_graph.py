@@ -17,6 +17,8 @@ from bench.models.external.batches import Batched
 from bench.models.external.packages import package
 
 _LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
+_PASS_SCORES_ON = frozenset({"Cast", "Flatten", "Identity", "Mul", "Normalizer", "Reshape"})
+"""Behind any other operator there may be an inner model, whose classes are not the scores'."""
 _AGREEMENT = 1e-3
 _TRIES = 8
 
@@ -79,33 +81,46 @@ def graph_facts(model: Any) -> dict[str, Any]:
     }
 
 
-def graph_classes(model: Any, outputs: list[str]) -> tuple[str, ...]:
+def graph_classes(model: Any, scores: str | None, labels: str | None) -> tuple[str, ...]:
     """Names of the classes in the order of the scores; empty: the graph does not say.
-
-    The operator that is nearest to an output decides: inner models of an ensemble may count their
-    classes while only the outermost operator knows how they are called.
 
     Args:
         model: from :func:`read_graph`.
-        outputs: names of the outputs to start from, the most telling first.
+        scores: name of the output with scores.
+        labels: name of the output with labels, which is the more telling one.
+    """
+    found = None if labels is None else _classes_behind(model, labels, None)
+    if found is None and scores is not None:
+        found = _classes_behind(model, scores, _PASS_SCORES_ON)
+    return found or ()
+
+
+def _classes_behind(model: Any, output: str, through: frozenset[str] | None) -> Any:
+    """What the operator that is nearest to an output says of the classes; None: none says.
+
+    Inner models of an ensemble may count their classes while only the outermost operator knows how
+    they are called.
+
+    Args:
+        model: from :func:`read_graph`.
+        output: name of the output to start from.
+        through: operators to look behind; None: all.
     """
     producers = {value: node for node in model.graph.node for value in node.output}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for output in outputs:
-        waiting, seen = [output], set()
-        while waiting:
-            value = waiting.pop(0)
-            node = producers.get(value)
-            if node is None or value in seen:
-                continue
-            seen.add(value)
-            found = _named_by(node, constants)
-            if found is not None:
-                if found:
-                    return found
-                break
+    waiting, seen = [output], set()
+    while waiting:
+        value = waiting.pop(0)
+        node = producers.get(value)
+        if node is None or value in seen:
+            continue
+        seen.add(value)
+        found = _named_by(node, constants)
+        if found is not None:
+            return found
+        if through is None or node.op_type in through:
             waiting.extend(node.input)
-    return ()
+    return None
 
 
 def _named_by(node: Any, constants: dict[str, Any]) -> tuple[str, ...] | None:

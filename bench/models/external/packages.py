@@ -29,7 +29,7 @@ def package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise UserError(
-            f"To open this model needs the package {top}, which is not installed or misses a part; "
+            f"This model needs the package {top}, which is not installed or misses a part; "
             "install the extra 'redteam': pip install 'inversion-bench[redteam]'."
         ) from None
     except Exception as error:  # such as a torchvision that was built for another torch
@@ -40,26 +40,28 @@ def package(name: str) -> Any:
         ) from None
 
 
-_NMS = "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_BOXES = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 @cache
-def _make_torchvision_importable() -> torch.library.Library | None:
-    """Declare the operator without which a torchvision of another build cannot be imported.
+def _make_torchvision_importable() -> Any:
+    """Declare the operators without which a torchvision of another build cannot be imported.
 
     The usual torchvision was built for the CUDA build of torch; beside a CPU build its own
     operators are not loaded, and then its import fails. onnx2torch imports it for the operators on
     boxes in pictures alone, which no model here answers with.
 
     Returns:
-        What declares the operator for as long as it is kept; None: it was not needed.
+        What declares the operators for as long as it is kept; None: it was not needed.
     """
     try:
         importlib.import_module("torchvision")
     except RuntimeError:
         for part in [part for part in sys.modules if part.partition(".")[0] == "torchvision"]:
             del sys.modules[part]
-        declared = torch.library.Library("torchvision", "FRAGMENT")
-        declared.define(_NMS)
+        library: Any = torch.library
+        declared = library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):  # some versions have the first alone; more does no harm
+            declared.define(f"{operator}{_BOXES}")
         return declared
     return None

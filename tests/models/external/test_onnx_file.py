@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from torch import nn
 
@@ -98,6 +98,16 @@ def test_classes_are_found_behind_the_highest_score_too() -> None:
     y = np.where(x[:, 0] > 0, "up", "down")
     content = skl_onnx(GaussianNB().fit(x, y), matrix(3), options={"zipmap": False})
     assert open_onnx(content, "m.onnx", None, False).classes == ("down", "up")
+
+
+def test_classes_are_found_where_the_labels_were_cut_away() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    model = LogisticRegression().fit(x, np.where(x[:, 0] > 0, "up", "down"))
+    graph = onnx.load_model_from_string(skl_onnx(model, matrix(3), options={"zipmap": False}))
+    graph.graph.output.remove(next(o for o in graph.graph.output if o.name == "label"))
+    opened = open_onnx(graph.SerializeToString(), "m.onnx", None, False)
+    assert opened.classes == ("down", "up")
+    np.testing.assert_allclose(opened.ask(x).scores, model.predict_proba(x), atol=1e-4)
 
 
 def test_a_matrix_takes_the_columns_of_numbers_in_order() -> None:
