@@ -231,8 +231,11 @@ class External(Model):
         """
         content = b"" if self.path is None else _content(Path(self.path))
         if self.architecture is not None:
+            from bench.models.external.files import kind_of
             from bench.models.external.state import fit_state, open_state
 
+            assert self.path is not None
+            kind_of(Path(self.path), content)
             state, note = fit_state(open_state(content, self.called), network, self.called)
             network.load_state_dict(state, strict=True)
             network.facts = {"note": note} if note else {}
@@ -251,10 +254,32 @@ class External(Model):
             from bench.models.external.function import open_function
 
             return open_function(self.function)
-        from bench.models.external.files import open_file
-
         assert self.path is not None
-        return open_file(self, card, content)
+        return self._opened_file(Path(self.path), card, content)
+
+    def _opened_file(self, path: Path, card: Card, content: bytes) -> Opened:
+        from bench.models.external.files import kind_of
+
+        kind = kind_of(path, content)
+        if kind == "onnx":
+            from bench.models.external.onnx_file import open_onnx
+
+            return open_onnx(content, path.name, self.output, self.access == "weights")
+        if kind == "program":
+            from bench.models.external.program import open_program
+
+            return open_program(content, path.name)
+        if kind == "skops":
+            from bench.models.external.skops_file import open_skops
+
+            return open_skops(content, path.name, self.trust)
+        from bench.models.external.predictions import open_predictions
+
+        columns = {column.name: column.kind for column in card.fields if column.name in card.raw}
+        ordered = {name: columns[name] for name in card.raw}
+        return open_predictions(
+            content, path.suffix, path.name, ordered, list(self.prediction) or None
+        )
 
     @property
     def channel(self) -> Channel:
