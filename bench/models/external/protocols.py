@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -161,7 +160,7 @@ def rows(inputs: Inputs) -> list[list[Any]]:
             "A record to be asked holds NaN or an infinite number, which JSON cannot hold. Leave "
             "such records out."
         )
-    return inputs.tolist()
+    return list(inputs.tolist())
 
 
 def column(values: pd.Series[Any]) -> list[Any]:

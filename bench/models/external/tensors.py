@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -154,11 +154,11 @@ def kserve_answers(body: Any, output: str = "") -> Reading:
 
 
 def _plain(tensor: Tensor) -> dict[str, Any]:
-    kept = asdict(tensor)
     return {
-        **kept,
+        "name": tensor.name,
+        "datatype": tensor.datatype,
         "shape": list(tensor.shape),
-        "parameters": {"content_type": kept.pop("content_type")},
+        "parameters": {"content_type": tensor.content_type},
     }
 
 
@@ -202,9 +202,8 @@ def _of_array(inputs: Any, known: Sequence[Tensor]) -> list[dict[str, Any]]:
 def _shape(tensor: Tensor, given: tuple[int, ...]) -> tuple[int, ...]:
     """The given shape as the model wants it: ``[-1, 784]`` for pictures of 28 by 28."""
     wanted = tensor.shape[1:]
-    if (
-        not wanted
-        or len(wanted) == len(given) - 1
+    if not wanted or (
+        len(wanted) == len(given) - 1
         and all(want in (-1, have) for want, have in zip(wanted, given[1:], strict=True))
     ):
         return given
