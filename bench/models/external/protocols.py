@@ -170,7 +170,10 @@ def column(values: pd.Series[Any]) -> list[Any]:
         UserError: a number is infinite.
     """
     gaps = values.isna().tolist()
-    plain = [None if gap else value for value, gap in zip(values.tolist(), gaps, strict=True)]
+    plain = [
+        None if gap else value if isinstance(value, str | int | float) else str(value)
+        for value, gap in zip(values.tolist(), gaps, strict=True)
+    ]
     if any(isinstance(value, float) and abs(value) == float("inf") for value in plain):
         raise UserError(
             f"The column '{values.name}' holds an infinite number, which JSON cannot hold. Leave "

@@ -1,0 +1,143 @@
+"""What a reply of an endpoint means, and what to do about one that answers nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from bench.contract import UserError
+from bench.models.external.sending import Headers, Reply
+
+_TOO_LARGE = re.compile(
+    r"(?i)too (large|big|many|long)|batch.?size|max(imum)?\b.{0,40}\b(batch|size|items|instances|"
+    r"records|rows|length)|exceed|payload"
+)
+_UNPROCESSED = frozenset({401, 403, 404, 405, 406, 407, 413, 415, 429, 503})
+_AGAIN = frozenset({502, 503, 504})
+_SHOWN = 80
+
+
+def good(reply: Reply) -> bool:
+    """Whether an answer came."""
+    return 200 <= reply.status < 300
+
+
+def unprocessed(reply: Reply) -> bool:
+    """Whether the model certainly answered nothing, so that it does not count."""
+    if not reply.status:
+        return reply.failure in ("refused", "tls", "unsendable")
+    return reply.status in _UNPROCESSED or 300 <= reply.status < 400
+
+
+def again(reply: Reply) -> bool:
+    """Whether another try may help."""
+    return reply.status in _AGAIN or reply.failure in ("refused", "late", "broken")
+
+
+def too_large(reply: Reply) -> bool:
+    """Whether the request held more than the endpoint takes at once."""
+    text = reply.body[:2000].decode(errors="replace")
+    return reply.status == 413 or (reply.status == 400 and bool(_TOO_LARGE.search(text)))
+
+
+def parsed(reply: Reply, headers: Headers) -> Any:
+    """The answer as JSON, whatever its content type says.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return json.loads(reply.body)
+    except ValueError:
+        pass
+    text = reply.body.decode(errors="replace").strip()
+    start = headers.line(text, _SHOWN)
+    if text.startswith("<"):
+        raise UserError(
+            "The endpoint answered with a web page instead of JSON. It may be a login page or the "
+            f"page of a proxy. {headers.told()}. Check the URL and the credentials. The page "
+            f"starts with: {start}"
+        )
+    raise UserError(
+        "The endpoint answered with what is no JSON. Check that the URL is that of the model and "
+        f"that `protocol` is right. It starts with: {start or '(nothing)'}"
+    )
+
+
+def explained(reply: Reply, url: str, protocol: str, headers: Headers) -> UserError:
+    """An error in plain words for a reply that answers nothing."""
+    where = headers.line(url)
+    text = headers.line(reply.body.decode(errors="replace"), 200)
+    if not reply.status:
+        return _no_reply(reply, where)
+    if 300 <= reply.status < 400:
+        return UserError(
+            f"The endpoint {where} sends on to {reply.location}, where the request is not sent: "
+            "it is another host, an unprotected one, or a page to log in at. "
+            f"{headers.told()}. Check the credentials, or set `url` to the address that answers."
+        )
+    if reply.status in (401, 403, 407):
+        return UserError(
+            f"The endpoint {where} refuses access (status {reply.status}). {headers.told()}. "
+            "Check that each variable holds the whole value of its header, such as the word "
+            f"Bearer and the token, and that it is still valid. It said: {text or '(nothing)'}"
+        )
+    if reply.status in (404, 405):
+        return UserError(
+            f"There is nothing to ask at {where} (status {reply.status}), which was tried by the "
+            f"protocol {protocol}. {_TRIED.get(protocol, '')} It said: {text or '(nothing)'}"
+        )
+    if reply.status == 413:
+        return UserError(
+            f"The endpoint {where} takes not even one record at once (status 413). Ask its owner "
+            f"to allow larger requests. It said: {text or '(nothing)'}"
+        )
+    if reply.status == 429:
+        return UserError(
+            f"The endpoint {where} keeps refusing requests because there are too many (status 429)."
+            " Set `rate_per_s` to what it allows and run the same campaign again: no record that "
+            f"was answered is asked again. It said: {text or '(nothing)'}"
+        )
+    if reply.status < 500:
+        return UserError(
+            f"The endpoint {where} does not understand the request (status {reply.status}). Check "
+            f"`protocol`, and that the records have the form that the model takes. It said: "
+            f"{text or '(nothing)'}"
+        )
+    return UserError(
+        f"The endpoint {where} failed (status {reply.status}). See the log of its server, and run "
+        "the same campaign again: no record that was answered is asked again. It said: "
+        f"{text or '(nothing)'}"
+    )
+
+
+_TRIED = {
+    "kserve": "Check `url` and `model`: a model of the Open Inference Protocol V2 answers at "
+    "SERVER/v2/models/NAME/infer.",
+    "mlflow": "Check `url`: MLflow's server answers at SERVER/invocations.",
+    "template": "Check `url`: the protocol template asks at exactly the URL that is given.",
+}
+
+
+def _no_reply(reply: Reply, where: str) -> UserError:
+    if reply.failure == "tls":
+        return UserError(
+            f"No protected connection to {where} could be made. If its certificate was issued by "
+            "your own organisation, set `verify` to the PEM file of the issuer's certificates; "
+            f"certificates are always verified. {reply.said}"
+        )
+    if reply.failure == "unsendable":
+        return UserError(
+            f"The request to {where} could not be sent. Check `url` and `headers`. {reply.said}"
+        )
+    what = {
+        "refused": "cannot be reached",
+        "late": "did not answer in time (`timeout_s`)",
+        "broken": "broke the connection off",
+    }[reply.failure]
+    return UserError(
+        f"The endpoint {where} {what}. Check that its server runs and that this machine may reach "
+        "it, and run the same campaign again: no record that was answered is asked again. "
+        f"{reply.said}"
+    )
