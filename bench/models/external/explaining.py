@@ -68,50 +68,47 @@ def parsed(reply: Reply, headers: Headers) -> Any:
 def explained(reply: Reply, url: str, protocol: str, headers: Headers) -> UserError:
     """An error in plain words for a reply that answers nothing."""
     where = headers.line(url)
-    text = headers.line(reply.body.decode(errors="replace"), 200)
     if not reply.status:
         return _no_reply(reply, where)
-    if 300 <= reply.status < 400:
-        return UserError(
-            f"The endpoint {where} sends on to {reply.location}, where the request is not sent: "
-            "it is another host, an unprotected one, or a page to log in at. "
-            f"{headers.told()}. Check the credentials, or set `url` to the address that answers."
-        )
-    if reply.status in (401, 403, 407):
-        return UserError(
-            f"The endpoint {where} refuses access (status {reply.status}). {headers.told()}. "
-            "Check that each variable holds the whole value of its header, such as the word "
-            f"Bearer and the token, and that it is still valid. It said: {text or '(nothing)'}"
-        )
-    if reply.status in (404, 405):
-        return UserError(
-            f"There is nothing to ask at {where} (status {reply.status}), which was tried by the "
-            f"protocol {protocol}. {_TRIED.get(protocol, '')} It said: {text or '(nothing)'}"
-        )
-    if reply.status == 413:
-        return UserError(
-            f"The endpoint {where} takes not even one record at once (status 413). Ask its owner "
-            f"to allow larger requests. It said: {text or '(nothing)'}"
-        )
-    if reply.status == 429:
-        return UserError(
-            f"The endpoint {where} keeps refusing requests because there are too many (status 429)."
-            " Set `rate_per_s` to what it allows and run the same campaign again: no record that "
-            f"was answered is asked again. It said: {text or '(nothing)'}"
-        )
-    if reply.status < 500:
-        return UserError(
-            f"The endpoint {where} does not understand the request (status {reply.status}). Check "
-            f"`protocol`, and that the records have the form that the model takes. It said: "
-            f"{text or '(nothing)'}"
-        )
+    kind = "redirect" if 300 <= reply.status < 400 else _KINDS.get(reply.status)
+    meaning = _MEANINGS[kind or ("request" if reply.status < 500 else "server")]
+    text = headers.line(reply.body.decode(errors="replace"), 200)
+    said = f" It said: {text}" if text else " It said nothing more."
     return UserError(
-        f"The endpoint {where} failed (status {reply.status}). See the log of its server, and run "
-        "the same campaign again: no record that was answered is asked again. It said: "
-        f"{text or '(nothing)'}"
+        f"The endpoint {where} "
+        + meaning.format(
+            status=reply.status,
+            location=reply.location,
+            headers=headers.told(),
+            protocol=protocol,
+            tried=_TRIED.get(protocol, ""),
+        )
+        + said
     )
 
 
+_KINDS = {401: "access", 403: "access", 407: "access", 404: "nothing", 405: "nothing"} | {
+    413: "large",
+    429: "often",
+}
+_MEANINGS = {
+    "redirect": "sends on to {location}, where the request is not sent: it is another host, an "
+    "unprotected one, or a page to log in at. {headers}. Check the credentials, or set `url` to "
+    "the address that answers.",
+    "access": "refuses access (status {status}). {headers}. Check that each variable holds the "
+    "whole value of its header, such as the word Bearer and the token, and that it is still valid.",
+    "nothing": "has nothing to ask (status {status}); it was tried by the protocol {protocol}. "
+    "{tried}",
+    "large": "takes not even one record at once (status {status}). Ask its owner to allow larger "
+    "requests.",
+    "often": "keeps refusing requests because there are too many (status {status}). Set "
+    "`rate_per_s` to what it allows and run the same campaign again: no record that was answered "
+    "is asked again.",
+    "request": "does not understand the request (status {status}). Check `protocol`, and that the "
+    "records have the form that the model takes.",
+    "server": "failed (status {status}). See the log of its server, and run the same campaign "
+    "again: no record that was answered is asked again.",
+}
 _TRIED = {
     "kserve": "Check `url` and `model`: a model of the Open Inference Protocol V2 answers at "
     "SERVER/v2/models/NAME/infer.",
