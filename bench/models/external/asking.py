@@ -191,7 +191,7 @@ class Asker:
         return explaining.explained(reply, speech.url, speech.protocol, self._sender.headers)
 
     def _kept(self, part: Sequence[Asked], reply: Reply) -> dict[Asked, Answer]:
-        found = self._speech.read(explaining.parsed(reply, self._sender.headers))
+        found = self._reading(reply)
         if len(found) != len(part):
             raise UserError(
                 f"The endpoint was asked {len(part)} records and answered {len(found)}. It must "
@@ -202,10 +202,20 @@ class Asker:
         self._transcript.keep(part, answers)
         return dict(zip(part, answers, strict=True))
 
+    def _reading(self, reply: Reply) -> Reading:
+        headers = self._sender.headers
+        body = explaining.parsed(reply, headers)
+        try:
+            return self._speech.read(body)
+        except UserError as error:
+            # What is quoted from the answer may hold a short value of a header.
+            wrong = UserError(headers.hidden(str(error)))
+        raise wrong
+
     def _settled(self, found: Reading) -> list[Answer]:
         """The answers in the columns that the endpoint told first."""
         scores = found.scores
-        classes = [self._sender.headers.harmless(name) for name in found.classes]
+        classes = list(found.classes)
         if scores is not None and "columns" not in self._told:
             told: dict[str, Any] = {"columns": scores.shape[1]}
             self._told = self._transcript.told(told | ({"classes": classes} if classes else {}))
@@ -217,10 +227,7 @@ class Asker:
                 f"{self._told['columns']} before. It must answer every class each time. If its "
                 "model was changed meanwhile, start with a new transcript."
             )
-        labels = [
-            self._sender.headers.harmless(label) if isinstance(label, str) else label
-            for label in found.labels or ()
-        ]
+        labels = found.labels or ()
         return [
             Answer(
                 scores=None if scores is None else scores[row],

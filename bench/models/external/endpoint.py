@@ -17,9 +17,10 @@ from bench.contract.secrets import redacted
 from bench.models.external import explaining, protocols, tensors
 from bench.models.external.asking import Asker, Speech, back_off
 from bench.models.external.opened import Answered, Inputs, Opened
-from bench.models.external.sending import Headers, Reply, Sender, verified
-from bench.models.external.sending import loopback as loopback
+from bench.models.external.sending import Headers, Reply, Sender, loopback, verified
 from bench.models.external.transcript import LEASE_S, Transcript
+
+__all__ = ["Channel", "loopback", "open_endpoint"]
 
 _NOT_SERVED = (404, 405, 501)
 _GIVEN_UP_GET = (*_NOT_SERVED, 400, 500)

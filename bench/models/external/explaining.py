@@ -42,13 +42,13 @@ def too_large(reply: Reply) -> bool:
 
 
 def parsed(reply: Reply, headers: Headers) -> Any:
-    """The answer as JSON, whatever its content type says.
+    """The answer as JSON without credentials, whatever its content type says.
 
     Raises:
         UserError: it is none.
     """
     try:
-        return json.loads(reply.body)
+        return headers.cleaned(json.loads(reply.body))
     except ValueError:
         pass
     text = reply.body.decode(errors="replace").strip()
@@ -96,7 +96,7 @@ _MEANINGS = {
     "unprotected one, or a page to log in at. {headers}. Check the credentials, or set `url` to "
     "the address that answers.",
     "access": "refuses access (status {status}). {headers}. Check that each variable holds the "
-    "whole value of its header, such as the word Bearer and the token, and that it is still valid.",
+    "whole value of its header, with the scheme before a token, and that it is still valid.",
     "nothing": "has nothing to ask (status {status}); it was tried by the protocol {protocol}. "
     "{tried}",
     "large": "takes not even one record at once (status {status}). Ask its owner to allow larger "

@@ -78,6 +78,8 @@ def reading(answers: Sequence[Any], output: str = "") -> Reading:
     plain = [_opened(answer, output) for answer in answers]
     if all(isinstance(answer, dict) for answer in plain):
         return _by_class(plain)
+    if all(isinstance(answer, list) and len(answer) == 1 for answer in plain):
+        plain = [answer[0] for answer in plain]
     if all(isinstance(answer, list) for answer in plain):
         return Reading(scores=_matrix(plain))
     if any(isinstance(answer, dict | list) for answer in plain):
@@ -164,7 +166,8 @@ def _opened(answer: Any, output: str) -> Any:
             raise UserError("A record was answered with an empty list. Correct the server.")
         if all(isinstance(item, dict) for item in answer):
             return _of_pairs(answer, output)
-        return _opened(answer[0], output) if len(answer) == 1 else answer
+        wrapped = len(answer) == 1 and isinstance(answer[0], list)
+        return _opened(answer[0], output) if wrapped else answer
     return answer
 
 

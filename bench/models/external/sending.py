@@ -31,6 +31,7 @@ _CONNECT_S = 10.0
 _MOST_REDIRECTS = 3
 _LONG = 8
 """A shorter value may be an ordinary word, which is hidden in errors but may be a label."""
+_TEXTS = (str, list, dict)
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,17 @@ class Headers:
             text = text.replace(form, HIDDEN)
         return text
 
-    def harmless(self, text: str) -> str:
-        """A text that is kept, such as a label, in which a long value of a header is hidden."""
-        return self.hidden(text, _LONG)
+    def cleaned(self, value: Any) -> Any:
+        """JSON values in which every text is without the long values of headers."""
+        if not self._seen:
+            return value
+        if isinstance(value, str):
+            return self.hidden(value, _LONG)
+        if isinstance(value, list):
+            return [self.cleaned(item) if isinstance(item, _TEXTS) else item for item in value]
+        if isinstance(value, dict):
+            return {self.cleaned(name): self.cleaned(item) for name, item in value.items()}
+        return value
 
     def line(self, text: object, limit: int = 300) -> str:
         """A text as one line for an error message, without credentials."""
@@ -146,10 +155,8 @@ class Sender:
         self.headers = headers
         self._timeout = (min(timeout_s, _CONNECT_S), timeout_s)
         self._verify = verify
-        self._session = requests.Session()
-        self._session.trust_env = not direct
-        # Otherwise a password in ~/.netrc would take the place of the user's own header.
-        self._session.auth = _as_given
+        self._direct = direct
+        self._session = self._fresh()
 
     def close(self) -> None:
         """Close every connection."""
@@ -162,6 +169,14 @@ class Sender:
     def post(self, url: str, body: bytes) -> Reply:
         """Ask the endpoint."""
         return self._follow("POST", url, body)
+
+    def _fresh(self) -> requests.Session:
+        self._process = os.getpid()
+        session = requests.Session()
+        session.trust_env = not self._direct
+        # Otherwise a password in ~/.netrc would take the place of the user's own header.
+        session.auth = _as_given
+        return session
 
     def _follow(self, method: str, url: str, body: bytes | None) -> Reply:
         """Follow redirects that keep the request and stay at the same host."""
@@ -177,6 +192,9 @@ class Sender:
         if body is not None:
             headers["Content-Type"] = "application/json"
         headers |= self.headers.values()
+        if self._process != os.getpid():
+            # Two processes that share a connection would read each other's replies.
+            self._session = self._fresh()
         try:
             with self._session.request(
                 method,
@@ -284,7 +302,9 @@ def _failure(error: requests.RequestException) -> Failure:
         return "refused" if never else "broken"
     if isinstance(
         error,
-        requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError,
+        requests.exceptions.InvalidURL
+        | requests.exceptions.MissingSchema
+        | requests.exceptions.InvalidSchema,
     ):
-        return "broken"
-    return "unsendable"
+        return "unsendable"
+    return "broken"  # Also where the reply itself could not be understood.
