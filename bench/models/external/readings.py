@@ -77,7 +77,10 @@ def reading(answers: Sequence[Any], output: str = "") -> Reading:
         raise UserError("The answer holds no records. Ask at least one record.")
     plain = [_opened(answer, output) for answer in answers]
     if all(isinstance(answer, dict) for answer in plain):
-        return _by_class(plain)
+        keys = {tuple(answer) for answer in plain}
+        if len(keys) > 1 or len(plain[0]) > 1:
+            return _by_class(plain)
+        plain = [_opened(next(iter(answer.values())), "") for answer in plain]
     if all(isinstance(answer, list) and len(answer) == 1 for answer in plain):
         plain = [answer[0] for answer in plain]
     if all(isinstance(answer, list) for answer in plain):
@@ -176,14 +179,14 @@ def _of_object(answer: dict[str, Any], output: str) -> Any:
         return _opened(answer[output], "")
     if error := complaint(answer):
         raise UserError(f"The model answered a record with an error: {in_one_line(error)}.")
+    if not answer:
+        raise UserError("A record was answered with an empty object. Correct the server.")
     if (pair := _pair(answer)) is not None:
         return pair[0]
     nested = {key: value for key, value in answer.items() if isinstance(value, list | dict)}
     if nested:
         return _opened(answer[chosen(nested, output)], "")
-    if len(answer) == 1:
-        return _opened(next(iter(answer.values())), "")
-    if any(_number(value) is None for value in answer.values()):
+    if len(answer) > 1 and any(_number(value) is None for value in answer.values()):
         keys = in_one_line(", ".join(map(str, answer)))
         raise UserError(
             f"A record was answered with an object that is no score for each class: {keys}. Name "
