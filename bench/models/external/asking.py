@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -52,6 +52,21 @@ class Speech:
     most: int | None = None
 
 
+@dataclass(frozen=True)
+class _Question:
+    """Records, and the row of each."""
+
+    inputs: Inputs
+    row_of: Mapping[Asked, int]
+
+    def records(self, asked: Sequence[Asked]) -> Inputs:
+        """The records asked for, in this order."""
+        chosen = [self.row_of[one] for one in asked]
+        if isinstance(self.inputs, pd.DataFrame):
+            return self.inputs.iloc[chosen]
+        return self.inputs[chosen]
+
+
 class Asker:
     """Asks one endpoint; what it repeats, it asks anew, and what others asked, it does not.
 
@@ -83,8 +98,9 @@ class Asker:
         """
         with self._lock:
             asked = self._numbered(inputs)
+            question = _Question(inputs, {one: row for row, one in enumerate(asked)})
             try:
-                answers = self._answers(inputs, asked)
+                answers = self._answers(question, asked)
             finally:
                 self._transcript.release()
             # Only now: after an error the same records are looked up again, not asked anew.
@@ -99,10 +115,9 @@ class Asker:
             seen[digest] += 1
         return asked
 
-    def _answers(self, inputs: Inputs, asked: Sequence[Asked]) -> dict[Asked, Answer]:
+    def _answers(self, question: _Question, asked: Sequence[Asked]) -> dict[Asked, Answer]:
         answers = self._transcript.known(asked)
         self._transcript.note(recalled=len(answers))
-        self._rows = {one: row for row, one in enumerate(asked)}
         left = [one for one in asked if one not in answers]
         pause = 0.05
         while left:
@@ -111,7 +126,7 @@ class Asker:
             while at < len(left):
                 batch = left[at : at + self._size]
                 at += len(batch)
-                answers |= self._batch(inputs, batch)
+                answers |= self._batch(question, batch)
             left = [one for one in left if one not in answers]
             # Another process is asking what is left.
             pause = 0.05 if len(answers) > before else min(1.0, 2 * pause)
@@ -119,17 +134,17 @@ class Asker:
                 time.sleep(pause)
         return answers
 
-    def _batch(self, inputs: Inputs, batch: Sequence[Asked]) -> dict[Asked, Answer]:
+    def _batch(self, question: _Question, batch: Sequence[Asked]) -> dict[Asked, Answer]:
         """Answers for those that nobody else is asking."""
         answers, left = self._transcript.claim(batch)
         if answers:
             self._transcript.note(recalled=len(answers))
         while left:
-            answers |= self._exchange(inputs, left[: self._size])
+            answers |= self._exchange(question, left[: self._size])
             left = [one for one in left if one not in answers and self._transcript.holds(one)]
         return answers
 
-    def _exchange(self, inputs: Inputs, part: list[Asked]) -> dict[Asked, Answer]:
+    def _exchange(self, question: _Question, part: list[Asked]) -> dict[Asked, Answer]:
         """Send one request until it is answered; nothing is answered where it was too large."""
         failures = refusals = 0
         while True:
@@ -137,7 +152,7 @@ class Asker:
             part = self._paid([one for one in part if self._transcript.holds(one)])
             if not part:
                 return {}
-            reply = self._post(inputs, part)
+            reply = self._post(question, part)
             if explaining.unprocessed(reply):
                 self._transcript.refund(len(part))
             if explaining.good(reply):
@@ -150,7 +165,7 @@ class Asker:
             self._transcript.note(refusals=int(reply.status == 429))
             if not self._again(reply, failures, refusals):
                 raise self._explained(reply)
-            self._transcript.note(retries=1)
+            self._transcript.note(retries=int(reply.status != 429))
             self._transcript.hold(back_off(failures + refusals, reply.retry_after))
 
     def _paid(self, part: list[Asked]) -> list[Asked]:
@@ -165,11 +180,11 @@ class Asker:
                 part = part[: spent.left]
         return part
 
-    def _post(self, inputs: Inputs, part: Sequence[Asked]) -> Reply:
-        chosen = [self._rows[one] for one in part]
-        records = inputs.iloc[chosen] if isinstance(inputs, pd.DataFrame) else inputs[chosen]
+    def _post(self, question: _Question, part: Sequence[Asked]) -> Reply:
         try:
-            body = json.dumps(self._speech.request(records), allow_nan=False).encode()
+            body = json.dumps(
+                self._speech.request(question.records(part)), allow_nan=False
+            ).encode()
             return self._sender.post(self._speech.url, body)
         except UserError:
             self._transcript.refund(len(part))  # Nothing was sent.
@@ -254,7 +269,8 @@ class Asker:
 def back_off(tries: int, retry_after: float | None) -> float:
     """Seconds to wait before another try, with some at random, so that not all come at once."""
     if retry_after is not None:
-        return retry_after + _jitter.uniform(0, 0.05 + 0.1 * min(retry_after, 10.0))
+        # An endpoint that asks for too little is left alone for longer each time.
+        return retry_after + _jitter.uniform(0, min(_LONGEST_BACK_OFF_S, 0.05 * 2.0**tries))
     most = min(_LONGEST_BACK_OFF_S, 0.25 * 2.0**tries)
     return _jitter.uniform(most / 2, most)
 

@@ -122,9 +122,8 @@ def _asking(asker: Asker) -> Callable[[Inputs], Answered]:
 
 
 def _check(channel: Channel) -> None:
-    parts = urlsplit(channel.url)
     require(
-        parts.scheme in ("http", "https") and bool(parts.hostname),
+        _is_url(channel.url),
         f"The URL '{channel.url}' is not understood. It must start with http:// or https:// and "
         "name a host.",
     )
@@ -149,6 +148,14 @@ def _check(channel: Channel) -> None:
         require(value is None or value > 0, f"`{name}` is {value}, but must be above 0.")
     if channel.protocol == "template":
         protocols.check_template(channel.request, channel.response)
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _url(channel: Channel, protocol: str) -> str:

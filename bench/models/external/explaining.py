@@ -11,7 +11,7 @@ from bench.models.external.sending import Headers, Reply
 
 _TOO_LARGE = re.compile(
     r"(?i)too (large|big|many|long)|batch.?size|max(imum)?\b.{0,40}\b(batch|size|items|instances|"
-    r"records|rows|length)|exceed|payload"
+    r"records|rows|length)|exceed"
 )
 _UNPROCESSED = frozenset({401, 403, 404, 405, 406, 407, 413, 415, 429, 503})
 _AGAIN = frozenset({502, 503, 504})

@@ -16,7 +16,12 @@ from typing import Any, Literal
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+)
 
 from bench.contract import UserError
 from bench.contract.secrets import HIDDEN, in_one_line
@@ -27,6 +32,10 @@ Failure = Literal["", "refused", "late", "broken", "tls", "unsendable"]
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LIKE_A_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
+_HANDSHAKE = re.compile(
+    "CERTIFICATE|WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL|HANDSHAKE|HTTP_REQUEST|doesn't match"
+)
+"""Words of OpenSSL for a protected connection that was never made."""
 _CONNECT_S = 10.0
 _MOST_REDIRECTS = 3
 _LONG = 8
@@ -139,6 +148,14 @@ class Headers:
         return f"These headers were sent with it: {names}"
 
 
+class _Session(requests.Session):
+    """A session that leaves redirects, which may lead to no URL at all, to the sender."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: it is not looked for."""
+        return None
+
+
 class Sender:
     """A session with one endpoint.
 
@@ -172,7 +189,7 @@ class Sender:
 
     def _fresh(self) -> requests.Session:
         self._process = os.getpid()
-        session = requests.Session()
+        session = _Session()
         session.trust_env = not self._direct
         # Otherwise a password in ~/.netrc would take the place of the user's own header.
         session.auth = _as_given
@@ -205,9 +222,9 @@ class Sender:
                 verify=self._verify,
                 allow_redirects=False,
             ) as response:
-                target = urljoin(url, response.headers.get("Location", ""))
+                target = _joined(url, response.headers.get("Location", ""))
                 return self._reply(response, target), target
-        except requests.RequestException as error:
+        except (OSError, ValueError, HTTPError) as error:
             failure, said = _failure(error), self.headers.line(error)
         return Reply(failure=failure, said=said), ""
 
@@ -277,34 +294,42 @@ def _is_loopback(address: str) -> bool:
 def _same_host(url: str, target: str) -> bool:
     """Whether headers may go to where a redirect leads."""
     here, there = urlsplit(url), urlsplit(target)
-    if here.hostname != there.hostname:
+    if target == url or here.hostname != there.hostname:
         return False
     if (here.scheme, there.scheme) == ("http", "https"):
         return (here.port, there.port) in ((None, None), (80, None), (None, 443), (80, 443))
     return here.scheme == there.scheme and here.port == there.port
 
 
+def _joined(url: str, location: str) -> str:
+    """Where a redirect leads; the URL itself where that cannot be read."""
+    try:
+        target = urljoin(url, location)
+        _ = urlsplit(target).port
+    except ValueError:
+        return url
+    return target
+
+
 def _as_given(request: Any) -> Any:
     return request
 
 
-def _failure(error: requests.RequestException) -> Failure:
-    if isinstance(error, requests.exceptions.SSLError):
-        return "tls"
-    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
+def _failure(error: Exception) -> Failure:
+    """What kind of failure it is; what may have reached the model is ``late`` or ``broken``."""
+    kinds = requests.exceptions
+    if isinstance(error, kinds.SSLError):
+        return "tls" if _HANDSHAKE.search(str(error)) else "broken"
+    if isinstance(error, kinds.ConnectTimeout | kinds.ProxyError):
         return "refused"
-    if isinstance(error, requests.exceptions.ReadTimeout):
+    if isinstance(error, kinds.ReadTimeout):
         return "late"
-    if isinstance(error, requests.exceptions.ConnectionError):
+    if isinstance(error, kinds.ConnectionError):
         inner = error.args[0] if error.args else None
         reason = inner.reason if isinstance(inner, MaxRetryError) else inner
         never = isinstance(reason, NewConnectionError | ConnectTimeoutError)
         return "refused" if never else "broken"
-    if isinstance(
-        error,
-        requests.exceptions.InvalidURL
-        | requests.exceptions.MissingSchema
-        | requests.exceptions.InvalidSchema,
-    ):
+    if isinstance(error, kinds.InvalidURL | kinds.MissingSchema | kinds.InvalidSchema):
         return "unsendable"
-    return "broken"  # Also where the reply itself could not be understood.
+    # A bundle of certificates that is absent is the only plain error of a file.
+    return "tls" if type(error) is OSError else "broken"

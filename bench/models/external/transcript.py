@@ -28,6 +28,7 @@ LEASE_S = 300.0
 """A claim that is not renewed for so long is dead: its process was killed."""
 _BUSY_S = 60.0
 _SLICE_S = 30.0
+_LONGEST_S = 3600.0
 _MANY = 400
 """Records that one look-up asks for; SQLite takes some thousand values in one statement."""
 
@@ -51,17 +52,23 @@ class BudgetSpent(UserError):
     Attributes:
         sent: records sent so far, by every process.
         limit: records that may be sent.
+        wanted: records that were to be sent now.
     """
 
     def __init__(self, sent: int, limit: int, wanted: int) -> None:
         self.sent = sent
         self.limit = limit
+        self.wanted = wanted
         super().__init__(
             f"The budget of the endpoint is spent: {sent} of {limit} records were sent, and "
             f"{wanted} more are wanted. Every answer is kept, and none is asked again. If the "
             "owner of the endpoint permits it, raise `budget` and run the same campaign again; "
             "otherwise ask with fewer records or attacks."
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It travels between processes as what it was made of."""
+        return type(self), (self.sent, self.limit, self.wanted)
 
     @property
     def left(self) -> int:
@@ -206,7 +213,8 @@ class Transcript:
         now = time.time()
         with self._open() as file:
             (free_at,) = self._row(file, "free_at")
-            start = max(now, free_at)
+            # A clock that was set back must not stop everything.
+            start = min(max(now, free_at), now + _LONGEST_S)
             after = start + n / self.rate_per_s if self.rate_per_s else free_at
             file.execute("UPDATE places SET free_at = ? WHERE place = ?", (after, self._place()))
             self._add(file, waited=start - now)

@@ -179,7 +179,7 @@ def test_the_budget_is_exact_for_two_processes(tmp_path: Path) -> None:
 
 
 def test_refusals_are_waited_out_and_cost_nothing(tmp_path: Path) -> None:
-    with Served(a_second=20) as served:
+    with Served(a_second=4) as served:
         open_endpoint(channel(served, retries=0), tmp_path / "t.db").ask(records(20))
         assert served.refused > 0
         assert set(served.asked.values()) == {1}

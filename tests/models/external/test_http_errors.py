@@ -50,8 +50,12 @@ def failed(served: Served, path: Path, way: str = "mlflow", **more: Any) -> str:
     ],
 )
 def test_replies_without_an_answer(
-    reply: tuple[int, dict[str, str], bytes], told: list[str], tmp_path: Path
+    reply: tuple[int, dict[str, str], bytes],
+    told: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("bench.models.external.asking._REFUSALS", 2)
     with Served(always=reply) as served:
         said = failed(served, tmp_path)
     for part in told:
@@ -65,6 +69,23 @@ def test_a_redirect_within_the_host_is_followed(tmp_path: Path) -> None:
         way = Channel(served.url("/old/invocations"))
         assert open_endpoint(way, tmp_path / "t.db").ask(records(2)).scores is not None
         assert served.total == 2
+
+
+def test_redirects_in_a_circle_end(tmp_path: Path) -> None:
+    with Served() as served:
+        served.always = (307, {"Location": "/a/invocations"}, b"")
+        failed(served, tmp_path)
+        assert len(served.headers) < 10
+        served.always = (307, {"Location": "http://[bad"}, b"")
+        failed(served, tmp_path)
+
+
+def test_certificates_that_cannot_be_read_cost_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("nothing")
+    way = Channel("https://127.0.0.1:1/invocations", retries=0, verify=str(tmp_path / "empty.pem"))
+    with pytest.raises(UserError):
+        open_endpoint(way, tmp_path / "t.db").ask(records(1))
+    assert Transcript(tmp_path / "t.db").counts()["sent"] == 0
 
 
 def test_a_redirect_elsewhere_takes_no_header_along(
@@ -110,6 +131,8 @@ def test_no_protection_where_it_is_asked_for(tmp_path: Path) -> None:
     ("wrong", "told"),
     [
         ({"url": "http://127.0.0.1/score"}, ["kserve", "mlflow", "template"]),
+        ({"url": "http://[bad/invocations"}, ["https://"]),
+        ({"url": "http://h:999999/invocations"}, ["https://"]),
         ({"url": "ftp://127.0.0.1/invocations"}, ["https://"]),
         ({"url": "http://me:hidden@127.0.0.1/invocations"}, ["headers"]),
         ({"url": "http://127.0.0.1/invocations?api_key=hidden"}, ["headers"]),
