@@ -5,11 +5,10 @@ One SQLite file holds the answers, the budget, the rate and the counts. Records 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.contract import UserError
-from bench.contract.secrets import in_one_line
 from bench.models.external import owners
+from bench.models.external.shared import SharedFile
 
 Asked = tuple[bytes, int]
 """A record's digest, and how many times its asker had asked this very record before."""
 
 LEASE_S = 300.0
 """A claim that is not renewed for so long is dead: its process was killed."""
-_BUSY_S = 60.0
 _SLICE_S = 30.0
 _LONGEST_S = 3600.0
 _MANY = 400
@@ -90,7 +88,7 @@ class Answer:
 
 
 class Transcript:
-    """The shared file. It is opened for each call and closed after it.
+    """The shared file, which is open as long as this object lives.
 
     Args:
         path: the SQLite file, made if absent; on a disk of this machine.
@@ -123,7 +121,7 @@ class Transcript:
         self.lease_s = lease_s
         self._owner = owners.new()
         self._claimed: set[Asked] = set()
-        self._prepare()
+        self._open = SharedFile(path, _TABLES).transaction
 
     def known(self, asked: Sequence[Asked]) -> dict[Asked, Answer]:
         """The answers that are kept, of those asked for."""
@@ -158,7 +156,7 @@ class Transcript:
 
     def keep(self, asked: Sequence[Asked], answers: Sequence[Answer]) -> None:
         """Keep what the records that we claimed were answered."""
-        with self._open() as file:
+        with self._open(durable=True) as file:
             file.executemany(
                 "INSERT INTO answers(endpoint, record, occurrence, scores, labels) "
                 "VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET scores = excluded.scores, "
@@ -192,7 +190,7 @@ class Transcript:
         Raises:
             BudgetSpent: there would be more than the budget allows; none is counted.
         """
-        with self._open() as file:
+        with self._open(durable=True) as file:
             (sent,) = self._row(file, "sent")
             if self.budget is not None and sent + n > self.budget:
                 raise BudgetSpent(sent, self.budget, n)
@@ -237,6 +235,8 @@ class Transcript:
 
     def note(self, **counts: float) -> None:
         """Add to the counts: sent, recalled, retries, refusals, waited."""
+        if not any(counts.values()):
+            return
         with self._open() as file:
             self._add(file, **counts)
 
@@ -268,57 +268,6 @@ class Transcript:
 
     def _place(self) -> str:
         return self.place or ""
-
-    def _prepare(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"The folder of the transcript cannot be made: {in_one_line(error)}. Choose a "
-                "folder that can be written."
-            ) from None
-        self._use_wal()
-        with self._open() as file:
-            for table in _TABLES:
-                file.execute(table)
-
-    def _use_wal(self) -> None:
-        """Readers and one writer at once; SQLite does not wait by itself for this change."""
-        until = time.monotonic() + _BUSY_S
-        while True:
-            try:
-                with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as file:
-                    file.execute("PRAGMA journal_mode=WAL")
-                return
-            except sqlite3.Error as error:
-                if "locked" not in str(error) or time.monotonic() > until:
-                    raise self._unusable(error) from None
-                time.sleep(0.05)
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is on the disk, or none."""
-        try:
-            connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
-            with contextlib.closing(connection) as file:
-                # A count of what was sent must outlive a loss of power.
-                file.execute("PRAGMA synchronous=FULL")
-                file.execute("BEGIN IMMEDIATE")
-                try:
-                    yield file
-                except BaseException:
-                    file.execute("ROLLBACK")
-                    raise
-                file.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise self._unusable(error) from None
-
-    def _unusable(self, error: sqlite3.Error) -> UserError:
-        return UserError(
-            f"The transcript {self.path} cannot be used: {in_one_line(error)}. It must be an "
-            "SQLite file on a local disk with free space that can be written. If it is damaged, "
-            "put it aside; its answers will then be asked again."
-        )
 
     def _look(self, file: sqlite3.Connection, asked: Sequence[Asked]) -> dict[Asked, Answer]:
         digests = list({digest for digest, _ in asked})

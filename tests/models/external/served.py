@@ -145,6 +145,7 @@ class Served:
 
 class _Handler(BaseHTTPRequestHandler):
     owner: Served
+    disable_nagle_algorithm = True
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
