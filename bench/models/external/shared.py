@@ -65,10 +65,12 @@ class SharedFile:
                 file.execute("BEGIN IMMEDIATE")
                 try:
                     yield file
+                    file.execute("COMMIT")
                 except BaseException:
-                    file.execute("ROLLBACK")
+                    # A disk that is full may have rolled it back already.
+                    if file.in_transaction:
+                        file.execute("ROLLBACK")
                     raise
-                file.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._unusable(error) from None
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections import Counter, deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,7 @@ class Served:
         metadata: what it says of itself by kserve; None: it does not.
         always: what it answers to every question.
         slow_s: seconds that it takes for each request.
+        tls: the path of a certificate with its key, for https.
     """
 
     def __init__(self, *, port: int = 0, asked: Counter[str] | None = None, **ways: Any) -> None:
@@ -68,6 +71,7 @@ class Served:
         self.metadata: dict[str, Any] | None = None
         self.always: Scripted | None = None
         self.slow_s = 0.0
+        self.tls: Path | None = None
         self.content_type = "application/json"
         for name, value in ways.items():
             assert hasattr(self, name), name
@@ -85,6 +89,13 @@ class Served:
         handler = type("Handler", (_Handler,), {"owner": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
         self.port = self._server.server_address[1]
+        if self.tls is not None:
+            protected = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            protected.load_cert_chain(self.tls)
+            # The handshake is made by the thread of each request, not by the one that accepts.
+            self._server.socket = protected.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
@@ -96,7 +107,7 @@ class Served:
         self._thread.join()
 
     def url(self, path: str = "") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}{path}"
 
     @property
     def total(self) -> int:

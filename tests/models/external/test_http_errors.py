@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,20 @@ def test_no_protection_where_it_is_asked_for(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="verify"):
             open_endpoint(way, tmp_path / "t.db").ask(records(1))
     assert Transcript(tmp_path / "t.db").counts()["sent"] == 0
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="a certificate is made by openssl")
+def test_certificates_are_verified(tmp_path: Path) -> None:
+    pem = tmp_path / "own.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    make += f" -addext subjectAltName=IP:127.0.0.1 -keyout {tmp_path}/key -out {tmp_path}/cert"
+    subprocess.run(make.split(), check=True, capture_output=True)
+    pem.write_bytes((tmp_path / "cert").read_bytes() + (tmp_path / "key").read_bytes())
+    with Served(tls=pem) as served:
+        assert "`verify`" in failed(served, tmp_path)
+        assert Transcript(tmp_path / "t.db").counts()["sent"] == 0
+        trusting = channel(served, "mlflow", verify=str(pem))
+        assert open_endpoint(trusting, tmp_path / "t.db").ask(records(2)).scores is not None
 
 
 @pytest.mark.parametrize(
