@@ -112,6 +112,16 @@ def test_refused_access_names_the_variables_and_costs_nothing(
     assert Transcript(tmp_path / "t.db").counts()["sent"] == 0
 
 
+def test_short_values_of_headers_are_not_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_VARIABLE", "xyz")
+    with Served(always=(200, {}, b'{"error": "xyz is not valid"}')) as served:
+        said = failed(served, tmp_path, headers={"X-API-Key": "MY_VARIABLE"})
+    assert "is not valid" in said
+    assert "xyz" not in said
+
+
 @pytest.mark.parametrize("way", ["kserve", "mlflow"])
 def test_a_dead_endpoint_costs_nothing(way: str, tmp_path: Path) -> None:
     with Served() as served:
