@@ -26,7 +26,7 @@ from bench.contract import (
 )
 from bench.contract import seed as derive
 from bench.engine.components import build
-from bench.engine.deployment import Made
+from bench.engine.deployment import Deployment, Made
 from bench.engine.knowledge import knowledge_of, victims_of
 from bench.engine.names import PICTURE
 from bench.engine.pictures import strip
@@ -56,11 +56,8 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     gate = Gateway()
     exposure = Exposure("none", _refuse, _refuse)
     observe, like, task = None, None, payload["task"]
-    deployed = deployment_of(splits, payload, parents, machine) if "target" in parents else None
+    deployed = _deployed(splits, payload, parents, machine) if "target" in parents else None
     if deployed is not None:
-        if not payload.get("again"):
-            origin = parents["target"].output["sha256"]
-            deployed = replace(deployed, origin=origin, made=_MADE)
         federation, like = deployed.observed(attack), deployed.like
     victims = victims_of(splits, goal, payload["victims"], federation)
     if deployed is not None:
@@ -136,6 +133,16 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
         {"values": found.values, **outcomes},
         files,
     )
+
+
+def _deployed(
+    splits: Splits, payload: Mapping[str, Any], parents: Parents, machine: Machine
+) -> Deployment:
+    """The deployment under attack, which keeps what is trained like it unless all is made anew."""
+    deployed = deployment_of(splits, payload, parents, machine)
+    if payload.get("again"):
+        return deployed
+    return replace(deployed, origin=parents["target"].output["sha256"], made=_MADE)
 
 
 def _true_pictures(

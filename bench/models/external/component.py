@@ -25,7 +25,7 @@ from bench.contract import (
     require,
 )
 from bench.contract.task import TASKS
-from bench.models.external.channel import Channel
+from bench.models.external.http.endpoint import Channel
 from bench.models.external.network import GivenNetwork, Pixels, Prepared
 from bench.models.external.opened import Opened
 from bench.models.external.outputs import Meaning
@@ -102,8 +102,8 @@ class External(Model):
     response: str | None = None
     campaign: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: Positive = 30.0
-    retries: CountOrZero = 5
+    timeout_s: Positive = 60.0
+    retries: CountOrZero = 4
     rate_per_s: Positive | None = None
     batch: Count = 64
     budget: Count | None = None
@@ -231,8 +231,8 @@ class External(Model):
         """
         content = b"" if self.path is None else _content(Path(self.path))
         if self.architecture is not None:
-            from bench.models.external.files import kind_of
-            from bench.models.external.state import fit_state, open_state
+            from bench.models.external.files.kinds import kind_of
+            from bench.models.external.files.state import fit_state, open_state
 
             assert self.path is not None
             kind_of(Path(self.path), content)
@@ -246,7 +246,7 @@ class External(Model):
 
     def _opened(self, card: Card, content: bytes) -> Opened:
         if self.url is not None:
-            from bench.models.external.endpoint import open_endpoint
+            from bench.models.external.http.endpoint import open_endpoint
 
             assert self.transcript is not None
             return open_endpoint(self.channel, Path(self.transcript))
@@ -258,22 +258,22 @@ class External(Model):
         return self._opened_file(Path(self.path), card, content)
 
     def _opened_file(self, path: Path, card: Card, content: bytes) -> Opened:
-        from bench.models.external.files import kind_of
+        from bench.models.external.files.kinds import kind_of
 
         kind = kind_of(path, content)
         if kind == "onnx":
-            from bench.models.external.onnx_file import open_onnx
+            from bench.models.external.files.onnx_file import open_onnx
 
             return open_onnx(content, path.name, self.output, self.access == "weights")
         if kind == "program":
-            from bench.models.external.program import open_program
+            from bench.models.external.files.program import open_program
 
             return open_program(content, path.name)
         if kind == "skops":
-            from bench.models.external.skops_file import open_skops
+            from bench.models.external.files.skops_file import open_skops
 
             return open_skops(content, path.name, self.trust)
-        from bench.models.external.predictions import open_predictions
+        from bench.models.external.files.predictions import open_predictions
 
         columns = {column.name: column.kind for column in card.fields if column.name in card.raw}
         ordered = {name: columns[name] for name in card.raw}
@@ -288,10 +288,10 @@ class External(Model):
         return Channel(
             url=self.url,
             protocol=self.protocol,
-            model=self.served_as,
-            request=self.request,
-            response=self.response,
-            output=self.output,
+            model=self.served_as or "",
+            request=self.request or "",
+            response=self.response or "",
+            output=self.output or "",
             headers=self.headers,
             timeout_s=self.timeout_s,
             retries=self.retries,
@@ -299,7 +299,6 @@ class External(Model):
             batch=self.batch,
             budget=self.budget,
             verify=self.verify,
-            campaign=self.campaign,
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bench.contract import Card, Network, Task
 from bench.contract.rows import rows_of
+from bench.models.external.detected import detected
 from bench.models.external.opened import Inputs, Opened
 from bench.models.external.outputs import MEANINGS, Meaning, Reading, read_as
 
@@ -104,8 +105,9 @@ class GivenNetwork(Network):
         self._use(opened, reading)
         self.facts = {
             **opened.facts,
+            **detected(answered),
             "answers": reading.meaning,
-            "classes": list(names),
+            "class_names": list(names),
         }
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GivenNetwork:

@@ -18,8 +18,8 @@ from safetensors.torch import save
 from sklearn.linear_model import LinearRegression
 
 from bench.contract import UserError
-from bench.models.external import packages
-from bench.models.external.files import kind_of
+from bench.models.external.files import packages
+from bench.models.external.files.kinds import kind_of
 from tests.models.external.given import images, network, program, torch_onnx
 
 

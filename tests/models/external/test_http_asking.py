@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from bench.contract import UserError
-from bench.models.external.endpoint import Channel, loopback, open_endpoint
-from bench.models.external.transcript import BudgetSpent, Transcript
+from bench.models.external.http.endpoint import Channel, loopback, open_endpoint
+from bench.models.external.http.transcript import BudgetSpent, Transcript
 from tests.models.external.served import COLUMNS, Served, encoded, probabilities
 
 SECRET = "Bearer swordfish-0123456789"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from bench.contract import UserError
-from bench.models.external.endpoint import Channel, open_endpoint
-from bench.models.external.transcript import Transcript
+from bench.models.external.http.endpoint import Channel, open_endpoint
+from bench.models.external.http.transcript import Transcript
 from tests.models.external.served import Served
 from tests.models.external.test_http_asking import channel, records
 
@@ -57,7 +57,7 @@ def test_replies_without_an_answer(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bench.models.external.asking._REFUSALS", 2)
+    monkeypatch.setattr("bench.models.external.http.asking._REFUSALS", 2)
     with Served(always=reply) as served:
         said = failed(served, tmp_path)
     for part in told:

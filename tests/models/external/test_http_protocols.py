@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from bench.contract import UserError
-from bench.models.external import paths, protocols, tensors
 from bench.models.external.detected import detected
+from bench.models.external.http import paths, protocols, tensors
+from bench.models.external.http.readings import reading
 from bench.models.external.opened import Answered
-from bench.models.external.readings import reading
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 TABLE = pd.DataFrame({"age": [1.0, None], "city": ["Bern", None]})

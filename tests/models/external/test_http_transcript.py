@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.models.external import owners
-from bench.models.external.transcript import Answer, BudgetSpent, Transcript
+from bench.models.external.http import owners
+from bench.models.external.http.transcript import Answer, BudgetSpent, Transcript
 
 ONE, TWO = (b"1" * 16, 0), (b"2" * 16, 0)
 

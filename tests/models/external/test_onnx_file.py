@@ -13,7 +13,7 @@ from sklearn.naive_bayes import GaussianNB
 from torch import nn
 
 from bench.contract import UserError
-from bench.models.external.onnx_file import open_onnx
+from bench.models.external.files.onnx_file import open_onnx
 from tests.models.external.given import fitted_forest, images, network, right, skl_onnx, torch_onnx
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from bench.contract import UserError
+from bench.models.external.files.predictions import open_predictions
 from bench.models.external.opened import Opened
-from bench.models.external.predictions import open_predictions
 from tests.models.external.given import COLUMNS, table
 
 

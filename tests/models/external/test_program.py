@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bench.contract import UserError
-from bench.models.external.program import open_program
+from bench.models.external.files.program import open_program
 from tests.models.external.given import images, network, program, right
 
 

@@ -27,8 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from bench.contract.files import locked
-from bench.models.external.endpoint import Channel, open_endpoint
-from bench.models.external.transcript import Transcript
+from bench.models.external.http.endpoint import Channel, open_endpoint
+from bench.models.external.http.transcript import Transcript
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from bench.contract import UserError
-from bench.models.external.skops_file import open_skops
+from bench.models.external.files.skops_file import open_skops
 from tests.models.external.given import table
 
 

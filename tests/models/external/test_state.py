@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from bench.contract import UserError
-from bench.models.external.state import fit_state, open_state
+from bench.models.external.files.state import fit_state, open_state
 from tests.models.external.given import images, network, right
 
 

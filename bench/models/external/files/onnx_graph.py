@@ -13,8 +13,8 @@ from torch import nn
 
 from bench.contract import UserError, require
 from bench.contract.secrets import in_one_line
-from bench.models.external.batches import Batched
-from bench.models.external.packages import package
+from bench.models.external.files.batches import Batched
+from bench.models.external.files.packages import package
 
 _LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
 _PASS_SCORES_ON = frozenset({"Cast", "Flatten", "Identity", "Mul", "Normalizer", "Reshape"})

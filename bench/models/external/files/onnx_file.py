@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from bench.contract import UserError, nearest, require
 from bench.contract.secrets import in_one_line
-from bench.models.external.batches import batches
-from bench.models.external.onnx_graph import as_module, graph_classes, graph_facts, read_graph
-from bench.models.external.onnx_inputs import Input, feeds, fixed_batch, inputs_of
+from bench.models.external.files.batches import batches
+from bench.models.external.files.onnx_graph import as_module, graph_classes, graph_facts, read_graph
+from bench.models.external.files.onnx_inputs import Input, feeds, fixed_batch, inputs_of
+from bench.models.external.files.packages import package
 from bench.models.external.opened import Answered, Inputs, Opened
-from bench.models.external.packages import package
 
 _SCORES = ("tensor(float)", "tensor(double)", "tensor(float16)")
 _LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")

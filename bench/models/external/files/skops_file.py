@@ -16,8 +16,8 @@ import pandas as pd
 
 from bench.contract import UserError, nearest, require
 from bench.contract.secrets import in_one_line
+from bench.models.external.files.packages import package
 from bench.models.external.opened import Answered, Inputs, Opened
-from bench.models.external.packages import package
 
 
 def open_skops(content: bytes, name: str, trusted: Sequence[str]) -> Opened:

@@ -1,7 +1,7 @@
 """A model that was given as a program of ``torch.export`` (.pt2).
 
 ``torch.export.load`` can run code of the file: it falls back to unrestricted pickles, and evaluates
-texts of the archive as Python. :mod:`bench.models.external.program_copy` says where, and makes the
+texts of the archive as Python. :mod:`bench.models.external.files.program_copy` says where, and makes the
 copy that is opened instead: without pickles and with plain names alone.
 """
 
@@ -23,10 +23,10 @@ from torch import nn
 
 from bench.contract import UserError, require
 from bench.contract.secrets import in_one_line
-from bench.models.external.batches import Batched
-from bench.models.external.batches import batches as in_batches
+from bench.models.external.files.batches import Batched
+from bench.models.external.files.batches import batches as in_batches
+from bench.models.external.files.program_copy import checked_copy
 from bench.models.external.opened import Answered, Inputs, Opened
-from bench.models.external.program_copy import checked_copy
 
 _TYPES = {7: torch.float32, 8: torch.float64}
 """What torch's archive calls them."""

@@ -11,9 +11,9 @@ import pandas as pd
 
 from bench.contract import UserError
 from bench.contract.secrets import in_one_line
-from bench.models.external import paths
+from bench.models.external.http import paths
+from bench.models.external.http.readings import Reading, chosen, complaint, reading
 from bench.models.external.opened import Inputs
-from bench.models.external.readings import Reading, chosen, complaint, reading
 
 PROTOCOLS = ("kserve", "mlflow", "template")
 """What a model behind HTTP may speak."""

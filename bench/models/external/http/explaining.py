@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from bench.contract import UserError
-from bench.models.external.sending import Headers, Reply
+from bench.models.external.http.sending import Headers, Reply
 
 _TOO_LARGE = re.compile(
     r"(?i)too (large|big|many|long)|batch.?size|max(imum)?\b.{0,40}\b(batch|size|items|instances|"

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from bench.contract import UserError, nearest, require
-from bench.models.external.state import is_safetensors
+from bench.models.external.files.state import is_safetensors
 
 _ENDINGS = {
     ".onnx": "onnx",

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from bench.contract import UserError, nearest
+from bench.models.external.http.protocols import column, refuse_errors, rows
+from bench.models.external.http.readings import Reading, chosen, is_scores, label, number
 from bench.models.external.opened import Inputs
-from bench.models.external.protocols import column, refuse_errors, rows
-from bench.models.external.readings import Reading, chosen, is_scores, label, number
 
 WHOLE = frozenset(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
 """Types of tensors that hold whole numbers."""

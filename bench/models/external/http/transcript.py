@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.contract import UserError
-from bench.models.external import owners
-from bench.models.external.shared import SharedFile
+from bench.models.external.http import owners
+from bench.models.external.http.shared import SharedFile
 
 Asked = tuple[bytes, int]
 """A record's digest, and how many times its asker had asked this very record before."""

@@ -18,12 +18,12 @@ import pandas as pd
 
 from bench.contract import UserError
 from bench.contract.identity import canonical
-from bench.models.external import explaining
+from bench.models.external.http import explaining
+from bench.models.external.http.protocols import rows
+from bench.models.external.http.readings import Reading
+from bench.models.external.http.sending import Reply, Sender
+from bench.models.external.http.transcript import Answer, Asked, BudgetSpent, Transcript
 from bench.models.external.opened import Answered, Inputs
-from bench.models.external.protocols import rows
-from bench.models.external.readings import Reading
-from bench.models.external.sending import Reply, Sender
-from bench.models.external.transcript import Answer, Asked, BudgetSpent, Transcript
 
 _LONGEST_WAIT_S = 900.0
 """An endpoint that asks to wait longer is asked again by another run."""

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from bench.contract import nearest, require
 from bench.contract.identity import digest
 from bench.contract.secrets import redacted
-from bench.models.external import explaining, protocols, tensors
-from bench.models.external.asking import Asker, Speech, back_off
+from bench.models.external.http import explaining, protocols, tensors
+from bench.models.external.http.asking import Asker, Speech, back_off
+from bench.models.external.http.sending import Headers, Reply, Sender, loopback, verified
+from bench.models.external.http.transcript import LEASE_S, Transcript
 from bench.models.external.opened import Answered, Inputs, Opened
-from bench.models.external.sending import Headers, Reply, Sender, loopback, verified
-from bench.models.external.transcript import LEASE_S, Transcript
 
 __all__ = ["Channel", "loopback", "open_endpoint"]
 

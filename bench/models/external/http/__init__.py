@@ -1,0 +1,1 @@
+"""A model behind HTTP: how it is asked, what it answered, and what may still be asked."""
