@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -73,18 +74,22 @@ def useful(
     draws = _weights(test.person.cpu().numpy())
     for weights in draws:
         index = torch.from_numpy(np.repeat(rows, weights.astype(np.int64)))
-        found = measure(
-            task,
-            test.take(index),
-            card,
-            lambda _, index=index: labels[index],
-            None if scores is None else lambda _, index=index: scores[index],
-        )
+        some = None if scores is None else scores[index]
+        found = measure(task, test.take(index), card, _always(labels[index]), _always(some))
         for name in dict.fromkeys((metric, "accuracy", "brier", "auroc")):
             value = found.get(name)
             if value is not None:
                 drawn.setdefault(name, []).append(round(value, _DIGITS))
     return {name: values for name, values in drawn.items() if len(values) == len(draws)}
+
+
+@overload
+def _always(answers: Tensor) -> Callable[[Tensor], Tensor]: ...
+@overload
+def _always(answers: None) -> None: ...
+def _always(answers: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+    """What gives these answers whatever is asked."""
+    return None if answers is None else lambda _: answers
 
 
 def _weights(person: npt.NDArray[np.int64]) -> Floats:
@@ -94,7 +99,7 @@ def _weights(person: npt.NDArray[np.int64]) -> Floats:
     return np.stack(drawn, 1)[:, where].astype(np.float64)
 
 
-Outcomes = Mapping[str, npt.NDArray[np.generic]]
+Outcomes = Mapping[str, npt.NDArray[Any]]
 
 
 def _attribute(outcomes: Outcomes, weights: Floats) -> Sides:
@@ -115,7 +120,7 @@ def _attribute(outcomes: Outcomes, weights: Floats) -> Sides:
     return members, members, side(~member)
 
 
-def _area(scores: npt.NDArray[np.generic], right: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+def _area(scores: npt.NDArray[Any], right: npt.NDArray[np.bool_], weights: Floats) -> Floats:
     """Weighted area under the ROC curve of every draw; NaN where a side has no weight."""
     if not len(scores):
         return np.full(len(weights), np.nan)

@@ -87,6 +87,9 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+_SCALE = ["victims", "s_base", "s_ceil", "square", "alone"]
+
+
 def strongest(trials: pd.DataFrame) -> pd.DataFrame:
     """The largest leakage of every row, over all its attacks.
 
@@ -99,18 +102,17 @@ def strongest(trials: pd.DataFrame) -> pd.DataFrame:
     """
     table = []
     wide = trials.pivot(index=[*ROW, "attack"], columns="seed", values="L")
-    units_of = ["victims", "s_base", "s_ceil"]
     squared = trials.assign(square=trials["L_error"] ** 2, alone=trials["single"].astype(bool))
-    scale = squared.groupby([*ROW, "attack"])[[*units_of, "square", "alone"]].mean()
+    scale = squared.groupby([*ROW, "attack"])[_SCALE].mean()
     for key, rows in wide.groupby(level=ROW, sort=False):
         by_seed = rows.to_numpy(dtype=float)
         at = int(np.nanmean(by_seed, axis=1).argmax())
         paired = goal_named(str(key[ROW.index("goal")])).gains
-        *units, square, alone = scale.loc[rows.index].to_numpy(dtype=float).T
+        units, base, top, square, alone = scale.loc[rows.index].to_numpy(dtype=float).T
         if alone.any():
-            ends = worst_of.of_one_target(by_seed, np.sqrt(square), *units)
+            ends = worst_of.of_one_target(by_seed, np.sqrt(square), units, base, top)
         else:
-            ends = worst_of.interval(by_seed, *units, paired)
+            ends = worst_of.interval(by_seed, units, base, top, paired)
         seeds = int((~np.isnan(by_seed[at])).sum())
         table.append((*key, rows.index[at][-1], np.nanmean(by_seed[at]), seeds, *ends))
     return pd.DataFrame(table, columns=[*ROW, "attack", "L", "L_n", "L_lo", "L_hi"])

@@ -135,7 +135,7 @@ class GivenNetwork(Network):
         self._use(opened, Reading(self._card, self._task, meaning, order, named))
         return None
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The content of the model's file, and how its answers are read."""
         return dict(self._state)
 

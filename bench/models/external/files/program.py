@@ -1,8 +1,8 @@
 """A model that was given as a program of ``torch.export`` (.pt2).
 
 ``torch.export.load`` can run code of the file: it falls back to unrestricted pickles, and evaluates
-texts of the archive as Python. :mod:`bench.models.external.files.program_copy` says where, and makes the
-copy that is opened instead: without pickles and with plain names alone.
+texts of the archive as Python. :mod:`bench.models.external.files.program_copy` says where, and
+makes the copy that is opened instead: without pickles and with plain names alone.
 """
 
 from __future__ import annotations
