@@ -59,10 +59,10 @@ def _typed(names: tuple[str, ...]) -> npt.NDArray[Any]:
     file.seek(0)
     read = pd.read_csv(file, keep_default_na=False, na_values=[""], skip_blank_lines=False)
     column = read["value"]
-    if pd.api.types.is_numeric_dtype(column):
-        return column.to_numpy()
-    texts = column.astype(object)
-    return texts.where(column.notna(), None).to_numpy(object)
+    if not pd.api.types.is_numeric_dtype(column):
+        column = column.astype(object).where(column.notna(), None)
+    values: npt.NDArray[Any] = column.to_numpy()
+    return values
 
 
 def _number(
