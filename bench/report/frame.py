@@ -16,6 +16,7 @@ from bench.contract.errors import require
 from bench.contract.record import ELSEWHERE, ENVIRONMENT, Failure, TrialRecord
 from bench.contract.stream import Stream
 from bench.goals import goal_named
+from bench.metrics import certainty
 from bench.report import ceilings, comparable, coverage
 from bench.report.facts import Facts, Gatherer
 
@@ -201,8 +202,9 @@ EXTRA = (
     "ppv_top_10",
     "ppv_top_100",
     "ppv_top_10pct",
+    *certainty.FIGURES,
 )
-"""Further metrics of an attack that papers report."""
+"""Further metrics of an attack: those that papers report, and how sure it is of whom."""
 BY_LABELS = ("accuracy", "balanced_accuracy")
 """Metrics of utility that need labels alone: nothing that is done to scores can change them."""
 QUADRATIC = "quadratic_score"
