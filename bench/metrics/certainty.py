@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics import roc
 from bench.metrics.roc import Bools, Floats, Ints
 
 if TYPE_CHECKING:
@@ -161,10 +160,12 @@ def precision(confidence: Floats, right: Bools, shares: list[float]) -> list[flo
     Returns:
         One precision in [0, 1] for each share.
     """
-    n = len(right)
-    true, false = (side[0] for side in roc.counts(confidence, right, np.ones((1, n), dtype=bool)))
-    taken = [max(1.0, share * n) for share in shares]
-    return [float(np.interp(k, true + false, true) / k) for k in taken]
+    named, true, _ = _cuts(confidence, right)
+    # From nobody to the first cut, too, every one of the tied counts for the same.
+    named, true = (np.concatenate([[0], column]) for column in (named, true))
+    taken = np.maximum(1.0, np.multiply(shares, len(right)))
+    out: list[float] = (np.interp(taken, named, true) / taken).tolist()
+    return out
 
 
 def longest(confidence: Floats, right: Bools, chance: float) -> Bools:
@@ -185,17 +186,27 @@ def longest(confidence: Floats, right: Bools, chance: float) -> Bools:
     """
     from scipy.special import betainc  # readers of results do not wait for it
 
-    n = len(right)
-    true, false = (side[0] for side in roc.counts(confidence, right, np.ones((1, n), dtype=bool)))
+    named, true, least = _cuts(confidence, right)
     wrong = min(WRONG, (1 - chance) / LUCK)
-    cuts = np.flatnonzero((true > 0) & (false <= wrong * (true + false) + 1e-9))
-    by_luck = betainc(true[cuts], false[cuts] + 1, 1 - 2 * wrong)
-    cuts = cuts[by_luck <= DOUBT]
+    cuts = np.flatnonzero((true > 0) & (named - true <= wrong * named + 1e-9))
     if wrong <= 0 or not len(cuts):
-        return np.zeros(n, dtype=bool)
-    last = true[cuts[-1]] + false[cuts[-1]]
-    inside: Bools = confidence >= np.partition(confidence, n - last)[n - last]
-    return inside
+        return np.zeros(len(right), dtype=bool)
+    by_luck = betainc(true[cuts], named[cuts] - true[cuts] + 1, 1 - 2 * wrong)
+    passing = cuts[by_luck <= DOUBT]
+    return confidence >= (least[passing[-1]] if len(passing) else np.inf)
+
+
+def _cuts(confidence: Floats, right: Bools) -> tuple[Ints, Ints, Floats]:
+    """Where the order of victims ``[n]`` may be cut, the surest first: not among those tied.
+
+    Returns:
+        For each cut how many are above it, how many of them are right, and the least confidence
+        among them.
+    """
+    order = np.argsort(-confidence)
+    ordered = confidence[order]
+    last: Ints = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    return last + 1, np.cumsum(right[order], dtype=np.int64)[last], ordered[last]
 
 
 def certain_values(scores: Floats, truth: Ints) -> Ints:

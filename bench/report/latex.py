@@ -153,7 +153,7 @@ def _row(row: Mapping[Any, Any], marks: Mapping[str, str], certain: bool) -> str
         row["worst_attack"],
         number(row["front"]),
         row["n_seeds"],
-        *[f"{number(row[certainty.SHARE], 3)} ({number(row['certain_base'], 3)})"] * certain,
+        *[f"{number(row['certain_share'], 3)} ({number(row['certain_base'], 3)})"] * certain,
     )
     shown = [tex(cell) for cell in cells]
     shown[1] += told
