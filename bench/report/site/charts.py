@@ -284,7 +284,7 @@ def certain(curves: Sequence[tuple[str, str, Sequence[float]]]) -> Figure | None
         return None
     low = min(0.5, *(min(tops) for _, _, tops in curves))
     return {
-        "data": [_curve(*curve) for curve in curves],
+        "data": [_curve(*curve, at) for at, curve in enumerate(curves)],
         "layout": {
             "showlegend": True,
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
@@ -298,9 +298,10 @@ def certain(curves: Sequence[tuple[str, str, Sequence[float]]]) -> Figure | None
     }
 
 
-def _curve(defense: str, attack: str, tops: Sequence[float]) -> Figure:
+def _curve(defense: str, attack: str, tops: Sequence[float], place: int) -> Figure:
     reference, alone = defense == UNDEFENDED, not defense
     colour = f"var(--{'ink' if reference else 'muted' if alone else 'accent'})"
+    symbols = list(_SYMBOLS.values())
     name = html.escape(defense or "without the model")
     told = [
         f"{name}<br>of the surest {top} %: {precision:.2f} right<br>{html.escape(attack)}"
@@ -317,7 +318,11 @@ def _curve(defense: str, attack: str, tops: Sequence[float]) -> Figure:
             "width": 2 if reference else 1,
             "dash": "dot" if alone else "solid",
         },
-        "marker": {"color": colour, "size": 6},
+        "marker": {
+            "color": colour,
+            "size": 8,
+            "symbol": "diamond" if reference else symbols[place % len(symbols)],
+        },
         "text": told,
         "hovertemplate": "%{text}<extra></extra>",
     }
