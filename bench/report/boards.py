@@ -175,7 +175,8 @@ def build(frame: pd.DataFrame) -> Boards:
     """The boards of a table of :func:`bench.report.frame.build`; none if nothing was attacked."""
     checks = controls.judge(frame[_CHECKED])  # cut for every scenario: narrow is quick
     frame = frame[frame["control"] == ""]
-    closed = leakage.adapted(close(frame))
+    # Every trial is on several boards: what only some of them show is looked up there.
+    closed = leakage.adapted(close(frame.drop(columns=certainty.LOOKED_UP)))
     if closed.empty:
         rows, attacks, seeds = (
             pd.DataFrame(columns=names)

@@ -18,10 +18,12 @@ from bench.report.text import UNPLACED, number
 
 COLUMNS = ("certain_attack", SHARE, "certain_max", "certain_base")
 """What boards and files say of a row; files only where it is known of some row."""
+LOOKED_UP = [name for name in FIGURES if name != SHARE]
+"""Figures that only the attack has which is shown."""
 DEFENSES = 3
 """Defenses in the figure, beside ``none`` and the attacker without the model."""
 _BASES = [f"base_{name}" for name in FIGURES]
-_TABLE = [*ROW, *COLUMNS, *(name for name in FIGURES if name != SHARE), *_BASES]
+_TABLE = [*ROW, *COLUMNS, *LOOKED_UP, *_BASES]
 
 Row = dict[str, Any]
 
@@ -30,8 +32,9 @@ def build(closed: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """For each row of a board, the attack that is certain of the most members.
 
     Args:
-        closed: trials by board, :func:`bench.report.closure.close`.
-        frame: all trials of the suite.
+        closed: trials by board, :func:`bench.report.closure.close`; of the figures it needs
+            ``certain_share`` alone.
+        frame: all trials of the suite, with all figures.
 
     Returns:
         ``ROW`` and ``COLUMNS``: that attack, the mean of its share over seeds, the largest share of
@@ -43,15 +46,20 @@ def build(closed: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     done = closed[closed["done"] & closed[SHARE].notna()]
     if done.empty:
         return pd.DataFrame(columns=_TABLE)
-    done = done.merge(_bases(frame), on=[*SCENARIO, "s_base_attack", "seed"], how="left")
-    trials = done.groupby([*ROW, "attack"])
-    table = trials[[*FIGURES, *_BASES, "L", "score"]].mean()
-    table = table.assign(certain_max=trials[SHARE].max()).reset_index()
     order = [SHARE, "L", "score"]
-    table = table.sort_values([*order, "attack"], ascending=[False] * 3 + [True], kind="stable")
-    table = table.drop_duplicates(ROW)
-    table = table.rename(columns={"attack": "certain_attack"})
-    return table.assign(certain_base=table[f"base_{SHARE}"])[_TABLE]
+    means = done.groupby([*ROW, "attack"], as_index=False)[order].mean()
+    means = means.sort_values([*order, "attack"], ascending=[False] * 3 + [True], kind="stable")
+    # Two dozen figures of the few attacks that are shown, not of all.
+    picked = done[[*ROW, "attack", "seed", "s_base_attack", "trial_id"]].merge(
+        means.drop_duplicates(ROW)[[*ROW, "attack"]], on=[*ROW, "attack"]
+    )
+    figures = frame[["trial_id", *FIGURES]].drop_duplicates("trial_id")
+    picked = picked.merge(figures, on="trial_id")
+    picked = picked.merge(_bases(frame), on=[*SCENARIO, "s_base_attack", "seed"], how="left")
+    trials = picked.rename(columns={"attack": "certain_attack"}).groupby([*ROW, "certain_attack"])
+    table = trials[[*FIGURES, *_BASES]].mean()
+    table = table.assign(certain_max=trials[SHARE].max(), certain_base=table[f"base_{SHARE}"])
+    return table.reset_index()[_TABLE]
 
 
 def _bases(frame: pd.DataFrame) -> pd.DataFrame:
