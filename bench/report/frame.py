@@ -318,8 +318,9 @@ def read(
     set with its size and with the attack's place in it), ``target`` and ``outcome`` (node
     identities), and what controls need: ``control`` (empty for a row of a board), ``values_sha``,
     ``environment`` (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``,
-    ``heldout`` and ``oracle`` (of the judges), for a paper's figures and for whom attackers are
-    certain of the metrics of ``EXTRA``, and those of ``UTILITY``, for users of scores ``quadratic`` (the quadratic score), for tuning ``family``,
+    ``heldout`` and ``oracle`` (of the judges), for a paper's figures the metrics of ``EXTRA`` (of
+    whom attackers are certain, too) and ``UTILITY``, for users of scores ``quadratic`` (the
+    quadratic score), for tuning ``family``,
     ``settings``, ``tunable``, ``attack_family`` and ``attack_settings`` (the option a row is a
     setting of, and how many the suite has), of watched deployments ``stream`` (how queries were
     sent, empty: as usual), ``refused``, ``accounts``, ``cover``, ``answered_before``, ``blocked``,
