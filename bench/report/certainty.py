@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.metrics.certainty import BY_RARITY, FIGURES, PRECISION, SHARE
+from bench.metrics.certainty import FIGURES, PRECISION, SHARE
 from bench.report.closure import ROW
 from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED, dicts, flags_of
 from bench.report.text import UNPLACED, number
@@ -24,6 +24,9 @@ DEFENSES = 3
 """Defenses in the figure, beside ``none`` and the attacker without the model."""
 _BASES = [f"base_{name}" for name in FIGURES]
 _TABLE = [*ROW, *COLUMNS, *LOOKED_UP, *_BASES]
+
+_MEASURES = {"auc": "AUC", "precision": "precision"}
+"""How the fifths by rarity are judged: a category by the first, a number by the second."""
 
 Row = dict[str, Any]
 
@@ -83,6 +86,10 @@ def told(rows: pd.DataFrame, table: pd.DataFrame) -> list[Row]:
     Args:
         rows: of one board.
         table: of that board, as :func:`build` gives it.
+
+    Returns:
+        Texts; pairs are with the model and without it. ``measure`` is how the fifths by rarity are
+        judged, empty where they have too few members.
     """
     found = {row["defense"]: row for row in dicts(table)}
     acting = [row for row in dicts(rows) if "no_effect" not in flags_of(row)]
@@ -124,8 +131,15 @@ def _line(row: Row) -> Row:
         "top_10": "precision_top_10pct",
         "all": "precision_top_100pct",
     }
-    measure = "auc" if math.isfinite(row[BY_RARITY[0]]) else "precision"
     ends = {"common": 1, "rare": 5}
+    measure = next(
+        (
+            name
+            for name in ("auc", "precision")
+            if any(math.isfinite(row[f"rarity_{name}_{at}"]) for at in ends.values())
+        ),
+        "",
+    )
     return {
         "defense": row["defense"],
         "attack": row["certain_attack"],
@@ -133,9 +147,9 @@ def _line(row: Row) -> Row:
         "most": _percent(row["certain_max"]),
         "base": _percent(row["certain_base"]),
         **{name: (number(row[key]), number(row[f"base_{key}"])) for name, key in pairs.items()},
-        "measure": {"auc": "AUC", "precision": "precision"}[measure],
+        "measure": _MEASURES.get(measure, ""),
         **{
-            name: tuple(number(row[f"{side}rarity_{measure}_{at}"]) for side in ("", "base_"))
+            name: tuple(number(row.get(f"{of}rarity_{measure}_{at}")) for of in ("", "base_"))
             for name, at in ends.items()
         },
         **{f"certain_{name}": _percent(row[f"rarity_certain_{at}"]) for name, at in ends.items()},

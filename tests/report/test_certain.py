@@ -130,6 +130,19 @@ def test_where_only_some_attacks_say_it_the_others_count_for_nothing() -> None:
     assert certainty.told(rows, certain)[0]["base"] == "\N{EN DASH}"
 
 
+def test_fifths_that_are_too_small_to_be_judged_are_not_shown() -> None:
+    small = []
+    for record in records(seeds=1):
+        score = record.score
+        if score is not None:
+            kept = {k: v for k, v in score.extra.items() if not k.startswith("rarity_auc")}
+            small.append(
+                record.model_copy(update={"score": score.model_copy(update={"extra": kept})})
+            )
+    rows, certain = board(boards.build(frame.build(small, "fake")))
+    assert {row["measure"] for row in certainty.told(rows, certain)} == {""}
+
+
 def test_the_table_of_trials_has_every_figure() -> None:
     table = frame.build(records(seeds=1), "fake")
     found = pd.read_parquet(io.BytesIO(tables.trials_parquet(table)))
