@@ -21,7 +21,7 @@ from bench.contract import (
     Victims,
     require,
 )
-from bench.metrics import roc
+from bench.metrics import certainty, roc
 from bench.metrics.roc import Bools, Floats, Ints
 
 METRIC, NUMERIC = "auc", "mse_skill"
@@ -97,6 +97,22 @@ def _groups(splits: Splits, victims: Victims, of: Tensor) -> tuple[list[str], Bo
     return [names[i] for i in enough], who[enough]
 
 
+def _rarity(splits: Splits, victims: Victims) -> Tensor:
+    """:func:`bench.metrics.certainty.rarity` ``[n]`` by all columns but those of the secret."""
+    assert splits.card.sensitive is not None
+    records, public = victims.records.x.float().cpu(), splits.public.x.float().cpu()
+    return certainty.rarity(records, public, splits.card.sensitive.columns)
+
+
+def _fifths(rarity: Tensor, ours: Bools) -> tuple[list[str], Bools]:
+    """Figures of the fifths of the members by rarity, and who is in each; those of 50 or more."""
+    fifth = np.zeros(len(ours), dtype=np.int64)
+    fifth[ours] = certainty.fifth_of(rarity.numpy()[ours])
+    many = [of for of in certainty.FIFTHS if (fifth == of).sum() >= MIN_GROUP]
+    inside = fifth == np.array(many, dtype=np.int64).reshape(-1, 1)
+    return [f"rarity_auc_{of}" for of in many], inside
+
+
 def _guesses(true: Ints, said: Ints, n_values: int) -> dict[str, float]:
     """What the guess of the best-scored value gives, from one table of truth by guess."""
     table = np.bincount(true * n_values + said, minlength=n_values**2).astype(np.float64)
@@ -132,12 +148,13 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         average; left out where there are fewer members), of the guess of the best-scored value
         ``mcc``, ``g_mean`` (geometric mean of the recalls of all values) and ``accuracy``, beside
         ``majority_rate``, for two values ``precision``, ``recall`` and ``f1`` of the last one,
-        ``tpr_at_fpr_1e-2`` where there are at least 300 negatives, and ``auc[column=value]`` of
-        every subgroup of 50 members or more.
+        ``tpr_at_fpr_1e-2`` where there are at least 300 negatives, ``auc[column=value]`` of
+        every subgroup of 50 members or more, ``rarity_auc_1`` to ``rarity_auc_5`` of the fifths by
+        rarity, likewise, and :func:`bench.metrics.certainty.figures`.
         Of a number: see :func:`_judge_number`.
-        ``outcomes``: per victim ``member``, ``truth``, ``guess`` and of a category the contrasts
-        ``score`` ``[n, n_values]``, of a number ``error`` and ``base_error`` (squared, of the guess
-        and of the public mean).
+        ``outcomes``: per victim ``member``, ``truth``, ``guess``, ``rarity`` and of a category the
+        contrasts ``score`` ``[n, n_values]``, of a number ``score``, ``base_error`` (the squared
+        error of the guess, negated, and of the public mean).
 
     Raises:
         DivergedError: the reconstruction holds NaN or Inf.
@@ -169,8 +186,10 @@ def _judge_category(values: Tensor, s: Tensor, victims: Victims, truth: Truth) -
     member = victims.member.cpu()
     scores, guess = contrast(values), values.argmax(1)
     ours = member.numpy()
+    rarity = _rarity(truth.splits, victims)
     names, groups = _groups(truth.splits, victims, member)
-    curves = _curves(scores.numpy(), s.numpy(), np.vstack([ours, ~ours, groups]))
+    fifths, by_rarity = _fifths(rarity, ours)
+    curves = _curves(scores.numpy(), s.numpy(), np.vstack([ours, ~ours, groups, by_rarity]))
     areas = _macro_auc(curves)
     require(
         not np.isnan(areas[:2]).any(),
@@ -187,8 +206,10 @@ def _judge_category(values: Tensor, s: Tensor, victims: Victims, truth: Truth) -
     tpr = _tpr(held, 0.01)
     if tpr is not None:
         extra["tpr_at_fpr_1e-2"] = tpr
-    found = zip(names, areas[2:].tolist(), strict=True)
-    extra |= {f"auc[{name}]": auc for name, auc in found if not np.isnan(auc)}
+    named = [*(f"auc[{name}]" for name in names), *fifths]
+    found = zip(named, areas[2:].tolist(), strict=True)
+    extra |= {name: auc for name, auc in found if not np.isnan(auc)}
+    outcomes = {"member": member, "truth": s, "guess": guess, "score": scores, "rarity": rarity}
     return Score(
         metric=METRIC,
         value=float(areas[0]),
@@ -196,8 +217,8 @@ def _judge_category(values: Tensor, s: Tensor, victims: Victims, truth: Truth) -
         nonmembers=float(areas[1]),
         ceiling=1.0,
         victims=int(member.sum()),
-        extra=extra,
-        outcomes={"member": member, "truth": s, "guess": guess, "score": scores},
+        extra=extra | certainty.figures(outcomes),
+        outcomes=outcomes,
     )
 
 
@@ -208,16 +229,22 @@ def estimate(values: Tensor, sensitive: Sensitive) -> Tensor:
     by its best candidate.
     """
     codes = torch.tensor(sensitive.codes, dtype=values.dtype).squeeze(1)
-    shares = (values >= 0).all(1) & torch.isclose(values.sum(1), values.new_ones(()), atol=1e-6)
-    return torch.where(shares, values @ codes, codes[values.argmax(1)])
+    return torch.where(_distributions(values), values @ codes, codes[values.argmax(1)])
+
+
+def _distributions(values: Tensor) -> Tensor:
+    """Which rows of scores ``[n, m]`` are a distribution over the candidates: bool ``[n]``."""
+    return (values >= 0).all(1) & torch.isclose(values.sum(1), values.new_ones(()), atol=1e-6)
 
 
 def _judge_number(values: Tensor, sensitive: Sensitive, victims: Victims, truth: Truth) -> Score:
     """Judge estimates of a number: ``s = 1 - MSE / MSE(public mean)``, clipped to [0, 1].
 
     With the imputer as baseline ``L = 1 - MSE / MSE(imputer)`` follows. ``extra``: both sides
-    unclipped and, of members, ``mae`` in standard deviations of the public records and
-    ``within_0.319``, the share of estimates within .319 of them (TabLeak's tolerance).
+    unclipped and, of members, ``mae`` in standard deviations of the public records,
+    ``within_0.319``, the share of estimates within .319 of them (TabLeak's tolerance), and where
+    all rows are distributions :func:`bench.metrics.certainty.figures`; then ``outcomes`` hold the
+    ``confidence`` of every estimate, the probability within .319 of it.
     """
     start = sensitive.columns[0]
     true, member = victims.records.x[:, start].double().cpu(), victims.member.cpu()
@@ -230,6 +257,13 @@ def _judge_number(values: Tensor, sensitive: Sensitive, victims: Victims, truth:
 
     ours, others = skill(member), skill(~member)
     off = (found - true).abs()[member]
+    outcomes = {"member": member, "truth": true, "guess": found, "score": -error}
+    outcomes["base_error"] = base
+    outcomes["rarity"] = _rarity(truth.splits, victims)
+    if bool(_distributions(values).all()):
+        codes = torch.tensor(sensitive.codes, dtype=values.dtype).squeeze(1)
+        near = (codes - found.unsqueeze(1)).abs() <= certainty.TOLERANCE
+        outcomes["confidence"] = (values * near).sum(1)
     return Score(
         metric=NUMERIC,
         value=min(1.0, max(0.0, ours)),
@@ -241,13 +275,8 @@ def _judge_number(values: Tensor, sensitive: Sensitive, victims: Victims, truth:
             "skill_members": ours,
             "skill_nonmembers": others,
             "mae": float(off.mean()),
-            "within_0.319": float((off <= 0.319).double().mean()),
+            "within_0.319": float((off <= certainty.TOLERANCE).double().mean()),
+            **certainty.figures(outcomes),
         },
-        outcomes={
-            "member": member,
-            "truth": true,
-            "guess": found,
-            "error": error,
-            "base_error": base,
-        },
+        outcomes=outcomes,
     )

@@ -149,11 +149,13 @@ def _mean(name: str) -> Callable[[Outcomes, Floats], Sides]:
 def _skill(outcomes: Outcomes, weights: Floats) -> Sides:
     """1 minus a ratio of mean squared errors, clipped to [0, 1], of members and of others."""
     member = outcomes["member"] > 0
-    pair = ("mse", "mse_public_mean") if "mse" in outcomes else ("error", "base_error")
-    errors = [outcomes[name].astype(np.float64) for name in pair]
+    if "mse" in outcomes:
+        errors = [outcomes["mse"], outcomes["mse_public_mean"]]
+    else:
+        errors = [-outcomes["score"], outcomes["base_error"]]
 
     def side(who: npt.NDArray[np.bool_]) -> Floats:
-        own, blank = (_weighted(values, weights * who) for values in errors)
+        own, blank = (_weighted(e.astype(np.float64), weights * who) for e in errors)
         skill: Floats = np.clip(1 - own / np.maximum(blank, 1e-12), 0.0, 1.0)
         return skill
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.report import controls, judgement, leakage, single, stats
+from bench.report import certainty, controls, judgement, leakage, single, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, close
 from bench.report.frame import BASELINE, SCENARIO
 from bench.report.judgement import FLAGS
@@ -73,6 +73,7 @@ _ROW_COLUMNS = [
     "standard",
     "settings",
     "tunable",
+    *certainty.COLUMNS,
 ]
 _ATTACK_COLUMNS = [
     *ROW,
@@ -145,7 +146,8 @@ class Boards:
             ``seeds_needed`` how many seeds to run for a half width of 0.05, should the spread stay,
             ``train_s`` the median training time in seconds. ``trials_planned`` were planned for the
             row, and of ``trials_lost`` there is no record. ``standard`` names the set of attacks
-            that the row is to meet. ``flags`` are joined with ``;``.
+            that the row is to meet. ``certain_attack`` and so on are those of ``certain``, missing
+            where no record says it. ``flags`` are joined with ``;``.
         attacks: one row per (board, defense, attack) with unclipped ``L``, ``attack_access``, what
             it cost, how many of its trials finished and whether it adapts to the defense; its
             interval is its own.
@@ -153,6 +155,7 @@ class Boards:
             ``L``, ``M``, ``score``, the ``utility`` of the deployment and its ``trial_id``;
             ``recorded`` is the utility that its record states, whatever the access.
         baselines: one row per (scenario, attack without the model) with its mean ``score``.
+        certain: of whom attackers are certain, :func:`bench.report.certainty.build`.
         controls: the checks of :func:`bench.report.controls.judge`.
         notes: what must be known about a board as a whole, ``(kind, sentence)`` by board key.
     """
@@ -161,6 +164,7 @@ class Boards:
     attacks: pd.DataFrame
     seeds: pd.DataFrame
     baselines: pd.DataFrame
+    certain: pd.DataFrame
     controls: pd.DataFrame
     notes: dict[BoardKey, list[tuple[str, str]]]
 
@@ -173,13 +177,15 @@ def build(frame: pd.DataFrame) -> Boards:
     """The boards of a table of :func:`bench.report.frame.build`; none if nothing was attacked."""
     checks = controls.judge(frame[_CHECKED])  # cut for every scenario: narrow is quick
     frame = frame[frame["control"] == ""]
-    closed = leakage.adapted(close(frame))
+    # Every trial is on several boards: what only some of them show is looked up there.
+    closed = leakage.adapted(close(frame.drop(columns=certainty.LOOKED_UP)))
     if closed.empty:
         rows, attacks, seeds = (
             pd.DataFrame(columns=names)
             for names in (_ROW_COLUMNS, _ATTACK_COLUMNS, leakage.SEED_COLUMNS)
         )
-        return Boards(rows, attacks, seeds, _baselines(frame), checks, notes={})
+        certain = certainty.build(closed, frame)
+        return Boards(rows, attacks, seeds, _baselines(frame), certain, checks, notes={})
     useful, pairs = per_seed(frame)
     attacks = leakage.attacks(closed)
     rows = leakage.worst(closed, attacks)
@@ -192,11 +198,14 @@ def build(frame: pd.DataFrame) -> Boards:
     tried = settings(frame, acting, BOARD).reset_index()
     rows = rows.merge(tried, on=[*BOARD, "family"], how="left").fillna({"settings": 1})
     rows = judgement.judge(frame, closed, rows, checks)
+    certain = certainty.build(closed, frame)
+    rows = rows.merge(certain[[*ROW, *certainty.COLUMNS]], on=ROW, how="left")
     return Boards(
         rows=rows[_ROW_COLUMNS].astype({"settings": int}),
         attacks=attacks[_ATTACK_COLUMNS],
         seeds=leakage.per_seed(closed, useful),
         baselines=_baselines(frame),
+        certain=certain,
         controls=checks,
         notes=judgement.notes(closed, attacks, rows, checks),
     )

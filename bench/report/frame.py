@@ -16,6 +16,7 @@ from bench.contract.errors import require
 from bench.contract.record import ELSEWHERE, ENVIRONMENT, Failure, TrialRecord
 from bench.contract.stream import Stream
 from bench.goals import goal_named
+from bench.metrics import certainty
 from bench.report import ceilings, comparable, coverage
 from bench.report.facts import Facts, Gatherer
 
@@ -223,8 +224,9 @@ EXTRA = (
     "ppv_top_10",
     "ppv_top_100",
     "ppv_top_10pct",
+    *certainty.FIGURES,
 )
-"""Further metrics of an attack that papers report."""
+"""Further metrics of an attack: those that papers report, and how sure it is of whom."""
 BY_LABELS = ("accuracy", "balanced_accuracy")
 """Metrics of utility that need labels alone: nothing that is done to scores can change them."""
 QUADRATIC = "quadratic_score"
@@ -338,8 +340,9 @@ def read(
     set with its size and with the attack's place in it), ``target`` and ``outcome`` (node
     identities), and what controls need: ``control`` (empty for a row of a board), ``values_sha``,
     ``environment`` (where the attack ran, as JSON), ``steps``, ``permuted``, ``chance``,
-    ``heldout`` and ``oracle`` (of the judges), for a paper's figures the metrics of ``EXTRA`` and
-    ``UTILITY``, for users of scores ``quadratic`` (the quadratic score), for tuning ``family``,
+    ``heldout`` and ``oracle`` (of the judges), for a paper's figures the metrics of ``EXTRA`` (of
+    whom attackers are certain, too) and ``UTILITY``, for users of scores ``quadratic`` (the
+    quadratic score), for tuning ``family``,
     ``settings``, ``tunable``, ``attack_family`` and ``attack_settings`` (the option a row is a
     setting of, and how many the suite has), of watched deployments ``stream`` (how queries were
     sent, empty: as usual), ``refused``, ``accounts``, ``cover``, ``answered_before``, ``blocked``,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report import certainty
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import slugs
 from bench.report.frame import dicts, flags_of
@@ -44,6 +45,8 @@ _HEAD = (
     "Front",
     "Seeds",
 )
+_CERTAIN = "Certain"
+"""A further column where it is known of how many members attackers are certain."""
 
 
 def leaderboard_tex(boards: Boards, suite: str, lacking: str = "") -> str:
@@ -83,24 +86,27 @@ def _board(key: BoardKey, rows: pd.DataFrame, label: str, said: Sequence[str] = 
     marks = {flag: _MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i, flag in enumerate(seen)}
     legend = [f"All rows: {tex(FLAGS[flag])}" for flag in FLAGS if flag in shared]
     legend += [f"${mark}$ {tex(FLAGS[flag])}" for flag, mark in marks.items()] + [*said]
-    lines = [_row(row, marks) for row in dicts(rows)]
+    certain = certainty.known(rows)
+    lines = [_row(row, marks, certain) for row in dicts(rows)]
     chunks = [lines[at : at + ROWS] for at in range(0, len(lines), ROWS)]
     return [
-        _table(chunk, _caption(key, rows, i), f"tab:{label}" + f"-{i + 1}" * (i > 0), legend)
+        _table(
+            chunk, _caption(key, rows, i), f"tab:{label}" + f"-{i + 1}" * (i > 0), legend, certain
+        )
         for i, chunk in enumerate(chunks)
     ]
 
 
-def _table(lines: list[str], caption: str, label: str, legend: list[str]) -> str:
+def _table(lines: list[str], caption: str, label: str, legend: list[str], certain: bool) -> str:
     return "\n".join(
         [
             r"\begin{table*}[t]",
             r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
             rf"\caption{{{caption}}}",
             rf"\label{{{label}}}",
-            r"\begin{tabular}{@{}rlccclllr@{}}",
+            rf"\begin{{tabular}}{{@{{}}rlccclllr{'r' * certain}@{{}}}}",
             r"\toprule",
-            " & ".join(_HEAD) + r" \\",
+            " & ".join([*_HEAD, *[_CERTAIN] * certain]) + r" \\",
             r"\midrule",
             *lines,
             r"\bottomrule",
@@ -121,11 +127,20 @@ def _caption(key: BoardKey, rows: pd.DataFrame, part: int) -> str:
         "as the records); $M$: the part that is about training members; brackets: 95\\% "
         "intervals over seeds, of $L$ for the largest of all attacks. Rows of one rank cannot be "
         "told apart. Front: probability of being on the Pareto front of utility and leakage."
-        f"{tex(standard)}"
+        f"{_sure(rows)}{tex(standard)}"
     )
 
 
-def _row(row: Mapping[Any, Any], marks: Mapping[str, str]) -> str:
+def _sure(rows: pd.DataFrame) -> str:
+    return (
+        " Certain: share of the members whose secret some attack knows for certain; in brackets: "
+        "without the model."
+        if certainty.known(rows)
+        else ""
+    )
+
+
+def _row(row: Mapping[Any, Any], marks: Mapping[str, str], certain: bool) -> str:
     raised = [marks[flag] for flag in flags_of(row) if flag in marks]
     told = f"$^{{{','.join(raised)}}}$" if raised else ""
     cells = (
@@ -138,6 +153,7 @@ def _row(row: Mapping[Any, Any], marks: Mapping[str, str]) -> str:
         row["worst_attack"],
         number(row["front"]),
         row["n_seeds"],
+        *[f"{number(row['certain_share'], 3)} ({number(row['certain_base'], 3)})"] * certain,
     )
     shown = [tex(cell) for cell in cells]
     shown[1] += told

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from bench.report.boards import Boards
+from bench.metrics.certainty import FIGURES
+from bench.report import certainty
+from bench.report.boards import BoardKey, Boards
 from bench.report.closure import ROW, by_board
 from bench.report.families import why
 from bench.report.frame import STABLE, dicts
@@ -76,6 +79,7 @@ COMPLETE = (
     "data_sha",
     "target_sha",
     "environment",
+    *FIGURES,
 )
 """Further columns of ``trials.parquet``."""
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -95,7 +99,8 @@ def trials_parquet(frame: pd.DataFrame) -> bytes:
 
     Besides the columns of the CSV: ``control``, ``budget`` (most queries, infinite without limit),
     ``stream``, the ``family`` of the defense and of the attack, ``options`` (of model, defense and
-    attack, as JSON), digests of the data and of the target's weights, and the ``environment``.
+    attack, as JSON), digests of the data and of the target's weights, the ``environment``, and of
+    whom the attacker is certain (:mod:`bench.metrics.certainty`; missing in older records).
     """
     written: bytes = _as_files(frame[[*STABLE, "flags", "error", *COMPLETE]]).to_parquet(
         engine="pyarrow", index=False
@@ -104,9 +109,14 @@ def trials_parquet(frame: pd.DataFrame) -> bytes:
 
 
 def leaderboard_csv(boards: Boards, suite: str) -> str:
-    """Every row of every board, with the columns ``LACKING`` where a row lacks planned trials."""
+    """Every row of every board.
+
+    With the columns ``LACKING`` where a row lacks planned trials, and with those that say of how
+    many attackers are certain where that is known of some row.
+    """
     lacking = LACKING if (boards.rows["trials_lost"] > 0).any() else ()
-    return _written(limited(boards.rows.assign(suite=suite)[[*LEADERBOARD, *lacking]]))
+    certain = certainty.COLUMNS if certainty.known(boards.rows) else ()
+    return _written(limited(boards.rows.assign(suite=suite)[[*LEADERBOARD, *certain, *lacking]]))
 
 
 def limited(table: pd.DataFrame) -> pd.DataFrame:
@@ -139,7 +149,7 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
         suite: its name.
         lacking: what was planned and is not there, in a sentence; empty: everything is there.
     """
-    picked = by_board(tuned)
+    picked, sure = by_board(tuned), by_board(boards.certain)
     parts = [
         f"# Inversion Bench: {_md(suite)}",
         " ".join(WHAT),
@@ -167,9 +177,26 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
         ]
         lines += [_line(row) for row in dicts(rows)]
         parts.append("\n".join(lines))
+        parts += _certain(key, rows, sure)
         if key in picked and (picked[key]["settings"] > 1).any():
             parts += ["### Tuned", _md(why(picked[key])), _tuned(picked[key], against)]
     return "\n\n".join(parts) + "\n"
+
+
+def _certain(key: BoardKey, rows: pd.DataFrame, sure: Mapping[BoardKey, pd.DataFrame]) -> list[str]:
+    """Heading and table of how many attackers are certain of; nothing where that is not known."""
+    told = certainty.told(rows, sure[key]) if key in sure else []
+    if not told:
+        return []
+    lines = [
+        "| defense | attack | certain | most in one seed | certain without the model "
+        "| precision of the surest 1 % | without the model |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in told:
+        cells = (_md(row["defense"]), _md(row["attack"]), row["share"], row["most"], row["base"])
+        lines.append(f"| {' | '.join([*cells, *row['top_1']])} |")
+    return ["### Members known for certain", "\n".join(lines)]
 
 
 def _tuned(rows: pd.DataFrame, against: str) -> str:

@@ -238,6 +238,17 @@ def test_a_number_is_judged_by_the_error_of_its_estimate() -> None:
     assert worst.value == 0.0 and worst.extra["skill_members"] < -1
 
 
+def test_an_estimate_of_a_number_is_as_sure_as_its_distribution_is_narrow() -> None:
+    made, _ = _numbers()
+    n = len(made.splits.train)
+    rows = torch.tensor([[0.5, 0.0, 0.5], [0.0, 0.9, 0.1]], dtype=torch.float64)
+    out = score(Reconstruction(rows.repeat(n // 2, 1)), made)
+    assert out.outcomes["confidence"][:2].tolist() == pytest.approx([0.0, 0.9])
+    assert out.extra["precision_top_100pct"] == out.extra["within_0.319"]
+    scored = score(Reconstruction(3 * rows.repeat(n // 2, 1)), made)
+    assert "confidence" not in scored.outcomes and "certain_share" not in scored.extra
+
+
 def test_a_distribution_is_read_by_its_mean_and_a_score_by_its_best() -> None:
     made, _ = _numbers()
     sensitive = made.splits.card.sensitive

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.contract.record import Data
 from bench.goals import goal_named
-from bench.report import account, attributes, families
+from bench.report import account, attributes, certainty, families
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
 from bench.report.facts import Facts
@@ -73,6 +73,11 @@ class Suite:
     def seeds(self) -> dict[Any, pd.DataFrame]:
         """Finished trials by board."""
         return _parts(self.boards.seeds, BOARD)
+
+    @cached_property
+    def certain(self) -> dict[Any, pd.DataFrame]:
+        """Of whom attackers are certain by board."""
+        return _parts(self.boards.certain, BOARD)
 
     @cached_property
     def checks(self) -> dict[Any, pd.DataFrame]:
@@ -141,6 +146,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
     stages = suite.facts.defenses
     baselines = suite.baselines.get(key.scenario, boards.baselines.iloc[:0])
     checks = suite.checks.get(key.scenario, boards.controls.iloc[:0])
+    certain = suite.certain.get(key, boards.certain.iloc[:0])
     trials = suite.trials[key.dataset, key.model]
     shared = _shared(rows)
     noted = {kind for kind, _ in boards.notes[key]}
@@ -181,6 +187,8 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "attacks": details.attacks(rows, attacks),
         "gallery": details.gallery(rows, key, suite.pictures),
         "shows": f"From top to bottom, {goal_named(key.goal).words.pictures}",
+        "certain": certainty.told(rows, certain),
+        "surest": charts.certain(certainty.drawn(rows, certain)),
         "told": attributes.told(rows, trials, suite.facts.gains),
         "controls": account.controls(checks),
         "baselines": [

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.metrics.certainty import TOP
 from bench.report.closure import COUNTED
 from bench.report.frame import UNDEFENDED, dicts, flagged
 from bench.report.text import estimate
@@ -269,6 +270,60 @@ def _staircase(defense: str, steps: list[Row], last: float) -> Figure:
         "line": {"shape": "hv", "color": colour, "width": 2 if reference else 1},
         "marker": {"color": colour, "size": [6] * len(steps) + [0]},
         "text": [*told, told[-1]],
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def certain(curves: Sequence[tuple[str, str, Sequence[float]]]) -> Figure | None:
+    """Precision of an attacker's guesses against the share of the members, the surest first.
+
+    Args:
+        curves: as :func:`bench.report.certainty.drawn` gives them.
+    """
+    if not curves:
+        return None
+    low = min(0.5, *(min(tops) for _, _, tops in curves))
+    return {
+        "data": [_curve(*curve, at) for at, curve in enumerate(curves)],
+        "layout": {
+            "showlegend": True,
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+            "hovermode": "closest",
+            "dragmode": False,
+            "margin": {"l": 56, "r": 16, "t": 44, "b": 48},
+            "xaxis": _axis("members, the surest first, %", [-0.1, 2.1])
+            | {"type": "log", "tickvals": list(TOP), "ticktext": [str(top) for top in TOP]},
+            "yaxis": _axis("guesses that are right", [low - 0.04, 1.04]),
+        },
+    }
+
+
+def _curve(defense: str, attack: str, tops: Sequence[float], place: int) -> Figure:
+    reference, alone = defense == UNDEFENDED, not defense
+    colour = f"var(--{'ink' if reference else 'muted' if alone else 'accent'})"
+    symbols = list(_SYMBOLS.values())
+    name = html.escape(defense or "without the model")
+    told = [
+        f"{name}<br>of the surest {top} %: {precision:.2f} right<br>{html.escape(attack)}"
+        for top, precision in zip(TOP, tops, strict=True)
+    ]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": list(TOP),
+        "y": _plain(tops),
+        "line": {
+            "color": colour,
+            "width": 2 if reference else 1,
+            "dash": "dot" if alone else "solid",
+        },
+        "marker": {
+            "color": colour,
+            "size": 8,
+            "symbol": "diamond" if reference else symbols[place % len(symbols)],
+        },
+        "text": told,
         "hovertemplate": "%{text}<extra></extra>",
     }
 
