@@ -8,6 +8,7 @@ from .decisions import register as register
 from .decisions import require_mlflow as require_mlflow
 from .incidents import incident as incident
 from .incidents import kept as kept
+from .redteam import attack as attack
 from .results import attestations as attestations
 from .results import compare as compare
 from .results import executions as executions

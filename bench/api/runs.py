@@ -88,10 +88,21 @@ def run(words: Words = (), config_dir: Path | None = None, report: bool = True) 
 
     grid, planned = prepare(words, config_dir)
     place = grid.settings.report_dir / grid.settings.label if report else None
-    return _run(grid, planned, config_dir, place)
+    return run_planned(grid, planned, config_dir, place)
 
 
-def _run(grid: Grid, planned: Plan, config_dir: Path | None, report: Path | None) -> Results:
+def run_planned(grid: Grid, planned: Plan, config_dir: Path | None, report: Path | None) -> Results:
+    """Run a plan of a composed grid.
+
+    Args:
+        grid: with its settings.
+        planned: what to run.
+        config_dir: a folder with a user's own options.
+        report: folder of the site to write; None: none is written.
+
+    Raises:
+        UserError: the back end or the store cannot be used.
+    """
     from bench.engine.execution import execute
     from bench.engine.store import Store
     from bench.exchange.pack import Pack
@@ -220,7 +231,7 @@ def evaluate(
         plugins = [*grid.settings.plugins, *packages_of(objects)]
         settings = grid.settings.model_copy(update={"plugins": plugins})
         grid = replace(grid, settings=settings, options={**grid.options, **options})
-        results = _run(grid, make_plan(grid), config_dir, report=None)
+        results = run_planned(grid, make_plan(grid), config_dir, report=None)
     return results
 
 

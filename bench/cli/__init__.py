@@ -39,6 +39,7 @@ _VERBS = {
     "submit": "Pack results into one file that others can verify",
     "verify": "Check a pack and run a sample of its trials again",
     "sync": "Upload to MLflow what it lacks",
+    "redteam": "Attack a model that you have, and say what to put in front of it",
     "recommend": "Recommend a defense for a deployment, by the evidence",
     "gate": "Let a model pass, or not, and write its privacy impact assessment",
     "inventory": "List the registered models, their evidence and its expiry",

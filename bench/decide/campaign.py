@@ -1,0 +1,397 @@
+"""What a campaign against one model found, as plain data and as a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+from scipy.stats import norm
+
+from bench.decide.decision import Decision
+from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
+from bench.decide.evidence import Source
+from bench.report.frame import UNDEFENDED, dicts
+from bench.report.stats import ALPHA
+from bench.report.text import interval, number
+
+Row = Mapping[str, Any]
+_SHOWN_ROWS = 12
+_FIGURES = ("L", "L_lo", "L_hi", "M", "M_lo", "M_hi")
+_ATTACK = ("goal", "access", "attack", *_FIGURES, "queries")
+_DEFENSE = ("goal", "defense", *_FIGURES, "utility", "dU", "dU_lo", "dU_hi", "worst_attack")
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What was found out about one model.
+
+    Attributes:
+        name: of the campaign.
+        model: as boards call it.
+        dataset: the same of the data.
+        access: what the attacker was given.
+        target: digest of the model that was attacked.
+        started: when, UTC.
+        given: what was found out about its inputs and answers.
+        members_known: whether it is known who was trained on.
+        victims: members that were attacked in a seed.
+        rows: one for each attack on the model as it is, the one that leaks most first.
+        defenses: one for each defense before it and goal, the one that leaks least first.
+        groups: gain over guessing in each subgroup by the strongest attack, the largest first.
+        exposed: how many victims the private file names, and how many of them for certain.
+        sent: what an endpoint was asked; empty for files.
+        unfinished: why trials did not end, with their number.
+        decision: what the decision rule says of it; None: the evidence allows none.
+        undecided: why there is no decision.
+        compared: the same attacks in the last campaign, and whether the change is clear.
+        against: name of that campaign.
+    """
+
+    name: str
+    model: str
+    dataset: str
+    access: str
+    target: str
+    started: str
+    given: Mapping[str, Any]
+    members_known: bool
+    victims: int
+    rows: Sequence[Row]
+    defenses: Sequence[Row]
+    groups: Mapping[str, float] = field(default_factory=dict)
+    exposed: Mapping[str, int] = field(default_factory=dict)
+    sent: Mapping[str, Any] = field(default_factory=dict)
+    unfinished: Mapping[str, int] = field(default_factory=dict)
+    decision: Decision | None = None
+    undecided: str = ""
+    compared: Sequence[Row] = ()
+    against: str = ""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the model as it is keeps all bars, with every trial ended."""
+        if self.decision is None or self.unfinished:
+            return False
+        return any(c.defense == UNDEFENDED for c in self.decision.admissible)
+
+
+def attacks_of(source: Source) -> list[dict[str, Any]]:
+    """Every attack on the model as it is, without a limit to its queries."""
+    table = source.boards.attacks
+    own = table[
+        (table["defense"] == UNDEFENDED)
+        & (table["attack_access"] == table["access"])
+        & table["budget"].map(math.isinf)
+        & (table["n_done"] > 0)
+    ]
+    return _plain(own.sort_values("L", ascending=False, kind="stable"), _ATTACK)
+
+
+def defenses_of(source: Source, access: str) -> list[dict[str, Any]]:
+    """Every defense before the model, for who has ``access``."""
+    rows = source.boards.rows
+    own = rows[(rows["access"] == access) & rows["budget"].map(math.isinf)]
+    return _plain(own.sort_values(["goal", "L"], kind="stable"), _DEFENSE)
+
+
+def _plain(table: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            name: None
+            if isinstance(row[name], float) and not math.isfinite(row[name])
+            else row[name]
+            for name in names
+        }
+        for row in dicts(table)
+    ]
+
+
+def compared(now: Sequence[Row], last: Sequence[Row]) -> list[dict[str, Any]]:
+    """The attacks that ran both times: how L changed, and whether that is more than chance.
+
+    The two campaigns are taken for independent, so that the test errs on the side of no change
+    where they share victims.
+    """
+    before = {(row["goal"], row["access"], row["attack"]): row for row in last}
+    out = []
+    for row in now:
+        old = before.get((row["goal"], row["access"], row["attack"]))
+        if old is None or row["L"] is None or old["L"] is None:
+            continue
+        change = row["L"] - old["L"]
+        errors = [_error(one) for one in (row, old)]
+        known = all(error is not None for error in errors)
+        reach = norm.isf(ALPHA / 2) * math.hypot(*(e for e in errors if e is not None))
+        clear = known and abs(change) > reach
+        out.append(
+            {
+                "goal": row["goal"],
+                "access": row["access"],
+                "attack": row["attack"],
+                "L": row["L"],
+                "L_last": old["L"],
+                "change": change,
+                "verdict": ("more" if change > 0 else "less") if clear else "no clear change",
+            }
+        )
+    return out
+
+
+def _error(row: Row) -> float | None:
+    if row["L_lo"] is None or row["L_hi"] is None:
+        return None
+    return float(row["L_hi"] - row["L_lo"]) / 2 / float(norm.isf(ALPHA / 2))
+
+
+def data(campaign: Campaign) -> dict[str, Any]:
+    """A campaign as JSON takes it."""
+    fields = {
+        name: value
+        for name, value in asdict(campaign).items()
+        if name not in ("decision", "undecided")
+    }
+    decision = campaign.decision
+    return {
+        "redteam": 1,
+        **fields,
+        "keeps": campaign.keeps,
+        "recommended": None if decision is None or not decision.chosen else decision.chosen.defense,
+        "because": campaign.undecided if decision is None else decision.because,
+        "tier": "" if decision is None else decision.question.tier,
+    }
+
+
+def verdict(campaign: Campaign) -> tuple[str, str]:
+    """The outcome in a few words, and its tone."""
+    if campaign.unfinished:
+        return "The campaign is not finished.", "bad"
+    if campaign.decision is None:
+        return "Nothing can be decided.", "warn"
+    if campaign.keeps:
+        return "The model keeps every bar as it is.", "good"
+    return "The model is not shown to keep every bar.", "bad"
+
+
+def document(campaign: Campaign, private: str = "") -> Document:
+    """What to say of a campaign.
+
+    Args:
+        campaign: what was found.
+        private: where the most exposed records are named; empty: nowhere.
+    """
+    words, tone = verdict(campaign)
+    return Document(
+        campaign.model,
+        f"Red team: campaign {campaign.name}",
+        words,
+        tone,
+        _lead(campaign),
+        _facts(campaign),
+        list(_sections(campaign, private)),
+        "L: 0 is what an attacker without the model reaches, 1 is the records themselves. M: how "
+        "much of it is about members. Intervals (95 %) are over people and over the attacks' own "
+        "seeds: they hold for this one model.",
+    )
+
+
+def answers(given: Mapping[str, Any]) -> str:
+    """What a model answers, as far as its answers show it."""
+    found = [str(given.get("answers", "outputs"))]
+    if given.get("digits") is not None:
+        found.append(f"rounded to {given['digits']} decimals")
+    if given.get("top_k") is not None:
+        found.append(f"the {given['top_k']} largest alone")
+    return ", ".join(found)
+
+
+def _lead(campaign: Campaign) -> str:
+    if not campaign.rows:
+        return "No attack ended."
+    worst = campaign.rows[0]
+    shown = (worst["L_lo"] or 0) > 0
+    figure = f"L = {_figure(worst, 'L')}"
+    return (
+        f"The strongest attack, {worst['attack']} ({_spaced(worst['goal'])} with "
+        f"{worst['access']}), reaches {figure}: "
+        + (
+            "the model gives away more than is known without it."
+            if shown
+            else "it is not shown to give away more than is known without it."
+        )
+    )
+
+
+def _facts(campaign: Campaign) -> list[tuple[str, str]]:
+    given, facts = campaign.given, [("Data", campaign.dataset)]
+    facts.append(("Access", f"an attacker gets {campaign.access}"))
+    facts.append(("Attacked", f"{campaign.victims:,} people and as many others in every seed"))
+    facts.append(("Answers", answers(given)))
+    if campaign.sent:
+        sent = campaign.sent
+        facts.append(
+            (
+                "Endpoint",
+                f"{sent.get('sent', 0):,} records sent, {sent.get('recalled', 0):,} answers from "
+                f"the transcript, {sent.get('refusals', 0):,} refusals (429)",
+            )
+        )
+    if campaign.decision is not None:
+        bars = campaign.decision.question.bars
+        tier = campaign.decision.question.tier
+        facts.append(
+            (
+                "Bars",
+                f"{f'tier {tier}: ' if tier else ''}L at most {bars.tau:g}, M at most "
+                f"{bars.mu:g}, utility loss at most {bars.loss:g}",
+            )
+        )
+    facts.append(("Model", campaign.target[:16]))
+    return facts
+
+
+def _sections(campaign: Campaign, private: str) -> Sequence[Section]:
+    out = [Section("How much leaks", [_attack_table(campaign)])]
+    people = _people(campaign, private)
+    if people:
+        out.append(Section("Of whom", people))
+    if campaign.defenses:
+        out.append(Section("What to put in front of this model", _defenses(campaign)))
+    if campaign.compared:
+        out.append(Section(f"Since campaign {campaign.against}", [_changes(campaign)]))
+    out.append(Section("What to do", _steps(campaign)))
+    out.append(Section("What this does not show", [Points(_limits(campaign))]))
+    return out
+
+
+def _attack_table(campaign: Campaign) -> Block:
+    bar = math.nan if campaign.decision is None else campaign.decision.question.bars.tau
+    rows = [
+        [
+            row["attack"],
+            _spaced(row["goal"]),
+            row["access"],
+            _drawn(row, bar),
+            _figure(row, "M") if campaign.members_known else "not known",
+            f"{row['queries'] or 0:,.0f}",
+        ]
+        for row in campaign.rows[:_SHOWN_ROWS]
+    ]
+    more = len(campaign.rows) - len(rows)
+    return Table(
+        ["Attack", "Goal", "Access", "L", "M", "Queries"],
+        rows,
+        f"{more} weaker attacks are in the JSON." if more > 0 else "",
+    )
+
+
+def _people(campaign: Campaign, private: str) -> list[Block]:
+    out: list[Block] = []
+    if campaign.exposed:
+        count, certain = campaign.exposed["victims"], campaign.exposed["certain"]
+        out.append(
+            f"Of {count:,} people attacked, the strongest attack on an attribute counts as certain "
+            f"of {certain:,} in at least one seed."
+            + (f" They are named in '{private}', which is for you alone." if private else "")
+        )
+    if campaign.groups:
+        rows = [[name, number(gain, 3, True)] for name, gain in list(campaign.groups.items())[:6]]
+        out.append(
+            Table(
+                ["Subgroup", "Gain over guessing"],
+                rows,
+                "The largest of several gains is biased upwards.",
+            )
+        )
+    return out
+
+
+def _defenses(campaign: Campaign) -> list[Block]:
+    chosen = campaign.decision.chosen if campaign.decision is not None else None
+    bar = math.nan if campaign.decision is None else campaign.decision.question.bars.tau
+    rows = [
+        [
+            f"{row['defense']} (recommended)"
+            if chosen is not None and row["defense"] == chosen.defense
+            else row["defense"],
+            _spaced(row["goal"]),
+            _drawn(row, bar),
+            _figure(row, "M") if campaign.members_known else "not known",
+            number(row["utility"] if row["utility"] is not None else math.nan, 3),
+            _figure(row, "dU", 3, True),
+        ]
+        for row in campaign.defenses
+    ]
+    return [
+        Table(["Defense", "Goal", "L", "M", "Utility", "Change of utility"], rows),
+        "Defenses that act on training were not measured: this model was not trained here.",
+    ]
+
+
+def _changes(campaign: Campaign) -> Block:
+    rows = [
+        [
+            row["attack"],
+            _spaced(row["goal"]),
+            row["access"],
+            number(row["L_last"], 2),
+            number(row["L"], 2),
+            row["verdict"],
+        ]
+        for row in campaign.compared
+    ]
+    return Table(["Attack", "Goal", "Access", "L then", "L now", "Change"], rows)
+
+
+def _steps(campaign: Campaign) -> list[Block]:
+    if campaign.unfinished:
+        reasons = [f"{count} trials: {why}" for why, count in campaign.unfinished.items()]
+        return [Points(reasons), "Mend that and give the same command: what ended is kept."]
+    decision = campaign.decision
+    if decision is None:
+        return [campaign.undecided]
+    if campaign.keeps:
+        return [f"Nothing before {decision.until}, unless the model or its data change."]
+    if decision.chosen is not None:
+        return [f"Put {decision.chosen.defense} in front of the model. {decision.because}"]
+    out: list[Block] = ["No defense before the model is shown to keep every bar."]
+    points = [*decision.missing, *decision.steps]
+    if points:
+        out.append(Points(points, ordered=not decision.missing))
+    out += [Code(step.command) for step in decision.to_run if getattr(step, "command", "")]
+    return out
+
+
+def _limits(campaign: Campaign) -> list[str]:
+    out = ["Attacks that nobody ran: leakage may be larger than shown."]
+    if not campaign.members_known:
+        out.append(
+            "Who was trained on: without members M is not computed, and L is of people whom the "
+            "model may or may not have seen."
+        )
+    if campaign.access != "weights":
+        out.append("What somebody with the weights would find.")
+    out.append("Another training of the same model: this is one target.")
+    return out
+
+
+def _drawn(row: Row, bar: float) -> Any:
+    if row["L"] is None:
+        return "not known"
+    low, high = (math.nan if row[end] is None else row[end] for end in ("L_lo", "L_hi"))
+    return Drawn(_figure(row, "L"), row["L"], low, high, bar)
+
+
+def _figure(row: Row, name: str, digits: int = 2, signed: bool = False) -> str:
+    if row[name] is None:
+        return "not known"
+    low, high = (
+        math.nan if row[f"{name}_{e}"] is None else row[f"{name}_{e}"] for e in ("lo", "hi")
+    )
+    return f"{number(row[name], digits, signed)} {interval(low, high, digits, signed)}".rstrip()
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
