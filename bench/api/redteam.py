@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from bench.contract.errors import UserError, require
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.contract import Splits
     from bench.contract.record import TrialRecord
     from bench.decide.campaign import Campaign
     from bench.engine.config import Grid
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 _TRIED = 8
 """Records that a model is tried on before anything is planned."""
-_OPTIONS = ("name", "path", "url", "function")
+_WHERE = ("store=", "backend", "tracking", "progress=")
+"""Beginnings of words that say where a run takes place."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Order:
         options: further options of ``model.external``, by name.
         against: name of an earlier campaign, or its ``redteam.json``.
         authorised: whether you may attack an endpoint on another machine.
+        asks: file for the records that the campaign will ask, for a model that is not here; None:
+            none is written.
     """
 
     model: str
@@ -71,6 +75,7 @@ class Order:
     options: Mapping[str, Any] = field(default_factory=dict)
     against: str = ""
     authorised: bool = False
+    asks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ class Preview:
         private: folder of what is for its owner alone.
         given: what was found out about the model.
         like: model option that an attacker trains as a model like it; empty: none.
-        asks: records that an endpoint would be asked, about; None: it is no endpoint.
+        asks: different records that an endpoint would be asked, about, and at most: a search asks
+            by what it was answered. None: it is no endpoint.
         seconds: that asking takes at its rate; None: no rate is known.
         remote: whether the endpoint is on another machine.
     """
@@ -98,7 +104,7 @@ class Preview:
     private: Path
     given: Mapping[str, Any]
     like: str
-    asks: int | None
+    asks: tuple[int, int] | None
     seconds: float | None
     remote: bool
 
@@ -149,20 +155,23 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         f"victims={order.victims}",
         *data,
     ]
-    given, width = _tried(model, common, words, config_dir)
+    given, splits, width = _tried(model, common, words, config_dir)
+    if given.get("repeats"):
+        model["fresh"] = False
     like = order.like or order.architecture or _guessed(given, data)
     if like and not order.architecture:
         model["shadows"] = _option(like)
     full = [*common, *_words(model), *_plugins(order.model, place), *words]
     grid, planned = prepare(full, config_dir)
-    asks = _rehearsed(model, common, words, config_dir, width) if "url" in place else None
+    asks = None
+    if "url" in place or order.asks is not None:
+        asks = _rehearsed(model, common, words, config_dir, splits, width)
     if asks is not None and order.budget is not None:
-        sent = _counts(folder).get("sent", 0)
         require(
-            asks <= order.budget,
-            f"The campaign asks about {asks:,} different records (of these {sent:,} were sent "
-            f"before), and the budget is {order.budget:,}: give --budget {asks}, fewer people "
-            "with --victims, fewer --seeds, or fewer attacks with 'attack=[...]'.",
+            asks[0] <= order.budget,
+            f"The campaign asks about {asks[0]:,} different records, and the budget is "
+            f"{order.budget:,}: give --budget {asks[0]}, fewer people with --victims, fewer "
+            "--seeds, or fewer attacks with 'attack=[...]'.",
         )
     rate = model.get("rate_per_s")
     return Preview(
@@ -175,7 +184,7 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         given,
         like,
         asks,
-        asks / rate if asks is not None and rate else None,
+        asks[0] / rate if asks is not None and rate else None,
         remote,
     )
 
@@ -468,8 +477,10 @@ def _tried(
     common: Sequence[str],
     words: Sequence[str],
     config_dir: Path | None,
-) -> tuple[dict[str, Any], int]:
-    """What is found out about a model from a few records, and how many answers it gives to each."""
+) -> tuple[dict[str, Any], Splits, int]:
+    """What a few records tell of a model, all records, and how many answers it gives to each."""
+    import torch
+
     from bench.contract import common_task
     from bench.engine.config import compose_grid
     from bench.engine.trials import Trials
@@ -492,7 +503,11 @@ def _tried(
             "The model answers labels alone; attack it with --access labels, or name the output "
             "that holds its scores with --output."
         )
-    return dict(network.facts), width
+    facts = dict(network.facts)
+    if target.first.counted:
+        some = splits.test.x[:_TRIED]
+        facts["repeats"] = bool(torch.equal(network(some), network(some)))
+    return facts, splits, width
 
 
 def _guessed(given: Mapping[str, Any], data: Sequence[str]) -> str:
@@ -510,34 +525,39 @@ def _rehearsed(
     common: Sequence[str],
     words: Sequence[str],
     config_dir: Path | None,
+    splits: Splits,
     width: int,
-) -> int:
-    """How many different records the campaign asks, about: the same attacks ask a stand-in."""
+) -> tuple[int, int]:
+    """How many different records the campaign asks, about, and at most: attacks ask a stand-in.
+
+    The stand-in stays filled with what it was asked until the next rehearsal.
+    """
     from bench.api.runs import run_planned
+    from bench.contract.rows import rows_of
     from bench.engine.execution import prepare
-    from bench.models.external import rehearsal
+    from bench.models.external.rehearsal import REHEARSAL, scores
 
     stand_in = {
-        "function": f"{rehearsal.__name__}:scores",
+        "function": f"{scores.__module__}:{scores.__name__}",
         "access": model["access"],
         **({"shadows": model["shadows"]} if "shadows" in model else {}),
     }
-    rehearsal.ASKED.clear()
-    rehearsal.WIDTH[0] = width
+    public = splits.public
+    known = rows_of(splits.card, public.x) if splits.card.raw else public.x.numpy()
+    REHEARSAL.begin(known, public.y.numpy(), width)
     with tempfile.TemporaryDirectory() as folder:
         own = [
-            *(word for word in words if not word.startswith(("store=", "backend", "tracking"))),
+            *(word for word in words if not word.startswith(_WHERE)),
             f"store='{folder}'",
             "backend=local",
             "tracking=none",
             "controls=[untrained]",
+            "progress=none",
         ]
         grid, planned = prepare([*common, *_words(stand_in), *own], config_dir)
-        quiet = grid.settings.model_copy(update={"progress": "none"})
-        run_planned(replace(grid, settings=quiet), planned, config_dir, None)
-    asked = len(rehearsal.ASKED)
-    rehearsal.ASKED.clear()
-    return asked
+        results = run_planned(grid, planned, config_dir, None)
+    most = sum(record.budget.queries for record in results.records())
+    return len(REHEARSAL.asked), max(most, len(REHEARSAL.asked))
 
 
 def _counts(folder: Path) -> dict[str, Any]:

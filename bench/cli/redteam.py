@@ -183,8 +183,8 @@ def _tell(planned: Preview) -> None:
             "" if planned.seconds is None else f", {planned.seconds / 60:.1f} minutes at that rate"
         )
         lines.append(
-            f"It will be asked about {planned.asks:,} different records{minutes}; at most "
-            f"{planned.order.budget:,} are ever sent."
+            f"It will be asked about {planned.asks[0]:,} different records{minutes}, and no more "
+            f"than {planned.asks[1]:,}; {planned.order.budget:,} are sent at most."
         )
     for line in lines:
         click.echo(line, err=True)

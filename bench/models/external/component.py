@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,7 @@ from bench.contract import (
     common_task,
     require,
 )
+from bench.contract.secrets import redacted
 from bench.contract.task import TASKS
 from bench.models.external.http.endpoint import Channel
 from bench.models.external.network import GivenNetwork, Pixels, Prepared
@@ -69,6 +71,8 @@ class External(Model):
         served_as: name of the model at its server.
         request: of a ``template``: JSON with ``"$records"`` or ``"$record"`` in it.
         response: of a ``template``: JSON path of the answers.
+        fresh: whether the endpoint may answer the same record differently, so that it is asked
+            again each time that an attack asks it.
         campaign: a word for the time in which the endpoint is asked. Its answers are kept under it:
             the model behind an address may change, so another campaign asks anew.
         headers: header to the environment variable that holds its value.
@@ -100,6 +104,7 @@ class External(Model):
     served_as: str | None = None
     request: str | None = None
     response: str | None = None
+    fresh: bool = True
     campaign: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: Positive = 60.0
@@ -229,7 +234,7 @@ class External(Model):
         Raises:
             UserError: it cannot be opened, or does not fit the data.
         """
-        content = b"" if self.path is None else _content(Path(self.path))
+        content = self._content()
         if self.architecture is not None:
             from bench.models.external.files.kinds import kind_of
             from bench.models.external.files.state import fit_state, open_state
@@ -243,6 +248,13 @@ class External(Model):
         assert isinstance(network, GivenNetwork)
         meant: Meaning | str = "labels" if self.access == "labels" else self.answers
         network.open(content, x, meant, self.classes)
+
+    def _content(self) -> bytes:
+        """What the model is known by: its file, or what names it."""
+        if self.path is not None:
+            return _read(Path(self.path))
+        place = {"url": redacted(self.url or ""), "function": self.function}
+        return json.dumps(place | {"campaign": self.campaign}).encode()
 
     def _opened(self, card: Card, content: bytes) -> Opened:
         if self.url is not None:
@@ -299,10 +311,11 @@ class External(Model):
             batch=self.batch,
             budget=self.budget,
             verify=self.verify,
+            fresh=self.fresh,
         )
 
 
-def _content(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

@@ -68,7 +68,7 @@ class _Question:
 
 
 class Asker:
-    """Asks one endpoint; what it repeats, it asks anew, and what others asked, it does not.
+    """Asks one endpoint; what others asked, it does not ask again.
 
     Args:
         speech: how the endpoint is asked.
@@ -76,16 +76,24 @@ class Asker:
         transcript: shared with every other asker.
         batch: records a request.
         retries: further tries after a failure.
+        fresh: whether it asks anew what it repeats, as where each answer is drawn anew.
     """
 
     def __init__(
-        self, speech: Speech, sender: Sender, transcript: Transcript, batch: int, retries: int
+        self,
+        speech: Speech,
+        sender: Sender,
+        transcript: Transcript,
+        batch: int,
+        retries: int,
+        fresh: bool = True,
     ) -> None:
         self._speech = speech
         self._sender = sender
         self._transcript = transcript
         self._size = batch
         self._retries = retries
+        self._fresh = fresh
         self._before: Counter[bytes] = Counter()
         self._told = transcript.told()
         self._lock = threading.Lock()
@@ -108,6 +116,8 @@ class Asker:
             return self._joined([answers[one] for one in asked])
 
     def _numbered(self, inputs: Inputs) -> list[Asked]:
+        if not self._fresh:
+            return [(digest, 0) for digest in digests(inputs)]
         seen: Counter[bytes] = Counter()
         asked = []
         for digest in digests(inputs):
@@ -118,7 +128,7 @@ class Asker:
     def _answers(self, question: _Question, asked: Sequence[Asked]) -> dict[Asked, Answer]:
         answers = self._transcript.known(asked)
         self._transcript.note(recalled=len(answers))
-        left = [one for one in asked if one not in answers]
+        left = [one for one in dict.fromkeys(asked) if one not in answers]
         pause = 0.05
         while left:
             before = len(answers)

@@ -44,6 +44,8 @@ class Channel:
         request: of the protocol template: JSON text with a placeholder for records.
         response: of the protocol template: the path to the answers.
         output: the output that holds the scores, where several could.
+        fresh: whether the same record may be answered differently, so that it is asked again each
+            time that an attack asks it.
     """
 
     url: str
@@ -59,6 +61,7 @@ class Channel:
     request: str = ""
     response: str = ""
     output: str = ""
+    fresh: bool = True
 
 
 def open_endpoint(channel: Channel, transcript: Path) -> Opened:
@@ -100,7 +103,7 @@ def _opened(channel: Channel, path: Path, sender: Sender) -> Opened:
     if protocol == "kserve":
         about = _metadata(channel, url, sender, shared)
     speech = _speech(channel, protocol, url, about)
-    asker = Asker(speech, sender, shared, _batch(channel, speech), channel.retries)
+    asker = Asker(speech, sender, shared, _batch(channel, speech), channel.retries, channel.fresh)
     ask = _asking(asker)
     weakref.finalize(ask, sender.close)
     facts: dict[str, Any] = {
