@@ -1,5 +1,6 @@
 """What the door offers; see ``__init__.py``."""
 
+from .campaigns.running import attack as attack
 from .decisions import audit as audit
 from .decisions import gate as gate
 from .decisions import inventory as inventory
@@ -8,7 +9,6 @@ from .decisions import register as register
 from .decisions import require_mlflow as require_mlflow
 from .incidents import incident as incident
 from .incidents import kept as kept
-from .redteam import attack as attack
 from .results import attestations as attestations
 from .results import compare as compare
 from .results import executions as executions

@@ -13,7 +13,7 @@ from bench.cli.words import Given, takes
 from bench.contract.errors import require
 
 if TYPE_CHECKING:
-    from bench.api.redteam import Preview
+    from bench.api.campaigns.running import Preview
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _HELP = """Attack a model that you have, and say what to put in front of it.
@@ -86,6 +86,15 @@ Exit code 0: the model as it is keeps every bar; 1: it does not, or the campaign
     help="A header, and the environment variable that holds its value; may be given several times.",
 )
 @click.option("--trust", multiple=True, metavar="TYPE", help="A type in a .skops file you trust.")
+@click.option("--retrain", default="", help="Command with {seed} and {out} that trains it again.")
+@click.option("--copies", type=click.IntRange(2), default=3, show_default=True, help="Retrained.")
+@click.option("--stand-in", default="", help="Model option trained here behind other defenses.")
+@click.option(
+    "--asks",
+    type=_FILE,
+    help="Write the records that will be asked to this CSV file and stop: of a model that is not "
+    "here, have it answer them, and give the table of answers as --model.",
+)
 @click.option("--against", default="", help="An earlier campaign, or its redteam.json.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show the plan and stop.")
 @click.option(
@@ -108,7 +117,8 @@ def command(
     **order: Any,
 ) -> None:
     """Attack a model."""
-    from bench.api import redteam
+    from bench.api.campaigns import order as orders
+    from bench.api.campaigns import running
     from bench.decide import campaign as campaigns
     from bench.decide import document
     from bench.engine.driving.stopping import Stop
@@ -132,13 +142,15 @@ def command(
     }
     options = {name: value for name, value in named.items() if value is not None}
     with Stop().listening(to_the_end=True):
-        planned = redteam.preview(
-            redteam.Order(**order, bars=bars, options=options), given.words, given.config_dir
+        planned = running.preview(
+            orders.Order(**order, bars=bars, options=options), given.words, given.config_dir
         )
         _tell(planned)
-        if only_plan:
+        if planned.order.asks is not None:
+            click.echo(f"Records to ask: {planned.order.asks}", err=True)
+        if only_plan or planned.order.asks is not None:
             return
-        found, files = redteam.campaign(planned)
+        found, files = running.campaign(planned)
     if as_json:
         click.echo(json.dumps(campaigns.data(found), indent=1, default=str))
     else:

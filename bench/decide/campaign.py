@@ -48,6 +48,8 @@ class Campaign:
         undecided: why there is no decision.
         compared: the same attacks in the last campaign, and whether the change is clear.
         against: name of that campaign.
+        copies: L of the same attacks on retrained copies, with mean and standard deviation.
+        stand_in: as ``defenses``, of a model of ours that was trained behind defenses of training.
     """
 
     name: str
@@ -69,6 +71,8 @@ class Campaign:
     undecided: str = ""
     compared: Sequence[Row] = ()
     against: str = ""
+    copies: Sequence[Row] = ()
+    stand_in: Sequence[Row] = ()
 
     @property
     def keeps(self) -> bool:
@@ -261,6 +265,10 @@ def _sections(campaign: Campaign, private: str) -> Sequence[Section]:
         out.append(Section("What to put in front of this model", _defenses(campaign)))
     if campaign.compared:
         out.append(Section(f"Since campaign {campaign.against}", [_changes(campaign)]))
+    if campaign.copies:
+        out.append(Section("Over retrained copies", [_copies(campaign)]))
+    if campaign.stand_in:
+        out.append(Section("Defenses of training, on a stand-in", _stand_in(campaign)))
     out.append(Section("What to do", _steps(campaign)))
     out.append(Section("What this does not show", [Points(_limits(campaign))]))
     return out
@@ -283,7 +291,7 @@ def _attack_table(campaign: Campaign) -> Block:
     return Table(
         ["Attack", "Goal", "Access", "L", "M", "Queries"],
         rows,
-        f"{more} weaker attacks are in the JSON." if more > 0 else "",
+        f"The JSON has {more} more, which are weaker." if more > 0 else "",
     )
 
 
@@ -319,7 +327,7 @@ def _defenses(campaign: Campaign) -> list[Block]:
             _spaced(row["goal"]),
             _drawn(row, bar),
             _figure(row, "M") if campaign.members_known else "not known",
-            number(row["utility"] if row["utility"] is not None else math.nan, 3),
+            number(row["utility"], 3),
             _figure(row, "dU", 3, True),
         ]
         for row in campaign.defenses
@@ -327,6 +335,44 @@ def _defenses(campaign: Campaign) -> list[Block]:
     return [
         Table(["Defense", "Goal", "L", "M", "Utility", "Change of utility"], rows),
         "Defenses that act on training were not measured: this model was not trained here.",
+    ]
+
+
+def _copies(campaign: Campaign) -> Block:
+    own = {(row["goal"], row["access"], row["attack"]): row for row in campaign.rows}
+    rows = []
+    for row in campaign.copies:
+        mine = own.get((row["goal"], row["access"], row["attack"]), {"L": None})
+        rows.append(
+            [
+                row["attack"],
+                _spaced(row["goal"]),
+                number(mine["L"]),
+                number(row["mean"]),
+                number(row["sd"]),
+                f"{len(row['L'])}",
+            ]
+        )
+    head = ["Attack", "Goal", "L of the model", "Mean L of copies", "Standard deviation", "Copies"]
+    return Table(head, rows, "Copies were made by the training command, each with another seed.")
+
+
+def _stand_in(campaign: Campaign) -> list[Block]:
+    rows = [
+        [
+            row["defense"],
+            _spaced(row["goal"]),
+            _drawn(row, math.nan),
+            _figure(row, "M"),
+            number(row["utility"], 3),
+            _figure(row, "dU", 3, True),
+        ]
+        for row in campaign.stand_in
+    ]
+    return [
+        Table(["Defense", "Goal", "L", "M", "Utility", "Change of utility"], rows),
+        "These figures are of a model that was trained here on the same records. They are no "
+        "evidence of the model that you have: they say what another training might bring.",
     ]
 
 

@@ -93,8 +93,7 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     classes = None if knowledge.classes is None else knowledge.classes.cpu()
     truth = Truth(splits, victims, classes, parents["evaluator"].tensors, federation)
     score = importlib.import_module(goal.judge).score(found, truth)
-    owners = None if victims is None else victims.records.person
-    again = resampled(score, owners) if payload.get("resampled") else {}
+    again = resampled(score, _units(victims, found.values)) if payload.get("resampled") else {}
     score_s = time.perf_counter() - started
 
     outcomes = {f"outcome.{k}": v.detach().cpu().contiguous() for k, v in score.outcomes.items()}
@@ -143,6 +142,17 @@ def _deployed(
     if payload.get("again"):
         return deployed
     return replace(deployed, origin=parents["target"].output["sha256"], made=_MADE)
+
+
+def _units(victims: Victims | None, values: Tensor) -> Tensor:
+    """What is resampled, int64 ``[n]``: the people attacked, or else what was rebuilt.
+
+    What was rebuilt twice is one thing.
+    """
+    if victims is not None:
+        return victims.records.person
+    units: Tensor = torch.unique(values.flatten(1), dim=0, return_inverse=True)[1]
+    return units
 
 
 def _true_pictures(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from annotated_types import Gt
 from torch import Tensor
@@ -166,9 +167,14 @@ class External(Model):
 
     @property
     def called(self) -> str:
-        """Its own name, or that of its file, address or function."""
-        place = self.path or self.url or self.function or ""
-        return self.name or Path(place.rstrip("/")).stem.replace(":", ".")
+        """Its own name, or that of its file, server or function."""
+        if self.url is not None:
+            parts = urlsplit(self.url)
+            _, _, model = parts.path.partition("/models/")
+            own = self.served_as or model.partition("/")[0] or parts.netloc.rpartition("@")[2]
+        else:
+            own = Path(self.path).stem if self.path else str(self.function)
+        return self.name or own.replace(":", "-")
 
     @property
     def exposes(self) -> Access:

@@ -1,0 +1,139 @@
+"""Models beside the one that is attacked: retrained copies of it, and stand-ins that we train."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from bench.api.campaigns.order import model_words
+from bench.contract.errors import UserError, require
+from bench.contract.secrets import in_one_line
+
+if TYPE_CHECKING:
+    from bench.exchange.results import Results
+
+_TRAINED = ("dp_sgd", "dropout", "weight_decay", "early_stopping", "k_anonymity", "pruning")
+"""Defenses of training that a stand-in is trained behind."""
+
+
+def copies(
+    command: str,
+    count: int,
+    folder: Path,
+    model: Mapping[str, Any],
+    common: Sequence[str],
+    words: Sequence[str],
+    config_dir: Path | None,
+) -> list[dict[str, Any]]:
+    """Attack copies of a model that its own training command makes with other seeds.
+
+    Args:
+        command: with ``{seed}`` and ``{out}``, such as ``python train.py --seed {seed} {out}``. It
+            is run without a shell and writes a file of the kind of the model's to ``{out}``.
+        count: copies, at least 2.
+        folder: where they are kept; a copy that is there is not made again.
+        model: options of the model itself.
+        common: overrides of the campaign.
+        words: further overrides of the user's.
+        config_dir: a folder with a user's own options.
+
+    Returns:
+        For each attack without a defense: ``goal``, ``access``, ``attack``, ``L`` (of each copy),
+        ``mean`` and ``sd``.
+
+    Raises:
+        UserError: the command fails or writes nothing, or the model is no file.
+    """
+    require("path" in model, "--retrain needs a model that is a file, to make others like it.")
+    require(
+        "{seed}" in command and "{out}" in command,
+        f"--retrain is '{command}'; write {{seed}} and {{out}} where the seed and the file go.",
+    )
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for seed in range(1, count + 1):
+        path = folder / f"copy-{seed}{Path(model['path']).suffix}"
+        if not path.exists():
+            _make(command, seed, path)
+        own = {**model, "path": str(path.resolve()), "name": f"copy {seed}"}
+        more = ["defense=[none]", "controls=[]", f"label=redteam-copies/{path.parent.name}-{seed}"]
+        for row in _attacks([*common, *model_words(own), *words, *more], config_dir):
+            if row["L"] is not None:
+                found.setdefault((row["goal"], row["access"], row["attack"]), []).append(row["L"])
+    return [
+        {
+            "goal": goal,
+            "access": access,
+            "attack": attack,
+            "L": values,
+            "mean": mean(values),
+            "sd": stdev(values) if len(values) > 1 else None,
+        }
+        for (goal, access, attack), values in found.items()
+    ]
+
+
+def _make(command: str, seed: int, path: Path) -> None:
+    scratch = path.with_name(f".{path.name}")
+    words = [word.format(seed=seed, out=scratch) for word in shlex.split(command)]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"--retrain: '{words[0]}' cannot be run ({error.strerror}).") from error
+    require(
+        done.returncode == 0 and scratch.exists(),
+        f"--retrain ended with {done.returncode} for seed {seed} and "
+        f"{'wrote' if scratch.exists() else 'did not write'} the file: {in_one_line(done.stderr)}",
+    )
+    scratch.replace(path)
+
+
+def stand_in(
+    name: str, common: Sequence[str], words: Sequence[str], config_dir: Path | None, access: str
+) -> list[dict[str, Any]]:
+    """Train a model of ours on the same records behind defenses of training, and attack it.
+
+    Args:
+        name: of a model option.
+        common: overrides of the campaign.
+        words: further overrides of the user's.
+        config_dir: a folder with a user's own options.
+        access: of the boards.
+
+    Returns:
+        As :func:`bench.decide.campaign.defenses_of`. It is of the stand-in, not of the model.
+
+    Raises:
+        UserError: nothing can be run.
+    """
+    from bench.decide import campaign as campaigns
+    from bench.decide import evidence
+
+    own = [
+        *common,
+        f"model=[{name}]",
+        *words,
+        f"defense=[none,{','.join(_TRAINED)}]",
+        f"label=redteam-stand-in/{name}",
+    ]
+    (source,) = evidence.read([_run(own, config_dir).pack])
+    return campaigns.defenses_of(source, access)
+
+
+def _attacks(words: Sequence[str], config_dir: Path | None) -> list[dict[str, Any]]:
+    from bench.decide import campaign as campaigns
+    from bench.decide import evidence
+
+    (source,) = evidence.read([_run(words, config_dir).pack])
+    return campaigns.attacks_of(source)
+
+
+def _run(words: Sequence[str], config_dir: Path | None) -> Results:
+    from bench.api.runs import run_planned
+    from bench.engine.execution import prepare
+
+    grid, planned = prepare(words, config_dir)
+    return run_planned(grid, planned, config_dir, None)

@@ -1,0 +1,354 @@
+"""A campaign: planned, run, and what it found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.api.campaigns import companions
+from bench.api.campaigns.order import (
+    ABSENT,
+    Order,
+    data_words,
+    model_of,
+    model_words,
+    option,
+    place_of,
+    plugin_words,
+)
+from bench.api.campaigns.trying import counts, guessed, rehearsed, tried
+from bench.contract.errors import UserError, require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.contract.record import TrialRecord
+    from bench.decide.campaign import Campaign
+    from bench.engine.config import Grid
+    from bench.engine.graph import Plan
+    from bench.exchange.results import Results
+
+
+_TABLED = "attack=[attribute_map,membership,csmia,lomia]"
+"""Attacks whose queries are known beforehand, for a model whose answers are a table."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a campaign would do, before anything is attacked.
+
+    Attributes:
+        order: what was asked for.
+        name: of the campaign.
+        grid: what runs. plan: its trials.
+        config_dir: a folder with a user's own options.
+        private: folder of what is for its owner alone.
+        given: what was found out about the model.
+        model: options of ``model.external``. common: overrides besides. words: the user's own.
+        like: model option that an attacker trains as a model like it; empty: none.
+        asks: different records that an endpoint would be asked, about, and at most: a search asks
+            by what it was answered. None: it is no endpoint.
+        seconds: that asking takes at its rate; None: no rate is known.
+        remote: whether the endpoint is on another machine.
+    """
+
+    order: Order
+    name: str
+    grid: Grid
+    plan: Plan
+    config_dir: Path | None
+    private: Path
+    given: Mapping[str, Any]
+    model: Mapping[str, Any]
+    common: tuple[str, ...]
+    words: tuple[str, ...]
+    like: str
+    asks: tuple[int, int] | None
+    seconds: float | None
+    remote: bool
+
+
+def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = None) -> Preview:
+    """Open the model, try it on a few records, and plan.
+
+    An endpoint is rehearsed: the same attacks ask a stand-in, so that it is known what they will
+    ask before the first of them is sent.
+
+    Args:
+        order: what is to be attacked.
+        words: further overrides, such as ``store=DIR`` or ``defense=[none,rounding]``.
+        config_dir: a folder with a user's own options.
+
+    Raises:
+        UserError: the model cannot be opened or does not fit the records, an endpoint lacks a
+            budget or a permission, or the budget is too small.
+    """
+    from bench.api.results import settings
+    from bench.contract.names import fault
+    from bench.engine.execution import prepare
+    from bench.models.external.http.endpoint import loopback
+
+    name = order.campaign or datetime.now(UTC).strftime("%Y-%m-%d")
+    why = fault(name)
+    require(not why and "/" not in name, f"--campaign is '{name}': a name {why or 'has no /'}.")
+    place = place_of(order.model)
+    remote = "url" in place and not loopback(order.model)
+    require(
+        not remote or order.authorised,
+        f"'{order.model}' is on another machine: attack only what you own or are allowed to, and "
+        "say so with --i-am-authorised.",
+    )
+    require(
+        "url" not in place or order.budget is not None,
+        f"'{order.model}' is asked for real: say with --budget how many records may be sent.",
+    )
+    folder = settings(words, config_dir).report_dir / "redteam-private" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    model = {**model_of(order, name, place, folder), **order.options}
+    data = data_words(order, folder)
+    require(
+        (order.model != ABSENT) or order.asks is not None,
+        "--model is '-', a model that is not here: name with --asks a file for the records that "
+        "it is to answer.",
+    )
+    tabled = order.asks is not None or place.get("path", "").endswith((".csv", ".parquet"))
+    common = [
+        "suite=redteam",
+        *([_TABLED] if tabled else []),
+        f"label=redteam/{name}",
+        f"seeds={order.seeds}",
+        f"victims={order.victims}",
+        *data,
+    ]
+    given, splits, width = tried(model, common, words, config_dir)
+    if given.get("repeats"):
+        model["fresh"] = False
+    like = order.like or order.architecture or guessed(given, data)
+    if like and not order.architecture:
+        model["shadows"] = option(like)
+    full = [*common, *model_words(model), *plugin_words(order.model, place), *words]
+    grid, planned = prepare(full, config_dir)
+    asks = None
+    if "url" in place or order.asks is not None:
+        asks = rehearsed(model, common, words, config_dir, splits, width)
+    if asks is not None and order.budget is not None:
+        require(
+            asks[0] <= order.budget,
+            f"The campaign asks about {asks[0]:,} different records, and the budget is "
+            f"{order.budget:,}: give --budget {asks[0]}, fewer people with --victims, fewer "
+            "--seeds, or fewer attacks with 'attack=[...]'.",
+        )
+    rate = model.get("rate_per_s")
+    if order.asks is not None:
+        from bench.models.external.rehearsal import REHEARSAL
+
+        order.asks.parent.mkdir(parents=True, exist_ok=True)
+        REHEARSAL.rows().to_csv(order.asks, index=False)
+    return Preview(
+        order,
+        name,
+        grid,
+        planned,
+        config_dir,
+        folder,
+        given,
+        model,
+        tuple(common),
+        tuple(words),
+        like,
+        asks,
+        asks[0] / rate if asks is not None and rate else None,
+        remote,
+    )
+
+
+def attack(
+    model: str,
+    card: str,
+    words: Sequence[str] = (),
+    config_dir: Path | None = None,
+    **order: Any,
+) -> Campaign:
+    """Attack a model that somebody has: :func:`preview` and :func:`campaign` at once.
+
+    Args:
+        model: path of a file, address of an endpoint, or ``package.module:function``.
+        card: card of the table.
+        words: further overrides, such as ``store=DIR``.
+        config_dir: a folder with a user's own options.
+        **order: further fields of :class:`Order`, such as ``members=Path("train.csv")``.
+
+    Raises:
+        UserError: as :func:`preview`.
+    """
+    return campaign(preview(Order(model, card, **order), words, config_dir))[0]
+
+
+def campaign(planned: Preview) -> tuple[Campaign, Mapping[str, Path]]:
+    """Run a campaign and write what it found.
+
+    Returns:
+        What was found, and the files it was written to: ``report`` (the boards), ``page``,
+        ``markdown``, ``json``, and ``private``, the people who are most exposed.
+
+    Raises:
+        UserError: the evidence cannot be used.
+    """
+    from bench.api.runs import run_planned
+    from bench.decide import campaign as campaigns
+    from bench.decide import document
+
+    settings = planned.grid.settings
+    out = settings.report_dir / settings.label
+    results = run_planned(planned.grid, planned.plan, planned.config_dir, out)
+    found, people = _found(planned, results)
+    files = {"report": results.site.page} if results.site else {}
+    private = planned.private / "exposed.csv"
+    if not people.empty:
+        people.to_csv(private, index=False)
+        private.chmod(0o600)
+        files["private"] = private
+    page = campaigns.document(found, str(private) if not people.empty else "")
+    public = campaigns.document(found)
+    for kind, ending, content in (
+        ("json", "json", json.dumps(campaigns.data(found), indent=1, default=str) + "\n"),
+        ("page", "html", document.html(public)),
+        ("markdown", "md", document.markdown(public)),
+    ):
+        files[kind] = out / f"redteam.{ending}"
+        document.save(files[kind], content)
+    document.save(planned.private / "redteam.html", document.html(page))
+    return found, files
+
+
+def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
+    """What the trials say, and who is most exposed."""
+    from bench.decide import campaign as campaigns
+    from bench.decide import evidence
+    from bench.engine.exposed import exposed
+    from bench.engine.store import Store
+
+    order = planned.order
+    records = [r for r in results.records() if not r.control]
+    done = [r for r in records if r.status == "done" and r.access != "none"]
+    summary = results.summary
+    assert summary is not None
+    unfinished = dict(summary.reasons)
+    if not done:
+        raise UserError(
+            f"No attack ended: {next(iter(unfinished), 'nothing was run')}; mend it and give the "
+            "same command again."
+        )
+    (source,) = evidence.read([results.pack])
+    rows = campaigns.attacks_of(source)
+    worst = _strongest(done, rows)
+    people = exposed(Store(planned.grid.settings.store), worst)
+    decision, undecided = _decided(planned)
+    last, against = _last(planned)
+    first = done[0]
+    return campaigns.Campaign(
+        planned.name,
+        first.cell.model,
+        first.cell.dataset,
+        order.access,
+        first.target.sha256,
+        str(results.pack.manifest["started_utc"]),
+        {**planned.given, **first.target.given},
+        all(r.score is None or r.score.M is not None for r in done),
+        max(r.score.victims for r in done if r.score),
+        rows,
+        campaigns.defenses_of(source, order.access),
+        _groups(worst),
+        {}
+        if people.empty
+        else {"victims": len(people), "certain": int((people.certain > 0).sum())},
+        counts(planned.private) if planned.asks is not None else {},
+        unfinished,
+        decision,
+        undecided,
+        campaigns.compared(rows, last),
+        against,
+        *_companions(planned),
+    ), people
+
+
+def _strongest(done: Sequence[TrialRecord], rows: Sequence[Mapping[str, Any]]) -> list[TrialRecord]:
+    """The trials of the strongest attack on an attribute of the model as it is."""
+    from bench.goals import goal_named
+
+    for row in rows:
+        if goal_named(row["goal"]).hides_attribute:
+            return [
+                r
+                for r in done
+                if (r.goal, r.cell.attack, r.cell.defense) == (row["goal"], row["attack"], "none")
+            ]
+    return []
+
+
+def _groups(records: Sequence[TrialRecord]) -> dict[str, float]:
+    """Mean gain over seeds in each subgroup, the largest first."""
+    gains: dict[str, list[float]] = {}
+    for record in records:
+        for group, gain in (record.score.group_gain if record.score else {}).items():
+            gains.setdefault(group, []).append(gain)
+    means = {group: sum(values) / len(values) for group, values in gains.items()}
+    return dict(sorted(means.items(), key=lambda pair: -pair[1]))
+
+
+def _decided(planned: Preview) -> tuple[Any, str]:
+    """What the decision rule says, or why it cannot say anything."""
+    from bench.api.decisions import recommend
+
+    order, settings = planned.order, planned.grid.settings
+    try:
+        decision = recommend(
+            settings.label,
+            access=order.access,
+            tier=order.tier,
+            bars=order.bars,
+            policy=order.policy,
+            needs_scores=False,
+            words=[f"store='{settings.store}'"],
+            config_dir=planned.config_dir,
+        )
+    except UserError as error:
+        return None, str(error)
+    return decision, ""
+
+
+def _companions(planned: Preview) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What retrained copies show, and what a stand-in shows behind defenses of training."""
+    order, again, trained = planned.order, [], []
+    where = (planned.common, planned.words, planned.config_dir)
+    if order.retrain:
+        folder = planned.private / "copies"
+        folder.mkdir(exist_ok=True)
+        again = companions.copies(order.retrain, order.copies, folder, planned.model, *where)
+    if order.stand_in:
+        trained = companions.stand_in(order.stand_in, *where, order.access)
+    return again, trained
+
+
+def _last(planned: Preview) -> tuple[list[Any], str]:
+    """The attacks of an earlier campaign, and its name."""
+    name = planned.order.against
+    if not name:
+        return [], ""
+    settings = planned.grid.settings
+    path = Path(name)
+    if path.suffix != ".json":
+        path = settings.report_dir / "redteam" / name / "redteam.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return list(content["rows"]), str(content["name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--against: '{path}' is no campaign ({type(error).__name__}); name an earlier one, or "
+            "the path of its redteam.json."
+        ) from error

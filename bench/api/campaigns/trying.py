@@ -1,0 +1,121 @@
+"""What is known of a model before it is attacked: a few answers, and what attacks would ask."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.api.campaigns.order import model_words, plugin_words
+from bench.contract.errors import UserError, require
+
+if TYPE_CHECKING:
+    from bench.contract import Splits
+
+_TRIED = 8
+"""Records that a model is tried on before anything is planned."""
+_WHERE = ("store=", "backend", "tracking", "progress=")
+"""Beginnings of words that say where a run takes place."""
+
+
+def tried(
+    model: Mapping[str, Any],
+    common: Sequence[str],
+    words: Sequence[str],
+    config_dir: Path | None,
+) -> tuple[dict[str, Any], Splits, int]:
+    """What a few records tell of a model, all records, and how many answers it gives to each."""
+    import torch
+
+    from bench.contract import common_task
+    from bench.engine.config import compose_grid
+    from bench.engine.trials import Trials
+    from bench.models.external.rehearsal import scores
+
+    plugins = plugin_words(str(model.get("function", "")), model)
+    grid = compose_grid([*common, *model_words(model), *plugins, *words], config_dir)
+    trials = Trials(grid)
+    (target,), (dataset,) = trials.rows["model"], trials.rows["dataset"]
+    missing = dataset.first.missing(grid.settings.data_root)
+    require(missing is None, str(missing))
+    splits = dataset.first.of_repeat(0).load(0, grid.settings.data_root)
+    task = common_task(splits.card.tasks, target.first.tasks)
+    require(task is not None, f"No model can be attacked on '{splits.card.name}'.")
+    assert task is not None
+    width = splits.card.width(task)
+    if target.first.function == f"{scores.__module__}:{scores.__name__}":
+        return {}, splits, width  # it is not here
+    network = target.first.network(splits.card, width, 0)
+    target.first.solve(network, splits.test.x[:_TRIED], splits.test.y, target.first.recipe, 0)
+    if network.facts.get("labels_only") and target.first.access != "labels":
+        raise UserError(
+            "The model answers labels alone; attack it with --access labels, or name the output "
+            "that holds its scores with --output."
+        )
+    facts = dict(network.facts)
+    if target.first.counted:
+        some = splits.test.x[:_TRIED]
+        facts["repeats"] = bool(torch.equal(network(some), network(some)))
+    return facts, splits, width
+
+
+def guessed(given: Mapping[str, Any], data: Sequence[str]) -> str:
+    """A model option like the given model: trees for trees, and else a perceptron."""
+    if not any(word.startswith("dataset=table") for word in data):
+        return ""
+    text = json.dumps(given.get("operators", given), default=str)
+    if "TreeEnsemble" in text or "Forest" in text:
+        return "random_forest"
+    return "boosting" if "Boosting" in text or "LGBM" in text else "mlp"
+
+
+def rehearsed(
+    model: Mapping[str, Any],
+    common: Sequence[str],
+    words: Sequence[str],
+    config_dir: Path | None,
+    splits: Splits,
+    width: int,
+) -> tuple[int, int]:
+    """How many different records the campaign asks, about, and at most: attacks ask a stand-in.
+
+    The stand-in stays filled with what it was asked until the next rehearsal.
+    """
+    from bench.api.runs import run_planned
+    from bench.contract.rows import rows_of
+    from bench.engine.execution import prepare
+    from bench.models.external.rehearsal import REHEARSAL, scores
+
+    stand_in = {
+        "function": f"{scores.__module__}:{scores.__name__}",
+        "access": model["access"],
+        **({"shadows": model["shadows"]} if "shadows" in model else {}),
+    }
+    public = splits.public
+    known = rows_of(splits.card, public.x) if splits.card.raw else public.x.numpy()
+    REHEARSAL.begin(known, public.y.numpy(), width)
+    with tempfile.TemporaryDirectory() as folder:
+        own = [
+            *(word for word in words if not word.startswith(_WHERE)),
+            f"store='{folder}'",
+            "backend=local",
+            "tracking=none",
+            "controls=[untrained]",
+            "progress=none",
+        ]
+        grid, planned = prepare([*common, *model_words(stand_in), *own], config_dir)
+        results = run_planned(grid, planned, config_dir, None)
+    most = sum(record.budget.queries for record in results.records())
+    return len(REHEARSAL.asked), max(most, len(REHEARSAL.asked))
+
+
+def counts(folder: Path) -> dict[str, Any]:
+    """What the transcript of a campaign counts."""
+    path = folder / "transcript.sqlite"
+    if not path.exists():
+        return {}
+    from bench.models.external.http.transcript import Transcript
+
+    return dict(Transcript(path).counts())
