@@ -243,6 +243,11 @@ class External(Model):
         assert isinstance(network, GivenNetwork)
         meant: Meaning | str = "labels" if self.access == "labels" else self.answers
         network.open(content, x, meant, self.classes)
+        require(
+            self.access == "labels" or network.facts["answers"] != "labels",
+            f"'{self.called}' answers labels alone, and model.external.access is '{self.access}'; "
+            "set it to 'labels'.",
+        )
 
     def _opened(self, card: Card, content: bytes) -> Opened:
         if self.url is not None:

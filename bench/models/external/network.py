@@ -115,6 +115,7 @@ class GivenNetwork(Network):
         twin = GivenNetwork(self._card, self._task, self._opener, self._pixels)
         twin._opened, twin._reading, twin._state = self._opened, self._reading, self._state
         twin.facts, twin.module = self.facts, copy.deepcopy(self.module, memo)
+        twin.head = copy.deepcopy(self.head, memo)
         return twin.train(self.training)
 
     def _use(self, opened: Opened, reading: Reading) -> None:
