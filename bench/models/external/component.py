@@ -304,6 +304,7 @@ class External(Model):
             batch=self.batch,
             budget=self.budget,
             verify=self.verify,
+            campaign=self.campaign,
         )
 
 

@@ -95,8 +95,11 @@ class Grid:
         """Overrides of a small suite of tables."""
         return [
             "suite=credit",
-            "dataset=table",
-            f"dataset.table.card={self.card}",
+            *(
+                []
+                if any(w.startswith("dataset=") for w in more)
+                else ["dataset=table", f"dataset.table.card={self.card}"]
+            ),
             "defense=none",
             ATTACKS,
             "seeds=1",

@@ -75,14 +75,18 @@ def test_an_exported_model_leaks_as_the_trained_one(model: str, tmp_path: Path) 
     grid = Grid(tmp_path, written(tmp_path))
     trained = grid.run(*options(model))
     splits = loaded(grid.card)
-    (seed,) = {n.payload["seed"] for n in grid.plan(*options(model)).nodes.values() if n.kind == "target"}
+    (seed,) = {
+        n.payload["seed"] for n in grid.plan(*options(model)).nodes.values() if n.kind == "target"
+    }
     if model == "mlp":
         content = torch_onnx(network(grid, trained[0], splits, seed), splits.train.x[:2].numpy())
     else:
         content = forest(model, splits, seed)
     file = tmp_path / "any.onnx"
     file.write_bytes(content)
-    given = grid.run("model=external", f"model.external.path={file}", f"model.external.name={model}")
+    given = grid.run(
+        "model=external", f"model.external.path={file}", f"model.external.name={model}"
+    )
     assert given[0]["target"]["given"]["answers"] == "probabilities"
     agree(trained, given)
 
@@ -140,7 +144,10 @@ def test_lightgbm_on_raw_rows_leaks_alike_as_a_file_and_as_a_function(tmp_path: 
     from tests.models.external.grids import loans
 
     numbers = {"age": "number", "income": "number", "code": "number", "ill": "category"}
-    frames = {part: loans(240, seed).drop(columns="job") for seed, part in enumerate(("members", "holdout", "public"))}
+    frames = {
+        part: loans(240, seed).drop(columns="job")
+        for seed, part in enumerate(("members", "holdout", "public"))
+    }
     # The secret is a number in the file, so that the whole row is one matrix.
     for frame in frames.values():
         frame["ill"] = frame["ill"].map({"no": 0, "flu": 1, "cold": 2})
@@ -159,8 +166,39 @@ def test_lightgbm_on_raw_rows_leaks_alike_as_a_file_and_as_a_function(tmp_path: 
     same = ("model=external", "model.external.name=lgbm")
     by_file = grid.run(*same, f"model.external.path={file}")
     functions.GIVEN["model"] = lambda rows: model.booster_.predict(rows[order].to_numpy(float))
-    by_function = grid.run(
-        *same, "model.external.function=tests.models.external.functions:answers"
-    )
+    by_function = grid.run(*same, "model.external.function=tests.models.external.functions:answers")
     agree(by_file, by_function)
     assert by_file[0]["target"]["given"]["class_names"] == ["n", "p"]
+
+
+@pytest.mark.slow
+def test_given_weights_of_pictures_are_inverted_as_the_trained_ones(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    grid = Grid(tmp_path, tmp_path)
+    words = [
+        "dataset=faces",
+        "dataset.faces.people_private=10",
+        "dataset.faces.people_public=20",
+        "attack=miface",
+        "attack.miface.sweep=null",
+        "attack.miface.alpha=15",
+    ]
+    own = ["model=cnn", "model.cnn.epochs=3", "model.cnn.channels=[8,16]"]
+    trained = grid.run(*words, *own)
+    file = tmp_path / "any.safetensors"
+    save_file(grid.tensors("target", trained[0]), file)
+    architecture = "{_target_: bench.models.cnn.Cnn, epochs: 3, channels: [8, 16]}"
+    given = grid.run(
+        *words,
+        "model=external",
+        "model.external.name=cnn",
+        "model.external.access=weights",
+        f"model.external.path={file}",
+        f"model.external.architecture={architecture}",
+    )
+    ours, theirs = by_attack(trained), by_attack(given)
+    assert list(ours) == list(theirs) == ["miface"]
+    assert theirs["miface"]["L"] == pytest.approx(ours["miface"]["L"], abs=CLOSE)
+    assert trained[0]["attack"]["sha256"] == given[0]["attack"]["sha256"]
+    assert trained[0]["utility"]["all"] == pytest.approx(given[0]["utility"]["all"], abs=CLOSE)

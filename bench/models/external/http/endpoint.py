@@ -44,6 +44,8 @@ class Channel:
         request: of the protocol template: JSON text with a placeholder for records.
         response: of the protocol template: the path to the answers.
         output: the output that holds the scores, where several could.
+        campaign: a word for the time in which it is asked: another one has answers and a budget of
+            its own.
     """
 
     url: str
@@ -59,6 +61,7 @@ class Channel:
     request: str = ""
     response: str = ""
     output: str = ""
+    campaign: str = ""
 
 
 def open_endpoint(channel: Channel, transcript: Path) -> Opened:
@@ -91,7 +94,7 @@ def _opened(channel: Channel, path: Path, sender: Sender) -> Opened:
     shared = Transcript(
         path,
         endpoint=_identity(channel, protocol, url),
-        place=digest(url),
+        place=digest([url, channel.campaign]),
         budget=channel.budget,
         rate_per_s=channel.rate_per_s,
         lease_s=max(LEASE_S, 2 * channel.timeout_s),
@@ -174,6 +177,7 @@ def _identity(channel: Channel, protocol: str, url: str) -> str:
             "request": channel.request,
             "response": channel.response,
             "output": channel.output,
+            "campaign": channel.campaign,
         }
     )
 
