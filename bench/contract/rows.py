@@ -29,7 +29,7 @@ def rows_of(card: Card, x: Tensor) -> pd.DataFrame:
 
     Returns:
         One row per record, in the order of ``card.raw``: numbers as float64, categories as numbers
-        where pandas takes all their values for such and as text elsewhere; gaps are NaN or None.
+        where pandas takes all their values for such and as text elsewhere; gaps are NaN.
     """
     import pandas as pd
 
@@ -59,10 +59,7 @@ def _typed(names: tuple[str, ...]) -> npt.NDArray[Any]:
     file.seek(0)
     read = pd.read_csv(file, keep_default_na=False, na_values=[""], skip_blank_lines=False)
     column = read["value"]
-    if pd.api.types.is_numeric_dtype(column):
-        return column.to_numpy()
-    texts = column.astype(object)
-    return texts.where(column.notna(), None).to_numpy(object)
+    return column.to_numpy() if pd.api.types.is_numeric_dtype(column) else column.to_numpy(object)
 
 
 def _number(
@@ -71,6 +68,7 @@ def _number(
     numbers = values[:, column.columns[0]] * column.scale + column.mean
     if column.decimals is not None:
         numbers = np.round(numbers, column.decimals)
+    numbers = numbers + 0.0  # -0.0 is the same number as 0.0 and another text.
     if flag is not None:
         start, stop = flag.columns
         missing = flag.values.index(GIVEN[1])
