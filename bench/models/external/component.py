@@ -215,6 +215,11 @@ class External(Model):
         """A network that knows nothing yet: :meth:`solve` opens the model."""
         pixels = Pixels(self.white, self.mean, self.std)
         if self.architecture is not None:
+            require(
+                not card.raw,
+                f"'{self.called}' is weights of an architecture, which reads records as they are "
+                "encoded here; take 'preprocessing: model' out of the data's card.",
+            )
             network = self.architecture.network(card, width, seed)
             if pixels != Pixels():
                 network.front = Prepared(pixels)

@@ -151,8 +151,11 @@ def _called(names: tuple[str, ...], order: tuple[int, ...], told: set[str]) -> t
     It is settled once: of classes "1" and "2" that are called 0 and 1, the label 1 alone would
     later be taken for the first.
     """
-    columns = tuple(map(str, order))
-    return columns if told - {*names} and told <= {*columns} else names
+    truths = tuple(name.capitalize() for name in names)
+    numbered = tuple(map(str, order))
+    true = tuple(str(bool(column)) for column in order) if len(order) == 2 else ()
+    cased = truths if {*truths} == {"False", "True"} else ()
+    return next((words for words in (names, cased, numbered, true) if told <= {*words}), names)
 
 
 def _order(ours: Sequence[str], theirs: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
