@@ -168,8 +168,7 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     long = pd.DataFrame({"row": row, "dL": gaps[row, seed]})
     out = rows[ROW].join(stats.summarise(long, ["row"], ["dL"]).set_index("row"))
     # Seeds of one target share its people, whose luck in a difference nobody has kept.
-    ends = ["dL_lo", "dL_hi"]
-    out[ends] = out[ends].mask(rows["single"].to_numpy(dtype=bool)[:, None])
+    out.loc[rows["single"], ["dL_lo", "dL_hi"]] = np.nan
     acts = ~rows["no_effect"].to_numpy(dtype=bool)
     unplaced = rows["non_adaptive"] | rows["bypassed"] | rows["reproduction"].astype(bool)
     unplaced |= rows["single"]
