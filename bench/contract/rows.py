@@ -59,7 +59,9 @@ def _typed(names: tuple[str, ...]) -> npt.NDArray[Any]:
     file.seek(0)
     read = pd.read_csv(file, keep_default_na=False, na_values=[""], skip_blank_lines=False)
     column = read["value"]
-    return column.to_numpy() if pd.api.types.is_numeric_dtype(column) else column.to_numpy(object)
+    dtype = None if pd.api.types.is_numeric_dtype(column) else object
+    values: npt.NDArray[Any] = column.to_numpy(dtype)
+    return values
 
 
 def _number(

@@ -175,7 +175,7 @@ def _units(
     encoder: ColumnTransformer, sensitive: str | None, plain: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
     """Mean and scale of every number."""
-    units = {}
+    units: dict[str, tuple[float, float]] = {}
     for part, columns in (("sensitive", [sensitive] if sensitive else []), ("standardise", plain)):
         if columns:
             scaler = encoder.named_transformers_[part][-1]

@@ -222,9 +222,9 @@ def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) ->
 
 def _over_victims(trials: pd.DataFrame, attacks: pd.Series[str]) -> pd.Series[float]:
     """Two-sided p of each attack's mean where seeds share one target, over the people attacked."""
-    wide = trials.pivot(index="attack", columns="seed", values="L").loc[attacks]
+    wide = trials.pivot(index="attack", columns="seed", values="L").loc[list(attacks)]
     squares = trials.assign(square=trials["L_error"] ** 2).groupby("attack")["square"]
-    errors = np.sqrt(squares.mean().loc[attacks])
+    errors = np.sqrt(squares.mean().loc[list(attacks)])
     mean, error = worst_of.one_target(wide.to_numpy(dtype=float), errors)
     return pd.Series(2 * norm.sf(np.abs(mean) / np.maximum(error, stats.ZERO_SPREAD)))
 

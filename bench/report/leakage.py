@@ -143,8 +143,9 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
         useful: utility of each deployment and seed, by access.
 
     Returns:
-        By row: ``dL``, its paired difference to ``none`` with t interval over targets, where an attack that does
-        worse than without the model counts as 0 in every seed, ``dL_p`` (Holm's p
+        By row: ``dL``, its paired difference to ``none`` with t interval over targets (none where
+        all seeds share one), where an attack that does worse than without the model counts as 0 in
+        every seed, ``dL_p`` (Holm's p
         within the board), ``dL_flip`` (exact sign-flip p of this row alone), ``rank`` and
         ``front``. Rows without effect repeat the undefended leakage: they are not tested and not
         on the front. Rows whose leakage is only a lower bound, and reproductions, take no place

@@ -183,13 +183,12 @@ def test_utility_moves_as_with_fresh_customers() -> None:
         x = torch.zeros(300, *card.shape)
         return Split(x, y, torch.arange(300)), torch.stack([1 - odds.sigmoid(), odds.sigmoid()], 1)
 
+    def measured(test: Split, scores: torch.Tensor) -> dict[str, Any]:
+        told = (lambda _: scores.argmax(1)), (lambda _: scores)
+        return dict(measure("classification", test, card, *told))
+
     names = ("balanced_accuracy", "brier", "auroc", "accuracy")
-    worlds = []
-    for _ in range(WORLDS):
-        test, scores = world()
-        worlds.append(
-            measure("classification", test, card, lambda _: scores.argmax(1), lambda _: scores)
-        )  # noqa: B023, E501
+    worlds = [measured(*world()) for _ in range(WORLDS)]
     test, scores = world()
     drawn = useful("classification", test, card, scores.argmax(1), scores, "balanced_accuracy")
     for name in names:

@@ -20,6 +20,7 @@ from bench.contract import (
     Network,
     Positive,
     Recipe,
+    Task,
     UserError,
     common_task,
     require,
@@ -50,6 +51,8 @@ class External(Model):
             or ``.parquet`` with the model's answers to the records. Pickles are never opened.
         url: an HTTP endpoint.
         function: ``package.module:name`` of a Python function from records to scores or labels.
+        task: what it predicts, where the data offers several: ``classification``, ``regression`` or
+            ``recommendation``; ``auto``: the first of them that the data offers.
         access: what an attacker gets: ``labels``, ``scores`` or ``weights``.
         answers: what the model answers: ``probabilities``, ``logits`` or ``labels``; ``auto`` finds
             it out from its first answers.
@@ -85,6 +88,7 @@ class External(Model):
     path: str | None = None
     url: str | None = None
     function: str | None = None
+    task: Literal["auto", "classification", "regression", "recommendation"] = "auto"
     access: Literal["labels", "scores", "weights"] = "scores"
     answers: Literal["auto", "probabilities", "logits", "labels"] = "auto"
     classes: tuple[str, ...] = ()
@@ -112,7 +116,6 @@ class External(Model):
 
     given = True
     modalities = frozenset({"image", "table", "basket"})
-    tasks = TASKS
     reference = "boosting"
     incidental = frozenset(
         {"headers", "timeout_s", "retries", "rate_per_s", "batch", "budget", "verify", "transcript"}
@@ -164,6 +167,13 @@ class External(Model):
         """Its own name, or that of its file, address or function."""
         place = self.path or self.url or self.function or ""
         return self.name or Path(place.rstrip("/")).stem.replace(":", ".")
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
+        """The option ``task``, or those of its architecture, or any."""
+        if self.task != "auto":
+            return (self.task,)
+        return TASKS if self.architecture is None else self.architecture.tasks
 
     @property
     def exposes(self) -> Access:

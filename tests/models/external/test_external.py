@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from bench.contract import Card, Splits, UserError
+from bench.contract.task import TASKS
 from bench.models import training
 from bench.models.external.component import External
 from bench.models.external.network import GivenNetwork
@@ -219,6 +220,23 @@ def test_gradients_do_not_go_through_a_preprocessing_that_is_not_known(tmp_path:
     training.train(External(path=str(path)), [], raw, 0, "cpu")
     with pytest.raises(UserError, match="preprocessing"):
         training.train(External(path=str(path), access="weights"), [], raw, 0, "cpu")
+
+
+def test_a_recommender_is_given_where_the_data_offers_classes_too() -> None:
+    from bench.data.baskets import Baskets
+
+    data = Baskets().load(0, None)
+    weight = np.random.default_rng(0).normal(size=(data.card.shape[0],) * 2)
+    functions.GIVEN["model"] = lambda records: records @ weight
+    place = "tests.models.external.functions:answers"
+    assert External(function=place).tasks == TASKS
+    assert External(path="a.pt", architecture=Mlp()).tasks == Mlp().tasks
+    network = opened(External(function=place, task="recommendation"), data)
+    x = data.test.x[:5]
+    expected = torch.from_numpy(x.numpy() @ weight).float()
+    torch.testing.assert_close(network(x), expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(UserError):
+        opened(External(function=place), data)
 
 
 def identities(folder: Path, *words: str) -> set[str]:
