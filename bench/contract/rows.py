@@ -47,7 +47,8 @@ def rows_of(card: Card, x: Tensor) -> pd.DataFrame:
 
 def _category(column: Column, values: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
     start, stop = column.columns
-    return _typed(column.values)[values[:, start:stop].argmax(1)]
+    chosen: npt.NDArray[Any] = _typed(column.values)[values[:, start:stop].argmax(1)]
+    return chosen
 
 
 def _typed(names: tuple[str, ...]) -> npt.NDArray[Any]:
