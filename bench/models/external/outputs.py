@@ -25,6 +25,8 @@ _SURE = 1.2e-38
 """The least number that float32 holds in full on every device."""
 _BLUR = 1e-5
 """By how much sums in float32 may leave [0, 1]."""
+_EVEN = 1e-3
+"""Sums of scores that differ by less, as a share, are one sum that was rounded."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def read_as(
         card: of the data.
         task: what the model predicts.
         meant: what its answers are; ``auto``: labels where it gives no scores, probabilities where
-            all of them lie in [0, 1], and else logits. Where ``labels`` are meant and it gives
-            none, its scores are read.
+            all of them lie in [0, 1], logits else, and refused where they look like neither. Where
+            ``labels`` are meant and it gives none, its scores are read.
         classes: the classes as the model calls them, in the order of its scores; empty: they are
             those of the card, in its order.
 
@@ -141,8 +143,22 @@ def _found(answered: Answered) -> Meaning:
     if answered.scores is None:
         return "labels"
     scores = answered.scores
+    if not np.isfinite(scores).all():
+        return "logits"  # refused where they are read
     within = scores.min() >= -_BLUR and scores.max() <= 1 + _BLUR
-    return "probabilities" if within else "logits"
+    if within:
+        return "probabilities"
+    rows = scores.reshape(len(scores), -1)
+    # Shares of 100, votes, or points of a score card: as logits they would all be certain.
+    sums = rows.sum(1) if rows.shape[1] > 1 else np.ones(1)
+    require(
+        not (rows.min() >= 0 and np.ptp(sums) <= _EVEN * sums.max()),
+        "The model's scores exceed 1 and are never negative"
+        + (f", and those of a record sum to {sums[0]:g}" if rows.shape[1] > 1 else "")
+        + ", so that they are neither probabilities nor logits; let it answer probabilities, or "
+        "say what they are with model.external.answers=logits.",
+    )
+    return "logits"
 
 
 def _called(names: tuple[str, ...], order: tuple[int, ...], told: set[str]) -> tuple[str, ...]:

@@ -107,6 +107,7 @@ def test_what_does_not_adapt_asks_the_model_no_more_behind_a_defense(
         assert served.asked == alone
 
 
+@pytest.mark.slow
 def test_nothing_is_sent_beyond_the_budget(grid: Grid, tmp_path: Path) -> None:
     with Served() as served:
         records = grid.run(*words(served, tmp_path, budget=100))

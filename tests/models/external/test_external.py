@@ -20,7 +20,7 @@ from bench.models.mlp import Mlp
 from tests.attacks.tables import table, table_card
 from tests.models.external import functions
 from tests.models.external.given import program, torch_onnx
-from tests.models.external.grids import Grid, loaded, written
+from tests.models.external.grids import Grid, loaded, loans, written
 
 CARD = table_card(n_classes=3)
 WIDTH = CARD.shape[0]
@@ -205,8 +205,6 @@ def test_an_architecture_reads_encoded_records_alone(tmp_path: Path) -> None:
 def test_gradients_do_not_go_through_a_preprocessing_that_is_not_known(tmp_path: Path) -> None:
     """The network reads raw numbers, and the encoded ones would fit its shape."""
     numbers = {"age": "number", "income": "number", "ill": "number"}
-    from tests.models.external.grids import loans
-
     frames = {}
     for seed, part in enumerate(("members", "holdout", "public")):
         frames[part] = loans(60, seed)[["age", "income", "y"]].assign(ill=np.arange(60) % 7)

@@ -82,6 +82,27 @@ def test_logits_within_one_are_what_the_owner_says() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("scores", "data"),
+    [
+        (100 * SHARES, ABC),
+        (np.round(100 * SHARES), ABC),
+        (np.array([[7.0, 2.0, 1.0], [0.0, 10.0, 0.0]]), ABC),
+        (np.array([[620.0], [710.0]]), AB),
+        (np.array([[62.5], [0.0]]), AB),
+    ],
+)
+def test_percentages_and_points_are_not_taken_for_logits(scores: Any, data: Card) -> None:
+    answered = Answered(scores=scores)
+    with pytest.raises(UserError):
+        read(answered, data)
+    assert read(answered, data, "logits").meaning == "logits"
+
+
+def test_logits_that_are_never_negative_are_logits() -> None:
+    assert read(Answered(scores=np.array([[3.0, 0.0, 0.5], [0.0, 1.0, 9.0]]))).meaning == "logits"
+
+
 def test_one_column_is_the_second_of_two_classes() -> None:
     np.testing.assert_allclose(
         probabilities([[0.2], [1.0], [0.0]], AB), [[0.8, 0.2], [0, 1], [1, 0]], atol=1e-6

@@ -17,7 +17,7 @@ from bench.models.mlp import Mlp
 from bench.models.training import restore
 from tests.models.external import functions
 from tests.models.external.given import skl_onnx, torch_onnx
-from tests.models.external.grids import Grid, by_attack, loaded, written
+from tests.models.external.grids import Grid, by_attack, loaded, loans, written
 
 CLOSE = 1e-3
 SETTINGS = {
@@ -141,8 +141,6 @@ def test_lightgbm_on_raw_rows_leaks_alike_as_a_file_and_as_a_function(tmp_path: 
     onnxmltools = pytest.importorskip("onnxmltools")
     from onnxmltools.convert.common.data_types import FloatTensorType
 
-    from tests.models.external.grids import loans
-
     numbers = {"age": "number", "income": "number", "code": "number", "ill": "category"}
     frames = {
         part: loans(240, seed).drop(columns="job")
@@ -169,6 +167,30 @@ def test_lightgbm_on_raw_rows_leaks_alike_as_a_file_and_as_a_function(tmp_path: 
     by_function = grid.run(*same, "model.external.function=tests.models.external.functions:answers")
     agree(by_file, by_function)
     assert by_file[0]["target"]["given"]["class_names"] == ["n", "p"]
+
+
+@pytest.mark.slow
+def test_several_records_of_a_person_widen_the_interval(tmp_path: Path) -> None:
+    """The same records, as of 60 people with four each and as of nobody in particular."""
+    frames = {}
+    for seed, part in enumerate(("members", "holdout", "public")):
+        own = loans(60, seed).loc[np.repeat(np.arange(60), 4)].reset_index(drop=True)
+        own["income"] = np.round(own["income"] + np.random.default_rng(seed).random(240), 2)
+        frames[part] = own.assign(who=np.repeat(np.arange(60), 4) + 60 * seed)
+    functions.GIVEN["model"] = lambda rows: np.where(rows["ill"] == "flu", 0.8, 0.3)
+    errors = []
+    for name, person in (("people", "who"), ("records", None)):
+        folder = tmp_path / name
+        keys = {} if person is None else {"person": person}
+        grid = Grid(folder, written(folder, frames=frames, preprocessing="model", **keys))
+        records = grid.run(
+            "model=external",
+            "model.external.function=tests.models.external.functions:answers",
+            "victims=1000",
+            "attack=csmia",
+        )
+        errors.append(by_attack(records)["csmia"]["L_error"])
+    assert errors[0] > 1.4 * errors[1]
 
 
 @pytest.mark.slow
