@@ -34,6 +34,7 @@ class QueryBudget(ServeDefense):
 
     paper = "No paper: the query cap that prediction services have"
     cost = "a counter per account; customers beyond the budget are turned away"
+    reads_answers = False
     zero: ClassVar[Mapping[str, Any]] = {"queries": None}
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:

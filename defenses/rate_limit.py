@@ -36,6 +36,7 @@ class RateLimit(ServeDefense):
         "algorithm, ITU-T I.371)"
     )
     cost = "two numbers per account; bursts of customers wait"
+    reads_answers = False
     zero: ClassVar[Mapping[str, Any]] = {"per_minute": None, "per_day": None}
 
     def watch(self, fitted: Mapping[str, Tensor]) -> Monitor:

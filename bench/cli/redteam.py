@@ -191,12 +191,13 @@ def _tell(planned: Preview) -> None:
     if planned.like:
         lines.append(f"Attackers train '{planned.like}' as a model like it (--like names another).")
     if planned.asks is not None:
+        limit = planned.order.budget
         minutes = (
             "" if planned.seconds is None else f", {planned.seconds / 60:.1f} minutes at that rate"
         )
         lines.append(
-            f"It will be asked about {planned.asks[0]:,} different records{minutes}, and no more "
-            f"than {planned.asks[1]:,}; {planned.order.budget:,} are sent at most."
+            f"About {planned.asks:,} different records will be asked{minutes}"
+            + (f"; at most {limit:,} are sent." if limit is not None else ".")
         )
     for line in lines:
         click.echo(line, err=True)

@@ -345,8 +345,13 @@ class ReleaseDefense(Defense):
 
 # ---------------------------------------------------------------- serving
 class ServeDefense(Defense):
-    """A defense that watches who asks, and refuses; it shares the undefended target."""
+    """A defense that watches who asks, and refuses; it shares the undefended target.
 
+    Attributes:
+        reads_answers: whether it looks at what is answered, and not only at who asks what and when.
+    """
+
+    reads_answers: ClassVar[bool] = True
     covers = frozenset({"labels", "scores"})
 
     def prepare(self, owner: Owner, seed: int) -> Mapping[str, Tensor]:

@@ -29,7 +29,7 @@ def rows_of(card: Card, x: Tensor) -> pd.DataFrame:
 
     Returns:
         One row per record, in the order of ``card.raw``: numbers as float64, categories as numbers
-        where pandas takes all their values for such and as text elsewhere; gaps are NaN or None.
+        where pandas takes all their values for such and as text elsewhere; gaps are NaN.
     """
     import pandas as pd
 
@@ -47,8 +47,8 @@ def rows_of(card: Card, x: Tensor) -> pd.DataFrame:
 
 def _category(column: Column, values: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
     start, stop = column.columns
-    named: npt.NDArray[Any] = _typed(column.values)[values[:, start:stop].argmax(1)]
-    return named
+    chosen: npt.NDArray[Any] = _typed(column.values)[values[:, start:stop].argmax(1)]
+    return chosen
 
 
 def _typed(names: tuple[str, ...]) -> npt.NDArray[Any]:
@@ -60,9 +60,8 @@ def _typed(names: tuple[str, ...]) -> npt.NDArray[Any]:
     file.seek(0)
     read = pd.read_csv(file, keep_default_na=False, na_values=[""], skip_blank_lines=False)
     column = read["value"]
-    if not pd.api.types.is_numeric_dtype(column):
-        column = column.astype(object).where(column.notna(), None)
-    values: npt.NDArray[Any] = column.to_numpy()
+    dtype = None if pd.api.types.is_numeric_dtype(column) else object
+    values: npt.NDArray[Any] = column.to_numpy(dtype)
     return values
 
 
@@ -72,6 +71,7 @@ def _number(
     numbers = values[:, column.columns[0]] * column.scale + column.mean
     if column.decimals is not None:
         numbers = np.round(numbers, column.decimals)
+    numbers = numbers + 0.0  # -0.0 is the same number as 0.0 and another text.
     if flag is not None:
         start, stop = flag.columns
         missing = flag.values.index(GIVEN[1])

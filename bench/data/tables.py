@@ -98,7 +98,8 @@ def encode(
             does not depend on which records were drawn; True: those of ``frame`` that do. The
             sensitive column may not.
         rare: public rows that an undocumented value needs for a column of its own.
-        exact: count the decimals of numbers, so that rows can be restored as they were.
+        exact: count the decimals of numbers, so that rows can be restored as they were, and those
+            numbers that cannot: with ``d`` decimals float32 holds some 8 million times ``10**-d``.
 
     Raises:
         UserError: a gap, Inf or a value that is not documented, or a number without any public
@@ -156,6 +157,8 @@ def encode(
                 Column(column, "number", (start, stop), (), *units[column], decimals=digits)
             )
         start = stop
+    if exact and (changed := _changed(frame, fields, x)):
+        facts["numbers_not_restored"] = changed
     attribute_name = called or sensitive
     if sensitive in numeric:
         known = frame[sensitive].to_numpy(np.float64)[public]
@@ -186,6 +189,19 @@ def _decimals(column: pd.Series[Any]) -> int | None:
     known = column.dropna().to_numpy(np.float64)
     digits = range(MOST_DECIMALS + 1)
     return next((n for n in digits if np.array_equal(np.round(known, n), known)), None)
+
+
+def _changed(frame: pd.DataFrame, fields: Sequence[Column], x: Tensor) -> dict[str, int]:
+    """How many numbers of each column float32 is too coarse for to be restored as they were."""
+    counts = {}
+    for column in fields:
+        if column.kind == "number":
+            known = frame[column.name].to_numpy(np.float64)
+            back = x[:, column.columns[0]].double().numpy() * column.scale + column.mean
+            if column.decimals is not None:
+                back = np.round(back, column.decimals)
+            counts[column.name] = int((~np.isnan(known) & (back != known)).sum())
+    return {name: count for name, count in counts.items() if count}
 
 
 def _gappy(frame: pd.DataFrame, gaps: bool | Collection[str]) -> set[str]:

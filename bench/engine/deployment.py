@@ -276,7 +276,10 @@ class Deployment:
     def blocked(self, asked: Traffic, seed: int) -> float:
         """Share of the accounts in ``asked`` that are refused something."""
         scores, _ = self.interface(seed)
-        answers = torch.cat([scores(part) for part in torch.split(asked.x, 65536)])
+        if any(isinstance(p, ServeDefense) and p.reads_answers for p in self.served):
+            answers = torch.cat([scores(part) for part in torch.split(asked.x, 65536)])
+        else:
+            answers = asked.x.new_zeros(len(asked), self.splits.card.width(self.task))
         refused = torch.zeros(len(asked), dtype=torch.bool, device=asked.x.device)
         for place, part in enumerate(self.served):
             if isinstance(part, ServeDefense):

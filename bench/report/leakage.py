@@ -143,8 +143,9 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
         useful: utility of each deployment and seed, by access.
 
     Returns:
-        By row: ``dL``, its paired difference to ``none`` with t interval, where an attack that does
-        worse than without the model counts as 0 in every seed, ``dL_p`` (Holm's p
+        By row: ``dL``, its paired difference to ``none`` with t interval over targets (none where
+        all seeds share one), where an attack that does worse than without the model counts as 0 in
+        every seed, ``dL_p`` (Holm's p
         within the board), ``dL_flip`` (exact sign-flip p of this row alone), ``rank`` and
         ``front``. Rows without effect repeat the undefended leakage: they are not tested and not
         on the front. Rows whose leakage is only a lower bound, and reproductions, take no place
@@ -167,6 +168,8 @@ def differences(closed: pd.DataFrame, rows: pd.DataFrame, useful: pd.DataFrame) 
     row, seed = np.nonzero(~np.isnan(gaps))
     long = pd.DataFrame({"row": row, "dL": gaps[row, seed]})
     out = rows[ROW].join(stats.summarise(long, ["row"], ["dL"]).set_index("row"))
+    # Seeds of one target share its people, whose luck in a difference nobody has kept.
+    out.loc[rows["single"], ["dL_lo", "dL_hi"]] = np.nan
     acts = ~rows["no_effect"].to_numpy(dtype=bool)
     unplaced = rows["non_adaptive"] | rows["bypassed"] | rows["reproduction"].astype(bool)
     unplaced |= rows["single"]

@@ -90,7 +90,8 @@ def of_one_target(
     """The same of attacks on one target, over the people attacked and over the attacks' own seeds.
 
     Each attack's interval is normal, with both errors added in squares, widened to the exact
-    binomial interval of its victims; Bonferroni's correction makes all of them hold at once.
+    binomial interval of its victims; Bonferroni's correction makes all of them hold at once. An
+    attack whose error is not known may find anything: then the upper end is 1.
 
     Args:
         by_seed: leakage ``[attacks, seeds]``, where seeds differ in attack and victims alone.
@@ -107,6 +108,7 @@ def of_one_target(
     known = np.isfinite(error)
     if not known.any():
         return np.nan, np.nan
+    unknown = float((np.isfinite(mean) & ~known).any())
     mean, error = mean[known], error[known]
     units, zero, one = (
         np.broadcast_to(np.asarray(value, dtype=float), known.shape)[known]
@@ -120,7 +122,7 @@ def of_one_target(
     low, high = ((end - zero) / room for end in _clopper(share, size, tail))
     reach = stats.norm.isf(tail) * error
     lower, upper = np.minimum(low, mean - reach).max(), np.maximum(high, mean + reach).max()
-    return float(np.clip(lower, 0, 1)), float(np.clip(upper, 0, 1))
+    return float(np.clip(lower, 0, 1)), float(np.clip(max(upper, unknown), 0, 1))
 
 
 def one_target(by_seed: Floats, victim_error: ArrayLike) -> tuple[Floats, Floats]:

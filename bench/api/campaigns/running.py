@@ -50,8 +50,8 @@ class Preview:
         given: what was found out about the model.
         model: options of ``model.external``. common: overrides besides. words: the user's own.
         like: model option that an attacker trains as a model like it; empty: none.
-        asks: different records that an endpoint would be asked, about, and at most: a search asks
-            by what it was answered. None: it is no endpoint.
+        asks: different records that it would be asked, about: a search asks by what it was
+            answered. None: it is no endpoint.
         seconds: that asking takes at its rate; None: no rate is known.
         remote: whether the endpoint is on another machine.
     """
@@ -67,7 +67,7 @@ class Preview:
     common: tuple[str, ...]
     words: tuple[str, ...]
     like: str
-    asks: tuple[int, int] | None
+    asks: int | None
     seconds: float | None
     remote: bool
 
@@ -106,17 +106,19 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         "url" not in place or order.budget is not None,
         f"'{order.model}' is asked for real: say with --budget how many records may be sent.",
     )
-    folder = settings(words, config_dir).report_dir / "redteam-private" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    model = {**model_of(order, name, place, folder), **order.options}
-    data = data_words(order, folder)
     require(
         (order.model != ABSENT) or order.asks is not None,
         "--model is '-', a model that is not here: name with --asks a file for the records that "
         "it is to answer.",
     )
     tabled = order.asks is not None or place.get("path", "").endswith((".csv", ".parquet"))
+    folder = settings(words, config_dir).report_dir / "redteam-private" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    model = {**model_of(order, name, place, folder), **order.options}
+    if tabled:
+        model["name"] = "answers"  # seeds follow from it: the same records are asked both times
+    data = data_words(order, folder)
     common = [
         "suite=redteam",
         *([_TABLED] if tabled else []),
@@ -125,7 +127,7 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         f"victims={order.victims}",
         *data,
     ]
-    given, splits, width = tried(model, common, words, config_dir)
+    given, splits, width, called = tried(model, common, words, config_dir)
     if given.get("repeats"):
         model["fresh"] = False
     like = order.like or order.architecture or guessed(given, data)
@@ -135,12 +137,12 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     grid, planned = prepare(full, config_dir)
     asks = None
     if "url" in place or order.asks is not None:
-        asks = rehearsed(model, common, words, config_dir, splits, width)
+        asks = rehearsed(model, common, words, config_dir, splits, width, called)
     if asks is not None and order.budget is not None:
         require(
-            asks[0] <= order.budget,
-            f"The campaign asks about {asks[0]:,} different records, and the budget is "
-            f"{order.budget:,}: give --budget {asks[0]}, fewer people with --victims, fewer "
+            asks <= order.budget,
+            f"The campaign asks about {asks:,} different records, and the budget is "
+            f"{order.budget:,}: give --budget {asks}, fewer people with --victims, fewer "
             "--seeds, or fewer attacks with 'attack=[...]'.",
         )
     rate = model.get("rate_per_s")
@@ -162,7 +164,7 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         tuple(words),
         like,
         asks,
-        asks[0] / rate if asks is not None and rate else None,
+        asks / rate if asks is not None and rate else None,
         remote,
     )
 

@@ -25,8 +25,8 @@ def tried(
     common: Sequence[str],
     words: Sequence[str],
     config_dir: Path | None,
-) -> tuple[dict[str, Any], Splits, int]:
-    """What a few records tell of a model, all records, and how many answers it gives to each."""
+) -> tuple[dict[str, Any], Splits, int, str]:
+    """What a few records tell of a model, all records, how many answers it gives, and its name."""
     import torch
 
     from bench.contract import common_task
@@ -46,7 +46,7 @@ def tried(
     assert task is not None
     width = splits.card.width(task)
     if target.first.function == f"{scores.__module__}:{scores.__name__}":
-        return {}, splits, width  # it is not here
+        return {}, splits, width, target.name  # it is not here
     network = target.first.network(splits.card, width, 0)
     target.first.solve(network, splits.test.x[:_TRIED], splits.test.y, target.first.recipe, 0)
     if network.facts.get("labels_only") and target.first.access != "labels":
@@ -58,7 +58,7 @@ def tried(
     if target.first.counted:
         some = splits.test.x[:_TRIED]
         facts["repeats"] = bool(torch.equal(network(some), network(some)))
-    return facts, splits, width
+    return facts, splits, width, target.name
 
 
 def guessed(given: Mapping[str, Any], data: Sequence[str]) -> str:
@@ -78,20 +78,22 @@ def rehearsed(
     config_dir: Path | None,
     splits: Splits,
     width: int,
-) -> tuple[int, int]:
-    """How many different records the campaign asks, about, and at most: attacks ask a stand-in.
+    name: str,
+) -> int:
+    """How many different records the campaign asks, about: the same attacks ask a stand-in.
 
-    The stand-in stays filled with what it was asked until the next rehearsal.
+    It has the name of the model, from which seeds follow, and stays filled with what it was asked until the next rehearsal.
     """
     from bench.api.runs import run_planned
     from bench.contract.rows import rows_of
     from bench.engine.execution import prepare
     from bench.models.external.rehearsal import REHEARSAL, scores
 
+    # Without shadows: what attacks train does not change what they ask, and takes most of the time.
     stand_in = {
         "function": f"{scores.__module__}:{scores.__name__}",
         "access": model["access"],
-        **({"shadows": model["shadows"]} if "shadows" in model else {}),
+        "name": name,
     }
     public = splits.public
     known = rows_of(splits.card, public.x) if splits.card.raw else public.x.numpy()
@@ -106,9 +108,8 @@ def rehearsed(
             "progress=none",
         ]
         grid, planned = prepare([*common, *model_words(stand_in), *own], config_dir)
-        results = run_planned(grid, planned, config_dir, None)
-    most = sum(record.budget.queries for record in results.records())
-    return len(REHEARSAL.asked), max(most, len(REHEARSAL.asked))
+        run_planned(grid, planned, config_dir, None)
+    return len(REHEARSAL.asked)
 
 
 def counts(folder: Path) -> dict[str, Any]:

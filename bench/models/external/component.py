@@ -22,6 +22,7 @@ from bench.contract import (
     Network,
     Positive,
     Recipe,
+    Task,
     UserError,
     common_task,
     require,
@@ -53,6 +54,8 @@ class External(Model):
             or ``.parquet`` with the model's answers to the records. Pickles are never opened.
         url: an HTTP endpoint.
         function: ``package.module:name`` of a Python function from records to scores or labels.
+        task: what it predicts, where the data offers several: ``classification``, ``regression`` or
+            ``recommendation``; ``auto``: the first of them that the data offers.
         access: what an attacker gets: ``labels``, ``scores`` or ``weights``.
         answers: what the model answers: ``probabilities``, ``logits`` or ``labels``; ``auto`` finds
             it out from its first answers.
@@ -90,6 +93,7 @@ class External(Model):
     path: str | None = None
     url: str | None = None
     function: str | None = None
+    task: Literal["auto", "classification", "regression", "recommendation"] = "auto"
     access: Literal["labels", "scores", "weights"] = "scores"
     answers: Literal["auto", "probabilities", "logits", "labels"] = "auto"
     classes: tuple[str, ...] = ()
@@ -118,7 +122,6 @@ class External(Model):
 
     given = True
     modalities = frozenset({"image", "table", "basket"})
-    tasks = TASKS
     reference = "boosting"
     incidental = frozenset(
         {"headers", "timeout_s", "retries", "rate_per_s", "batch", "budget", "verify", "transcript"}
@@ -177,6 +180,13 @@ class External(Model):
         return self.name or own.replace(":", "-")
 
     @property
+    def tasks(self) -> tuple[Task, ...]:  # type: ignore[override]
+        """The option ``task``, or those of its architecture, or any."""
+        if self.task != "auto":
+            return (self.task,)
+        return TASKS if self.architecture is None else self.architecture.tasks
+
+    @property
     def exposes(self) -> Access:
         """As the option ``access`` says."""
         return self.access
@@ -226,6 +236,11 @@ class External(Model):
         """A network that knows nothing yet: :meth:`solve` opens the model."""
         pixels = Pixels(self.white, self.mean, self.std)
         if self.architecture is not None:
+            require(
+                not card.raw,
+                f"'{self.called}' is weights of an architecture, which reads records as they are "
+                "encoded here; take 'preprocessing: model' out of the data's card.",
+            )
             network = self.architecture.network(card, width, seed)
             if pixels != Pixels():
                 network.front = Prepared(pixels)
@@ -254,6 +269,11 @@ class External(Model):
         assert isinstance(network, GivenNetwork)
         meant: Meaning | str = "labels" if self.access == "labels" else self.answers
         network.open(content, x, meant, self.classes)
+        require(
+            self.access == "labels" or network.facts["answers"] != "labels",
+            f"'{self.called}' answers labels alone, and model.external.access is '{self.access}'; "
+            "set it to 'labels'.",
+        )
 
     def _content(self) -> bytes:
         """What the model is known by: its file, or what names it."""
@@ -318,6 +338,7 @@ class External(Model):
             budget=self.budget,
             verify=self.verify,
             fresh=self.fresh,
+            campaign=self.campaign,
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contract import Card, Network, Task
+from bench.contract import Card, Network, Task, require
 from bench.contract.rows import rows_of
 from bench.models.external.detected import detected
 from bench.models.external.opened import Inputs, Opened
@@ -92,6 +92,11 @@ class GivenNetwork(Network):
         opened = self._opener(content)
         asked = self._inputs(x[:_TRIED])
         answered = opened.ask(asked)
+        require(
+            opened.module is None or not self._card.raw,
+            "Gradients of a model with preprocessing of its own (card: 'preprocessing: model') are "
+            "not those of the encoded record; attack it with access 'scores' or 'labels'.",
+        )
         names = classes or opened.classes
         reading = read_as(answered, self._card, self._task, meant, names)  # type: ignore[arg-type]
         self._state = {
@@ -115,6 +120,7 @@ class GivenNetwork(Network):
         twin = GivenNetwork(self._card, self._task, self._opener, self._pixels)
         twin._opened, twin._reading, twin._state = self._opened, self._reading, self._state
         twin.facts, twin.module = self.facts, copy.deepcopy(self.module, memo)
+        twin.head = copy.deepcopy(self.head, memo)
         return twin.train(self.training)
 
     def _use(self, opened: Opened, reading: Reading) -> None:

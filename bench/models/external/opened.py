@@ -12,8 +12,8 @@ from torch import nn
 
 Inputs = npt.NDArray[Any] | pd.DataFrame
 """Records as a model reads them: float32 ``[n, *shape]`` encoded by us, or one row per record with
-the table's own columns, where the preprocessing is the model's own (numbers as float64 with NaN for
-gaps, categories as text with None for gaps)."""
+the table's own columns, where the preprocessing is the model's own: numbers as float64, categories
+in the type that pandas gives them, gaps as NaN (:func:`bench.contract.rows.rows_of`)."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,12 @@ MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
 
 NEVER = -110.0
 """Logit of a class with probability 0: its softmax in float32 is exactly 0."""
-_SURE = 1e-38
+_SURE = 1.2e-38
+"""The least number that float32 holds in full on every device."""
+_BLUR = 1e-5
+"""By how much sums in float32 may leave [0, 1]."""
+_EVEN = 1e-3
+"""Sums of scores that differ by less, as a share, are one sum that was rounded."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Reading:
         task: what the model predicts.
         meaning: what its answers are.
         order: of each class of the card its column in the scores.
-        names: what the model calls each class of the card; empty: nobody knows.
+        names: what the model calls each class of the card; empty: as the card does.
     """
 
     card: Card
@@ -83,10 +88,8 @@ class Reading:
         )
         assert answered.labels is not None
         place = {name: i for i, name in enumerate(self.names or self.card.class_names)}
-        texts = [_text(label) for label in answered.labels.tolist()]
+        texts = _texts(answered.labels)
         unknown = sorted({text for text in texts if text not in place})
-        if unknown and all(text in map(str, range(len(place))) for text in {*texts}):
-            return np.array([int(text) for text in texts], np.int64)
         require(
             not unknown,
             f"The model answers {unknown[:5]}, and the classes are {list(place)}; say in the "
@@ -109,8 +112,8 @@ def read_as(
         card: of the data.
         task: what the model predicts.
         meant: what its answers are; ``auto``: labels where it gives no scores, probabilities where
-            all of them lie in [0, 1], and else logits. Where ``labels`` are meant and it gives
-            none, its scores are read.
+            all of them lie in [0, 1], logits else, and refused where they look like neither. Where
+            ``labels`` are meant and it gives none, its scores are read.
         classes: the classes as the model calls them, in the order of its scores; empty: they are
             those of the card, in its order.
 
@@ -118,7 +121,9 @@ def read_as(
         UserError: the answers are not of this kind, or the classes are others.
     """
     if task != "classification":
-        return Reading(card, task, "numbers", (), ())
+        numbers = Reading(card, task, "numbers", (), ())
+        numbers.outputs(answered)
+        return numbers
     require(
         meant in ("auto", "labels") or answered.scores is not None,
         f"The model answers labels alone, and model.external.answers says '{meant}'; attack it "
@@ -127,6 +132,8 @@ def read_as(
     found = meant == "auto" or (meant == "labels" and answered.labels is None)
     meaning: Meaning = _found(answered) if found else meant  # type: ignore[assignment]
     order, names = _order(card.class_names, classes)
+    if meaning == "labels" and answered.labels is not None:
+        names = _called(names or card.class_names, order, {*_texts(answered.labels)})
     reading = Reading(card, task, meaning, order, names)
     reading.outputs(answered)
     return reading
@@ -136,7 +143,35 @@ def _found(answered: Answered) -> Meaning:
     if answered.scores is None:
         return "labels"
     scores = answered.scores
-    return "probabilities" if scores.min() >= 0 and scores.max() <= 1 else "logits"
+    if not np.isfinite(scores).all():
+        return "logits"  # refused where they are read
+    within = scores.min() >= -_BLUR and scores.max() <= 1 + _BLUR
+    if within:
+        return "probabilities"
+    rows = scores.reshape(len(scores), -1)
+    # Shares of 100, votes, or points of a score card: as logits they would all be certain.
+    sums = rows.sum(1) if rows.shape[1] > 1 else np.ones(1)
+    require(
+        not (rows.min() >= 0 and np.ptp(sums) <= _EVEN * sums.max()),
+        "The model's scores exceed 1 and are never negative"
+        + (f", and those of a record sum to {sums[0]:g}" if rows.shape[1] > 1 else "")
+        + ", so that they are neither probabilities nor logits; let it answer probabilities, or "
+        "say what they are with model.external.answers=logits.",
+    )
+    return "logits"
+
+
+def _called(names: tuple[str, ...], order: tuple[int, ...], told: set[str]) -> tuple[str, ...]:
+    """What a model calls the classes in its labels: their names, or the columns of its scores.
+
+    It is settled once: of classes "1" and "2" that are called 0 and 1, the label 1 alone would
+    later be taken for the first.
+    """
+    truths = tuple(name.capitalize() for name in names)
+    numbered = tuple(map(str, order))
+    true = tuple(str(bool(column)) for column in order) if len(order) == 2 else ()
+    cased = truths if {*truths} == {"False", "True"} else ()
+    return next((words for words in (names, cased, numbered, true) if told <= {*words}), names)
 
 
 def _order(ours: Sequence[str], theirs: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -202,6 +237,10 @@ def _certain(index: npt.NDArray[np.int64], width: int) -> Tensor:
     """Outputs whose softmax is 1 for one class and 0 for all others."""
     chosen = torch.from_numpy(index)
     return torch.full((len(chosen), width), NEVER).scatter_(1, chosen.unsqueeze(1), 0.0)
+
+
+def _texts(labels: npt.NDArray[Any]) -> list[str]:
+    return [_text(label) for label in labels.tolist()]
 
 
 def _text(label: object) -> str:

@@ -46,6 +46,8 @@ class Channel:
         output: the output that holds the scores, where several could.
         fresh: whether the same record may be answered differently, so that it is asked again each
             time that an attack asks it.
+        campaign: a word for the time in which it is asked: another one has answers and a budget of
+            its own.
     """
 
     url: str
@@ -62,6 +64,7 @@ class Channel:
     response: str = ""
     output: str = ""
     fresh: bool = True
+    campaign: str = ""
 
 
 def open_endpoint(channel: Channel, transcript: Path) -> Opened:
@@ -94,7 +97,7 @@ def _opened(channel: Channel, path: Path, sender: Sender) -> Opened:
     shared = Transcript(
         path,
         endpoint=_identity(channel, protocol, url),
-        place=digest(url),
+        place=digest([url, channel.campaign]),
         budget=channel.budget,
         rate_per_s=channel.rate_per_s,
         lease_s=max(LEASE_S, 2 * channel.timeout_s),
@@ -177,6 +180,7 @@ def _identity(channel: Channel, protocol: str, url: str) -> str:
             "request": channel.request,
             "response": channel.response,
             "output": channel.output,
+            "campaign": channel.campaign,
         }
     )
 
