@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from scipy.stats import norm
+
 from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.decide import evidence, untested
 from bench.decide.candidates import SOUND, Candidate, Question, metric_name, told
 from bench.decide.decision import Decision
+from bench.decide.deployed import Artifact
 from bench.decide.evidence import Scenario, Source
 from bench.decide.figures import Estimate, Measured
 from bench.decide.policy import Bars, Policy
@@ -33,6 +36,11 @@ def following(
     """What to do next where nothing qualifies; each claim was looked up in the evidence."""
     for sentence in decision.missing:
         yield f"Measure first: {sentence}"
+    if any("members_unknown" in dict(c.reasons) for c in decision.rejected):
+        yield (
+            "Say whom the model was trained on, as 'members' of the table: without that M cannot "
+            "be judged."
+        )
     lacking = [c for c in decision.rejected if further_seeds(c, decision.question)]
     if lacking and not decision.missing:
         cheapest = min(lacking, key=lambda c: more_seeds(c, decision.question) or math.inf)
@@ -165,6 +173,8 @@ def more_seeds(c: Candidate, asked: Question) -> int | None:
     None where a mean itself is beyond its bar, or something else speaks against the defense.
     """
     rules = {rule for rule, _ in c.reasons}
+    if any(m.single for m in c.measured):
+        return None  # there is one target: more runs narrow no interval over people
     if not rules or not rules <= {"leakage", "member_leakage", "utility", "too_few_seeds"}:
         return None
     fewest = min((m.n_seeds for m in c.measured), default=0)
@@ -224,6 +234,7 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
                 "counts, which takes a written reason."
             )
         compared = len(decision.admissible) + len(decision.rejected)
+        yield from of_one_model(chosen.measured)
         yield from of_chosen(chosen, asked.bars, compared)
         yield from of_layers(sources, asked.scenario, chosen)
     for c in decision.admissible:
@@ -258,6 +269,26 @@ def of_cap(asked: Question, measured: Sequence[Measured]) -> Iterator[str]:
         )
 
 
+def of_one_model(measured: Sequence[Measured], artifact: Artifact | None = None) -> Iterator[str]:
+    """What must be known of figures of one model that was given.
+
+    Args:
+        measured: rows.
+        artifact: what is released, where that is known.
+    """
+    if not any(m.single for m in measured):
+        return
+    yield (
+        "Figures are of the one model that was given, and their intervals over people who are like "
+        "those attacked: a model that is trained again is another one."
+    )
+    if artifact is not None and artifact.url is not None:
+        yield (
+            "The model is known by its address alone: nobody can tell whether what answers there "
+            "today is what was attacked."
+        )
+
+
 def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
     """What must be known of a defense that is used, chosen among so many that were compared."""
     flags = {flag for m in c.measured for flag in m.flags}
@@ -279,7 +310,9 @@ def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
             "On some goal the strongest attack does worse than guessing without the model. That "
             "bounds this attack; a better one may find something."
         )
-    if any(not m.judged_M[1].known for m in c.measured):
+    if any(not m.members_known for m in c.measured):
+        yield "Nobody knows whom the model was trained on, so M was not judged; L was."
+    elif any(not m.judged_M[1].known for m in c.measured):
         yield "Member-specific leakage M has no figure for some goal; L alone was judged there."
     if any("no_effect" in m.flags for m in c.measured):
         yield f"{c.defense} does not act at the exposed access: it is the undefended model there."
@@ -329,9 +362,12 @@ def _by_luck(c: Candidate, bars: Bars, compared: int) -> str:
 
     def wide(e: Estimate, n: int) -> float:
         level = stats.ALPHA / compared
+        if one:  # the interval over people is a normal one
+            return (e.hi - e.value) * float(norm.isf(level / 2) / norm.isf(stats.ALPHA / 2))
         ratio = float(stats.half_width(1.0, n, level) / stats.half_width(1.0, n))
         return (e.hi - e.value) * ratio
 
+    one = any(m.single for m in c.measured)
     lost = []
     for m in c.measured:
         goal, member = m.goal.replace("_", " "), m.judged_M[1]
@@ -349,7 +385,7 @@ def _by_luck(c: Candidate, bars: Bars, compared: int) -> str:
         return f"{start} {c.defense} still keeps all bars when intervals allow for that."
     return (
         f"{start} When intervals allow for that, {c.defense} is no longer shown to keep "
-        f"{', '.join(lost)}: measure it on new seeds."
+        f"{', '.join(lost)}: measure it on {'other people' if one else 'new seeds'}."
     )
 
 

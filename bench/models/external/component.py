@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -238,11 +239,12 @@ class External(Model):
             kind_of(Path(self.path), content)
             state, note = fit_state(open_state(content, self.called), network, self.called)
             network.load_state_dict(state, strict=True)
-            network.facts = {"note": note} if note else {}
+            network.facts = {**_digest(content), **({"note": note} if note else {})}
             return
         assert isinstance(network, GivenNetwork)
         meant: Meaning | str = "labels" if self.access == "labels" else self.answers
         network.open(content, x, meant, self.classes)
+        network.facts = {**network.facts, **_digest(content)}
 
     def _opened(self, card: Card, content: bytes) -> Opened:
         if self.url is not None:
@@ -300,6 +302,11 @@ class External(Model):
             budget=self.budget,
             verify=self.verify,
         )
+
+
+def _digest(content: bytes) -> dict[str, str]:
+    """The digest of a model's file, by which whoever releases it can name it; none without one."""
+    return {"file_sha256": hashlib.sha256(content).hexdigest()} if content else {}
 
 
 def _content(path: Path) -> bytes:
