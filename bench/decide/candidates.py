@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bench.contract.access import Access
 from bench.decide import covered
@@ -69,7 +69,7 @@ class Question:
     query_cap: int | None = None
     needs_scores: bool = False
     seeds: int = 10
-    one_target: OneTarget = OneTarget()
+    one_target: OneTarget = field(default_factory=OneTarget)
     stand_in: Scenario | None = None
     trained_with: str = ""
 

@@ -365,9 +365,8 @@ def _members(source: Source, row: Mapping[Any, Any]) -> tuple[str, Estimate]:
     by_seed = here.pivot(index="attack", columns="seed", values="M")
     means, values = by_seed.mean(axis=1), by_seed.to_numpy(dtype=float)
     if SINGLE in flags_of(row):
-        people = here.assign(square=here["M_error"] ** 2).groupby("attack")
-        people = people[["square", "victims"]].mean().loc[by_seed.index]
-        squares, victims = people.to_numpy(dtype=float).T
+        people = here.assign(square=here["M_error"] ** 2).groupby("attack")[["square", "victims"]]
+        squares, victims = people.mean().loc[by_seed.index].to_numpy(dtype=float).T
         ends = worst_of.ends_of_one_target(values, np.sqrt(squares), victims)
     else:
         ends = worst_of.ends(values)

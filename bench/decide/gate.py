@@ -10,7 +10,16 @@ from datetime import date, timedelta
 import pandas as pd
 
 from bench.contract.errors import nearest, require
-from bench.decide import candidates, covered, evidence, next_steps, recommend, rules, untested
+from bench.decide import (
+    candidates,
+    covered,
+    evidence,
+    next_steps,
+    one_model,
+    recommend,
+    rules,
+    untested,
+)
 from bench.decide.candidates import Candidate, Question
 from bench.decide.case import Case, recorded
 from bench.decide.deployed import Deployed
@@ -146,7 +155,7 @@ def judge(
         f"{', '.join(sorted({s.facts.protocol for s in sources}))}",
         gains[gains["attack"].isin(worst)],
         (
-            *next_steps.of_one_model(candidate.measured, model.artifact),
+            *one_model.limits(candidate.measured, model.artifact),
             *next_steps.of_chosen(candidate, question.bars, len(found)),
             *next_steps.of_layers(sources, of, candidate),
             *next_steps.of_cap(question, candidate.measured),
@@ -185,9 +194,7 @@ def _of(
 
 def _about(sources: Sequence[Source], *scenarios: Scenario | None) -> list[Source]:
     """The evidence that has a board of one of the scenarios."""
-    wanted = {
-        s.digest for of in scenarios if of is not None for s in evidence.about(sources, of)
-    }
+    wanted = {s.digest for of in scenarios if of is not None for s in evidence.about(sources, of)}
     return [s for s in sources if s.digest in wanted]
 
 

@@ -9,10 +9,9 @@ from dataclasses import replace
 from scipy.stats import norm
 
 from bench.contract.access import ACCESS_ORDER, Access, at_least
-from bench.decide import evidence, untested
+from bench.decide import evidence, one_model, untested
 from bench.decide.candidates import SOUND, Candidate, Question, metric_name, told
 from bench.decide.decision import Decision
-from bench.decide.deployed import Artifact
 from bench.decide.evidence import Scenario, Source
 from bench.decide.figures import Estimate, Measured
 from bench.decide.policy import Bars, Policy
@@ -36,11 +35,6 @@ def following(
     """What to do next where nothing qualifies; each claim was looked up in the evidence."""
     for sentence in decision.missing:
         yield f"Measure first: {sentence}"
-    if any("members_unknown" in dict(c.reasons) for c in decision.rejected):
-        yield (
-            "Say whom the model was trained on, as 'members' of the table: without that M cannot "
-            "be judged."
-        )
     lacking = [c for c in decision.rejected if further_seeds(c, decision.question)]
     if lacking and not decision.missing:
         cheapest = min(lacking, key=lambda c: more_seeds(c, decision.question) or math.inf)
@@ -49,6 +43,7 @@ def following(
     yield _queries(sources, decision.question, qualifying)
     yield _model(sources, decision.question, qualifying)
     yield _compose(decision)
+    yield from one_model.steps([m for c in decision.rejected for m in c.measured])
     yield "If none of this helps: no acceptable default. Do not expose the model."
 
 
@@ -234,7 +229,7 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
                 "counts, which takes a written reason."
             )
         compared = len(decision.admissible) + len(decision.rejected)
-        yield from of_one_model(chosen.measured)
+        yield from one_model.limits(chosen.measured)
         yield from of_chosen(chosen, asked.bars, compared)
         yield from of_layers(sources, asked.scenario, chosen)
     for c in decision.admissible:
@@ -269,26 +264,6 @@ def of_cap(asked: Question, measured: Sequence[Measured]) -> Iterator[str]:
         )
 
 
-def of_one_model(measured: Sequence[Measured], artifact: Artifact | None = None) -> Iterator[str]:
-    """What must be known of figures of one model that was given.
-
-    Args:
-        measured: rows.
-        artifact: what is released, where that is known.
-    """
-    if not any(m.single for m in measured):
-        return
-    yield (
-        "Figures are of the one model that was given, and their intervals over people who are like "
-        "those attacked: a model that is trained again is another one."
-    )
-    if artifact is not None and artifact.url is not None:
-        yield (
-            "The model is known by its address alone: nobody can tell whether what answers there "
-            "today is what was attacked."
-        )
-
-
 def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
     """What must be known of a defense that is used, chosen among so many that were compared."""
     flags = {flag for m in c.measured for flag in m.flags}
@@ -310,9 +285,7 @@ def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
             "On some goal the strongest attack does worse than guessing without the model. That "
             "bounds this attack; a better one may find something."
         )
-    if any(not m.members_known for m in c.measured):
-        yield "Nobody knows whom the model was trained on, so M was not judged; L was."
-    elif any(not m.judged_M[1].known for m in c.measured):
+    if any(not m.judged_M[1].known and m.members_known for m in c.measured):
         yield "Member-specific leakage M has no figure for some goal; L alone was judged there."
     if any("no_effect" in m.flags for m in c.measured):
         yield f"{c.defense} does not act at the exposed access: it is the undefended model there."

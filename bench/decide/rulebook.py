@@ -63,7 +63,8 @@ RULES: Mapping[str, Rule] = {
     ),
     "given_model_undertested": Rule(
         "Attacks on one given model were run often enough, on enough people",
-        "run the campaign again with more seeds and victims; more trained targets are not asked for",
+        "run the campaign again with more seeds or victims; other trained targets are not asked "
+        "for",
     ),
     "leakage_above_bar": Rule(
         "The upper end of L is within the tier's bar",

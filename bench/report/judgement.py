@@ -79,7 +79,7 @@ def judge(
     names = {"L": "L_none", "L_lo": "L_lo_none"}
     rows = rows.merge(reference.rename(columns=names), on=BOARD, how="left")
     recognised = rows["goal"].map(lambda name: goal_named(name).recognised)
-    weak = np.where(recognised, rows["L_none"] < WEAK, ~(rows["L_lo_none"] > 0))
+    low = np.where(recognised, rows["L_none"] < WEAK, ~(rows["L_lo_none"] > 0))
 
     done = closed[closed["done"]]
     facts = (
@@ -102,7 +102,7 @@ def judge(
     rows = rows.merge(standards.met(closed), on=ROW)
     whole = (rows["standard"] != "") & (rows["lacks"] == 0) & (rows["defense"] == UNDEFENDED)
     tried = rows["single"] & whole.groupby([rows[name] for name in BOARD]).transform("any")
-    weak = rows["L_none"].notna() & weak
+    weak = rows["L_none"].notna() & low
     counted = ["trials_planned", "trials_lost"]
     rows[counted] = rows[counted].add(rows["unplaced"], axis=0)
 
