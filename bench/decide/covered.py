@@ -56,9 +56,16 @@ def _filled(sources: Sequence[Source], question: Question, goal: str, access: Ac
     return out
 
 
-def trained_with(sources: Sequence[Source], stand_in: Scenario | None, defense: str) -> str:
-    """The defense, where a stand-in has it and it acts on the training alone; else empty."""
-    if stand_in is None:
+def trained_with(
+    sources: Sequence[Source], of: Scenario, stand_in: Scenario | None, defense: str
+) -> str:
+    """The defense, where it is in the weights of the model that was given already; else empty.
+
+    That is one which the scenario has no row of, and which acts on a stand-in's training alone.
+    """
+    own = [s.trials(of) for s in sources]
+    given = any(table["single"].any() for table in own)
+    if stand_in is None or not given or any(defense in set(table["defense"]) for table in own):
         return ""
     known = [s.facts.defenses[defense] for s in sources if defense in s.facts.defenses]
     return defense if known and all(info.stages == ["training"] for info in known) else ""

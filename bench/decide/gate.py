@@ -83,7 +83,7 @@ def judge(
         seeds=policy.seeds.provisional,
         one_target=policy.one_target,
         stand_in=other,
-        trained_with=covered.trained_with(sources, other, model.defense.name),
+        trained_with=covered.trained_with(sources, of, other, model.defense.name),
     )
     metric, found, missing = candidates.candidates(sources, question)
     found = covered.marked(found, names)

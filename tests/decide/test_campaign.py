@@ -259,3 +259,12 @@ def test_a_defense_before_the_model_is_recommended_by_people() -> None:
     stricter = ask(campaign.source(rows), bars=BARS.model_copy(update={"tau": 0.051}))
     assert stricter.chosen is None and not stricter.to_run
     assert not any("seeds" in step for step in stricter.steps)
+
+
+def test_a_trained_model_keeps_the_row_of_its_own_defense() -> None:
+    """With a stand-in, too: only what was given carries its training's defense in its weights."""
+    both = (*campaign.source(), *stand_in(Row()))
+    changes = {"model": "mlp", "stand_in": "scorer", "defense": {"name": "dp_sgd"}}
+    outcome = judge(both, artifact={"sha256": made.weights("dp_sgd", 0)}, **changes)
+    assert [m.defense for m in outcome.candidate.measured] == ["dp_sgd"]
+    assert outcome.verdict == "PASS" and outcome.evidence_of == "a stand-in"
