@@ -89,6 +89,7 @@ def recommend(
         query_cap,
         needs_scores,
         rules.seeds.ranked,
+        rules.one_target,
     )
     return rule.decide(read, question, policy=rules, runs=runs, more=words)
 

@@ -150,6 +150,6 @@ def _row(entry: Entry, expired: bool) -> list[str]:
         entry.get("defense_id"),
         ends,
         entry.get("data_sources"),
-        f"{entry.get('evidence')} ({entry.get('benchmark_release')}, "
-        f"{entry.get('trial_set_sha256')[:12]})",
+        f"{entry.get('evidence')} (of {entry.get('evidence_of') or 'an unknown model'}; "
+        f"{entry.get('benchmark_release')}, {entry.get('trial_set_sha256')[:12]})",
     ]

@@ -133,7 +133,8 @@ class Target(_Frozen):
     sha256: str = ""
     """Digest of the weights; of a model that was given, of its file and how it is read."""
     given: dict[str, Any] = {}
-    """What was found out about a model that was given: its inputs, outputs, answers and classes."""
+    """What was found out about a model that was given: its inputs, outputs, answers and classes;
+    ``file_sha256``, the digest of its file, or the ``url`` of its endpoint."""
 
 
 class DefenseInfo(_Frozen):

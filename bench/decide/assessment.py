@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bench.decide import sections
+from bench.decide import covered, sections
 from bench.decide.candidates import metric_name
 from bench.decide.document import Block, Document, Points, Section
+from bench.decide.figures import over
 from bench.decide.rulebook import RULES
 from bench.decide.verdict import Judgement
 
@@ -32,7 +33,8 @@ def document(o: Judgement) -> Document:
             ("Expires", f"{o.valid_until}"),
             ("Owner", m.owner),
             ("Tier", f"{m.tier}: {sections.tier_of(o).data}"),
-            ("Weights", o.weights[:32] or "not named"),
+            ("Weights", o.address or o.weights[:32] or "not named"),
+            ("Figures of", o.evidence_of),
         ],
         [
             Section("Findings", sections.findings(o)),
@@ -50,7 +52,7 @@ def document(o: Judgement) -> Document:
             *([Section("Known limits of the figures", [Points(o.limits)])] if o.limits else []),
             Section("What was not tested", [Points(o.untested)]),
         ],
-        f"{_NOT_LEGAL} Brackets are 95 % intervals over independently trained targets.",
+        f"{_NOT_LEGAL} Brackets are 95 % intervals over {over(o.candidate.measured)}.",
     )
 
 
@@ -134,7 +136,9 @@ def data(o: Judgement) -> Mapping[str, Any]:
         "valid_until": str(o.valid_until),
         "evidence_sha256": o.evidence_digest,
         "evidence_recorded": str(o.recorded),
-        "weights_sha256": o.weights or None,
+        "weights_sha256": None if o.address else o.weights or None,
+        "url": o.address or None,
+        "evidence_of": o.evidence_of,
         "findings": [
             {
                 "rule": f.rule,
@@ -151,7 +155,11 @@ def data(o: Judgement) -> Mapping[str, Any]:
                 "access": m.access,
                 "budget": int(m.budget) if math.isfinite(m.budget) else None,
                 "attack": m.judged_L[0],
-                "targets": m.n_seeds,
+                "of": covered.whose(m),
+                "model": m.model,
+                "targets": 1 if m.single else m.n_seeds,
+                "runs": m.n_seeds,
+                "victims": m.victims if m.single else None,
                 "L_upper": m.judged_L[1].hi if m.judged_L[1].known else None,
                 "M_upper": m.judged_M[1].hi if m.judged_M[1].known else None,
                 "likelihood": sections.risk(o, m)[0],
@@ -171,6 +179,7 @@ def lines(o: Judgement) -> list[str]:
     expired = " EXPIRED." if o.today > o.valid_until else ""
     steps = {f.rule: RULES[f.rule].mend for f in o.findings if f.waiver is None}
     out += [f"  to do       {rule}: {step}." for rule, step in steps.items()]
+    out += [f"  figures of  {o.evidence_of}."] * bool(o.candidate.measured)
     out += [f"Policy {o.policy.title}; sha256 {o.policy.digest[:12]}."]
     out += [f"  policy      {difference}" for difference in o.differences]
     return [*out, f"Assessment {o.pia_id}, {o.status}, valid until {o.valid_until}.{expired}"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bench.contract.access import Access
-from bench.decide import evidence
+from bench.decide import covered
 from bench.decide.evidence import NO_EVIDENCE, Scenario, Source
 from bench.decide.figures import Estimate, Measured
 from bench.decide.hiding import hidden
-from bench.decide.policy import Bars
+from bench.decide.policy import Bars, OneTarget
 from bench.decide.use import Use, seconds, usefulness
 from bench.goals import goal_named
 from bench.report.frame import REGULARISED, UNDEFENDED
@@ -32,7 +32,13 @@ _UNFIT = {
     "straw_man": "the undefended model is weaker than a plain baseline: what it costs is not known",
 }
 """Flags of a row that is no evidence for its defense, the gravest first."""
-SOUND = frozenset({"leakage", "member_leakage", "utility", "no_guarantee", "no_scores"})
+_UNKNOWN_MEMBERS = (
+    "nobody knows whom the model was trained on, so members cannot be compared with others and M "
+    "is not judged"
+)
+SOUND = frozenset(
+    {"leakage", "member_leakage", "members_unknown", "utility", "no_guarantee", "no_scores"}
+)
 """Reasons of a defense that was measured well and does not keep the bars."""
 
 
@@ -50,6 +56,9 @@ class Question:
             budget that covers it are judged, those without limit where none does.
         needs_scores: whether the application uses scores.
         seeds: fewest seeds of a row that counts.
+        one_target: least evidence on one target that was given.
+        stand_in: a scenario whose boards fill what this one has none of.
+        trained_with: a defense of the stand-in's training that is in the given weights already.
     """
 
     scenario: Scenario
@@ -60,6 +69,13 @@ class Question:
     query_cap: int | None = None
     needs_scores: bool = False
     seeds: int = 10
+    one_target: OneTarget = field(default_factory=OneTarget)
+    stand_in: Scenario | None = None
+    trained_with: str = ""
+
+    def row(self, defense: str) -> str:
+        """The row of the scenario by which a defense is judged."""
+        return UNDEFENDED if defense and defense == self.trained_with else defense
 
 
 @dataclass(frozen=True)
@@ -143,10 +159,7 @@ def candidates(
     """The metric of utility, every defense judged, and the goals nothing is known about."""
     of = question.scenario
     metric, uses = usefulness(sources, of, question.bars.utility, question.access)
-    boards = {
-        goal: evidence.measured(sources, of, goal, access, question.query_cap)
-        for goal, access in question.goals
-    }
+    boards = covered.boards(sources, question)
     missing = [
         f"There is no evidence on {goal.replace('_', ' ')} with {access} or more access."
         for goal, access in question.goals
@@ -168,12 +181,12 @@ def candidates(
         infos = [s.facts.defenses[defense] for s in sources if defense in s.facts.defenses]
         candidate = Candidate(
             defense,
-            uses.get(defense, Use()),
+            uses.get(question.row(defense), Use()),
             rows,
             guarantee(sources, of, defense),
             tuple(infos[0].stages) if infos else (),
             infos[0].settings if infos else 1,
-            spent.get(defense, math.nan),
+            spent.get(question.row(defense), math.nan),
             hidden(infos[0].layers, card.sensitive) if infos else (),
         )
         reasons = dict.fromkeys(_against(sources, question, candidate, lacking))
@@ -233,10 +246,12 @@ def _against(
         yield "verification_failed", "whoever re-ran the evidence found something else"
     for m in c.measured:
         yield from _incomplete(m)
-    few = min(c.measured, key=lambda m: m.n_seeds)
-    if few.n_seeds < question.seeds:
+    few = min((m for m in c.measured if not m.single), key=lambda m: m.n_seeds, default=None)
+    if few is not None and few.n_seeds < question.seeds:
         asked = f"{few.n_seeds} seeds, where {question.seeds} are asked"
         yield "too_few_seeds", _on(few, f"{asked}: run it with seeds={question.seeds}")
+    for m in c.measured:
+        yield from _undertested(m, question.one_target)
     public = max(s.facts.cards[of.dataset].facts.get("n_public", 0) for s in sources)
     if c.use.public_records > public:
         yield (
@@ -255,6 +270,16 @@ def _against(
             f"cost more than {bars.loss:g}",
         )
     yield from _without(bars, c)
+
+
+def _undertested(m: Measured, least: OneTarget) -> Iterator[tuple[str, str]]:
+    """Too few runs of the attacks on one target that was given, or too few people."""
+    if m.single and m.n_seeds < least.seeds:
+        said = f"attacks were run {m.n_seeds} times on the one model, where {least.seeds} are asked"
+        yield "undertested", _on(m, f"{said}: run it with seeds={least.seeds}")
+    if m.single and goal_named(m.goal).victims == "records" and m.victims < least.victims:
+        said = f"attacks were tried on {m.victims:,} people, where {least.victims:,} are asked"
+        yield "undertested", _on(m, f"{said}: run it with victims={least.victims}")
 
 
 def _incomplete(m: Measured) -> Iterator[tuple[str, str]]:
@@ -296,6 +321,8 @@ def _leaks(m: Measured, bars: Bars) -> Iterator[tuple[str, str]]:
                 rule,
                 _on(m, f"{name} {told(e, 3)} by {attack}, whose upper end is above {bar:g}{idle}"),
             )
+        elif name == "M" and not m.members_known:
+            yield "members_unknown", _on(m, _UNKNOWN_MEMBERS)
         elif not e.known and (name == "L" or goal_named(m.goal).members):
             yield rule, _on(m, f"{name} has no figure with an interval")
 

@@ -23,13 +23,13 @@ class Case:
         named: all evidence that the description names.
         sources: that of it which is about the scenario.
         model: the description. policy: bars and rules. today: the day of judgement.
-        weights: digest of the released weights; empty: unknown.
+        names: digests of the released model, or its address; empty: unknown.
         question: what is asked of the evidence.
         candidate: the model's defense, as the evidence has it.
         missing: goals of which nothing is known, in sentences.
         declined: goals that the description calls irrelevant.
         ledger: of differential privacy, if there is one.
-        trials: rows of the defense, controls left out.
+        trials: rows of the defense, controls left out. filling: those of a stand-in that count.
         signed: sign-offs that count, by role.
         unsigned: why others do not, in sentences.
     """
@@ -39,13 +39,14 @@ class Case:
     model: Deployed
     policy: Policy
     today: date
-    weights: str
+    names: tuple[str, ...]
     question: Question
     candidate: Candidate
     missing: tuple[str, ...]
     declined: tuple[str, ...]
     ledger: PrivacyLedger | None
     trials: pd.DataFrame
+    filling: pd.DataFrame
     signed: Mapping[Role, SignOff]
     unsigned: tuple[str, ...]
 
@@ -53,6 +54,11 @@ class Case:
     def scenario(self) -> Scenario:
         """What is deployed, in the evidence's words."""
         return self.question.scenario
+
+    @property
+    def row(self) -> str:
+        """The row of the scenario that the defense is judged by."""
+        return self.question.row(self.candidate.defense)
 
     @property
     def first(self) -> date:

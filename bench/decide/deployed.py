@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from bench.contract.errors import UserError, nearest
+from bench.contract.secrets import redacted
 from bench.decide.policy import Frozen, parse
 from bench.decide.rulebook import RULES
 from bench.goals import goals as goals_known
@@ -52,15 +54,18 @@ class Defended(Frozen):
 
 
 class Artifact(Frozen):
-    """The released weights: their digest, or a safetensors file to take it of."""
+    """What is released: the digest of its weights or file, a file to take it of, or an address."""
 
     sha256: str | None = Field(None, pattern=_HEX)
     path: Path | None = None
+    url: str | None = Field(None, pattern=r"^https?://[^\s]+$")
 
     @model_validator(mode="after")
     def _one(self) -> Artifact:
-        if (self.sha256 is None) == (self.path is None):
-            raise ValueError("give either sha256 or path")
+        if sum(value is not None for value in (self.sha256, self.path, self.url)) != 1:
+            raise ValueError("give one of sha256, path and url")
+        if self.url is not None and redacted(self.url) != self.url:
+            raise ValueError("url holds what looks like a credential; leave that out")
         return self
 
 
@@ -117,6 +122,8 @@ class Deployed(Frozen):
     data: DataUsed
     exposure: Exposed
     model: str = Field(min_length=1)
+    stand_in: str = ""
+    """A model of the evidence whose boards fill what ``model`` has none of; empty: none does."""
     defense: Defended
     artifact: Artifact | None = None
     dp: Claim | None = None
@@ -156,21 +163,39 @@ def load(path: Path) -> Deployed:
     )
 
 
-def digest(artifact: Artifact | None) -> str:
-    """The digest of released weights, made as a trial's ``target.sha256`` is; empty: none given.
+def digest(artifact: Artifact | None) -> tuple[str, ...]:
+    """Everything by which evidence may name what is released, the first to be shown.
+
+    A digest that was given may be either of the two that a file has: that of its weights, made as
+    a trial's ``target.sha256`` is, which only a safetensors file has, or that of its bytes.
+
+    Returns:
+        Digests, or an address; empty: none given.
 
     Raises:
-        UserError: the file cannot be read as safetensors.
+        UserError: the file cannot be read.
     """
-    if artifact is None or artifact.path is None:
-        return "" if artifact is None else artifact.sha256 or ""
+    if artifact is None:
+        return ()
+    if artifact.path is None:
+        return (artifact.sha256 or artifact.url or "",)
+    try:
+        whole = hashlib.sha256(artifact.path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"The model '{artifact.path}' cannot be read ({error.strerror or error}); name the "
+            "file of the model, .safetensors or any other that was attacked, or give "
+            "artifact.sha256."
+        ) from error
+    if artifact.path.suffix != ".safetensors":
+        return (whole,)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from bench.engine.stages.target import digest_of
 
     try:
-        return digest_of(load_file(artifact.path))
+        return (digest_of(load_file(artifact.path)), whole)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"The weights '{artifact.path}' cannot be read ({' '.join(str(error).split())}); name "
@@ -202,12 +227,13 @@ exposure:
   weights_shared_with: []       # whoever is named has white-box access
   federated: false              # whether clients share gradients or updates
 
-model: mlp                      # its name in the evidence
+model: mlp                      # its name in the evidence; of a campaign on the model itself, that of the model it attacked
+# stand_in: mlp                 # a model that the benchmark trained like it: fills goals and accesses that a campaign lacks
 defense:
   name: freezing                # the row's name on the board, settings included
   params: {{}}
 artifact:                       # of the released weights; compared with what was evaluated
-  sha256: "{sha}"   # or path: model.safetensors, beside this file
+  sha256: "{sha}"   # or path: model.safetensors (or .onnx, ...), beside this file, or url: https://...
 # dp:                           # only where differential privacy is claimed
 #   epsilon: 8.0
 #   delta: 1.0e-5

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 
 from bench.contract.access import ACCESS_ORDER, Access, at_least
@@ -29,7 +30,7 @@ from bench.report.boards import build as build_boards
 from bench.report.closure import ROW
 from bench.report.coverage import LOST
 from bench.report.facts import Facts
-from bench.report.frame import UNDEFENDED, bare_name, flags_of
+from bench.report.frame import SINGLE, UNDEFENDED, bare_name, flags_of
 
 NO_EVIDENCE = ("void", "weak_attack", "no_headroom")
 """Flags that leave a board without evidence."""
@@ -257,7 +258,7 @@ def measured(
     at, budget = level(sources, of, goal, access, cap)
     ran = [_on(s.boards.attacks, of, goal, at, budget) for s in sources]
     bare = [_names(table, UNDEFENDED) for table in ran]
-    weaker = _weaker(sources, of, goal, at, budget)
+    below = weaker(sources, of, goal, at, budget)
     found: dict[str, list[Measured]] = {}
     for source, attacks in zip(sources, ran, strict=True):
         for row in _on(source.boards.rows, of, goal, at, budget).to_dict("records"):
@@ -295,13 +296,33 @@ def measured(
                         Met(a["attack"], estimate(a, "L"), estimate(a, "M"))
                         for a in mine.to_dict("records")
                     ),
-                    tuple(weaker.get(defense, ())),
+                    tuple(below.get(defense, ())),
+                    of.model,
+                    defense,
+                    **_alone(source, row),
                 )
             )
     return found
 
 
-def _weaker(
+def _alone(source: Source, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """What is known of a row of one target that was given, as fields of :class:`Measured`."""
+    if SINGLE not in flags_of(row):
+        return {}
+    trials = source.trials(Scenario(row["dataset"], row["model"], row["sector"], ""))
+    trials = trials[(trials["defense"] == row["defense"]) & (trials["status"] == "done")]
+    told = _seeds(source, row)
+    people = told.groupby("attack")["victims"].mean().fillna(0.0)
+    names = {name for both in trials["known_as"] for name in both} | {*trials["target_sha"]}
+    return {
+        "single": True,
+        "victims": int(people.min()) if len(people) else 0,
+        "members_known": bool(told["M"].notna().any()),
+        "known_as": frozenset(names - {""}),
+    }
+
+
+def weaker(
     sources: Sequence[Source], of: Scenario, goal: str, at: str, budget: float
 ) -> dict[str, list[Weaker]]:
     """By defense, its rows on boards of less access and no larger budget in any of the sources."""
@@ -338,16 +359,26 @@ def _names(attacks: pd.DataFrame, defense: str) -> set[str]:
 
 def _members(source: Source, row: Mapping[Any, Any]) -> tuple[str, Estimate]:
     """The attack with the largest M, and the interval of the largest M of all attacks."""
-    table = source.boards.seeds
-    here = table.dropna(subset="M")
-    for name in ROW:
-        here = here[here[name] == row[name]]
+    here = _seeds(source, row).dropna(subset="M")
     if here.empty:
         return "", Estimate()
     by_seed = here.pivot(index="attack", columns="seed", values="M")
-    means = by_seed.mean(axis=1)
-    ends = worst_of.ends(by_seed.to_numpy(dtype=float))
+    means, values = by_seed.mean(axis=1), by_seed.to_numpy(dtype=float)
+    if SINGLE in flags_of(row):
+        people = here.assign(square=here["M_error"] ** 2).groupby("attack")[["square", "victims"]]
+        squares, victims = people.mean().loc[by_seed.index].to_numpy(dtype=float).T
+        ends = worst_of.ends_of_one_target(values, np.sqrt(squares), victims)
+    else:
+        ends = worst_of.ends(values)
     return str(means.idxmax()), Estimate(float(means.max()), *ends)
+
+
+def _seeds(source: Source, row: Mapping[Any, Any]) -> pd.DataFrame:
+    """The finished trials of a row of a board."""
+    here = source.boards.seeds
+    for name in ROW:
+        here = here[here[name] == row[name]]
+    return here
 
 
 def _rows(source: Source, of: Scenario, goal: str) -> pd.DataFrame:

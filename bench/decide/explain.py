@@ -10,8 +10,9 @@ from typing import Any
 from bench.decide.candidates import Candidate, metric_name, told
 from bench.decide.decision import Decision
 from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
-from bench.decide.figures import Estimate, Measured
+from bench.decide.figures import Estimate, Measured, over
 from bench.decide.next_steps import further_seeds
+from bench.decide.one_model import GIVEN
 from bench.goals import goals
 from bench.report.frame import UNDEFENDED
 
@@ -44,6 +45,10 @@ def document(decision: Decision, brief: bool = False) -> Document:
                 f"usefulness ({chosen.defense}). {lead}"
             )
             verdict = "No defense is needed."
+    judged = [*decision.admissible, *decision.rejected]
+    rows = [m for c in judged for m in c.measured]
+    if any(m.single for m in rows):
+        lead = f"{lead} {GIVEN}"
     facts = [
         ("Deployment", what),
         (
@@ -90,8 +95,8 @@ def document(decision: Decision, brief: bool = False) -> Document:
         facts,
         sections,
         "L: leakage, 0 as an attacker without the model, 1 as the truth itself. M: success on "
-        "members minus matched non-members. Brackets are 95 % intervals over independently trained "
-        f"targets; ends are compared with the bars. {hashes}.",
+        f"members minus matched non-members. Brackets are 95 % intervals over {over(rows)}; ends "
+        f"are compared with the bars. {hashes}.",
     )
 
 
@@ -212,7 +217,10 @@ def _member(m: Measured, bar: float) -> str:
 
 def _targets(m: Measured) -> str:
     adapt = f"; {len(m.adaptive)} of the attacks adapt to the defense" if m.adaptive else ""
-    said = f" Figures are of {m.n_seeds} targets{adapt}."
+    targets = (
+        f"the one model that was given, {m.targets[2:]}" if m.single else f"{m.targets} targets"
+    )
+    said = f" Figures are of {targets}{adapt}."
     return said.replace(" 1 of the attacks adapt ", " 1 of the attacks adapts ")
 
 

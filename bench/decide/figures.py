@@ -44,10 +44,13 @@ class Weaker:
     attack: str
     L: Estimate
     members: tuple[str, Estimate]
+    model: str = ""
+    """Name of the model, where it is not the one that the board is of."""
 
     def by(self, attack: str) -> str:
         """The attack, and that it needed no more."""
-        return f"{attack} (measured with {self.access} only)"
+        of = f" on {self.model}" if self.model else ""
+        return f"{attack} (measured with {self.access} only{of})"
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Measured:
         L: worst-case leakage. M: of members, by the same attack.
         attack: the strongest one.
         adaptive: attacks that adapt to the defense and ran.
-        n_seeds: independently trained targets that were attacked.
+        n_seeds: independently trained targets that were attacked; where there is one target that
+            was given, how often the attacks were run on it.
         flags: of the row.
         planned: trials that were planned for the row.
         lost: how many of them have no record.
@@ -72,6 +76,12 @@ class Measured:
         members: the attack that tells members apart best, and the largest M of all attacks.
         met: every attack.
         weaker: what the same evidence says of the defense with less access.
+        model: that was attacked, in the evidence's words. defense: the row, likewise.
+        single: whether it is one target that was given, so that intervals are over people.
+        victims: fewest members that one of the attacks was tried on in one run.
+        members_known: whether anybody knows whom the target was trained on.
+        known_as: digests and addresses by which a target that was given can be told.
+        itself: whether the target is the deployed model itself; the gate finds that out.
     """
 
     goal: str
@@ -92,11 +102,24 @@ class Measured:
     members: tuple[str, Estimate]
     met: tuple[Met, ...]
     weaker: tuple[Weaker, ...] = ()
+    model: str = ""
+    defense: str = ""
+    single: bool = False
+    victims: int = 0
+    members_known: bool = True
+    known_as: frozenset[str] = frozenset()
+    itself: bool = False
 
     @property
     def where(self) -> str:
         """The board in words: ``attribute with scores, at most 1,000 queries``."""
         return f"{words(self.goal)} with {allowed(self.access, self.budget)}"
+
+    @property
+    def targets(self) -> str:
+        """What the figures are of: ``10``, or ``1 (3 runs of 200 people)``."""
+        runs = f"{self.n_seeds} run{'' if self.n_seeds == 1 else 's'}"
+        return f"1 ({runs} of {self.victims:,} people)" if self.single else f"{self.n_seeds}"
 
     @property
     def raw(self) -> Estimate:
@@ -117,6 +140,15 @@ class Measured:
         less = [(w.by(w.members[0]), w.members[1]) for w in self.weaker]
         needed = goal_named(self.goal).members
         return mine if needed and not mine[1].known else highest([mine, *less])
+
+
+def over(measured: Sequence[Measured]) -> str:
+    """What intervals of some rows are over."""
+    kinds = {m.single for m in measured}
+    people, targets = "people, as there is one model only", "independently trained targets"
+    if kinds == {True, False}:
+        return f"{people}, where figures are of one given model, else over {targets}"
+    return people if True in kinds else targets
 
 
 def highest(pairs: Sequence[tuple[str, Estimate]]) -> tuple[str, Estimate]:

@@ -109,7 +109,7 @@ def to_run(
     runs: Mapping[str, Run],
     more: Sequence[str] = (),
 ) -> Iterator[ToRun]:
-    """What would tell more where nothing qualifies.
+    """What would tell more where nothing qualifies; nothing is named of a model that was given.
 
     Args:
         sources: the evidence.
@@ -119,6 +119,8 @@ def to_run(
         more: overrides of the user's own.
     """
     of = asked.scenario
+    if any(s.trials(of)["single"].any() for s in sources):
+        return  # a campaign on one model is asked for in other words than a grid
     run = _run(runs, next(s for s in sources if len(s.trials(of))))
     measured = {m.goal: m for c in rejected for m in c.measured}
     few = any(m.n_seeds < asked.seeds for m in measured.values())

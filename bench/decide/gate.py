@@ -10,11 +10,20 @@ from datetime import date, timedelta
 import pandas as pd
 
 from bench.contract.errors import nearest, require
-from bench.decide import candidates, evidence, next_steps, recommend, rules, untested
+from bench.decide import (
+    candidates,
+    covered,
+    evidence,
+    next_steps,
+    one_model,
+    recommend,
+    rules,
+    untested,
+)
 from bench.decide.candidates import Candidate, Question
 from bench.decide.case import Case, recorded
 from bench.decide.deployed import Deployed
-from bench.decide.evidence import Source
+from bench.decide.evidence import Scenario, Source
 from bench.decide.policy import Policy
 from bench.decide.rules import people
 from bench.decide.use import Use, usefulness
@@ -30,7 +39,11 @@ _UNSIGNED = (
 
 
 def judge(
-    sources: Sequence[Source], model: Deployed, policy: Policy, today: date, weights: str
+    sources: Sequence[Source],
+    model: Deployed,
+    policy: Policy,
+    today: date,
+    names: tuple[str, ...],
 ) -> Judgement:
     """Judge a model.
 
@@ -39,14 +52,17 @@ def judge(
         model: its description.
         policy: bars and rules.
         today: the day it is judged on.
-        weights: digest of its weights, :func:`bench.decide.deployed.digest`; empty: unknown.
+        names: its digests or its address, :func:`bench.decide.deployed.digest`; empty: unknown.
 
     Raises:
         UserError: the description names a tier, data set, model or defense nobody knows.
     """
     bars = policy.tier(model.tier)
     of = evidence.scenario(sources, model.data.dataset, model.model)
-    named, sources = sources, evidence.about(sources, of)
+    other = (
+        evidence.scenario(sources, model.data.dataset, model.stand_in) if model.stand_in else None
+    )
+    named, sources = sources, _about(sources, of, other)
     access = model.exposure.effective
     declined = [goal for goal, told in model.goals.items() if not told.relevant]
     asked = recommend.asked(
@@ -65,13 +81,22 @@ def judge(
         asked,
         model.exposure.query_cap,
         seeds=policy.seeds.provisional,
+        one_target=policy.one_target,
+        stand_in=other,
+        trained_with=covered.trained_with(sources, of, other, model.defense.name),
     )
     metric, found, missing = candidates.candidates(sources, question)
+    found = covered.marked(found, names)
     candidate = _of(sources, question, model.defense.name, found)
-    place = (of.dataset, of.model, candidate.defense)
+    row = question.row(candidate.defense)
+    place = (of.dataset, of.model, row)
     ledger = next((s.facts.ledgers[place] for s in sources if place in s.facts.ledgers), None)
-    trials = pd.concat([s.trials(of) for s in sources])
-    trials = trials[trials["defense"] == candidate.defense]
+    trials = _trials(sources, of, {row})
+    filling = _trials(
+        sources,
+        other or of,
+        {m.defense for m in candidate.measured if other and m.model == other.model},
+    )
     first, last = recorded(sources)
     signed, unsigned = people.sign_offs(
         model, last, today, [name for s in named for name in s.reruns]
@@ -82,13 +107,14 @@ def judge(
         model,
         policy,
         today,
-        weights,
+        names,
         question,
         candidate,
         tuple(missing),
         tuple(declined),
         ledger,
         trials,
+        filling,
         signed,
         unsigned,
     )
@@ -104,6 +130,7 @@ def judge(
     worst = {m.attack for m in candidate.measured}
     for name, value in zip(("dataset", "model", "defense"), place, strict=True):
         gains = gains[gains[name] == value]
+    weights = names[0] if names else ""
     lower, done = trials["epsilon_lower"].max(), trials[trials["status"] == "done"]
     return Judgement(
         "BLOCK" if blocked else "CONDITIONAL" if open_ else "PASS",
@@ -128,6 +155,7 @@ def judge(
         f"{', '.join(sorted({s.facts.protocol for s in sources}))}",
         gains[gains["attack"].isin(worst)],
         (
+            *one_model.limits(candidate.measured, model.artifact),
             *next_steps.of_chosen(candidate, question.bars, len(found)),
             *next_steps.of_layers(sources, of, candidate),
             *next_steps.of_cap(question, candidate.measured),
@@ -150,7 +178,8 @@ def _of(
 ) -> Candidate:
     of = question.scenario
     known = {c.defense: c for c in found}
-    tried = {name for s in sources for name in s.trials(of)["defense"]}
+    scenarios = [of] if question.stand_in is None else [of, question.stand_in]
+    tried = {name for s in sources for at in scenarios for name in s.trials(at)["defense"]}
     require(
         defense in tried,
         f"The evidence has no defense '{defense}' for {of.dataset} and "
@@ -161,6 +190,18 @@ def _of(
     uses = usefulness(sources, of, "", question.access)[1]
     spent = candidates.guarantee(sources, of, defense)
     return Candidate(defense, uses.get(defense, Use()), (), spent, (), 1)
+
+
+def _about(sources: Sequence[Source], *scenarios: Scenario | None) -> list[Source]:
+    """The evidence that has a board of one of the scenarios."""
+    wanted = {s.digest for of in scenarios if of is not None for s in evidence.about(sources, of)}
+    return [s for s in sources if s.digest in wanted]
+
+
+def _trials(sources: Sequence[Source], of: Scenario, defenses: set[str]) -> pd.DataFrame:
+    """The trials of some defenses of a scenario, controls left out."""
+    trials = pd.concat([s.trials(of) for s in sources])
+    return trials[trials["defense"].isin(defenses)]
 
 
 def _weighed(

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from scipy.stats import norm
+
 from bench.contract.access import ACCESS_ORDER, Access, at_least
-from bench.decide import evidence, untested
+from bench.decide import evidence, one_model, untested
 from bench.decide.candidates import SOUND, Candidate, Question, metric_name, told
 from bench.decide.decision import Decision
 from bench.decide.evidence import Scenario, Source
@@ -41,6 +43,7 @@ def following(
     yield _queries(sources, decision.question, qualifying)
     yield _model(sources, decision.question, qualifying)
     yield _compose(decision)
+    yield from one_model.steps([m for c in decision.rejected for m in c.measured])
     yield "If none of this helps: no acceptable default. Do not expose the model."
 
 
@@ -165,6 +168,8 @@ def more_seeds(c: Candidate, asked: Question) -> int | None:
     None where a mean itself is beyond its bar, or something else speaks against the defense.
     """
     rules = {rule for rule, _ in c.reasons}
+    if any(m.single for m in c.measured):
+        return None  # there is one target: more runs narrow no interval over people
     if not rules or not rules <= {"leakage", "member_leakage", "utility", "too_few_seeds"}:
         return None
     fewest = min((m.n_seeds for m in c.measured), default=0)
@@ -224,6 +229,7 @@ def caveats(sources: Sequence[Source], decision: Decision, policy: Policy | None
                 "counts, which takes a written reason."
             )
         compared = len(decision.admissible) + len(decision.rejected)
+        yield from one_model.limits(chosen.measured)
         yield from of_chosen(chosen, asked.bars, compared)
         yield from of_layers(sources, asked.scenario, chosen)
     for c in decision.admissible:
@@ -279,7 +285,7 @@ def of_chosen(c: Candidate, bars: Bars, compared: int) -> Iterator[str]:
             "On some goal the strongest attack does worse than guessing without the model. That "
             "bounds this attack; a better one may find something."
         )
-    if any(not m.judged_M[1].known for m in c.measured):
+    if any(not m.judged_M[1].known and m.members_known for m in c.measured):
         yield "Member-specific leakage M has no figure for some goal; L alone was judged there."
     if any("no_effect" in m.flags for m in c.measured):
         yield f"{c.defense} does not act at the exposed access: it is the undefended model there."
@@ -329,9 +335,12 @@ def _by_luck(c: Candidate, bars: Bars, compared: int) -> str:
 
     def wide(e: Estimate, n: int) -> float:
         level = stats.ALPHA / compared
+        if one:  # the interval over people is a normal one
+            return (e.hi - e.value) * float(norm.isf(level / 2) / norm.isf(stats.ALPHA / 2))
         ratio = float(stats.half_width(1.0, n, level) / stats.half_width(1.0, n))
         return (e.hi - e.value) * ratio
 
+    one = any(m.single for m in c.measured)
     lost = []
     for m in c.measured:
         goal, member = m.goal.replace("_", " "), m.judged_M[1]
@@ -349,7 +358,7 @@ def _by_luck(c: Candidate, bars: Bars, compared: int) -> str:
         return f"{start} {c.defense} still keeps all bars when intervals allow for that."
     return (
         f"{start} When intervals allow for that, {c.defense} is no longer shown to keep "
-        f"{', '.join(lost)}: measure it on new seeds."
+        f"{', '.join(lost)}: measure it on {'other people' if one else 'new seeds'}."
     )
 
 

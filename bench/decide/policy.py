@@ -89,6 +89,15 @@ class Seeds(Frozen):
     provisional: int = Field(5, ge=2, le=10_000)
 
 
+class OneTarget(Frozen):
+    """Least evidence on one target that was given: there is no second one to train."""
+
+    seeds: int = Field(3, ge=1, le=10_000)
+    """How often the attacks are run on it."""
+    victims: int = Field(100, ge=1, le=10**9)
+    """People that each attack is tried on, where victims are records."""
+
+
 class Band(Frozen):
     """A band of likelihood."""
 
@@ -106,6 +115,7 @@ class Policy(Frozen):
     federated: list[str] = []
     categories: list[Kind] = []
     seeds: Seeds = Seeds()
+    one_target: OneTarget = OneTarget()
     max_age_days: int = Field(180, ge=1, le=3650)
     max_waiver_days: int = Field(365, ge=1, le=3650)
     signers: str = ""

@@ -61,6 +61,11 @@ RULES: Mapping[str, Rule] = {
         "The seeds are all from 0 up to the last, none left out",
         "publish every seed of the run, failed ones as well",
     ),
+    "given_model_undertested": Rule(
+        "Attacks on one given model were run often enough, on enough people",
+        "run the campaign again with more seeds or victims; other trained targets are not asked "
+        "for",
+    ),
     "leakage_above_bar": Rule(
         "The upper end of L is within the tier's bar",
         "ask 'invbench recommend' for a defense that keeps the bar, or expose less",
@@ -137,6 +142,12 @@ RULES: Mapping[str, Rule] = {
     "waivers_unfit": Rule(
         "Each waiver has a real name, a reason and an end within the policy's limit",
         "give the waiver a person, a reason and a nearer day",
+    ),
+    "members_unknown": Rule(
+        "It is known whom the model was trained on, so that M can be judged",
+        "give the records that the model was trained on as 'members' of the table, or have it "
+        "waived that nobody can tell members from others",
+        "conditional",
     ),
     "dp_sign_off_missing": Rule(
         "An epsilon above the preferred one is signed off by the DPO",

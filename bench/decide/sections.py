@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from bench.decide import covered
 from bench.decide.candidates import metric_name, told
 from bench.decide.deployed import ROLES
 from bench.decide.document import Block, Points, Table
@@ -141,7 +142,8 @@ def results(o: Judgement) -> list[Block]:
             m.judged_L[0],
             member(m),
             "; ".join(m.adaptive) or "none ran",
-            f"{m.n_seeds}",
+            m.targets,
+            covered.whose(m) if m.itself else f"{covered.whose(m)} ({m.model})",
         )
         for m in o.candidate.measured
     ]
@@ -155,6 +157,7 @@ def results(o: Judgement) -> list[Block]:
         f"M, bar {t.mu:g}",
         "attacks that adapt",
         "targets",
+        "figures of",
     )
     return [
         Table(head, rows),
@@ -162,8 +165,9 @@ def results(o: Judgement) -> list[Block]:
         f"over all records {o.evidence_digest}. L is 0 for an attacker without the model, 1 for "
         "the truth itself; "
         "M is success on members minus matched non-members, here of the attack that reaches "
-        "highest. Targets: how many independently trained ones the figures are of; the others "
-        "chose the strongest attack.",
+        "highest. Targets: how many independently trained ones the figures are of; of one that was "
+        "given, how often the attacks were run on it, and on how many people. A stand-in is what "
+        "the benchmark trained, even where one of them is released: figures are of all of them.",
     ]
 
 
@@ -171,7 +175,7 @@ def member(m: Measured) -> str:
     """The M that was judged, and by which attack where that is not the strongest."""
     by, found = m.judged_M
     if not found.known:
-        return "no figure"
+        return "no figure" if m.members_known else "no figure: members are not known"
     return told(found, 3) if by == m.attack else f"{told(found, 3)} by {by}"
 
 

@@ -10,11 +10,13 @@ from typing import Literal
 import pandas as pd
 
 from bench.contract.ledger import PrivacyLedger
+from bench.decide import covered
 from bench.decide.candidates import Candidate, Question
 from bench.decide.deployed import ROLES, Deployed, Role, SignOff, Waiver
 from bench.decide.evidence import Scenario
 from bench.decide.policy import Policy
 from bench.decide.rulebook import Severity
+from bench.goals import goals
 
 Verdict = Literal["PASS", "CONDITIONAL", "BLOCK"]
 
@@ -45,7 +47,7 @@ class Judgement:
         ledger: of differential privacy, if there is one.
         audit_lower: largest lower bound of epsilon that canaries gave.
         audit: what canaries say of the claim, in words.
-        weights: digest of the released weights.
+        weights: digest of the released weights or file, or an address.
         suites: names of the evidence.
         evidence_digest: sha256 over all records of the evidence.
         recorded: day of the oldest trial. evidence_first: its moment (RFC 3339).
@@ -91,6 +93,18 @@ class Judgement:
     def waived(self) -> tuple[Finding, ...]:
         """Findings that a waiver lets pass."""
         return tuple(f for f in self.findings if f.waiver is not None)
+
+    @property
+    def address(self) -> str:
+        """Of the released model, where it is known by nothing else."""
+        artifact = self.model.artifact
+        return "" if artifact is None else artifact.url or ""
+
+    @property
+    def evidence_of(self) -> str:
+        """What the figures are of: the deployed model itself, or a stand-in."""
+        measured = self.candidate.measured
+        return covered.of_what(measured, [goals()[m.goal].words.code for m in measured])
 
     @property
     def status(self) -> str:

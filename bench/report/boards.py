@@ -153,7 +153,8 @@ class Boards:
             interval is its own.
         seeds: one row per finished trial of a board, (board, defense, attack, seed): unclipped
             ``L``, ``M``, ``score``, the ``utility`` of the deployment and its ``trial_id``;
-            ``recorded`` is the utility that its record states, whatever the access.
+            ``M_error`` is the standard error of ``M`` over ``victims`` where there is one target
+            only, and ``recorded`` the utility that its record states, whatever the access.
         baselines: one row per (scenario, attack without the model) with its mean ``score``.
         certain: of whom attackers are certain, :func:`bench.report.certainty.build`.
         controls: the checks of :func:`bench.report.controls.judge`.

@@ -80,6 +80,7 @@ def _options(record: TrialRecord) -> str:
 
 SINGLE = "single_target"
 """Flag of a trial on a model that was given: there is one of it, whatever the seed."""
+_KNOWN = ("file_sha256", "url")
 _VICTIMS = 1000  # most that were attacked in runs whose records do not say how many
 FIRST_SHOWN = (1, 7)
 """Schema from which on records declare only adaptivity that a pair of attacks shows."""
@@ -165,6 +166,7 @@ _TEXT: dict[str, _Get] = {
     "stream": lambda r: _stream(r.attack.params.get("stream")),
     "data_sha": lambda r: str(r.data.facts.get("sha256", "")),
     "target_sha": lambda r: r.target.sha256,
+    "known_as": lambda r: tuple(map(str, filter(None, map(r.target.given.get, _KNOWN)))),
     "created": lambda r: r.created_utc,
     "environment": lambda r: _environment(r.env),
     "options": _options,
@@ -348,8 +350,8 @@ def read(
     sent, empty: as usual), ``refused``, ``accounts``, ``cover``, ``answered_before``, ``blocked``,
     ``customers`` and, as 0 or 1, ``detected`` and ``stopped`` (NaN where nobody watches), and for
     decisions ``n_params``, ``public_records``, ``refuted`` (0 or 1), ``epsilon_lower``,
-    ``epsilon_most`` and ``unaudited`` (of the audit by canaries, and why there is none),
-    ``data_sha``, ``target_sha`` (of the weights) and ``created``, and for costs ``answer_ms``.
+    ``epsilon_most``, ``unaudited`` (why no canary was guessed about), ``data_sha``, ``target_sha``
+    (of weights), ``known_as`` (file or address of a given model), ``created`` and ``answer_ms``.
 
     Args:
         records: trials in any order; of one trial recorded twice the latest record counts.

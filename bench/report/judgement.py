@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -35,6 +37,9 @@ FLAGS = {
     "weak_attack": "The attacks are too weak here to tell good defenses from bad ones: on the "
     "undefended target none reaches L = 0.5 (class representatives), or none is shown to beat the "
     "attacker without the model (other goals).",
+    "nothing_shown": "One model that was given, and every attack of the board's standard set ran: "
+    "none is shown to get anywhere. A model that leaks nothing looks the same as attacks that are "
+    "too weak, so the upper end of the interval is what this board says.",
     "non_adaptive": "No attack that adapts to this defense ran against it: its leakage is only a "
     "lower bound, and it takes no place.",
     "below_standard": "Not every attack of the board's standard set finished against this defense: "
@@ -74,7 +79,7 @@ def judge(
     names = {"L": "L_none", "L_lo": "L_lo_none"}
     rows = rows.merge(reference.rename(columns=names), on=BOARD, how="left")
     recognised = rows["goal"].map(lambda name: goal_named(name).recognised)
-    weak = np.where(recognised, rows["L_none"] < WEAK, ~(rows["L_lo_none"] > 0))
+    low = np.where(recognised, rows["L_none"] < WEAK, ~(rows["L_lo_none"] > 0))
 
     done = closed[closed["done"]]
     facts = (
@@ -95,6 +100,9 @@ def judge(
     rows = rows.merge(canaries.audits(done, ROW), on=ROW, how="left")
     rows = rows.merge(facts, on=ROW, how="left").merge(widths.reset_index(), on=ROW)
     rows = rows.merge(standards.met(closed), on=ROW)
+    whole = (rows["standard"] != "") & (rows["lacks"] == 0) & (rows["defense"] == UNDEFENDED)
+    tried = rows["single"] & whole.groupby([rows[name] for name in BOARD]).transform("any")
+    weak = rows["L_none"].notna() & low
     counted = ["trials_planned", "trials_lost"]
     rows[counted] = rows[counted].add(rows["unplaced"], axis=0)
 
@@ -109,7 +117,8 @@ def judge(
         "no_headroom": rows["no_headroom"],
         "little_headroom": rows["little"] > 0.5,
         "straw_man": rows["gap"] < -STRAW_MAN,
-        "weak_attack": rows["L_none"].notna() & weak,
+        "weak_attack": weak & ~tried,
+        "nothing_shown": weak & tried,
         "non_adaptive": rows["non_adaptive"],
         "below_standard": rows["lacks"] > 0,
         "bypassed": rows["bypassed"],
@@ -194,6 +203,9 @@ def notes(
                     f"this board is no evidence for a defense.{_more_seeds(board)}",
                 )
             )
+        if flagged(board, "nothing_shown").any():
+            plain = board[board["defense"] == UNDEFENDED].iloc[0]
+            found.append(("nothing_shown", _nothing_shown(key, plain, attacks)))
         for flag in ("no_headroom", "little_headroom", "straw_man"):
             if flagged(board, flag).any():
                 found.append((flag, FLAGS[flag]))
@@ -260,6 +272,16 @@ def _compared(access: str, board: pd.DataFrame) -> list[tuple[str, str]]:
     if access == "scores" and by_labels:
         found.append(("utility", UNSEEN.format(metric=words(min(by_labels)))))
     return found
+
+
+def _nothing_shown(key: BoardKey, plain: pd.Series[Any], attacks: pd.DataFrame) -> str:
+    """What a board of one given model says on which no attack gets anywhere."""
+    mine = attacks[(attacks["defense"] == UNDEFENDED) & (attacks["n_done"] > 0)]
+    ran = sum(tuple(row) == tuple(key) for row in mine[BOARD].itertuples(index=False))
+    return (
+        f"No leakage is shown by {ran} attacks, all of {plain['standard']} among them. The upper "
+        f"end of the interval is L = {plain['L_hi']:.2f}: a stronger attack may find something."
+    )
 
 
 def _lacking(rows: pd.DataFrame, of: int) -> str:

@@ -11,7 +11,19 @@ from bench.report.closure import BOARD, ROW, in_order, listed
 from bench.report.frame import UNDEFENDED
 from bench.report.useful import SERVED
 
-SEED_COLUMNS = [*ROW, "attack", "seed", "L", "M", "score", "utility", "recorded", "trial_id"]
+SEED_COLUMNS = [
+    *ROW,
+    "attack",
+    "seed",
+    "L",
+    "M",
+    "M_error",
+    "victims",
+    "score",
+    "utility",
+    "recorded",
+    "trial_id",
+]
 _FIGURES = ["L", "M", "score", "s_base", "s_ceil"]
 
 

@@ -125,6 +125,34 @@ def of_one_target(
     return float(np.clip(lower, 0, 1)), float(np.clip(max(upper, unknown), 0, 1))
 
 
+def ends_of_one_target(
+    by_seed: Floats, victim_error: ArrayLike, victims: ArrayLike, alpha: float = ALPHA
+) -> tuple[float, float]:
+    """The same of a difference that may be negative, such as that of members to non-members.
+
+    Where nobody is told apart the people resampled show no spread at all. So each attack's error is
+    at least that of two groups of so many people among whom one more of each is counted on either
+    side (Agresti and Caffo, The American Statistician 54, 2000).
+
+    Args:
+        by_seed: a figure ``[attacks, seeds]``, NaN where an attack lacks a seed.
+        victim_error: its standard error over victims ``[attacks]``; NaN: not known.
+        victims: of one seed ``[attacks]``; NaN where it is unknown, which counts as 1.
+        alpha: how often it may miss.
+
+    Returns:
+        Its ends, unclipped; NaN where the error of no attack is known.
+    """
+    mean, error = one_target(by_seed, victim_error)
+    known = np.isfinite(error) & np.isfinite(mean)
+    if not known.any():
+        return np.nan, np.nan
+    size = np.broadcast_to(np.nan_to_num(victims, nan=1), known.shape)[known] + 2
+    least = np.sqrt(2 * (1 - 1 / size) / size**2)
+    reach = stats.norm.isf(alpha / 2 / known.sum()) * np.maximum(error[known], least)
+    return float((mean[known] - reach).max()), float((mean[known] + reach).max())
+
+
 def one_target(by_seed: Floats, victim_error: ArrayLike) -> tuple[Floats, Floats]:
     """Mean over seeds and its standard error over victims and seeds, each ``[attacks]``.
 

@@ -54,6 +54,19 @@ def test_expired_models_are_marked_and_can_fail_a_pipeline(call, listed) -> None
     assert call(*words, "--fail-on-expired")[0] == 1
 
 
+def test_evidence_says_whose_it_is(call, monkeypatch) -> None:
+    entries = [
+        entry("own", "2026-12-31", evidence_of="the deployed model"),
+        entry("x", "2026-12-31"),
+    ]
+    monkeypatch.setattr(registry, "inventory", lambda uri, today: entries)
+    _, out, _ = call("inventory", "--today", "2026-04-01")
+    mine, other = out.splitlines()[1:3]
+    assert "of the deployed model" in mine and "the deployed model" not in other
+    _, out, _ = call("inventory", "--today", "2026-04-01", "--json")
+    assert json.loads(out)[0]["privacy.evidence_of"] == "the deployed model"
+
+
 def test_json_has_every_field(call, listed) -> None:
     _, out, _ = call("inventory", "--today", "2026-04-01", "--json")
     told = json.loads(out)

@@ -102,3 +102,21 @@ def test_a_clear_difference_is_a_place_with_few_seeds() -> None:
     x = means[:, None] + rng.normal(0, 0.06, (16, 6))
     ranks = stats.tie_ranks(x[x.mean(axis=1).argsort()])
     assert ranks[-1] > 1
+
+
+def test_members_of_one_target_have_an_interval_over_people() -> None:
+    x = np.array([[0.02, 0.02], [-0.5, -0.5]])
+    low, high = worst_of.ends_of_one_target(x, [0.01, 0.01], [1000, 1000])
+    reach = scipy_stats.norm.isf(0.0125) * 0.01  # two attacks at once
+    assert (low, high) == pytest.approx((0.02 - reach, 0.02 + reach))
+    assert np.isnan(worst_of.ends_of_one_target(x, [np.nan, np.nan], [10, 10])).all()
+
+
+def test_members_that_nobody_tells_apart_leave_room_for_few_people() -> None:
+    ends = [
+        worst_of.ends_of_one_target(np.zeros((1, 3)), [0.0], [victims])[1]
+        for victims in (20, 100, 10_000, np.nan)
+    ]
+    # PROTOCOL 8.1: sqrt(2 p (1 - p) / (n + 2)), p = 1 / (n + 2), n = 100
+    assert ends[1] == pytest.approx(1.96 * (2 * (1 / 102) * (101 / 102) / 102) ** 0.5, abs=1e-4)
+    assert ends[0] > ends[1] > ends[2] and ends[3] > 0.5

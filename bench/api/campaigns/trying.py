@@ -82,7 +82,8 @@ def rehearsed(
 ) -> int:
     """How many different records the campaign asks, about: the same attacks ask a stand-in.
 
-    It has the name of the model, from which seeds follow, and stays filled with what it was asked until the next rehearsal.
+    It has the name of the model, from which seeds follow, and stays filled with what it was asked
+    until the next rehearsal.
     """
     from bench.api.runs import run_planned
     from bench.contract.rows import rows_of

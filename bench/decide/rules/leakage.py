@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from bench.decide.case import Case
+from bench.decide.covered import scenario_of
 from bench.report.frame import UNDEFENDED
 
 _RULE_OF = {
     "leakage": "leakage_above_bar",
     "member_leakage": "member_leakage_above_bar",
+    "members_unknown": "members_unknown",
+    "undertested": "given_model_undertested",
     "broken_privacy": "dp_audit_exceeds_claim",
     "verification_failed": "verification_failed",
     "no_guarantee": "dp_required",
@@ -36,24 +39,32 @@ def no_ranked_evidence(case: Case) -> Iterator[str]:
     yield from reasons(case, "no_ranked_evidence")
 
 
-def above(rule: str) -> Callable[[Case], Iterator[str]]:
-    """The rule on a bar: upper ends of every attack's interval, at once, of less access too."""
+def found(rule: str) -> Callable[[Case], Iterator[str]]:
+    """A rule on what the decision rule holds against the defense.
+
+    Bars are compared with upper ends of every attack's interval, at once, of less access too.
+    """
     return lambda case: reasons(case, rule)
 
 
 def provisional_seeds(case: Case) -> Iterator[str]:
     """Fewer seeds than a ranked row has, and not so few that they are no evidence."""
     seeds = case.policy.seeds
-    few = min((m.n_seeds for m in case.candidate.measured), default=seeds.ranked)
+    trained = [m.n_seeds for m in case.candidate.measured if not m.single]
+    few = min(trained, default=seeds.ranked)
     if seeds.provisional <= few < seeds.ranked:
         yield f"{few} seeds, where a ranked row has {seeds.ranked}"
 
 
 def seeds_selected(case: Case) -> Iterator[str]:
     """Seeds that are left out: those with the least leakage may have been picked."""
+    rows = {(case.scenario, UNDEFENDED): None, (case.scenario, case.row): None}
+    for m in case.candidate.measured:
+        of = scenario_of(m, case.scenario)
+        rows |= {(of, UNDEFENDED): None, (of, m.defense): None}
     for source in case.sources:
-        trials = source.trials(case.scenario)
-        for defense in dict.fromkeys((UNDEFENDED, case.candidate.defense)):
+        for of, defense in rows:
+            trials = source.trials(of)
             seeds = set(trials.loc[trials["defense"] == defense, "seed"])
             absent = sorted(set(range(max(seeds, default=-1) + 1)) - seeds)
             if absent:
@@ -66,8 +77,10 @@ def seeds_selected(case: Case) -> Iterator[str]:
 
 CHECKS = {
     "no_ranked_evidence": no_ranked_evidence,
-    "leakage_above_bar": above("leakage_above_bar"),
-    "member_leakage_above_bar": above("member_leakage_above_bar"),
+    "leakage_above_bar": found("leakage_above_bar"),
+    "member_leakage_above_bar": found("member_leakage_above_bar"),
+    "members_unknown": found("members_unknown"),
+    "given_model_undertested": found("given_model_undertested"),
     "provisional_seeds": provisional_seeds,
     "seeds_selected": seeds_selected,
 }

@@ -96,7 +96,7 @@ def _time(text: str) -> datetime | None:
 def data_hash_unknown(case: Case) -> Iterator[str]:
     """No digest of the data, or another one than the evidence's."""
     stated = case.model.data.sha256
-    used = {sha for sha in case.trials["data_sha"] if sha}
+    used = {sha for table in (case.trials, case.filling) for sha in table["data_sha"] if sha}
     if stated is None:
         yield "the description has no data.sha256"
     elif used != {stated}:
@@ -105,15 +105,43 @@ def data_hash_unknown(case: Case) -> Iterator[str]:
 
 
 def artifact_mismatch(case: Case) -> Iterator[str]:
-    """No digest of the weights, or weights that were not evaluated."""
-    done = case.trials[case.trials["status"] == "done"]
-    if not case.weights:
+    """No name of the released model, or one that was not evaluated."""
+    if not case.names:
         yield "the description names no weights"
-    elif case.weights not in set(done["target_sha"]):
+        return
+    done = case.trials[case.trials["status"] == "done"]
+    trained = done[~done["single"].astype(bool)]
+    given = sorted({_names(row) for row in done[done["single"].astype(bool)].itertuples()})
+    elsewhere = [
+        str(row.model)
+        for source in case.named
+        for row in source.table.drop_duplicates(["model", "known_as", "target_sha"]).itertuples()
+        if row.single and row.model != case.scenario.model and {*case.names} & {*_names(row)}
+    ]
+    released = _shown(case.names[0])
+    for names in given:
+        if not {*case.names} & {*names}:
+            yield (
+                f"the model that was attacked is {_shown(names[0])}, and {released} is to be "
+                "released: the evidence is of another one"
+            )
+    if (len(trained) or not given) and not {*case.names} & set(trained["target_sha"]):
         yield (
-            f"the released weights {case.weights[:12]} are none of the "
-            f"{done['target_sha'].nunique()} that were evaluated"
+            f"the released weights {released} are none of the "
+            f"{trained['target_sha'].nunique()} that were evaluated"
         )
+    if elsewhere and not any({*case.names} & {*names} for names in given):
+        yield f"{released} itself was attacked as '{elsewhere[0]}': name that under 'model'"
+
+
+def _names(row: Any) -> tuple[str, ...]:
+    """Digests and addresses by which a trial's target can be told."""
+    return tuple(filter(None, (*row.known_as, row.target_sha)))
+
+
+def _shown(name: str) -> str:
+    """A digest in short, or an address."""
+    return name if "://" in name else name[:12]
 
 
 def evidence_too_old(case: Case) -> Iterator[str]:

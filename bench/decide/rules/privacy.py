@@ -41,7 +41,7 @@ def dp_audit_exceeds_claim(case: Case) -> Iterator[str]:
     if claim is None or case.ledger is None:
         return
     bounds = case.trials.dropna(subset="epsilon_lower")
-    released = bounds[bounds["target_sha"] == case.weights]["epsilon_lower"]
+    released = bounds[bounds["target_sha"].isin(case.names)]["epsilon_lower"]
     over = bounds.groupby("seed")["epsilon_lower"].first() > claim.epsilon
     if over.mean() > 0.5 or (released > claim.epsilon).any():
         yield (

@@ -11,6 +11,7 @@ import pandas as pd
 from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.contract.goals import StandardSet
 from bench.decide.case import Case
+from bench.decide.covered import scenario_of
 from bench.decide.evidence import Scenario, Source
 from bench.decide.figures import Measured
 from bench.engine.conf import read_option
@@ -27,20 +28,22 @@ Member = tuple[str, Mapping[str, Any]]
 
 def standard_attacks_missing(case: Case) -> Iterator[str]:
     """Standard attacks of a required goal and access that the evidence lacks."""
-    for m in {(m.goal, m.access): m for m in case.candidate.measured}.values():
-        name, lacks, unmet = lacking(case.sources, case.scenario, case.candidate.defense, m)
+    rows = {(m.goal, m.access, m.model): m for m in case.candidate.measured}
+    for m in rows.values():
+        of = scenario_of(m, case.scenario)
+        name, lacks, unmet = lacking(case.sources, of, m.defense, m)
         if lacks:
             yield (
                 f"{m.goal.replace('_', ' ')} with {m.access}: {lacks} of the attacks of {name} did "
-                f"not meet '{case.candidate.defense}' on all of its seeds; not run: "
+                f"not meet '{m.defense}' on all of its seeds; not run: "
                 f"{'; '.join(unmet)}"
             )
 
 
 def controls_missing(case: Case) -> Iterator[str]:
     """Control trials that boards rest on and that the evidence lacks: a failed one voids them."""
-    of = case.scenario
-    for goal in sorted({m.goal for m in case.candidate.measured}):
+    places = {(m.goal, scenario_of(m, case.scenario)) for m in case.candidate.measured}
+    for goal, of in sorted(places, key=lambda place: (place[0], place[1].model)):
         ended: set[str] = set()
         for source in case.sources:
             checks = source.boards.controls

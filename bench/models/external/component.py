@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -264,7 +265,7 @@ class External(Model):
             kind_of(Path(self.path), content)
             state, note = fit_state(open_state(content, self.called), network, self.called)
             network.load_state_dict(state, strict=True)
-            network.facts = {"note": note} if note else {}
+            network.facts = {**_digest(content), **({"note": note} if note else {})}
             return
         assert isinstance(network, GivenNetwork)
         meant: Meaning | str = "labels" if self.access == "labels" else self.answers
@@ -274,6 +275,8 @@ class External(Model):
             f"'{self.called}' answers labels alone, and model.external.access is '{self.access}'; "
             "set it to 'labels'.",
         )
+        if self.path is not None:
+            network.facts = {**network.facts, **_digest(content)}
 
     def _content(self) -> bytes:
         """What the model is known by: its file, or what names it."""
@@ -340,6 +343,11 @@ class External(Model):
             fresh=self.fresh,
             campaign=self.campaign,
         )
+
+
+def _digest(content: bytes) -> dict[str, str]:
+    """The digest of a model's file, by which whoever releases it can name it."""
+    return {"file_sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _read(path: Path) -> bytes:
