@@ -122,7 +122,7 @@ def strongest(trials: pd.DataFrame) -> pd.DataFrame:
         paired = goal_named(str(key[ROW.index("goal")])).gains
         units, base, top, square, alone = scale.loc[rows.index].to_numpy(dtype=float).T
         if alone.any():
-            ends = worst_of.of_one_target(by_seed, np.sqrt(square), units, base, top)
+            ends = worst_of.of_one_target(by_seed, np.sqrt(square), units, base, top, paired)
         else:
             ends = worst_of.interval(by_seed, units, base, top, paired)
         seeds = int((~np.isnan(by_seed[at])).sum())

@@ -85,6 +85,7 @@ def of_one_target(
     victims: ArrayLike,
     base: ArrayLike = 0.0,
     ceiling: ArrayLike = 1.0,
+    paired: bool = False,
     alpha: float = ALPHA,
 ) -> tuple[float, float]:
     """The same of attacks on one target, over the people attacked and over the attacks' own seeds.
@@ -99,6 +100,7 @@ def of_one_target(
         victims: of one seed ``[attacks]``; NaN where it is unknown, which counts as 1.
         base: success at which leakage is 0 ``[attacks]``.
         ceiling: success at which it is 1, likewise.
+        paired: as in :func:`interval`: then the number of victims does not bound what is known.
         alpha: how often it may miss.
 
     Returns:
@@ -116,9 +118,10 @@ def of_one_target(
     )
     tail = alpha / 2 / len(mean)
     room, share = one - zero, (zero + mean.clip(0, 1) * (one - zero)).clip(0, 1)
-    size = np.nan_to_num(units, nan=1)
-    spread = share * (1 - share) / np.maximum(error * room, ZERO_SPREAD) ** 2
-    size = np.where(spread > 0, np.minimum(size, spread), size)
+    most = np.nan_to_num(units, nan=1)
+    inside = (share > 0) & (share < 1) & (error * room > ZERO_SPREAD)
+    seen = share * (1 - share) / np.where(inside, error * room, 1.0) ** 2
+    size = np.where(inside, seen if paired else np.minimum(most, seen), most)
     low, high = ((end - zero) / room for end in _clopper(share, size, tail))
     reach = stats.norm.isf(tail) * error
     lower, upper = np.minimum(low, mean - reach).max(), np.maximum(high, mean + reach).max()
