@@ -49,14 +49,14 @@ def numeric(rng: np.random.Generator, n: int = 300) -> Outcomes:
     base = rng.chisquare(1, n)
     return {
         "member": rng.random(n) < 0.5,
-        "error": base * rng.uniform(0, 1.2, n),
+        "score": -base * rng.uniform(0, 1.2, n),
         "base_error": base,
     }
 
 
 def numeric_value(outcomes: Outcomes) -> float:
     inside = outcomes["member"]
-    return float(1 - outcomes["error"][inside].mean() / outcomes["base_error"][inside].mean())
+    return float(1 - -outcomes["score"][inside].mean() / outcomes["base_error"][inside].mean())
 
 
 def baskets(rng: np.random.Generator, n: int = 300) -> Outcomes:
