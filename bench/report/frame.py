@@ -17,7 +17,7 @@ from bench.contract.record import ELSEWHERE, ENVIRONMENT, Failure, TrialRecord
 from bench.contract.stream import Stream
 from bench.goals import goal_named
 from bench.metrics import certainty
-from bench.report import ceilings, comparable, coverage
+from bench.report import ceilings, comparable, coverage, single
 from bench.report.facts import Facts, Gatherer
 
 STABLE = (
@@ -115,22 +115,6 @@ def _refuted(record: TrialRecord) -> bool | None:
     return found.epsilon_lower > found.epsilon
 
 
-Draws = tuple[tuple[str, tuple[float, ...]], ...]
-"""Figures of resampled people by their names."""
-
-
-def _draws(record: TrialRecord) -> Draws:
-    """Utility of resampled customers by its metric, where there is one target only."""
-    if record.utility is None:
-        return ()
-    draws = {name: tuple(values) for name, values in record.utility.draws.items()}
-    if "brier" in draws:
-        draws[QUADRATIC] = tuple(1 - brier / 2 for brier in draws["brier"])
-    elif "accuracy" in draws:
-        draws[QUADRATIC] = draws["accuracy"]
-    return tuple(draws.items())
-
-
 _TEXT: dict[str, _Get] = {
     "trial_id": lambda r: r.trial_id,
     "sector": lambda r: r.data.sector,
@@ -172,7 +156,7 @@ _TEXT: dict[str, _Get] = {
     "options": _options,
     "unproven": ceilings.unproven,
     "single": lambda r: SINGLE in r.flags,
-    "draws": _draws,
+    "draws": lambda r: single.draws_of(r, QUADRATIC),
     "reproduction": lambda r: any(layer.get("reproduction") is True for layer in r.defense.layers),
 }
 

@@ -8,10 +8,29 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from bench.contract.record import TrialRecord
 from bench.report import stats
 
 Draws = Sequence[float]
 """A figure of resampled people."""
+
+
+def draws_of(record: TrialRecord, quadratic: str) -> tuple[tuple[str, Draws], ...]:
+    """Utility of resampled customers by its metric, where there is one target only.
+
+    Args:
+        record: of a trial.
+        quadratic: name of the quadratic score, which is 1 minus half the Brier score; of who
+            answers labels alone it is the accuracy.
+    """
+    if record.utility is None:
+        return ()
+    draws = {name: tuple(values) for name, values in record.utility.draws.items()}
+    if "brier" in draws:
+        draws[quadratic] = tuple(1 - brier / 2 for brier in draws["brier"])
+    elif "accuracy" in draws:
+        draws[quadratic] = draws["accuracy"]
+    return tuple(draws.items())
 
 
 def spread(draws: Draws, less: Draws = ()) -> float:
