@@ -100,6 +100,7 @@ def model_of(order: Order, name: str, place: Mapping[str, str], folder: Path) ->
     if "url" in place:
         model |= {
             "budget": order.budget,
+            "authorised": order.authorised,
             "campaign": name,
             "transcript": str((folder / "transcript.sqlite").resolve()),
         }

@@ -30,7 +30,7 @@ from bench.contract import (
 )
 from bench.contract.secrets import redacted
 from bench.contract.task import TASKS
-from bench.models.external.http.endpoint import Channel
+from bench.models.external.http.endpoint import Channel, loopback
 from bench.models.external.network import GivenNetwork, Pixels, Prepared
 from bench.models.external.opened import Opened
 from bench.models.external.outputs import Meaning
@@ -86,6 +86,7 @@ class External(Model):
         rate_per_s: most records that are sent in a second; null: no limit.
         batch: most records in a request.
         budget: most records that are sent in a campaign.
+        authorised: whether you may attack an endpoint on another machine.
         verify: whether the certificate of the endpoint is checked, or a file of certificates.
         transcript: file of what was asked and answered.
     """
@@ -118,6 +119,7 @@ class External(Model):
     rate_per_s: Positive | None = None
     batch: Count = 64
     budget: Count | None = None
+    authorised: bool = False
     verify: bool | str = True
     transcript: str | None = None
 
@@ -125,7 +127,17 @@ class External(Model):
     modalities = frozenset({"image", "table", "basket"})
     reference = "boosting"
     incidental = frozenset(
-        {"headers", "timeout_s", "retries", "rate_per_s", "batch", "budget", "verify", "transcript"}
+        {
+            "headers",
+            "timeout_s",
+            "retries",
+            "rate_per_s",
+            "batch",
+            "budget",
+            "authorised",
+            "verify",
+            "transcript",
+        }
     )
 
     def __post_init__(self) -> None:
@@ -153,6 +165,11 @@ class External(Model):
             self.url is None or (self.budget is not None and self.transcript is not None),
             "model.external.url is asked for real: say with model.external.budget how many records "
             "may be sent, and with model.external.transcript in which file answers are kept.",
+        )
+        require(
+            self.url is None or self.authorised or loopback(self.url),
+            f"model.external.url is '{self.url}', on another machine: attack only what you own or "
+            "are allowed to, and say so with model.external.authorised=true.",
         )
         require(
             self.access != "weights" or self._differentiable or self.architecture is not None,
