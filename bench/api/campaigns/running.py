@@ -262,7 +262,7 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
         str(results.pack.manifest["started_utc"]),
         {**planned.given, **first.target.given},
         all(r.score is None or r.score.M is not None for r in done),
-        max(r.score.victims for r in done if r.score),
+        _attacked(done),
         rows,
         campaigns.defenses_of(source, order.access),
         _groups(worst),
@@ -277,6 +277,14 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
         against,
         *_companions(planned),
     ), people
+
+
+def _attacked(done: Sequence[TrialRecord]) -> int:
+    """Most members attacked in a seed: people, unless the goal is their records as a whole."""
+    from bench.goals import goal_named
+
+    people = [r for r in done if goal_named(r.goal).hides_attribute] or done
+    return max((r.score.victims for r in people if r.score), default=0)
 
 
 def _strongest(done: Sequence[TrialRecord], rows: Sequence[Mapping[str, Any]]) -> list[TrialRecord]:
