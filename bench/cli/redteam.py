@@ -199,7 +199,7 @@ def _tell(planned: Preview) -> None:
         limit = planned.order.budget
         time = "" if planned.seconds is None else f", {duration(planned.seconds)} at that rate"
         lines.append(
-            f"About {planned.asks:,} different records will be asked{time}"
+            f"About {planned.asks:,} records will be asked{time}"
             + (f"; at most {limit:,} are sent." if limit is not None else ".")
         )
     for line in lines:

@@ -20,7 +20,7 @@ from bench.api.campaigns.order import (
     place_of,
     plugin_words,
 )
-from bench.api.campaigns.trying import counts, guessed, rehearsed, tried
+from bench.api.campaigns.trying import TRIES, counts, guessed, rehearsed, tried
 from bench.contract.errors import UserError, require
 
 if TYPE_CHECKING:
@@ -138,10 +138,11 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     asks = None
     if "url" in place or order.asks is not None:
         asks = rehearsed(model, common, words, config_dir, splits, width, called)
+        asks += TRIES if "url" in place else 0
     if asks is not None and order.budget is not None:
         require(
             asks <= order.budget,
-            f"The campaign asks about {asks:,} different records, and the budget is "
+            f"The campaign asks about {asks:,} records, and the budget is "
             f"{order.budget:,}: give --budget {asks}, fewer people with --victims, fewer "
             "--seeds, or fewer attacks with 'attack=[...]'.",
         )
