@@ -190,7 +190,8 @@ def _tell(planned: Preview) -> None:
             "may see this as an attack: tell them.",
         )
     classes = given.get("class_names") or "as the card has them"
-    lines.append(f"It answers {campaigns.answers(given)}; classes: {classes}.")
+    if given:
+        lines.append(f"It answers {campaigns.answers(given)}; classes: {classes}.")
     if given.get("all_equal"):
         lines.append("It answered all of the first records alike: is it the right model?")
     if planned.like:
