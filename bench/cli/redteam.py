@@ -42,7 +42,11 @@ Exit code 0: the model as it is keeps every bar; 1: it does not, or the campaign
 @click.command("redteam", help=_HELP)
 @takes()
 @click.option("--model", required=True, help="File, address or package.module:function.")
-@click.option("--card", required=True, help="Card of the table (bench.data.table says how).")
+@click.option(
+    "--card",
+    required=True,
+    help="Card of the table (bench.data.table says how), or other data, such as dataset=faces.",
+)
 @click.option("--members", type=_FILE, help="Records that the model was trained on.")
 @click.option("--holdout", type=_FILE, help="Others from the same population.")
 @click.option("--public", type=_FILE, help="What an attacker holds; else a part of --holdout.")
@@ -175,6 +179,7 @@ def _header(text: str) -> tuple[str, str]:
 def _tell(planned: Preview) -> None:
     """Say what will be done, before it is."""
     from bench.decide import campaign as campaigns
+    from bench.engine.durations import duration
 
     given, trials = planned.given, planned.plan.trials
     lines = [f"Campaign {planned.name}: {len(trials)} trials on '{planned.order.model}'."]
@@ -185,18 +190,17 @@ def _tell(planned: Preview) -> None:
             "may see this as an attack: tell them.",
         )
     classes = given.get("class_names") or "as the card has them"
-    lines.append(f"It answers {campaigns.answers(given)}; classes: {classes}.")
+    if given:
+        lines.append(f"It answers {campaigns.answers(given)}; classes: {classes}.")
     if given.get("all_equal"):
         lines.append("It answered all of the first records alike: is it the right model?")
     if planned.like:
         lines.append(f"Attackers train '{planned.like}' as a model like it (--like names another).")
     if planned.asks is not None:
         limit = planned.order.budget
-        minutes = (
-            "" if planned.seconds is None else f", {planned.seconds / 60:.1f} minutes at that rate"
-        )
+        time = "" if planned.seconds is None else f", {duration(planned.seconds)} at that rate"
         lines.append(
-            f"About {planned.asks:,} different records will be asked{minutes}"
+            f"About {planned.asks:,} records will be asked{time}"
             + (f"; at most {limit:,} are sent." if limit is not None else ".")
         )
     for line in lines:

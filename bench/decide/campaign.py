@@ -215,16 +215,15 @@ def _lead(campaign: Campaign) -> str:
     if not campaign.rows:
         return "No attack ended."
     worst = campaign.rows[0]
-    shown = (worst["L_lo"] or 0) > 0
-    figure = f"L = {_figure(worst, 'L')}"
+    if worst["L_lo"] is None:
+        meaning = "too few people were attacked to say how sure that is."
+    elif worst["L_lo"] > 0:
+        meaning = "the model gives away more than is known without it."
+    else:
+        meaning = "the model is not shown to give away more than is known without it."
     return (
         f"The strongest attack, {worst['attack']} ({_spaced(worst['goal'])} with "
-        f"{worst['access']}), reaches {figure}: "
-        + (
-            "the model gives away more than is known without it."
-            if shown
-            else "it is not shown to give away more than is known without it."
-        )
+        f"{worst['access']}), reaches L = {_figure(worst, 'L')}: {meaning}"
     )
 
 
@@ -302,7 +301,7 @@ def _people(campaign: Campaign, private: str) -> list[Block]:
         out.append(
             f"Of {count:,} people attacked, the strongest attack on an attribute counts as certain "
             f"of {certain:,} in at least one seed."
-            + (f" They are named in '{private}', which is for you alone." if private else "")
+            + (f" '{private}' names all of them and is for you alone." if private else "")
         )
     if campaign.groups:
         rows = [[name, number(gain, 3, True)] for name, gain in list(campaign.groups.items())[:6]]
@@ -400,14 +399,24 @@ def _steps(campaign: Campaign) -> list[Block]:
         return [campaign.undecided]
     if campaign.keeps:
         return [f"Nothing before {decision.until}, unless the model or its data change."]
+    out = _against(decision)
     if decision.chosen is not None:
-        return [f"Put {decision.chosen.defense} in front of the model. {decision.because}"]
-    out: list[Block] = ["No defense before the model is shown to keep every bar."]
-    points = [*decision.missing, *decision.steps]
+        return [*out, f"Put {decision.chosen.defense} in front of the model. {decision.because}"]
+    out.append("No defense before the model is shown to keep every bar.")
+    points = decision.steps or decision.missing
     if points:
-        out.append(Points(points, ordered=not decision.missing))
+        out.append(Points(points, ordered=bool(decision.steps)))
     out += [Code(step.command) for step in decision.to_run if getattr(step, "command", "")]
     return out
+
+
+def _against(decision: Decision) -> list[Block]:
+    """Why the model as it is does not pass."""
+    own = next((c for c in decision.rejected if c.defense == UNDEFENDED), None)
+    if own is None or not own.reasons:
+        return []
+    reasons = dict.fromkeys(reason for _, reason in own.reasons)
+    return ["What speaks against the model as it is:", Points(list(reasons))]
 
 
 def _limits(campaign: Campaign) -> list[str]:

@@ -20,7 +20,7 @@ from bench.api.campaigns.order import (
     place_of,
     plugin_words,
 )
-from bench.api.campaigns.trying import counts, guessed, rehearsed, tried
+from bench.api.campaigns.trying import TRIES, counts, guessed, rehearsed, tried
 from bench.contract.errors import UserError, require
 
 if TYPE_CHECKING:
@@ -138,10 +138,11 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     asks = None
     if "url" in place or order.asks is not None:
         asks = rehearsed(model, common, words, config_dir, splits, width, called)
+        asks += TRIES if "url" in place else 0
     if asks is not None and order.budget is not None:
         require(
             asks <= order.budget,
-            f"The campaign asks about {asks:,} different records, and the budget is "
+            f"The campaign asks about {asks:,} records, and the budget is "
             f"{order.budget:,}: give --budget {asks}, fewer people with --victims, fewer "
             "--seeds, or fewer attacks with 'attack=[...]'.",
         )
@@ -262,7 +263,7 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
         str(results.pack.manifest["started_utc"]),
         {**planned.given, **first.target.given},
         all(r.score is None or r.score.M is not None for r in done),
-        max(r.score.victims for r in done if r.score),
+        _attacked(done),
         rows,
         campaigns.defenses_of(source, order.access),
         _groups(worst),
@@ -277,6 +278,14 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
         against,
         *_companions(planned),
     ), people
+
+
+def _attacked(done: Sequence[TrialRecord]) -> int:
+    """Most members attacked in a seed: people, unless the goal is their records as a whole."""
+    from bench.goals import goal_named
+
+    people = [r for r in done if goal_named(r.goal).hides_attribute] or done
+    return max((r.score.victims for r in people if r.score), default=0)
 
 
 def _strongest(done: Sequence[TrialRecord], rows: Sequence[Mapping[str, Any]]) -> list[TrialRecord]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _TRIED = 8
 """Records that a model is tried on before anything is planned."""
+TRIES = 2 * _TRIED
+"""Records that an endpoint is sent for that: each twice, to see whether it repeats itself."""
 _WHERE = ("store=", "backend", "tracking", "progress=")
 """Beginnings of words that say where a run takes place."""
 

@@ -39,6 +39,9 @@ _DIFFERENTIABLE = (".onnx", ".pt2")
 """Endings of files that hold a whole network."""
 _STATES = (".safetensors", ".pt", ".pth", ".bin")
 """Endings of files that hold weights alone."""
+_ONE_PLACE = (
+    "model.external needs exactly one of path=FILE, url=ADDRESS and function=package.module:name."
+)
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,7 @@ class External(Model):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [place for place in (self.path, self.url, self.function) if place is not None]
-        require(
-            len(given) == 1,
-            "model.external needs one of path=FILE, url=ADDRESS and function=package.module:name, "
-            f"and {len(given) or 'none'} of them is given.",
-        )
+        require(len(self._places) <= 1, _ONE_PLACE)
         if self.path is not None:
             weights = Path(self.path).suffix in _STATES
             require(
@@ -178,6 +176,11 @@ class External(Model):
         )
 
     @property
+    def _places(self) -> list[str]:
+        """What says where it is; empty: it is an option that is only listed."""
+        return [place for place in (self.path, self.url, self.function) if place is not None]
+
+    @property
     def _differentiable(self) -> bool:
         return self.path is not None and Path(self.path).suffix in _DIFFERENTIABLE
 
@@ -188,7 +191,12 @@ class External(Model):
 
     @property
     def called(self) -> str:
-        """Its own name, or that of its file, server or function."""
+        """Its own name, or that of its file, server or function.
+
+        Raises:
+            UserError: nothing says where it is, so that it cannot be attacked.
+        """
+        require(len(self._places) == 1, _ONE_PLACE)
         if self.url is not None:
             parts = urlsplit(self.url)
             _, _, model = parts.path.partition("/models/")

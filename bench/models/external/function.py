@@ -36,6 +36,11 @@ def open_function(name: str) -> Opened:
             f"There is no function '{name}' ({in_one_line(error)}); name one that Python can "
             "import from here."
         ) from error
+    except Exception as error:
+        raise UserError(
+            f"The module of the function '{name}' cannot be imported: {type(error).__name__}: "
+            f"{in_one_line(error)}"
+        ) from error
     require(callable(function), f"'{name}' is no function but {type(function).__name__}.")
     return asked(function, name)
 

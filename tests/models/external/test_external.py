@@ -63,7 +63,6 @@ def right(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {},
         {"path": "a.onnx", "url": "http://h/invocations"},
         {"path": "a.onnx", "function": "a:b"},
         {"path": "a.safetensors"},
@@ -80,6 +79,12 @@ def right(x: torch.Tensor) -> torch.Tensor:
 def test_options_that_contradict_each_other_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         External(**wrong)
+
+
+def test_without_a_place_it_is_listed_and_not_attacked() -> None:
+    listed = External()
+    with pytest.raises(UserError, match="exactly one of path=FILE"):
+        _ = listed.called
 
 
 def test_what_it_exposes_and_offers_follows_from_its_options() -> None:
