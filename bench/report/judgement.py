@@ -116,7 +116,7 @@ def judge(
         "no_effect": rows["no_effect"],
         "no_headroom": rows["no_headroom"],
         "little_headroom": rows["little"] > 0.5,
-        "straw_man": rows["gap"] < -STRAW_MAN,
+        "straw_man": (rows["gap"] < -STRAW_MAN) & ~rows["single"],
         "weak_attack": weak & ~tried,
         "nothing_shown": weak & tried,
         "non_adaptive": rows["non_adaptive"],

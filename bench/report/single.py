@@ -71,6 +71,8 @@ def over_people(
     for name in names:
         n, sd = table[f"{name}_n"], table[f"{name}_sd"].fillna(0.0)
         width = reach * np.sqrt(table[f"{name}_error"] + sd**2 / n.clip(lower=1))
+        if name in ("L", "M"):
+            width = width.where(width > 0)  # people who all agree tell no error
         for end, sign in (("lo", -1), ("hi", 1)):
             column = f"{name}_{end}"
             table[column] = table[column].mask(one, table[name] + sign * width)

@@ -298,7 +298,7 @@ class External(Model):
         require(
             self.access == "labels" or network.facts["answers"] != "labels",
             f"'{self.called}' answers labels alone, and model.external.access is '{self.access}'; "
-            "set it to 'labels'.",
+            "set it to 'labels' (redteam: --access labels).",
         )
         if self.path is not None:
             network.facts = {**network.facts, **_digest(content)}
