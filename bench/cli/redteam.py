@@ -11,6 +11,7 @@ import click
 
 from bench.cli.words import Given, takes
 from bench.contract.errors import require
+from bench.contract.secrets import redacted
 
 if TYPE_CHECKING:
     from bench.api.campaigns.running import Preview
@@ -126,10 +127,6 @@ def command(
     bars = {
         name: bar for name, bar in (("tau", tau), ("mu", mu), ("loss", loss)) if bar is not None
     }
-    require(
-        bool(order["tier"]) != bool(bars),
-        "Say what may leak: give either --tier T1, T2 or T3, or --tau, --mu and --loss.",
-    )
     named = {
         "output": order.pop("output"),
         "protocol": order.pop("protocol"),
@@ -177,7 +174,8 @@ def _tell(planned: Preview) -> None:
     from bench.decide import campaign as campaigns
 
     given, trials = planned.given, planned.plan.trials
-    lines = [f"Campaign {planned.name}: {len(trials)} trials on '{planned.order.model}'."]
+    where = redacted(planned.order.model)
+    lines = [f"Campaign {planned.name}: {len(trials)} trials on '{where}'."]
     if planned.remote:
         lines.insert(
             0,
