@@ -147,7 +147,11 @@ def command(
             click.echo(f"Records to ask: {planned.order.asks}", err=True)
         if only_plan or planned.order.asks is not None:
             return
-        found, files = running.campaign(planned)
+        try:
+            found, files = running.campaign(planned)
+        except running.NotFinished as error:
+            click.echo(f"invbench: {error}", err=True)
+            sys.exit(1)
     if as_json:
         click.echo(json.dumps(campaigns.data(found), indent=1, default=str))
     else:

@@ -26,6 +26,7 @@ COLUMNS = {
     "ill": "category",
 }
 SENSITIVE = "ill"
+CONF = Path(__file__).parents[2] / "conf" / "policy"
 BARS = ("--tau", "0.3", "--mu", "0.3", "--loss", "0.1")
 PARTS = ("members", "holdout", "public")
 
@@ -94,7 +95,9 @@ class Said:
 def call(*words: object) -> Said:
     """Run invbench in this process."""
     out, err = io.StringIO(), io.StringIO()
+    clean = {"commit": "0" * 40, "dirty": False}  # nobody should have to commit to run tests
     with (
+        mock.patch("bench.engine.manifest.git_state", lambda: clean),
         mock.patch.object(sys, "argv", ["invbench", *map(str, words)]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
@@ -144,6 +147,7 @@ class Place:
         bars: Sequence[str] = BARS,
         attacks: str = "attribute_map",
         controls: str = "[untrained,repeat]",
+        retries: str = "",
     ) -> list[str]:
         """A command with few trials."""
         return [
@@ -165,6 +169,7 @@ class Place:
             "backend=local",
             "tracking=none",
             "progress=none",
+            *([retries] if retries else []),
         ]
 
     def redteam(self, model: object, *more: object, **ways: Any) -> Said:
@@ -183,3 +188,12 @@ class Place:
 def texts(folder: Path) -> dict[Path, bytes]:
     """What all files below a folder hold."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def policy(folder: Path) -> Path:
+    """The default policy, but for how often and on how many people attacks must have been run."""
+    content = yaml.safe_load((CONF / "default.yaml").read_text())
+    content["one_target"] = {"seeds": 1, "victims": 40}
+    path = folder / "policy.yaml"
+    path.write_text(yaml.safe_dump({**content, "name": "small"}))
+    return path

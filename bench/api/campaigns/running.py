@@ -41,6 +41,10 @@ _COMPARED = ("goal", "access", "attack", "L", "L_lo", "L_hi")
 """What of an earlier campaign is compared."""
 
 
+class NotFinished(UserError):
+    """No attack ended, so that there is nothing to tell."""
+
+
 @dataclass(frozen=True)
 class Preview:
     """What a campaign would do, before anything is attacked.
@@ -122,7 +126,8 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         "it is to answer.",
     )
     tabled = order.asks is not None or place.get("path", "").endswith((".csv", ".parquet"))
-    reports = settings(words, config_dir).report_dir
+    places = [word for word in words if word.startswith(("store=", "report_dir="))]
+    reports = settings(places, config_dir).report_dir
     _check(order, place)
     last = _earlier(order.against, reports) if order.against else None
     private, folder = reports / "redteam-private" / name, reports / "redteam-work" / name
@@ -248,6 +253,7 @@ def campaign(planned: Preview) -> tuple[Campaign, Mapping[str, Path]]:
         ``markdown``, ``json``, and ``private``, the people who are most exposed.
 
     Raises:
+        NotFinished: no attack ended.
         UserError: the evidence cannot be used.
         KeyboardInterrupt: it was stopped from outside; what is recorded is kept.
     """
@@ -299,9 +305,9 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
     if summary.incomplete:
         unfinished[summary.reason or "they have not ended"] = summary.incomplete
     if not done:
-        raise UserError(
-            f"No attack ended: {next(iter(unfinished), 'nothing was run')}; mend it and give the "
-            "same command again."
+        raise NotFinished(
+            "The campaign is not finished: no attack ended. Mend this and give the same command "
+            f"again: {next(iter(unfinished), 'nothing was run')}"
         )
     (source,) = evidence.read([results.pack])
     rows = campaigns.attacks_of(source)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.api.campaigns.order import model_words, plugin_words
-from bench.contract.errors import UserError, require
+from bench.contract.errors import require
 
 if TYPE_CHECKING:
     from bench.contract import Splits
@@ -49,11 +49,6 @@ def tried(
         return {}, splits, width, target.name  # it is not here
     network = target.first.network(splits.card, width, 0)
     target.first.solve(network, splits.test.x[:_TRIED], splits.test.y, target.first.recipe, 0)
-    if network.facts.get("labels_only") and target.first.access != "labels":
-        raise UserError(
-            "The model answers labels alone; attack it with --access labels, or name the output "
-            "that holds its scores with --output."
-        )
     facts = dict(network.facts)
     if target.first.counted:
         some = splits.test.x[:_TRIED]

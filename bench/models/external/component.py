@@ -273,7 +273,8 @@ class External(Model):
         require(
             self.access == "labels" or network.facts["answers"] != "labels",
             f"'{self.called}' answers labels alone, and model.external.access is '{self.access}'; "
-            "set it to 'labels'.",
+            "set it to 'labels' (with invbench redteam: --access labels), or name the output that "
+            "holds its scores.",
         )
         if self.path is not None:
             network.facts = {**network.facts, **_digest(content)}
