@@ -32,28 +32,38 @@ PARTS = ("members", "holdout", "public")
 
 
 def people(rows: int, seed: int) -> pd.DataFrame:
-    """Records whose secret nothing but the label tells anything of."""
+    """Records whose secret nothing tells anything of."""
     rng = np.random.default_rng(seed)
     ill = rng.choice(["no", "flu"], rows)
+    age = rng.integers(18, 90, rows).astype(float)
     return pd.DataFrame(
         {
-            "age": rng.integers(18, 90, rows).astype(float),
+            "age": age,
             "income": np.round(rng.normal(40, 10, rows), 2),
             "city": rng.choice(["Bern", "Rome"], rows),
             "job": rng.choice(["baker", "clerk"], rows),
             SENSITIVE: ill,
-            "y": np.where(rng.random(rows) < 0.5 + 0.2 * (ill == "flu"), "yes", "no"),
+            "y": np.where(rng.random(rows) < 0.15 + 0.7 * (age > 50), "yes", "no"),
         }
     )
 
 
+def secretive(records: Any) -> np.ndarray:
+    """Scores that the secret does not change."""
+    older = np.asarray(records["age"], dtype=float) > 50
+    return np.stack([np.where(older, 0.15, 0.85), np.where(older, 0.85, 0.15)], 1)
+
+
 def memory(frame: pd.DataFrame) -> Any:
-    """A model that is sure of the records it was trained on, and of nothing else."""
-    answers = {"no": (0.97, 0.03), "yes": (0.03, 0.97), None: (0.5, 0.5)}
-    known = dict(zip(_keys(frame), frame["y"], strict=True))
+    """A model that is sure of the records it was trained on, and of no others."""
+    known = dict(zip(_keys(frame), frame["y"] == "yes", strict=True))
 
     def scores(records: pd.DataFrame) -> np.ndarray:
-        return np.array([answers[known.get(key)] for key in _keys(records)])
+        answers = secretive(records)
+        for place, key in enumerate(_keys(records)):
+            if key in known:
+                answers[place] = (0.01, 0.99) if known[key] else (0.99, 0.01)
+        return answers
 
     return scores
 
@@ -61,12 +71,6 @@ def memory(frame: pd.DataFrame) -> Any:
 def _keys(frame: pd.DataFrame) -> list[str]:
     ages = frame["age"].round().astype(int).astype(str)
     return list(ages + " " + frame["income"].round(2).astype(str) + " " + frame[SENSITIVE])
-
-
-def secretive(records: Any) -> np.ndarray:
-    """Scores that the secret does not change."""
-    older = np.asarray(records["age"], dtype=float) > 50
-    return np.stack([np.where(older, 0.55, 0.45), np.where(older, 0.45, 0.55)], 1)
 
 
 @dataclass(frozen=True)

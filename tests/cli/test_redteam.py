@@ -223,7 +223,7 @@ def test_it_is_not_kept_where_attacks_failed(
 ) -> None:
     class Breaks(Counting):
         def __call__(self, records: Any) -> Any:
-            if self.asked > 400:
+            if self.asked > 2400:
                 raise ValueError("no more today")
             return super().__call__(records)
 
@@ -268,7 +268,7 @@ def test_a_card_may_lie_anywhere(tmp_path: Path) -> None:
 
 def test_scores_of_the_models_of_these_tests_are_what_they_say(place: Place) -> None:
     frame = place.records()
-    assert np.abs(memory(frame)(frame) - 0.5).min() > 0.4
+    assert np.abs(memory(frame)(frame) - 0.5).min() > 0.48
     changed = frame.assign(ill=np.where(frame["ill"] == "flu", "no", "flu"))
-    assert (memory(frame)(changed) == 0.5).all()
+    assert (memory(frame)(changed) == secretive(changed)).all()
     assert (secretive(frame) == secretive(changed)).all()
