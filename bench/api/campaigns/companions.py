@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,8 @@ def copies(
         own = {**model, "path": str(path.resolve()), "name": f"copy {seed}"}
         label = quoted(f"redteam-copies/{campaign}/{seed}")
         more = ["defense=[none]", "controls=[]", f"label={label}"]
-        for row in _attacks([*common, *model_words(own), *words, *more], config_dir):
+        kept = [word for word in words if not _of(word, "defense")]
+        for row in _attacks([*common, *model_words(own), *kept, *more], config_dir):
             if row["L"] is not None:
                 found.setdefault((row["goal"], row["access"], row["attack"]), []).append(row["L"])
     return [
@@ -119,6 +121,11 @@ def _make(command: str, seed: int, path: Path) -> None:
     scratch.replace(path)
 
 
+def _of(word: str, *groups: str) -> bool:
+    """Whether an override is of options that are not in this grid."""
+    return re.split(r"[.=@]", word.lstrip("+~"))[0] in groups
+
+
 def _last_line(text: str) -> str:
     """What a program says last: its error, after where that arose."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
@@ -155,7 +162,7 @@ def stand_in(
     own = [
         *common,
         f"model=[{name}]",
-        *words,
+        *(word for word in words if not _of(word, "defense", "model", "controls")),
         f"defense=[none,{','.join(_TRAINED)}]",
         f"label={quoted(f'redteam-stand-in/{campaign}')}",
     ]
