@@ -11,6 +11,7 @@ import click
 
 from bench.cli.words import Given, takes
 from bench.contract.errors import require
+from bench.contract.secrets import redacted
 
 if TYPE_CHECKING:
     from bench.api.campaigns.running import Preview
@@ -130,10 +131,6 @@ def command(
     bars = {
         name: bar for name, bar in (("tau", tau), ("mu", mu), ("loss", loss)) if bar is not None
     }
-    require(
-        bool(order["tier"]) != bool(bars),
-        "Say what may leak: give either --tier T1, T2 or T3, or --tau, --mu and --loss.",
-    )
     named = {
         "output": order.pop("output"),
         "protocol": order.pop("protocol"),
@@ -154,7 +151,11 @@ def command(
             click.echo(f"Records to ask: {planned.order.asks}", err=True)
         if only_plan or planned.order.asks is not None:
             return
-        found, files = running.campaign(planned)
+        try:
+            found, files = running.campaign(planned)
+        except running.NotFinished as error:
+            click.echo(f"invbench: {error}", err=True)
+            sys.exit(1)
     if as_json:
         click.echo(json.dumps(campaigns.data(found), indent=1, default=str))
     else:
@@ -182,7 +183,8 @@ def _tell(planned: Preview) -> None:
     from bench.engine.durations import duration
 
     given, trials = planned.given, planned.plan.trials
-    lines = [f"Campaign {planned.name}: {len(trials)} trials on '{planned.order.model}'."]
+    where = redacted(planned.order.model)
+    lines = [f"Campaign {planned.name}: {len(trials)} trials on '{where}'."]
     if planned.remote:
         lines.insert(
             0,

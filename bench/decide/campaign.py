@@ -7,21 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import pandas as pd
-from scipy.stats import norm
-
+from bench.decide.campaign_rows import Row, attacks_of, compared, defenses_of
 from bench.decide.decision import Decision
 from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
-from bench.decide.evidence import Source
-from bench.report.frame import UNDEFENDED, dicts
-from bench.report.stats import ALPHA
+from bench.report.frame import UNDEFENDED
 from bench.report.text import interval, number
 
-Row = Mapping[str, Any]
+__all__ = [
+    "Campaign",
+    "Row",
+    "answers",
+    "attacks_of",
+    "compared",
+    "data",
+    "defenses_of",
+    "document",
+]
+
 _SHOWN_ROWS = 12
-_FIGURES = ("L", "L_lo", "L_hi", "M", "M_lo", "M_hi")
-_ATTACK = ("goal", "access", "attack", *_FIGURES, "queries")
-_DEFENSE = ("goal", "defense", *_FIGURES, "utility", "dU", "dU_lo", "dU_hi", "worst_attack")
 
 
 @dataclass(frozen=True)
@@ -82,74 +85,6 @@ class Campaign:
         return any(c.defense == UNDEFENDED for c in self.decision.admissible)
 
 
-def attacks_of(source: Source) -> list[dict[str, Any]]:
-    """Every attack on the model as it is, without a limit to its queries."""
-    table = source.boards.attacks
-    own = table[
-        (table["defense"] == UNDEFENDED)
-        & (table["attack_access"] == table["access"])
-        & table["budget"].map(math.isinf)
-        & (table["n_done"] > 0)
-    ]
-    return _plain(own.sort_values("L", ascending=False, kind="stable"), _ATTACK)
-
-
-def defenses_of(source: Source, access: str) -> list[dict[str, Any]]:
-    """Every defense before the model, for who has ``access``."""
-    rows = source.boards.rows
-    own = rows[(rows["access"] == access) & rows["budget"].map(math.isinf)]
-    return _plain(own.sort_values(["goal", "L"], kind="stable"), _DEFENSE)
-
-
-def _plain(table: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            name: None
-            if isinstance(row[name], float) and not math.isfinite(row[name])
-            else row[name]
-            for name in names
-        }
-        for row in dicts(table)
-    ]
-
-
-def compared(now: Sequence[Row], last: Sequence[Row]) -> list[dict[str, Any]]:
-    """The attacks that ran both times: how L changed, and whether that is more than chance.
-
-    The two campaigns are taken for independent, so that the test errs on the side of no change
-    where they share victims.
-    """
-    before = {(row["goal"], row["access"], row["attack"]): row for row in last}
-    out = []
-    for row in now:
-        old = before.get((row["goal"], row["access"], row["attack"]))
-        if old is None or row["L"] is None or old["L"] is None:
-            continue
-        change = row["L"] - old["L"]
-        errors = [_error(one) for one in (row, old)]
-        known = all(error is not None for error in errors)
-        reach = norm.isf(ALPHA / 2) * math.hypot(*(e for e in errors if e is not None))
-        clear = known and abs(change) > reach
-        out.append(
-            {
-                "goal": row["goal"],
-                "access": row["access"],
-                "attack": row["attack"],
-                "L": row["L"],
-                "L_last": old["L"],
-                "change": change,
-                "verdict": ("more" if change > 0 else "less") if clear else "no clear change",
-            }
-        )
-    return out
-
-
-def _error(row: Row) -> float | None:
-    if row["L_lo"] is None or row["L_hi"] is None:
-        return None
-    return float(row["L_hi"] - row["L_lo"]) / 2 / float(norm.isf(ALPHA / 2))
-
-
 def data(campaign: Campaign) -> dict[str, Any]:
     """A campaign as JSON takes it."""
     fields = {
@@ -162,6 +97,7 @@ def data(campaign: Campaign) -> dict[str, Any]:
         "redteam": 1,
         **fields,
         "keeps": campaign.keeps,
+        "why_not": _against(decision),
         "recommended": None if decision is None or not decision.chosen else decision.chosen.defense,
         "because": campaign.undecided if decision is None else decision.because,
         "tier": "" if decision is None else decision.question.tier,
@@ -399,7 +335,9 @@ def _steps(campaign: Campaign) -> list[Block]:
         return [campaign.undecided]
     if campaign.keeps:
         return [f"Nothing before {decision.until}, unless the model or its data change."]
-    out = _against(decision)
+    out: list[Block] = []
+    if reasons := _against(decision):
+        out = ["What speaks against the model as it is:", Points(reasons)]
     if decision.chosen is not None:
         return [*out, f"Put {decision.chosen.defense} in front of the model. {decision.because}"]
     out.append("No defense before the model is shown to keep every bar.")
@@ -410,13 +348,11 @@ def _steps(campaign: Campaign) -> list[Block]:
     return out
 
 
-def _against(decision: Decision) -> list[Block]:
-    """Why the model as it is does not pass."""
-    own = next((c for c in decision.rejected if c.defense == UNDEFENDED), None)
-    if own is None or not own.reasons:
-        return []
-    reasons = dict.fromkeys(reason for _, reason in own.reasons)
-    return ["What speaks against the model as it is:", Points(list(reasons))]
+def _against(decision: Decision | None) -> list[str]:
+    """Why the model as it is does not pass; empty: it does, or nobody knows."""
+    rejected = () if decision is None else decision.rejected
+    own = (c for c in rejected if c.defense == UNDEFENDED)
+    return list(dict.fromkeys(reason for c in own for _, reason in c.reasons))
 
 
 def _limits(campaign: Campaign) -> list[str]:

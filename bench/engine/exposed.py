@@ -33,10 +33,11 @@ def exposed(store: Store, records: Iterable[TrialRecord]) -> pd.DataFrame:
             how sure the attacker is are passed over.
 
     Returns:
-        One row per victim: ``part`` (``members`` or ``holdout``), ``attacked`` (seeds in which the
-        record was a victim), ``right`` (share of these in which the guess was right), ``certain``
-        (share in which it counted as certain), ``confidence`` (mean), ``rarity``, and the columns
-        of the record without the sensitive one. Empty where no trial says it.
+        One row per victim: ``part`` (``members`` or ``holdout``; ``not known`` where nobody knows
+        who was trained on), ``attacked`` (seeds in which the record was a victim), ``right`` (share
+        of these in which the guess was right), ``certain`` (share in which it counted as certain),
+        ``confidence`` (mean), ``rarity``, and the columns of the record without the sensitive one.
+        Empty where no trial says it.
     """
 
     @cache
@@ -65,7 +66,7 @@ def exposed(store: Store, records: Iterable[TrialRecord]) -> pd.DataFrame:
         known.insert(0, "record", [d.hex() for d in sparse.row_digests(victims.records.x)])
         tables.append(
             known.assign(
-                part=["members" if member else "holdout" for member in risk.member],
+                part=[_part(data, bool(member)) for member in risk.member],
                 confidence=risk.confidence,
                 right=risk.right,
                 certain=risk.certain,
@@ -75,6 +76,12 @@ def exposed(store: Store, records: Iterable[TrialRecord]) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame()
     return _gathered(pd.concat(tables, ignore_index=True))
+
+
+def _part(splits: Splits, member: bool) -> str:
+    if not splits.card.members_known:
+        return "not known"
+    return "members" if member else "holdout"
 
 
 def _known(splits: Splits, x: object) -> pd.DataFrame:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from bench.api.campaigns.order import model_words
 from bench.contract.errors import UserError, require
+from bench.contract.identity import digest
 from bench.contract.secrets import in_one_line
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ def copies(
     command: str,
     count: int,
     folder: Path,
+    campaign: str,
     model: Mapping[str, Any],
     common: Sequence[str],
     words: Sequence[str],
@@ -35,7 +39,8 @@ def copies(
         command: with ``{seed}`` and ``{out}``, such as ``python train.py --seed {seed} {out}``. It
             is run without a shell and writes a file of the kind of the model's to ``{out}``.
         count: copies, at least 2.
-        folder: where they are kept; a copy that is there is not made again.
+        folder: where they are kept; a copy that this command made is not made again.
+        campaign: its name.
         model: options of the model itself.
         common: overrides of the campaign.
         words: further overrides of the user's.
@@ -46,21 +51,23 @@ def copies(
         ``mean`` and ``sd``.
 
     Raises:
-        UserError: the command fails or writes nothing, or the model is no file.
+        UserError: the command fails or writes nothing, or a copy cannot be attacked.
     """
-    require("path" in model, "--retrain needs a model that is a file, to make others like it.")
-    require(
-        "{seed}" in command and "{out}" in command,
-        f"--retrain is '{command}'; write {{seed}} and {{out}} where the seed and the file go.",
-    )
+    from bench.engine.overrides import quoted
+
+    check(command, model)
+    own_folder = folder / digest([command, Path(model["path"]).suffix])[:16]
+    own_folder.mkdir(parents=True, exist_ok=True)
     found: dict[tuple[str, str, str], list[float]] = {}
     for seed in range(1, count + 1):
-        path = folder / f"copy-{seed}{Path(model['path']).suffix}"
+        path = own_folder / f"copy-{seed}{Path(model['path']).suffix}"
         if not path.exists():
             _make(command, seed, path)
         own = {**model, "path": str(path.resolve()), "name": f"copy {seed}"}
-        more = ["defense=[none]", "controls=[]", f"label=redteam-copies/{path.parent.name}-{seed}"]
-        for row in _attacks([*common, *model_words(own), *words, *more], config_dir):
+        label = quoted(f"redteam-copies/{campaign}/{seed}")
+        more = ["defense=[none]", "controls=[]", f"label={label}"]
+        kept = [word for word in words if not _of(word, "defense")]
+        for row in _attacks([*common, *model_words(own), *kept, *more], config_dir):
             if row["L"] is not None:
                 found.setdefault((row["goal"], row["access"], row["attack"]), []).append(row["L"])
     return [
@@ -76,28 +83,67 @@ def copies(
     ]
 
 
+def check(command: str, model: Mapping[str, Any]) -> None:
+    """Refuse a training command that cannot be one.
+
+    Raises:
+        UserError: it lacks a placeholder or is no command, or the model is no file.
+    """
+    require("path" in model, "--retrain needs a model that is a file, to make others like it.")
+    require(
+        "{seed}" in command and "{out}" in command,
+        f"--retrain is '{command}'; write {{seed}} and {{out}} where the seed and the file go.",
+    )
+    try:
+        shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"--retrain is '{command}', which is no command ({error}).") from error
+
+
 def _make(command: str, seed: int, path: Path) -> None:
     scratch = path.with_name(f".{path.name}")
-    words = [word.format(seed=seed, out=scratch) for word in shlex.split(command)]
+    scratch.unlink(missing_ok=True)  # what a run that was stopped had half written
+    put = {"{seed}": str(seed), "{out}": str(scratch)}
+    words = [
+        reduce(lambda text, pair: text.replace(*pair), put.items(), word)
+        for word in shlex.split(command)
+    ]
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError as error:
         raise UserError(f"--retrain: '{words[0]}' cannot be run ({error.strerror}).") from error
+    wrote = "wrote" if scratch.exists() else "did not write"
     require(
         done.returncode == 0 and scratch.exists(),
-        f"--retrain ended with {done.returncode} for seed {seed} and "
-        f"{'wrote' if scratch.exists() else 'did not write'} the file: {in_one_line(done.stderr)}",
+        f"--retrain ended with {done.returncode} for seed {seed} and {wrote} the file: "
+        f"{in_one_line(_last_line(done.stderr))}",
     )
     scratch.replace(path)
 
 
+def _of(word: str, *groups: str) -> bool:
+    """Whether an override is of options that are not in this grid."""
+    return re.split(r"[.=@]", word.lstrip("+~"))[0] in groups
+
+
+def _last_line(text: str) -> str:
+    """What a program says last: its error, after where that arose."""
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
+
+
 def stand_in(
-    name: str, common: Sequence[str], words: Sequence[str], config_dir: Path | None, access: str
+    name: str,
+    campaign: str,
+    common: Sequence[str],
+    words: Sequence[str],
+    config_dir: Path | None,
+    access: str,
 ) -> list[dict[str, Any]]:
     """Train a model of ours on the same records behind defenses of training, and attack it.
 
     Args:
         name: of a model option.
+        campaign: its name.
         common: overrides of the campaign.
         words: further overrides of the user's.
         config_dir: a folder with a user's own options.
@@ -111,13 +157,14 @@ def stand_in(
     """
     from bench.decide import campaign as campaigns
     from bench.decide import evidence
+    from bench.engine.overrides import quoted
 
     own = [
         *common,
         f"model=[{name}]",
-        *words,
+        *(word for word in words if not _of(word, "defense", "model", "controls")),
         f"defense=[none,{','.join(_TRAINED)}]",
-        f"label=redteam-stand-in/{name}",
+        f"label={quoted(f'redteam-stand-in/{campaign}')}",
     ]
     (source,) = evidence.read([_run(own, config_dir).pack])
     return campaigns.defenses_of(source, access)
@@ -136,4 +183,13 @@ def _run(words: Sequence[str], config_dir: Path | None) -> Results:
     from bench.engine.execution import prepare
 
     grid, planned = prepare(words, config_dir)
-    return run_planned(grid, planned, config_dir, None)
+    results = run_planned(grid, planned, config_dir, None)
+    summary = results.summary
+    if summary is not None and summary.interrupted:
+        raise KeyboardInterrupt
+    why = next(iter(summary.reasons), summary.reason) if summary is not None else ""
+    require(
+        summary is None or not (summary.failed or summary.incomplete),
+        f"'{grid.settings.label}' did not end: {why}",
+    )
+    return results

@@ -77,7 +77,9 @@ def place_of(model: str) -> dict[str, str]:
     if model.startswith(("http://", "https://")):
         return {"url": model}
     path = Path(model)
-    if path.exists() or path.suffix or "/" in model:
+    module, colon, name = model.partition(":")
+    dotted = bool(colon) and name.isidentifier() and module.replace(".", "_").isidentifier()
+    if path.exists() or "/" in model or (path.suffix and not dotted):
         require(
             path.is_file(),
             f"--model: there is no file '{model}'; give a file, an address (http://...) or "
@@ -95,6 +97,8 @@ def place_of(model: str) -> dict[str, str]:
 def model_of(order: Order, name: str, place: Mapping[str, str], folder: Path) -> dict[str, Any]:
     """Options of ``model.external`` that follow from the order."""
     model: dict[str, Any] = {**place, "access": order.access}
+    if "function" in place and order.model != ABSENT:
+        model["campaign"] = name  # what it answers may change without its code
     if order.architecture:
         model["architecture"] = option(order.architecture)
     if "url" in place:
@@ -128,9 +132,14 @@ def data_words(order: Order, folder: Path) -> list[str]:
     from bench.decide.document import save
     from bench.engine.overrides import quoted
 
-    if "=" in order.card:
-        return [order.card]
     own = {"members": order.members, "holdout": order.holdout, "public": order.public}
+    if order.card.startswith("dataset="):
+        require(
+            not any(own.values()),
+            f"--card is '{order.card}', whose records come with it; leave --members, --holdout and "
+            "--public out.",
+        )
+        return [order.card]
     files = {part: str(path.resolve()) for part, path in own.items() if path is not None}
     card = Path(order.card)
     if files:
@@ -172,9 +181,9 @@ def _written(value: Any) -> str:
     )
 
 
-def plugin_words(model: str, place: Mapping[str, str]) -> list[str]:
+def plugin_words(place: Mapping[str, Any]) -> list[str]:
     """The package of a function, as one whose code options may name."""
     if "function" not in place:
         return []
-    package = model.partition(":")[0].partition(".")[0]
+    package = place["function"].partition(":")[0].partition(".")[0]
     return [] if package in ("bench", "attacks", "defenses") else [f"plugins=[{package}]"]

@@ -37,6 +37,14 @@ _TABLED = "attack=[attribute_map,membership,csmia,lomia]"
 """Attacks whose queries are known beforehand, for a model whose answers are a table."""
 
 
+_COMPARED = ("goal", "access", "attack", "L", "L_lo", "L_hi")
+"""What of an earlier campaign is compared."""
+
+
+class NotFinished(UserError):
+    """No attack ended, so that there is nothing to tell."""
+
+
 @dataclass(frozen=True)
 class Preview:
     """What a campaign would do, before anything is attacked.
@@ -47,6 +55,8 @@ class Preview:
         grid: what runs. plan: its trials.
         config_dir: a folder with a user's own options.
         private: folder of what is for its owner alone.
+        work: folder of what the campaign needs itself, which is for its owner alone too. It is
+            another one, since pages tell how to run a campaign again and so name files in it.
         given: what was found out about the model.
         model: options of ``model.external``. common: overrides besides. words: the user's own.
         like: model option that an attacker trains as a model like it; empty: none.
@@ -54,6 +64,7 @@ class Preview:
             answered. None: it is no endpoint.
         seconds: that asking takes at its rate; None: no rate is known.
         remote: whether the endpoint is on another machine.
+        last: an earlier campaign to compare with; None: none.
     """
 
     order: Order
@@ -62,6 +73,7 @@ class Preview:
     plan: Plan
     config_dir: Path | None
     private: Path
+    work: Path
     given: Mapping[str, Any]
     model: Mapping[str, Any]
     common: tuple[str, ...]
@@ -70,6 +82,7 @@ class Preview:
     asks: int | None
     seconds: float | None
     remote: bool
+    last: Mapping[str, Any] | None
 
 
 def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = None) -> Preview:
@@ -90,6 +103,7 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     from bench.api.results import settings
     from bench.contract.names import fault
     from bench.engine.execution import prepare
+    from bench.engine.overrides import quoted
     from bench.models.external.http.endpoint import loopback
 
     name = order.campaign or datetime.now(UTC).strftime("%Y-%m-%d")
@@ -112,9 +126,14 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         "it is to answer.",
     )
     tabled = order.asks is not None or place.get("path", "").endswith((".csv", ".parquet"))
-    folder = settings(words, config_dir).report_dir / "redteam-private" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    places = [word for word in words if word.startswith(("store=", "report_dir="))]
+    reports = settings(places, config_dir).report_dir
+    _check(order, place)
+    last = _earlier(order.against, reports) if order.against else None
+    private, folder = reports / "redteam-private" / name, reports / "redteam-work" / name
+    for own in (private, folder):
+        own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own.chmod(0o700)
     model = {**model_of(order, name, place, folder), **order.options}
     if tabled:
         model["name"] = "answers"  # seeds follow from it: the same records are asked both times
@@ -122,7 +141,7 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     common = [
         "suite=redteam",
         *([_TABLED] if tabled else []),
-        f"label=redteam/{name}",
+        f"label={quoted(f'redteam/{name}')}",
         f"seeds={order.seeds}",
         f"victims={order.victims}",
         *data,
@@ -133,8 +152,15 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     like = order.like or order.architecture or guessed(given, data)
     if like and not order.architecture:
         model["shadows"] = option(like)
-    full = [*common, *model_words(model), *plugin_words(order.model, place), *words]
+    full = [*common, *model_words(model), *plugin_words(place), *words]
     grid, planned = prepare(full, config_dir)
+    if last is not None:
+        data_set = planned.trials[0].cell.dataset
+        require(
+            last["dataset"] == data_set,
+            f"--against: campaign '{last['name']}' is on the data '{last['dataset']}' and this one "
+            f"on '{data_set}'; name one on the same data.",
+        )
     asks = None
     if "url" in place or order.asks is not None:
         asks = rehearsed(model, common, words, config_dir, splits, width, called)
@@ -158,6 +184,7 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         grid,
         planned,
         config_dir,
+        private,
         folder,
         given,
         model,
@@ -167,7 +194,34 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         asks,
         asks / rate if asks is not None and rate else None,
         remote,
+        last,
     )
+
+
+def _check(order: Order, place: Mapping[str, str]) -> None:
+    """Refuse what can only fail, before anything is asked or trained.
+
+    Raises:
+        UserError: bars, a model option or the training command cannot be used.
+    """
+    from bench.decide import policy as policies
+
+    require(
+        bool(order.tier) != bool(order.bars),
+        "Say what may leak: give either --tier T1, T2 or T3, or --tau, --mu and --loss.",
+    )
+    require(
+        not order.bars or set(order.bars) == {"tau", "mu", "loss"},
+        f"Bars of your own need all of --tau, --mu and --loss; given: {', '.join(order.bars)}.",
+    )
+    rules = policies.load(order.policy)
+    if order.tier:
+        rules.tier(order.tier)
+    for name in (order.architecture, order.like, order.stand_in):
+        if name:
+            option(name)
+    if order.retrain:
+        companions.check(order.retrain, place)
 
 
 def attack(
@@ -200,7 +254,9 @@ def campaign(planned: Preview) -> tuple[Campaign, Mapping[str, Path]]:
         ``markdown``, ``json``, and ``private``, the people who are most exposed.
 
     Raises:
+        NotFinished: no attack ended.
         UserError: the evidence cannot be used.
+        KeyboardInterrupt: it was stopped from outside; what is recorded is kept.
     """
     from bench.api.runs import run_planned
     from bench.decide import campaign as campaigns
@@ -209,13 +265,18 @@ def campaign(planned: Preview) -> tuple[Campaign, Mapping[str, Path]]:
     settings = planned.grid.settings
     out = settings.report_dir / settings.label
     results = run_planned(planned.grid, planned.plan, planned.config_dir, out)
+    if results.summary is not None and results.summary.interrupted:
+        raise KeyboardInterrupt
     found, people = _found(planned, results)
     files = {"report": results.site.page} if results.site else {}
     private = planned.private / "exposed.csv"
     if not people.empty:
-        people.to_csv(private, index=False)
+        private.touch(mode=0o600)
         private.chmod(0o600)
+        people.to_csv(private, index=False)
         files["private"] = private
+    else:
+        private.unlink(missing_ok=True)  # what an earlier run of the same name found
     page = campaigns.document(found, str(private) if not people.empty else "")
     public = campaigns.document(found)
     for kind, ending, content in (
@@ -242,10 +303,12 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
     summary = results.summary
     assert summary is not None
     unfinished = dict(summary.reasons)
+    if summary.incomplete:
+        unfinished[summary.reason or "they have not ended"] = summary.incomplete
     if not done:
-        raise UserError(
-            f"No attack ended: {next(iter(unfinished), 'nothing was run')}; mend it and give the "
-            "same command again."
+        raise NotFinished(
+            "The campaign is not finished: no attack ended. Mend this and give the same command "
+            f"again: {next(iter(unfinished), 'nothing was run')}"
         )
     (source,) = evidence.read([results.pack])
     rows = campaigns.attacks_of(source)
@@ -270,7 +333,7 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
         {}
         if people.empty
         else {"victims": len(people), "certain": int((people.certain > 0).sum())},
-        counts(planned.private) if planned.asks is not None else {},
+        counts(planned.work) if planned.asks is not None else {},
         unfinished,
         decision,
         undecided,
@@ -315,6 +378,7 @@ def _groups(records: Sequence[TrialRecord]) -> dict[str, float]:
 def _decided(planned: Preview) -> tuple[Any, str]:
     """What the decision rule says, or why it cannot say anything."""
     from bench.api.decisions import recommend
+    from bench.engine.overrides import quoted
 
     order, settings = planned.order, planned.grid.settings
     try:
@@ -325,7 +389,7 @@ def _decided(planned: Preview) -> tuple[Any, str]:
             bars=order.bars,
             policy=order.policy,
             needs_scores=False,
-            words=[f"store='{settings.store}'"],
+            words=[f"store={quoted(str(settings.store))}"],
             config_dir=planned.config_dir,
         )
     except UserError as error:
@@ -338,26 +402,31 @@ def _companions(planned: Preview) -> tuple[list[dict[str, Any]], list[dict[str, 
     order, again, trained = planned.order, [], []
     where = (planned.common, planned.words, planned.config_dir)
     if order.retrain:
-        folder = planned.private / "copies"
-        folder.mkdir(exist_ok=True)
-        again = companions.copies(order.retrain, order.copies, folder, planned.model, *where)
+        folder = planned.work / "copies"
+        again = companions.copies(
+            order.retrain, order.copies, folder, planned.name, planned.model, *where
+        )
     if order.stand_in:
-        trained = companions.stand_in(order.stand_in, *where, order.access)
+        trained = companions.stand_in(order.stand_in, planned.name, *where, order.access)
     return again, trained
 
 
 def _last(planned: Preview) -> tuple[list[Any], str]:
     """The attacks of an earlier campaign, and its name."""
-    name = planned.order.against
-    if not name:
+    if planned.last is None:
         return [], ""
-    settings = planned.grid.settings
+    return planned.last["rows"], planned.last["name"]
+
+
+def _earlier(name: str, reports: Path) -> dict[str, Any]:
+    """An earlier campaign by its name or file: ``name``, ``dataset`` and ``rows``."""
     path = Path(name)
     if path.suffix != ".json":
-        path = settings.report_dir / "redteam" / name / "redteam.json"
+        path = reports / "redteam" / name / "redteam.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return list(content["rows"]), str(content["name"])
+        rows = [{key: row[key] for key in _COMPARED} for row in content["rows"]]
+        return {"rows": rows, "name": str(content["name"]), "dataset": str(content["dataset"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"--against: '{path}' is no campaign ({type(error).__name__}); name an earlier one, or "

@@ -36,7 +36,7 @@ def tried(
     from bench.engine.trials import Trials
     from bench.models.external.rehearsal import scores
 
-    plugins = plugin_words(str(model.get("function", "")), model)
+    plugins = plugin_words(model)
     grid = compose_grid([*common, *model_words(model), *plugins, *words], config_dir)
     trials = Trials(grid)
     (target,), (dataset,) = trials.rows["model"], trials.rows["dataset"]

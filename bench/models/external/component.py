@@ -81,8 +81,8 @@ class External(Model):
         response: of a ``template``: JSON path of the answers.
         fresh: whether the endpoint may answer the same record differently, so that it is asked
             again each time that an attack asks it.
-        campaign: a word for the time in which the endpoint is asked. Its answers are kept under it:
-            the model behind an address may change, so another campaign asks anew.
+        campaign: a word for the time in which the endpoint or function is asked. Its answers are
+            kept under it: what is behind a name may change, so another campaign asks anew.
         headers: header to the environment variable that holds its value.
         timeout_s: seconds to wait for an answer.
         retries: times that a request is sent again which got no answer.
@@ -298,7 +298,8 @@ class External(Model):
         require(
             self.access == "labels" or network.facts["answers"] != "labels",
             f"'{self.called}' answers labels alone, and model.external.access is '{self.access}'; "
-            "set it to 'labels' (redteam: --access labels).",
+            "set it to 'labels' (with invbench redteam: --access labels), or name the output that "
+            "holds its scores.",
         )
         if self.path is not None:
             network.facts = {**network.facts, **_digest(content)}
