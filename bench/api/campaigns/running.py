@@ -304,7 +304,8 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
     assert summary is not None
     unfinished = dict(summary.reasons)
     if summary.incomplete:
-        unfinished[summary.reason or "they have not ended"] = summary.incomplete
+        lost = next(iter(summary.losses), "they have not ended")
+        unfinished[summary.reason or lost] = summary.incomplete
     if not done:
         raise NotFinished(
             "The campaign is not finished: no attack ended. Mend this and give the same command "
