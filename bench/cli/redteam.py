@@ -14,7 +14,7 @@ from bench.contract.errors import require
 from bench.contract.secrets import redacted
 
 if TYPE_CHECKING:
-    from bench.api.campaigns.running import Preview
+    from bench.api.campaigns.planning import Preview
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _HELP = """Attack a model that you have, and say what to put in front of it.
@@ -123,7 +123,7 @@ def command(
 ) -> None:
     """Attack a model."""
     from bench.api.campaigns import order as orders
-    from bench.api.campaigns import running
+    from bench.api.campaigns import planning, running
     from bench.decide import campaign as campaigns
     from bench.decide import document
     from bench.engine.driving.stopping import Stop
@@ -143,7 +143,7 @@ def command(
     }
     options = {name: value for name, value in named.items() if value is not None}
     with Stop().listening(to_the_end=True):
-        planned = running.preview(
+        planned = planning.preview(
             orders.Order(**order, bars=bars, options=options), given.words, given.config_dir
         )
         _tell(planned)
