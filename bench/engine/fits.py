@@ -59,7 +59,7 @@ def unable(model: Row, attack: Row, task: Task) -> str | None:
     needs = part.requires - model.first.offers
     if task not in part.tasks:
         return f"it does not attack {task}"
-    if part.access != "none" and not at_least(model.first.exposes, part.access):
+    if model.first.given and not part.usable_at(model.first.exposes):
         return f"'{model.name}' exposes {model.first.exposes} only, it needs {part.access}"
     if needs:
         return f"it needs {listed(needs)}, which '{model.name}' lacks"

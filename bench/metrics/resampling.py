@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from bench.contract import Card, Score, Split, Task
+from bench.contract import Score
 from bench.metrics import attribute, class_representative, output_reconstruction, training_instance
-from bench.metrics.utility import measure
+from bench.metrics.people import DIGITS, weights
+from bench.metrics.roc import Floats
 
-Floats = npt.NDArray[np.float64]
 Sides = tuple[Floats, Floats, Floats]
 """Resampled ``value``, ``members`` and ``nonmembers`` of a score, each ``[draws]``."""
-
-DRAWS = 200
-_DIGITS = 6
 
 
 def resampled(score: Score, person: Tensor | None) -> dict[str, list[float]]:
@@ -45,58 +41,11 @@ def resampled(score: Score, person: Tensor | None) -> dict[str, list[float]]:
     outcomes = {name: values.cpu().numpy() for name, values in score.outcomes.items()}
     rows = len(next(iter(outcomes.values())))
     units = np.arange(rows) if person is None else person.cpu().numpy()
-    sides = judge(outcomes, _weights(units))
+    sides = judge(outcomes, weights(units))
     if not all(np.isfinite(side).all() for side in sides):
         return {}
     names = ("value", "members", "nonmembers")
-    return {n: np.round(s, _DIGITS).tolist() for n, s in zip(names, sides, strict=True)}
-
-
-def useful(
-    task: Task, test: Split, card: Card, labels: Tensor, scores: Tensor | None, metric: str
-) -> dict[str, list[float]]:
-    """The utility of a deployment as it would be of other customers from the same population.
-
-    Args:
-        task: what it predicts.
-        test: held-out records.
-        card: of the data.
-        labels: what it answered for them; of a recommender lists, of a regression nothing is read.
-        scores: the same; None where it answers labels alone.
-        metric: the headline metric.
-
-    Returns:
-        ``metric`` and, of a classifier, accuracy, Brier score and AUROC: ``DRAWS`` numbers each.
-        A draw in which a metric is not defined leaves that metric out.
-    """
-    rows = np.arange(len(test))
-    drawn: dict[str, list[float]] = {}
-    draws = _weights(test.person.cpu().numpy())
-    for weights in draws:
-        index = torch.from_numpy(np.repeat(rows, weights.astype(np.int64)))
-        some = None if scores is None else scores[index]
-        found = measure(task, test.take(index), card, _always(labels[index]), _always(some))
-        for name in dict.fromkeys((metric, "accuracy", "brier", "auroc")):
-            value = found.get(name)
-            if value is not None:
-                drawn.setdefault(name, []).append(round(value, _DIGITS))
-    return {name: values for name, values in drawn.items() if len(values) == len(draws)}
-
-
-@overload
-def _always(answers: Tensor) -> Callable[[Tensor], Tensor]: ...
-@overload
-def _always(answers: None) -> None: ...
-def _always(answers: Tensor | None) -> Callable[[Tensor], Tensor] | None:
-    """What gives these answers whatever is asked."""
-    return None if answers is None else lambda _: answers
-
-
-def _weights(person: npt.NDArray[np.int64]) -> Floats:
-    """How often each record counts in each draw ``[draws, n]``."""
-    people, where = np.unique(person, return_inverse=True)
-    drawn = [np.random.default_rng([19, int(one)]).poisson(1.0, DRAWS) for one in people]
-    return np.stack(drawn, 1)[:, where].astype(np.float64)
+    return {n: np.round(s, DIGITS).tolist() for n, s in zip(names, sides, strict=True)}
 
 
 Outcomes = Mapping[str, npt.NDArray[Any]]

@@ -43,13 +43,26 @@ def attacks(closed: pd.DataFrame) -> pd.DataFrame:
     by = [*ROW, "attack", "attack_access"]
     done = closed[closed["done"]]
     figures = single.over_people(stats.summarise(done, by, _FIGURES), done, by, ["L", "M"])
-    figures = figures.set_index(by)
+    figures = _exact(figures.set_index(by), done, by)
     effort = done.groupby(by)[["queries", "attack_s", "victims"]].mean().astype("float64")
     counts = closed.groupby(by).agg(
         n_done=("done", "sum"), n_planned=("done", "size"), adaptive=("adapts", "any")
     )
     table = counts.join([figures, effort]).reset_index()
     return in_order(table, ["defense", "attack"])
+
+
+def _exact(figures: pd.DataFrame, done: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """With the interval of the number of people where they all agree on one target."""
+    alone = done[done["single"].astype(bool) & (done["L_error"] == 0)]
+    open_ended = figures.index[figures["L_lo"].isna()]
+    for key, rows in alone.groupby(by):
+        if key in open_ended:
+            seeds = rows["L"].to_numpy(dtype=float)[None]
+            units, base, top = rows[["victims", "s_base", "s_ceil"]].mean()
+            ends = worst_of.of_one_target(seeds, [0.0], units, base, top)
+            figures.loc[[key], ["L_lo", "L_hi"]] = ends
+    return figures
 
 
 def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def ask(place: Place, served: Served, *more: object, budget: int | None = 5000) 
 
 
 def forecast(said: Said) -> int:
-    found = re.search(r"About ([\d,]+) different records", said.err)
+    found = re.search(r"About ([\d,]+) records", said.err)
     assert found is not None, said.err
     return int(found[1].replace(",", ""))
 

@@ -181,10 +181,11 @@ def test_an_unfinished_campaign_says_why_and_what_to_do() -> None:
 def test_a_rejected_model_says_what_speaks_against_it() -> None:
     found = campaign()
     assert found.decision is not None
-    (why,) = [c.reason for c in found.decision.rejected if c.defense == "none"]
-    assert campaigns.data(found)["why_not"] == why
-    assert why[:20] in " ".join(shown(found)[0].split())
-    assert campaigns.data(campaign(decision=None))["why_not"] == ""
+    (own,) = [c for c in found.decision.rejected if c.defense == "none"]
+    why = campaigns.data(found)["why_not"]
+    assert why == [reason for _, reason in own.reasons]
+    assert why[0][:20] in " ".join(shown(found)[0].split())
+    assert campaigns.data(campaign(decision=None))["why_not"] == []
 
 
 def test_names_with_markup_do_no_harm() -> None:

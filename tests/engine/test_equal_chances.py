@@ -10,12 +10,12 @@ from bench.engine.components import build
 from bench.engine.conf import config_dir
 from bench.engine.config import Grid, compose_grid
 
-QUICK = ("canary", "smoke")
-"""They show that things work, and rank nothing."""
+UNRANKED = ("canary", "smoke", "redteam")
+"""They show that things work, or are of one model that was given, and rank nothing."""
 SUITES = sorted(
     str(path.relative_to(config_dir() / "suite").with_suffix(""))
     for path in (config_dir() / "suite").rglob("*.yaml")
-    if "paper" not in path.parts and path.stem not in QUICK  # a paper's have what it has
+    if "paper" not in path.parts and path.stem not in UNRANKED  # a paper's have what it has
 )
 
 

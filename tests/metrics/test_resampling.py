@@ -13,8 +13,10 @@ from scipy.stats import rankdata
 
 from bench.contract import Score, Split
 from bench.metrics import resampling
+from bench.metrics.customers import useful
 from bench.metrics.leakage import victim_errors
-from bench.metrics.resampling import DRAWS, resampled, useful
+from bench.metrics.people import DRAWS
+from bench.metrics.resampling import resampled
 from bench.metrics.utility import measure
 from tests.attacks.tables import table_card
 

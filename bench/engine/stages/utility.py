@@ -15,7 +15,7 @@ from bench.data.traffic import benign
 from bench.engine.stages.data import splits_of
 from bench.engine.stages.prepare import deployment_of
 from bench.engine.stages.result import Machine, Parents, Result
-from bench.metrics.resampling import useful
+from bench.metrics.customers import useful
 from bench.metrics.utility import UTILITY, measure
 
 _CUSTOMERS = 1000
