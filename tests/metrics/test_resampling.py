@@ -101,7 +101,7 @@ def test_the_standard_error_is_that_of_fresh_victims(case: str) -> None:
 def test_everybody_once_gives_the_score_itself(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     metric, draw, value = CASES[case]
     outcomes = draw(np.random.default_rng(1))
-    monkeypatch.setattr(resampling, "_weights", lambda person: np.ones((DRAWS, len(person))))
+    monkeypatch.setattr(resampling, "weights", lambda person: np.ones((DRAWS, len(person))))
     again = resampled(score(metric, outcomes), None)
     assert set(again) == {"value", "members", "nonmembers"}
     assert again["value"] == [pytest.approx(value(outcomes), abs=1e-5)] * DRAWS
@@ -113,7 +113,7 @@ def test_three_values_are_judged_each_against_the_rest(monkeypatch: pytest.Monke
     said[np.arange(90), truth] += 1
     outcomes = {"member": np.ones(90, bool), "truth": truth, "score": said}
     outcomes["member"][:30] = False
-    monkeypatch.setattr(resampling, "_weights", lambda person: np.ones((DRAWS, len(person))))
+    monkeypatch.setattr(resampling, "weights", lambda person: np.ones((DRAWS, len(person))))
     again = resampled(score("auc", outcomes), None)
     inside = outcomes["member"]
     expected = np.mean([area(said[inside, v], truth[inside] == v) for v in range(3)])
