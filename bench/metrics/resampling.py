@@ -10,7 +10,6 @@ import numpy.typing as npt
 from torch import Tensor
 
 from bench.contract import Score
-from bench.metrics import attribute, class_representative, output_reconstruction, training_instance
 from bench.metrics.people import DIGITS, weights
 from bench.metrics.roc import Floats
 
@@ -133,10 +132,10 @@ def _weighted(values: Floats, weights: Floats) -> Floats:
 
 
 _JUDGES: Mapping[str, Callable[[Outcomes, Floats], Sides]] = {
-    attribute.METRIC: _attribute,
-    attribute.NUMERIC: _skill,
-    output_reconstruction.BASKETS: _mean("f1"),
-    output_reconstruction.IMAGES: _skill,
-    class_representative.METRIC: _classes,
-    training_instance.METRIC: _records,
+    "auc": _attribute,
+    "mse_skill": _skill,
+    "f1_at_k": _mean("f1"),
+    "committee_reid": _classes,
+    "nearer_member": _records,
 }
+"""By the name of the metric: judges are not imported, since each attack rests on its own alone."""

@@ -12,7 +12,13 @@ import torch
 from scipy.stats import rankdata
 
 from bench.contract import Score, Split
-from bench.metrics import resampling
+from bench.metrics import (
+    attribute,
+    class_representative,
+    output_reconstruction,
+    resampling,
+    training_instance,
+)
 from bench.metrics.customers import useful
 from bench.metrics.leakage import victim_errors
 from bench.metrics.people import DRAWS
@@ -83,7 +89,7 @@ CASES: dict[str, tuple[str, Draw, Callable[[Outcomes], float]]] = {
     "auc": ("auc", attribute, attribute_value),
     "skill": ("mse_skill", numeric, numeric_value),
     "f1": ("f1_at_k", baskets, baskets_value),
-    "classes": (resampling.class_representative.METRIC, people, people_value),
+    "classes": (class_representative.METRIC, people, people_value),
     "records": ("nearer_member", people, people_value),
 }
 
@@ -203,3 +209,14 @@ def test_it_costs_little() -> None:
     started = time.process_time()
     resampled(score("auc", outcomes), torch.arange(2000))
     assert time.process_time() - started < 3
+
+
+def test_metrics_have_the_names_of_their_judges() -> None:
+    assert set(resampling._JUDGES) == {
+        attribute.METRIC,
+        attribute.NUMERIC,
+        output_reconstruction.BASKETS,
+        output_reconstruction.IMAGES,
+        class_representative.METRIC,
+        training_instance.METRIC,
+    }
