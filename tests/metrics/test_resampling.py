@@ -12,8 +12,8 @@ import torch
 from scipy.stats import rankdata
 
 from bench.contract import Score, Split
+from bench.metrics import attribute as attributes
 from bench.metrics import (
-    attribute,
     class_representative,
     output_reconstruction,
     resampling,
@@ -213,8 +213,8 @@ def test_it_costs_little() -> None:
 
 def test_metrics_have_the_names_of_their_judges() -> None:
     assert set(resampling._JUDGES) == {
-        attribute.METRIC,
-        attribute.NUMERIC,
+        attributes.METRIC,
+        attributes.NUMERIC,
         output_reconstruction.BASKETS,
         output_reconstruction.IMAGES,
         class_representative.METRIC,
