@@ -95,7 +95,9 @@ def test_what_it_exposes_and_offers_follows_from_its_options() -> None:
     built = External(path="a.pt", architecture=Mlp(), access="weights")
     assert built.offers == Mlp().offers - {"steps"}
     assert built.alike == Mlp()
-    assert External(url="http://h/x/", budget=1, transcript="t").counted
+    assert External(url="http://127.0.0.1/x", budget=1, transcript="t").counted
+    with pytest.raises(UserError, match="authorised"):
+        External(url="http://h/x/", budget=1, transcript="t")
 
 
 def test_an_untrained_network_answers_all_records_alike(tmp_path: Path) -> None:
