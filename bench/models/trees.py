@@ -17,9 +17,7 @@ from torch import Tensor, nn
 
 from bench.contract import Count, Network, Recipe
 from bench.models.recipe import Solved
-
-_NEVER = -110.0
-"""Logit of a class without records in a leaf: its softmax in float32 is exactly 0."""
+from bench.models.shares import NEVER, logits_of
 
 _BUFFERS = ("feature", "threshold", "left", "right", "counts", "leaf")
 
@@ -116,16 +114,12 @@ class ForestNetwork(TreeNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[n, n_classes]``: the softmax gives the mean of the trees' shares."""
-        return _log(super().forward(x))
+        return logits_of(super().forward(x))
 
     def trace(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """The indicator of the leaves, and the logits."""
         hidden, shares = super().trace(x)
-        return hidden, _log(shares)
-
-
-def _log(shares: Tensor) -> Tensor:
-    return torch.where(shares > 0, shares.clamp_min(1e-38).log(), _NEVER)
+        return hidden, logits_of(shares)
 
 
 def plant(
@@ -227,7 +221,7 @@ class DecisionTree(_Trees):
         # Classes absent from train keep a share of 0.
         shares[:, tree.classes_] = tree.tree_.value[:, 0, :]
         shares /= shares.sum(1, keepdims=True)
-        logits = np.where(shares > 0, np.log(np.maximum(shares, 1e-45)), _NEVER)
+        logits = np.where(shares > 0, np.log(np.maximum(shares, 1e-45)), NEVER)
         plant(network, [tree.tree_], [logits], torch.zeros(width))
 
 
@@ -326,7 +320,7 @@ class Boosting(_Trees):
                 vote[:, seen[1] if len(seen) == 2 else seen[k]] = self.lr * tree.value[:, 0, 0]
                 trees.append(tree)
                 votes.append(vote)
-        bias = torch.full((width,), _NEVER)
+        bias = torch.full((width,), NEVER)
         bias[torch.from_numpy(seen)] = 0.0
         plant(network, trees, votes, bias)
         with torch.no_grad():

@@ -119,10 +119,8 @@ def of_one_target(
     tail = alpha / 2 / len(mean)
     room, share = one - zero, (zero + mean.clip(0, 1) * (one - zero)).clip(0, 1)
     most = np.nan_to_num(units, nan=1)
-    inside = (share > 0) & (share < 1) & (error * room > ZERO_SPREAD)
-    seen = share * (1 - share) / np.where(inside, error * room, 1.0) ** 2
-    size = np.where(inside, seen if paired else np.minimum(most, seen), most)
-    low, high = ((end - zero) / room for end in _clopper(share, size, tail))
+    exact = _clopper(share, _size(share, error * room, most, 1.0, paired), tail)
+    low, high = ((end - zero) / room for end in exact)
     reach = stats.norm.isf(tail) * error
     lower, upper = np.minimum(low, mean - reach).max(), np.maximum(high, mean + reach).max()
     return float(np.clip(lower, 0, 1)), float(np.clip(max(upper, unknown), 0, 1))
@@ -237,12 +235,24 @@ def binomial(
     """
     n = np.asarray(n, dtype=float)
     share, most = np.clip(mean, 0, 1), n * victims
-    inside = (share > 0) & (share < 1) & (error > ZERO_SPREAD)
     few = (stats.t.isf(tail, np.maximum(most - 1, 1)) / stats.t.isf(tail, n - 1)) ** 2
-    spread = np.where(inside, error, 1.0) ** 2
-    seen = share * (1 - share) / spread * few
-    size = np.where(inside, seen if paired else np.minimum(most, seen), most)
-    return _clopper(share, size, tail)
+    return _clopper(share, _size(share, error, most, few, paired), tail)
+
+
+def _size(share: Floats, error: Floats, most: Floats, few: ArrayLike, paired: bool) -> Floats:
+    """How many independent victims would give the error that was observed.
+
+    Args:
+        share: of successes, in [0, 1].
+        error: its standard error; where it is 0, or the share 0 or 1, there are ``most``.
+        most: victims.
+        few: factor by which an error that few seeds estimate lessens them.
+        paired: see :func:`interval`.
+    """
+    inside = (share > 0) & (share < 1) & (error > ZERO_SPREAD)
+    seen = share * (1 - share) / np.where(inside, error, 1.0) ** 2 * np.asarray(few)
+    size: Floats = np.where(inside, seen if paired else np.minimum(most, seen), most)
+    return size
 
 
 def _clopper(share: Floats, size: Floats, tail: float) -> tuple[Floats, Floats]:

@@ -13,16 +13,13 @@ from torch import Tensor
 
 from bench.contract import Card, Task, UserError, require
 from bench.models.external.opened import Answered
+from bench.models.shares import NEVER, logits_of
 
 Meaning = Literal["probabilities", "logits", "labels", "numbers"]
 """What answers are: of classes their probabilities, their logits or the label alone; elsewhere the
 outcome or the scores of items."""
 MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
 
-NEVER = -110.0
-"""Logit of a class with probability 0: its softmax in float32 is exactly 0."""
-_SURE = 1.2e-38
-"""The least number that float32 holds in full on every device."""
 _BLUR = 1e-5
 """By how much sums in float32 may leave [0, 1]."""
 _EVEN = 1e-3
@@ -68,7 +65,7 @@ class Reading:
         width = self.card.width(self.task)
         if self.task == "classification":
             scores = _columns(scores, self.meaning, width)[:, list(self.order)]
-            return _log(scores) if self.meaning == "probabilities" else scores
+            return logits_of(scores) if self.meaning == "probabilities" else scores
         require(
             scores.shape[1] == width,
             f"The model answers {scores.shape[1]} numbers for a record, and {self.task} on "
@@ -227,10 +224,6 @@ def _columns(scores: Tensor, meaning: Meaning, width: int) -> Tensor:
         "mend 'classes' in the card, or name the model's output that holds the scores.",
     )
     return scores
-
-
-def _log(shares: Tensor) -> Tensor:
-    return torch.where(shares > 0, shares.clamp_min(_SURE).log(), NEVER)
 
 
 def _certain(index: npt.NDArray[np.int64], width: int) -> Tensor:
