@@ -188,6 +188,10 @@ class Place:
         """The folder that is for its owner alone."""
         return self.folder / "report" / "redteam-private" / campaign
 
+    def transcript(self, campaign: str) -> Path:
+        """What a server was asked and answered."""
+        return self.folder / "report" / "redteam-work" / campaign / "transcript.sqlite"
+
 
 def texts(folder: Path) -> dict[Path, bytes]:
     """What all files below a folder hold."""

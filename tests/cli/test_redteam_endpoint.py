@@ -55,8 +55,7 @@ def forecast(said: Said) -> int:
 
 
 def sent(place: Place, campaign: str) -> int:
-    path = place.folder / "report" / "redteam-work" / campaign / "transcript.sqlite"
-    return int(Transcript(path).counts()["sent"])
+    return int(Transcript(place.transcript(campaign)).counts()["sent"])
 
 
 def test_without_a_budget_nothing_is_sent(place: Place) -> None:

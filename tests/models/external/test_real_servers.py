@@ -29,6 +29,7 @@ from sklearn.preprocessing import OneHotEncoder
 from bench.contract.files import locked
 from bench.models.external.http.endpoint import Channel, open_endpoint
 from bench.models.external.http.transcript import Transcript
+from tests.cli.redteaming import COLUMNS, Place
 
 pytestmark = pytest.mark.slow
 
@@ -38,18 +39,23 @@ MLSERVER = CACHE / "mlserver-1.7.1"
 START_S = 120
 
 TRAIN = """
-import json, sys, joblib, numpy as np, pandas as pd
-from sklearn.compose import make_column_transformer
+import json, pathlib, sys, joblib, numpy as np, pandas as pd
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
-given = json.load(open(sys.argv[1]))
-y = np.array(given["y"])
-joblib.dump(LogisticRegression().fit(np.array(given["x"]), y), sys.argv[2])
-encoder = make_column_transformer((OneHotEncoder(), ["city"]), remainder="passthrough")
-table = pd.DataFrame(given["table"])
-joblib.dump(make_pipeline(encoder, LogisticRegression()).fit(table, y), sys.argv[3])
+home = pathlib.Path(sys.argv[1])
+given = json.loads((home / "data.json").read_text())
+joblib.dump(LogisticRegression().fit(*map(np.array, given["array"])), home / "array.joblib")
+models = {"table": LogisticRegression(), "people": RandomForestClassifier(random_state=0)}
+for name, model in models.items():
+    records, y = pd.DataFrame(given[name][0]), given[name][1]
+    texts = make_column_selector(dtype_include=object)
+    encoder = make_column_transformer((OneHotEncoder(), texts), remainder="passthrough")
+    joblib.dump(make_pipeline(encoder, model).fit(records, y), home / f"{name}.joblib")
 """
+"""Run by MLServer's own Python, whose scikit-learn reads no model of ours."""
 
 
 def data(n: int = 60) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
@@ -213,36 +219,45 @@ def mlserver() -> Path:
     return MLSERVER / "bin"
 
 
-def _describe(folder: Path, name: str, file: Path, **more: Any) -> None:
-    (folder / name).mkdir(parents=True)
-    settings = {"name": name, "implementation": "mlserver_sklearn.SKLearnModel"} | more
-    settings["parameters"] = {"uri": str(file)} | settings.get("parameters", {})
-    (folder / name / "model-settings.json").write_text(json.dumps(settings))
+def _describe(home: Path, name: str, columns: dict[str, str]) -> None:
+    """Tell MLServer of a model; ``columns`` are of a table, and empty for an array."""
+    settings: dict[str, Any] = {"name": name, "implementation": "mlserver_sklearn.SKLearnModel"}
+    settings["parameters"] = {"uri": str(home / f"{name}.joblib")}
+    if columns:
+        settings["parameters"]["content_type"] = "pd"
+        settings["inputs"] = [
+            {"name": column, "datatype": "FP64" if kind == "number" else "BYTES", "shape": [-1, 1]}
+            for column, kind in columns.items()
+        ]
+        scores = {"name": "predict_proba", "datatype": "FP64", "shape": [-1, 3]}
+        settings["outputs"] = [scores]
+    (home / "models" / name).mkdir(parents=True)
+    (home / "models" / name / "model-settings.json").write_text(json.dumps(settings))
 
 
 @pytest.fixture(scope="module")
-def served(mlserver: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an MLServer with two models: of an array, and of a table."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The people whom a model on MLServer was trained on, and their card."""
+    return Place.made(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="module")
+def served(mlserver: Path, place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of an MLServer with three models: of an array, of a table, and of people."""
     home = tmp_path_factory.mktemp("mlserver")
     x, table, y = data()
-    given = {"x": x.tolist(), "table": table.to_dict("list"), "y": y.tolist()}
+    members = place.records()
+    records = members[list(COLUMNS)].to_dict("list")
+    given = {
+        "array": (x.tolist(), y.tolist()),
+        "table": (table.to_dict("list"), y.tolist()),
+        "people": (records, members["y"].tolist()),
+    }
     (home / "data.json").write_text(json.dumps(given))
-    files = [home / "array.joblib", home / "table.joblib"]
-    train = [str(mlserver / "python"), "-c", TRAIN, str(home / "data.json"), *map(str, files)]
-    subprocess.run(train, check=True)
-    outputs = [{"name": "predict_proba", "datatype": "FP64", "shape": [-1, 3]}]
-    _describe(home / "models", "array", files[0])
-    _describe(
-        home / "models",
-        "table",
-        files[1],
-        inputs=[
-            {"name": "age", "datatype": "FP64", "shape": [-1, 1]},
-            {"name": "city", "datatype": "BYTES", "shape": [-1, 1]},
-        ],
-        outputs=outputs,
-        parameters={"content_type": "pd"},
-    )
+    subprocess.run([str(mlserver / "python"), "-c", TRAIN, str(home)], check=True)
+    _describe(home, "array", {})
+    _describe(home, "table", {"age": "number", "city": "category"})
+    _describe(home, "people", COLUMNS)
     ports = [free_port() for _ in range(3)]
     names = ("MLSERVER_HTTP_PORT", "MLSERVER_GRPC_PORT", "MLSERVER_METRICS_PORT")
     environment = dict(zip(names, map(str, ports), strict=True))
@@ -282,3 +297,20 @@ def test_mlserver_answers_labels_where_no_scores_are_asked_for(served: int, tmp_
     answered = open_endpoint(way, tmp_path / "t.db").ask(asked)
     assert answered.scores is None
     np.testing.assert_array_equal(answered.labels, model.predict(asked))
+
+
+def test_refusals_change_no_figure_of_a_campaign(served: int, place: Place) -> None:
+    words = ("--budget=5000", "--json", "model.external.classes=[no,yes]")
+    with limited(served, a_second=10) as (url, refused):
+        slow = place.redteam(f"{url}/v2/models/people", "--campaign=limited", *words)
+        assert refused[0] > 0
+    free = place.redteam(f"http://127.0.0.1:{served}/v2/models/people", "--campaign=free", *words)
+    for said in (slow, free):
+        assert said.code in (0, 1), said.err
+        assert not said.data["unfinished"]
+    leaks = [{row["attack"]: row["L"] for row in said.data["rows"]} for said in (slow, free)]
+    assert leaks[0] == pytest.approx(leaks[1], abs=1e-9)
+    assert max(leaks[0].values()) > 0.1, "a forest remembers whom it was trained on"
+    counts = [Transcript(place.transcript(name)).counts() for name in ("limited", "free")]
+    assert counts[0]["sent"] == counts[1]["sent"] <= 5000
+    assert (counts[0]["refusals"], counts[1]["refusals"]) == (refused[0], 0)
