@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from bench.contract.data import Card
 from bench.contract.errors import require
 
+SAME = 1e-6
+"""Gower's distance below which two records are the same."""
+
 
 @dataclass(frozen=True)
 class Layout:

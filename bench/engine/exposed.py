@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pandas as pd
+from pandas.util import hash_pandas_object
 from safetensors.torch import load as load_tensors
 
-from bench.contract import Federation, Splits, sparse
+from bench.contract import Federation, Splits
 from bench.contract.data import GIVEN
 from bench.contract.record import TrialRecord
 from bench.contract.rows import rows_of
@@ -57,13 +59,17 @@ def exposed(store: Store, records: Iterable[TrialRecord]) -> pd.DataFrame:
             if name.startswith(_OUTCOME)
         }
         risk = victims_at_risk(outcomes)
+        if risk is None:
+            continue
         config = attack["identity"]["config"]
         data = splits(record.nodes["data"])
         victims = victims_of(data, goal_named(config["goal"]), config["victims"], Federation())
-        if risk is None or victims is None:
-            continue
+        assert victims is not None
         known = _known(data, victims.records.x)
-        known.insert(0, "record", [d.hex() for d in sparse.row_digests(victims.records.x)])
+        person = victims.records.person.numpy()
+        several = len(np.unique(person)) < len(person)
+        known.insert(0, "record", hash_pandas_object(known, index=False) if several else 0)
+        known.insert(0, "person", person)
         tables.append(
             known.assign(
                 part=[_part(data, bool(member)) for member in risk.member],
@@ -100,8 +106,13 @@ def _known(splits: Splits, x: object) -> pd.DataFrame:
 
 
 def _gathered(victims: pd.DataFrame) -> pd.DataFrame:
-    """One row per record, over the seeds in which it was attacked."""
-    groups = victims.groupby(["part", "record"], sort=False)
+    """One row per record, over the seeds in which it was attacked.
+
+    Whose it is stays the same over the seeds, where encodings may differ; only the records of one
+    person are told apart by what they hold.
+    """
+    key = ["part", "person", "record"]
+    groups = victims.groupby(key, sort=False)
     table = groups.agg(
         attacked=("right", "size"),
         right=("right", "mean"),
@@ -109,8 +120,8 @@ def _gathered(victims: pd.DataFrame) -> pd.DataFrame:
         confidence=("confidence", "mean"),
         rarity=("rarity", "first"),
     ).reset_index()
-    first = victims.drop_duplicates(["part", "record"])
-    own = [name for name in first if name not in {*table.columns} - {"part", "record"}]
-    table = table.merge(first[own], on=["part", "record"]).drop(columns="record")
+    first = victims.drop_duplicates(key)
+    own = [name for name in first if name not in {*table.columns} - {*key}]
+    table = table.merge(first[own], on=key).drop(columns=["person", "record"])
     order = ["certain", "right", "confidence"]
     return table.sort_values(order, ascending=False, kind="stable", ignore_index=True)

@@ -152,9 +152,9 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         every subgroup of 50 members or more, ``rarity_auc_1`` to ``rarity_auc_5`` of the fifths by
         rarity, likewise, and :func:`bench.metrics.certainty.figures`.
         Of a number: see :func:`_judge_number`.
-        ``outcomes``: per victim ``member``, ``truth``, ``guess``, ``rarity`` and of a category the
-        contrasts ``score`` ``[n, n_values]``, of a number ``score``, ``base_error`` (the squared
-        error of the guess, negated, and of the public mean).
+        ``outcomes``: per victim ``member``, ``person``, ``truth``, ``guess``, ``rarity`` and of a
+        category the contrasts ``score`` ``[n, n_values]``, of a number ``score``, ``base_error``
+        (the squared error of the guess, negated, and of the public mean).
 
     Raises:
         DivergedError: the reconstruction holds NaN or Inf.
@@ -210,6 +210,7 @@ def _judge_category(values: Tensor, s: Tensor, victims: Victims, truth: Truth) -
     found = zip(named, areas[2:].tolist(), strict=True)
     extra |= {name: auc for name, auc in found if not np.isnan(auc)}
     outcomes = {"member": member, "truth": s, "guess": guess, "score": scores, "rarity": rarity}
+    outcomes["person"] = victims.records.person.cpu()
     return Score(
         metric=METRIC,
         value=float(areas[0]),
@@ -259,6 +260,7 @@ def _judge_number(values: Tensor, sensitive: Sensitive, victims: Victims, truth:
     off = (found - true).abs()[member]
     outcomes = {"member": member, "truth": true, "guess": found, "score": -error}
     outcomes["base_error"] = base
+    outcomes["person"] = victims.records.person.cpu()
     outcomes["rarity"] = _rarity(truth.splits, victims)
     if bool(_distributions(values).all()):
         codes = torch.tensor(sensitive.codes, dtype=values.dtype).squeeze(1)

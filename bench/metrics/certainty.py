@@ -74,7 +74,7 @@ def victims_at_risk(outcomes: Mapping[str, Tensor | npt.NDArray[Any]]) -> AtRisk
 
     Args:
         outcomes: of :class:`bench.contract.Score`, by name; those of the judge of attributes hold
-            ``member``, ``truth`` and ``guess`` ``[n]``, and of a category ``score``
+            ``member``, ``truth``, ``guess`` and ``person`` ``[n]``, and of a category ``score``
             ``[n, n_values]``, of a number ``confidence`` ``[n]`` in [0, 1].
 
     Returns:
@@ -85,20 +85,22 @@ def victims_at_risk(outcomes: Mapping[str, Tensor | npt.NDArray[Any]]) -> AtRisk
     if not {"member", "truth", "guess", "score"} <= told.keys():
         return None
     score, truth, guess = told["score"], told["truth"], told["guess"]
+    person = told.get("person", np.arange(len(truth)))
     member = told["member"].astype(bool)
     certain = np.zeros(len(member), dtype=bool)
     sides = [side for side in (member, ~member) if side.any()]
     if score.ndim == 2:
         confidence, guess = margin(score), guess.copy()
         for side in sides:
-            value = certain_values(score[side], truth[side])
+            value = certain_values(score[side], truth[side], person[side])
             certain[side] = value != _NOBODY
             guess[side] = np.where(value != _NOBODY, value, guess[side])
         right = guess == truth
     elif "confidence" in told:
         confidence, right = told["confidence"], np.abs(guess - truth) <= TOLERANCE
         for side in sides:
-            certain[side] = longest(confidence[side], right[side], _constant(truth[side]))
+            chance = _constant(truth[side])
+            certain[side] = longest(confidence[side], right[side], chance, person[side])
     else:
         return None
     return AtRisk(member, confidence, guess, right, certain, told.get("rarity"))
@@ -168,25 +170,28 @@ def precision(confidence: Floats, right: Bools, shares: list[float]) -> list[flo
     return out
 
 
-def longest(confidence: Floats, right: Bools, chance: float) -> Bools:
+def longest(confidence: Floats, right: Bools, chance: float, person: Ints | None = None) -> Bools:
     """Who counts as certain: the largest group of the most confidently named that passes the bar.
 
     Of a group at most 5 % may be named wrongly, and at most a tenth of the share that is named
     wrongly where everybody is named the same. That bar cannot be luck: were twice as many wrong,
     so few errors would have a probability of at most 5 % (Clopper and Pearson's one-sided bound).
     Half of the victims are right by chance: 29 must be named without an error, .97 of them: 498.
+    Records of one person tell the same twice. So people are counted, each once, and as named
+    wrongly where one record is.
 
     Args:
         confidence: ``[n]``; those who are tied count together or not at all.
         right: ``[n]``.
         chance: share of the victims who are named rightly when all are named the same, in [0, 1].
+        person: to whom each victim's record belongs ``[n]``; None: each to another one.
 
     Returns:
         Bool ``[n]``; nobody where no group passes.
     """
     from scipy.special import betainc  # readers of results do not wait for it
 
-    named, true, least = _cuts(confidence, right)
+    named, true, least = _cuts(confidence, right, person)
     wrong = min(WRONG, (1 - chance) / LUCK)
     cuts = np.flatnonzero((true > 0) & (named - true <= wrong * named + 1e-9))
     if wrong <= 0 or not len(cuts):
@@ -196,20 +201,35 @@ def longest(confidence: Floats, right: Bools, chance: float) -> Bools:
     return confidence >= (least[passing[-1]] if len(passing) else np.inf)
 
 
-def _cuts(confidence: Floats, right: Bools) -> tuple[Ints, Ints, Floats]:
+def _cuts(
+    confidence: Floats, right: Bools, person: Ints | None = None
+) -> tuple[Ints, Ints, Floats]:
     """Where the order of victims ``[n]`` may be cut, the surest first: not among those tied.
 
     Returns:
-        For each cut how many are above it, how many of them are right, and the least confidence
-        among them.
+        For each cut how many people are above it, how many of them are right in all records above
+        it, and the least confidence among them.
     """
     order = np.argsort(-confidence)
-    ordered = confidence[order]
+    ordered, wrong = confidence[order], ~right[order]
     last: Ints = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    return last + 1, np.cumsum(right[order], dtype=np.int64)[last], ordered[last]
+    new = np.ones(len(order), dtype=bool)
+    if person is not None:
+        whose = person[order]
+        new, wrong = _first(whose, new), _first(whose, wrong)
+    named, false = (np.cumsum(flags, dtype=np.int64)[last] for flags in (new, wrong))
+    return named, named - false, ordered[last]
 
 
-def certain_values(scores: Floats, truth: Ints) -> Ints:
+def _first(person: Ints, flags: Bools) -> Bools:
+    """The first flag of each person alone, bool ``[n]``."""
+    at = np.flatnonzero(flags)
+    first = np.zeros(len(flags), dtype=bool)
+    first[at[np.unique(person[at], return_index=True)[1]]] = True
+    return first
+
+
+def certain_values(scores: Floats, truth: Ints, person: Ints | None = None) -> Ints:
     """The value that each victim certainly has by the attack ``[n]``, -1 where none is certain.
 
     Every value is judged by itself, as :func:`longest` says, over all victims in the order of their
@@ -218,9 +238,10 @@ def certain_values(scores: Floats, truth: Ints) -> Ints:
     Args:
         scores: the excess of each value over the mean of the others ``[n, m]``.
         truth: ``[n]``, in ``[0, m)``.
+        person: as in :func:`longest`.
     """
     held = [truth == value for value in range(scores.shape[1])]
-    named = [longest(scores[:, v], has, float(has.mean())) for v, has in enumerate(held)]
+    named = [longest(scores[:, v], has, float(has.mean()), person) for v, has in enumerate(held)]
     sure = np.stack(named, 1)
     best = np.where(sure, scores, -np.inf).argmax(1)
     return np.where(sure.any(1), best, _NOBODY)

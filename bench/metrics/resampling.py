@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from bench.contract import Score
+from bench.contract.columns import SAME
 from bench.metrics.people import DIGITS, weights
 from bench.metrics.roc import Floats
 
@@ -17,7 +18,7 @@ Sides = tuple[Floats, Floats, Floats]
 """Resampled ``value``, ``members`` and ``nonmembers`` of a score, each ``[draws]``."""
 
 
-def resampled(score: Score, person: Tensor | None) -> dict[str, list[float]]:
+def resampled(score: Score, person: Tensor) -> dict[str, list[float]]:
     """The score as it would be of other victims from the same population.
 
     Every person counts as often as a Poisson number of mean 1 says, with all records (the Poisson
@@ -27,8 +28,7 @@ def resampled(score: Score, person: Tensor | None) -> dict[str, list[float]]:
 
     Args:
         score: of an attack or a baseline.
-        person: to whom each record of ``outcomes`` belongs, int64 ``[n]``; None: each of its rows
-            is a unit of its own.
+        person: to whom each row of ``outcomes`` belongs, int64 ``[n]``.
 
     Returns:
         ``value``, ``members`` and ``nonmembers``, each a list of ``DRAWS`` numbers. Empty where
@@ -38,9 +38,7 @@ def resampled(score: Score, person: Tensor | None) -> dict[str, list[float]]:
     if judge is None:
         return {}
     outcomes = {name: values.cpu().numpy() for name, values in score.outcomes.items()}
-    rows = len(next(iter(outcomes.values())))
-    units = np.arange(rows) if person is None else person.cpu().numpy()
-    sides = judge(outcomes, weights(units))
+    sides = judge(outcomes, weights(person.cpu().numpy()))
     if not all(np.isfinite(side).all() for side in sides):
         return {}
     names = ("value", "members", "nonmembers")
@@ -95,7 +93,10 @@ def _mean(name: str) -> Callable[[Outcomes, Floats], Sides]:
 
 
 def _skill(outcomes: Outcomes, weights: Floats) -> Sides:
-    """1 minus a ratio of mean squared errors, clipped to [0, 1], of members and of others."""
+    """1 minus a ratio of mean squared errors, of members and of others.
+
+    It may be below 0, where the score is not: were it cut off, it would seem to move less.
+    """
     member = outcomes["member"] > 0
     if "mse" in outcomes:
         errors = [outcomes["mse"], outcomes["mse_public_mean"]]
@@ -104,7 +105,7 @@ def _skill(outcomes: Outcomes, weights: Floats) -> Sides:
 
     def side(who: npt.NDArray[np.bool_]) -> Floats:
         own, blank = (_weighted(e.astype(np.float64), weights * who) for e in errors)
-        skill: Floats = np.clip(1 - own / np.maximum(blank, 1e-12), 0.0, 1.0)
+        skill: Floats = 1 - own / np.maximum(blank, 1e-12)
         return skill
 
     members = side(member)
@@ -119,9 +120,33 @@ def _classes(outcomes: Outcomes, weights: Floats) -> Sides:
     return value, members, others
 
 
-def _records(outcomes: Outcomes, weights: Floats) -> Sides:
-    near = _weighted(outcomes["success"].astype(np.float64), weights)
+def _records(outcomes: Outcomes, _: Floats) -> Sides:
+    """Who is nearest depends on who was trained on and who was not: these people are drawn.
+
+    What was rebuilt near one person is one thing, however often, and is drawn by itself.
+    """
+    member, other = (_nearest(outcomes, side) for side in ("members", "heldout"))
+    won = (member < other - SAME).astype(float) - (member > other + SAME)
+    ours, theirs = (outcomes[f"near_{side}"][:, 0] for side in ("members", "heldout"))
+    people = [outcomes[f"near_{side}_person"][:, 0] for side in ("members", "heldout")]
+    counts = weights(_REBUILT + np.where(ours < theirs, *people))
+    with np.errstate(invalid="ignore"):
+        near = np.sum((1 + won) / 2 * counts, 1) / counts.sum(1)
     return near, near, 1.0 - near
+
+
+def _nearest(outcomes: Outcomes, side: str) -> Floats:
+    """Distance of each row to the nearest of a side who is in each draw, ``[draws, n]``."""
+    distances, people = outcomes[f"near_{side}"], outcomes[f"near_{side}_person"]
+    there = weights(people.ravel()).reshape(-1, *people.shape) > 0
+    there[..., -1] = True
+    rows = np.arange(len(distances))
+    nearest: Floats = distances[rows, there.argmax(2)]
+    return nearest
+
+
+_REBUILT = 2**40
+"""What was rebuilt has other numbers than the person next to it."""
 
 
 def _weighted(values: Floats, weights: Floats) -> Floats:

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from bench.contract import DivergedError, Reconstruction, Score, Truth, generator, require
-from bench.contract.columns import Layout
+from bench.contract.columns import SAME, Layout
 
 METRIC = "nearer_member"
 
 DRAWS = 16
 """Subsets of the larger side that are compared, so that no single one decides."""
-_SAME = 1e-6
-"""Gower's distance below which two records are the same."""
+_NEAR = 16
+"""Neighbours kept of each side, so that people may be left out: of 16 some are always drawn."""
 
 
 @torch.no_grad()
@@ -35,8 +35,10 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         equal a member (``exact_members``) or a held-out record (``exact_heldout``), the mean
         distances to the nearest of each (``distance_members``, ``distance_heldout``,
         ``distance_public``), and ``distinct``, the share of different reconstructions.
-        ``outcomes``: per reconstruction ``success`` (0, .5, 1, or the mean over subsets) and the
-        three distances.
+        ``outcomes``: per reconstruction ``success`` (0, .5, 1, or the mean over subsets), the
+        three distances, and of its 16 nearest in the first subset of each side the distance
+        (``near_members``, ``near_heldout``) and the person (``near_members_person``, even, and
+        ``near_heldout_person``, odd: nobody is on both sides).
 
     Raises:
         DivergedError: the reconstruction holds NaN or Inf.
@@ -57,7 +59,7 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
     subsets = matched(len(train), len(test))
     subsets_drawn = max(map(len, subsets))
 
-    parts = []
+    parts, nearest = [], []
     for part in torch.split(values, 256):
         near = [layout.gower(part, pool) for pool in (train, test)]
         sides = [
@@ -65,8 +67,10 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
             for d, side in zip(near, subsets, strict=True)
         ]
         parts.append(torch.stack([side.expand(subsets_drawn, -1) for side in sides]))
+        first = [d[:, side[0]] for d, side in zip(near, subsets, strict=True)]
+        nearest.append([d.topk(min(_NEAR, d.shape[1]), largest=False) for d in first])
     member, heldout = torch.cat(parts, 2)  # each [draws, m]
-    won = (member < heldout - _SAME).double() + (member > heldout + _SAME).double().neg()
+    won = (member < heldout - SAME).double() + (member > heldout + SAME).double().neg()
     success = ((1 + won) / 2).mean(0)
     known = torch.cat([layout.gower(part, public).amin(1) for part in torch.split(values, 256)])
     outcomes = {
@@ -76,8 +80,13 @@ def score(reconstruction: Reconstruction, truth: Truth) -> Score:
         "distance_public": known,
     }
     extra = {k: float(v.mean()) for k, v in outcomes.items() if k != "success"}
-    extra["exact_members"] = float((member < _SAME).double().mean())
-    extra["exact_heldout"] = float((heldout < _SAME).double().mean())
+    people = (2 * splits.train.person.cpu(), 2 * splits.test.person.cpu() + 1)
+    for at, side in enumerate(("members", "heldout")):
+        rows = subsets[at][0][torch.cat([part[at].indices for part in nearest])]
+        outcomes[f"near_{side}"] = torch.cat([part[at].values for part in nearest])
+        outcomes[f"near_{side}_person"] = people[at][rows]
+    extra["exact_members"] = float((member < SAME).double().mean())
+    extra["exact_heldout"] = float((heldout < SAME).double().mean())
     extra["distinct"] = len(torch.unique(layout.project(values), dim=0)) / len(values)
     value = float(success.mean())
     return Score(

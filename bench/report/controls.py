@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from bench.contract import likeness
 from bench.contract.likeness import differences
@@ -211,22 +210,26 @@ def _nothing(check: str, trials: pd.DataFrame, column: str, planned: int = 0) ->
         return _result(check, UNKNOWN, "not finished", math.nan, bar)
     table = stats.summarise(trials, ["attack"], [column])
     mean, sd, n = (table[f"{column}{end}"] for end in ("", "_sd", "_n"))
-    # Seeds that all give the same wrong answer are no luck, however few.
-    p = pd.Series(stats.paired_p(mean, sd, n)).mask((sd == 0) & (mean > 0), 0.0)
     if column == "L" and trials["single"].any():
-        p = _over_victims(trials, table["attack"])
-    sure = (mean > stats.MARGIN) & (stats.holm(p) < stats.ALPHA)
-    state = FAIL if sure.any() else PASS if (table[f"{column}_n"] >= 2).all() else UNKNOWN
+        least = _least(trials, table["attack"])
+        above, known = (least > 0).to_numpy(), (n >= 2) & least.notna()
+    else:
+        # Seeds that all give the same wrong answer are no luck, however few.
+        p = pd.Series(stats.paired_p(mean, sd, n)).mask((sd == 0) & (mean > 0), 0.0)
+        above, known = stats.holm(p) < stats.ALPHA, n >= 2
+    sure = (mean > stats.MARGIN) & above
+    state = FAIL if sure.any() else PASS if known.all() else UNKNOWN
     return _of_worst(check, state, table, sure, "attack", column, bar)
 
 
-def _over_victims(trials: pd.DataFrame, attacks: pd.Series[str]) -> pd.Series[float]:
-    """Two-sided p of each attack's mean where seeds share one target, over the people attacked."""
+def _least(trials: pd.DataFrame, attacks: pd.Series[str]) -> pd.Series[float]:
+    """Lower end of each attack's mean, all at once, where seeds share one target."""
     wide = trials.pivot(index="attack", columns="seed", values="L").reindex(attacks)
     squares = trials.assign(square=trials["L_error"] ** 2).groupby("attack")["square"]
     errors = np.sqrt(squares.mean().reindex(attacks))
-    mean, error = worst_of.one_target(wide.to_numpy(dtype=float), errors)
-    return pd.Series(2 * norm.sf(np.abs(mean) / np.maximum(error, stats.ZERO_SPREAD)))
+    mean, over_victims, over_seeds, n = worst_of.one_target(wide.to_numpy(dtype=float), errors)
+    tail = stats.ALPHA / 2 / len(attacks)
+    return pd.Series(mean - stats.reach(over_victims, over_seeds, n, tail))
 
 
 def _evaluators(board: pd.DataFrame) -> CheckResult:

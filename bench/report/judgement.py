@@ -103,6 +103,7 @@ def judge(
     whole = (rows["standard"] != "") & (rows["lacks"] == 0) & (rows["defense"] == UNDEFENDED)
     tried = rows["single"] & whole.groupby([rows[name] for name in BOARD]).transform("any")
     weak = rows["L_none"].notna() & low
+    nothing = weak & tried & ~(rows["L_lo_none"] > 0)
     counted = ["trials_planned", "trials_lost"]
     rows[counted] = rows[counted].add(rows["unplaced"], axis=0)
 
@@ -117,8 +118,8 @@ def judge(
         "no_headroom": rows["no_headroom"],
         "little_headroom": rows["little"] > 0.5,
         "straw_man": (rows["gap"] < -STRAW_MAN) & ~rows["single"],
-        "weak_attack": weak & ~tried,
-        "nothing_shown": weak & tried,
+        "weak_attack": weak & ~nothing,
+        "nothing_shown": nothing,
         "non_adaptive": rows["non_adaptive"],
         "below_standard": rows["lacks"] > 0,
         "bypassed": rows["bypassed"],

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from bench.contract.record import TrialRecord
 from bench.report import stats
@@ -67,12 +66,13 @@ def over_people(
     squares = alone.assign(**{column: alone[column] ** 2 for column in errors})
     table = squares.groupby(list(by))[errors].mean().reset_index().assign(one=True)
     table = figures.merge(table, on=list(by), how="left")
-    one, reach = table["one"].eq(True), norm.isf(stats.ALPHA / 2)
+    one = table["one"].eq(True)
     for name in names:
-        n, sd = table[f"{name}_n"], table[f"{name}_sd"].fillna(0.0)
-        width = reach * np.sqrt(table[f"{name}_error"] + sd**2 / n.clip(lower=1))
+        n, square = table[f"{name}_n"].clip(lower=1), table[f"{name}_error"]
+        over_seeds = table[f"{name}_sd"].fillna(0.0) ** 2 / n
+        width = stats.reach(square, over_seeds, n, stats.ALPHA / 2)
         if name in ("L", "M"):
-            width = width.where(width > 0)  # people who all agree tell no error
+            width = np.where(width > 0, width, np.nan)  # people who all agree tell no error
         for end, sign in (("lo", -1), ("hi", 1)):
             column = f"{name}_{end}"
             table[column] = table[column].mask(one, table[name] + sign * width)

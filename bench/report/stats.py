@@ -103,6 +103,24 @@ def paired_p(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> Floats:
     return np.where(flat, exact, p)
 
 
+def reach(known: ArrayLike, estimated: ArrayLike, n: ArrayLike, tail: ArrayLike) -> Floats:
+    """Half the width of an interval whose error has two parts, each with a quantile of its own.
+
+    A part that few values estimate has the wider quantile of Student, and both are added in
+    squares. It holds the truth somewhat more often than it says.
+
+    Args:
+        known: variance that counts as known.
+        estimated: variance of a mean, estimated from ``n`` values; 0: nothing was estimated.
+        n: values.
+        tail: how often either end may be missed.
+    """
+    known, estimated = np.asarray(known, dtype=float), np.asarray(estimated, dtype=float)
+    few = stats.t.isf(tail, np.maximum(np.asarray(n, dtype=float) - 1, 1))
+    width: Floats = np.sqrt(known * stats.norm.isf(tail) ** 2 + estimated * few**2)
+    return width
+
+
 def flip_p(gaps: ArrayLike) -> Floats:
     """Two-sided p of the exact sign-flip permutation test of each row of paired differences.
 

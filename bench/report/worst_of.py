@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from bench.report.stats import ALPHA, ZERO_SPREAD, Floats, normal
+from bench.report.stats import ALPHA, ZERO_SPREAD, Floats, normal, reach
 
 
 def interval(
@@ -51,13 +51,13 @@ def interval(
     )
     mean, error, n = _moments(x)
     tail = joint_tail(x, alpha / 2)
-    reach = stats.t.isf(tail, n - 1) * error
+    width = stats.t.isf(tail, n - 1) * error
     room = one - zero
     # Who does worse than without the model is one who goes without: so many victims tell no less.
     gain, spread = mean.clip(0, 1) * room, np.where(mean > 0, error, 0) * room
     exact = binomial(zero + gain, spread, n, np.nan_to_num(units, nan=1), tail, paired)
     low, high = ((end - zero) / room for end in exact)
-    lower, upper = np.minimum(low, mean - reach).max(), np.maximum(high, mean + reach).max()
+    lower, upper = np.minimum(low, mean - width).max(), np.maximum(high, mean + width).max()
     return float(np.clip(lower, 0, 1)), float(np.clip(upper, 0, 1))
 
 
@@ -75,8 +75,8 @@ def ends(by_seed: Floats, alpha: float = ALPHA) -> tuple[float, float]:
     if not known.any():
         return np.nan, np.nan
     mean, error, n = _moments(by_seed[known])
-    reach = stats.t.isf(joint_tail(by_seed[known], alpha / 2), n - 1) * error
-    return float((mean - reach).max()), float((mean + reach).max())
+    width = stats.t.isf(joint_tail(by_seed[known], alpha / 2), n - 1) * error
+    return float((mean - width).max()), float((mean + width).max())
 
 
 def of_one_target(
@@ -90,9 +90,9 @@ def of_one_target(
 ) -> tuple[float, float]:
     """The same of attacks on one target, over the people attacked and over the attacks' own seeds.
 
-    Each attack's interval is normal, with both errors added in squares, widened to the exact
-    binomial interval of its victims; Bonferroni's correction makes all of them hold at once. An
-    attack whose error is not known may find anything: then the upper end is 1.
+    Each attack's interval adds both errors in squares (:func:`bench.report.stats.reach`) and is
+    widened to the exact binomial interval of its victims; Bonferroni's correction makes all of them
+    hold at once. An attack whose error is not known may find anything: then the upper end is 1.
 
     Args:
         by_seed: leakage ``[attacks, seeds]``, where seeds differ in attack and victims alone.
@@ -106,23 +106,22 @@ def of_one_target(
     Returns:
         Its ends in [0, 1]; NaN where the error of no attack is known.
     """
-    mean, error = one_target(by_seed, victim_error)
-    known = np.isfinite(error)
+    mean, over_victims, over_seeds, n = one_target(by_seed, victim_error)
+    known = np.isfinite(over_victims)
     if not known.any():
         return np.nan, np.nan
     unknown = float((np.isfinite(mean) & ~known).any())
-    mean, error = mean[known], error[known]
+    tail = alpha / 2 / known.sum()
+    mean, width = mean[known], reach(over_victims, over_seeds, n, tail)[known]
     units, zero, one = (
         np.broadcast_to(np.asarray(value, dtype=float), known.shape)[known]
         for value in (victims, base, ceiling)
     )
-    tail = alpha / 2 / len(mean)
     room, share = one - zero, (zero + mean.clip(0, 1) * (one - zero)).clip(0, 1)
-    most = np.nan_to_num(units, nan=1)
+    error, most = width / stats.norm.isf(tail), np.nan_to_num(units, nan=1)
     exact = _clopper(share, _size(share, error * room, most, 1.0, paired), tail)
     low, high = ((end - zero) / room for end in exact)
-    reach = stats.norm.isf(tail) * error
-    lower, upper = np.minimum(low, mean - reach).max(), np.maximum(high, mean + reach).max()
+    lower, upper = np.minimum(low, mean - width).max(), np.maximum(high, mean + width).max()
     return float(np.clip(lower, 0, 1)), float(np.clip(max(upper, unknown), 0, 1))
 
 
@@ -133,7 +132,8 @@ def ends_of_one_target(
 
     Where nobody is told apart the people resampled show no spread at all. So each attack's error is
     at least that of two groups of so many people among whom one more of each is counted on either
-    side (Agresti and Caffo, The American Statistician 54, 2000).
+    side (Agresti and Caffo, The American Statistician 54, 2000). An attack whose error is not known
+    may tell everybody apart: then the upper end is 1.
 
     Args:
         by_seed: a figure ``[attacks, seeds]``, NaN where an attack lacks a seed.
@@ -144,18 +144,22 @@ def ends_of_one_target(
     Returns:
         Its ends, unclipped; NaN where the error of no attack is known.
     """
-    mean, error = one_target(by_seed, victim_error)
-    known = np.isfinite(error) & np.isfinite(mean)
+    mean, over_victims, over_seeds, n = one_target(by_seed, victim_error)
+    known = np.isfinite(over_victims) & np.isfinite(mean)
     if not known.any():
         return np.nan, np.nan
-    size = np.broadcast_to(np.nan_to_num(victims, nan=1), known.shape)[known] + 2
-    least = np.sqrt(2 * (1 - 1 / size) / size**2)
-    reach = stats.norm.isf(alpha / 2 / known.sum()) * np.maximum(error[known], least)
-    return float((mean[known] - reach).max()), float((mean[known] + reach).max())
+    unknown = 1.0 if (np.isfinite(mean) & ~known).any() else -np.inf
+    size = np.nan_to_num(victims, nan=1) + 2
+    least = np.maximum(over_victims, 2 * (1 - 1 / size) / size**2 - over_seeds)
+    width = reach(least, over_seeds, n, alpha / 2 / known.sum())
+    lower, upper = (mean - width)[known].max(), (mean + width)[known].max()
+    return float(lower), float(max(upper, unknown))
 
 
-def one_target(by_seed: Floats, victim_error: ArrayLike) -> tuple[Floats, Floats]:
-    """Mean over seeds and its standard error over victims and seeds, each ``[attacks]``.
+def one_target(by_seed: Floats, victim_error: ArrayLike) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean over seeds, its variance over victims and over seeds, and how many seeds.
+
+    Each is ``[attacks]``.
 
     Args:
         by_seed: a figure ``[attacks, seeds]``, NaN where an attack lacks a seed.
@@ -166,7 +170,7 @@ def one_target(by_seed: Floats, victim_error: ArrayLike) -> tuple[Floats, Floats
     mean = np.nansum(by_seed, axis=1) / np.where(n > 0, n, np.nan)
     square = np.nansum((by_seed - mean[:, None]) ** 2, axis=1) / np.maximum(n - 1, 1)
     over_seeds = np.where(n >= 2, square / np.maximum(n, 1), 0.0)
-    return mean, np.sqrt(np.asarray(victim_error, dtype=float) ** 2 + over_seeds)
+    return mean, np.asarray(victim_error, dtype=float) ** 2, over_seeds, n
 
 
 def _known(by_seed: Floats) -> NDArray[np.bool_]:

@@ -57,6 +57,31 @@ def test_who_knows_nothing_is_certain_of_nobody(common: float, seed: int) -> Non
     assert told(torch.stack([1 - p, p], 1), s)["certain_share"] == 0.0
 
 
+@pytest.mark.parametrize("each", [5, 20])
+def test_records_of_one_person_are_no_more_certain_than_one(each: int) -> None:
+    """What is said of a person is said of all their records, and all share the secret."""
+    people, runs, sure = 1000 // each, 400, 0
+    person = np.repeat(np.arange(people), each)
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        secret, score = rng.integers(2, size=people), rng.random(people)
+        right = secret[person] == 1
+        sure += certainty.longest(score[person], right, float(right.mean()), person).any()
+        if not seed:
+            assert certainty.longest(score[person], score[person] > 0.3, 0.5, person).any()
+    assert sure == 0
+
+
+def test_a_person_is_named_wrongly_where_one_record_is() -> None:
+    person = np.repeat(np.arange(40), 2)
+    right = np.arange(80) % 2 == 0
+    sure = np.ones(80)
+    assert not certainty.longest(sure, right, 0.5, person).any()
+    assert certainty.longest(sure, np.ones(80, bool), 0.5, person).all()
+    assert not certainty.longest(sure[:56], np.ones(56, bool), 0.5, person[:56]).any()
+    assert certainty.longest(sure[:56], np.ones(56, bool), 0.5).all()
+
+
 def test_a_few_who_are_known_for_certain_stand_out_of_a_mean_near_chance() -> None:
     n, known = 2000, 60
     g = generator(3)

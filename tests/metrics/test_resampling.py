@@ -37,6 +37,11 @@ def score(metric: str, outcomes: Outcomes) -> Score:
     return Score(metric, 0.5, 0.5, 0.5, 1.0, rows, {}, tensors)
 
 
+def apart(outcomes: Outcomes) -> torch.Tensor:
+    """Every row is of another person."""
+    return torch.arange(len(next(iter(outcomes.values()))))
+
+
 def area(scores: Any, right: Any) -> float:
     ranks, up = rankdata(scores), int(right.sum())
     return float((ranks[right].sum() - up * (up + 1) / 2) / (up * (len(right) - up)))
@@ -90,7 +95,6 @@ CASES: dict[str, tuple[str, Draw, Callable[[Outcomes], float]]] = {
     "skill": ("mse_skill", numeric, numeric_value),
     "f1": ("f1_at_k", baskets, baskets_value),
     "classes": (class_representative.METRIC, people, people_value),
-    "records": ("nearer_member", people, people_value),
 }
 
 
@@ -99,7 +103,11 @@ def test_the_standard_error_is_that_of_fresh_victims(case: str) -> None:
     metric, draw, value = CASES[case]
     rng = np.random.default_rng(0)
     truth = np.std([value(draw(rng)) for _ in range(WORLDS)], ddof=1)
-    errors = [np.std(resampled(score(metric, draw(rng)), None)["value"], ddof=1) for _ in range(25)]
+    errors = []
+    for _ in range(25):
+        outcomes = draw(rng)
+        drawn = resampled(score(metric, outcomes), apart(outcomes))["value"]
+        errors.append(np.std(drawn, ddof=1))
     assert np.mean(errors) == pytest.approx(truth, rel=0.15)
 
 
@@ -108,7 +116,7 @@ def test_everybody_once_gives_the_score_itself(case: str, monkeypatch: pytest.Mo
     metric, draw, value = CASES[case]
     outcomes = draw(np.random.default_rng(1))
     monkeypatch.setattr(resampling, "weights", lambda person: np.ones((DRAWS, len(person))))
-    again = resampled(score(metric, outcomes), None)
+    again = resampled(score(metric, outcomes), apart(outcomes))
     assert set(again) == {"value", "members", "nonmembers"}
     assert again["value"] == [pytest.approx(value(outcomes), abs=1e-5)] * DRAWS
 
@@ -120,7 +128,7 @@ def test_three_values_are_judged_each_against_the_rest(monkeypatch: pytest.Monke
     outcomes = {"member": np.ones(90, bool), "truth": truth, "score": said}
     outcomes["member"][:30] = False
     monkeypatch.setattr(resampling, "weights", lambda person: np.ones((DRAWS, len(person))))
-    again = resampled(score("auc", outcomes), None)
+    again = resampled(score("auc", outcomes), apart(outcomes))
     inside = outcomes["member"]
     expected = np.mean([area(said[inside, v], truth[inside] == v) for v in range(3)])
     assert again["members"][0] == pytest.approx(expected, abs=1e-5)
@@ -135,7 +143,7 @@ def test_records_of_one_person_are_drawn_together() -> None:
     error = lambda draws: np.std(draws["value"], ddof=1)  # noqa: E731
     own = error(resampled(score("f1_at_k", alone), torch.arange(60)))
     clustered = error(resampled(score("f1_at_k", repeated), person))
-    naive = error(resampled(score("f1_at_k", repeated), None))
+    naive = error(resampled(score("f1_at_k", repeated), apart(repeated)))
     assert clustered == pytest.approx(own, rel=1e-3)
     assert clustered > 2 * naive
 
@@ -175,9 +183,9 @@ def test_a_person_has_the_same_number_whoever_else_is_attacked() -> None:
 
 
 def test_where_nothing_is_known_nothing_is_said() -> None:
-    assert resampled(score("another", {"success": np.ones(3)}), None) == {}
+    assert resampled(score("another", {"success": np.ones(3)}), torch.arange(3)) == {}
     few = {"member": np.array([True, False]), "f1": np.array([0.2, 0.3])}
-    assert resampled(score("f1_at_k", few), None) == {}
+    assert resampled(score("f1_at_k", few), torch.arange(2)) == {}
     assert victim_errors(True, 1.0, {}, {}) == (None, None)
 
 
@@ -202,6 +210,23 @@ def test_utility_moves_as_with_fresh_customers() -> None:
     for name in names:
         truth = np.std([found[name] for found in worlds], ddof=1)
         assert np.std(drawn[name], ddof=1) == pytest.approx(truth, rel=0.3), name
+
+
+@pytest.mark.parametrize("skill", [0.0, 0.02])
+def test_a_skill_near_zero_is_as_uncertain_as_any_other(skill: float) -> None:
+    rng = np.random.default_rng(8)
+
+    def world() -> Outcomes:
+        base = rng.chisquare(1, 400)
+        error = base * rng.uniform(0.2, 2 * (1 - skill) - 0.2, 400)
+        return {"member": np.ones(400, bool), "score": -error, "base_error": base}
+
+    truth = np.std([numeric_value(world()) for _ in range(WORLDS)], ddof=1)
+    errors = []
+    for _ in range(25):
+        outcomes = world() | {"member": np.arange(400) < 200}
+        errors.append(np.std(resampled(score("mse_skill", outcomes), apart(outcomes))["value"]))
+    assert np.mean(errors) == pytest.approx(truth * 2**0.5, rel=0.15)
 
 
 def test_it_costs_little() -> None:

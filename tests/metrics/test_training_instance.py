@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from bench.contract import (
     UserError,
     generator,
 )
+from bench.metrics import resampling
+from bench.metrics.resampling import resampled
 from bench.metrics.training_instance import DRAWS, matched, score
 
 
@@ -26,7 +29,7 @@ def records(n: int, seed: int) -> Tensor:
     return torch.cat([code.float(), torch.randn(n, 5, generator=g)], 1)
 
 
-def truth(train: int = 60, test: int = 60) -> Truth:
+def truth(train: int = 60, test: int = 60, seed: int = 0) -> Truth:
     fields = (
         Column("c", "category", (0, 4), tuple("wxyz")),
         *(Column(f"n{i}", "number", (4 + i, 5 + i)) for i in range(5)),
@@ -36,7 +39,9 @@ def truth(train: int = 60, test: int = 60) -> Truth:
     def split(n: int, seed: int) -> Split:
         return Split(records(n, seed), torch.arange(n) % 2, torch.arange(n))
 
-    return Truth(Splits(card, split(train, 0), split(test, 1), split(50, 2)), None, None, {})
+    return Truth(
+        Splits(card, split(train, seed), split(test, seed + 1), split(50, seed + 2)), None, None, {}
+    )
 
 
 def test_members_are_nearer_to_members_and_held_out_records_are_not() -> None:
@@ -49,6 +54,36 @@ def test_members_are_nearer_to_members_and_held_out_records_are_not() -> None:
     assert (other.value, other.nonmembers) == (0.0, 1.0)
     public = score(Reconstruction(known.splits.public.x), known)
     assert public.extra["distance_public"] < 1e-6
+
+
+@pytest.mark.parametrize(("modes", "spread"), [(20, 0.05), (300, 1.0)])
+def test_who_knows_nothing_is_within_the_error_over_people(modes: int, spread: float) -> None:
+    """Members and held-out people are drawn, too: they decide who is nearest to a cluster."""
+    worlds, missed = 60, 0
+    for seed in range(worlds):
+        g = generator(seed)
+        at = torch.randint(modes, (200,), generator=g)
+        values = records(modes, 3 * seed + 1000)[at]
+        values[:, 4:] += spread * torch.randn(200, 5, generator=g)
+        result = score(Reconstruction(values), truth(100, 100, 3 * seed))
+        draws = resampled(result, torch.arange(200))["value"]
+        missed += abs(result.value - 0.5) > 1.96 * np.std(draws, ddof=1)
+    assert missed <= 0.1 * worlds
+
+
+def test_everybody_once_gives_the_share_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "weights", lambda person: np.ones((200, len(person))))
+    values = records(50, 7)
+    values[:10] = records(60, 0)[:10]
+    result = score(Reconstruction(values), truth())
+    drawn = resampled(result, torch.arange(50))
+    assert drawn["value"] == [pytest.approx(result.value, abs=1e-6)] * 200
+    assert drawn["nonmembers"] == [pytest.approx(result.nonmembers, abs=1e-6)] * 200
+
+
+def test_records_all_near_one_person_have_no_error() -> None:
+    values = records(60, 0)[:1].repeat(30, 1)
+    assert resampled(score(Reconstruction(values), truth()), torch.arange(30)) == {}
 
 
 @pytest.mark.parametrize(("train", "test"), [(60, 60), (240, 60), (60, 240)])

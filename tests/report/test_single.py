@@ -42,12 +42,13 @@ def test_the_strongest_attack_lies_within(attacks: int, share: float) -> None:
     assert held / runs >= 0.93
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_the_interval_of_a_figure_holds_the_truth(seeds: int) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "people", "own"), [(1, 0.05, 0), (3, 0.05, 0.02), (3, 0.02, 0.1)]
+)
+def test_the_interval_of_a_figure_holds_the_truth(seeds: int, people: float, own: float) -> None:
     """People shared by all seeds, and what each seed of an attack adds."""
     rng, runs = np.random.default_rng(1), 1000
     by, names = ["attack"], ["L"]
-    people, own = 0.05, 0.02
     values = 0.3 + rng.normal(0, people, (runs, 1)) + np.zeros((runs, seeds))
     if seeds > 1:
         values += rng.normal(0, own, values.shape)
@@ -64,6 +65,18 @@ def test_the_interval_of_a_figure_holds_the_truth(seeds: int) -> None:
     held = (table["L_lo"] <= 0.3) & (table["L_hi"] >= 0.3)
     assert len(table) == runs
     assert 0.93 <= held.mean() <= 0.97
+
+
+@pytest.mark.parametrize("ends", [worst_of.of_one_target, worst_of.ends_of_one_target])
+@pytest.mark.parametrize("attacks", [1, 5])
+def test_luck_of_few_seeds_is_not_taken_for_known(ends: Any, attacks: int) -> None:
+    """An attack that finds all or nothing with its seed, on people who hardly differ."""
+    rng, runs, held = np.random.default_rng(4), 500, 0
+    for _ in range(runs):
+        by_seed = 0.4 + rng.normal(0, 0.02, (attacks, 1)) + rng.normal(0, 0.1, (attacks, 3))
+        low, high = ends(by_seed, np.full(attacks, 0.02), np.full(attacks, 1000))
+        held += low <= 0.4 <= high
+    assert held / runs >= 0.93
 
 
 def test_seeds_do_not_lessen_the_error_over_people() -> None:
@@ -91,6 +104,7 @@ def test_an_attack_whose_error_is_unknown_may_find_anything() -> None:
     assert 0.05 < low < 0.2
     assert high == 1
     assert np.isnan(worst_of.of_one_target(by_seed, [np.nan, np.nan], victims)).all()
+    assert worst_of.ends_of_one_target(by_seed, [0.04, np.nan], victims)[1] == 1
     missing = np.array([[0.2], [np.nan]])
     assert worst_of.of_one_target(missing, [0.04, np.nan], victims)[1] < 0.5
 

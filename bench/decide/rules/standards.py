@@ -44,12 +44,14 @@ def controls_missing(case: Case) -> Iterator[str]:
     """Control trials that boards rest on and that the evidence lacks: a failed one voids them."""
     places = {(m.goal, scenario_of(m, case.scenario)) for m in case.candidate.measured}
     for goal, of in sorted(places, key=lambda place: (place[0], place[1].model)):
-        ended: set[str] = set()
+        known, ended = set[str](), set[str]()
         for source in case.sources:
             checks = source.boards.controls
             mine = checks[(checks["dataset"] == of.dataset) & (checks["model"] == of.model)]
-            ended |= set(mine[(mine["goal"] == goal) & (mine["state"] != UNKNOWN)]["check"])
-        if "shuffled" in ended:  # stands for it where a model was given
+            mine = mine[mine["goal"] == goal]
+            known |= set(mine["check"])
+            ended |= set(mine[mine["state"] != UNKNOWN]["check"])
+        if "shuffled" in ended and "untrained" not in known:  # a given model is not trained anew
             ended.add("untrained")
         for control in sorted(({"repeat"} | (goal_named(goal).controls & {"untrained"})) - ended):
             yield (

@@ -17,7 +17,9 @@ from bench.contract import (
     DivergedError,
     Exposure,
     Gateway,
+    Goal,
     Reconstruction,
+    Score,
     Splits,
     Stream,
     Truth,
@@ -93,7 +95,9 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
     classes = None if knowledge.classes is None else knowledge.classes.cpu()
     truth = Truth(splits, victims, classes, parents["evaluator"].tensors, federation)
     score = importlib.import_module(goal.judge).score(found, truth)
-    again = resampled(score, _units(victims, found.values)) if payload.get("resampled") else {}
+    again: Mapping[str, list[float]] = {}
+    if payload.get("resampled"):
+        score, again = _over_people(score, goal, victims, classes, found.values)
     score_s = time.perf_counter() - started
 
     outcomes = {f"outcome.{k}": v.detach().cpu().contiguous() for k, v in score.outcomes.items()}
@@ -144,15 +148,24 @@ def _deployed(
     return replace(deployed, origin=parents["target"].output["sha256"], made=_MADE)
 
 
-def _units(victims: Victims | None, values: Tensor) -> Tensor:
-    """What is resampled, int64 ``[n]``: the people attacked, or else what was rebuilt.
-
-    What was rebuilt twice is one thing.
-    """
+def _over_people(
+    score: Score,
+    goal: Goal,
+    victims: Victims | None,
+    classes: Tensor | None,
+    values: Tensor,
+) -> tuple[Score, dict[str, list[float]]]:
+    """A score of one target with the number of its people, and what it is of others like them."""
     if victims is not None:
-        return victims.records.person
-    units: Tensor = torch.unique(values.flatten(1), dim=0, return_inverse=True)[1]
-    return units
+        units = victims.records.person
+        members = units[victims.member.to(units.device)]
+    elif goal.victims == "classes":
+        assert classes is not None
+        members = units = classes
+    else:  # what was rebuilt; what was rebuilt twice is one thing
+        members = units = torch.unique(values.flatten(1), dim=0, return_inverse=True)[1]
+    people = min(score.victims, len(torch.unique(members)))
+    return replace(score, victims=people), resampled(score, units)
 
 
 def _true_pictures(

@@ -178,7 +178,7 @@ def test_several_records_of_a_person_widen_the_interval(tmp_path: Path) -> None:
         own["income"] = np.round(own["income"] + np.random.default_rng(seed).random(240), 2)
         frames[part] = own.assign(who=np.repeat(np.arange(60), 4) + 60 * seed)
     functions.GIVEN["model"] = lambda rows: np.where(rows["ill"] == "flu", 0.8, 0.3)
-    errors = []
+    scores = []
     for name, person in (("people", "who"), ("records", None)):
         folder = tmp_path / name
         keys = {} if person is None else {"person": person}
@@ -189,8 +189,9 @@ def test_several_records_of_a_person_widen_the_interval(tmp_path: Path) -> None:
             "victims=1000",
             "attack=csmia",
         )
-        errors.append(by_attack(records)["csmia"]["L_error"])
-    assert errors[0] > 1.4 * errors[1]
+        scores.append(by_attack(records)["csmia"])
+    assert scores[0]["L_error"] > 1.4 * scores[1]["L_error"]
+    assert [score["victims"] for score in scores] == [60, 240], "people are counted, not records"
 
 
 @pytest.mark.slow
@@ -222,5 +223,6 @@ def test_given_weights_of_pictures_are_inverted_as_the_trained_ones(tmp_path: Pa
     ours, theirs = by_attack(trained), by_attack(given)
     assert list(ours) == list(theirs) == ["miface"]
     assert theirs["miface"]["L"] == pytest.approx(ours["miface"]["L"], abs=CLOSE)
+    assert 0 < theirs["miface"]["L_error"] < 1, "classes are drawn together with the baseline's"
     assert trained[0]["attack"]["sha256"] == given[0]["attack"]["sha256"]
     assert trained[0]["utility"]["all"] == pytest.approx(given[0]["utility"]["all"], abs=CLOSE)
