@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -94,7 +93,7 @@ def test_the_largest_M_has_an_interval_over_people() -> None:
     (m,) = judge(campaign.source()).candidate.measured
     _, wide = m.members
     # Two attacks, .002 over people and hardly anything over runs: norm.isf(.0125) is 2.24.
-    assert wide.hi - wide.value == pytest.approx(2.2414 * math.hypot(0.002, 0.001), rel=0.2)
+    assert 2.2414 * 0.002 < wide.hi - wide.value < 3.5 * 0.002
     blocked = judge(campaign.source({"none": replace(LEAKY, M=0.029)}))
     assert blocking(blocked) == {"member_leakage_above_bar"}
 
