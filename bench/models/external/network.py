@@ -97,7 +97,7 @@ class GivenNetwork(Network):
             "Gradients of a model with preprocessing of its own (card: 'preprocessing: model') are "
             "not those of the encoded record; attack it with access 'scores' or 'labels'.",
         )
-        names = classes or opened.classes
+        names = classes or answered.classes or opened.classes
         reading = read_as(answered, self._card, self._task, meant, names)  # type: ignore[arg-type]
         self._state = {
             "content": torch.frombuffer(bytearray(content or b"\0"), dtype=torch.uint8),

@@ -24,10 +24,12 @@ class Answered:
         scores: numbers ``[n, k]``: probabilities, logits, or one number a record; None: it gives
             none.
         labels: texts or whole numbers ``[n]``; None: it gives none.
+        classes: names of the scores' columns, where the answers themselves tell them.
     """
 
     scores: npt.NDArray[Any] | None = None
     labels: npt.NDArray[Any] | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

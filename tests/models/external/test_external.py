@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.attacks.tables import table, table_card
 from tests.models.external import functions
 from tests.models.external.given import program, torch_onnx
 from tests.models.external.grids import Grid, loaded, loans, written
+from tests.models.external.served import Served, probabilities
 
 CARD = table_card(n_classes=3)
 WIDTH = CARD.shape[0]
@@ -301,3 +303,24 @@ def test_what_cannot_reach_a_given_model_is_left_out_with_a_reason(tmp_path: Pat
     trials = grid.plan(*base, "model.external.access=labels").trials
     assert {trial.access for trial in trials} <= {"labels", "none"}
     assert all("single_target" in trial.flags for trial in trials)
+
+
+def test_an_endpoint_that_names_its_classes_is_read_by_name_from_the_first_time(
+    tmp_path: Path,
+) -> None:
+    card = dataclasses.replace(table_card(n_classes=3), shape=(3,), class_names=("c", "a", "b"))
+    x = torch.rand(4, 3)
+    with Served() as served:
+        model = External(
+            url=served.url("/one"),
+            protocol="template",
+            request='{"instance": "$record"}',
+            response="$.result",
+            budget=99,
+            transcript=str(tmp_path / "t.db"),
+        )
+        for _ in range(2):
+            network = model.network(card, 2, 0)
+            model.solve(network, x, x, model.recipe, 0)
+            expected = torch.from_numpy(probabilities(x))[:, [2, 0, 1]].float()
+            torch.testing.assert_close(shares(network, x), expected)

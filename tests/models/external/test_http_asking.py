@@ -241,13 +241,13 @@ def test_labels_alone_are_labels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answered.labels, probabilities(records(9)).argmax(axis=1))
 
 
-def test_classes_that_an_answer_names_are_known_to_the_next(tmp_path: Path) -> None:
+def test_the_classes_of_the_columns_come_with_the_first_answer(tmp_path: Path) -> None:
     with Served() as served:
         way = channel(served, "one")
-        opened = open_endpoint(way, tmp_path / "t.db")
-        assert opened.classes == ()
-        opened.ask(records(1))
-        assert open_endpoint(way, tmp_path / "t.db").classes == ("a", "b", "c")
+        first, waiting = (open_endpoint(way, tmp_path / "t.db") for _ in range(2))
+        for opened in (first, waiting, open_endpoint(way, tmp_path / "t.db")):
+            assert opened.ask(records(1)).classes == ("a", "b", "c")
+        assert served.total == 1
 
 
 def test_endpoints_are_told_apart(tmp_path: Path) -> None:

@@ -262,6 +262,9 @@ class Asker:
         ]
 
     def _joined(self, answers: Sequence[Answer]) -> Answered:
+        if "columns" not in self._told:
+            # Another asker may have been told first, and its answers are recalled.
+            self._told = self._transcript.told()
         labels = [answer.label for answer in answers]
         scores = [_scores(answer) for answer in answers]
         plain = [row for row in scores if row is not None]
@@ -270,6 +273,7 @@ class Asker:
         return Answered(
             scores=_stacked(plain, len(answers)) if mixed or self._one_score() else None,
             labels=None if None in labels or self._one_score() else _labels(labels),
+            classes=tuple(self._told.get("classes", ())) if plain else (),
         )
 
     def _one_score(self) -> bool:

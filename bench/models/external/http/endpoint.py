@@ -71,7 +71,7 @@ def open_endpoint(channel: Channel, transcript: Path) -> Opened:
     """Open a model behind HTTP.
 
     No record is sent. A model of the protocol kserve is asked for its metadata, once for each
-    transcript. The classes are known where an earlier answer in the transcript named them.
+    transcript.
 
     Args:
         channel: where it answers, and how it may be asked.
@@ -117,7 +117,7 @@ def _opened(channel: Channel, path: Path, sender: Sender) -> Opened:
     }
     if protocol == "kserve":
         facts |= {name: about.plain()[name] for name in ("inputs", "outputs")}
-    return Opened(ask=ask, classes=tuple(shared.told().get("classes", ())), facts=facts)
+    return Opened(ask=ask, facts=facts)
 
 
 def _asking(asker: Asker) -> Callable[[Inputs], Answered]:
