@@ -160,6 +160,13 @@ class External(Model):
                 ),
             )
         require(
+            self.architecture is None
+            or (self.classes, self.answers, self.output) == ((), "auto", None),
+            "Weights of an architecture answer logits of the card's classes in its order, so "
+            "model.external.classes, answers and output say nothing here; leave them out, and let "
+            "'classes' in the card be in the order of the weights.",
+        )
+        require(
             self.url is None or (self.budget is not None and self.transcript is not None),
             "model.external.url is asked for real: say with model.external.budget how many records "
             "may be sent, and with model.external.transcript in which file answers are kept.",

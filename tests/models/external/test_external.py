@@ -76,6 +76,9 @@ def right(x: torch.Tensor) -> torch.Tensor:
         {"url": "http://h/invocations", "budget": 3, "transcript": "t", "access": "weights"},
         {"path": "a.onnx", "access": "gradients"},
         {"path": "a.onnx", "std": (0.0,)},
+        {"path": "a.pt", "architecture": Mlp(), "classes": ("b", "a")},
+        {"path": "a.pt", "architecture": Mlp(), "answers": "logits"},
+        {"path": "a.pt", "architecture": Mlp(), "output": "scores"},
     ],
 )
 def test_options_that_contradict_each_other_are_refused(wrong: dict[str, Any]) -> None:
