@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from torch import nn
@@ -24,12 +25,20 @@ class Answered:
         scores: numbers ``[n, k]``: probabilities, logits, or one number a record; None: it gives
             none.
         labels: texts or whole numbers ``[n]``; None: it gives none.
-        classes: names of the scores' columns, where the answers themselves tell them.
+        classes: names of the scores' columns, where the answers themselves tell them; then the
+            score of a class that an answer leaves out is NaN.
     """
 
     scores: npt.NDArray[Any] | None = None
     labels: npt.NDArray[Any] | None = None
     classes: tuple[str, ...] = ()
+
+    @property
+    def shares(self) -> npt.NDArray[Any]:
+        """The scores ``[n, k]`` as shares, of which a class that is left out has none."""
+        assert self.scores is not None
+        scores = np.asarray(self.scores).reshape(len(self.scores), -1)
+        return np.where(np.isnan(scores), 0, scores) if self.classes else scores
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,13 @@ class Reading:
         if self.meaning == "labels":
             return _certain(self._indices(answered), len(self.order))
         scores = _scores(answered, self.task)
+        if answered.classes and self.meaning == "probabilities":
+            scores = answered.shares
+        require(
+            not (answered.classes and np.isnan(scores).any()),
+            "The model leaves classes out of its answers, and what it would say of them is not "
+            "known; let it answer every class.",
+        )
         require(
             bool(np.isfinite(scores).all()),
             "The model answered NaN or Inf, which no attack can work with; mend the model, or the "
@@ -139,19 +146,18 @@ def read_as(
 def _found(answered: Answered) -> Meaning:
     if answered.scores is None:
         return "labels"
-    scores = answered.scores
+    scores = answered.shares
     if not np.isfinite(scores).all():
         return "logits"  # refused where they are read
     within = scores.min() >= -_BLUR and scores.max() <= 1 + _BLUR
     if within:
         return "probabilities"
-    rows = scores.reshape(len(scores), -1)
     # Shares of 100, votes, or points of a score card: as logits they would all be certain.
-    sums = rows.sum(1) if rows.shape[1] > 1 else np.ones(1)
+    sums = scores.sum(1) if scores.shape[1] > 1 else np.ones(1)
     require(
-        not (rows.min() >= 0 and np.ptp(sums) <= _EVEN * sums.max()),
+        not (scores.min() >= 0 and np.ptp(sums) <= _EVEN * sums.max()),
         "The model's scores exceed 1 and are never negative"
-        + (f", and those of a record sum to {sums[0]:g}" if rows.shape[1] > 1 else "")
+        + (f", and those of a record sum to {sums[0]:g}" if scores.shape[1] > 1 else "")
         + ", so that they are neither probabilities nor logits; let it answer probabilities, or "
         "say what they are with model.external.answers=logits.",
     )

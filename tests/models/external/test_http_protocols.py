@@ -14,6 +14,7 @@ from bench.models.external.http import paths, protocols, tensors
 from bench.models.external.http.readings import reading
 from bench.models.external.opened import Answered
 
+NaN = float("nan")
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 TABLE = pd.DataFrame({"age": [1.0, None], "city": ["Bern", None]})
 
@@ -32,7 +33,7 @@ TABLE = pd.DataFrame({"age": [1.0, None], "city": ["Bern", None]})
         (["007", "b"], None, ("007", "b"), ()),
         ([["a"], ["b"]], None, ("a", "b"), ()),
         ([True, False], None, (1, 0), ()),
-        ([{"a": 0.1, "b": 0.9}, {"b": 1}], [[0.1, 0.9], [0, 1]], None, ("a", "b")),
+        ([{"a": 0.1, "b": 0.9}, {"b": 1}], [[0.1, 0.9], [NaN, 1]], None, ("a", "b")),
         ([{"prediction": 1}, {"prediction": 0}], None, (1, 0), ()),
         ([{"label": "a", "score": 0.9}] * 2, None, ("a", "a"), ()),
         (
@@ -240,6 +241,9 @@ def test_what_is_done_to_scores_is_detected() -> None:
     single = softmax().round(3).astype(np.float32)
     assert detected(Answered(scores=single))["digits"] == 3
     assert detected(Answered(scores=single))["sums_to_one"]
+    left_out = np.where(softmax() > 0.3, softmax(), NaN)
+    said = detected(Answered(scores=left_out, classes=tuple("abcde")))
+    assert said == detected(Answered(scores=np.nan_to_num(left_out)))
     cut = np.where(softmax() >= np.sort(softmax(), axis=1)[:, -2][:, None], softmax(), 0)
     assert detected(Answered(scores=cut))["top_k"] == 2
     assert not detected(Answered(scores=cut))["sums_to_one"]

@@ -198,6 +198,19 @@ def test_nan_among_later_answers_is_refused() -> None:
         reading.outputs(labels("a"))
 
 
+def test_classes_that_are_left_out_have_no_share_and_an_unknown_logit() -> None:
+    shares = Answered(scores=np.array([[1.0, np.nan], [0.2, 0.8]]), classes=("a", "b"))
+    made = torch.softmax(outputs(shares, AB), 1)
+    torch.testing.assert_close(made, torch.tensor([[1.0, 0.0], [0.2, 0.8]]))
+    logits = dataclasses.replace(shares, scores=np.array([[5.0, np.nan], [2.0, -1.0]]))
+    with pytest.raises(UserError):
+        read(logits, AB)
+    with pytest.raises(UserError):
+        read(shares, AB, "logits")
+    with pytest.raises(UserError):
+        read(dataclasses.replace(shares, classes=()), AB)
+
+
 def test_gradients_of_probabilities_are_finite() -> None:
     reading = read(Answered(scores=SHARES))
     scores = torch.tensor(SHARES, dtype=torch.float32, requires_grad=True)

@@ -308,14 +308,14 @@ def _digest(data: bytes) -> bytes:
 def _in_order(
     scores: npt.NDArray[Any], classes: Sequence[str], order: Sequence[str]
 ) -> npt.NDArray[Any]:
-    """Columns in the order of the classes told first; a class that is left out has the score 0."""
+    """Columns in the order of the classes told first, NaN for a class that is left out."""
     if new := [name for name in classes if name not in order]:
         raise UserError(
             f"The endpoint answered scores for classes that it did not name at first: "
             f"{', '.join(new[:10])}. Let it answer a score for every class each time, or point "
             "`response` at its labels alone."
         )
-    ordered = np.zeros((len(scores), len(order)))
+    ordered = np.full((len(scores), len(order)), np.nan)
     ordered[:, [list(order).index(name) for name in classes]] = scores
     return ordered
 

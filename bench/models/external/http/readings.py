@@ -41,10 +41,9 @@ class Reading:
     """What one response says.
 
     Attributes:
-        scores: float64 ``[n, k]``; None: none.
+        scores: float64 ``[n, k]``, NaN for a class that a record leaves out; None: none.
         labels: texts or whole numbers, one a record; None: none.
-        classes: the names of the scores' columns, where the response tells them; a class that a
-            record leaves out has the score 0.
+        classes: the names of the scores' columns, where the response tells them.
     """
 
     scores: npt.NDArray[Any] | None = None
@@ -234,7 +233,7 @@ def _by_class(answers: Sequence[dict[str, Any]]) -> Reading:
         {str(name): float(number(value)) for name, value in answer.items()} for answer in answers
     ]
     return Reading(
-        scores=np.array([[row.get(name, 0.0) for name in classes] for row in rows]),
+        scores=np.array([[row.get(name, math.nan) for name in classes] for row in rows]),
         classes=classes,
     )
 
