@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.contract import UserError, require
 from bench.contract.secrets import in_one_line
-from bench.models.external.opened import Answered, Inputs, Opened
+from bench.models.external.opened import Answered, Inputs, Opened, unanswered
 
 
 def open_function(name: str) -> Opened:
@@ -57,9 +57,7 @@ def asked(function: Callable[[Inputs], Any], name: str) -> Opened:
         try:
             answers = np.asarray(function(inputs))
         except Exception as error:
-            raise UserError(
-                f"The function '{name}' failed: {type(error).__name__}: {in_one_line(error)}"
-            ) from error
+            raise unanswered(f"The function '{name}'", error) from None
         require(
             answers.ndim in (1, 2) and len(answers) == len(inputs),
             f"The function '{name}' returned {answers.shape} for {len(inputs)} records; it must "

@@ -196,6 +196,17 @@ def test_labels_alone_are_no_scores() -> None:
     assert network(torch.zeros(3, WIDTH)).argmax(1).tolist() == [0, 1, 2]
 
 
+def test_what_a_function_says_of_a_record_is_logged_alone(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(records: Any) -> Any:
+        raise ValueError("no such job: imprisoned")
+
+    with pytest.raises(UserError, match="ValueError") as caught:
+        given(fails)
+    assert "imprisoned" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "imprisoned" in caplog.text
+
+
 def test_the_number_of_classes_must_be_the_cards() -> None:
     with pytest.raises(UserError):
         given(lambda records: np.full((len(records), 4), 0.25))

@@ -73,8 +73,10 @@ def test_columns_with_answers_can_be_named() -> None:
 def test_records_without_an_answer_are_counted() -> None:
     frame, answers = scored()
     opened = opened_of(answers.iloc[:-2])
-    with pytest.raises(UserError, match="2 of 60"):
+    frame.loc[frame.index[-2:], "job"] = "imprisoned"
+    with pytest.raises(UserError, match="2 of 60") as caught:
         opened.ask(frame)
+    assert "imprisoned" not in str(caught.value)
 
 
 def test_one_record_has_one_answer() -> None:

@@ -85,6 +85,16 @@ def test_regressors_and_models_without_scores() -> None:
         opened.ask(x[:, :2])
 
 
+def test_no_value_of_a_record_is_in_an_error() -> None:
+    frame, labels = table()
+    columns = ColumnTransformer([("job", OneHotEncoder(), ["job"])])
+    model = make_pipeline(columns, LogisticRegression()).fit(frame, labels)
+    opened = open_skops(skops.io.dumps(model), "m.skops", ["numpy.dtype"])
+    with pytest.raises(UserError, match=r"m\.skops") as caught:
+        opened.ask(frame.assign(job="imprisoned"))
+    assert "imprisoned" not in str(caught.value)
+
+
 def test_what_is_no_model_is_refused() -> None:
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w") as archive:

@@ -15,7 +15,7 @@ from bench.models.external.files.batches import batches
 from bench.models.external.files.onnx_graph import as_module, graph_classes, graph_facts, read_graph
 from bench.models.external.files.onnx_inputs import Input, feeds, fixed_batch, inputs_of
 from bench.models.external.files.packages import package
-from bench.models.external.opened import Answered, Inputs, Opened
+from bench.models.external.opened import Answered, Inputs, Opened, unanswered
 
 _SCORES = ("tensor(float)", "tensor(double)", "tensor(float16)")
 _LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")
@@ -69,10 +69,7 @@ class _Model:
         try:
             return list(self.session.run(wanted, given))
         except Exception as error:
-            raise UserError(
-                f"{self.name} cannot answer these records: {in_one_line(error)}. Check that they "
-                "are what the model was trained on, such as the same categories and the same gaps."
-            ) from None
+            raise unanswered(self.name, error) from None
 
     def _scores(self, answer: Any) -> npt.NDArray[Any]:
         """Scores ``[n, k]`` of a tensor, or of one map from classes to scores for each record."""

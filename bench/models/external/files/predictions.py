@@ -162,7 +162,7 @@ def _numbers(column: pd.Series[Any], what: str, name: str) -> npt.NDArray[np.flo
             numbers[row] = float(text)
         except ValueError:
             raise UserError(
-                f"{name}: column {what!r} holds numbers, and row {row + 1} says {text[:40]!r}. "
+                f"{name}: column {what!r} holds numbers, and row {row + 1} says something else. "
                 "Write a number, or nothing for a gap."
             ) from None
     return numbers
@@ -243,11 +243,10 @@ def _find(
     )
     keys = _keys(values, columns, name)
     unknown = [key for key in keys if key not in rows]
-    if unknown:
-        pairs = zip(columns, unknown[0], strict=True)
-        first = ", ".join(f"{column}={'' if value is None else value}" for column, value in pairs)
-        raise UserError(
-            f"{name} has no answer to {len(unknown)} of {len(keys)} records that are asked, such "
-            f"as {first}. Have the model score those rows too and append them to the file."
-        )
+    require(
+        not unknown,
+        f"{name} has no answer to {len(unknown)} of {len(keys)} records that are asked. Write the "
+        "records that are asked again (invbench redteam --asks) with the same tables, seeds and "
+        "people, and have the model answer every one of them as it is written there.",
+    )
     return [rows[key] for key in keys]

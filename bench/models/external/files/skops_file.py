@@ -17,7 +17,7 @@ import pandas as pd
 from bench.contract import UserError, nearest, require
 from bench.contract.secrets import in_one_line
 from bench.models.external.files.packages import package
-from bench.models.external.opened import Answered, Inputs, Opened
+from bench.models.external.opened import Answered, Inputs, Opened, unanswered
 
 
 def open_skops(content: bytes, name: str, trusted: Sequence[str]) -> Opened:
@@ -146,10 +146,7 @@ def _call(model: Any, method: str, given: Any, name: str) -> Any:
             warnings.simplefilter("ignore")  # such as of columns without names
             return getattr(model, method)(given)
     except Exception as error:
-        raise UserError(
-            f"{name} cannot answer these records: {in_one_line(error)}. Check that they are what "
-            "the model was trained on, such as the same categories and the same gaps."
-        ) from None
+        raise unanswered(name, error) from None
 
 
 def _rows(scores: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[Any]:

@@ -262,7 +262,7 @@ def _typed(value: Any, tensor: Tensor) -> Any:
         kind = "numbers" if isinstance(value, str) else "whole numbers"
         raise UserError(
             f"The model's input '{tensor.name}' takes {kind} ({tensor.datatype}), but a record "
-            f"holds {value!r}. Prepare the records as the model takes them."
+            "holds another value. Prepare the records as the model takes them."
         )
     if tensor.datatype == "BOOL":
         return bool(value)
