@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ LABEL = "label"
 """The column that holds labels where nothing else is said."""
 _PREFIXES = ("p_", "score_")
 _DIGITS = 9
+_WHOLE = re.compile(r"\A(-?\d+)\.0\Z")
 _GAPS = ("", "nan", "na", "n/a", "null", "none", "?")
 """How a gap is written in a column of numbers; in a column of categories only nothing is a gap."""
 
@@ -200,7 +202,9 @@ def _keys(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> list[Ke
             numbers = _numbers(frame[column], column, name) + 0.0  # -0 becomes 0
             parts.append([f"{number:.{_DIGITS}g}" for number in numbers])
         else:
-            parts.append(_texts(frame[column]))
+            # Beside a gap, pandas reads and writes the whole number 1 as 1.0.
+            texts = _texts(frame[column])
+            parts.append([None if t is None else _WHOLE.sub(r"\1", t) for t in texts])
     return list(zip(*parts, strict=True))
 
 
