@@ -63,8 +63,8 @@ class External(Model):
         access: what an attacker gets: ``labels``, ``scores`` or ``weights``.
         answers: what the model answers: ``probabilities``, ``logits`` or ``labels``; ``auto`` finds
             it out from its first answers.
-        classes: the card's classes in the order of the model's scores; empty: as the model says,
-            or else as the card has them.
+        classes: the card's classes in the order of the model's scores, or what the model calls each
+            of them in its labels; empty: as the model says, or else as the card has them.
         output: the output that holds the scores, where the model has several.
         architecture: the model whose weights the file holds, as an option of it.
         shadows: a model like it, which an attacker trains who knows how it was made; null: its
@@ -300,7 +300,7 @@ class External(Model):
             network.facts = {**_digest(content), **({"note": note} if note else {})}
             return
         assert isinstance(network, GivenNetwork)
-        meant: Meaning | str = "labels" if self.access == "labels" else self.answers
+        meant: Meaning | Literal["auto"] = "labels" if self.access == "labels" else self.answers
         network.open(content, x, meant, self.classes)
         require(
             self.access == "labels" or network.facts["answers"] != "labels",
