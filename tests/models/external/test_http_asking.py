@@ -201,10 +201,15 @@ def test_the_own_rate_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [413, 400])
 def test_requests_that_are_too_large_are_halved(status: int, tmp_path: Path) -> None:
     with Served(most=3, too_large=status) as served:
-        open_endpoint(channel(served, batch=16), tmp_path / "t.db").ask(records(16))
+        way = channel(served, batch=16, budget=32)
+        open_endpoint(way, tmp_path / "t.db").ask(records(16))
         assert set(served.asked.values()) == {1}
         assert len(served.bodies) < 16
-    assert (Transcript(tmp_path / "t.db").counts()["sent"] == 16) == (status == 413)
+        assert Transcript(tmp_path / "t.db").counts()["sent"] == 16
+        # The next one knows how many it takes.
+        before = len(served.bodies)
+        open_endpoint(way, tmp_path / "t.db").ask(records(16, seed=1))
+        assert len(served.bodies) == before + 8
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

@@ -91,7 +91,7 @@ class Asker:
         self._speech = speech
         self._sender = sender
         self._transcript = transcript
-        self._size = batch
+        self._size = min(batch, transcript.most or batch)
         self._retries = retries
         self._fresh = fresh
         self._before: Counter[bytes] = Counter()
@@ -163,12 +163,14 @@ class Asker:
             if not part:
                 return {}
             reply = self._post(question, part)
-            if explaining.unprocessed(reply):
+            too_large = explaining.too_large(reply) and len(part) > 1
+            if too_large or explaining.unprocessed(reply):
                 self._transcript.refund(len(part))
             if explaining.good(reply):
                 return self._kept(part, reply)
-            if explaining.too_large(reply) and len(part) > 1:
+            if too_large:
                 self._size = len(part) // 2
+                self._transcript.allow(self._size)
                 return {}
             refusals += reply.status == 429
             failures += reply.status != 429
