@@ -30,7 +30,7 @@ from bench.contract import (
 )
 from bench.contract.secrets import redacted
 from bench.contract.task import TASKS
-from bench.models.external.http.endpoint import Channel, loopback
+from bench.models.external.http.endpoint import Channel, check_url, loopback
 from bench.models.external.network import GivenNetwork, Pixels, Prepared
 from bench.models.external.opened import Opened
 from bench.models.external.outputs import Meaning
@@ -166,6 +166,8 @@ class External(Model):
             "model.external.classes, answers and output say nothing here; leave them out, and let "
             "'classes' in the card be in the order of the weights.",
         )
+        if self.url is not None:
+            check_url(self.url)
         require(
             self.url is None or (self.budget is not None and self.transcript is not None),
             "model.external.url is asked for real: say with model.external.budget how many records "

@@ -63,8 +63,16 @@ def asked(function: Callable[[Inputs], Any], name: str) -> Opened:
             f"The function '{name}' returned {answers.shape} for {len(inputs)} records; it must "
             "return one row of scores or one label for each.",
         )
-        if answers.dtype.kind == "f" or answers.ndim == 2:
+        if answers.dtype.kind in "OU" and answers.shape[1:] == (1,):
+            answers = answers[:, 0]
+        if answers.dtype.kind != "f" and answers.ndim == 1:
+            return Answered(labels=answers)
+        try:
             return Answered(scores=answers.astype(np.float64).reshape(len(answers), -1))
-        return Answered(labels=answers)
+        except (ValueError, TypeError):
+            raise UserError(
+                f"The function '{name}' returned rows of what are no numbers; it must return one "
+                "row of scores or one label for each record."
+            ) from None
 
     return Opened(ask, facts={"function": name})

@@ -74,6 +74,8 @@ def right(x: torch.Tensor) -> torch.Tensor:
         {"url": "http://h/invocations", "transcript": "t"},
         {"url": "http://h/invocations", "budget": 3},
         {"url": "http://h/invocations", "budget": 3, "transcript": "t", "access": "weights"},
+        {"url": "http://[::1/score", "budget": 3, "transcript": "t", "authorised": True},
+        {"url": "http://[::1/score", "budget": 3, "transcript": "t"},
         {"path": "a.onnx", "access": "gradients"},
         {"path": "a.onnx", "std": (0.0,)},
         {"path": "a.pt", "architecture": Mlp(), "classes": ("b", "a")},
@@ -194,6 +196,15 @@ def test_labels_alone_are_no_scores() -> None:
         given(says, answers="labels")
     network = given(says, access="labels")
     assert network(torch.zeros(3, WIDTH)).argmax(1).tolist() == [0, 1, 2]
+
+
+def test_one_column_of_texts_is_labels_and_more_are_refused() -> None:
+    column = np.array([["0"], ["2"]])
+    network = given(lambda records: np.resize(column, (len(records), 1)), access="labels")
+    assert network(torch.zeros(2, WIDTH)).argmax(1).tolist() == [0, 2]
+    for wrong in (np.array([["a", "b"]]), np.array([[None, {}]], dtype=object)):
+        with pytest.raises(UserError):
+            given(lambda records, wrong=wrong: np.resize(wrong, (len(records), 2)))
 
 
 def test_what_a_function_says_of_a_record_is_logged_alone(caplog: pytest.LogCaptureFixture) -> None:

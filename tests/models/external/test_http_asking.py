@@ -311,6 +311,7 @@ def test_records_are_not_kept(tmp_path: Path) -> None:
         ("http://[::ffff:127.0.0.1]/", True),
         ("https://10.0.0.1/", False),
         ("https://no-such-host.invalid/", False),
+        ("http://[::1/score", False),
     ],
 )
 def test_loopback(url: str, expected: bool) -> None:

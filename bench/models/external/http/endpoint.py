@@ -20,7 +20,7 @@ from bench.models.external.http.sending import Headers, Reply, Sender, loopback,
 from bench.models.external.http.transcript import LEASE_S, Transcript
 from bench.models.external.opened import Answered, Inputs, Opened
 
-__all__ = ["Channel", "loopback", "open_endpoint"]
+__all__ = ["Channel", "check_url", "loopback", "open_endpoint"]
 
 _NOT_SERVED = (404, 405, 501)
 _GIVEN_UP_GET = (*_NOT_SERVED, 400, 500)
@@ -127,12 +127,21 @@ def _asking(asker: Asker) -> Callable[[Inputs], Answered]:
     return ask
 
 
-def _check(channel: Channel) -> None:
+def check_url(url: str) -> None:
+    """Refuse what is no address of an endpoint.
+
+    Raises:
+        UserError: it is none.
+    """
     require(
-        _is_url(channel.url),
-        f"The URL '{channel.url}' is not understood. It must start with http:// or https:// and "
+        _is_url(url),
+        f"The URL '{redacted(url)}' is not understood. It must start with http:// or https:// and "
         "name a host.",
     )
+
+
+def _check(channel: Channel) -> None:
+    check_url(channel.url)
     require(
         redacted(channel.url) == channel.url,
         f"The URL {channel.url} holds what looks like a credential. URLs are kept in records and "

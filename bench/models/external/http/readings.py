@@ -32,7 +32,9 @@ SCORES = frozenset(
 
 _LABEL_KEYS = ("label", "class", "name", "category")
 _SCORE_KEYS = ("score", "probability", "confidence", "prob")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_NUMBER = re.compile(r"\s*[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
+_LARGEST = 2**63
+"""Whole numbers from here on are no labels that anybody gives, and may be no floats either."""
 _NOT_FINITE = re.compile(r"(?i)\s*[+-]?(nan|inf(inity)?|null|none)\s*")
 
 
@@ -150,7 +152,7 @@ def _number(value: Any) -> float | int | None:
             return None
         value = float(value) if re.search(r"[.eE]", value) else int(value)
     if isinstance(value, bool | int):
-        return int(value)
+        return int(value) if abs(value) < _LARGEST else None
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
