@@ -30,15 +30,12 @@ from bench.contract import (
 )
 from bench.contract.secrets import redacted
 from bench.contract.task import TASKS
+from bench.models.external.files.kinds import ENDINGS, kind_of
 from bench.models.external.http.endpoint import Channel, check_url, loopback
 from bench.models.external.network import GivenNetwork, Pixels, Prepared
 from bench.models.external.opened import Opened
 from bench.models.external.outputs import Meaning
 
-_DIFFERENTIABLE = (".onnx", ".pt2")
-"""Endings of files that hold a whole network."""
-_STATES = (".safetensors", ".pt", ".pth", ".bin")
-"""Endings of files that hold weights alone."""
 _ONE_PLACE = (
     "model.external needs exactly one of path=FILE, url=ADDRESS and function=package.module:name."
 )
@@ -147,7 +144,7 @@ class External(Model):
         super().__post_init__()
         require(len(self._places) <= 1, _ONE_PLACE)
         if self.path is not None:
-            weights = Path(self.path).suffix in _STATES
+            weights = self._kind in ("safetensors", "state")
             require(
                 weights == (self.architecture is not None),
                 f"model.external.path is '{self.path}': "
@@ -190,8 +187,14 @@ class External(Model):
         return [place for place in (self.path, self.url, self.function) if place is not None]
 
     @property
+    def _kind(self) -> str | None:
+        """What its file is by its ending."""
+        return ENDINGS.get(Path(self.path or "").suffix.lower())
+
+    @property
     def _differentiable(self) -> bool:
-        return self.path is not None and Path(self.path).suffix in _DIFFERENTIABLE
+        """Whether its file holds a whole network."""
+        return self._kind in ("onnx", "program")
 
     @property
     def recipe(self) -> Recipe:
@@ -292,7 +295,6 @@ class External(Model):
         """
         content = self._content()
         if self.architecture is not None:
-            from bench.models.external.files.kinds import kind_of
             from bench.models.external.files.state import fit_state, open_state
 
             assert self.path is not None
@@ -334,8 +336,6 @@ class External(Model):
         return self._opened_file(Path(self.path), card, content)
 
     def _opened_file(self, path: Path, card: Card, content: bytes) -> Opened:
-        from bench.models.external.files.kinds import kind_of
-
         kind = kind_of(path, content)
         if kind == "onnx":
             from bench.models.external.files.onnx_file import open_onnx
@@ -349,12 +349,13 @@ class External(Model):
             from bench.models.external.files.skops_file import open_skops
 
             return open_skops(content, path.name, self.trust)
+        assert kind == "predictions", kind
         from bench.models.external.files.predictions import open_predictions
 
         columns = {column.name: column.kind for column in card.fields if column.name in card.raw}
         ordered = {name: columns[name] for name in card.raw}
         return open_predictions(
-            content, path.suffix, path.name, ordered, list(self.prediction) or None
+            content, path.suffix.lower(), path.name, ordered, list(self.prediction) or None
         )
 
     @property

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from bench.contract import Card, Splits, UserError
+from bench.contract.rows import rows_of
 from bench.contract.task import TASKS
 from bench.models import training
 from bench.models.external.component import External
@@ -223,6 +224,22 @@ def test_the_number_of_classes_must_be_the_cards() -> None:
         given(lambda records: np.full((len(records), 4), 0.25))
     with pytest.raises(UserError):
         given(lambda records: np.full((len(records), 2), 0.5))
+
+
+def test_endings_may_be_written_large(tmp_path: Path) -> None:
+    data = splits()
+    built = Mlp(hidden=(4,))
+    state = tmp_path / "M.PT"
+    torch.save(built.network(CARD, 3, 0).state_dict(), state)
+    training.train(External(path=str(state), architecture=built), [], data, 0, "cpu")
+    with pytest.raises(UserError):
+        External(path=str(state))
+    whole = file(tmp_path).rename(tmp_path / "M.ONNX")
+    assert opened(External(path=str(whole), access="weights"), data).module is not None
+    raw = loaded(written(tmp_path, preprocessing="model"))
+    answers = rows_of(raw.card, raw.train.x).assign(p_n=0.25, p_p=0.75)
+    answers.to_parquet(tmp_path / "A.PARQUET")
+    opened(External(path=str(tmp_path / "A.PARQUET")), raw)
 
 
 def test_an_architecture_reads_encoded_records_alone(tmp_path: Path) -> None:

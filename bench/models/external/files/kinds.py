@@ -15,7 +15,7 @@ import torch
 from bench.contract import UserError, nearest, require
 from bench.models.external.files.state import is_safetensors
 
-_ENDINGS = {
+ENDINGS = {
     ".onnx": "onnx",
     ".safetensors": "safetensors",
     ".pt": "state",
@@ -26,8 +26,7 @@ _ENDINGS = {
     ".csv": "predictions",
     ".parquet": "predictions",
 }
-KINDS = tuple(dict.fromkeys(_ENDINGS.values()))
-"""What :func:`kind_of` can answer."""
+"""What each ending stands for: what :func:`kind_of` can answer."""
 _PICKLES = (".pkl", ".pickle", ".joblib", ".sav", ".dill", ".cloudpickle", ".p")
 
 _EXPORT = (
@@ -52,7 +51,7 @@ _OLD_PICKLE = re.compile(rb"\(?(c\w+(\.\w+)*\n\w+\n|[ld]p0\n|\(lp0\n)", re.ASCII
 
 
 def kind_of(path: Path, content: bytes) -> str:
-    """What a file holds: one of :data:`KINDS`.
+    """What a file holds: one of the kinds in :data:`ENDINGS`.
 
     Args:
         path: of the file, for its ending.
@@ -65,12 +64,12 @@ def kind_of(path: Path, content: bytes) -> str:
     _refuse_broken(name, content)
     require(ending not in _PICKLES, f"{name} is a pickle by its ending {ending}. {_EXPORT}")
     held = _held(content, name, ending)
-    wanted = _ENDINGS.get(ending)
+    wanted = ENDINGS.get(ending)
     if wanted is None:
         looks = f" Its content looks like {_TEXTS[held]}." if held in _TEXTS else ""
         raise UserError(
             f"{name} has the ending {ending or 'of no kind'!r}, which says no kind of model."
-            f"{looks}{nearest(ending, _ENDINGS)} Rename the file, or export the model. "
+            f"{looks}{nearest(ending, ENDINGS)} Rename the file, or export the model. "
             f"{_EXPORT if held is None else ''}".rstrip()
         )
     if held != ending and (held, wanted) != ("torch", "state"):
@@ -151,7 +150,9 @@ def _held(content: bytes, name: str, ending: str) -> str | None:
     _refuse_other_libraries(content, name)
     if _is_text(content):
         return ".csv"
-    return ".onnx" if content[:1] in _ONNX_FIELDS else None
+    # A table in another encoding may begin with one of them too.
+    table = ENDINGS.get(ending) == "predictions"
+    return ".onnx" if content[:1] in _ONNX_FIELDS and not table else None
 
 
 def _held_by_zip(content: bytes, name: str) -> str | None:
