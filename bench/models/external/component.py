@@ -197,6 +197,11 @@ class External(Model):
         return self._kind in ("onnx", "program")
 
     @property
+    def _meant(self) -> Meaning | Literal["auto"]:
+        """What its answers are taken for."""
+        return "labels" if self.access == "labels" else self.answers
+
+    @property
     def recipe(self) -> Recipe:
         """A recipe that says nothing, since there is no training."""
         return Recipe(epochs=1, batch_size=1, lr=1.0)
@@ -304,8 +309,7 @@ class External(Model):
             network.facts = {**_digest(content), **({"note": note} if note else {})}
             return
         assert isinstance(network, GivenNetwork)
-        meant: Meaning | Literal["auto"] = "labels" if self.access == "labels" else self.answers
-        network.open(content, x, meant, self.classes)
+        network.open(content, x, self._meant, self.classes)
         require(
             self.access == "labels" or network.facts["answers"] != "labels",
             f"'{self.called}' answers labels alone, and model.external.access is '{self.access}'; "
@@ -348,7 +352,7 @@ class External(Model):
         if kind == "skops":
             from bench.models.external.files.skops_file import open_skops
 
-            return open_skops(content, path.name, self.trust)
+            return open_skops(content, path.name, self.trust, self._meant == "labels")
         assert kind == "predictions", kind
         from bench.models.external.files.predictions import open_predictions
 
