@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -167,7 +167,7 @@ class Asker:
             if too_large or explaining.unprocessed(reply):
                 self._transcript.refund(len(part))
             if explaining.good(reply):
-                return self._kept(part, reply)
+                return self._kept(question.records(part), part, reply)
             if too_large:
                 self._size = len(part) // 2
                 self._transcript.allow(self._size)
@@ -176,7 +176,7 @@ class Asker:
             failures += reply.status != 429
             self._transcript.note(refusals=int(reply.status == 429))
             if not self._again(reply, failures, refusals):
-                raise self._explained(reply)
+                raise self._explained(question.records(part), reply)
             self._transcript.note(retries=int(reply.status != 429))
             self._transcript.hold(back_off(failures + refusals, reply.retry_after))
 
@@ -213,12 +213,14 @@ class Asker:
             return refusals <= _REFUSALS * (self._retries + 1)
         return explaining.again(reply) and failures <= self._retries
 
-    def _explained(self, reply: Reply) -> UserError:
-        speech = self._speech
-        return explaining.explained(reply, speech.url, speech.protocol, self._sender.headers)
+    def _explained(self, inputs: Inputs, reply: Reply) -> UserError:
+        speech, headers = self._speech, self._sender.headers
+        text = headers.hidden(reply.body.decode(errors="replace"))
+        reply = replace(reply, body=explaining.without(inputs, text).encode())
+        return explaining.explained(reply, speech.url, speech.protocol, headers)
 
-    def _kept(self, part: Sequence[Asked], reply: Reply) -> dict[Asked, Answer]:
-        found = self._reading(reply)
+    def _kept(self, inputs: Inputs, part: Sequence[Asked], reply: Reply) -> dict[Asked, Answer]:
+        found = self._reading(inputs, reply)
         if len(found) != len(part):
             raise UserError(
                 f"The endpoint was asked {len(part)} records and answered {len(found)}. It must "
@@ -229,14 +231,13 @@ class Asker:
         self._transcript.keep(part, answers)
         return dict(zip(part, answers, strict=True))
 
-    def _reading(self, reply: Reply) -> Reading:
+    def _reading(self, inputs: Inputs, reply: Reply) -> Reading:
         headers = self._sender.headers
-        body = explaining.parsed(reply, headers)
         try:
-            return self._speech.read(body)
+            return self._speech.read(explaining.parsed(reply, headers))
         except UserError as error:
-            # What is quoted from the answer may hold a short value of a header.
-            wrong = UserError(headers.hidden(str(error)))
+            # What is quoted from the answer may hold a short value of a header, or of a record.
+            wrong = UserError(explaining.without(inputs, headers.hidden(str(error))))
         raise wrong
 
     def _settled(self, found: Reading) -> list[Answer]:
