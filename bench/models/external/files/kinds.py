@@ -72,7 +72,7 @@ def kind_of(path: Path, content: bytes) -> str:
             f"{looks}{nearest(ending, ENDINGS)} Rename the file, or export the model. "
             f"{_EXPORT if held is None else ''}".rstrip()
         )
-    if held != ending and (held, wanted) != ("torch", "state"):
+    if held != ending and (held, wanted) != (".pt", "state"):
         raise UserError(_contradiction(name, ending, held))
     return wanted
 
@@ -80,33 +80,23 @@ def kind_of(path: Path, content: bytes) -> str:
 _TEXTS = {
     ".onnx": "an ONNX model",
     ".safetensors": "safetensors",
-    "torch": "weights of torch (.pt)",
-    ".pt2": "a torch.export program",
-    ".skops": "a skops file",
-    ".csv": "text",
-    ".parquet": "a Parquet table",
-}
-_NEEDED = {
-    ".onnx": "an ONNX model",
-    ".safetensors": "safetensors",
     ".pt": "weights of torch",
     ".pth": "weights of torch",
     ".bin": "weights of torch",
     ".pt2": "a torch.export program",
     ".skops": "a skops file",
-    ".csv": "a table as UTF-8 text",
+    ".csv": "UTF-8 text",
     ".parquet": "a Parquet table",
 }
 
 
 def _contradiction(name: str, ending: str, held: str | None) -> str:
-    said = f"{name} is no {ending} file: its content is not that of {_NEEDED[ending]}"
+    said = f"{name} is no {ending} file: its content is not that of {_TEXTS[ending]}"
     if held is None:
         return f"{said}, and it may be cut off. Export or copy it again."
     if held == ".csv":
         return f"{said} but plain text, as a download that failed leaves behind. Fetch it again."
-    right = ".pt" if held == "torch" else held
-    return f"{said} but of {_TEXTS[held]}. Rename it to {Path(name).stem}{right}."
+    return f"{said} but of {_TEXTS[held]}. Rename it to {Path(name).stem}{held}."
 
 
 def _refuse_broken(name: str, content: bytes) -> None:
@@ -125,7 +115,7 @@ def _refuse_broken(name: str, content: bytes) -> None:
 
 
 def _held(content: bytes, name: str, ending: str) -> str | None:
-    """The ending that the content would deserve, ``torch`` for weights, None if it is unknown.
+    """The ending that the content would deserve, None if it is unknown.
 
     Raises:
         UserError: it is a pickle, or a format that has to be exported first.
@@ -193,14 +183,14 @@ def _held_by_zip(content: bytes, name: str) -> str | None:
 
 
 def _weights(content: bytes, name: str) -> str:
-    """``torch`` if torch reads it as weights alone; any other pickle is refused."""
+    """``.pt`` if torch reads it as weights alone; any other pickle is refused."""
     try:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:
         raise UserError(
             f"{name} is a pickle that holds more than weights, or is cut off. {_EXPORT}"
         ) from None
-    return "torch"
+    return ".pt"
 
 
 def _refuse_other_libraries(content: bytes, name: str) -> None:

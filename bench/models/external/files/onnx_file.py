@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from bench.contract import UserError, nearest, require
 from bench.contract.secrets import in_one_line
-from bench.models.external.files.batches import batches
+from bench.models.external.files.batches import batches, columns
 from bench.models.external.files.onnx_graph import as_module, graph_classes, graph_facts, read_graph
 from bench.models.external.files.onnx_inputs import Input, feeds, fixed_batch, inputs_of
 from bench.models.external.files.packages import package
@@ -78,15 +79,13 @@ class _Model:
             named = {str(key): key for key in keys}
             order = [named[c] for c in self.classes] if set(named) == set(self.classes) else keys
             return np.array([[row[key] for key in order] for row in answer], dtype=np.float32)
-        values = np.asarray(answer)
-        while values.ndim > 2 and values.shape[-1] == 1:
-            values = values[..., 0]
+        values: npt.NDArray[Any] = columns(torch.from_numpy(np.asarray(answer))).numpy()
         require(
-            values.ndim in (1, 2),
+            values.ndim == 2,
             f"{self.name}: the output {self.scores!r} has the shape {list(values.shape)}; one row "
             "of scores for each record is needed. Name another output (model.external.output).",
         )
-        return values[:, None] if values.ndim == 1 else values
+        return values
 
     def _check_count(self, read: npt.NDArray[Any], rows: int, output: str) -> None:
         require(

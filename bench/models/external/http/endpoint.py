@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.contract import nearest, require
+from bench.contract import require
 from bench.contract.identity import digest
 from bench.contract.secrets import redacted
 from bench.models.external.http import explaining, protocols, tensors
@@ -148,19 +148,6 @@ def _check(channel: Channel) -> None:
         "reports. Take it out, set an environment variable to it, and name the variable for a "
         "header in `headers`, such as Authorization or X-API-Key.",
     )
-    known = ("auto", *protocols.PROTOCOLS)
-    require(
-        channel.protocol in known,
-        f"There is no protocol '{channel.protocol}'.{nearest(channel.protocol, known)}",
-    )
-    for name, least in (("batch", 1), ("retries", 0), ("budget", 0)):
-        value = getattr(channel, name)
-        require(
-            value is None or value >= least, f"`{name}` is {value}, but must be at least {least}."
-        )
-    for name in ("timeout_s", "rate_per_s"):
-        value = getattr(channel, name)
-        require(value is None or value > 0, f"`{name}` is {value}, but must be above 0.")
     if channel.protocol == "template":
         protocols.check_template(channel.request, channel.response)
 
