@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,7 @@ def _category(column: Column, values: npt.NDArray[np.float64]) -> npt.NDArray[An
     return chosen
 
 
+@lru_cache(maxsize=1024)
 def _typed(names: tuple[str, ...]) -> npt.NDArray[Any]:
     """The values of a category as pandas reads a file with these texts in a column."""
     import pandas as pd
@@ -62,6 +64,7 @@ def _typed(names: tuple[str, ...]) -> npt.NDArray[Any]:
     column = read["value"]
     dtype = None if pd.api.types.is_numeric_dtype(column) else object
     values: npt.NDArray[Any] = column.to_numpy(dtype)
+    values.flags.writeable = False  # it is kept
     return values
 
 

@@ -30,15 +30,12 @@ from bench.contract import (
 )
 from bench.contract.secrets import redacted
 from bench.contract.task import TASKS
-from bench.models.external.http.endpoint import Channel, loopback
+from bench.models.external.files.kinds import ENDINGS, kind_of
+from bench.models.external.http.endpoint import Channel, check_url, loopback
 from bench.models.external.network import GivenNetwork, Pixels, Prepared
 from bench.models.external.opened import Opened
 from bench.models.external.outputs import Meaning
 
-_DIFFERENTIABLE = (".onnx", ".pt2")
-"""Endings of files that hold a whole network."""
-_STATES = (".safetensors", ".pt", ".pth", ".bin")
-"""Endings of files that hold weights alone."""
 _ONE_PLACE = (
     "model.external needs exactly one of path=FILE, url=ADDRESS and function=package.module:name."
 )
@@ -63,8 +60,8 @@ class External(Model):
         access: what an attacker gets: ``labels``, ``scores`` or ``weights``.
         answers: what the model answers: ``probabilities``, ``logits`` or ``labels``; ``auto`` finds
             it out from its first answers.
-        classes: the card's classes in the order of the model's scores; empty: as the model says,
-            or else as the card has them.
+        classes: the card's classes in the order of the model's scores, or what the model calls each
+            of them in its labels; empty: as the model says, or else as the card has them.
         output: the output that holds the scores, where the model has several.
         architecture: the model whose weights the file holds, as an option of it.
         shadows: a model like it, which an attacker trains who knows how it was made; null: its
@@ -147,7 +144,7 @@ class External(Model):
         super().__post_init__()
         require(len(self._places) <= 1, _ONE_PLACE)
         if self.path is not None:
-            weights = Path(self.path).suffix in _STATES
+            weights = self._kind in ("safetensors", "state")
             require(
                 weights == (self.architecture is not None),
                 f"model.external.path is '{self.path}': "
@@ -159,6 +156,15 @@ class External(Model):
                     "'architecture'."
                 ),
             )
+        require(
+            self.architecture is None
+            or (self.classes, self.answers, self.output) == ((), "auto", None),
+            "Weights of an architecture answer logits of the card's classes in its order, so "
+            "model.external.classes, answers and output say nothing here; leave them out, and let "
+            "'classes' in the card be in the order of the weights.",
+        )
+        if self.url is not None:
+            check_url(self.url)
         require(
             self.url is None or (self.budget is not None and self.transcript is not None),
             "model.external.url is asked for real: say with model.external.budget how many records "
@@ -181,8 +187,19 @@ class External(Model):
         return [place for place in (self.path, self.url, self.function) if place is not None]
 
     @property
+    def _kind(self) -> str | None:
+        """What its file is by its ending."""
+        return ENDINGS.get(Path(self.path or "").suffix.lower())
+
+    @property
     def _differentiable(self) -> bool:
-        return self.path is not None and Path(self.path).suffix in _DIFFERENTIABLE
+        """Whether its file holds a whole network."""
+        return self._kind in ("onnx", "program")
+
+    @property
+    def _meant(self) -> Meaning | Literal["auto"]:
+        """What its answers are taken for."""
+        return "labels" if self.access == "labels" else self.answers
 
     @property
     def recipe(self) -> Recipe:
@@ -283,7 +300,6 @@ class External(Model):
         """
         content = self._content()
         if self.architecture is not None:
-            from bench.models.external.files.kinds import kind_of
             from bench.models.external.files.state import fit_state, open_state
 
             assert self.path is not None
@@ -293,8 +309,7 @@ class External(Model):
             network.facts = {**_digest(content), **({"note": note} if note else {})}
             return
         assert isinstance(network, GivenNetwork)
-        meant: Meaning | str = "labels" if self.access == "labels" else self.answers
-        network.open(content, x, meant, self.classes)
+        network.open(content, x, self._meant, self.classes)
         require(
             self.access == "labels" or network.facts["answers"] != "labels",
             f"'{self.called}' answers labels alone, and model.external.access is '{self.access}'; "
@@ -325,8 +340,6 @@ class External(Model):
         return self._opened_file(Path(self.path), card, content)
 
     def _opened_file(self, path: Path, card: Card, content: bytes) -> Opened:
-        from bench.models.external.files.kinds import kind_of
-
         kind = kind_of(path, content)
         if kind == "onnx":
             from bench.models.external.files.onnx_file import open_onnx
@@ -339,13 +352,14 @@ class External(Model):
         if kind == "skops":
             from bench.models.external.files.skops_file import open_skops
 
-            return open_skops(content, path.name, self.trust)
+            return open_skops(content, path.name, self.trust, self._meant == "labels")
+        assert kind == "predictions", kind
         from bench.models.external.files.predictions import open_predictions
 
         columns = {column.name: column.kind for column in card.fields if column.name in card.raw}
         ordered = {name: columns[name] for name in card.raw}
         return open_predictions(
-            content, path.suffix, path.name, ordered, list(self.prediction) or None
+            content, path.suffix.lower(), path.name, ordered, list(self.prediction) or None
         )
 
     @property

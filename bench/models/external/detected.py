@@ -38,7 +38,7 @@ def detected(answered: Answered) -> dict[str, Any]:
             "sums_to_one": None,
             "all_equal": len(labels) > 1 and len(set(labels)) == 1,
         }
-    scores = np.asarray(answered.scores, dtype=np.float64).reshape(len(answered.scores), -1)
+    scores = answered.shares.astype(np.float64)
     n, k = scores.shape
     digits = _digits(scores)
     return {

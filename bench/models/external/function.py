@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.contract import UserError, require
 from bench.contract.secrets import in_one_line
-from bench.models.external.opened import Answered, Inputs, Opened
+from bench.models.external.opened import Answered, Inputs, Opened, unanswered
 
 
 def open_function(name: str) -> Opened:
@@ -57,16 +57,22 @@ def asked(function: Callable[[Inputs], Any], name: str) -> Opened:
         try:
             answers = np.asarray(function(inputs))
         except Exception as error:
-            raise UserError(
-                f"The function '{name}' failed: {type(error).__name__}: {in_one_line(error)}"
-            ) from error
+            raise unanswered(f"The function '{name}'", error) from None
         require(
             answers.ndim in (1, 2) and len(answers) == len(inputs),
             f"The function '{name}' returned {answers.shape} for {len(inputs)} records; it must "
             "return one row of scores or one label for each.",
         )
-        if answers.dtype.kind == "f" or answers.ndim == 2:
+        if answers.dtype.kind in "OU" and answers.shape[1:] == (1,):
+            answers = answers[:, 0]
+        if answers.dtype.kind != "f" and answers.ndim == 1:
+            return Answered(labels=answers)
+        try:
             return Answered(scores=answers.astype(np.float64).reshape(len(answers), -1))
-        return Answered(labels=answers)
+        except (ValueError, TypeError):
+            raise UserError(
+                f"The function '{name}' returned rows of what are no numbers; it must return one "
+                "row of scores or one label for each record."
+            ) from None
 
     return Opened(ask, facts={"function": name})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class GivenNetwork(Network):
         self.module: nn.Module | None = None
 
     def open(
-        self, content: bytes, x: Tensor, meant: Meaning | str, classes: tuple[str, ...]
+        self, content: bytes, x: Tensor, meant: Meaning | Literal["auto"], classes: tuple[str, ...]
     ) -> None:
         """Open the model and find out how its answers are read, from the first records of ``x``.
 
@@ -97,8 +97,8 @@ class GivenNetwork(Network):
             "Gradients of a model with preprocessing of its own (card: 'preprocessing: model') are "
             "not those of the encoded record; attack it with access 'scores' or 'labels'.",
         )
-        names = classes or opened.classes
-        reading = read_as(answered, self._card, self._task, meant, names)  # type: ignore[arg-type]
+        named = answered.classes or opened.classes
+        reading = read_as(answered, self._card, self._task, meant, classes, named)
         self._state = {
             "content": torch.frombuffer(bytearray(content or b"\0"), dtype=torch.uint8),
             "meaning": torch.tensor(MEANINGS.index(reading.meaning)),
@@ -112,7 +112,7 @@ class GivenNetwork(Network):
             **opened.facts,
             **detected(answered),
             "answers": reading.meaning,
-            "class_names": list(names),
+            "class_names": list(classes or named),
         }
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GivenNetwork:

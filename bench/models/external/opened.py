@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from torch import nn
+
+from bench.contract import UserError
+from bench.contract.secrets import in_one_line
+
+_UNLIKE = "Check that they are what the model was trained on, such as the same categories and gaps."
+_LOG = logging.getLogger(__name__)
 
 Inputs = npt.NDArray[Any] | pd.DataFrame
 """Records as a model reads them: float32 ``[n, *shape]`` encoded by us, or one row per record with
@@ -24,10 +32,20 @@ class Answered:
         scores: numbers ``[n, k]``: probabilities, logits, or one number a record; None: it gives
             none.
         labels: texts or whole numbers ``[n]``; None: it gives none.
+        classes: names of the scores' columns, where the answers themselves tell them; then the
+            score of a class that an answer leaves out is NaN.
     """
 
     scores: npt.NDArray[Any] | None = None
     labels: npt.NDArray[Any] | None = None
+    classes: tuple[str, ...] = ()
+
+    @property
+    def shares(self) -> npt.NDArray[Any]:
+        """The scores ``[n, k]`` as shares, of which a class that is left out has none."""
+        assert self.scores is not None
+        scores = np.asarray(self.scores).reshape(len(self.scores), -1)
+        return np.where(np.isnan(scores), 0, scores) if self.classes else scores
 
 
 @dataclass(frozen=True)
@@ -48,3 +66,10 @@ class Opened:
     classes: tuple[str, ...] = ()
     module: nn.Module | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def unanswered(name: str, error: Exception, advice: str = _UNLIKE) -> UserError:
+    """What a report says of a model that failed; the log alone says more, such as a value."""
+    kind = type(error).__name__
+    _LOG.warning("%s failed: %s: %s", name, kind, in_one_line(error))
+    return UserError(f"{name} cannot answer these records ({kind}; the log says more). {advice}")

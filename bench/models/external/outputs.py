@@ -53,6 +53,13 @@ class Reading:
         if self.meaning == "labels":
             return _certain(self._indices(answered), len(self.order))
         scores = _scores(answered, self.task)
+        if answered.classes and self.meaning == "probabilities":
+            scores = answered.shares
+        require(
+            not (answered.classes and np.isnan(scores).any()),
+            "The model leaves classes out of its answers, and what it would say of them is not "
+            "known; let it answer every class.",
+        )
         require(
             bool(np.isfinite(scores).all()),
             "The model answered NaN or Inf, which no attack can work with; mend the model, or the "
@@ -89,8 +96,9 @@ class Reading:
         unknown = sorted({text for text in texts if text not in place})
         require(
             not unknown,
-            f"The model answers {unknown[:5]}, and the classes are {list(place)}; say in the "
-            "model's order what it calls them, with model.external.classes=[...].",
+            f"The model answers {unknown[:5]}, and the classes are {list(place)}; say with "
+            "model.external.classes=[...] what it calls each of the card's "
+            f"{list(self.card.class_names)}, in this order.",
         )
         return np.array([place[text] for text in texts], np.int64)
 
@@ -101,6 +109,7 @@ def read_as(
     task: Task,
     meant: Meaning | Literal["auto"],
     classes: Sequence[str],
+    named: Sequence[str] = (),
 ) -> Reading:
     """How answers are to be read, from some of them.
 
@@ -111,8 +120,9 @@ def read_as(
         meant: what its answers are; ``auto``: labels where it gives no scores, probabilities where
             all of them lie in [0, 1], logits else, and refused where they look like neither. Where
             ``labels`` are meant and it gives none, its scores are read.
-        classes: the classes as the model calls them, in the order of its scores; empty: they are
-            those of the card, in its order.
+        classes: the card's classes in the order of the model's scores, as its owner says, or what
+            it calls each of them in its labels; empty: see ``named``.
+        named: the same as the model names its scores; empty: as the card has them.
 
     Raises:
         UserError: the answers are not of this kind, or the classes are others.
@@ -128,7 +138,10 @@ def read_as(
     )
     found = meant == "auto" or (meant == "labels" and answered.labels is None)
     meaning: Meaning = _found(answered) if found else meant  # type: ignore[assignment]
-    order, names = _order(card.class_names, classes)
+    if meaning == "labels" and _renamed(card.class_names, classes):
+        order, names = tuple(range(len(classes))), tuple(classes)
+    else:
+        order, names = _order(card.class_names, classes or named)
     if meaning == "labels" and answered.labels is not None:
         names = _called(names or card.class_names, order, {*_texts(answered.labels)})
     reading = Reading(card, task, meaning, order, names)
@@ -139,19 +152,18 @@ def read_as(
 def _found(answered: Answered) -> Meaning:
     if answered.scores is None:
         return "labels"
-    scores = answered.scores
+    scores = answered.shares
     if not np.isfinite(scores).all():
         return "logits"  # refused where they are read
     within = scores.min() >= -_BLUR and scores.max() <= 1 + _BLUR
     if within:
         return "probabilities"
-    rows = scores.reshape(len(scores), -1)
     # Shares of 100, votes, or points of a score card: as logits they would all be certain.
-    sums = rows.sum(1) if rows.shape[1] > 1 else np.ones(1)
+    sums = scores.sum(1) if scores.shape[1] > 1 else np.ones(1)
     require(
-        not (rows.min() >= 0 and np.ptp(sums) <= _EVEN * sums.max()),
+        not (scores.min() >= 0 and np.ptp(sums) <= _EVEN * sums.max()),
         "The model's scores exceed 1 and are never negative"
-        + (f", and those of a record sum to {sums[0]:g}" if rows.shape[1] > 1 else "")
+        + (f", and those of a record sum to {sums[0]:g}" if scores.shape[1] > 1 else "")
         + ", so that they are neither probabilities nor logits; let it answer probabilities, or "
         "say what they are with model.external.answers=logits.",
     )
@@ -169,6 +181,15 @@ def _called(names: tuple[str, ...], order: tuple[int, ...], told: set[str]) -> t
     true = tuple(str(bool(column)) for column in order) if len(order) == 2 else ()
     cased = truths if {*truths} == {"False", "True"} else ()
     return next((words for words in (names, cased, numbered, true) if told <= {*words}), names)
+
+
+def _renamed(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether they are other names of the same classes, in the same order."""
+    return (
+        len({*theirs}) == len(theirs) == len(ours)
+        and {*theirs} != {*ours}
+        and all(their == our or their not in ours for our, their in zip(ours, theirs, strict=True))
+    )
 
 
 def _order(ours: Sequence[str], theirs: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:

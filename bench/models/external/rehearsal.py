@@ -20,12 +20,13 @@ class Rehearsal:
 
     Attributes:
         width: how many scores a record is answered with.
-        asked: digests of the records that were asked, each with the record.
+        asked: digests of the records that were asked.
     """
 
     def __init__(self) -> None:
         self.width = 2
-        self.asked: dict[int, Any] = {}
+        self.asked: set[int] = set()
+        self._parts: list[pd.DataFrame] = []
         self._model: Any = None
 
     def begin(self, records: Inputs, labels: npt.NDArray[np.int64], width: int) -> None:
@@ -36,7 +37,7 @@ class Rehearsal:
             labels: class of each ``[n]``; of no kind where numbers or items are predicted.
             width: scores of a record.
         """
-        self.width, self.asked, self._model = width, {}, None
+        self.width, self.asked, self._parts, self._model = width, set(), [], None
         if labels.dtype.kind == "i" and len(np.unique(labels)) > 1:
             self._model = _learner(records).fit(_table(records), labels)
 
@@ -44,9 +45,12 @@ class Rehearsal:
         """Scores ``[n, width]`` that follow from the record alone."""
         table = _table(records)
         keys = pd.util.hash_pandas_object(table, index=False).to_numpy()
+        new = []
         for place, key in enumerate(keys.tolist()):
             if key not in self.asked:
-                self.asked[key] = table.iloc[place]
+                self.asked.add(key)
+                new.append(place)
+        self._parts.append(table.iloc[new])
         if self._model is None:
             seeds = (np.random.default_rng(int(key)) for key in keys)
             return np.stack([rng.dirichlet(np.ones(self.width)) for rng in seeds])
@@ -56,7 +60,7 @@ class Rehearsal:
 
     def rows(self) -> pd.DataFrame:
         """The records that were asked, one row each."""
-        return pd.DataFrame(list(self.asked.values())).reset_index(drop=True)
+        return pd.concat(self._parts, ignore_index=True) if self._parts else pd.DataFrame()
 
 
 def _table(records: Inputs) -> pd.DataFrame:

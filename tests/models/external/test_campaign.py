@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.api.campaigns.trying import TRIES, tried
 from bench.models.external.http.transcript import Transcript
 from tests.models.external.grids import Grid, written
 from tests.models.external.served import CLASSES, Served, encoded, probabilities
@@ -141,3 +142,16 @@ def test_another_campaign_asks_anew(grid: Grid, tmp_path: Path) -> None:
         assert served.total == 2 * once
         grid.run(*words(served, tmp_path, "model.external.campaign=autumn"))
         assert served.total == 2 * once
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_what_is_tried_before_a_plan_is_sent_twice(noise: bool, grid: Grid, tmp_path: Path) -> None:
+    with Served(noise=noise) as served:
+        model = {
+            "url": served.url("/invocations"),
+            "budget": 100,
+            "transcript": str(tmp_path / "asked.sqlite"),
+        }
+        facts, *_ = tried(model, grid.words(), [], None)
+        assert facts["repeats"] == (not noise)
+        assert served.total == TRIES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from bench.contract import Card, Splits, UserError
+from bench.contract.rows import rows_of
 from bench.contract.task import TASKS
 from bench.models import training
 from bench.models.external.component import External
@@ -21,6 +23,7 @@ from tests.attacks.tables import table, table_card
 from tests.models.external import functions
 from tests.models.external.given import program, torch_onnx
 from tests.models.external.grids import Grid, loaded, loans, written
+from tests.models.external.served import Served, probabilities
 
 CARD = table_card(n_classes=3)
 WIDTH = CARD.shape[0]
@@ -72,8 +75,17 @@ def right(x: torch.Tensor) -> torch.Tensor:
         {"url": "http://h/invocations", "transcript": "t"},
         {"url": "http://h/invocations", "budget": 3},
         {"url": "http://h/invocations", "budget": 3, "transcript": "t", "access": "weights"},
+        {"url": "http://[::1/score", "budget": 3, "transcript": "t", "authorised": True},
+        {"url": "http://[::1/score", "budget": 3, "transcript": "t"},
+        {"protocol": "kserv"},
+        {"batch": 0},
+        {"retries": -1},
+        {"rate_per_s": 0.0},
         {"path": "a.onnx", "access": "gradients"},
         {"path": "a.onnx", "std": (0.0,)},
+        {"path": "a.pt", "architecture": Mlp(), "classes": ("b", "a")},
+        {"path": "a.pt", "architecture": Mlp(), "answers": "logits"},
+        {"path": "a.pt", "architecture": Mlp(), "output": "scores"},
     ],
 )
 def test_options_that_contradict_each_other_are_refused(wrong: dict[str, Any]) -> None:
@@ -191,11 +203,47 @@ def test_labels_alone_are_no_scores() -> None:
     assert network(torch.zeros(3, WIDTH)).argmax(1).tolist() == [0, 1, 2]
 
 
+def test_one_column_of_texts_is_labels_and_more_are_refused() -> None:
+    column = np.array([["0"], ["2"]])
+    network = given(lambda records: np.resize(column, (len(records), 1)), access="labels")
+    assert network(torch.zeros(2, WIDTH)).argmax(1).tolist() == [0, 2]
+    for wrong in (np.array([["a", "b"]]), np.array([[None, {}]], dtype=object)):
+        with pytest.raises(UserError):
+            given(lambda records, wrong=wrong: np.resize(wrong, (len(records), 2)))
+
+
+def test_what_a_function_says_of_a_record_is_logged_alone(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(records: Any) -> Any:
+        raise ValueError("no such job: imprisoned")
+
+    with pytest.raises(UserError, match="ValueError") as caught:
+        given(fails)
+    assert "imprisoned" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "imprisoned" in caplog.text
+
+
 def test_the_number_of_classes_must_be_the_cards() -> None:
     with pytest.raises(UserError):
         given(lambda records: np.full((len(records), 4), 0.25))
     with pytest.raises(UserError):
         given(lambda records: np.full((len(records), 2), 0.5))
+
+
+def test_endings_may_be_written_large(tmp_path: Path) -> None:
+    data = splits()
+    built = Mlp(hidden=(4,))
+    state = tmp_path / "M.PT"
+    torch.save(built.network(CARD, 3, 0).state_dict(), state)
+    training.train(External(path=str(state), architecture=built), [], data, 0, "cpu")
+    with pytest.raises(UserError):
+        External(path=str(state))
+    whole = file(tmp_path).rename(tmp_path / "M.ONNX")
+    assert opened(External(path=str(whole), access="weights"), data).module is not None
+    raw = loaded(written(tmp_path, preprocessing="model"))
+    answers = rows_of(raw.card, raw.train.x).assign(p_n=0.25, p_p=0.75)
+    answers.to_parquet(tmp_path / "A.PARQUET")
+    opened(External(path=str(tmp_path / "A.PARQUET")), raw)
 
 
 def test_an_architecture_reads_encoded_records_alone(tmp_path: Path) -> None:
@@ -301,3 +349,24 @@ def test_what_cannot_reach_a_given_model_is_left_out_with_a_reason(tmp_path: Pat
     trials = grid.plan(*base, "model.external.access=labels").trials
     assert {trial.access for trial in trials} <= {"labels", "none"}
     assert all("single_target" in trial.flags for trial in trials)
+
+
+def test_an_endpoint_that_names_its_classes_is_read_by_name_from_the_first_time(
+    tmp_path: Path,
+) -> None:
+    card = dataclasses.replace(table_card(n_classes=3), shape=(3,), class_names=("c", "a", "b"))
+    x = torch.rand(4, 3)
+    with Served() as served:
+        model = External(
+            url=served.url("/one"),
+            protocol="template",
+            request='{"instance": "$record"}',
+            response="$.result",
+            budget=99,
+            transcript=str(tmp_path / "t.db"),
+        )
+        for _ in range(2):
+            network = model.network(card, 2, 0)
+            model.solve(network, x, x, model.recipe, 0)
+            expected = torch.from_numpy(probabilities(x))[:, [2, 0, 1]].float()
+            torch.testing.assert_close(shares(network, x), expected)

@@ -135,6 +135,14 @@ def test_a_file_that_is_cut_off_or_compressed_is_refused() -> None:
             kind_of(Path("m.csv"), packed)
 
 
+@pytest.mark.parametrize("first", ['"age"', ":age", "Breite"])
+def test_a_table_in_another_encoding_is_no_onnx_model(first: str) -> None:
+    content = f"{first},größe,label\n1,2,ja\n".encode("cp1252")
+    with pytest.raises(UserError) as caught:
+        kind_of(Path("m.csv"), content)
+    assert "ONNX" not in str(caught.value)
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> Any:
         raise ModuleNotFoundError(name)

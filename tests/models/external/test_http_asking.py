@@ -201,10 +201,15 @@ def test_the_own_rate_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [413, 400])
 def test_requests_that_are_too_large_are_halved(status: int, tmp_path: Path) -> None:
     with Served(most=3, too_large=status) as served:
-        open_endpoint(channel(served, batch=16), tmp_path / "t.db").ask(records(16))
+        way = channel(served, batch=16, budget=32)
+        open_endpoint(way, tmp_path / "t.db").ask(records(16))
         assert set(served.asked.values()) == {1}
         assert len(served.bodies) < 16
-    assert (Transcript(tmp_path / "t.db").counts()["sent"] == 16) == (status == 413)
+        assert Transcript(tmp_path / "t.db").counts()["sent"] == 16
+        # The next one knows how many it takes.
+        before = len(served.bodies)
+        open_endpoint(way, tmp_path / "t.db").ask(records(16, seed=1))
+        assert len(served.bodies) == before + 8
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
@@ -241,13 +246,13 @@ def test_labels_alone_are_labels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answered.labels, probabilities(records(9)).argmax(axis=1))
 
 
-def test_classes_that_an_answer_names_are_known_to_the_next(tmp_path: Path) -> None:
+def test_the_classes_of_the_columns_come_with_the_first_answer(tmp_path: Path) -> None:
     with Served() as served:
         way = channel(served, "one")
-        opened = open_endpoint(way, tmp_path / "t.db")
-        assert opened.classes == ()
-        opened.ask(records(1))
-        assert open_endpoint(way, tmp_path / "t.db").classes == ("a", "b", "c")
+        first, waiting = (open_endpoint(way, tmp_path / "t.db") for _ in range(2))
+        for opened in (first, waiting, open_endpoint(way, tmp_path / "t.db")):
+            assert opened.ask(records(1)).classes == ("a", "b", "c")
+        assert served.total == 1
 
 
 def test_endpoints_are_told_apart(tmp_path: Path) -> None:
@@ -306,6 +311,7 @@ def test_records_are_not_kept(tmp_path: Path) -> None:
         ("http://[::ffff:127.0.0.1]/", True),
         ("https://10.0.0.1/", False),
         ("https://no-such-host.invalid/", False),
+        ("http://[::1/score", False),
     ],
 )
 def test_loopback(url: str, expected: bool) -> None:

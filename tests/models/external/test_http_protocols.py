@@ -14,6 +14,7 @@ from bench.models.external.http import paths, protocols, tensors
 from bench.models.external.http.readings import reading
 from bench.models.external.opened import Answered
 
+NaN = float("nan")
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 TABLE = pd.DataFrame({"age": [1.0, None], "city": ["Bern", None]})
 
@@ -29,10 +30,11 @@ TABLE = pd.DataFrame({"age": [1.0, None], "city": ["Bern", None]})
         ([[0.5], [0.25]], [[0.5], [0.25]], None, ()),
         ([1, 0], None, (1, 0), ()),
         (["1", "0"], None, (1, 0), ()),
+        (["9" * 5000, "b"], None, ("9" * 5000, "b"), ()),
         (["007", "b"], None, ("007", "b"), ()),
         ([["a"], ["b"]], None, ("a", "b"), ()),
         ([True, False], None, (1, 0), ()),
-        ([{"a": 0.1, "b": 0.9}, {"b": 1}], [[0.1, 0.9], [0, 1]], None, ("a", "b")),
+        ([{"a": 0.1, "b": 0.9}, {"b": 1}], [[0.1, 0.9], [NaN, 1]], None, ("a", "b")),
         ([{"prediction": 1}, {"prediction": 0}], None, (1, 0), ()),
         ([{"label": "a", "score": 0.9}] * 2, None, ("a", "a"), ()),
         (
@@ -69,6 +71,9 @@ def test_answers_of_every_form(
         [{"a": [1], "b": [2]}],
         [0.1, [0.2, 0.3]],
         [{"error": "no"}],
+        [[10**400, 1]],
+        [10**400, 10**400],
+        [0.5, "9" * 5000],
         [[{"x": 1}, {"x": 2}]],
     ],
 )
@@ -130,7 +135,7 @@ def test_urls_of_the_open_inference_protocol(url: str) -> None:
     assert tensors.metadata_url(tensors.infer_url(url, "m")) == "http://h/v2/models/m"
 
 
-def about(*inputs: tuple[str, str, list[int]], **more: Any) -> tensors.Metadata:
+def about(*inputs: tuple[str, str, Any], **more: Any) -> tensors.Metadata:
     body = {"inputs": [{"name": n, "datatype": kind, "shape": shape} for n, kind, shape in inputs]}
     found = tensors.metadata(body | more)
     assert tensors.metadata(found.plain()) == found
@@ -149,6 +154,14 @@ def test_arrays_become_the_tensors_that_the_model_names() -> None:
         ("b", [1, 4]),
         ("c", [2, 5]),
     ]
+
+
+def test_lengths_that_are_free_may_be_named() -> None:
+    for free in ("batch", None, "-1"):
+        known = about(("x", "FP32", [free, 3]))
+        assert known.inputs[0].shape == (-1, 3)
+        assert tensors.kserve_request(X, known)["inputs"][0]["shape"] == [2, 3]
+    assert about(("x", "FP32", "any")).inputs[0].shape == ()
 
 
 def test_tables_become_a_tensor_for_each_column() -> None:
@@ -240,6 +253,9 @@ def test_what_is_done_to_scores_is_detected() -> None:
     single = softmax().round(3).astype(np.float32)
     assert detected(Answered(scores=single))["digits"] == 3
     assert detected(Answered(scores=single))["sums_to_one"]
+    left_out = np.where(softmax() > 0.3, softmax(), NaN)
+    said = detected(Answered(scores=left_out, classes=tuple("abcde")))
+    assert said == detected(Answered(scores=np.nan_to_num(left_out)))
     cut = np.where(softmax() >= np.sort(softmax(), axis=1)[:, -2][:, None], softmax(), 0)
     assert detected(Answered(scores=cut))["top_k"] == 2
     assert not detected(Answered(scores=cut))["sums_to_one"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import threading
 import time
 from pathlib import Path
 
@@ -90,3 +91,13 @@ def test_the_rate_is_shared_and_everybody_waits_when_told_to(tmp_path: Path) -> 
     file.hold(0.2)
     assert 0.15 < other.wait(1) <= 0.2
     assert file.counts()["waited"] > 0.2
+
+
+def test_who_already_waits_is_held_too(tmp_path: Path) -> None:
+    file, other = opened(tmp_path, rate_per_s=10.0), opened(tmp_path, rate_per_s=10.0)
+    file.wait(1)
+    start = time.monotonic()
+    threading.Timer(0.03, file.hold, [0.4]).start()
+    assert other.wait(1) > 0.3
+    assert time.monotonic() - start > 0.4
+    assert file.counts()["waited"] > 0.3

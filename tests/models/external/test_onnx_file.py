@@ -264,3 +264,20 @@ def test_gradients_go_through_a_mean_of_pictures_in_double_precision() -> None:
     np.testing.assert_allclose(opened.ask(x).scores, x.mean((2, 3)), atol=1e-6)
     assert isinstance(opened.module, nn.Module)
     np.testing.assert_allclose(opened.module(torch.from_numpy(x)), x.mean((2, 3)), atol=1e-6)
+
+
+def test_no_value_of_a_record_is_in_an_error() -> None:
+    """The runtime quotes a place that it does not find."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "job"], ["y"])],
+        "g",
+        [value("job", TensorProto.INT64, [None, 1])],
+        [value("y", TensorProto.FLOAT, [None, 1])],
+        [numpy_helper.from_array(np.zeros(3, np.float32), "table")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    opened = open_onnx(made.SerializeToString(), "m.onnx", None, False)
+    with pytest.raises(UserError, match=r"m\.onnx") as caught:
+        opened.ask(pd.DataFrame({"job": [77777]}))
+    assert "77777" not in str(caught.value)

@@ -152,6 +152,21 @@ def test_numbered_labels_follow_the_order_that_the_owner_names() -> None:
     assert chosen(labels("c", "a"), ABC, "auto", "c", "a", "b") == [2, 0]
 
 
+def test_labels_under_other_names_are_those_that_the_owner_names() -> None:
+    data = card("no", "yes")
+    with pytest.raises(UserError):
+        read(labels("N", "Y"), data)
+    assert chosen(labels("N", "Y", "N"), data, "auto", "N", "Y") == [0, 1, 0]
+    assert chosen(labels("N", "Y", "N"), data, "auto", "Y", "N") == [1, 0, 1]
+    assert chosen(labels(1, 0), data, "auto", "1", "0") == [0, 1]
+    assert chosen(labels("a", "b", "d"), ABC, "auto", "a", "b", "d") == [0, 1, 2]
+    for wrong in (("N", "N"), ("yes", "N"), ("N", "no")):
+        with pytest.raises(UserError):
+            read(labels("no"), data, "auto", *wrong)
+    with pytest.raises(UserError):  # The model's own names say nothing of the card's.
+        read_as(labels("N"), data, "classification", "auto", (), ("N", "Y"))
+
+
 def test_how_labels_are_called_is_settled_once() -> None:
     """Of classes "1" and "2" that a model calls 0 and 1, the label 1 means the second."""
     data = card("1", "2")
@@ -196,6 +211,19 @@ def test_nan_among_later_answers_is_refused() -> None:
         reading.outputs(Answered(scores=np.array([[np.nan, 0.5, 0.5]])))
     with pytest.raises(UserError):
         reading.outputs(labels("a"))
+
+
+def test_classes_that_are_left_out_have_no_share_and_an_unknown_logit() -> None:
+    shares = Answered(scores=np.array([[1.0, np.nan], [0.2, 0.8]]), classes=("a", "b"))
+    made = torch.softmax(outputs(shares, AB), 1)
+    torch.testing.assert_close(made, torch.tensor([[1.0, 0.0], [0.2, 0.8]]))
+    logits = dataclasses.replace(shares, scores=np.array([[5.0, np.nan], [2.0, -1.0]]))
+    with pytest.raises(UserError):
+        read(logits, AB)
+    with pytest.raises(UserError):
+        read(shares, AB, "logits")
+    with pytest.raises(UserError):
+        read(dataclasses.replace(shares, classes=()), AB)
 
 
 def test_gradients_of_probabilities_are_finite() -> None:

@@ -9,6 +9,7 @@ import pytest
 from bench.contract import UserError
 from bench.models.external.files.predictions import open_predictions
 from bench.models.external.opened import Opened
+from bench.models.external.rehearsal import Rehearsal
 from tests.models.external.given import COLUMNS, table
 
 
@@ -73,8 +74,10 @@ def test_columns_with_answers_can_be_named() -> None:
 def test_records_without_an_answer_are_counted() -> None:
     frame, answers = scored()
     opened = opened_of(answers.iloc[:-2])
-    with pytest.raises(UserError, match="2 of 60"):
+    frame.loc[frame.index[-2:], "job"] = "imprisoned"
+    with pytest.raises(UserError, match="2 of 60") as caught:
         opened.ask(frame)
+    assert "imprisoned" not in str(caught.value)
 
 
 def test_one_record_has_one_answer() -> None:
@@ -106,3 +109,27 @@ def test_tables_that_cannot_be_used_are_refused() -> None:
     for suffix in (".csv", ".parquet"):
         with pytest.raises(UserError):
             open_predictions(b"PAR1\xff\xfe", suffix, "m", COLUMNS, None)
+
+
+@pytest.mark.parametrize("read_again", [False, True])
+@pytest.mark.parametrize("gap", [False, True])
+def test_what_was_asked_of_a_stand_in_is_found_in_the_answers(gap: bool, read_again: bool) -> None:
+    """Categories that are numbers, as pandas writes and reads them."""
+    asked = pd.DataFrame({"age": [63.5, 40.0], "sex": [1.0, np.nan] if gap else [1, 2]})
+    stand_in = Rehearsal()
+    stand_in.scores(asked[:1])
+    stand_in.scores(asked)
+    rows = stand_in.rows()
+    assert len(rows) == len(stand_in.asked) == 2
+    if read_again:
+        rows = pd.read_csv(io.StringIO(rows.to_csv(index=False)))
+    content = rows.assign(p_no=0.25, p_yes=[0.75, 0.5]).to_csv(index=False).encode()
+    kinds = {"age": "number", "sex": "category"}
+    opened = open_predictions(content, ".csv", "m", kinds, None)
+    assert opened.ask(asked).scores[:, 1].tolist() == [0.75, 0.5]
+
+
+def test_texts_that_end_like_numbers_are_told_apart() -> None:
+    frame = pd.DataFrame({"job": ["v1.0", "v1", "2.5", "2"], "p_no": 0.5, "p_yes": [0, 1, 2, 3]})
+    opened = open_predictions(written(frame, ".csv"), ".csv", "m", {"job": "category"}, None)
+    assert opened.ask(frame).scores[:, 1].tolist() == [0, 1, 2, 3]

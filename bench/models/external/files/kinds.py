@@ -15,7 +15,7 @@ import torch
 from bench.contract import UserError, nearest, require
 from bench.models.external.files.state import is_safetensors
 
-_ENDINGS = {
+ENDINGS = {
     ".onnx": "onnx",
     ".safetensors": "safetensors",
     ".pt": "state",
@@ -26,8 +26,7 @@ _ENDINGS = {
     ".csv": "predictions",
     ".parquet": "predictions",
 }
-KINDS = tuple(dict.fromkeys(_ENDINGS.values()))
-"""What :func:`kind_of` can answer."""
+"""What each ending stands for: what :func:`kind_of` can answer."""
 _PICKLES = (".pkl", ".pickle", ".joblib", ".sav", ".dill", ".cloudpickle", ".p")
 
 _EXPORT = (
@@ -52,7 +51,7 @@ _OLD_PICKLE = re.compile(rb"\(?(c\w+(\.\w+)*\n\w+\n|[ld]p0\n|\(lp0\n)", re.ASCII
 
 
 def kind_of(path: Path, content: bytes) -> str:
-    """What a file holds: one of :data:`KINDS`.
+    """What a file holds: one of the kinds in :data:`ENDINGS`.
 
     Args:
         path: of the file, for its ending.
@@ -65,15 +64,15 @@ def kind_of(path: Path, content: bytes) -> str:
     _refuse_broken(name, content)
     require(ending not in _PICKLES, f"{name} is a pickle by its ending {ending}. {_EXPORT}")
     held = _held(content, name, ending)
-    wanted = _ENDINGS.get(ending)
+    wanted = ENDINGS.get(ending)
     if wanted is None:
         looks = f" Its content looks like {_TEXTS[held]}." if held in _TEXTS else ""
         raise UserError(
             f"{name} has the ending {ending or 'of no kind'!r}, which says no kind of model."
-            f"{looks}{nearest(ending, _ENDINGS)} Rename the file, or export the model. "
+            f"{looks}{nearest(ending, ENDINGS)} Rename the file, or export the model. "
             f"{_EXPORT if held is None else ''}".rstrip()
         )
-    if held != ending and (held, wanted) != ("torch", "state"):
+    if held != ending and (held, wanted) != (".pt", "state"):
         raise UserError(_contradiction(name, ending, held))
     return wanted
 
@@ -81,33 +80,23 @@ def kind_of(path: Path, content: bytes) -> str:
 _TEXTS = {
     ".onnx": "an ONNX model",
     ".safetensors": "safetensors",
-    "torch": "weights of torch (.pt)",
-    ".pt2": "a torch.export program",
-    ".skops": "a skops file",
-    ".csv": "text",
-    ".parquet": "a Parquet table",
-}
-_NEEDED = {
-    ".onnx": "an ONNX model",
-    ".safetensors": "safetensors",
     ".pt": "weights of torch",
     ".pth": "weights of torch",
     ".bin": "weights of torch",
     ".pt2": "a torch.export program",
     ".skops": "a skops file",
-    ".csv": "a table as UTF-8 text",
+    ".csv": "UTF-8 text",
     ".parquet": "a Parquet table",
 }
 
 
 def _contradiction(name: str, ending: str, held: str | None) -> str:
-    said = f"{name} is no {ending} file: its content is not that of {_NEEDED[ending]}"
+    said = f"{name} is no {ending} file: its content is not that of {_TEXTS[ending]}"
     if held is None:
         return f"{said}, and it may be cut off. Export or copy it again."
     if held == ".csv":
         return f"{said} but plain text, as a download that failed leaves behind. Fetch it again."
-    right = ".pt" if held == "torch" else held
-    return f"{said} but of {_TEXTS[held]}. Rename it to {Path(name).stem}{right}."
+    return f"{said} but of {_TEXTS[held]}. Rename it to {Path(name).stem}{held}."
 
 
 def _refuse_broken(name: str, content: bytes) -> None:
@@ -126,7 +115,7 @@ def _refuse_broken(name: str, content: bytes) -> None:
 
 
 def _held(content: bytes, name: str, ending: str) -> str | None:
-    """The ending that the content would deserve, ``torch`` for weights, None if it is unknown.
+    """The ending that the content would deserve, None if it is unknown.
 
     Raises:
         UserError: it is a pickle, or a format that has to be exported first.
@@ -151,7 +140,9 @@ def _held(content: bytes, name: str, ending: str) -> str | None:
     _refuse_other_libraries(content, name)
     if _is_text(content):
         return ".csv"
-    return ".onnx" if content[:1] in _ONNX_FIELDS else None
+    # A table in another encoding may begin with one of them too.
+    table = ENDINGS.get(ending) == "predictions"
+    return ".onnx" if content[:1] in _ONNX_FIELDS and not table else None
 
 
 def _held_by_zip(content: bytes, name: str) -> str | None:
@@ -192,14 +183,14 @@ def _held_by_zip(content: bytes, name: str) -> str | None:
 
 
 def _weights(content: bytes, name: str) -> str:
-    """``torch`` if torch reads it as weights alone; any other pickle is refused."""
+    """``.pt`` if torch reads it as weights alone; any other pickle is refused."""
     try:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception:
         raise UserError(
             f"{name} is a pickle that holds more than weights, or is cut off. {_EXPORT}"
         ) from None
-    return "torch"
+    return ".pt"
 
 
 def _refuse_other_libraries(content: bytes, name: str) -> None:

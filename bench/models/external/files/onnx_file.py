@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from bench.contract import UserError, nearest, require
 from bench.contract.secrets import in_one_line
-from bench.models.external.files.batches import batches
+from bench.models.external.files.batches import batches, columns
 from bench.models.external.files.onnx_graph import as_module, graph_classes, graph_facts, read_graph
 from bench.models.external.files.onnx_inputs import Input, feeds, fixed_batch, inputs_of
 from bench.models.external.files.packages import package
-from bench.models.external.opened import Answered, Inputs, Opened
+from bench.models.external.opened import Answered, Inputs, Opened, unanswered
 
 _SCORES = ("tensor(float)", "tensor(double)", "tensor(float16)")
 _LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")
@@ -69,10 +70,7 @@ class _Model:
         try:
             return list(self.session.run(wanted, given))
         except Exception as error:
-            raise UserError(
-                f"{self.name} cannot answer these records: {in_one_line(error)}. Check that they "
-                "are what the model was trained on, such as the same categories and the same gaps."
-            ) from None
+            raise unanswered(self.name, error) from None
 
     def _scores(self, answer: Any) -> npt.NDArray[Any]:
         """Scores ``[n, k]`` of a tensor, or of one map from classes to scores for each record."""
@@ -81,15 +79,13 @@ class _Model:
             named = {str(key): key for key in keys}
             order = [named[c] for c in self.classes] if set(named) == set(self.classes) else keys
             return np.array([[row[key] for key in order] for row in answer], dtype=np.float32)
-        values = np.asarray(answer)
-        while values.ndim > 2 and values.shape[-1] == 1:
-            values = values[..., 0]
+        values: npt.NDArray[Any] = columns(torch.from_numpy(np.asarray(answer))).numpy()
         require(
-            values.ndim in (1, 2),
+            values.ndim == 2,
             f"{self.name}: the output {self.scores!r} has the shape {list(values.shape)}; one row "
             "of scores for each record is needed. Name another output (model.external.output).",
         )
-        return values[:, None] if values.ndim == 1 else values
+        return values
 
     def _check_count(self, read: npt.NDArray[Any], rows: int, output: str) -> None:
         require(

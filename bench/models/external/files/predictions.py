@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ LABEL = "label"
 """The column that holds labels where nothing else is said."""
 _PREFIXES = ("p_", "score_")
 _DIGITS = 9
+_WHOLE = re.compile(r"\A(-?\d+)\.0\Z")
 _GAPS = ("", "nan", "na", "n/a", "null", "none", "?")
 """How a gap is written in a column of numbers; in a column of categories only nothing is a gap."""
 
@@ -162,7 +164,7 @@ def _numbers(column: pd.Series[Any], what: str, name: str) -> npt.NDArray[np.flo
             numbers[row] = float(text)
         except ValueError:
             raise UserError(
-                f"{name}: column {what!r} holds numbers, and row {row + 1} says {text[:40]!r}. "
+                f"{name}: column {what!r} holds numbers, and row {row + 1} says something else. "
                 "Write a number, or nothing for a gap."
             ) from None
     return numbers
@@ -200,7 +202,9 @@ def _keys(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> list[Ke
             numbers = _numbers(frame[column], column, name) + 0.0  # -0 becomes 0
             parts.append([f"{number:.{_DIGITS}g}" for number in numbers])
         else:
-            parts.append(_texts(frame[column]))
+            # Beside a gap, pandas reads and writes the whole number 1 as 1.0.
+            texts = _texts(frame[column])
+            parts.append([None if t is None else _WHOLE.sub(r"\1", t) for t in texts])
     return list(zip(*parts, strict=True))
 
 
@@ -243,11 +247,10 @@ def _find(
     )
     keys = _keys(values, columns, name)
     unknown = [key for key in keys if key not in rows]
-    if unknown:
-        pairs = zip(columns, unknown[0], strict=True)
-        first = ", ".join(f"{column}={'' if value is None else value}" for column, value in pairs)
-        raise UserError(
-            f"{name} has no answer to {len(unknown)} of {len(keys)} records that are asked, such "
-            f"as {first}. Have the model score those rows too and append them to the file."
-        )
+    require(
+        not unknown,
+        f"{name} has no answer to {len(unknown)} of {len(keys)} records that are asked. Write the "
+        "records that are asked again (invbench redteam --asks) with the same tables, seeds and "
+        "people, and have the model answer every one of them as it is written there.",
+    )
     return [rows[key] for key in keys]

@@ -26,7 +26,7 @@ from bench.contract.secrets import in_one_line
 from bench.models.external.files.batches import Batched
 from bench.models.external.files.batches import batches as in_batches
 from bench.models.external.files.program_copy import checked_copy
-from bench.models.external.opened import Answered, Inputs, Opened
+from bench.models.external.opened import Answered, Inputs, Opened, unanswered
 
 _TYPES = {7: torch.float32, 8: torch.float64}
 """What torch's archive calls them."""
@@ -155,9 +155,10 @@ def _ask(module: nn.Module, values: Inputs, shape: tuple[int | None, ...], name:
         with torch.no_grad():
             parts = [module(x[torch.from_numpy(b.rows)]) for b in in_batches(len(x), None)]
     except Exception as error:
-        raise UserError(
-            f"{name} cannot answer these records: {in_one_line(error)}. Export it with a first "
-            "dimension of any size (dynamic_shapes), or with a fixed one."
+        raise unanswered(
+            name,
+            error,
+            "Export it with a first dimension of any size (dynamic_shapes), or with a fixed one.",
         ) from None
     scores = torch.cat(parts).numpy()
     require(

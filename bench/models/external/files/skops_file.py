@@ -17,16 +17,17 @@ import pandas as pd
 from bench.contract import UserError, nearest, require
 from bench.contract.secrets import in_one_line
 from bench.models.external.files.packages import package
-from bench.models.external.opened import Answered, Inputs, Opened
+from bench.models.external.opened import Answered, Inputs, Opened, unanswered
 
 
-def open_skops(content: bytes, name: str, trusted: Sequence[str]) -> Opened:
+def open_skops(content: bytes, name: str, trusted: Sequence[str], labels: bool) -> Opened:
     """Open what ``skops.io.dump`` wrote.
 
     Args:
         content: of the file.
         name: of the file, for messages.
         trusted: types besides those that skops knows which the user allows to be built.
+        labels: whether labels are meant, besides the scores.
 
     Raises:
         UserError: the file cannot be read, holds a type that nobody allowed, or is no model.
@@ -56,10 +57,10 @@ def open_skops(content: bytes, name: str, trusted: Sequence[str]) -> Opened:
             f"{name} cannot be opened: {in_one_line(error)}. Install the versions that it was "
             "written with, or export it as ONNX (skl2onnx)."
         ) from None
-    return _opened(model, name, types)
+    return _opened(model, name, types, labels)
 
 
-def _opened(model: Any, name: str, types: list[str]) -> Opened:
+def _opened(model: Any, name: str, types: list[str], labelled: bool) -> Opened:
     require(
         callable(getattr(model, "predict", None)),
         f"{name} holds a {type(model).__name__}, which predicts nothing. Write a fitted classifier "
@@ -82,7 +83,7 @@ def _opened(model: Any, name: str, types: list[str]) -> Opened:
             return Answered(scores=_rows(scores, len(values), name))
         if method == "predict":
             return Answered(labels=np.asarray(answers))
-        said = np.asarray(_call(model, "predict", given, name))
+        said = np.asarray(_call(model, "predict", given, name)) if labelled else None
         return Answered(_rows(np.asarray(answers), len(values), name), said)
 
     facts = {
@@ -146,10 +147,7 @@ def _call(model: Any, method: str, given: Any, name: str) -> Any:
             warnings.simplefilter("ignore")  # such as of columns without names
             return getattr(model, method)(given)
     except Exception as error:
-        raise UserError(
-            f"{name} cannot answer these records: {in_one_line(error)}. Check that they are what "
-            "the model was trained on, such as the same categories and the same gaps."
-        ) from None
+        raise unanswered(name, error) from None
 
 
 def _rows(scores: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[Any]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -91,7 +91,7 @@ class Asker:
         self._speech = speech
         self._sender = sender
         self._transcript = transcript
-        self._size = batch
+        self._size = min(batch, transcript.most or batch)
         self._retries = retries
         self._fresh = fresh
         self._before: Counter[bytes] = Counter()
@@ -163,18 +163,20 @@ class Asker:
             if not part:
                 return {}
             reply = self._post(question, part)
-            if explaining.unprocessed(reply):
+            too_large = explaining.too_large(reply) and len(part) > 1
+            if too_large or explaining.unprocessed(reply):
                 self._transcript.refund(len(part))
             if explaining.good(reply):
-                return self._kept(part, reply)
-            if explaining.too_large(reply) and len(part) > 1:
+                return self._kept(question.records(part), part, reply)
+            if too_large:
                 self._size = len(part) // 2
+                self._transcript.allow(self._size)
                 return {}
             refusals += reply.status == 429
             failures += reply.status != 429
             self._transcript.note(refusals=int(reply.status == 429))
             if not self._again(reply, failures, refusals):
-                raise self._explained(reply)
+                raise self._explained(question.records(part), reply)
             self._transcript.note(retries=int(reply.status != 429))
             self._transcript.hold(back_off(failures + refusals, reply.retry_after))
 
@@ -211,12 +213,14 @@ class Asker:
             return refusals <= _REFUSALS * (self._retries + 1)
         return explaining.again(reply) and failures <= self._retries
 
-    def _explained(self, reply: Reply) -> UserError:
-        speech = self._speech
-        return explaining.explained(reply, speech.url, speech.protocol, self._sender.headers)
+    def _explained(self, inputs: Inputs, reply: Reply) -> UserError:
+        speech, headers = self._speech, self._sender.headers
+        text = headers.hidden(reply.body.decode(errors="replace"))
+        reply = replace(reply, body=explaining.without(inputs, text).encode())
+        return explaining.explained(reply, speech.url, speech.protocol, headers)
 
-    def _kept(self, part: Sequence[Asked], reply: Reply) -> dict[Asked, Answer]:
-        found = self._reading(reply)
+    def _kept(self, inputs: Inputs, part: Sequence[Asked], reply: Reply) -> dict[Asked, Answer]:
+        found = self._reading(inputs, reply)
         if len(found) != len(part):
             raise UserError(
                 f"The endpoint was asked {len(part)} records and answered {len(found)}. It must "
@@ -227,14 +231,13 @@ class Asker:
         self._transcript.keep(part, answers)
         return dict(zip(part, answers, strict=True))
 
-    def _reading(self, reply: Reply) -> Reading:
+    def _reading(self, inputs: Inputs, reply: Reply) -> Reading:
         headers = self._sender.headers
-        body = explaining.parsed(reply, headers)
         try:
-            return self._speech.read(body)
+            return self._speech.read(explaining.parsed(reply, headers))
         except UserError as error:
-            # What is quoted from the answer may hold a short value of a header.
-            wrong = UserError(headers.hidden(str(error)))
+            # What is quoted from the answer may hold a short value of a header, or of a record.
+            wrong = UserError(explaining.without(inputs, headers.hidden(str(error))))
         raise wrong
 
     def _settled(self, found: Reading) -> list[Answer]:
@@ -262,6 +265,9 @@ class Asker:
         ]
 
     def _joined(self, answers: Sequence[Answer]) -> Answered:
+        if "columns" not in self._told:
+            # Another asker may have been told first, and its answers are recalled.
+            self._told = self._transcript.told()
         labels = [answer.label for answer in answers]
         scores = [_scores(answer) for answer in answers]
         plain = [row for row in scores if row is not None]
@@ -270,6 +276,7 @@ class Asker:
         return Answered(
             scores=_stacked(plain, len(answers)) if mixed or self._one_score() else None,
             labels=None if None in labels or self._one_score() else _labels(labels),
+            classes=tuple(self._told.get("classes", ())) if plain else (),
         )
 
     def _one_score(self) -> bool:
@@ -304,14 +311,14 @@ def _digest(data: bytes) -> bytes:
 def _in_order(
     scores: npt.NDArray[Any], classes: Sequence[str], order: Sequence[str]
 ) -> npt.NDArray[Any]:
-    """Columns in the order of the classes told first; a class that is left out has the score 0."""
+    """Columns in the order of the classes told first, NaN for a class that is left out."""
     if new := [name for name in classes if name not in order]:
         raise UserError(
             f"The endpoint answered scores for classes that it did not name at first: "
             f"{', '.join(new[:10])}. Let it answer a score for every class each time, or point "
             "`response` at its labels alone."
         )
-    ordered = np.zeros((len(scores), len(order)))
+    ordered = np.full((len(scores), len(order)), np.nan)
     ordered[:, [list(order).index(name) for name in classes]] = scores
     return ordered
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.contract import nearest, require
+from bench.contract import require
 from bench.contract.identity import digest
 from bench.contract.secrets import redacted
 from bench.models.external.http import explaining, protocols, tensors
@@ -20,7 +20,7 @@ from bench.models.external.http.sending import Headers, Reply, Sender, loopback,
 from bench.models.external.http.transcript import LEASE_S, Transcript
 from bench.models.external.opened import Answered, Inputs, Opened
 
-__all__ = ["Channel", "loopback", "open_endpoint"]
+__all__ = ["Channel", "check_url", "loopback", "open_endpoint"]
 
 _NOT_SERVED = (404, 405, 501)
 _GIVEN_UP_GET = (*_NOT_SERVED, 400, 500)
@@ -71,7 +71,7 @@ def open_endpoint(channel: Channel, transcript: Path) -> Opened:
     """Open a model behind HTTP.
 
     No record is sent. A model of the protocol kserve is asked for its metadata, once for each
-    transcript. The classes are known where an earlier answer in the transcript named them.
+    transcript.
 
     Args:
         channel: where it answers, and how it may be asked.
@@ -117,7 +117,7 @@ def _opened(channel: Channel, path: Path, sender: Sender) -> Opened:
     }
     if protocol == "kserve":
         facts |= {name: about.plain()[name] for name in ("inputs", "outputs")}
-    return Opened(ask=ask, classes=tuple(shared.told().get("classes", ())), facts=facts)
+    return Opened(ask=ask, facts=facts)
 
 
 def _asking(asker: Asker) -> Callable[[Inputs], Answered]:
@@ -127,31 +127,27 @@ def _asking(asker: Asker) -> Callable[[Inputs], Answered]:
     return ask
 
 
-def _check(channel: Channel) -> None:
+def check_url(url: str) -> None:
+    """Refuse what is no address of an endpoint.
+
+    Raises:
+        UserError: it is none.
+    """
     require(
-        _is_url(channel.url),
-        f"The URL '{channel.url}' is not understood. It must start with http:// or https:// and "
+        _is_url(url),
+        f"The URL '{redacted(url)}' is not understood. It must start with http:// or https:// and "
         "name a host.",
     )
+
+
+def _check(channel: Channel) -> None:
+    check_url(channel.url)
     require(
         redacted(channel.url) == channel.url,
         f"The URL {channel.url} holds what looks like a credential. URLs are kept in records and "
         "reports. Take it out, set an environment variable to it, and name the variable for a "
         "header in `headers`, such as Authorization or X-API-Key.",
     )
-    known = ("auto", *protocols.PROTOCOLS)
-    require(
-        channel.protocol in known,
-        f"There is no protocol '{channel.protocol}'.{nearest(channel.protocol, known)}",
-    )
-    for name, least in (("batch", 1), ("retries", 0), ("budget", 0)):
-        value = getattr(channel, name)
-        require(
-            value is None or value >= least, f"`{name}` is {value}, but must be at least {least}."
-        )
-    for name in ("timeout_s", "rate_per_s"):
-        value = getattr(channel, name)
-        require(value is None or value > 0, f"`{name}` is {value}, but must be above 0.")
     if channel.protocol == "template":
         protocols.check_template(channel.request, channel.response)
 

@@ -7,7 +7,9 @@ import re
 from typing import Any
 
 from bench.contract import UserError
+from bench.models.external.http.protocols import rows
 from bench.models.external.http.sending import Headers, Reply
+from bench.models.external.opened import Inputs
 
 _TOO_LARGE = re.compile(
     r"(?i)too (large|big|many|long)|batch.?size|max(imum)?\b.{0,40}\b(batch|size|items|instances|"
@@ -16,6 +18,22 @@ _TOO_LARGE = re.compile(
 _UNPROCESSED = frozenset({401, 403, 404, 405, 406, 407, 413, 415, 429, 503})
 _AGAIN = frozenset({502, 503, 504})
 _SHOWN = 80
+_WORD = re.compile(r"[\w.+-]*\w")
+
+
+def without(inputs: Inputs, text: str) -> str:
+    """What a server says, for a report, without the values of the records that it may quote."""
+    asked = {_word(word) for word in _WORD.findall(json.dumps(rows(inputs), ensure_ascii=False))}
+    asked.discard("null")
+    return _WORD.sub(lambda found: "***" if _word(found[0]) in asked else found[0], text)
+
+
+def _word(text: str) -> str:
+    """A word or number in one spelling."""
+    try:
+        return str(float(text))
+    except ValueError:
+        return text.lower()
 
 
 def good(reply: Reply) -> bool:

@@ -15,8 +15,6 @@ from bench.models.external.http import paths
 from bench.models.external.http.readings import Reading, chosen, complaint, reading
 from bench.models.external.opened import Inputs
 
-PROTOCOLS = ("kserve", "mlflow", "template")
-"""What a model behind HTTP may speak."""
 RECORDS = "$records"
 """In a template: a list of records."""
 RECORD = "$record"

@@ -32,7 +32,9 @@ SCORES = frozenset(
 
 _LABEL_KEYS = ("label", "class", "name", "category")
 _SCORE_KEYS = ("score", "probability", "confidence", "prob")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_NUMBER = re.compile(r"\s*[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
+_LARGEST = 2**63
+"""Whole numbers from here on are no labels that anybody gives, and may be no floats either."""
 _NOT_FINITE = re.compile(r"(?i)\s*[+-]?(nan|inf(inity)?|null|none)\s*")
 
 
@@ -41,10 +43,9 @@ class Reading:
     """What one response says.
 
     Attributes:
-        scores: float64 ``[n, k]``; None: none.
+        scores: float64 ``[n, k]``, NaN for a class that a record leaves out; None: none.
         labels: texts or whole numbers, one a record; None: none.
-        classes: the names of the scores' columns, where the response tells them; a class that a
-            record leaves out has the score 0.
+        classes: the names of the scores' columns, where the response tells them.
     """
 
     scores: npt.NDArray[Any] | None = None
@@ -151,7 +152,7 @@ def _number(value: Any) -> float | int | None:
             return None
         value = float(value) if re.search(r"[.eE]", value) else int(value)
     if isinstance(value, bool | int):
-        return int(value)
+        return int(value) if abs(value) < _LARGEST else None
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
@@ -234,7 +235,7 @@ def _by_class(answers: Sequence[dict[str, Any]]) -> Reading:
         {str(name): float(number(value)) for name, value in answer.items()} for answer in answers
     ]
     return Reading(
-        scores=np.array([[row.get(name, 0.0) for name in classes] for row in rows]),
+        scores=np.array([[row.get(name, math.nan) for name in classes] for row in rows]),
         classes=classes,
     )
 

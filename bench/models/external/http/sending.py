@@ -256,7 +256,10 @@ def seconds(retry_after: str) -> float | None:
 
 def loopback(url: str) -> bool:
     """Whether a URL leads to this very machine, by its address or by what its name resolves to."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return False  # It leads nowhere.
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -172,12 +172,18 @@ def _tensors(found: Any) -> tuple[Tensor, ...]:
         Tensor(
             name=str(tensor["name"]),
             datatype=str(tensor.get("datatype", "FP32")).upper().removeprefix("TYPE_"),
-            shape=tuple(int(length) for length in tensor.get("shape") or ()),
+            shape=_lengths(tensor.get("shape")),
             content_type=_content_type(tensor),
         )
         for tensor in (found if isinstance(found, list) else [])
         if isinstance(tensor, dict) and "name" in tensor
     )
+
+
+def _lengths(shape: Any) -> tuple[int, ...]:
+    """A shape, in which some servers name a length that is free, or leave it out."""
+    lengths = shape if isinstance(shape, list) else []
+    return tuple(int(n) if re.fullmatch(r"-?\d{1,9}", str(n)) else -1 for n in lengths)
 
 
 def _of_array(inputs: Any, known: Sequence[Tensor]) -> list[dict[str, Any]]:
@@ -262,7 +268,7 @@ def _typed(value: Any, tensor: Tensor) -> Any:
         kind = "numbers" if isinstance(value, str) else "whole numbers"
         raise UserError(
             f"The model's input '{tensor.name}' takes {kind} ({tensor.datatype}), but a record "
-            f"holds {value!r}. Prepare the records as the model takes them."
+            "holds another value. Prepare the records as the model takes them."
         )
     if tensor.datatype == "BOOL":
         return bool(value)

@@ -40,6 +40,8 @@ _TABLES = (
         place TEXT PRIMARY KEY, sent INTEGER DEFAULT 0, recalled INTEGER DEFAULT 0,
         retries INTEGER DEFAULT 0, refusals INTEGER DEFAULT 0, waited REAL DEFAULT 0,
         free_at REAL DEFAULT 0) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS limits(
+        place TEXT PRIMARY KEY, held_until REAL DEFAULT 0, most INTEGER) WITHOUT ROWID""",
 )
 _COUNTS = ("sent", "recalled", "retries", "refusals", "waited")
 
@@ -208,6 +210,15 @@ class Transcript:
         Returns:
             seconds waited.
         """
+        waited = 0.0
+        while True:
+            held, _ = self._limits()
+            waited += self._turn(n)
+            if self._limits()[0] == held:  # else the endpoint asked to wait meanwhile
+                return waited
+
+    def _turn(self, n: int) -> float:
+        """Wait for the turn of ``n`` records in the queue."""
         now = time.time()
         with self._open() as file:
             (free_at,) = self._row(file, "free_at")
@@ -226,12 +237,39 @@ class Transcript:
 
     def hold(self, seconds: float) -> None:
         """Let no process send anything for so long, as the endpoint asked."""
+        until = time.time() + seconds
         with self._open() as file:
             self._row(file, "free_at")
             file.execute(
                 "UPDATE places SET free_at = max(free_at, ?) WHERE place = ?",
-                (time.time() + seconds, self._place()),
+                (until, self._place()),
             )
+            file.execute(
+                "INSERT INTO limits(place, held_until) VALUES(?, ?) ON CONFLICT DO UPDATE SET "
+                "held_until = max(held_until, excluded.held_until)",
+                (self._place(), until),
+            )
+
+    def allow(self, most: int) -> None:
+        """Keep for every process that a request may hold so many records, where none is fewer."""
+        with self._open() as file:
+            file.execute(
+                "INSERT INTO limits(place, most) VALUES(?, ?) ON CONFLICT DO UPDATE SET "
+                "most = min(coalesce(most, excluded.most), excluded.most)",
+                (self._place(), most),
+            )
+
+    @property
+    def most(self) -> int | None:
+        """Records that a request may hold, as far as that was found out; None: any number."""
+        return self._limits()[1]
+
+    def _limits(self) -> tuple[float, int | None]:
+        with self._open() as file:
+            found = file.execute(
+                "SELECT held_until, most FROM limits WHERE place = ?", (self._place(),)
+            )
+            return found.fetchone() or (0.0, None)
 
     def note(self, **counts: float) -> None:
         """Add to the counts: sent, recalled, retries, refusals, waited."""
