@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from bench.decide.campaign_rows import Row, attacks_of, compared, defenses_of
@@ -84,21 +84,27 @@ class Campaign:
             return False
         return any(c.defense == UNDEFENDED for c in self.decision.admissible)
 
+    @property
+    def chosen(self) -> str | None:
+        """The row that is recommended, with every trial ended; None: there is none."""
+        if self.decision is None or self.decision.chosen is None or self.unfinished:
+            return None
+        return self.decision.chosen.defense
+
 
 def data(campaign: Campaign) -> dict[str, Any]:
     """A campaign as JSON takes it."""
-    fields = {
-        name: value
-        for name, value in asdict(campaign).items()
-        if name not in ("decision", "undecided")
-    }
     decision = campaign.decision
     return {
         "redteam": 1,
-        **fields,
+        **{
+            field.name: getattr(campaign, field.name)
+            for field in fields(campaign)
+            if field.name not in ("decision", "undecided")
+        },
         "keeps": campaign.keeps,
         "why_not": _against(decision),
-        "recommended": None if decision is None or not decision.chosen else decision.chosen.defense,
+        "recommended": campaign.chosen,
         "because": campaign.undecided if decision is None else decision.because,
         "tier": "" if decision is None else decision.question.tier,
     }
@@ -252,13 +258,10 @@ def _people(campaign: Campaign, private: str) -> list[Block]:
 
 
 def _defenses(campaign: Campaign) -> list[Block]:
-    chosen = campaign.decision.chosen if campaign.decision is not None else None
     bar = math.nan if campaign.decision is None else campaign.decision.question.bars.tau
     rows = [
         [
-            f"{row['defense']} (recommended)"
-            if chosen is not None and row["defense"] == chosen.defense
-            else row["defense"],
+            f"{row['defense']}{' (recommended)' * (row['defense'] == campaign.chosen)}",
             _spaced(row["goal"]),
             _drawn(row, bar),
             _figure(row, "M") if campaign.members_known else "not known",
@@ -338,8 +341,8 @@ def _steps(campaign: Campaign) -> list[Block]:
     out: list[Block] = []
     if reasons := _against(decision):
         out = ["What speaks against the model as it is:", Points(reasons)]
-    if decision.chosen is not None:
-        return [*out, f"Put {decision.chosen.defense} in front of the model. {decision.because}"]
+    if campaign.chosen is not None:
+        return [*out, f"Put {campaign.chosen} in front of the model. {decision.because}"]
     out.append("No defense before the model is shown to keep every bar.")
     points = decision.steps or decision.missing
     if points:

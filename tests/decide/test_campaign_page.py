@@ -178,6 +178,13 @@ def test_an_unfinished_campaign_says_why_and_what_to_do() -> None:
         assert "The server is gone." in text
 
 
+def test_an_unfinished_campaign_recommends_nothing() -> None:
+    assert "shield (recommended)" in shown(campaign())[0]
+    found = campaign(unfinished={"The server is gone.": 7})
+    assert campaigns.data(found)["recommended"] is None
+    assert not any("recommended" in text for text in shown(found))
+
+
 def test_a_rejected_model_says_what_speaks_against_it() -> None:
     found = campaign()
     assert found.decision is not None
