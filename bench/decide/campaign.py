@@ -7,22 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from bench.decide.campaign_rows import Row, attacks_of, compared, defenses_of
+from bench.decide.campaign_rows import Row
 from bench.decide.decision import Decision
 from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
 from bench.report.frame import UNDEFENDED
 from bench.report.text import interval, number
-
-__all__ = [
-    "Campaign",
-    "Row",
-    "answers",
-    "attacks_of",
-    "compared",
-    "data",
-    "defenses_of",
-    "document",
-]
 
 _SHOWN_ROWS = 12
 
@@ -53,6 +42,7 @@ class Campaign:
         against: name of that campaign.
         copies: L of the same attacks on retrained copies, with mean and standard deviation.
         stand_in: as ``defenses``, of a model of ours that was trained behind defenses of training.
+        failed: why ``copies`` or ``stand_in``, which were asked for, are not there, by their name.
     """
 
     name: str
@@ -76,6 +66,7 @@ class Campaign:
     against: str = ""
     copies: Sequence[Row] = ()
     stand_in: Sequence[Row] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def keeps(self) -> bool:
@@ -206,10 +197,14 @@ def _sections(campaign: Campaign, private: str) -> Sequence[Section]:
         out.append(Section("What to put in front of this model", _defenses(campaign)))
     if campaign.compared:
         out.append(Section(f"Since campaign {campaign.against}", [_changes(campaign)]))
-    if campaign.copies:
-        out.append(Section("Over retrained copies", [_copies(campaign)]))
-    if campaign.stand_in:
-        out.append(Section("Defenses of training, on a stand-in", _stand_in(campaign)))
+    for name, title, shown in (
+        ("copies", "Over retrained copies", _copies),
+        ("stand_in", "Defenses of training, on a stand-in", _stand_in),
+    ):
+        if name in campaign.failed:
+            out.append(Section(title, [f"They are not there: {campaign.failed[name]}"]))
+        elif getattr(campaign, name):
+            out.append(Section(title, shown(campaign)))
     out.append(Section("What to do", _steps(campaign)))
     out.append(Section("What this does not show", [Points(_limits(campaign))]))
     return out
@@ -276,7 +271,7 @@ def _defenses(campaign: Campaign) -> list[Block]:
     ]
 
 
-def _copies(campaign: Campaign) -> Block:
+def _copies(campaign: Campaign) -> list[Block]:
     own = {(row["goal"], row["access"], row["attack"]): row for row in campaign.rows}
     rows = []
     for row in campaign.copies:
@@ -292,7 +287,7 @@ def _copies(campaign: Campaign) -> Block:
             ]
         )
     head = ["Attack", "Goal", "L of the model", "Mean L of copies", "Standard deviation", "Copies"]
-    return Table(head, rows, "Copies were made by the training command, each with another seed.")
+    return [Table(head, rows, "Copies were made by the training command, each with another seed.")]
 
 
 def _stand_in(campaign: Campaign) -> list[Block]:
