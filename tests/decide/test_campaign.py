@@ -155,6 +155,28 @@ def test_an_endpoint_is_known_by_its_address() -> None:
     assert assessment.data(outcome)["weights_sha256"] is None
 
 
+SERVER = "http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "same"),
+    [
+        (f"{SERVER}/v2/models/x", f"{SERVER}/v2/models/x/infer", True),
+        (f"{SERVER}/v2/models/x/", f"{SERVER}/v2/models/x/infer", True),
+        (f"{SERVER}/v2/models/x/infer/", f"{SERVER}/v2/models/x/infer", True),
+        (f"{SERVER}/invocations/", f"{SERVER}/invocations", True),
+        (f"{SERVER}/score", f"{SERVER}/score/", True),
+        (f"{SERVER}/v2/models/y", f"{SERVER}/v2/models/x/infer", False),
+        (SERVER, f"{SERVER}/v2/models/x/infer", False),
+        (f"{SERVER}/v2", f"{SERVER}/v2/models/x/infer", False),
+        (f"{SERVER}/v2/models", f"{SERVER}/v2/models/x/infer", False),
+    ],
+)
+def test_an_address_is_the_one_that_was_given_to_the_campaign(told, asked, same) -> None:
+    outcome = judge(campaign.source(given={"url": asked}), artifact={"url": told})
+    assert blocking(outcome) == (set() if same else {"artifact_mismatch"})
+
+
 def test_any_file_has_a_digest_of_its_bytes(tmp_path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"graph")
