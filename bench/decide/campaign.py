@@ -184,7 +184,8 @@ def _facts(campaign: Campaign) -> list[tuple[str, str]]:
                 f"{bars.mu:g}, utility loss at most {bars.loss:g}",
             )
         )
-    facts.append(("Model", campaign.target[:16]))
+    file = given.get("file_sha256")
+    facts.append(("File", f"sha256 {file}") if file else ("Model", campaign.target[:16]))
     return facts
 
 

@@ -178,6 +178,12 @@ def test_an_unfinished_campaign_says_why_and_what_to_do() -> None:
         assert "The server is gone." in text
 
 
+def test_a_file_is_shown_as_its_owner_can_check_it() -> None:
+    given = {"file_sha256": "5a" * 32}
+    assert f"sha256 {'5a' * 32}" in shown(campaign(given=given))[0]
+    assert "f" * 16 in shown(campaign())[0]
+
+
 def test_an_unfinished_campaign_recommends_nothing() -> None:
     assert "shield (recommended)" in shown(campaign())[0]
     found = campaign(unfinished={"The server is gone.": 7})
