@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from bench.api.campaigns import companions
 from bench.api.campaigns.order import Order
+from bench.decide import evidence
 from tests.cli.redteaming import Place, call, revealing, secretive, texts
 from tests.models.external import functions
 from tests.models.external.given import skl_onnx
@@ -119,7 +121,9 @@ def test_a_model_that_is_not_here_answers_by_a_table(place: Place, tmp_path: Pat
     scores = secretive(frame)
     frame = frame.assign(no=scores[:, 0], yes=scores[:, 1])
     frame.to_csv(answers, index=False)
-    said = place.redteam(answers, "--campaign=table", "--json", controls="[]")
+    with mock.patch("bench.decide.evidence.read", wraps=evidence.read) as read:
+        said = place.redteam(answers, "--campaign=table", "--json", controls="[]")
+    assert read.call_count == 1
     assert said.code in (0, 1), said.err
     assert said.data["rows"]
     assert not said.data["unfinished"]
