@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from datetime import date
 
     from bench.decide.decision import Decision
+    from bench.decide.evidence import Source
+    from bench.decide.policy import Bars, Policy
     from bench.decide.registry import Entry
     from bench.decide.verdict import Judgement
     from bench.engine.audit import Audit
+    from bench.exchange.pack import Pack
 
 Words = Sequence[str]
 
@@ -56,27 +59,75 @@ def recommend(
     Raises:
         UserError: the evidence or the bars cannot be used.
     """
-    from bench.decide import candidates, evidence, further
+    from bench.decide import evidence
     from bench.decide import policy as policies
-    from bench.decide import recommend as rule
     from bench.exchange import sources
     from bench.exchange.signatures import signers_file
 
     require(bool(names), "Name the evidence: a pack, a suite or an execution.")
-    own = dict(bars or {})
-    require(bool(tier) != bool(own), "Give either --tier, or --tau, --mu and --loss.")
-    require(
-        not own or set(own) == {"tau", "mu", "loss"},
-        f"Bars of your own need all of --tau, --mu and --loss; given: {', '.join(own)}.",
-    )
     rules = policies.load(policy)
-    wanted: policies.Bars = rules.tier(tier) if tier else policies.Bars.model_validate(own)
+    wanted = policies.bars_of(rules, tier, bars or {})
     if epsilon_required:
         epsilon = wanted.epsilon.model_copy(update={"rule": "required"})
         wanted = wanted.model_copy(update={"epsilon": epsilon})
     chosen = settings(words, config_dir)
     packs = [sources.load(name, chosen) for name in names]
-    read = evidence.read(packs, signers_file())
+    return recommend_by(
+        packs,
+        evidence.read(packs, signers_file()),
+        access,
+        rules,
+        wanted,
+        tier,
+        dataset=dataset,
+        model=model,
+        federated=federated,
+        query_cap=query_cap,
+        needs_scores=needs_scores,
+        words=words,
+        config_dir=config_dir,
+    )
+
+
+def recommend_by(
+    packs: Sequence[Pack],
+    read: Sequence[Source],
+    access: Any,
+    rules: Policy,
+    wanted: Bars,
+    tier: str = "",
+    *,
+    dataset: str = "",
+    model: str = "",
+    federated: bool = False,
+    query_cap: int | None = None,
+    needs_scores: bool = False,
+    words: Words = (),
+    config_dir: Path | None = None,
+) -> Decision:
+    """What :func:`recommend` says, by evidence that was read already.
+
+    Args:
+        packs: the evidence.
+        read: what they say.
+        access: what customers get.
+        rules: the policy.
+        wanted: bars.
+        tier: that they are of; empty: one's own.
+        dataset: where the evidence holds several.
+        model: where the evidence holds several.
+        federated: whether clients share gradients or updates.
+        query_cap: most queries that are answered.
+        needs_scores: whether the application uses scores.
+        words: overrides, for commands that are shown.
+        config_dir: a folder with a user's own options.
+
+    Raises:
+        UserError: the evidence cannot be used.
+    """
+    from bench.decide import candidates, evidence, further
+    from bench.decide import recommend as rule
+
     runs = {pack.suite: further.run_of(pack, config_dir) for pack in packs}
     further.check_model(read, runs, dataset, model, words)
     scenario = evidence.scenario(read, dataset, model)

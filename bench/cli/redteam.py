@@ -35,8 +35,8 @@ Nothing is asked before the plan is shown. The same command goes on where it sto
 an endpoint anything again; on another day, or with another --campaign, it asks anew. Attack only
 what you own or are allowed to.
 
-Exit code 0: the model as it is keeps every bar; 1: it does not, or the campaign is not finished;
-2: a mistake; 130: interrupted.
+Exit code 0: the model as it is keeps every bar; 1: it does not, or the campaign, copies or a
+stand-in did not finish; 2: a mistake; 130: interrupted.
 """
 
 
@@ -164,7 +164,7 @@ def command(
         )
     for kind, path in files.items():
         click.echo(f"{kind.capitalize()}: {path}", err=True)
-    sys.exit(0 if found.keeps else 1)
+    sys.exit(0 if found.keeps and not found.failed else 1)
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from bench.decide.campaign_rows import Row, attacks_of, compared, defenses_of
+from bench.decide.campaign_rows import Row
 from bench.decide.decision import Decision
 from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
 from bench.report.frame import UNDEFENDED
 from bench.report.text import interval, number
-
-__all__ = [
-    "Campaign",
-    "Row",
-    "answers",
-    "attacks_of",
-    "compared",
-    "data",
-    "defenses_of",
-    "document",
-]
 
 _SHOWN_ROWS = 12
 
@@ -53,6 +42,7 @@ class Campaign:
         against: name of that campaign.
         copies: L of the same attacks on retrained copies, with mean and standard deviation.
         stand_in: as ``defenses``, of a model of ours that was trained behind defenses of training.
+        failed: why ``copies`` or ``stand_in``, which were asked for, are not there, by their name.
     """
 
     name: str
@@ -76,6 +66,7 @@ class Campaign:
     against: str = ""
     copies: Sequence[Row] = ()
     stand_in: Sequence[Row] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def keeps(self) -> bool:
@@ -84,21 +75,27 @@ class Campaign:
             return False
         return any(c.defense == UNDEFENDED for c in self.decision.admissible)
 
+    @property
+    def chosen(self) -> str | None:
+        """The row that is recommended, with every trial ended; None: there is none."""
+        if self.decision is None or self.decision.chosen is None or self.unfinished:
+            return None
+        return self.decision.chosen.defense
+
 
 def data(campaign: Campaign) -> dict[str, Any]:
     """A campaign as JSON takes it."""
-    fields = {
-        name: value
-        for name, value in asdict(campaign).items()
-        if name not in ("decision", "undecided")
-    }
     decision = campaign.decision
     return {
         "redteam": 1,
-        **fields,
+        **{
+            field.name: getattr(campaign, field.name)
+            for field in fields(campaign)
+            if field.name not in ("decision", "undecided")
+        },
         "keeps": campaign.keeps,
         "why_not": _against(decision),
-        "recommended": None if decision is None or not decision.chosen else decision.chosen.defense,
+        "recommended": campaign.chosen,
         "because": campaign.undecided if decision is None else decision.because,
         "tier": "" if decision is None else decision.question.tier,
     }
@@ -187,7 +184,8 @@ def _facts(campaign: Campaign) -> list[tuple[str, str]]:
                 f"{bars.mu:g}, utility loss at most {bars.loss:g}",
             )
         )
-    facts.append(("Model", campaign.target[:16]))
+    file = given.get("file_sha256")
+    facts.append(("File", f"sha256 {file}") if file else ("Model", campaign.target[:16]))
     return facts
 
 
@@ -200,10 +198,14 @@ def _sections(campaign: Campaign, private: str) -> Sequence[Section]:
         out.append(Section("What to put in front of this model", _defenses(campaign)))
     if campaign.compared:
         out.append(Section(f"Since campaign {campaign.against}", [_changes(campaign)]))
-    if campaign.copies:
-        out.append(Section("Over retrained copies", [_copies(campaign)]))
-    if campaign.stand_in:
-        out.append(Section("Defenses of training, on a stand-in", _stand_in(campaign)))
+    for name, title, shown in (
+        ("copies", "Over retrained copies", _copies),
+        ("stand_in", "Defenses of training, on a stand-in", _stand_in),
+    ):
+        if name in campaign.failed:
+            out.append(Section(title, [f"They are not there: {campaign.failed[name]}"]))
+        elif getattr(campaign, name):
+            out.append(Section(title, shown(campaign)))
     out.append(Section("What to do", _steps(campaign)))
     out.append(Section("What this does not show", [Points(_limits(campaign))]))
     return out
@@ -252,13 +254,10 @@ def _people(campaign: Campaign, private: str) -> list[Block]:
 
 
 def _defenses(campaign: Campaign) -> list[Block]:
-    chosen = campaign.decision.chosen if campaign.decision is not None else None
     bar = math.nan if campaign.decision is None else campaign.decision.question.bars.tau
     rows = [
         [
-            f"{row['defense']} (recommended)"
-            if chosen is not None and row["defense"] == chosen.defense
-            else row["defense"],
+            f"{row['defense']}{' (recommended)' * (row['defense'] == campaign.chosen)}",
             _spaced(row["goal"]),
             _drawn(row, bar),
             _figure(row, "M") if campaign.members_known else "not known",
@@ -273,7 +272,7 @@ def _defenses(campaign: Campaign) -> list[Block]:
     ]
 
 
-def _copies(campaign: Campaign) -> Block:
+def _copies(campaign: Campaign) -> list[Block]:
     own = {(row["goal"], row["access"], row["attack"]): row for row in campaign.rows}
     rows = []
     for row in campaign.copies:
@@ -289,7 +288,7 @@ def _copies(campaign: Campaign) -> Block:
             ]
         )
     head = ["Attack", "Goal", "L of the model", "Mean L of copies", "Standard deviation", "Copies"]
-    return Table(head, rows, "Copies were made by the training command, each with another seed.")
+    return [Table(head, rows, "Copies were made by the training command, each with another seed.")]
 
 
 def _stand_in(campaign: Campaign) -> list[Block]:
@@ -338,8 +337,8 @@ def _steps(campaign: Campaign) -> list[Block]:
     out: list[Block] = []
     if reasons := _against(decision):
         out = ["What speaks against the model as it is:", Points(reasons)]
-    if decision.chosen is not None:
-        return [*out, f"Put {decision.chosen.defense} in front of the model. {decision.because}"]
+    if campaign.chosen is not None:
+        return [*out, f"Put {campaign.chosen} in front of the model. {decision.because}"]
     out.append("No defense before the model is shown to keep every bar.")
     points = decision.steps or decision.missing
     if points:

@@ -298,6 +298,11 @@ def _incomplete(m: Measured) -> Iterator[tuple[str, str]]:
             "not_measured",
             _on(m, f"it did not meet {', '.join(m.unmet)}, which ran against the undefended model"),
         )
+    if m.single and not m.lost and "missing" in m.flags:
+        yield (
+            "missing",
+            _on(m, "not every run of its attacks ended: its worst case may be among the others"),
+        )
     if "bypassed" in m.flags:
         yield (
             "bypassed",

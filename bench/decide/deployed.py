@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from bench.decide.rulebook import RULES
 from bench.goals import goals as goals_known
 
 _HEX = r"^[0-9a-f]{64}$"
+_V2_MODEL = re.compile(r"^[^?#]*/v2/models/[^/?#]+")
 Role = Literal["model owner", "security lead", "dpo"]
 ROLES: tuple[Role, ...] = ("model owner", "security lead", "dpo")
 
@@ -167,7 +169,8 @@ def digest(artifact: Artifact | None) -> tuple[str, ...]:
     """Everything by which evidence may name what is released, the first to be shown.
 
     A digest that was given may be either of the two that a file has: that of its weights, made as
-    a trial's ``target.sha256`` is, which only a safetensors file has, or that of its bytes.
+    a trial's ``target.sha256`` is, which only a safetensors file has, or that of its bytes. An
+    address may end in a slash or not, and that of a model of the protocol V2 in ``/infer`` or not.
 
     Returns:
         Digests, or an address; empty: none given.
@@ -177,8 +180,14 @@ def digest(artifact: Artifact | None) -> tuple[str, ...]:
     """
     if artifact is None:
         return ()
+    if artifact.url is not None:
+        from bench.models.external.http.tensors import infer_url
+
+        given = artifact.url.rstrip("/")
+        forms = [given, infer_url(given)] if _V2_MODEL.search(given) else [given, f"{given}/"]
+        return tuple(dict.fromkeys([artifact.url, *forms]))
     if artifact.path is None:
-        return (artifact.sha256 or artifact.url or "",)
+        return (artifact.sha256 or "",)
     try:
         whole = hashlib.sha256(artifact.path.read_bytes()).hexdigest()
     except OSError as error:

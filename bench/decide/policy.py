@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -233,6 +233,20 @@ class Policy(Frozen):
     def band(self, upper: float) -> str:
         """The band of likelihood of an upper end of L."""
         return next((b.band for b in self.likelihood if upper <= b.up_to), self.likelihood[-1].band)
+
+
+def bars_of(policy: Policy, tier: str, own: Mapping[str, float]) -> Bars:
+    """The bars of a tier, or one's own.
+
+    Raises:
+        UserError: there is no such tier, or not exactly one of both is given, whole.
+    """
+    require(bool(tier) != bool(own), "Give either --tier, or --tau, --mu and --loss.")
+    require(
+        not own or set(own) == {"tau", "mu", "loss"},
+        f"Bars of your own need all of --tau, --mu and --loss; given: {', '.join(own)}.",
+    )
+    return policy.tier(tier) if tier else Bars.model_validate(own)
 
 
 def load(name: str | Path = "default") -> Policy:

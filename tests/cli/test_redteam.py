@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from bench.api.campaigns import order
-from tests.cli.redteaming import SENSITIVE, Place, Said, memory, policy, secretive, texts
+from tests.cli.redteaming import SENSITIVE, Place, Said, memory, policy, revealing, secretive, texts
 from tests.models.external import functions
 
 FUNCTION = "tests.models.external.functions:answers"
@@ -123,17 +123,12 @@ def test_the_private_file_names_people_without_their_secret(
 def test_nothing_of_the_private_file_is_in_the_shared_folder(
     place: Place, leaky: tuple[Said, Counting]
 ) -> None:
-    incomes = {f"{value:g}" for value in place.records("members")["income"]}
-    incomes |= {f"{value:g}" for value in place.records("holdout")["income"]}
-    long = [value.encode() for value in incomes if len(value) == 5]
-    assert len(long) > 100
+    assert revealing(place, place.records().to_csv().encode())
     private = str(place.private("first")).encode()
     for path, content in texts(place.shared("first")).items():
         assert private not in content, path
         assert b"redteam-private" not in content, path
-        if path.name.startswith("redteam."):
-            # Figures of a board may hold such a number by chance; three of them may not.
-            assert sum(value in content for value in long) < 3, path
+        assert not revealing(place, content), path
 
 
 @pytest.mark.slow

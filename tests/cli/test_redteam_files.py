@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,14 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from tests.cli.redteaming import Place, secretive
+from bench.api.campaigns import companions
+from bench.api.campaigns.order import Order
+from bench.decide import evidence
+from tests.cli.redteaming import Place, call, revealing, secretive, texts
 from tests.models.external import functions
 from tests.models.external.given import skl_onnx
 
+LOOSE = ("--tau=1", "--mu=1", "--loss=1")
 FUNCTION = "tests.models.external.functions:answers"
 RETRAIN = """
 import shutil, sys
@@ -77,23 +82,87 @@ def test_a_file_and_copies_of_it(place: Place) -> None:
         place.folder / "model.onnx",
         "--campaign=onnx",
         f"--retrain={failing}",
+        *LOOSE,
+        "--json",
         controls="[]",
+        bars=(),
     )
-    said.refused("--retrain", "no data today")
+    assert said.code == 1, said.err
+    assert "no data today" in said.data["failed"]["copies"]
+    assert said.data["rows"]
+    page = (place.shared("onnx") / "redteam.html").read_text()
+    assert "no data today" in page
+    assert "Over retrained copies" in page
+
+
+def test_copies_are_made_anew_where_what_makes_them_changed(tmp_path: Path) -> None:
+    for name in ("model.onnx", "train.py", "members.csv", "other.csv", "card.yaml"):
+        (tmp_path / name).write_text("as it was")
+    model, command = tmp_path / "model.onnx", f"python {tmp_path / 'train.py'} {{seed}} {{out}}"
+    order = Order(
+        str(model), str(tmp_path / "card.yaml"), tmp_path / "members.csv", retrain=command
+    )
+    seen = [companions.state(order, model)]
+    (tmp_path / "other.csv").write_text("changed")
+    assert companions.state(order, model) == seen[0]
+    for name in ("model.onnx", "train.py", "members.csv", "card.yaml"):
+        (tmp_path / name).write_text("changed")
+        seen.append(companions.state(order, model))
+    assert len(set(seen)) == 5
 
 
 @pytest.mark.slow
 def test_a_model_that_is_not_here_answers_by_a_table(place: Place, tmp_path: Path) -> None:
+    """And of another table of the same campaign, nothing of the first is left."""
     asks, answers = tmp_path / "asks.csv", tmp_path / "answers.csv"
     said = place.redteam("-", "--campaign=table", f"--asks={asks}", controls="[]")
     assert said.code == 0, said.err
     frame = pd.read_csv(asks)
     scores = secretive(frame)
-    frame.assign(no=scores[:, 0], yes=scores[:, 1]).to_csv(answers, index=False)
-    said = place.redteam(answers, "--campaign=table", "--json", controls="[]")
+    frame = frame.assign(no=scores[:, 0], yes=scores[:, 1])
+    frame.to_csv(answers, index=False)
+    with mock.patch("bench.decide.evidence.read", wraps=evidence.read) as read:
+        said = place.redteam(answers, "--campaign=table", "--json", controls="[]")
+    assert read.call_count == 1
     assert said.code in (0, 1), said.err
     assert said.data["rows"]
     assert not said.data["unfinished"]
+    written = [place.shared("table") / f"redteam.{end}" for end in ("json", "html", "md")]
+    written += [place.private("table") / name for name in ("redteam.html", "exposed.csv")]
+    assert all(path.exists() for path in written)
+    frame.iloc[:-60].to_csv(answers, index=False)
+    said = place.redteam(answers, "--campaign=table", controls="[]")
+    assert said.code == 1
+    assert "no attack ended" in said.err
+    assert not any(path.exists() for path in written)
+    for path, content in texts(place.shared("table")).items():
+        assert not revealing(place, content), path
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object) -> None:
+        raise AssertionError("the model was tried")
+
+    monkeypatch.setattr("bench.api.campaigns.planning.tried", ask)
+    (tmp_path / "file").write_text("")
+    place.redteam("-", f"--asks={tmp_path / 'file' / 'asks.csv'}").refused("file")
+    words = place.words(FUNCTION)
+    words = [word for word in words if not word.startswith("report_dir=")]
+    call(*words, f"report_dir={tmp_path / 'file'}").refused("file")
+    place.redteam("http://[::1/score", "--budget=9", "--i-am-authorised").refused("--model")
+
+
+@pytest.mark.parametrize("word", ["label=x", "suite=small", "seeds=4", "+victims=9"])
+def test_words_that_a_campaign_sets_itself(place: Place, word: str) -> None:
+    call(*place.words(FUNCTION), word).refused(word, "campaign")
+
+
+def test_the_model_as_it_is_must_be_attacked(place: Place) -> None:
+    functions.GIVEN["model"] = secretive
+    words = [word for word in place.words(FUNCTION, "--plan") if not word.startswith("defense=")]
+    call(*words, "defense=[rounding]").refused("none")
 
 
 def test_a_file_that_cannot_be_opened(place: Place, tmp_path: Path) -> None:

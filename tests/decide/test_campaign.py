@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.contract import UserError
+from bench.contract.record import Failure, TrialRecord
 from bench.decide import (
     assessment,
     deployed,
@@ -153,6 +154,28 @@ def test_an_endpoint_is_known_by_its_address() -> None:
     assert assessment.data(outcome)["weights_sha256"] is None
 
 
+SERVER = "http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "same"),
+    [
+        (f"{SERVER}/v2/models/x", f"{SERVER}/v2/models/x/infer", True),
+        (f"{SERVER}/v2/models/x/", f"{SERVER}/v2/models/x/infer", True),
+        (f"{SERVER}/v2/models/x/infer/", f"{SERVER}/v2/models/x/infer", True),
+        (f"{SERVER}/invocations/", f"{SERVER}/invocations", True),
+        (f"{SERVER}/score", f"{SERVER}/score/", True),
+        (f"{SERVER}/v2/models/y", f"{SERVER}/v2/models/x/infer", False),
+        (SERVER, f"{SERVER}/v2/models/x/infer", False),
+        (f"{SERVER}/v2", f"{SERVER}/v2/models/x/infer", False),
+        (f"{SERVER}/v2/models", f"{SERVER}/v2/models/x/infer", False),
+    ],
+)
+def test_an_address_is_the_one_that_was_given_to_the_campaign(told, asked, same) -> None:
+    outcome = judge(campaign.source(given={"url": asked}), artifact={"url": told})
+    assert blocking(outcome) == (set() if same else {"artifact_mismatch"})
+
+
 def test_any_file_has_a_digest_of_its_bytes(tmp_path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"graph")
@@ -258,6 +281,24 @@ def test_a_defense_before_the_model_is_recommended_by_people() -> None:
     stricter = ask(campaign.source(rows), bars=BARS.model_copy(update={"tau": 0.051}))
     assert stricter.chosen is None and not stricter.to_run
     assert not any("seeds" in step for step in stricter.steps)
+
+
+def test_an_attack_that_failed_in_one_run_speaks_against_a_defense() -> None:
+    """Another attack ran three times and found more, so that the row alone does not show it."""
+    shield = replace(SHIELD, L={"guess": 0.05, "map": 0.04})
+    rows = {"none": replace(LEAKY, L={"guess": 0.2, "map": 0.5}), "shield": shield}
+
+    def failed(r: TrialRecord) -> TrialRecord:
+        if (r.cell.defense, r.cell.attack, r.cell.seed, r.control) != ("shield", "map", 1, ""):
+            return r
+        gone = Failure(type="RuntimeError", message="gone")
+        return r.model_copy(update={"status": "failed", "score": None, "error": gone})
+
+    assert ask(campaign.source(rows)).chosen is not None
+    found = evidence.read([made.of_records([failed(r) for r in campaign.records(rows)])])
+    decision = ask(made.signed(found, Other_lab="2026-03-02"))
+    assert decision.chosen is None
+    assert {c.defense: c.rule for c in decision.rejected}["shield"] == "missing"
 
 
 def test_a_trained_model_keeps_the_row_of_its_own_defense() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.decide import campaign as campaigns
-from bench.decide import document
+from bench.decide import campaign_rows, document
 from bench.decide.campaign import Campaign
 from bench.decide.decision import Decision
 from tests.decide import made
@@ -62,7 +62,7 @@ def campaign(**changes: Any) -> Campaign:
         exposed={"victims": 80, "certain": 3},
         sent={"sent": 440, "recalled": 12, "refusals": 1},
         decision=decision(),
-        compared=campaigns.compared([attack(0.6)], [attack(0.1)]),
+        compared=campaign_rows.compared([attack(0.6)], [attack(0.1)]),
         against="spring",
         copies=[
             {
@@ -98,22 +98,22 @@ def shown(found: Campaign, private: str = "") -> tuple[str, str, str]:
 def test_a_change_is_clear_beyond_what_chance_explains(
     now: dict[str, Any], last: dict[str, Any], verdict: str
 ) -> None:
-    (row,) = campaigns.compared([now], [last])
+    (row,) = campaign_rows.compared([now], [last])
     assert row["verdict"] == verdict
     assert row["change"] == pytest.approx(now["L"] - last["L"])
 
 
 def test_two_intervals_that_touch_may_differ_clearly() -> None:
     """The error of a difference is the root of both squares, here 0.0707 for halves of 0.05."""
-    assert campaigns.compared([attack(0.175)], [attack(0.1)])[0]["verdict"] == "more"
-    assert campaigns.compared([attack(0.165)], [attack(0.1)])[0]["verdict"] == "no clear change"
+    assert campaign_rows.compared([attack(0.175)], [attack(0.1)])[0]["verdict"] == "more"
+    assert campaign_rows.compared([attack(0.165)], [attack(0.1)])[0]["verdict"] == "no clear change"
 
 
 def test_only_what_ran_both_times_and_is_known_is_compared() -> None:
     now = [attack(0.6), attack(0.5, attack="new"), attack(None, attack="dark")]
     last = [attack(0.1, access="labels"), attack(0.1, goal="record"), attack(0.2, attack="dark")]
-    assert campaigns.compared(now, last) == []
-    assert campaigns.compared(now, []) == []
+    assert campaign_rows.compared(now, last) == []
+    assert campaign_rows.compared(now, []) == []
 
 
 def test_every_section_is_on_every_page() -> None:
@@ -176,6 +176,19 @@ def test_an_unfinished_campaign_says_why_and_what_to_do() -> None:
         assert "not finished" in text
         assert "7 trials" in text
         assert "The server is gone." in text
+
+
+def test_a_file_is_shown_as_its_owner_can_check_it() -> None:
+    given = {"file_sha256": "5a" * 32}
+    assert f"sha256 {'5a' * 32}" in shown(campaign(given=given))[0]
+    assert "f" * 16 in shown(campaign())[0]
+
+
+def test_an_unfinished_campaign_recommends_nothing() -> None:
+    assert "shield (recommended)" in shown(campaign())[0]
+    found = campaign(unfinished={"The server is gone.": 7})
+    assert campaigns.data(found)["recommended"] is None
+    assert not any("recommended" in text for text in shown(found))
 
 
 def test_a_rejected_model_says_what_speaks_against_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from bench.api.campaigns.order import model_words
+from bench.api.campaigns.order import Order, model_words
 from bench.contract.errors import UserError, require
 from bench.contract.identity import digest
 from bench.contract.secrets import in_one_line
@@ -24,8 +25,7 @@ _TRAINED = ("dp_sgd", "dropout", "weight_decay", "early_stopping", "k_anonymity"
 
 
 def copies(
-    command: str,
-    count: int,
+    order: Order,
     folder: Path,
     campaign: str,
     model: Mapping[str, Any],
@@ -36,10 +36,11 @@ def copies(
     """Attack copies of a model that its own training command makes with other seeds.
 
     Args:
-        command: with ``{seed}`` and ``{out}``, such as ``python train.py --seed {seed} {out}``. It
-            is run without a shell and writes a file of the kind of the model's to ``{out}``.
-        count: copies, at least 2.
-        folder: where they are kept; a copy that this command made is not made again.
+        order: with the command, such as ``python train.py --seed {seed} {out}``, which is run
+            without a shell and writes a file of the kind of the model's to ``{out}``; and how many
+            copies it is to make, at least 2.
+        folder: where they are kept; a copy is not made again while the command, the files that it
+            names, the tables and the model stay as they are.
         campaign: its name.
         model: options of the model itself.
         common: overrides of the campaign.
@@ -55,14 +56,14 @@ def copies(
     """
     from bench.engine.overrides import quoted
 
-    check(command, model)
-    own_folder = folder / digest([command, Path(model["path"]).suffix])[:16]
+    check(order.retrain, model)
+    own_folder = folder / state(order, Path(model["path"]))
     own_folder.mkdir(parents=True, exist_ok=True)
     found: dict[tuple[str, str, str], list[float]] = {}
-    for seed in range(1, count + 1):
+    for seed in range(1, order.copies + 1):
         path = own_folder / f"copy-{seed}{Path(model['path']).suffix}"
         if not path.exists():
-            _make(command, seed, path)
+            _make(order.retrain, seed, path)
         own = {**model, "path": str(path.resolve()), "name": f"copy {seed}"}
         label = quoted(f"redteam-copies/{campaign}/{seed}")
         more = ["defense=[none]", "controls=[]", f"label={label}"]
@@ -98,6 +99,18 @@ def check(command: str, model: Mapping[str, Any]) -> None:
         shlex.split(command)
     except ValueError as error:
         raise UserError(f"--retrain is '{command}', which is no command ({error}).") from error
+
+
+def state(order: Order, model: Path) -> str:
+    """What copies depend on, as far as it can be seen, in short."""
+    named = [model, *map(Path, shlex.split(order.retrain))]
+    tables = [path for path in (order.members, order.holdout, order.public) if path is not None]
+    shas = []
+    for path in (*named, Path(order.card), *tables):
+        if path.is_file():
+            with path.open("rb") as file:
+                shas.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digest([order.retrain, model.suffix, shas])[:16]
 
 
 def _make(command: str, seed: int, path: Path) -> None:
@@ -150,13 +163,12 @@ def stand_in(
         access: of the boards.
 
     Returns:
-        As :func:`bench.decide.campaign.defenses_of`. It is of the stand-in, not of the model.
+        As :func:`bench.decide.campaign_rows.defenses_of`. It is of the stand-in, not of the model.
 
     Raises:
         UserError: nothing can be run.
     """
-    from bench.decide import campaign as campaigns
-    from bench.decide import evidence
+    from bench.decide import campaign_rows, evidence
     from bench.engine.overrides import quoted
 
     own = [
@@ -167,15 +179,14 @@ def stand_in(
         f"label={quoted(f'redteam-stand-in/{campaign}')}",
     ]
     (source,) = evidence.read([_run(own, config_dir).pack])
-    return campaigns.defenses_of(source, access)
+    return campaign_rows.defenses_of(source, access)
 
 
 def _attacks(words: Sequence[str], config_dir: Path | None) -> list[dict[str, Any]]:
-    from bench.decide import campaign as campaigns
-    from bench.decide import evidence
+    from bench.decide import campaign_rows, evidence
 
     (source,) = evidence.read([_run(words, config_dir).pack])
-    return campaigns.attacks_of(source)
+    return campaign_rows.attacks_of(source)
 
 
 def _run(words: Sequence[str], config_dir: Path | None) -> Results:

@@ -32,6 +32,15 @@ _TABLED = "attack=[attribute_map,membership,csmia,lomia]"
 """Attacks whose queries are known beforehand, for a model whose answers are a table."""
 
 
+_OWN = {
+    "label": "name it with --campaign",
+    "suite": "its suite is 'redteam'",
+    "seeds": "use --seeds",
+    "victims": "use --victims",
+}
+"""Words that a campaign sets itself, and what to do instead."""
+
+
 _COMPARED = ("goal", "access", "attack", "L", "L_lo", "L_hi")
 """What of an earlier campaign is compared."""
 
@@ -93,9 +102,11 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     """
     from bench.api.results import settings
     from bench.contract.names import fault
+    from bench.decide import document
     from bench.engine.execution import prepare
     from bench.engine.overrides import quoted
     from bench.models.external.http.endpoint import loopback
+    from bench.report.frame import UNDEFENDED
 
     name = order.campaign or datetime.now(UTC).strftime("%Y-%m-%d")
     why = fault(name)
@@ -119,12 +130,11 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     tabled = order.asks is not None or place.get("path", "").endswith((".csv", ".parquet"))
     places = [word for word in words if word.startswith(("store=", "report_dir="))]
     reports = settings(places, config_dir).report_dir
-    _check(order, place)
+    _check(order, place, words)
     last = earlier(order.against, reports) if order.against else None
     private, folder = reports / "redteam-private" / name, reports / "redteam-work" / name
     for own in (private, folder):
-        own.mkdir(parents=True, exist_ok=True, mode=0o700)
-        own.chmod(0o700)
+        _make(own, mode=0o700)
     model = {**model_of(order, name, place, folder), **order.options}
     if tabled:
         model["name"] = "answers"  # seeds follow from it: the same records are asked both times
@@ -145,6 +155,11 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
         model["shadows"] = option(like)
     full = [*common, *model_words(model), *plugin_words(place), *words]
     grid, planned = prepare(full, config_dir)
+    require(
+        any(trial.cell.defense == UNDEFENDED for trial in planned.trials),
+        "The model as it is must be attacked, to tell what a defense changes: leave 'none' in "
+        "'defense=[none,...]'.",
+    )
     if last is not None:
         data_set = planned.trials[0].cell.dataset
         require(
@@ -167,8 +182,7 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     if order.asks is not None:
         from bench.models.external.rehearsal import REHEARSAL
 
-        order.asks.parent.mkdir(parents=True, exist_ok=True)
-        REHEARSAL.rows().to_csv(order.asks, index=False)
+        document.save(order.asks, REHEARSAL.rows().to_csv(index=False))
     return Preview(
         order,
         name,
@@ -189,30 +203,37 @@ def preview(order: Order, words: Sequence[str] = (), config_dir: Path | None = N
     )
 
 
-def _check(order: Order, place: Mapping[str, str]) -> None:
+def _check(order: Order, place: Mapping[str, str], words: Sequence[str]) -> None:
     """Refuse what can only fail, before anything is asked or trained.
 
     Raises:
-        UserError: bars, a model option or the training command cannot be used.
+        UserError: bars, a word, a model option, the training command or a place cannot be used.
     """
     from bench.decide import policy as policies
 
-    require(
-        bool(order.tier) != bool(order.bars),
-        "Say what may leak: give either --tier T1, T2 or T3, or --tau, --mu and --loss.",
-    )
-    require(
-        not order.bars or set(order.bars) == {"tau", "mu", "loss"},
-        f"Bars of your own need all of --tau, --mu and --loss; given: {', '.join(order.bars)}.",
-    )
-    rules = policies.load(order.policy)
-    if order.tier:
-        rules.tier(order.tier)
+    policies.bars_of(policies.load(order.policy), order.tier, order.bars)
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        require(key not in _OWN, f"'{word}' cannot be given to a campaign; {_OWN.get(key)}.")
     for name in (order.architecture, order.like, order.stand_in):
         if name:
             option(name)
     if order.retrain:
         companions.check(order.retrain, place)
+    if order.asks is not None:
+        _make(order.asks.parent)
+
+
+def _make(folder: Path, mode: int | None = None) -> None:
+    """Make a folder, or refuse one that cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if mode is not None:
+            folder.chmod(mode)
+    except OSError as error:
+        raise UserError(
+            f"The folder '{folder}' cannot be made: {error.strerror or error}; name another place."
+        ) from error
 
 
 def earlier(name: str, reports: Path) -> dict[str, Any]:

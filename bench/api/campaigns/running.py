@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.api.campaigns import companions
-from bench.api.campaigns.order import (
-    Order,
-)
+from bench.api.campaigns.order import Order
 from bench.api.campaigns.planning import Preview, preview
 from bench.api.campaigns.trying import counts
 from bench.contract.errors import UserError
+from bench.decide import campaign as campaigns
+from bench.decide import campaign_rows, document
+from bench.decide.campaign import Campaign
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bench.contract.record import TrialRecord
-    from bench.decide.campaign import Campaign
+    from bench.decide.decision import Decision
+    from bench.decide.evidence import Source
     from bench.exchange.results import Results
+
+_ENDINGS = ("json", "html", "md")
+"""Of the pages of a campaign."""
 
 
 class NotFinished(UserError):
@@ -62,45 +68,61 @@ def campaign(planned: Preview) -> tuple[Campaign, Mapping[str, Path]]:
         KeyboardInterrupt: it was stopped from outside; what is recorded is kept.
     """
     from bench.api.runs import run_planned
-    from bench.decide import campaign as campaigns
-    from bench.decide import document
 
     settings = planned.grid.settings
     out = settings.report_dir / settings.label
+    private = planned.private / "exposed.csv"
+    _remove(private, *(at / f"redteam.{end}" for at in (out, planned.private) for end in _ENDINGS))
     results = run_planned(planned.grid, planned.plan, planned.config_dir, out)
     if results.summary is not None and results.summary.interrupted:
         raise KeyboardInterrupt
     found, people = _found(planned, results)
     files = {"report": results.site.page} if results.site else {}
-    private = planned.private / "exposed.csv"
     if not people.empty:
-        private.touch(mode=0o600)
+        document.save(private, people.to_csv(index=False))
         private.chmod(0o600)
-        people.to_csv(private, index=False)
         files["private"] = private
-    else:
-        private.unlink(missing_ok=True)  # what an earlier run of the same name found
-    page = campaigns.document(found, str(private) if not people.empty else "")
+    files |= _written(planned, found, out, files)
+    if planned.order.retrain or planned.order.stand_in:
+        found = _accompanied(planned, found)
+        _written(planned, found, out, files)
+    return found, files
+
+
+def _remove(*paths: Path) -> None:
+    """Remove what an earlier run of the same name found: the model may be another one."""
+    try:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"'{error.filename}' cannot be removed: {error.strerror}.") from error
+
+
+def _written(
+    planned: Preview, found: Campaign, out: Path, files: Mapping[str, Path]
+) -> dict[str, Path]:
+    """Write the pages of a campaign."""
+    page = campaigns.document(found, str(files.get("private", "")))
     public = campaigns.document(found)
+    document.save(planned.private / "redteam.html", document.html(page))
+    made = {}
     for kind, ending, content in (
         ("json", "json", json.dumps(campaigns.data(found), indent=1, default=str) + "\n"),
         ("page", "html", document.html(public)),
         ("markdown", "md", document.markdown(public)),
     ):
-        files[kind] = out / f"redteam.{ending}"
-        document.save(files[kind], content)
-    document.save(planned.private / "redteam.html", document.html(page))
-    return found, files
+        made[kind] = out / f"redteam.{ending}"
+        document.save(made[kind], content)
+    return made
 
 
 def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
     """What the trials say, and who is most exposed."""
-    from bench.decide import campaign as campaigns
     from bench.decide import evidence
     from bench.engine.exposed import exposed
     from bench.engine.store import Store
 
-    order = planned.order
+    order, last = planned.order, planned.last
     records = [r for r in results.records() if not r.control]
     done = [r for r in records if r.status == "done" and r.access != "none"]
     summary = results.summary
@@ -115,11 +137,10 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
             f"again: {next(iter(unfinished), 'nothing was run')}"
         )
     (source,) = evidence.read([results.pack])
-    rows = campaigns.attacks_of(source)
+    rows = campaign_rows.attacks_of(source)
     worst = _strongest(done, rows)
     people = exposed(Store(planned.grid.settings.store), worst)
-    decision, undecided = _decided(planned)
-    last, against = _last(planned)
+    decision, undecided = _decided(planned, results, source)
     first = done[0]
     return campaigns.Campaign(
         planned.name,
@@ -132,7 +153,7 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
         all(r.score is None or r.score.M is not None for r in done),
         _attacked(done),
         rows,
-        campaigns.defenses_of(source, order.access),
+        campaign_rows.defenses_of(source, order.access),
         _groups(worst),
         {}
         if people.empty
@@ -141,9 +162,8 @@ def _found(planned: Preview, results: Results) -> tuple[Campaign, pd.DataFrame]:
         unfinished,
         decision,
         undecided,
-        campaigns.compared(rows, last),
-        against,
-        *_companions(planned),
+        campaign_rows.compared(rows, last["rows"]) if last else (),
+        last["name"] if last else "",
     ), people
 
 
@@ -179,21 +199,23 @@ def _groups(records: Sequence[TrialRecord]) -> dict[str, float]:
     return dict(sorted(means.items(), key=lambda pair: -pair[1]))
 
 
-def _decided(planned: Preview) -> tuple[Any, str]:
+def _decided(planned: Preview, results: Results, source: Source) -> tuple[Decision | None, str]:
     """What the decision rule says, or why it cannot say anything."""
-    from bench.api.decisions import recommend
+    from bench.api.decisions import recommend_by
+    from bench.decide import policy as policies
     from bench.engine.overrides import quoted
 
-    order, settings = planned.order, planned.grid.settings
+    order = planned.order
+    rules = policies.load(order.policy)
     try:
-        decision = recommend(
-            settings.label,
-            access=order.access,
-            tier=order.tier,
-            bars=order.bars,
-            policy=order.policy,
-            needs_scores=False,
-            words=[f"store={quoted(str(settings.store))}"],
+        decision = recommend_by(
+            [results.pack],
+            [source],
+            order.access,
+            rules,
+            policies.bars_of(rules, order.tier, order.bars),
+            order.tier,
+            words=[f"store={quoted(str(planned.grid.settings.store))}"],
             config_dir=planned.config_dir,
         )
     except UserError as error:
@@ -201,22 +223,19 @@ def _decided(planned: Preview) -> tuple[Any, str]:
     return decision, ""
 
 
-def _companions(planned: Preview) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What retrained copies show, and what a stand-in shows behind defenses of training."""
-    order, again, trained = planned.order, [], []
+def _accompanied(planned: Preview, found: Campaign) -> Campaign:
+    """With what retrained copies and a stand-in show, or why they do not."""
+    order, more, failed = planned.order, dict[str, Any](), dict[str, str]()
     where = (planned.common, planned.words, planned.config_dir)
+    copies, name = planned.work / "copies", planned.name
+    asked: dict[str, Callable[[], list[dict[str, Any]]]] = {}
     if order.retrain:
-        folder = planned.work / "copies"
-        again = companions.copies(
-            order.retrain, order.copies, folder, planned.name, planned.model, *where
-        )
+        asked["copies"] = lambda: companions.copies(order, copies, name, planned.model, *where)
     if order.stand_in:
-        trained = companions.stand_in(order.stand_in, planned.name, *where, order.access)
-    return again, trained
-
-
-def _last(planned: Preview) -> tuple[list[Any], str]:
-    """The attacks of an earlier campaign, and its name."""
-    if planned.last is None:
-        return [], ""
-    return planned.last["rows"], planned.last["name"]
+        asked["stand_in"] = lambda: companions.stand_in(order.stand_in, name, *where, order.access)
+    for kind, run in asked.items():
+        try:
+            more[kind] = run()
+        except UserError as error:
+            failed[kind] = str(error)
+    return replace(found, failed=failed, **more)
