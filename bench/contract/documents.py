@@ -90,13 +90,25 @@ def read_yaml(path: Path, what: str = "") -> Any:
         UserError: it cannot be read, or as :func:`parse_yaml`.
     """
     where = f"{what} '{path}'".strip()
+    return parse_yaml(read_text(path, where), where)
+
+
+def read_text(path: Path, where: str) -> str:
+    """The text of a file in UTF-8.
+
+    Args:
+        path: the file.
+        where: the file, as messages name it.
+
+    Raises:
+        UserError: it cannot be read, or is no UTF-8.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{where} is not UTF-8 text ({error.reason}); save it so.") from error
     except OSError as error:
         raise UserError(f"{where} cannot be read ({error.strerror or error}).") from error
-    return parse_yaml(text, where)
 
 
 def parse_json(data: bytes | str, where: str, deepest: int = DEEPEST) -> Any:

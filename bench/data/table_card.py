@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.contract import nearest, require
 from bench.contract.data import given_name
-from bench.contract.documents import read_yaml
+from bench.contract.documents import parse_yaml, read_text
 from bench.contract.gaps import GAPS
 from bench.data.cells import SUFFIXES
 from bench.data.delimited import DELIMITERS, ENCODINGS
@@ -86,7 +87,13 @@ def read_card(path: Path) -> TableCard:
         UserError: the file is no such card; says which key, what is allowed and what to do.
     """
     where = f"Table card '{path}'"
-    content = read_yaml(path, "Table card")
+    return _parsed(read_text(path, where), where)
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str, where: str) -> TableCard:
+    """The card in a text; a plan asks for the same one many times."""
+    content = parse_yaml(text, where)
     require(isinstance(content, dict), f"{where} holds no keys; write 'key: value' lines.")
     known = {item.name: item for item in fields(TableCard)}
     for key in content:
