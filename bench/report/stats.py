@@ -104,10 +104,11 @@ def paired_p(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> Floats:
 
 
 def reach(known: ArrayLike, estimated: ArrayLike, n: ArrayLike, tail: ArrayLike) -> Floats:
-    """Half the width of an interval whose error has two parts, each with a quantile of its own.
+    """Half the width of an interval whose error has two parts, one of them from few values.
 
-    A part that few values estimate has the wider quantile of Student, and both are added in
-    squares. It holds the truth somewhat more often than it says.
+    It is Student's, with ``n - 1`` degrees of freedom over the share of the estimated part.
+    Satterthwaite (Biometrics Bulletin 2, 1946) takes that share squared, for which the share itself
+    is too uncertain with three values (PROTOCOL 3.2).
 
     Args:
         known: variance that counts as known.
@@ -115,9 +116,12 @@ def reach(known: ArrayLike, estimated: ArrayLike, n: ArrayLike, tail: ArrayLike)
         n: values.
         tail: how often either end may be missed.
     """
-    known, estimated = np.asarray(known, dtype=float), np.asarray(estimated, dtype=float)
-    few = stats.t.isf(tail, np.maximum(np.asarray(n, dtype=float) - 1, 1))
-    width: Floats = np.sqrt(known * stats.norm.isf(tail) ** 2 + estimated * few**2)
+    known, estimated, n = (np.asarray(a, dtype=float) for a in (known, estimated, n))
+    both = known + estimated
+    freedom = np.maximum(n - 1, 1) * np.divide(
+        both, estimated, out=np.full(both.shape, np.inf), where=estimated > 0
+    )
+    width: Floats = stats.t.isf(tail, freedom) * np.sqrt(both)
     return width
 
 

@@ -93,8 +93,8 @@ def test_too_few_runs_or_people_block_unless_a_policy_asks_for_less(change) -> N
 def test_the_largest_M_has_an_interval_over_people() -> None:
     (m,) = judge(campaign.source()).candidate.measured
     _, wide = m.members
-    # Two attacks, .002 over people and hardly anything over runs: norm.isf(.0125) is 2.24.
-    assert 2.2414 * 0.002 < wide.hi - wide.value < 3.5 * 0.002
+    # Two attacks, .002 over people and .001 over runs: norm.isf(.0125) is 2.24.
+    assert 2.2414 * 0.002 < wide.hi - wide.value < 1.4 * 2.2414 * 0.002
     blocked = judge(campaign.source({"none": replace(LEAKY, M=0.029)}))
     assert blocking(blocked) == {"member_leakage_above_bar"}
 
