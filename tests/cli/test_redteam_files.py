@@ -151,7 +151,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
     words = place.words(FUNCTION)
     words = [word for word in words if not word.startswith("report_dir=")]
     call(*words, f"report_dir={tmp_path / 'file'}").refused("file")
-    place.redteam("http://[::1/score", "--budget=9", "--i-am-authorised").refused("--model")
+    place.redteam("http://[::1/score", "--budget=9", "--i-am-authorised").refused("URL", "::1")
 
 
 @pytest.mark.parametrize("word", ["label=x", "suite=small", "seeds=4", "+victims=9"])

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from bench.contract.errors import nearest, require
 
@@ -76,7 +75,9 @@ def place_of(model: str) -> dict[str, str]:
     if model == ABSENT:
         return {"function": "bench.models.external.rehearsal:scores"}
     if model.startswith(("http://", "https://")):
-        require(_is_address(model), "--model: the address is not understood; write http://HOST/...")
+        from bench.models.external.http.endpoint import check_url
+
+        check_url(model)
         return {"url": model}
     path = Path(model)
     module, colon, name = model.partition(":")
@@ -94,13 +95,6 @@ def place_of(model: str) -> dict[str, str]:
         "package.module:function.",
     )
     return {"function": model}
-
-
-def _is_address(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).hostname)
-    except ValueError:
-        return False
 
 
 def model_of(order: Order, name: str, place: Mapping[str, str], folder: Path) -> dict[str, Any]:
