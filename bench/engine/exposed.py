@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
-import numpy as np
 import pandas as pd
 from pandas.util import hash_pandas_object
 from safetensors.torch import load as load_tensors
@@ -66,10 +65,8 @@ def exposed(store: Store, records: Iterable[TrialRecord]) -> pd.DataFrame:
         victims = victims_of(data, goal_named(config["goal"]), config["victims"], Federation())
         assert victims is not None
         known = _known(data, victims.records.x)
-        person = victims.records.person.numpy()
-        several = len(np.unique(person)) < len(person)
-        known.insert(0, "record", hash_pandas_object(known, index=False) if several else 0)
-        known.insert(0, "person", person)
+        known.insert(0, "record", hash_pandas_object(known, index=False))
+        known.insert(0, "person", victims.records.person.numpy())
         tables.append(
             known.assign(
                 part=[_part(data, bool(member)) for member in risk.member],
@@ -81,7 +78,10 @@ def exposed(store: Store, records: Iterable[TrialRecord]) -> pd.DataFrame:
         )
     if not tables:
         return pd.DataFrame()
-    return _gathered(pd.concat(tables, ignore_index=True))
+    key = ["part", "person"]
+    if any(table.duplicated(key).any() for table in tables):
+        key.append("record")
+    return _gathered(pd.concat(tables, ignore_index=True), key)
 
 
 def _part(splits: Splits, member: bool) -> str:
@@ -105,13 +105,12 @@ def _known(splits: Splits, x: object) -> pd.DataFrame:
     return rows.drop(columns=hidden)
 
 
-def _gathered(victims: pd.DataFrame) -> pd.DataFrame:
+def _gathered(victims: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     """One row per record, over the seeds in which it was attacked.
 
-    Whose it is stays the same over the seeds, where encodings may differ; only the records of one
-    person are told apart by what they hold.
+    Whose it is stays the same over the seeds, where encodings may differ. So records are told apart
+    by what they hold only where a person has several.
     """
-    key = ["part", "person", "record"]
     groups = victims.groupby(key, sort=False)
     table = groups.agg(
         attacked=("right", "size"),

@@ -66,3 +66,15 @@ def test_records_of_one_person_stay_apart(tmp_path: Path) -> None:
     members = table[table["part"] == "members"]
     assert 40 <= len(members) <= 60
     assert members["attacked"].max() == SEEDS
+
+
+@pytest.mark.slow
+def test_a_seed_without_two_records_of_anybody_splits_nobody(tmp_path: Path) -> None:
+    """Three of 60 records are of one person, and often a seed attacks at most one of them."""
+    frames = {}
+    for seed, part in enumerate(("members", "holdout", "public")):
+        who = np.minimum(np.arange(60), 57) + 60 * seed
+        frames[part] = loans(60, seed).assign(who=who)
+    card = written(tmp_path, frames=frames, person="who", preprocessing="model")
+    table = found(Grid(tmp_path, card))
+    assert 40 <= (table["part"] == "members").sum() <= 60
