@@ -130,8 +130,8 @@ def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     elif comma:
         head += ","
     return [
-        CompletionItem(f"{prefix}{head}{name}", help=text)
-        for name, text in list_options(group).items()
+        CompletionItem(f"{prefix}{head}{name}", help=heading.sentence)
+        for name, heading in list_options(group).items()
         if name.startswith(last)
     ]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
+
+from bench.contract.names import Heading
 
 Access = Literal[
     "none", "labels", "scores", "weights", "deletions", "gradients", "malicious_server"
@@ -24,6 +27,37 @@ training protocol: a client's updates, and with them the weights they were compu
 ``malicious_server`` also chooses the weights that the clients compute their updates at, in every
 round and, if it likes, for every client; an honest server sends those that training gave.
 """
+
+
+ACCESS: Mapping[Access, Heading] = {
+    "none": Heading("nothing of the model", "The attacker has public records alone."),
+    "labels": Heading(
+        "labels",
+        "The deployment answers with a label and nothing else; a recommender with the list it "
+        "shows.",
+    ),
+    "scores": Heading(
+        "scores",
+        "The deployment answers with the scores of all classes, as released; a regression with "
+        "the number it predicts.",
+    ),
+    "weights": Heading("the weights", "The attacker holds the model."),
+    "deletions": Heading(
+        "the weights before and after deletions",
+        "The attacker holds the model, and the model after each of several people had a record "
+        "deleted.",
+    ),
+    "gradients": Heading(
+        "shared updates",
+        "The attacker sees the updates that clients share in training, and the global weights.",
+    ),
+    "malicious_server": Heading(
+        "shared updates, and chooses the weights",
+        "The attacker is the server: it sees the updates and chooses the weights that clients "
+        "compute them at.",
+    ),
+}
+"""What an attacker with each access sees, as the end of "The attacker sees ...", and a sentence."""
 
 
 def at_least(access: Access, wanted: Access) -> bool:

@@ -278,6 +278,9 @@ class Dataset(Component, ABC):
     """Whether it needs no files."""
     fixed_split: ClassVar[bool] = False
     """Whether the members are the same for every seed, as in an official training set."""
+    secret: ClassVar[str] = ""
+    """What a board asks for, of tables with a sensitive attribute: the end of "Can someone learn
+    ...", such as ``whether a patient is given insulin``. Empty: the attribute's name serves."""
 
     @property
     def called(self) -> str | None:

@@ -15,13 +15,16 @@ class Words:
 
     Attributes:
         code: of the protocol (PROTOCOL 1.1).
-        question: what a board answers; ``{secret}`` stands for the sensitive attribute.
+        title: what it is called.
+        question: what a board answers; ``{secret}`` stands for what is hidden of a person, as
+            ``whether a patient is given insulin``.
         event: what happens to a person, as the end of a sentence.
         pictures: what the pictures of a reconstruction show, from top to bottom; empty: there are
             none.
     """
 
     code: str
+    title: str
     question: str
     event: str
     pictures: str = ""

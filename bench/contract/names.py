@@ -1,9 +1,9 @@
-"""Names that come from elsewhere: what may stand on boards, in terminals and in paths."""
+"""Names: what may stand on boards, in terminals and in paths, and what people call things."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, StringConstraints
 
@@ -14,6 +14,23 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # what moves a terminal's cursor; not tab and line feed
     "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"  # what turns the order of letters
 )
+
+
+class Heading(NamedTuple):
+    """What people call an option.
+
+    Attributes:
+        title: a short name, as ``German credit``; it may stand in a heading or a table.
+        sentence: what it is.
+    """
+
+    title: str
+    sentence: str
+
+
+def words(name: str) -> str:
+    """A name as words: ``class_representative`` is ``class representative``."""
+    return name.replace("_", " ")
 
 
 def unseen(text: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from bench.contract.ledger import PrivacyLedger
 from bench.contract.names import Identity, Name
 
-SCHEMA_VERSION = "1.9.0"
+SCHEMA_VERSION = "1.10.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal[
@@ -113,6 +113,8 @@ class Data(_Frozen):
     """Option of the data set, whose name the data set's own may differ from."""
     sensitive: str = ""
     """Name of the sensitive attribute (tables)."""
+    secret: str = ""
+    """The same as the end of a question: ``whether a patient is given insulin``."""
     class_names: list[str] = []
     facts: dict[str, Any] = {}
     """sha256, n_rows, n_train, n_test, n_public, class_counts, duplicates_across_splits, ..."""

@@ -95,6 +95,11 @@ class Adult(DrawnTable):
             {race: "White" if race == "White" else "not White" for race in CATEGORIES["race"]},
         ),
     }
+    secrets: ClassVar = {
+        "marital": "whether a person is married",
+        "sex": "a person's sex",
+        "race": "a person's race",
+    }
     distinct = True
     protocol = "{n} distinct records, stratified by income and {sensitive}"
 

@@ -42,5 +42,9 @@ class AdultMehnaz(MehnazTable):
         "marital": ("marital", {"Married": "married", "Single": "single"}),
         "sex": ("sex", {"Male": "male", "Female": "female"}),
     }
+    secrets: ClassVar = {
+        "marital": "whether a person is married",
+        "sex": "a person's sex",
+    }
     copies = "drop"
     credit = "Adult (Census Income), Barry Becker and Ronny Kohavi, 1996"

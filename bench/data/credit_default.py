@@ -71,6 +71,10 @@ class CreditDefault(DrawnTable):
         ),
         "sex": ("sex", {"1": "male", "2": "female"}),
     }
+    secrets: ClassVar = {
+        "marriage": "whether a client is married",
+        "sex": "a client's sex",
+    }
     distinct = True
     protocol = "{n} distinct records, stratified by default and {sensitive}"
 

@@ -20,6 +20,9 @@ NUMERIC = ("age", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 SEX = ("sex 1", "sex 2")
 """The study codes sex as 1 and 2 and its documentation does not say which is which."""
 
+SECRETS = {"sex": "sex", "bmi": "body-mass index", "bp": "blood pressure"}
+"""Sensitive attributes in words."""
+
 
 @dataclass(frozen=True)
 class Diabetes(Shared):
@@ -52,6 +55,11 @@ class Diabetes(Shared):
         "scikit-learn (load_diabetes)"
     )
     terms = "distributed with scikit-learn (BSD-3-Clause)"
+
+    @property
+    def secret(self) -> str:  # type: ignore[override]
+        """Of the attribute that was chosen."""
+        return f"a patient's {SECRETS[self.sensitive]}"
 
     def _paths(self) -> Sequence[str]:
         return ()

@@ -163,6 +163,11 @@ class Diabetes130(DrawnTable):
         "gender": ("gender", {"Female": "female", "Male": "male"}),
         "insulin": ("insulin", {"No": "no", "Steady": "yes", "Up": "yes", "Down": "yes"}),
     }
+    secrets: ClassVar = {
+        "race": "a patient's race",
+        "gender": "a patient's gender",
+        "insulin": "whether a patient is given insulin",
+    }
     telling: ClassVar = {"insulin": ("change", "diabetesMed")}
     copies = "drop"
     protocol = "one encounter of each of {n} patients, stratified by readmission and {sensitive}"

@@ -81,6 +81,12 @@ class German(StoredTable):
             {"A91": "male", "A93": "male", "A94": "male", "A92": "female", "A95": "female"},
         ),
     }
+    secrets: ClassVar = {
+        "checking": "whether an applicant has a checking account",
+        "overdrawn": "whether an applicant's account is overdrawn",
+        "checking_status": "how much is on an applicant's account",
+        "sex": "an applicant's sex",
+    }
     distinct = True
     protocol = "records, stratified by credit and {sensitive}"
 

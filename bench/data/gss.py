@@ -51,4 +51,8 @@ class Gss(MehnazTable):
         "xmovie": ("xmovie", {"x_no": "no", "x_yes": "yes"}),
         "sex": ("sex", {"male": "male", "female": "female"}),
     }
+    secrets: ClassVar = {
+        "xmovie": "whether a respondent saw an X-rated movie",
+        "sex": "a respondent's sex",
+    }
     credit = "General Social Survey, NORC at the University of Chicago"

@@ -92,6 +92,11 @@ class Iwpc(StoredTable):
         "cyp2c9": ("cyp2c9", {genotype: genotype for genotype in CYP2C9}),
         "cyp2c9_variant": ("cyp2c9", {"*1/*1": "no", **dict.fromkeys(CYP2C9[1:], "yes")}),
     }
+    secrets: ClassVar = {
+        "vkorc1": "a patient's VKORC1 genotype",
+        "cyp2c9": "a patient's CYP2C9 genotype",
+        "cyp2c9_variant": "whether a patient carries a variant of CYP2C9",
+    }
     distinct = True
     protocol = "patients, stratified by {sensitive} and quartile of dose"
 

@@ -64,6 +64,11 @@ class Steak(MehnazTable):
         "alcohol": ("alcohol", {"Yes": "yes", "No": "no"}),
         "age": ("age", {age: age for age in AGES}),
     }
+    secrets: ClassVar = {
+        "infidelity": "whether a respondent cheated on a partner",
+        "alcohol": "whether a respondent drinks alcohol",
+        "age": "a respondent's age",
+    }
     person = "response_id"
     credit = "FiveThirtyEight, How Americans Like Their Steak, 2014"
     terms = "FiveThirtyEight publishes the survey under CC BY 4.0; none stated by Mehnaz et al."

@@ -65,6 +65,8 @@ class StoredTable(Shared):
     """Column to its documented values."""
     sensitives: ClassVar[Mapping[str, tuple[str, Codes]]]
     """Option ``sensitive`` to the column it replaces and the value that each code becomes."""
+    secrets: ClassVar[Mapping[str, str]]
+    """Option ``sensitive`` to :attr:`bench.contract.Dataset.secret`."""
     telling: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Column to others that say much about it and are left out where it is sensitive."""
     gaps: ClassVar[bool | Collection[str]] = False
@@ -81,6 +83,11 @@ class StoredTable(Shared):
     def n_classes(self) -> int:
         """As many as the target has; 0 where it is a number."""
         return len(set(self.classes.values()))
+
+    @property
+    def secret(self) -> str:  # type: ignore[override]
+        """Of the attribute that was chosen."""
+        return self.secrets[self.sensitive]
 
     @abstractmethod
     def _read(self, paths: Sequence[Path]) -> Records:

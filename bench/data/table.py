@@ -39,6 +39,7 @@ class Table(Shared):
         classes: ["no", "yes"]         # in label order; left out: the file's own, sorted
         positive: "yes"                # optional, of two classes: the one that counts as event
         sensitive: illness             # the column an attacker wants; a category or a number
+        secret: whether a customer is ill   # optional: the same in words, for the titles of boards
         person: customer               # optional: column that tells whose a record is
         repeats: false                 # equal records are different people: keep and count them
         columns:                       # what the model reads; other columns are ignored
@@ -117,6 +118,12 @@ class Table(Shared):
         """As the card says."""
         card = self._known()
         return card.name if card else None
+
+    @property
+    def secret(self) -> str:  # type: ignore[override]
+        """As the card says; empty where it says nothing."""
+        card = self._known()
+        return card.secret if card else ""
 
     @property
     def sector(self) -> str:  # type: ignore[override]

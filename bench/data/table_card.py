@@ -37,6 +37,7 @@ class TableCard:
     task: Literal["classification", "regression"] = "classification"
     classes: tuple[str, ...] = ()
     positive: str | None = None
+    secret: str = ""
     unit: str = ""
     person: str | None = None
     repeats: bool = False
@@ -135,7 +136,7 @@ def replacing(column: str, old: object, new: str) -> str:
 
 def _check_texts(content: Mapping[str, Any], where: str) -> None:
     """Keys that hold a text, a truth value, a list of texts, or one of a few words."""
-    texts = ("name", "sector", "source", "terms", "target", "sensitive", "unit", "person")
+    texts = ("name", "sector", "source", "terms", "target", "sensitive", "secret", "unit", "person")
     for key in (*texts, "positive", "encoding", "delimiter", "decimal", "preprocessing"):
         value = content.get(key, "")
         require(

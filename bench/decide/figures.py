@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.contract.names import words
 from bench.goals import goal_named
-from bench.report.text import allowed, words
+from bench.report.text import allowed
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,20 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.contract.names import Heading
 from bench.engine.conf import config_dir as built_in
 from bench.engine.conf import list_options
 
 Entry = dict[str, Any]
-"""``name`` and ``about``; further keys by the group, as :func:`entries` describes them."""
+"""``name``, ``title`` and ``about``; further keys by the group, as :func:`entries` describes them."""
 
 _READ = ("attacks", "defenses", "bench/contract", "bench/data", "bench/models", "bench/engine")
 """Folders whose code decides what a component says of itself."""
-_VERSION = 1
+_VERSION = 2
 
 
 def entries(group: str, extra_dir: Path | None = None) -> list[Entry]:
@@ -42,23 +43,27 @@ def entries(group: str, extra_dir: Path | None = None) -> list[Entry]:
     Raises:
         UserError: an option cannot be built.
     """
-    about = list_options(group, extra_dir)
+    headings = list_options(group, extra_dir)
     if group == "suite":
-        return [{"name": name, "about": text} for name, text in about.items()]
+        return [{"name": name, **_called(heading)} for name, heading in headings.items()]
     place = None if extra_dir is not None else _place(group)
     remembered = _recall(place)
     if remembered is not None:
         return remembered
-    made = list(_made(group, about, extra_dir))
+    made = list(_made(group, headings, extra_dir))
     _keep(place, made)
     return made
 
 
-def _made(group: str, about: dict[str, str], extra_dir: Path | None) -> Iterator[Entry]:
+def _called(heading: Heading) -> Entry:
+    return {"title": heading.title, "about": heading.sentence}
+
+
+def _made(group: str, headings: Mapping[str, Heading], extra_dir: Path | None) -> Iterator[Entry]:
     from bench.engine.components import CORE_PACKAGES, build
     from bench.engine.config import compose_grid
 
-    grid = compose_grid([f"{group}=[{','.join(about)}]"], extra_dir)
+    grid = compose_grid([f"{group}=[{','.join(headings)}]"], extra_dir)
     packages = (*CORE_PACKAGES, *grid.settings.plugins)
     entries_of: dict[str, Entry] = {}
     for option in grid.options[group]:
@@ -69,7 +74,7 @@ def _made(group: str, about: dict[str, str], extra_dir: Path | None) -> Iterator
         entry = {
             "name": option.file,
             **_SAYS[group](parts),
-            "about": about[option.file],
+            **_called(headings[option.file]),
             "target": [str(layer["_target_"]) for layer in option.layers],
         }
         known = entries_of.setdefault(option.file, entry)

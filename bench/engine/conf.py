@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from bench.contract.documents import parse_yaml, read_yaml
+from bench.contract.names import Heading, words
 
 
 def config_dir() -> Path:
@@ -19,22 +21,39 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-def list_options(group: str, extra_dir: Path | None = None) -> dict[str, str]:
-    """Names of a group's options and the comment that says what each is."""
+def list_options(group: str, extra_dir: Path | None = None) -> dict[str, Heading]:
+    """Names of a group's options and what people call each: the first lines of its file.
+
+    A file begins with a comment of two lines, a title and a sentence. Where there is one line
+    alone, it is the sentence, and the title is the name in words.
+
+    Args:
+        group: folder below ``conf``.
+        extra_dir: a user's own options.
+    """
     folder = "attack" if group == "baseline" else group
-    out: dict[str, str] = {}
+    headings: dict[str, Heading] = {}
     for root in (config_dir(), extra_dir):
         base = root / folder if root is not None else None
         if base is None or not base.is_dir():
             continue
         for path in sorted(base.rglob("*.yaml")):
-            comments = [
-                line.lstrip("# ").strip()
-                for line in path.read_text(encoding="utf-8").splitlines()[:6]
-                if line.startswith("#") and "@package" not in line
-            ]
-            out[str(path.relative_to(base).with_suffix(""))] = comments[0] if comments else ""
-    return out
+            name = str(path.relative_to(base).with_suffix(""))
+            headings[name] = _heading(path.read_text(encoding="utf-8"), words(path.stem))
+    return headings
+
+
+def _heading(text: str, name: str) -> Heading:
+    lines = (line for line in text.splitlines() if "@package" not in line)
+    comments = [
+        line.lstrip("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines)
+    ]
+    match comments:
+        case [title, sentence, *_] if title and sentence:
+            return Heading(title, sentence)
+        case [sentence, *_]:
+            return Heading(name[:1].upper() + name[1:], sentence)
+    return Heading(name[:1].upper() + name[1:], "")
 
 
 def read_option(group: str, name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from bench.engine.provenance import provenance
 from bench.exchange import signatures
 from bench.exchange.pack import Pack
 from bench.report import site
+from bench.report.names import Names
 from bench.report.site import Site
 
 
@@ -35,11 +36,13 @@ def write(
     """
     folder = Path(results.manifest.get("config_dir") or "")
     own = config_dir or (folder if folder.is_absolute() and folder.is_dir() else None)
-    about = {
-        f"{kind}s/{name}": text
-        for kind in ("defense", "attack")
-        for name, text in list_options(kind, own).items()
-    }
+    names = Names(
+        {
+            (group, name): heading
+            for group in ("dataset", "model", "defense", "attack")
+            for name, heading in list_options(group, own).items()
+        }
+    )
     history = {name: text for name, text in handled(results, signers).items() if text}
     return site.write(
         results.records,
@@ -47,7 +50,7 @@ def write(
         results.suite,
         out,
         provenance(results.manifest) | history,
-        about,
+        names,
         drawn,
         results.manifest["trials"],
     )

@@ -50,7 +50,8 @@ GOAL = Goal(
     ),
     words=Words(
         code="G3",
-        question="Can a person's {secret} be inferred?",
+        title="A hidden attribute",
+        question="Can someone learn {secret}?",
         event="a secret attribute of a known person is inferred",
     ),
 )

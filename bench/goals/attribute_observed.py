@@ -12,7 +12,8 @@ GOAL = Goal(
     members=True,
     words=Words(
         code="G3_observed",
-        question="Can a person's {secret} be inferred by who has seen the answer for them?",
+        title="A hidden attribute, the answer seen",
+        question="Can someone who has seen the answer learn {secret}?",
         event="the same, having seen answers for complete records",
     ),
 )

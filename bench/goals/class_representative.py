@@ -48,7 +48,8 @@ GOAL = Goal(
     ),
     words=Words(
         code="G1",
-        question="Can a person's picture be made from the model?",
+        title="The picture of a person",
+        question="Can someone make a picture of a person from the model?",
         event="the picture of a person is made from their class",
         pictures="a picture of each class, and what was made of it",
     ),

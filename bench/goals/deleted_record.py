@@ -13,7 +13,8 @@ GOAL = Goal(
     standard=(StandardSet("standard-tables-deletions-1", "table", "deletions", (("hrec", {}),)),),
     words=Words(
         code="G6",
-        question="Can a deleted record be rebuilt from the models before and after its deletion?",
+        title="A deleted record",
+        question="Can someone rebuild a deleted record from the models before and after?",
         event="a record is rebuilt because it was deleted",
     ),
 )

@@ -57,7 +57,8 @@ GOAL = Goal(
     ),
     words=Words(
         code="G5",
-        question="Can a client's records be rebuilt from the updates that it shares?",
+        title="Records behind shared updates",
+        question="Can someone rebuild a client's records from the updates it shares?",
         event="a client's records are rebuilt from shared updates",
         pictures="the clients' own pictures, and what was rebuilt",
     ),

@@ -41,7 +41,8 @@ GOAL = Goal(
     ),
     words=Words(
         code="G2",
-        question="Can a customer's input be rebuilt from what the model answers?",
+        title="The input behind an answer",
+        question="Can someone rebuild what the model was asked from its answer?",
         event="a user's input is rebuilt from what the model answers",
         pictures="the victims' own pictures, and what was rebuilt",
     ),

@@ -26,7 +26,8 @@ GOAL = Goal(
     ),
     words=Words(
         code="G4",
-        question="Can whole records of the training set be rebuilt?",
+        title="Whole training records",
+        question="Can someone rebuild whole records that the model was trained on?",
         event="records the model was trained on are rebuilt",
     ),
 )

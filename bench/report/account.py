@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.identity import fits
+from bench.contract.names import words
 from bench.contract.record import STATUSES
 from bench.report import stats
 from bench.report.coverage import EVERYTHING, LOST, Coverage
 from bench.report.facts import SHOWN, Facts
 from bench.report.frame import CELL
-from bench.report.text import estimate, interval, number, words
+from bench.report.text import estimate, interval, number
 
 _EXAMPLES = 3
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import CensoredData, binomtest, ecdf
 
+from bench.contract.names import words
 from bench.report import stats
 from bench.report.closure import BOARD, in_order
 from bench.report.frame import BASELINE, UNDEFENDED, unstreamed
-from bench.report.text import ABSENT, interval, natural, number, words
+from bench.report.text import ABSENT, interval, natural, number
 
 _OF = [*BOARD, "defense", "attack"]
 _WATCHED = ["dataset", "model", "defense"]

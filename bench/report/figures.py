@@ -18,11 +18,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.contract.errors import require
+from bench.contract.names import words
 from bench.report.boards import BoardKey, Boards
 from bench.report.closure import by_board, slugs
 from bench.report.families import curves
 from bench.report.frame import UNDEFENDED
-from bench.report.text import words
 
 FORMATS = ("svg", "pdf", "png")
 SIZE = (3.35, 2.75)

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.contract.names import words
 from bench.goals import goal_named
 from bench.report import canaries, controls, standards, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
 from bench.report.frame import BY_LABELS, SCENARIO, UNDEFENDED, flagged
-from bench.report.text import allowed, words
+from bench.report.text import allowed
 
 RANKED_SEEDS = 10
 STRAW_MAN = 0.02

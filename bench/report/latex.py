@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from bench.contract.names import words
 from bench.report import certainty
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import slugs
 from bench.report.frame import dicts, flags_of
-from bench.report.text import allowed, estimate, number, resting, words
+from bench.report.text import allowed, estimate, number, resting
 
 ROWS = 45
 """Rows that fit on a page; longer boards go on in another table."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.contract.names import words
 from bench.metrics.certainty import FIGURES
 from bench.report import certainty
 from bench.report.boards import BoardKey, Boards
@@ -16,7 +17,7 @@ from bench.report.closure import ROW, by_board
 from bench.report.families import why
 from bench.report.frame import STABLE, dicts
 from bench.report.latex import leaderboard_tex
-from bench.report.text import WHAT, allowed, estimate, headline, member_gap, number, told_by, words
+from bench.report.text import WHAT, allowed, estimate, headline, member_gap, number, told_by
 
 __all__ = [
     "LEADERBOARD",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.contract.names import words
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 
 ABSENT = "\N{EN DASH}"
@@ -54,11 +55,6 @@ def estimate(row: Any, name: str, digits: int = 2, signed: bool = False) -> str:
     """``mean [low, high]`` of the columns ``name``, ``name_lo`` and ``name_hi`` of a row."""
     ends = interval(row[f"{name}_lo"], row[f"{name}_hi"], digits, signed)
     return f"{number(row[name], digits, signed)} {ends}".rstrip()
-
-
-def words(name: str) -> str:
-    """An identifier as words: ``class_representative`` is ``class representative``."""
-    return name.replace("_", " ")
 
 
 def at_most(budget: float) -> str:

@@ -17,6 +17,7 @@ from bench.report.boards import FLAGS
 from bench.report.closure import by_board, slugs, unique
 from bench.report.coverage import LOST
 from bench.report.facts import Facts
+from bench.report.names import Names
 from bench.report.site import board, components, files, index, methods, render
 from bench.report.site.tuning import summaries, tuning
 
@@ -46,7 +47,7 @@ def write(
     suite: str,
     out: Path,
     provenance: Mapping[str, Any],
-    about: Mapping[str, str] | None = None,
+    names: Names | None = None,
     drawn: bool = False,
     planned: Mapping[str, str] | None = None,
 ) -> Site:
@@ -70,7 +71,7 @@ def write(
         out: folder to write to, made if it is missing.
         provenance: what to print about the run: ``command``, ``planned``, ``skipped`` (each with
             ``what``, ``reason``, ``count``), ``git_commit`` and anything else worth knowing.
-        about: a sentence on what it is by ``defenses/NAME`` and ``attacks/NAME``.
+        names: what people call options; None: nothing is known of them.
         drawn: also draw each board for papers, as ``figures/BOARD.svg``, ``.pdf`` and ``.png``.
         planned: identity to cell of every planned trial; those without a record are stated, and
             flag the rows they belong to. None: nothing is known of a plan.
@@ -85,7 +86,7 @@ def write(
     tuned, audited = families.tuned(table), audits.build(table)
     pictures, images = _pictures(facts, table, galleries)
     paper = _paper(found, table) if drawn else {}
-    whole = _suite(suite, table, facts, found, tuned, pictures, provenance, paper)
+    whole = _suite(suite, table, facts, found, tuned, pictures, provenance, paper, names or Names())
     made: dict[str, str | bytes] = {
         "assets/plotly.min.js": render.plotly(),
         "assets/site.js": render.script(),
@@ -93,7 +94,7 @@ def write(
         **images,
         **paper,
         **_tables(table, found, tuned, audited, suite, lacking),
-        **dict(pages(whole, tuned, audited, about or {})),
+        **dict(pages(whole, tuned, audited)),
     }
     files.put(
         out,
@@ -106,7 +107,7 @@ def write(
 
 
 def pages(
-    suite: board.Suite, tuned: pd.DataFrame, audited: pd.DataFrame, about: Mapping[str, str]
+    suite: board.Suite, tuned: pd.DataFrame, audited: pd.DataFrame
 ) -> Iterable[tuple[str, str]]:
     """Name and text of every page, the front page last: it leads to pages that are there."""
     shared = {"suite": suite.name, "meaning": families.FLAGS | FLAGS}
@@ -122,14 +123,14 @@ def pages(
         ("attacks", suite.attacks, components.attack),
     ):
         for family, name in known.items():
-            values = view(suite, family, about.get(f"{kind}/{family}", ""))
+            values = view(suite, family)
             text = render.page(kind, {**shared, **values, "root": "../"})
             yield f"{kind}/{name}.html", text
     yield (
         "methods.html",
         render.page("methods", {**shared, **methods.page(suite, tuned, audited), "root": ""}),
     )
-    lists = {kind: components.listed(suite, about, kind) for kind in ("defenses", "attacks")}
+    lists = {kind: components.listed(suite, kind) for kind in ("defenses", "attacks")}
     values = {**shared, **index.page(suite), **lists, "root": ""}
     yield "index.html", render.page("index", values)
 
@@ -143,6 +144,7 @@ def _suite(
     pictures: Mapping[tuple[str, ...], Mapping[str, Any]],
     given: Mapping[str, Any],
     paper: Iterable[str],
+    names: Names,
 ) -> board.Suite:
     trials = table[table["control"] == ""]
     family = dict(zip(trials["defense"], trials["family"], strict=True))
@@ -164,6 +166,7 @@ def _suite(
         family=family,
         attack_family=attack_family,
         figures=tuple(paper),
+        names=names,
     )
 
 

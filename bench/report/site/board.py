@@ -10,15 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from bench.contract.record import Data
+from bench.contract.names import words
 from bench.goals import goal_named
 from bench.report import account, attributes, certainty, families
 from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
 from bench.report.facts import Facts
 from bench.report.frame import SCENARIO, UNDEFENDED, dicts, flags_of
+from bench.report.names import Names, sees
 from bench.report.site import cells, charts, details, heat
-from bench.report.text import UNPLACED, at_most, estimate, headline, interval, number, words
+from bench.report.text import UNPLACED, at_most, estimate, headline, interval, number
 
 HIDDEN = ("provisional", "no_effect", "non_adaptive")
 """Flags whose rows a reader may hide."""
@@ -47,6 +48,7 @@ class Suite:
         family: family of each defense by row name.
         attack_family: family of each attack by row name.
         figures: files drawn for papers.
+        names: what people call options.
     """
 
     name: str
@@ -63,6 +65,23 @@ class Suite:
     family: Mapping[str, str]
     attack_family: Mapping[str, str]
     figures: tuple[str, ...]
+    names: Names
+
+    def called(self, group: str, name: str) -> str:
+        """What people call a row of a group."""
+        return self.names.row(group, name, self._option(group, name))
+
+    def short(self, group: str, name: str) -> str:
+        """The same for small places."""
+        return self.names.short(group, name, self._option(group, name))
+
+    def _option(self, group: str, name: str) -> str:
+        families = {"defense": self.family, "attack": self.attack_family}.get(group, {})
+        return families.get(name, "")
+
+    def title(self, key: BoardKey) -> str:
+        """What a board answers."""
+        return self.names.board(key, self.facts.cards[key.dataset])
 
     @cached_property
     def trials(self) -> dict[Any, pd.DataFrame]:
@@ -132,13 +151,6 @@ class Suite:
         return middle
 
 
-def title(key: BoardKey, card: Data) -> str:
-    """What a board answers: ``german (credit, mlp): can a person's checking be inferred?``."""
-    secret = card.sensitive.replace("_", " ") or "secret attribute"
-    question = goal_named(key.goal).words.question.format(secret=secret)
-    return f"{key.dataset} ({key.sector}, {key.model}): {question[0].lower()}{question[1:]}"
-
-
 def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
     """Everything the template of one board needs."""
     boards = suite.boards
@@ -157,7 +169,8 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
     return {
         "id": suite.ids[key],
         "board": key,
-        "title": title(key, card),
+        "title": suite.title(key),
+        "sees": sees(key.access, key.budget),
         "budget": at_most(key.budget),
         "about": {
             "modality": card.modality,

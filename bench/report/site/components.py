@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from bench.contract.access import ACCESS_ORDER
+from bench.contract.names import words
 from bench.contract.record import AttackInfo
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import by_board
 from bench.report.frame import BASELINE, UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.site.board import Suite, places
-from bench.report.text import allowed, estimate, natural, number, words
+from bench.report.text import allowed, estimate, natural, number
 
 KNOWLEDGE = {
     "K0": "class names and the kind of input",
@@ -37,7 +38,7 @@ Row = dict[str, Any]
 _FARES = ["defense", "attack", "L", "L_lo", "L_hi"]
 
 
-def defense(suite: Suite, family: str, about: str) -> Row:
+def defense(suite: Suite, family: str) -> Row:
     """Everything the template of one defense needs."""
     names = _members(suite.family, family)
     infos = [suite.facts.defenses[name] for name in names]
@@ -49,7 +50,8 @@ def defense(suite: Suite, family: str, about: str) -> Row:
     known = any(place in suite.answering for place in spent)
     return {
         "name": family,
-        "about": about,
+        "title": suite.names.title("defense", family),
+        "about": suite.names.sentence("defense", family),
         "paper": _join(info.paper for info in infos),
         "traits": _traits(
             {
@@ -78,7 +80,7 @@ def defense(suite: Suite, family: str, about: str) -> Row:
     }
 
 
-def attack(suite: Suite, family: str, about: str) -> Row:
+def attack(suite: Suite, family: str) -> Row:
     """Everything the template of one attack needs."""
     names = _members(suite.attack_family, family)
     infos = [suite.facts.attacks[name] for name in names]
@@ -99,7 +101,8 @@ def attack(suite: Suite, family: str, about: str) -> Row:
     found = set(trials["access"])
     return {
         "name": family,
-        "about": about,
+        "title": suite.names.title("attack", family),
+        "about": suite.names.sentence("attack", family),
         "paper": _join(info.paper for info in infos),
         "traits": _traits(
             {
@@ -151,7 +154,7 @@ def attack(suite: Suite, family: str, about: str) -> Row:
     }
 
 
-def listed(suite: Suite, abouts: Mapping[str, str], kind: str) -> list[Row]:
+def listed(suite: Suite, kind: str) -> list[Row]:
     """All defenses or attacks with their pages, for an index."""
     pages, member = (
         (suite.defenses, suite.family)
@@ -162,7 +165,8 @@ def listed(suite: Suite, abouts: Mapping[str, str], kind: str) -> list[Row]:
         {
             "name": family,
             "page": f"{kind}/{page}.html",
-            "about": abouts.get(f"{kind}/{family}", ""),
+            "title": suite.names.title(kind.removesuffix("s"), family),
+            "about": suite.names.sentence(kind.removesuffix("s"), family),
             "settings": len(_members(member, family)),
         }
         for family, page in sorted(pages.items(), key=lambda i: (i[0] != UNDEFENDED, natural(i[0])))

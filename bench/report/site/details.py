@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.ledger import PrivacyLedger
+from bench.contract.names import words
 from bench.report import canaries
 from bench.report.boards import BoardKey
 from bench.report.facts import Facts
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
-from bench.report.text import ABSENT, estimate, number, words
+from bench.report.text import ABSENT, estimate, number
 
 MOST = 300
 """Rows of the per-attack table of one board; trials.parquet has them all."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.contract.names import words
 from bench.report import account
 from bench.report.boards import BoardKey, Boards
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.site.board import Suite, title
-from bench.report.text import ABSENT, WHAT, at_most, brief, natural, number, words
+from bench.report.text import ABSENT, WHAT, at_most, brief, natural, number
 
 Row = dict[str, Any]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.contract.access import ACCESS_ORDER
+from bench.contract.access import ACCESS, ACCESS_ORDER
+from bench.contract.names import words
 from bench.report import account, audits, closure, families, stats
 from bench.report.boards import FLAGS
 from bench.report.closure import BOARD
@@ -14,19 +15,7 @@ from bench.report.coverage import LOST
 from bench.report.frame import BASELINE, dicts, flags_of
 from bench.report.judgement import RANKED_SEEDS
 from bench.report.site.board import Suite
-from bench.report.text import KEEPS, words
-
-EXPOSED = {
-    "labels": "The deployment answers with a label and nothing else.",
-    "scores": "The deployment answers with the scores of all classes, as released.",
-    "deletions": "The attacker holds the model, and the model after each of several people had a "
-    "record deleted.",
-    "gradients": "The attacker sees the updates that clients share in training.",
-    "malicious_server": "The attacker is the server: it sees the updates and chooses the weights "
-    "that clients compute them at.",
-    "weights": "The attacker holds the model.",
-}
-"""What an access level exposes."""
+from bench.report.text import KEEPS
 
 Row = dict[str, Any]
 
@@ -111,4 +100,4 @@ def _statistics(suite: Suite) -> list[tuple[str, str]]:
 
 def _access(frame: pd.DataFrame) -> list[Row]:
     found = set(frame["access"]) - {BASELINE}
-    return [{"name": name, "text": EXPOSED.get(name, "")} for name in ACCESS_ORDER if name in found]
+    return [{"name": name, "text": ACCESS[name].sentence} for name in ACCESS_ORDER if name in found]
