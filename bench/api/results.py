@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.contract.errors import UserError, require
 
 if TYPE_CHECKING:
+    from bench.api.in_memory import Results
     from bench.contract.record import TrialRecord
     from bench.engine.settings import Settings
     from bench.exchange.compare import Comparison
     from bench.exchange.pack import Pack
     from bench.exchange.reproduce import Reproduction
-    from bench.exchange.results import Results
     from bench.exchange.signatures import Attestation
     from bench.exchange.submit import Submission
     from bench.exchange.verify import Verification
@@ -53,9 +53,9 @@ def load(
         UserError: there is no such thing, none of its trials has ended, or figures of a pack do not
             follow from its own records.
     """
+    from bench.api.in_memory import Results
     from bench.exchange import consistency, sources
     from bench.exchange.pack import Pack, together
-    from bench.exchange.results import Results
 
     chosen = settings(words, config_dir)
     require(

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from bench.contract.errors import require
 
 if TYPE_CHECKING:
+    from bench.api.in_memory import Results, RunSummary
     from bench.contract import Component
     from bench.engine.config import Grid
     from bench.engine.driving.work import Work
     from bench.engine.execution import Execution
     from bench.engine.graph import Plan
-    from bench.exchange.results import Results, RunSummary
 
 Words = Sequence[str]
 
@@ -103,12 +103,12 @@ def run_planned(grid: Grid, planned: Plan, config_dir: Path | None, report: Path
     Raises:
         UserError: the back end or the store cannot be used.
     """
+    from bench.api.in_memory import Results
+    from bench.api.publish import write
     from bench.engine.execution import execute
     from bench.engine.store import Store
     from bench.exchange.pack import Pack
-    from bench.exchange.publish import write
     from bench.exchange.records import Records
-    from bench.exchange.results import Results
     from bench.exchange.sources import pictures
 
     done = execute(grid, planned, config_dir)
@@ -133,7 +133,7 @@ def run_planned(grid: Grid, planned: Plan, config_dir: Path | None, report: Path
 
 
 def _summary(done: Execution, untracked: str) -> RunSummary:
-    from bench.exchange.results import RunSummary
+    from bench.api.in_memory import RunSummary
 
     outcome = done.outcome
     return RunSummary(

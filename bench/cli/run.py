@@ -11,7 +11,7 @@ import click
 from bench.cli.words import Given, takes
 
 if TYPE_CHECKING:
-    from bench.exchange.results import Results, RunSummary
+    from bench.api.in_memory import Results, RunSummary
 
 _SHOWN = 5
 

@@ -29,7 +29,7 @@ round and, if it likes, for every client; an honest server sends those that trai
 """
 
 
-ACCESS: Mapping[Access, Heading] = {
+ACCESS: Mapping[str, Heading] = {
     "none": Heading("nothing of the model", "The attacker has public records alone."),
     "labels": Heading(
         "labels",

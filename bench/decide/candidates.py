@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.contract.access import Access
@@ -154,12 +154,19 @@ class Candidate:
 
 
 def candidates(
-    sources: Sequence[Source], question: Question
+    sources: Sequence[Source], question: Question, boards: Mapping[str, covered.Rows] | None = None
 ) -> tuple[str, list[Candidate], list[str]]:
-    """The metric of utility, every defense judged, and the goals nothing is known about."""
+    """The metric of utility, every defense judged, and the goals nothing is known about.
+
+    Args:
+        sources: the evidence.
+        question: what is asked.
+        boards: what :func:`bench.decide.covered.boards` says of the question, where it is known:
+            other bars change nothing of it.
+    """
     of = question.scenario
     metric, uses = usefulness(sources, of, question.bars.utility, question.access)
-    boards = covered.boards(sources, question)
+    boards = covered.boards(sources, question) if boards is None else boards
     missing = [
         f"There is no evidence on {goal.replace('_', ' ')} with {access} or more access."
         for goal, access in question.goals

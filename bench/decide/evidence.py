@@ -194,13 +194,7 @@ def scenario(sources: Sequence[Source], dataset: str = "", model: str = "") -> S
     Raises:
         UserError: there is none, or several.
     """
-    pairs = sorted(
-        {
-            (str(row.dataset), str(row.model))
-            for source in sources
-            for row in source.boards.rows.itertuples()
-        }
-    )
+    pairs = [(known.dataset, known.model) for known in scenarios(sources)]
     require(bool(pairs), "The evidence has no board: nothing in it was attacked.")
     for axis, name in (("dataset", dataset), ("model", model)):
         known = {pair[axis == "model"] for pair in pairs}
@@ -213,9 +207,23 @@ def scenario(sources: Sequence[Source], dataset: str = "", model: str = "") -> S
         "The evidence holds several scenarios; name one with --dataset and --model: "
         f"{', '.join('/'.join(pair) for pair in fitting or pairs)}.",
     )
-    name, net = fitting[0]
-    card = next(s.facts.cards[name] for s in sources if name in s.facts.cards)
-    return Scenario(name, net, card.sector, card.modality)
+    return next(known for known in scenarios(sources) if (known.dataset, known.model) in fitting)
+
+
+def scenarios(sources: Sequence[Source]) -> list[Scenario]:
+    """Every scenario that has a board."""
+    cards = {name: card for source in sources for name, card in source.facts.cards.items()}
+    pairs = {
+        (str(dataset), str(model))
+        for source in sources
+        for dataset, model in zip(
+            *(source.boards.rows[c] for c in ("dataset", "model")), strict=True
+        )
+    }
+    return [
+        Scenario(dataset, model, cards[dataset].sector, cards[dataset].modality)
+        for dataset, model in sorted(pairs)
+    ]
 
 
 def level(

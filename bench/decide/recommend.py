@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from bench.contract.access import Access, at_least
-from bench.decide import evidence, further, next_steps
+from bench.decide import covered, evidence, further, next_steps
 from bench.decide.candidates import SOUND, Candidate, Question, candidates, metric_name, told
 from bench.decide.decision import Decision
 from bench.decide.evidence import Scenario, Source
@@ -52,6 +52,7 @@ def decide(
     policy: Policy | None = None,
     runs: Mapping[str, Run] | None = None,
     more: Sequence[str] = (),
+    boards: Mapping[str, covered.Rows] | None = None,
 ) -> Decision:
     """The rule, applied to every defense of the scenario.
 
@@ -62,9 +63,10 @@ def decide(
         policy: whose tier was asked for, if one was.
         runs: how the sources were asked for, by their names.
         more: overrides of the user's own, for what is to be run.
+        boards: as for :func:`bench.decide.candidates.candidates`.
     """
     given, sources = sources, evidence.about(sources, question.scenario)
-    metric, found, missing = candidates(sources, question)
+    metric, found, missing = candidates(sources, question, boards)
     admissible = [c for c in found if c.admissible] if not missing else []
     order, because, why_not = _ranked(admissible, question.bars.epsilon)
     rejected = sorted((c for c in found if not c.admissible), key=lambda c: (c.worst, c.defense))

@@ -19,7 +19,7 @@ from bench.engine.conf import config_dir as built_in
 from bench.engine.conf import list_options
 
 Entry = dict[str, Any]
-"""``name``, ``title`` and ``about``; further keys by the group, as :func:`entries` describes them."""
+"""``name``, ``title``, ``about`` and further keys by the group: see :func:`entries`."""
 
 _READ = ("attacks", "defenses", "bench/contract", "bench/data", "bench/models", "bench/engine")
 """Folders whose code decides what a component says of itself."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from bench.contract.access import ACCESS, Access
+from bench.contract.access import ACCESS
 from bench.contract.names import Heading, words
 from bench.contract.record import Data
 from bench.goals import goal_named
@@ -47,23 +47,25 @@ class Names:
         known = self.headings.get((group, option))
         return known.sentence if known is not None else ""
 
-    def row(self, group: str, name: str, option: str = "") -> str:
-        """A row's name: ``Rounded scores, decimals 1`` for ``rounding[decimals=1]``.
+    def parts(
+        self, group: str, name: str, option: str = "", brief: bool = False
+    ) -> tuple[str, str]:
+        """A row's title and its settings in words: ``Rounded scores`` and ``decimals 1``.
 
         Args:
             group: as in ``headings``.
-            name: of the row, with its settings in brackets.
+            name: of the row, with its settings in brackets: ``rounding[decimals=1]``.
             option: the row's option, where the row is not called by it.
+            brief: for small places: ``DP-SGD`` where the title ends in ``(DP-SGD)``.
         """
         bare, _, rest = name.partition("[")
-        head = self.title(group, option or bare)
-        return ", ".join([head, *settings(rest.removesuffix("]"))])
+        title = self.title(group, option or bare)
+        short = _BRIEF.search(title) if brief else None
+        return short[1] if short else title, ", ".join(settings(rest.removesuffix("]")))
 
-    def short(self, group: str, name: str, option: str = "") -> str:
-        """The same for small places: ``DP-SGD, epsilon 3``, where the title ends in ``(DP-SGD)``."""
-        title, *rest = self.row(group, name, option).split(", ", 1)
-        brief = _BRIEF.search(title)
-        return ", ".join([brief[1] if brief else title, *rest])
+    def row(self, group: str, name: str, option: str = "", brief: bool = False) -> str:
+        """The :meth:`parts` of a row in one: ``Rounded scores, decimals 1``."""
+        return ", ".join(filter(None, self.parts(group, name, option, brief)))
 
     def dataset(self, name: str, card: Data) -> str:
         """Title of a data set; one that its owner named keeps that name.
@@ -75,15 +77,18 @@ class Names:
         bare = name.partition("[")[0]
         return self.row("dataset", name) if not card.option or bare == card.option else name
 
+    def target(self, dataset: str, model: str, card: Data) -> str:
+        """A model of a data set: ``German credit, neural network``."""
+        return f"{self.dataset(dataset, card)}, {_small(self.row('model', model))}"
+
     def board(self, key: BoardKey, card: Data) -> str:
         """What a board answers, and for whom.
 
         ``Credit scoring (German credit, neural network): can someone learn whether an applicant
         has a checking account?``
         """
-        asked = question(key.goal, card)
-        where = f"{self.dataset(key.dataset, card)}, {_small(self.row('model', key.model))}"
-        return f"{sector(key.sector)} ({where}): {_small(asked)}"
+        where = self.target(key.dataset, key.model, card)
+        return f"{sector(key.sector)} ({where}): {_small(question(key.goal, card))}"
 
 
 def sector(name: str) -> str:
@@ -97,7 +102,7 @@ def question(goal: str, card: Data) -> str:
     return goal_named(goal).words.question.format(secret=secret)
 
 
-def sees(access: Access, budget: float) -> str:
+def sees(access: str, budget: float) -> str:
     """What the attacker of a board sees: ``Attacker sees scores, at most 1,000 queries``."""
     return ", ".join(filter(None, (f"Attacker sees {ACCESS[access].title}", at_most(budget))))
 

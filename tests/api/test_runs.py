@@ -15,6 +15,7 @@ import torch
 
 from attacks.shadow_attribute import ShadowAttribute
 from bench import api
+from bench.api.in_memory import Results
 from bench.contract import (
     Attack,
     Exposure,
@@ -27,7 +28,6 @@ from bench.contract import (
 )
 from bench.contract.source import forget_sources
 from bench.engine import deployment
-from bench.exchange.results import Results
 from bench.models import replicas
 from tests.toys import ToyAttack, ToyRelease
 

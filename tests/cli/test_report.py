@@ -12,8 +12,8 @@ import pytest
 from bench.engine.backends.local import InProcess
 from bench.engine.store import Store
 from bench.exchange import pack, parts
+from bench.exchange.handled import handled
 from bench.exchange.pack import Pack
-from bench.exchange.publish import handled
 from tests.cli.conftest import CONF
 
 OWN = ("--config-dir", CONF)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.api.publish import write
 from bench.contract import UserError
 from bench.engine.execution import execute, prepare
 from bench.engine.store import FAULTS, Store
@@ -13,7 +14,6 @@ from bench.engine.tracking import sink
 from bench.engine.tracking.server import connect
 from bench.exchange import sources
 from bench.exchange.pack import Pack
-from bench.exchange.publish import write
 from tests.engine.canned import Canned, canned, manifest, runs
 
 # MLflow and what it imports warn on their own behalf; what is tested here is ours.

@@ -12,8 +12,8 @@ import pytest
 
 from bench.contract.errors import UserError
 from bench.exchange import pack, signatures
+from bench.exchange.handled import handled
 from bench.exchange.pack import Pack
-from bench.exchange.publish import handled
 from bench.exchange.signatures import Attestation, attestations, signed
 from bench.exchange.submit import submit
 from tests.exchange.test_untrusted import _made

@@ -23,8 +23,8 @@ from bench.contract.errors import UserError
 from bench.contract.names import fault
 from bench.exchange import pack, parts
 from bench.exchange.consistency import faults
+from bench.exchange.handled import handled
 from bench.exchange.pack import Pack
-from bench.exchange.publish import handled
 from bench.exchange.records import of_lines
 from tests.report import fake_records as fake
 

@@ -18,7 +18,7 @@ from bench.contract.identity import digest
 from bench.contract.secrets import in_one_line
 
 if TYPE_CHECKING:
-    from bench.exchange.results import Results
+    from bench.api.in_memory import Results
 
 _TRAINED = ("dp_sgd", "dropout", "weight_decay", "early_stopping", "k_anonymity", "pruning")
 """Defenses of training that a stand-in is trained behind."""

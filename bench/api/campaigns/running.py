@@ -20,10 +20,10 @@ from bench.decide.campaign import Campaign
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.api.in_memory import Results
     from bench.contract.record import TrialRecord
     from bench.decide.decision import Decision
     from bench.decide.evidence import Source
-    from bench.exchange.results import Results
 
 _ENDINGS = ("json", "html", "md")
 """Of the pages of a campaign."""

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from bench.contract.errors import require
 from bench.contract.record import TrialRecord
-from bench.report import audits, boards, families, frame, tables
+from bench.report import answers, audits, boards, families, frame, tables
+from bench.report.answers import Answers, Ask
 from bench.report.boards import FLAGS
 from bench.report.closure import by_board, slugs, unique
 from bench.report.coverage import LOST
@@ -50,6 +52,7 @@ def write(
     names: Names | None = None,
     drawn: bool = False,
     planned: Mapping[str, str] | None = None,
+    ask: Ask = answers.none,
 ) -> Site:
     """Write the site and its tables.
 
@@ -75,6 +78,7 @@ def write(
         drawn: also draw each board for papers, as ``figures/BOARD.svg``, ``.pdf`` and ``.png``.
         planned: identity to cell of every planned trial; those without a record are stated, and
             flag the rows they belong to. None: nothing is known of a plan.
+        ask: works out which defense each deployment should take.
 
     Raises:
         UserError: there is nothing to report, the records do not belong on one board, or the
@@ -94,7 +98,7 @@ def write(
         **images,
         **paper,
         **_tables(table, found, tuned, audited, suite, lacking),
-        **dict(pages(whole, tuned, audited)),
+        **dict(pages(whole, tuned, audited, ask(table, facts, found))),
     }
     files.put(
         out,
@@ -107,10 +111,19 @@ def write(
 
 
 def pages(
-    suite: board.Suite, tuned: pd.DataFrame, audited: pd.DataFrame
+    suite: board.Suite, tuned: pd.DataFrame, audited: pd.DataFrame, answered: Answers
 ) -> Iterable[tuple[str, str]]:
     """Name and text of every page, the front page last: it leads to pages that are there."""
-    shared = {"suite": suite.name, "meaning": families.FLAGS | FLAGS}
+
+    def label(group: str, name: str, brief: bool = False) -> Markup:
+        return render.label(*suite.parts(group, name, brief), name)
+
+    shared = {
+        "suite": suite.name,
+        "meaning": families.FLAGS | FLAGS,
+        "label": label,
+        "called": suite.called,
+    }
     attacks = by_board(suite.boards.attacks)
     for key, rows in suite.boards:
         values = board.page(suite, key, rows, attacks[key])
@@ -131,7 +144,7 @@ def pages(
         render.page("methods", {**shared, **methods.page(suite, tuned, audited), "root": ""}),
     )
     lists = {kind: components.listed(suite, kind) for kind in ("defenses", "attacks")}
-    values = {**shared, **index.page(suite), **lists, "root": ""}
+    values = {**shared, **index.page(suite, tuned, answered), **lists, "root": ""}
     yield "index.html", render.page("index", values)
 
 

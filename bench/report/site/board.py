@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.contract.access import ACCESS
 from bench.contract.names import words
 from bench.goals import goal_named
 from bench.report import account, attributes, certainty, families
@@ -67,17 +70,40 @@ class Suite:
     figures: tuple[str, ...]
     names: Names
 
-    def called(self, group: str, name: str) -> str:
+    def called(self, group: str, name: str, brief: bool = False) -> str:
         """What people call a row of a group."""
-        return self.names.row(group, name, self._option(group, name))
+        return ", ".join(filter(None, self.parts(group, name, brief)))
 
-    def short(self, group: str, name: str) -> str:
-        """The same for small places."""
-        return self.names.short(group, name, self._option(group, name))
+    def parts(self, group: str, name: str, brief: bool = False) -> tuple[str, str]:
+        """Title and settings of a row of a group, as :meth:`bench.report.names.Names.parts`."""
+        families = {"defense": self.family, "attack": self.attack_family}
+        return self.names.parts(group, name, families[group].get(name, ""), brief)
 
-    def _option(self, group: str, name: str) -> str:
-        families = {"defense": self.family, "attack": self.attack_family}.get(group, {})
-        return families.get(name, "")
+    def spelled(self, text: str) -> str:
+        """A sentence of the machine's, with what people call its defenses and attacks.
+
+        Names that are ordinary words, as ``dropout``, stay.
+        """
+        return self._machine_names.sub(lambda name: self._spelling[name[0]], text)
+
+    @cached_property
+    def _spelling(self) -> dict[str, str]:
+        rows = (("defense", self.family), ("attack", self.attack_family))
+        return {
+            name: self.called(group, name)
+            for group, known in rows
+            for name in known
+            if re.search(r"[_\[]", name)
+        }
+
+    @cached_property
+    def _machine_names(self) -> re.Pattern[str]:
+        longest_first = sorted(self._spelling, key=len, reverse=True)
+        return re.compile("|".join([*map(re.escape, longest_first), r"(?!)"]))
+
+    def target(self, dataset: str, model: str) -> str:
+        """What people call a model of a data set: ``German credit, neural network``."""
+        return self.names.target(dataset, model, self.facts.cards[dataset])
 
     def title(self, key: BoardKey) -> str:
         """What a board answers."""
@@ -166,12 +192,14 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
     seeds = details.seeds(suite.seeds.get(key, boards.seeds.iloc[:0]), rows)
     metric = next((words(m) for m in rows["utility_metric"].dropna()), "utility")
     card = suite.facts.cards[key.dataset]
+
+    def named(group: str, name: str) -> str:
+        return html.escape(suite.called(group, name, brief=True))
+
     return {
         "id": suite.ids[key],
-        "board": key,
         "title": suite.title(key),
         "sees": sees(key.access, key.budget),
-        "budget": at_most(key.budget),
         "about": {
             "modality": card.modality,
             "unit": card.privacy_unit,
@@ -180,7 +208,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "levels": _beside(suite, key, 4),
         "limits": _beside(suite, key, 5),
         "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
-        "headline": headline(rows),
+        "headline": suite.spelled(headline(rows)),
         "shared": [flag for flag in FLAGS if flag in shared - noted],
         "metric": metric,
         "against": next((name for name in rows["against"] if name), UNDEFENDED),
@@ -188,20 +216,20 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "hide": [f for f in HIDDEN if f not in shared and any(f in r["flags"] for r in lines)],
         "stages": sorted({s for d in rows["defense"] for s in stages[d].stages}),
         "family_names": sorted({f for f in mine["family"] if f != UNDEFENDED}),
-        "plane": charts.plane(mine, metric, {d: stages[d].stages for d in rows["defense"]}),
+        "plane": charts.plane(mine, metric, {d: stages[d].stages for d in rows["defense"]}, named),
         "heat": heat.table(rows, attacks),
         "pairs": heat.pairs(rows, attacks),
         "families": suite.families.get(key, []),
         "budgets": {"loss": number(families.BUDGET), "leak": number(families.TAU)},
         "tuning": suite.tuning.get(key),
-        "asked": charts.asked(rows, attacks),
-        "strip": charts.strip(seeds, [line["defense"] for line in lines]),
+        "asked": charts.asked(rows, attacks, named),
+        "strip": charts.strip(seeds, [line["defense"] for line in lines], named),
         "seeds": details.by_seed(seeds, rows),
         "attacks": details.attacks(rows, attacks),
         "gallery": details.gallery(rows, key, suite.pictures),
         "shows": f"From top to bottom, {goal_named(key.goal).words.pictures}",
         "certain": certainty.told(rows, certain),
-        "surest": charts.certain(certainty.drawn(rows, certain)),
+        "surest": charts.certain(certainty.drawn(rows, certain), named),
         "told": attributes.told(rows, trials, suite.facts.gains),
         "controls": account.controls(checks),
         "baselines": [
@@ -232,7 +260,7 @@ def _beside(suite: Suite, key: BoardKey, axis: int) -> list[Row]:
         target = next((other for other in there if other.budget == key.budget), there[-1])
         out.append(
             {
-                "access": target.access,
+                "sees": ACCESS[target.access].title,
                 "budget": at_most(target.budget),
                 "id": suite.ids[target],
                 "here": target == key,

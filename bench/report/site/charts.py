@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -27,6 +27,8 @@ MOST_STRIPS = 120
 
 Figure = dict[str, Any]
 Row = dict[Any, Any]
+Called = Callable[[str, str], str]
+"""What people call a row of a group (``defense``, ``attack``), escaped for HTML."""
 
 _SYMBOLS = {"training": "circle", "release": "square", "serve": "triangle-up"}
 _TOPS = (0.25, 0.5)  # of the leakage axis, where all leakage is below
@@ -34,7 +36,9 @@ _EDGE = 0.12
 _NEAR = (0.16, 0.055)  # of the plane, within which two names would cover each other
 
 
-def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) -> Figure | None:
+def plane(
+    rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]], called: Called
+) -> Figure | None:
     """Utility against leakage: a trace per family through its settings, with intervals.
 
     Rows without effect are left out: they repeat the undefended leakage.
@@ -43,6 +47,7 @@ def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) 
         rows: of one board, with their ``family``.
         metric: what utility is.
         stages: where each defense acts, by row name.
+        called: what people call a row.
 
     Returns:
         ``data`` and ``layout``, or None where there is nothing to draw. The first trace is the
@@ -86,9 +91,9 @@ def plane(rows: pd.DataFrame, metric: str, stages: Mapping[str, Sequence[str]]) 
         *(f"{name}{end}" for name in ("L", "utility") for end in ("", "_lo", "_hi")),
     ]
     for family, line in groupby(dicts(known[columns]), key=lambda row: row["family"]):
-        data.append(_trace(str(family), list(line), stages))
+        data.append(_trace(str(family), list(line), stages, called))
     named = known.iloc[sorted({*front, *np.flatnonzero(known["defense"] == UNDEFENDED)})]
-    labels = _labels(named, (left, right), 1.08 * top)
+    labels = _labels(named, (left, right), 1.08 * top, called)
     return {
         "data": data,
         "layout": {
@@ -114,7 +119,9 @@ def _axis(title: str, ends: list[float]) -> Figure:
     }
 
 
-def _trace(family: str, line: list[Row], stages: Mapping[str, Sequence[str]]) -> Figure:
+def _trace(
+    family: str, line: list[Row], stages: Mapping[str, Sequence[str]], called: Called
+) -> Figure:
     reference, strong = family == UNDEFENDED, family == YARDSTICK
     colour = f"var(--{'ink' if reference else 'leak' if strong else 'point'})"
     faint = "var(--muted)" if reference or strong else "var(--whisker)"
@@ -123,7 +130,7 @@ def _trace(family: str, line: list[Row], stages: Mapping[str, Sequence[str]]) ->
         "type": "scatter",
         "mode": "lines+markers",
         "meta": family,
-        "name": html.escape(family),
+        "name": called("defense", family),
         "x": [_number(row["utility"]) for row in line],
         "y": [_number(row["L"]) for row in line],
         "error_x": _whiskers(line, "utility", faint),
@@ -140,8 +147,8 @@ def _trace(family: str, line: list[Row], stages: Mapping[str, Sequence[str]]) ->
         },
         "customdata": [row["defense"] for row in line],
         "text": [
-            f"{html.escape(row['defense'])}<br>L {estimate(row, 'L')}<br>"
-            f"utility {estimate(row, 'utility', 3)}<br>{html.escape(row['worst_attack'])}"
+            f"{called('defense', row['defense'])}<br>L {estimate(row, 'L')}<br>"
+            f"utility {estimate(row, 'utility', 3)}<br>{called('attack', row['worst_attack'])}"
             for row in line
         ],
         "hovertemplate": "%{text}<extra></extra>",
@@ -164,13 +171,16 @@ def _whiskers(line: list[Row], name: str, colour: str) -> Figure:
     }
 
 
-def _labels(rows: pd.DataFrame, ends: tuple[float, float], height: float) -> list[Figure]:
+def _labels(
+    rows: pd.DataFrame, ends: tuple[float, float], height: float, called: Called
+) -> list[Figure]:
     """Names of rows, undefended first, then the least leaking; one that would cover another waits.
 
     Args:
         rows: to be named.
         ends: of the axis of utility.
         height: of the axis of leakage.
+        called: what people call a row.
     """
     width = ends[1] - ends[0]
     out: list[Figure] = []
@@ -188,7 +198,7 @@ def _labels(rows: pd.DataFrame, ends: tuple[float, float], height: float) -> lis
             {
                 "x": _number(row["utility"]),
                 "y": _number(row["L"]),
-                "text": html.escape(row["defense"]),
+                "text": called("defense", row["defense"]),
                 "showarrow": False,
                 "yshift": 15,
                 # A name at an edge stays within the plane.
@@ -210,7 +220,7 @@ def frontier(x: Any, y: Any) -> list[int]:
     return front[::-1]
 
 
-def asked(rows: pd.DataFrame, attacks: pd.DataFrame) -> Figure | None:
+def asked(rows: pd.DataFrame, attacks: pd.DataFrame, called: Called) -> Figure | None:
     """Leakage against the queries that an attacker may send: a staircase per defense.
 
     A step is at the mean queries of an attack that is stronger than every attack that asks less.
@@ -218,6 +228,7 @@ def asked(rows: pd.DataFrame, attacks: pd.DataFrame) -> Figure | None:
     Args:
         rows: of one board, the order of the lines.
         attacks: of the board.
+        called: what people call a row.
 
     Returns:
         None where queries are not counted, or no attack asks any.
@@ -235,7 +246,7 @@ def asked(rows: pd.DataFrame, attacks: pd.DataFrame) -> Figure | None:
     by_defense = dict(list(steps.groupby("defense")))
     order = [d for d in rows["defense"] if d in by_defense and d not in idle and d != UNDEFENDED]
     lines = [
-        _staircase(defense, dicts(by_defense[defense]), last)
+        _staircase(defense, dicts(by_defense[defense]), last, called)
         for defense in [*order, *([UNDEFENDED] if UNDEFENDED in by_defense else [])]
     ]
     first = float(steps["queries"].min())
@@ -253,18 +264,18 @@ def asked(rows: pd.DataFrame, attacks: pd.DataFrame) -> Figure | None:
     }
 
 
-def _staircase(defense: str, steps: list[Row], last: float) -> Figure:
+def _staircase(defense: str, steps: list[Row], last: float, called: Called) -> Figure:
     reference = defense == UNDEFENDED
     colour = f"var(--{'ink' if reference else 'point'})"
     told = [
-        f"{html.escape(defense)}<br>L {estimate(step, 'L')}<br>"
-        f"{step['queries']:,.0f} queries<br>{html.escape(step['attack'])}"
+        f"{called('defense', defense)}<br>L {estimate(step, 'L')}<br>"
+        f"{step['queries']:,.0f} queries<br>{called('attack', step['attack'])}"
         for step in steps
     ]
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": html.escape(defense),
+        "name": called("defense", defense),
         "x": [*(_number(step["queries"]) for step in steps), last],
         "y": [_number(step["L"]) for step in [*steps, steps[-1]]],
         "line": {"shape": "hv", "color": colour, "width": 2 if reference else 1},
@@ -274,17 +285,18 @@ def _staircase(defense: str, steps: list[Row], last: float) -> Figure:
     }
 
 
-def certain(curves: Sequence[tuple[str, str, Sequence[float]]]) -> Figure | None:
+def certain(curves: Sequence[tuple[str, str, Sequence[float]]], called: Called) -> Figure | None:
     """Precision of an attacker's guesses against the share of the members, the surest first.
 
     Args:
         curves: as :func:`bench.report.certainty.drawn` gives them.
+        called: what people call a row.
     """
     if not curves:
         return None
     low = min(0.5, *(min(tops) for _, _, tops in curves))
     return {
-        "data": [_curve(*curve, at) for at, curve in enumerate(curves)],
+        "data": [_curve(*curve, at, called) for at, curve in enumerate(curves)],
         "layout": {
             "showlegend": True,
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
@@ -298,13 +310,13 @@ def certain(curves: Sequence[tuple[str, str, Sequence[float]]]) -> Figure | None
     }
 
 
-def _curve(defense: str, attack: str, tops: Sequence[float], place: int) -> Figure:
+def _curve(defense: str, attack: str, tops: Sequence[float], place: int, called: Called) -> Figure:
     reference, alone = defense == UNDEFENDED, not defense
     colour = f"var(--{'ink' if reference else 'muted' if alone else 'accent'})"
     symbols = list(_SYMBOLS.values())
-    name = html.escape(defense or "without the model")
+    name = called("defense", defense) if defense else "without the model"
     told = [
-        f"{name}<br>of the surest {top} %: {precision:.2f} right<br>{html.escape(attack)}"
+        f"{name}<br>of the surest {top} %: {precision:.2f} right<br>{called('attack', attack)}"
         for top, precision in zip(TOP, tops, strict=True)
     ]
     return {
@@ -328,12 +340,13 @@ def _curve(defense: str, attack: str, tops: Sequence[float], place: int) -> Figu
     }
 
 
-def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
+def strip(seeds: pd.DataFrame, order: Sequence[str], called: Called) -> Figure | None:
     """Leakage of every seed of each row's worst attack, a line of points per defense.
 
     Args:
         seeds: rows of one board, as :func:`bench.report.site.details.seeds` gives them.
         order: defenses from top to bottom.
+        called: what people call a row.
     """
     known = seeds[seeds["L"].notna()]
     if known.empty:
@@ -348,7 +361,7 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
             "type": "scatter",
             "mode": "markers",
             "x": _plain(known["L"]),
-            "y": [html.escape(d) for d in known["defense"].tolist()],
+            "y": [called("defense", d) for d in known["defense"].tolist()],
             "marker": {
                 "color": "var(--accent)",
                 "size": 8,
@@ -356,8 +369,8 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
                 "line": {"width": 1},
             },
             "text": [
-                f"{html.escape(row['defense'])}<br>seed {row['seed']}: L {row['L']:.2f}"
-                f"<br>{html.escape(row['attack'])}"
+                f"{called('defense', row['defense'])}<br>seed {row['seed']}: L {row['L']:.2f}"
+                f"<br>{called('attack', row['attack'])}"
                 for row in dicts(known)
             ],
             "hovertemplate": "%{text}<extra></extra>",
@@ -376,7 +389,7 @@ def strip(seeds: pd.DataFrame, order: Sequence[str]) -> Figure | None:
                 "categoryorder": "array",
                 "automargin": True,
                 "fixedrange": True,
-                "categoryarray": [html.escape(d) for d in reversed(shown)],
+                "categoryarray": [called("defense", d) for d in reversed(shown)],
                 "gridcolor": "var(--rule)",
                 "color": "var(--ink)",
             },

@@ -13,12 +13,14 @@ import pandas as pd
 from bench.contract.access import ACCESS_ORDER
 from bench.contract.names import words
 from bench.contract.record import AttackInfo
+from bench.goals import goal_named
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import by_board
 from bench.report.frame import BASELINE, UNDEFENDED, dicts, flags_of
+from bench.report.names import sees
 from bench.report.site import cells
 from bench.report.site.board import Suite, places
-from bench.report.text import allowed, estimate, natural, number
+from bench.report.text import estimate, natural, number
 
 KNOWLEDGE = {
     "K0": "class names and the kind of input",
@@ -69,7 +71,7 @@ def defense(suite: Suite, family: str) -> Row:
         ],
         "costs": [
             {
-                "scenario": f"{dataset}, {model}",
+                "scenario": suite.target(dataset, model),
                 "defense": name,
                 "training": cells.times(suite.training, (dataset, model), name),
                 "answers": cells.times(suite.answering, (dataset, model), name) if known else (),
@@ -106,7 +108,7 @@ def attack(suite: Suite, family: str) -> Row:
         "paper": _join(info.paper for info in infos),
         "traits": _traits(
             {
-                "goal": [words(goal) for goal in sorted(trials["goal"].unique())],
+                "goal": [goal_named(goal).words.title for goal in sorted(trials["goal"].unique())],
                 "needs access to": [a for a in ACCESS_ORDER if a in found and a != BASELINE],
                 "without the model": ["what leakage is measured from"] if BASELINE in found else [],
                 "knows": [
@@ -144,7 +146,8 @@ def attack(suite: Suite, family: str) -> Row:
         ],
         "scores": [
             {
-                "scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])}",
+                "scenario": f"{suite.target(row['dataset'], row['model'])}: "
+                f"{goal_named(row['goal']).words.title.lower()}",
                 "attack": row["attack"],
                 "score": number(row["score"]),
             }
@@ -181,8 +184,7 @@ def _place(suite: Suite, key: BoardKey) -> Row:
     return {
         "id": suite.ids[key],
         "access": key.access,
-        "name": f"{key.dataset}, {key.model}: {words(key.goal)} with "
-        f"{allowed(key.access, key.budget)}",
+        "name": f"{suite.title(key)} {sees(key.access, key.budget)}",
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pandas as pd
@@ -11,8 +10,6 @@ from bench.contract.access import ACCESS_ORDER
 from bench.report.frame import UNDEFENDED, dicts, flagged, flags_of
 from bench.report.site import cells
 from bench.report.text import estimate, interval, natural, number
-
-_ACCESS = re.compile(r"(?<=\[)access=\w+,?|,access=\w+")
 
 Row = dict[str, Any]
 
@@ -44,16 +41,10 @@ def table(rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
             spans.append({"access": head["attack_access"], "span": 0})
         spans[-1]["span"] += 1
     return {
-        # The column group says the access already.
-        "attacks": [{"name": head["attack"], "short": short(head["attack"])} for head in heads],
+        "attacks": [head["attack"] for head in heads],
         "spans": spans,
         "lines": lines,
     }
-
-
-def short(attack: str) -> str:
-    """Name of an attack without its access, where that is said beside it."""
-    return re.sub(r"\[\]", "", _ACCESS.sub("", attack))
 
 
 def pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
@@ -82,6 +73,7 @@ def pairs(rows: pd.DataFrame, attacks: pd.DataFrame) -> list[Row]:
                     }
                     for name, row in (("standard", kinds[False]), ("adaptive", kinds[True]))
                 },
+                "raw": kinds[True]["L"] - kinds[False]["L"],
                 "gain": number(kinds[True]["L"] - kinds[False]["L"], signed=True),
             }
         )

@@ -2,116 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
+from bench.contract.access import ACCESS, ACCESS_ORDER
 from bench.contract.names import words
+from bench.goals import goal_named
 from bench.report import account
-from bench.report.boards import BoardKey, Boards
-from bench.report.frame import UNDEFENDED, dicts, flags_of
+from bench.report.answers import Answer, Answers
+from bench.report.frame import REGULARISED, UNDEFENDED
+from bench.report.names import sector, sees
 from bench.report.site import cells
-from bench.report.site.board import Suite, title
-from bench.report.text import ABSENT, WHAT, at_most, brief, natural, number
+from bench.report.site.board import Suite
+from bench.report.site.lessons import lessons
+from bench.report.site.overview import overview
+from bench.report.text import brief
 
 Row = dict[str, Any]
 
+DEPLOYED = {
+    "table": "a model that scores people",
+    "image": "a classifier of pictures",
+    "basket": "a recommender or a model of purchases",
+    "federated": "a model trained across clients",
+}
+"""What a reader may deploy, by the kind of records; federated training is a kind of its own."""
 
-def page(suite: Suite) -> Row:
+
+def page(suite: Suite, tuned: pd.DataFrame, answers: Answers) -> Row:
     """Everything the template of the front page needs."""
     return {
-        "what": WHAT,
         "counts": account.counts(suite.frame, suite.given, suite.facts.coverage),
-        "scale": [{"at": v, "text": f"{v / 100:.2f}"} for v in (0, 25, 50, 75, 100)],
-        "overview": overview(suite.boards, suite.ids),
+        "ask": _asked(suite, answers),
+        "overview": overview(suite, tuned),
+        "lessons": lessons(suite),
         "scenarios": _scenarios(suite),
     }
 
 
-def overview(boards: Boards, ids: Mapping[BoardKey, str]) -> Row:
-    """Worst-case leakage of every defense on every board."""
-    found: dict[tuple[BoardKey, str], Row] = {}
-    useful: dict[tuple[str, str, str], str] = {}
-    for key, rows in boards:
-        for row in dicts(rows):
-            found[key, row["defense"]] = cells.heat(row["L"]) | {
-                "told": f"worst attack: {row['worst_attack']}",
-                "flags": flags_of(row),
-            }
-            place = (key.dataset, key.model, row["defense"])
-            # One metric for all: that of the data set, which boards of scores need not show.
-            if key.access != "scores" or place not in useful:
-                useful[place] = number(row["utility"], 2)
-    weak = {key for (key, _), cell in found.items() if "weak_attack" in cell["flags"]}
-    groups: list[Row] = []
-    for key in ids:
-        _, dataset, model, goal, access, budget = key
-        if not groups or (groups[-1]["dataset"], groups[-1]["model"]) != (dataset, model):
-            groups.append({"dataset": dataset, "model": model, "goals": []})
-        goals = groups[-1]["goals"]
-        if not goals or goals[-1]["name"] != words(goal):
-            goals.append({"name": words(goal), "levels": []})
-        goals[-1]["levels"].append(
+# ---------------------------------------------------------------- which defense
+def _asked(suite: Suite, answers: Answers) -> Row:
+    """The three choices and what is answered to each."""
+    each = [_answer(suite, answer) for answer in answers.each]
+    kinds = {answer["kind"] for answer in each}
+    known = {answer["access"] for answer in each}
+    return {
+        "policy": answers.policy,
+        "kinds": {kind: text for kind, text in DEPLOYED.items() if kind in kinds},
+        "accesses": {name: ACCESS[name].title for name in ACCESS_ORDER if name in known},
+        "tiers": answers.tiers,
+        "answers": each,
+    }
+
+
+def _answer(suite: Suite, answer: Answer) -> Row:
+    chosen = answer.chosen
+    bare = chosen is not None and suite.family[chosen.defense] in (UNDEFENDED, REGULARISED)
+    return {
+        "kind": "federated" if answer.federated else answer.modality,
+        "access": answer.access,
+        "tier": answer.tier,
+        "target": suite.target(answer.dataset, answer.model),
+        "chosen": chosen,
+        "bare": bare,
+        "page": "" if chosen is None else suite.defenses[suite.family[chosen.defense]],
+        "reason": suite.spelled(answer.reason),
+        "runner_up": answer.runner_up,
+        "behind": suite.spelled(answer.behind),
+        "boards": [
             {
-                "access": access,
-                "budget": at_most(budget),
-                "key": key,
-                "id": ids[key],
-                "weak": key in weak,
+                "id": board,
+                "title": goal_named(key.goal).words.title,
             }
-        )
-    for group in groups:
-        group["span"] = 1 + sum(len(goal["levels"]) for goal in group["goals"])
-    defenses = sorted(
-        {defense for _, defense in found}, key=lambda d: (d != UNDEFENDED, natural(d))
-    )
-    lines = [
-        {
-            "defense": defense,
-            "groups": [
-                {
-                    "utility": useful.get((g["dataset"], g["model"], defense), ABSENT),
-                    "cells": [
-                        found.get((level["key"], defense))
-                        for goal in g["goals"]
-                        for level in goal["levels"]
-                    ],
-                }
-                for g in groups
-            ],
-        }
-        for defense in defenses
-    ]
-    return {"groups": groups, "lines": lines}
+            for key, board in suite.ids.items()
+            if (key.dataset, key.model) == (answer.dataset, answer.model)
+            and (key.goal, key.access) in answer.goals
+            and key.budget == float("inf")
+        ],
+    }
 
 
+# ---------------------------------------------------------------- the boards
 def _scenarios(suite: Suite) -> list[Row]:
-    out: list[Row] = []
+    scenarios: list[Row] = []
     for key, rows in suite.boards:
-        sector, dataset, model, _, access, budget = key
-        if not out or out[-1]["key"] != key.scenario:
-            card = suite.facts.cards[dataset]
-            out.append(
+        if not scenarios or scenarios[-1]["key"] != key.scenario:
+            card = suite.facts.cards[key.dataset]
+            scenarios.append(
                 {
                     "key": key.scenario,
-                    "sector": sector,
-                    "dataset": dataset,
-                    "model": model,
-                    "title": title(key, card),
+                    "sector": sector(key.sector),
+                    "title": suite.title(key),
                     "unit": card.privacy_unit,
                     "modality": card.modality,
                     "source": card.source[:1].upper() + card.source[1:].rstrip("."),
                     "boards": [],
                 }
             )
-        out[-1]["boards"].append(
+        undefended = rows.loc[rows["defense"] == UNDEFENDED, "L"]
+        scenarios[-1]["boards"].append(
             {
                 "id": suite.ids[key],
-                "access": access,
-                "budget": at_most(budget),
-                "brief": brief(rows),
+                "sees": sees(key.access, key.budget),
+                "L": cells.heat(float(undefended.iloc[0])) if len(undefended) else None,
+                "brief": suite.spelled(brief(rows)),
                 "kinds": [
                     words(kind) for kind, _ in suite.boards.notes[key] if kind != "monotonicity"
                 ],
             }
         )
-    return out
+    return scenarios

@@ -48,6 +48,12 @@ def styled() -> tuple[str, ...]:
     return tuple(sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', plotly()))))
 
 
+def label(title: str, settings: str, name: str) -> Markup:
+    """What people call a row: its settings are smaller, and the machine's name is its tip."""
+    small = Markup(" <small>{}</small>").format(settings) if settings else ""
+    return Markup('<span class="name" title="{}">{}{}</span>').format(name, title, small)
+
+
 def _ink(at: int) -> str:
     strong, middle = at >= 78, at >= 55  # where black and white both stand out
     return f";--on:var(--heat-{'hi' if strong else 'mid'}-ink)" if middle or strong else ""
@@ -63,7 +69,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["soft"] = _soft
-    environment.filters["named"] = _named
     environment.filters["data"] = _data
     environment.globals["styled"] = styled()
     environment.filters["words"] = lambda name: name.replace("_", " ")
@@ -73,15 +78,6 @@ def _environment() -> Environment:
 def _soft(name: str) -> Markup:
     """An escaped row name that may break before its options."""
     return Markup(re.sub(r"(?=\[)|(?<=[,_])", "<wbr>", str(escape(name))))
-
-
-def _named(name: str) -> Markup:
-    """An escaped row name whose options are smaller than what they are options of."""
-    bare, bracket, options = name.partition("[")
-    if not bracket:
-        return _soft(name)
-    small = str(_soft(bracket + options)).removeprefix("<wbr>")
-    return _soft(bare) + Markup(f" <small>{small}</small>")
 
 
 def _data(value: Any) -> Markup:

@@ -1,5 +1,6 @@
-// Sorting, filtering and highlighting of a board, tips on coloured cells, charts.
-// The state of a board is part of its address: #sort=utility:desc&q=dp&hide=no_effect&stage=training&family=dp_sgd
+// The question of the front page, sorting, filtering and highlighting of a board, tips on coloured cells, charts.
+// The state of a board is part of its address: #sort=utility:desc&q=dp&hide=no_effect&stage=training&family=dp_sgd&at=plane
+// It stands behind "#" since a page that is opened from disk may change nothing else of its address.
 "use strict";
 (() => {
   const root = document.body.dataset.root;
@@ -11,6 +12,7 @@
   const tools = document.querySelector(".tools");
   const more = document.querySelector(".more");
   const names = ["q", "stage", "family"];
+  const heads = table ? [...table.tHead.rows[0].cells] : [];
   const most = 100; // rows laid out at once: a longer table would make sorting stutter
   let limit = most;
   let charts = [];
@@ -18,7 +20,7 @@
   const body = table && table.querySelector("tbody.sorted");
   const rows = body ? [...body.rows].map((row) => ({
     row, flags: row.dataset.h.split(" "), stages: row.dataset.s.split(" "),
-    text: `${row.cells[1].dataset.v} ${row.cells[7].dataset.v}`.toLowerCase(),
+    text: [1, 7].map((at) => `${row.cells[at].dataset.v} ${row.cells[at].textContent}`).join(" ").toLowerCase(),
     keys: [...row.cells].map((cell) => {
       const text = cell.dataset.v ?? "";
       const number = Number(text);
@@ -30,7 +32,7 @@
   function read() {
     const given = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
     const [column = "L", turn = "asc"] = (given.get("sort") || "L:asc").split(":");
-    const state = { column, turn, hide: (given.get("hide") || "").split(",").filter(Boolean) };
+    const state = { column, turn, hide: (given.get("hide") || "").split(",").filter(Boolean), at: given.get("at") || "" };
     for (const name of names) state[name] = given.get(name) || "";
     return state;
   }
@@ -40,12 +42,12 @@
     if (state.column !== "L" || state.turn !== "asc") kept.set("sort", `${state.column}:${state.turn}`);
     for (const name of names) if (state[name]) kept.set(name, state[name]);
     if (state.hide.length) kept.set("hide", state.hide.join(","));
+    if (state.at) kept.set("at", state.at);
     const text = kept.toString();
     history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
   }
 
   function show(state) {
-    const heads = [...table.tHead.rows[0].cells];
     let head = heads.find((cell) => cell.querySelector(`button[data-col="${CSS.escape(state.column)}"]`));
     if (!head) [state.column, state.turn, head] = ["L", "asc", heads[2]];
     const at = head.cellIndex;
@@ -109,7 +111,7 @@
   function light(family) {
     const now = read().family;
     change({ family: now === family ? "" : family }, (_, state) =>
-      state.family ? `${state.family} is highlighted.` : "Nothing is highlighted.");
+      state.family ? `${tools.elements.family.selectedOptions[0].textContent} is highlighted.` : "Nothing is highlighted.");
   }
 
   if (body) {
@@ -129,6 +131,80 @@
     more.addEventListener("click", whole);
     addEventListener("hashchange", () => show(read()));
     show(read());
+    // A jump within the page keeps what is filtered and sorted.
+    document.addEventListener("click", (event) => {
+      const link = event.target.closest("a[href^='#']");
+      const place = link && document.getElementById(link.hash.slice(1));
+      if (!place) return;
+      event.preventDefault();
+      address({ ...read(), at: place.id });
+      jump(place);
+    });
+    const place = document.getElementById(read().at);
+    if (place) jump(place);
+  }
+
+  function jump(place) {
+    place.scrollIntoView();
+    place.tabIndex = -1;
+    place.focus({ preventScroll: true });
+  }
+
+  // ---------------------------------------------------------------- the question
+  const asked = document.getElementById("asked");
+  const answers = [...document.querySelectorAll("#answers article")];
+
+  function answer() {
+    const { kind, access, tier } = asked.elements;
+    const fits = (article, ...boxes) => boxes.every((box) => article.dataset[box.name] === box.value);
+    for (const option of access.options) {
+      option.hidden = option.disabled = !answers.some((article) => fits(article, kind) && article.dataset.access === option.value);
+    }
+    if (access.selectedOptions[0].disabled) access.value = [...access.options].find((option) => !option.disabled).value;
+    let shown = 0;
+    for (const article of answers) {
+      article.hidden = !fits(article, kind, access, tier);
+      shown += !article.hidden;
+    }
+    document.querySelector("#answers .none").hidden = shown > 0;
+    return new URLSearchParams([kind, access, tier].map((box) => [box.name, box.value]));
+  }
+
+  if (asked) {
+    const given = new URLSearchParams(location.hash.slice(1));
+    for (const box of [...asked.elements]) {
+      if ([...box.options].some((option) => option.value === given.get(box.name))) box.value = given.get(box.name);
+    }
+    answer();
+    asked.addEventListener("input", () => history.replaceState(null, "", `#${answer()}`));
+    asked.addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  // ---------------------------------------------------------------- the matrix
+  const matrix = document.getElementById("matrix");
+  if (matrix) {
+    const last = matrix.tHead.rows[matrix.tHead.rows.length - 1].cells;
+    matrix.tHead.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (!button) return;
+      const head = button.closest("th");
+      const at = head.cellIndex;
+      const sign = head.ariaSort === "ascending" ? -1 : 1;
+      const value = (row) => {
+        const text = row.cells[at].dataset.v ?? "";
+        return text === "" || Number.isNaN(Number(text)) ? text : Number(text);
+      };
+      const lines = [...matrix.tBodies[0].rows].filter((row) => !row.classList.contains("reference"));
+      lines.sort((one, other) => {
+        const [a, b] = [value(one), value(other)];
+        if (a === "" || b === "") return (a === "") - (b === "");
+        return sign * (a < b ? -1 : a > b ? 1 : 0);
+      });
+      matrix.tBodies[0].append(...lines);
+      for (const cell of last) cell.ariaSort = "none";
+      head.ariaSort = sign < 0 ? "descending" : "ascending";
+      said.textContent = `${button.ariaLabel || "Sorted by defense"}, ${head.ariaSort}.`;
+    });
   }
 
   // ---------------------------------------------------------------- tips
@@ -143,9 +219,9 @@
     const heads = owner.tHead.rows[owner.tHead.rows.length - 1].cells;
     const attack = heads[owner.classList.contains("attacks") ? cell.cellIndex - 1 : cell.cellIndex];
     const title = attack && (attack.title || attack.textContent.trim());
-    const parts = [["b", cell.parentElement.cells[0].textContent.trim()]];
+    const parts = [["b", cell.parentElement.cells[0].innerText.trim()]];
     if (owner.classList.contains("attacks")) parts.push(["span", title]);
-    parts.push(["span", `L ${cell.textContent} ${cell.dataset.t}`]);
+    parts.push(["span", `L ${cell.dataset.l ?? cell.textContent} ${cell.dataset.t}`]);
     tip.replaceChildren(...parts.map(([tag, text]) => {
       const part = document.createElement(tag);
       part.textContent = text;
@@ -244,21 +320,33 @@
     place, figure: JSON.parse(document.getElementById(place.dataset.chart).textContent),
   }));
 
+  function first(chart) {
+    const { place } = chart;
+    if ("begun" in place.dataset) return null;
+    place.dataset.begun = "";
+    watch.unobserve(place);
+    return plotly().then(() => draw(chart)).then(() => {
+      place.dataset.drawn = "";
+      place.on("plotly_click", ({ points: [point] }) => {
+        const { meta } = chart.figure.data[point.curveNumber];
+        if (meta && body) light(meta);
+      });
+      if (body) highlight(read().family);
+    });
+  }
+
   const watch = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      watch.unobserve(target);
-      const chart = charts.find(({ place }) => place === target);
-      plotly().then(() => draw(chart)).then(() => {
-        target.dataset.drawn = "";
-        target.on("plotly_click", ({ points: [point] }) => {
-          const { meta } = chart.figure.data[point.curveNumber];
-          if (meta && body) light(meta);
-        });
-        if (body) highlight(read().family);
-      });
+      if (isIntersecting) first(charts.find(({ place }) => place === target));
     }
   }, { rootMargin: "300px" });
+  // What nobody scrolled to is drawn once nothing else is to do, so that a print has every chart.
+  addEventListener("load", async () => {
+    for (const chart of charts) {
+      await new Promise((resolve) => (window.requestIdleCallback || setTimeout)(resolve));
+      await first(chart);
+    }
+  });
   for (const { place, figure } of charts) {
     if (figure.layout.height) place.style.height = `${figure.layout.height}px`;
     watch.observe(place);

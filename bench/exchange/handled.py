@@ -1,4 +1,4 @@
-"""Results written as a site."""
+"""Who submitted results, who verified them and what joined them."""
 
 from __future__ import annotations
 
@@ -6,54 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.engine.conf import list_options
-from bench.engine.provenance import provenance
 from bench.exchange import signatures
 from bench.exchange.pack import Pack
-from bench.report import site
-from bench.report.names import Names
-from bench.report.site import Site
-
-
-def write(
-    results: Pack,
-    out: Path,
-    drawn: bool = False,
-    config_dir: Path | None = None,
-    signers: Path | None = None,
-) -> Site:
-    """Write the site of a pack.
-
-    Args:
-        results: records and where they come from.
-        out: folder to write to.
-        drawn: also draw each board for papers.
-        config_dir: a user's own options; by default the folder of the run, if it is here.
-        signers: file of allowed signers; None: the one that ``INVBENCH_SIGNERS`` names, if any.
-
-    Raises:
-        UserError: its records may not share boards, or the folder cannot be written.
-    """
-    folder = Path(results.manifest.get("config_dir") or "")
-    own = config_dir or (folder if folder.is_absolute() and folder.is_dir() else None)
-    names = Names(
-        {
-            (group, name): heading
-            for group in ("dataset", "model", "defense", "attack")
-            for name, heading in list_options(group, own).items()
-        }
-    )
-    history = {name: text for name, text in handled(results, signers).items() if text}
-    return site.write(
-        results.records,
-        results.pictures,
-        results.suite,
-        out,
-        provenance(results.manifest) | history,
-        names,
-        drawn,
-        results.manifest["trials"],
-    )
 
 
 def handled(results: Pack, signers: Path | None = None) -> dict[str, str]:

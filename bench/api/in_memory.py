@@ -215,7 +215,7 @@ class Results:
         Raises:
             UserError: the records may not share boards, or the folder cannot be written.
         """
-        from bench.exchange.publish import write
+        from bench.api.publish import write
 
         return write(self.pack, to, figures, config_dir, signers)
 
