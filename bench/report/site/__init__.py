@@ -21,6 +21,7 @@ from bench.report.coverage import LOST
 from bench.report.facts import Facts
 from bench.report.names import Names
 from bench.report.site import board, components, files, index, methods, render
+from bench.report.site.suite import Suite, choose
 from bench.report.site.tuning import summaries, tuning
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -111,9 +112,12 @@ def write(
 
 
 def pages(
-    suite: board.Suite, tuned: pd.DataFrame, audited: pd.DataFrame, answered: Answers
+    suite: Suite, tuned: pd.DataFrame, audited: pd.DataFrame, answered: Answers
 ) -> Iterable[tuple[str, str]]:
-    """Name and text of every page, the front page last: it leads to pages that are there."""
+    """Name and text of every page and of the tables beside boards.
+
+    The front page is last: it leads to pages that are there.
+    """
 
     def label(group: str, name: str, brief: bool = False) -> Markup:
         return render.label(*suite.parts(group, name, brief), name)
@@ -125,12 +129,15 @@ def pages(
         "called": suite.called,
     }
     attacks = by_board(suite.boards.attacks)
+    seeds = by_board(suite.boards.seeds)
     for key, rows in suite.boards:
         values = board.page(suite, key, rows, attacks[key])
         yield (
             f"boards/{suite.ids[key]}.html",
             render.page("board", {**shared, **values, "root": "../"}),
         )
+        for name, table in (("", rows), ("-attacks", attacks[key]), ("-seeds", seeds[key])):
+            yield f"boards/{suite.ids[key]}{name}.csv", tables.csv(table, suite.name)
     for kind, known, view in (
         ("defenses", suite.defenses, components.defense),
         ("attacks", suite.attacks, components.attack),
@@ -144,7 +151,7 @@ def pages(
         render.page("methods", {**shared, **methods.page(suite, tuned, audited), "root": ""}),
     )
     lists = {kind: components.listed(suite, kind) for kind in ("defenses", "attacks")}
-    values = {**shared, **index.page(suite, tuned, answered), **lists, "root": ""}
+    values = {**shared, **index.page(suite, answered), **lists, "root": ""}
     yield "index.html", render.page("index", values)
 
 
@@ -158,13 +165,13 @@ def _suite(
     given: Mapping[str, Any],
     paper: Iterable[str],
     names: Names,
-) -> board.Suite:
+) -> Suite:
     trials = table[table["control"] == ""]
     family = dict(zip(trials["defense"], trials["family"], strict=True))
     attack_family = dict(zip(trials["attack"], trials["attack_family"], strict=True))
     drawn = by_board(families.curves(found, table))
     several = {key: bool(rows["family"].duplicated().any()) for key, rows in drawn.items()}
-    return board.Suite(
+    return Suite(
         name=name,
         frame=table,
         facts=facts,
@@ -180,6 +187,7 @@ def _suite(
         attack_family=attack_family,
         figures=tuple(paper),
         names=names,
+        chosen=choose(found, family, tuned),
     )
 
 

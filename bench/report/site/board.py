@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -16,165 +13,17 @@ from bench.contract.access import ACCESS
 from bench.contract.names import words
 from bench.goals import goal_named
 from bench.report import account, attributes, certainty, families
-from bench.report.boards import FLAGS, BoardKey, Boards
-from bench.report.closure import BOARD
-from bench.report.facts import Facts
-from bench.report.frame import SCENARIO, UNDEFENDED, dicts, flags_of
-from bench.report.names import Names, sees
+from bench.report.boards import FLAGS, BoardKey
+from bench.report.frame import UNDEFENDED, dicts, flags_of
+from bench.report.names import sees
 from bench.report.site import cells, charts, details, heat
+from bench.report.site.suite import Suite
 from bench.report.text import UNPLACED, at_most, estimate, headline, interval, number
 
 HIDDEN = ("provisional", "no_effect", "non_adaptive")
 """Flags whose rows a reader may hide."""
 
 Row = dict[str, Any]
-
-_DEPLOYED = ["dataset", "model", "defense"]
-
-
-@dataclass(frozen=True)
-class Suite:
-    """What every page is made from.
-
-    Attributes:
-        name: of the suite.
-        frame: its trials.
-        facts: what else the records say.
-        boards: of the frame.
-        tuning: by board, as :func:`bench.report.site.tuning.tuning` gives it.
-        families: by board, as :func:`bench.report.site.tuning.summaries` gives it.
-        pictures: by (data set, model, defense, attack), what may be shown.
-        given: provenance.
-        ids: file names of boards, without ending.
-        defenses: file names of families of defenses, without ending.
-        attacks: file names of families of attacks, without ending.
-        family: family of each defense by row name.
-        attack_family: family of each attack by row name.
-        figures: files drawn for papers.
-        names: what people call options.
-    """
-
-    name: str
-    frame: pd.DataFrame
-    facts: Facts
-    boards: Boards
-    tuning: Mapping[BoardKey, Row]
-    families: Mapping[BoardKey, list[Row]]
-    pictures: Mapping[tuple[str, ...], Row]
-    given: Mapping[str, Any]
-    ids: Mapping[BoardKey, str]
-    defenses: Mapping[str, str]
-    attacks: Mapping[str, str]
-    family: Mapping[str, str]
-    attack_family: Mapping[str, str]
-    figures: tuple[str, ...]
-    names: Names
-
-    def called(self, group: str, name: str, brief: bool = False) -> str:
-        """What people call a row of a group."""
-        return ", ".join(filter(None, self.parts(group, name, brief)))
-
-    def parts(self, group: str, name: str, brief: bool = False) -> tuple[str, str]:
-        """Title and settings of a row of a group, as :meth:`bench.report.names.Names.parts`."""
-        families = {"defense": self.family, "attack": self.attack_family}
-        return self.names.parts(group, name, families[group].get(name, ""), brief)
-
-    def spelled(self, text: str) -> str:
-        """A sentence of the machine's, with what people call its defenses and attacks.
-
-        Names that are ordinary words, as ``dropout``, stay.
-        """
-        return self._machine_names.sub(lambda name: self._spelling[name[0]], text)
-
-    @cached_property
-    def _spelling(self) -> dict[str, str]:
-        rows = (("defense", self.family), ("attack", self.attack_family))
-        return {
-            name: self.called(group, name)
-            for group, known in rows
-            for name in known
-            if re.search(r"[_\[]", name)
-        }
-
-    @cached_property
-    def _machine_names(self) -> re.Pattern[str]:
-        longest_first = sorted(self._spelling, key=len, reverse=True)
-        return re.compile("|".join([*map(re.escape, longest_first), r"(?!)"]))
-
-    def target(self, dataset: str, model: str) -> str:
-        """What people call a model of a data set: ``German credit, neural network``."""
-        return self.names.target(dataset, model, self.facts.cards[dataset])
-
-    def title(self, key: BoardKey) -> str:
-        """What a board answers."""
-        return self.names.board(key, self.facts.cards[key.dataset])
-
-    @cached_property
-    def trials(self) -> dict[Any, pd.DataFrame]:
-        """Trials by data set and model."""
-        return _parts(self.frame, ["dataset", "model"])
-
-    @cached_property
-    def seeds(self) -> dict[Any, pd.DataFrame]:
-        """Finished trials by board."""
-        return _parts(self.boards.seeds, BOARD)
-
-    @cached_property
-    def certain(self) -> dict[Any, pd.DataFrame]:
-        """Of whom attackers are certain by board."""
-        return _parts(self.boards.certain, BOARD)
-
-    @cached_property
-    def checks(self) -> dict[Any, pd.DataFrame]:
-        """Controls by scenario."""
-        return _parts(self.boards.controls, SCENARIO)
-
-    @cached_property
-    def baselines(self) -> dict[Any, pd.DataFrame]:
-        """Attacks without the model by scenario."""
-        return _parts(self.boards.baselines, SCENARIO)
-
-    @cached_property
-    def standing(self) -> dict[str, list[tuple[BoardKey, int, Row]]]:
-        """Rows of each family of defenses: board, how many share its places, row."""
-        out: dict[str, list[tuple[BoardKey, int, Row]]] = {}
-        for key, rows in self.boards:
-            ties = rows["rank"].value_counts().to_dict()
-            for row in dicts(rows):
-                of = out.setdefault(self.family[row["defense"]], [])
-                of.append((key, ties.get(row["rank"], 1), row))
-        return out
-
-    @cached_property
-    def breaking(self) -> dict[str, dict[BoardKey, list[Row]]]:
-        """Rows that act, by family of their worst attack and board."""
-        out: dict[str, dict[BoardKey, list[Row]]] = {}
-        for rows in self.standing.values():
-            for key, _, row in rows:
-                if "no_effect" not in flags_of(row):
-                    of = self.attack_family.get(row["worst_attack"], "")
-                    out.setdefault(of, {}).setdefault(key, []).append(row)
-        return out
-
-    @cached_property
-    def training(self) -> dict[tuple[str, str, str], float]:
-        """Seconds of training by data set, model and defense."""
-        return self._spent("train_s", "target")
-
-    @cached_property
-    def answering(self) -> dict[tuple[str, str, str], float]:
-        """Milliseconds for 1,000 answers, likewise; empty where the records do not say."""
-        return self._spent("answer_ms", "seed")
-
-    def _spent(self, column: str, once: str) -> dict[tuple[str, str, str], float]:
-        """Medians over seeds of a cost that all attacks on a deployment share: it counts once.
-
-        The first task of a worker takes longer, and undefended targets often come first.
-        """
-        own = self.frame[(self.frame["control"] == "") & self.frame[column].notna()]
-        own = own.drop_duplicates([*_DEPLOYED, once])
-        middle: dict[Any, float] = own.groupby(_DEPLOYED)[column].median().to_dict()
-        return middle
 
 
 def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
@@ -224,8 +73,6 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "tuning": suite.tuning.get(key),
         "asked": charts.asked(rows, attacks, named),
         "strip": charts.strip(seeds, [line["defense"] for line in lines], named),
-        "seeds": details.by_seed(seeds, rows),
-        "attacks": details.attacks(rows, attacks),
         "gallery": details.gallery(rows, key, suite.pictures),
         "shows": f"From top to bottom, {goal_named(key.goal).words.pictures}",
         "certain": certainty.told(rows, certain),
@@ -267,11 +114,6 @@ def _beside(suite: Suite, key: BoardKey, axis: int) -> list[Row]:
             }
         )
     return out
-
-
-def _parts(table: pd.DataFrame, by: list[str]) -> dict[Any, pd.DataFrame]:
-    """A table cut once, since a search for each of hundreds of boards is slow."""
-    return dict(list(table.groupby(by, sort=False)))
 
 
 def _shared(rows: pd.DataFrame) -> set[str]:

@@ -267,11 +267,7 @@ def asked(rows: pd.DataFrame, attacks: pd.DataFrame, called: Called) -> Figure |
 def _staircase(defense: str, steps: list[Row], last: float, called: Called) -> Figure:
     reference = defense == UNDEFENDED
     colour = f"var(--{'ink' if reference else 'point'})"
-    told = [
-        f"{called('defense', defense)}<br>L {estimate(step, 'L')}<br>"
-        f"{step['queries']:,.0f} queries<br>{called('attack', step['attack'])}"
-        for step in steps
-    ]
+    labels = [f"L {estimate(step, 'L')}<br>{called('attack', step['attack'])}" for step in steps]
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -280,8 +276,8 @@ def _staircase(defense: str, steps: list[Row], last: float, called: Called) -> F
         "y": [_number(step["L"]) for step in [*steps, steps[-1]]],
         "line": {"shape": "hv", "color": colour, "width": 2 if reference else 1},
         "marker": {"color": colour, "size": [6] * len(steps) + [0]},
-        "text": [*told, told[-1]],
-        "hovertemplate": "%{text}<extra></extra>",
+        "text": [*labels, labels[-1]],
+        "hovertemplate": "%{fullData.name}<br>%{x:,.0f} queries: %{text}<extra></extra>",
     }
 
 
@@ -356,26 +352,28 @@ def strip(seeds: pd.DataFrame, order: Sequence[str], called: Called) -> Figure |
     known = known[known["defense"].isin(shown)]
     low, high = min(0.0, float(known["L"].min())), max(0.2, float(known["L"].max()))
     edge = 0.04 * (high - low)
-    data = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": _plain(known["L"]),
-            "y": [called("defense", d) for d in known["defense"].tolist()],
-            "marker": {
-                "color": "var(--accent)",
-                "size": 8,
-                "opacity": 0.75,
-                "line": {"width": 1},
-            },
-            "text": [
-                f"{called('defense', row['defense'])}<br>seed {row['seed']}: L {row['L']:.2f}"
-                f"<br>{called('attack', row['attack'])}"
-                for row in dicts(known)
-            ],
-            "hovertemplate": "%{text}<extra></extra>",
-        }
-    ]
+    data = []
+    places: Any = known.groupby(["defense", "attack"], sort=False)
+    for (defense, attack), points in places:
+        name = called("defense", defense)
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": f"{name}<br>{called('attack', attack)}",
+                "x": [float(f"{value:.4g}") for value in points["L"]],
+                "y": [name] * len(points),
+                "customdata": points["seed"].tolist(),
+                "marker": {
+                    "color": "var(--accent)",
+                    "size": 8,
+                    "opacity": 0.75,
+                    "line": {"width": 1},
+                },
+                "hovertemplate": "%{fullData.name}<br>seed %{customdata}: L %{x:.2f}"
+                "<extra></extra>",
+            }
+        )
     return {
         "data": data,
         "layout": {

@@ -18,8 +18,9 @@ from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import by_board
 from bench.report.frame import BASELINE, UNDEFENDED, dicts, flags_of
 from bench.report.names import sees
-from bench.report.site import cells
-from bench.report.site.board import Suite, places
+from bench.report.site import cells, verdicts
+from bench.report.site.board import places
+from bench.report.site.suite import Suite
 from bench.report.text import estimate, natural, number
 
 KNOWLEDGE = {
@@ -54,6 +55,7 @@ def defense(suite: Suite, family: str) -> Row:
         "name": family,
         "title": suite.names.title("defense", family),
         "about": suite.names.sentence("defense", family),
+        "picture": verdicts.defense(suite, family),
         "paper": _join(info.paper for info in infos),
         "traits": _traits(
             {
@@ -105,6 +107,7 @@ def attack(suite: Suite, family: str) -> Row:
         "name": family,
         "title": suite.names.title("attack", family),
         "about": suite.names.sentence("attack", family),
+        "picture": verdicts.attack(suite, family),
         "paper": _join(info.paper for info in infos),
         "traits": _traits(
             {

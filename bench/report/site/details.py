@@ -18,9 +18,6 @@ from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
 from bench.report.text import ABSENT, estimate, number
 
-MOST = 300
-"""Rows of the per-attack table of one board; trials.parquet has them all."""
-
 Row = dict[str, Any]
 
 
@@ -29,54 +26,6 @@ def seeds(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     picked = rows[["defense", "worst_attack"]].rename(columns={"worst_attack": "attack"})
     found: pd.DataFrame = table.merge(picked, on=["defense", "attack"])
     return found.sort_values(["defense", "seed"], kind="stable")
-
-
-def by_seed(found: pd.DataFrame, rows: pd.DataFrame) -> Row:
-    """A table with a row per defense and a column per seed of its worst attack's leakage."""
-    columns = sorted(found["seed"].unique())
-    values = {(r["defense"], r["seed"]): r for r in dicts(found)}
-    lines = []
-    for defense, attack in zip(rows["defense"], rows["worst_attack"], strict=True):
-        if not attack:
-            continue
-        line = [values.get((defense, seed)) for seed in columns]
-        lines.append(
-            {
-                "defense": defense,
-                "attack": attack,
-                "cells": [None if cell is None else number(cell["L"]) for cell in line],
-            }
-        )
-    return {"seeds": columns, "lines": lines}
-
-
-def attacks(rows: pd.DataFrame, table: pd.DataFrame) -> Row:
-    """Every attack of every defense in numbers, the strongest first, as far as there is room."""
-    order = {defense: i for i, defense in enumerate(rows["defense"])}
-    table = table.assign(place=table["defense"].map(order))
-    table = table.sort_values(["place", "L"], ascending=[True, False], kind="stable")
-    cut = len(table) > MOST
-    if cut:
-        table = table.groupby("place", sort=False).head(3).head(MOST)
-    return {
-        "cut": cut,
-        "lines": [
-            {
-                "defense": row["defense"],
-                "attack": row["attack"],
-                "access": row["attack_access"],
-                "L": estimate(row, "L"),
-                "M": number(row["M"], signed=True),
-                "score": number(row["score"]),
-                "s_base": number(row["s_base"]),
-                "s_ceil": number(row["s_ceil"]),
-                "queries": cells.count(row["queries"]),
-                "seconds": cells.duration(row["attack_s"]),
-                "done": f"{row['n_done']}/{row['n_planned']}",
-            }
-            for row in dicts(table)
-        ],
-    }
 
 
 def gallery(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from bench.contract.access import ACCESS, ACCESS_ORDER
 from bench.contract.names import words
 from bench.goals import goal_named
@@ -14,9 +12,9 @@ from bench.report.answers import Answer, Answers
 from bench.report.frame import REGULARISED, UNDEFENDED
 from bench.report.names import sector, sees
 from bench.report.site import cells
-from bench.report.site.board import Suite
 from bench.report.site.lessons import lessons
 from bench.report.site.overview import overview
+from bench.report.site.suite import Suite
 from bench.report.text import brief
 
 Row = dict[str, Any]
@@ -30,12 +28,12 @@ DEPLOYED = {
 """What a reader may deploy, by the kind of records; federated training is a kind of its own."""
 
 
-def page(suite: Suite, tuned: pd.DataFrame, answers: Answers) -> Row:
+def page(suite: Suite, answers: Answers) -> Row:
     """Everything the template of the front page needs."""
     return {
         "counts": account.counts(suite.frame, suite.given, suite.facts.coverage),
         "ask": _asked(suite, answers),
-        "overview": overview(suite, tuned),
+        "overview": overview(suite),
         "lessons": lessons(suite),
         "scenarios": _scenarios(suite),
     }

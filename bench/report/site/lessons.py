@@ -15,7 +15,7 @@ from bench.report.closure import by_board
 from bench.report.frame import REGULARISED, UNDEFENDED, dicts, flags_of
 from bench.report.names import sees
 from bench.report.site import heat
-from bench.report.site.board import Suite
+from bench.report.site.suite import Suite
 from bench.report.text import KEEPS, UNPLACED, number
 
 LEAKS = 0.05

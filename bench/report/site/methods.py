@@ -14,7 +14,7 @@ from bench.report.closure import BOARD
 from bench.report.coverage import LOST
 from bench.report.frame import BASELINE, dicts, flags_of
 from bench.report.judgement import RANKED_SEEDS
-from bench.report.site.board import Suite
+from bench.report.site.suite import Suite
 from bench.report.text import KEEPS
 
 Row = dict[str, Any]
