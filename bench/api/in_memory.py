@@ -203,6 +203,7 @@ class Results:
         figures: bool = False,
         config_dir: Path | None = None,
         signers: Path | None = None,
+        **publication: Any,
     ) -> Site:
         """Write the boards as a site that opens from disk.
 
@@ -211,13 +212,15 @@ class Results:
             figures: also draw each board for papers.
             config_dir: a user's own options.
             signers: whose signatures are trusted.
+            **publication: ``authors``, ``licence`` and ``url``, as of
+                :func:`bench.api.publish.write`.
 
         Raises:
             UserError: the records may not share boards, or the folder cannot be written.
         """
         from bench.api.publish import write
 
-        return write(self.pack, to, figures, config_dir, signers)
+        return write(self.pack, to, figures, config_dir, signers, **publication)
 
     def _repr_html_(self) -> Any:
         """A notebook shows the boards."""

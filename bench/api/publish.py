@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ from bench.report.boards import Boards
 from bench.report.facts import Facts
 from bench.report.names import Names
 from bench.report.site import Site
+from bench.report.site.publication import Publication
 
 
 def write(
@@ -27,6 +29,9 @@ def write(
     drawn: bool = False,
     config_dir: Path | None = None,
     signers: Path | None = None,
+    authors: Sequence[str] = (),
+    licence: str = "",
+    url: str = "",
 ) -> Site:
     """Write the site of a pack.
 
@@ -36,6 +41,9 @@ def write(
         drawn: also draw each board for papers.
         config_dir: a user's own options; by default the folder of the run, if it is here.
         signers: file of allowed signers; None: the one that ``INVBENCH_SIGNERS`` names, if any.
+        authors: of the report; none: who submitted the pack, if it says so.
+        licence: of its pages and figures.
+        url: address at which the folder will be found.
 
     Raises:
         UserError: its records may not share boards, or the folder cannot be written.
@@ -65,4 +73,22 @@ def write(
         drawn,
         results.manifest["trials"],
         answered,
+        Publication(tuple(authors or _submitters(results)), licence, url, _packs(results)),
     )
+
+
+def _submitters(results: Pack) -> list[str]:
+    notes = results.notes.get("parts", {"": results.notes}).values()
+    return list(dict.fromkeys(str(note["submitter"]) for note in notes if note.get("submitter")))
+
+
+def _packs(results: Pack) -> dict[str, str]:
+    """By trial, the pack that it is in; from here where that is below, else by its name."""
+    here = Path.cwd()
+    places: dict[str, str] = {}
+    for member in results.members or (results,):
+        if member.place:
+            path = Path(member.place).absolute()
+            shown = path.relative_to(here) if path.is_relative_to(here) else Path(path.name)
+            places |= dict.fromkeys(member.manifest["trials"], shown.as_posix())
+    return places

@@ -85,6 +85,9 @@ def report(
     to: Path | None = None,
     figures: bool = False,
     signers: Path | None = None,
+    authors: Sequence[str] = (),
+    licence: str = "",
+    url: str = "",
 ) -> Results:
     """Write the boards of :func:`load` as a site that opens from disk.
 
@@ -97,13 +100,19 @@ def report(
         to: folder to write to; None: ``<report_dir>/<label>``.
         figures: also draw each board for papers.
         signers: whose signatures are trusted, as for :func:`attestations`.
+        authors: of the report; none: who submitted the pack, if it says so.
+        licence: of its pages and figures, as ``CC BY 4.0``.
+        url: address at which the folder will be found, for permalinks.
 
     Raises:
         UserError: as :func:`load`, or the folder cannot be written.
     """
     results = load(*names, words=words, config_dir=config_dir, joining=joining, source=source)
     out = to or settings(words, config_dir).report_dir / results.pack.suite
-    return replace(results, site=results.report(out, figures, config_dir, signers))
+    site = results.report(
+        out, figures, config_dir, signers, authors=authors, licence=licence, url=url
+    )
+    return replace(results, site=site)
 
 
 def show(

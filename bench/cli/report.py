@@ -30,6 +30,9 @@ from bench.cli.words import Given, signers, submissions, takes, tell_joined
 @click.option(
     "--figures", is_flag=True, help="Also draw each board as SVG, PDF and PNG, for papers."
 )
+@click.option("--author", "authors", multiple=True, help="Author of the report; may be repeated.")
+@click.option("--licence", default="", help="Licence of its pages and figures, as 'CC BY 4.0'.")
+@click.option("--url", default="", help="Address at which it will be found, for permalinks.")
 @signers
 def command(
     given: Given,
@@ -38,6 +41,9 @@ def command(
     out: Path | None,
     figures: bool,
     signers: Path | None,
+    authors: tuple[str, ...],
+    licence: str,
+    url: str,
 ) -> None:
     """Write the boards of a suite's newest run, or of packs: a site that opens from disk.
 
@@ -57,6 +63,9 @@ def command(
         to=out,
         figures=figures,
         signers=signers,
+        authors=authors,
+        licence=licence,
+        url=url,
     )
     tell_joined(results.pack.notes, joining)
     site = results.site

@@ -129,6 +129,7 @@ class Pack:
         signatures: signed statements about it, by the names of their parts;
             :mod:`bench.exchange.signatures` reads them.
         members: of several suites together, the pack of each.
+        place: path that it was read from; empty: it was not.
     """
 
     suite: str
@@ -140,6 +141,7 @@ class Pack:
     tables: Mapping[str, bytes] = field(default_factory=dict)
     signatures: Mapping[str, bytes] = field(default_factory=dict)
     members: tuple[Pack, ...] = ()
+    place: str = ""
 
     @property
     def parts(self) -> list[Mapping[str, Any]]:
@@ -319,6 +321,7 @@ def read(path: Path) -> Pack:
         _digest(index),
         {n: d for n, d in content.items() if folders[n] not in _OWN},
         {n: d for n, d in content.items() if n in index.get("signatures", {})},
+        place=str(path),
     )
 
 

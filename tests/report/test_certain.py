@@ -84,11 +84,11 @@ def test_the_figure_has_a_curve_without_the_model_one_undefended_and_the_best_de
     curves = certainty.drawn(rows, certain)
     assert [name for name, _, _ in curves[-2:]] == ["none", ""]
     assert 1 <= len(curves) - 2 <= certainty.DEFENSES
-    figure = charts.certain(curves)
+    figure = charts.certain(curves, lambda _, name: name)
     assert figure is not None
     assert all(line["x"] == list(TOP) for line in figure["data"])
     assert figure["data"][-1]["y"][0] == pytest.approx(0.8 * 0.995)
-    assert charts.certain([]) is None
+    assert charts.certain([], lambda _, name: name) is None
 
 
 def test_pages_and_files_of_new_records_say_it(tmp_path: Path) -> None:

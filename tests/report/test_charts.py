@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from typing import Any
 
@@ -16,6 +17,10 @@ from tests.report import fake_records as fake
 KEY = closure.BoardKey("face", "faces", "mlp", "class_representative", "weights")
 
 
+def called(_: str, name: str) -> str:
+    return html.escape(name)
+
+
 @pytest.fixture(scope="module")
 def found() -> boards.Boards:
     return boards.build(frame.build(fake.build(3, ("faces",)), "smoke"))
@@ -28,7 +33,7 @@ def of_seeds(found: boards.Boards, rows: pd.DataFrame) -> pd.DataFrame:
 
 def plane(rows: pd.DataFrame) -> Any:
     rows = rows.assign(family=rows["defense"].str.split("[", n=1).str[0])
-    return charts.plane(rows, "accuracy", {d: ["training"] for d in rows["defense"]})
+    return charts.plane(rows, "accuracy", {d: ["training"] for d in rows["defense"]}, called)
 
 
 def test_a_trace_per_family_that_acts_and_the_reference_on_top(found: boards.Boards) -> None:
@@ -47,7 +52,7 @@ def test_a_trace_per_family_that_acts_and_the_reference_on_top(found: boards.Boa
 def test_a_figure_is_json_without_colours_of_its_own(found: boards.Boards) -> None:
     for figure in (
         plane(dict(iter(found))[KEY]),
-        charts.strip(of_seeds(found, dict(iter(found))[KEY]), ["none", "dropout"]),
+        charts.strip(of_seeds(found, dict(iter(found))[KEY]), ["none", "dropout"], called),
     ):
         text = json.dumps(figure, allow_nan=False)
         assert "#" not in text and "rgb" not in text and "var(--" in text
@@ -57,7 +62,7 @@ def test_nothing_to_draw_is_no_figure(found: boards.Boards) -> None:
     rows = dict(iter(found))[KEY]
     assert plane(rows.assign(L=np.nan)) is None
     seeds = of_seeds(found, rows)
-    assert charts.strip(seeds.assign(L=np.nan), ["none"]) is None
+    assert charts.strip(seeds.assign(L=np.nan), ["none"], called) is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +82,7 @@ def test_the_front_is_what_no_point_beats_on_both_axes(
 
 def test_every_seed_of_the_worst_attack_is_a_point_of_its_line(found: boards.Boards) -> None:
     rows = dict(iter(found))[KEY]
-    figure = charts.strip(of_seeds(found, rows), list(rows["defense"]))
+    figure = charts.strip(of_seeds(found, rows), list(rows["defense"]), called)
     assert figure is not None and not figure["cut"]
     points = [y for trace in figure["data"] for y in trace["y"]]
     assert sorted(points) == sorted(3 * list(rows["defense"]))
@@ -89,7 +94,7 @@ def test_a_long_strip_is_cut_and_says_so(
 ) -> None:
     monkeypatch.setattr(charts, "MOST_STRIPS", 2)
     rows = dict(iter(found))[KEY]
-    figure = charts.strip(of_seeds(found, rows), list(rows["defense"]))
+    figure = charts.strip(of_seeds(found, rows), list(rows["defense"]), called)
     assert figure is not None and figure["cut"]
     assert len(figure["layout"]["yaxis"]["categoryarray"]) == 2
 
@@ -110,10 +115,10 @@ def test_leakage_rises_with_the_queries_of_stronger_attacks(found: boards.Boards
     # The second asks more and is weaker: it is no step.
     spent = [(10.0, 0.15), (100.0, 0.1), (1000.0, 0.5)]
     ladder = pd.concat([asking.assign(queries=queries, L=leak) for queries, leak in spent])
-    figure = charts.asked(rows, ladder)
+    figure = charts.asked(rows, ladder, called)
     assert figure is not None
     [line] = figure["data"]
     assert line["x"] == [10.0, 1000.0, 1000.0] and line["y"] == [0.15, 0.5, 0.5]
-    assert charts.asked(rows, ladder.assign(queries=0.0)) is None
+    assert charts.asked(rows, ladder.assign(queries=0.0), called) is None
     weights = dict(iter(found))[KEY]
-    assert charts.asked(weights, ladder) is None
+    assert charts.asked(weights, ladder, called) is None

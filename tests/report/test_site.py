@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 
 from bench.contract.errors import UserError
+from bench.contract.names import Heading
 from bench.contract.record import Audit, Times, TrialRecord
 from bench.report import boards, frame, site
 from bench.report.closure import BoardKey, slugs
+from bench.report.names import Names
 from tests.report import fake_records as fake
 
 TABLES = [
@@ -29,7 +32,12 @@ TABLES = [
 ASSETS = ["assets/plotly.min.js", "assets/site.js", "assets/style.css"]
 WEIGHTS = "boards/faces-mlp-class-representative-weights.html"
 HOSTILE = "<script>alert('x')</script>\"'&{{7*7}}"
-ABOUT = {"defenses/dropout": "Drops units while it trains.", "attacks/brep": "Walks the border."}
+NAMES = Names(
+    {
+        ("defense", "dropout"): Heading("Dropout of units", "Drops units while it trains."),
+        ("attack", "brep"): Heading("Boundary walk (BREP)", "Walks the border."),
+    }
+)
 
 
 class Page(HTMLParser):
@@ -93,7 +101,7 @@ def out(records: list[TrialRecord], tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp("report")
     given = fake.galleries(records)
     assert (
-        site.write(records, given, "smoke", out, fake.PROVENANCE, ABOUT).page == out / "index.html"
+        site.write(records, given, "smoke", out, fake.PROVENANCE, NAMES).page == out / "index.html"
     )
     return out
 
@@ -102,7 +110,10 @@ def test_the_site_is_what_its_list_says(out: Path) -> None:
     found = sorted(files(out))
     assert json.loads(text(out, "site.json")) == found  # and no scratch file
     assert set(TABLES) | set(ASSETS) | {"index.html", "methods.html", WEIGHTS} <= set(found)
-    assert sum(name.startswith("boards/") for name in found) == 9
+    stems = {name.rpartition(".")[0] for name in found if re.fullmatch("boards/.*html", name)}
+    assert len(stems) == 9
+    for ending in (".csv", "-attacks.csv", "-seeds.csv", ".svg"):
+        assert {stem + ending for stem in stems} <= set(found)
     assert {n for n in found if n.startswith("defenses/")} == {
         f"defenses/{name}.html"
         for name in (
@@ -125,8 +136,8 @@ def test_same_input_same_bytes_whatever_the_order(tmp_path: Path) -> None:
     pictures = fake.galleries(records)
     turned = dict(reversed(list(pictures.items())))
     provenance = dict(reversed(list(fake.PROVENANCE.items())))
-    site.write(records, pictures, "smoke", tmp_path / "first", fake.PROVENANCE, ABOUT)
-    site.write(shuffled, turned, "smoke", tmp_path / "again", provenance, ABOUT)
+    site.write(records, pictures, "smoke", tmp_path / "first", fake.PROVENANCE, NAMES)
+    site.write(shuffled, turned, "smoke", tmp_path / "again", provenance, NAMES)
     assert files(tmp_path / "first") == files(tmp_path / "again")
 
 
@@ -159,7 +170,8 @@ def test_every_link_leads_somewhere(out: Path) -> None:
                 assert ":" not in path and not path.startswith("/"), address
                 goal = str((here / unquote(path)).resolve().relative_to(out)) if path else name
                 assert goal in there, f"{name}: {address}"
-                assert not anchor or anchor in found[goal].ids(), f"{name}: {address}"
+                state = "=" in anchor  # what a board shows; the script reads it
+                assert state or not anchor or anchor in found[goal].ids(), f"{name}: {address}"
 
 
 def test_nothing_is_loaded_from_anywhere_else(out: Path) -> None:
@@ -251,9 +263,10 @@ def test_no_traceback_is_published(out: Path) -> None:
 
 def test_one_picture_per_defense_and_worst_attack(out: Path) -> None:
     page = Page(text(out, WEIGHTS))
-    alts = [str(a["alt"]) for a in page.all("img")]
-    assert len(alts) == 6 and not any("top_k" in alt for alt in alts)  # two rows have no effect
-    assert all(a["width"] == "320" and a["height"] == "64" for a in page.all("img"))
+    pictures = [a for a in page.all("img") if str(a["src"]).endswith(".png")]
+    alts = [str(a["alt"]) for a in pictures]
+    assert len(alts) == 6 and not any("Top k" in alt for alt in alts)  # two rows have no effect
+    assert all(a["width"] == "320" and a["height"] == "64" for a in pictures)
 
 
 def test_pictures_of_unpublishable_data_are_never_shown(tmp_path: Path) -> None:
@@ -264,7 +277,8 @@ def test_pictures_of_unpublishable_data_are_never_shown(tmp_path: Path) -> None:
     pictures = {r.trial_id: fake.picture(9) for r in records}
     site.write(records, pictures, "smoke", tmp_path, {})
     assert not any(name.endswith(".png") for name in files(tmp_path))
-    assert not any(page.all("img") for page in pages(tmp_path).values())
+    images = [str(a["src"]) for page in pages(tmp_path).values() for a in page.all("img")]
+    assert all(image.endswith(".svg") for image in images), "badges alone"
 
 
 def test_a_picture_that_is_no_png_is_refused(tmp_path: Path) -> None:
@@ -343,7 +357,7 @@ def test_only_failures_make_a_site_that_says_why(tmp_path: Path) -> None:
     made(tmp_path, [fake.trial("faces", "mlp", "none", "brep", 0, **broken)])
     assert "MemoryError: The worker needed more than 4 GiB." in text(tmp_path, "methods.html")
     assert "Nothing was measured here." in text(tmp_path, "index.html")
-    assert len(pages(tmp_path)) == 5
+    assert len(pages(tmp_path)) == 6
 
 
 def test_only_baselines_make_a_site_without_boards(tmp_path: Path) -> None:
@@ -351,6 +365,7 @@ def test_only_baselines_make_a_site_without_boards(tmp_path: Path) -> None:
     assert "there is no board" in text(tmp_path, "index.html")
     assert sorted(pages(tmp_path)) == [
         "attacks/public-mean.html",
+        "changes.html",
         "defenses/none.html",
         "index.html",
         "methods.html",
@@ -398,15 +413,14 @@ def test_flags_shared_by_all_rows_are_said_once(out: Path) -> None:
     assert 'class="flag no_effect"' in table
 
 
-def test_details_of_a_huge_board_are_cut_and_say_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(site.board.details, "MOST", 20)
-    made(tmp_path, fake.build(2, ("faces",)))
-    html = text(tmp_path, WEIGHTS)
-    assert "The three strongest attacks of each defense" in html
-    details = html.split("Every attack in numbers</summary>")[1].split("</table>")[0]
-    assert details.count("<tr><th") - 1 == 20
+def test_the_numbers_of_a_board_lie_beside_it(out: Path) -> None:
+    html = text(out, WEIGHTS)
+    stem = WEIGHTS.removesuffix(".html")
+    for ending, of in (("", "defense"), ("-attacks", "attack"), ("-seeds", "seed")):
+        assert f'href="{Path(stem).name}{ending}.csv"' in html
+        table = pd.read_csv(out / f"{stem}{ending}.csv")
+        assert of in table and set(table["access"]) == {"weights"}
+    assert not table.duplicated(["defense", "attack", "seed"]).any()
 
 
 def test_a_board_with_several_settings_of_a_defense_shows_tuned_rows(out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from bench.report.coverage import LOST
 from bench.report.facts import Facts
 from bench.report.names import Names
 from bench.report.site import board, components, files, index, methods, render
+from bench.report.site import publication as published
+from bench.report.site.publication import Public, Publication
 from bench.report.site.suite import Suite, choose
 from bench.report.site.tuning import summaries, tuning
 
@@ -54,6 +57,7 @@ def write(
     drawn: bool = False,
     planned: Mapping[str, str] | None = None,
     ask: Ask = answers.none,
+    publication: Publication | None = None,
 ) -> Site:
     """Write the site and its tables.
 
@@ -64,8 +68,9 @@ def write(
     to say. ``site.json`` lists the files: those of an older report that are not among them are
     removed.
 
-    Equal arguments give equal bytes, whatever the order of the records. Each file is replaced
-    whole or not at all.
+    Equal arguments give equal bytes, whatever the order of the records, but for ``changes.html``,
+    ``feed.xml`` and ``boards.json``: they say what changed since the report that was there before.
+    Each file is replaced whole or not at all.
 
     Args:
         records: trials of one suite, read once.
@@ -80,6 +85,7 @@ def write(
         planned: identity to cell of every planned trial; those without a record are stated, and
             flag the rows they belong to. None: nothing is known of a plan.
         ask: works out which defense each deployment should take.
+        publication: who publishes the report and where; None: nothing is said of it.
 
     Raises:
         UserError: there is nothing to report, the records do not belong on one board, or the
@@ -92,14 +98,20 @@ def write(
     pictures, images = _pictures(facts, table, galleries)
     paper = _paper(found, table) if drawn else {}
     whole = _suite(suite, table, facts, found, tuned, pictures, provenance, paper, names or Names())
+    downloads = _tables(table, found, tuned, audited, suite, lacking)
+    public = Public(
+        publication or Publication(), published.version(facts.last, downloads["trials.csv"])
+    )
     made: dict[str, str | bytes] = {
         "assets/plotly.min.js": render.plotly(),
         "assets/site.js": render.script(),
         "assets/style.css": render.style(),
         **images,
         **paper,
-        **_tables(table, found, tuned, audited, suite, lacking),
-        **dict(pages(whole, tuned, audited, ask(table, facts, found))),
+        **downloads,
+        "trials.parquet": tables.trials_parquet(table),
+        **dict(_published(whole, public, published.last(out))),
+        **dict(pages(whole, public, tuned, audited, ask(table, facts, found))),
     }
     files.put(
         out,
@@ -111,8 +123,24 @@ def write(
     return Site(out / "index.html", found, int((table["status"] != LOST).sum()), lacking)
 
 
+def _published(
+    suite: Suite, public: Public, before: Mapping[str, Any]
+) -> Iterable[tuple[str, str]]:
+    """What makes the report something to cite: badges, what changed, a feed, a list of boards."""
+    boards_now = published.listed(suite, public.version, before)
+    titles = {name: told["title"] for name, told in boards_now["boards"].items()}
+    changes = [published.summary(change, titles) for change in boards_now["changes"]]
+    shared = {"suite": suite.name, "changes": changes, "root": "", "version": public.version}
+    yield published.LIST, json.dumps(boards_now, indent=1, ensure_ascii=False) + "\n"
+    yield "changes.html", render.page("changes.html", {**shared, "least": published.MOVED})
+    feed = {"updated": suite.facts.last, "authors": public.of.authors, "url": public.of.url}
+    yield "feed.xml", render.page("feed.xml", {**shared, **feed})
+    for key, rows in suite.boards:
+        yield f"boards/{suite.ids[key]}.svg", render.page("badge.svg", published.badge(rows))
+
+
 def pages(
-    suite: Suite, tuned: pd.DataFrame, audited: pd.DataFrame, answered: Answers
+    suite: Suite, public: Public, tuned: pd.DataFrame, audited: pd.DataFrame, answered: Answers
 ) -> Iterable[tuple[str, str]]:
     """Name and text of every page and of the tables beside boards.
 
@@ -127,16 +155,18 @@ def pages(
         "meaning": families.FLAGS | FLAGS,
         "label": label,
         "called": suite.called,
+        "version": public.version,
     }
     attacks = by_board(suite.boards.attacks)
     seeds = by_board(suite.boards.seeds)
     for key, rows in suite.boards:
-        values = board.page(suite, key, rows, attacks[key])
+        values = board.page(suite, public, key, rows, attacks[key])
         yield (
             f"boards/{suite.ids[key]}.html",
-            render.page("board", {**shared, **values, "root": "../"}),
+            render.page("board.html", {**shared, **values, "root": "../"}),
         )
-        for name, table in (("", rows), ("-attacks", attacks[key]), ("-seeds", seeds[key])):
+        finished = seeds.get(key, suite.boards.seeds.iloc[:0])
+        for name, table in (("", rows), ("-attacks", attacks[key]), ("-seeds", finished)):
             yield f"boards/{suite.ids[key]}{name}.csv", tables.csv(table, suite.name)
     for kind, known, view in (
         ("defenses", suite.defenses, components.defense),
@@ -144,15 +174,21 @@ def pages(
     ):
         for family, name in known.items():
             values = view(suite, family)
-            text = render.page(kind, {**shared, **values, "root": "../"})
+            text = render.page(f"{kind}.html", {**shared, **values, "root": "../"})
             yield f"{kind}/{name}.html", text
     yield (
         "methods.html",
-        render.page("methods", {**shared, **methods.page(suite, tuned, audited), "root": ""}),
+        render.page("methods.html", {**shared, **methods.page(suite, tuned, audited), "root": ""}),
     )
     lists = {kind: components.listed(suite, kind) for kind in ("defenses", "attacks")}
-    values = {**shared, **index.page(suite, answered), **lists, "root": ""}
-    yield "index.html", render.page("index", values)
+    values = {
+        **shared,
+        **index.page(suite, answered),
+        **lists,
+        "cite": public.cite(suite),
+        "root": "",
+    }
+    yield "index.html", render.page("index.html", {**values, "root": ""})
 
 
 def _suite(
@@ -208,10 +244,9 @@ def _tables(
     audited: pd.DataFrame,
     suite: str,
     lacking: str,
-) -> dict[str, str | bytes]:
+) -> dict[str, str]:
     return {
         "trials.csv": tables.trials_csv(table),
-        "trials.parquet": tables.trials_parquet(table),
         "leaderboard.csv": tables.leaderboard_csv(found, suite),
         "leaderboard.md": tables.leaderboard_md(found, tuned, suite, lacking),
         "leaderboard.tex": tables.leaderboard_tex(found, suite, lacking),

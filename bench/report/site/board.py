@@ -17,6 +17,7 @@ from bench.report.boards import FLAGS, BoardKey
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.names import sees
 from bench.report.site import cells, charts, details, heat
+from bench.report.site.publication import Public
 from bench.report.site.suite import Suite
 from bench.report.text import UNPLACED, at_most, estimate, headline, interval, number
 
@@ -26,7 +27,9 @@ HIDDEN = ("provisional", "no_effect", "non_adaptive")
 Row = dict[str, Any]
 
 
-def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame) -> Row:
+def page(
+    suite: Suite, public: Public, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame
+) -> Row:
     """Everything the template of one board needs."""
     boards = suite.boards
     mine = rows.assign(family=rows["defense"].map(suite.family))
@@ -85,7 +88,8 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
         "unproven": sorted(set(mine["unproven"]) - {""}),
         "privacy": details.privacy(rows, key, trials, suite.facts),
         "costs": details.costs(rows, attacks, suite.training, suite.answering),
-        "commands": details.commands(rows, suite.given),
+        "commands": details.commands(rows, suite.given, public.of.packs),
+        "cite": public.cite(suite, key),
         "figures": [
             {"form": form.upper(), "file": f"{stem}.{form}"}
             for stem, _, form in (name.rpartition(".") for name in suite.figures)

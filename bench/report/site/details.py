@@ -127,15 +127,24 @@ def costs(
     return out
 
 
-def commands(rows: pd.DataFrame, given: Mapping[str, Any]) -> Row:
-    """How to make the board again, and one trial of each row."""
+def commands(rows: pd.DataFrame, given: Mapping[str, Any], packs: Mapping[str, str]) -> Row:
+    """How to make the board again, and one trial of each row.
+
+    Args:
+        rows: of one board.
+        given: provenance.
+        packs: by trial, the pack that it is in.
+    """
     return {
         "run": given.get("command", ""),
         "rows": [
             {
                 "defense": row["defense"],
                 "attack": row["worst_attack"],
-                "command": f"invbench reproduce {shlex.quote(row['trial_id'])}",
+                "command": shlex.join(
+                    ["invbench", "reproduce", row["trial_id"]]
+                    + (["--from", packs[row["trial_id"]]] if row["trial_id"] in packs else [])
+                ),
             }
             for row in dicts(rows)
             if row["trial_id"]

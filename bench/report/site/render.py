@@ -16,8 +16,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def page(template: str, values: Mapping[str, Any]) -> str:
-    """A page by the name of its template, without ending."""
-    return _environment().get_template(f"{template}.html.j2").render(**values) + "\n"
+    """A page by the name of its template, as ``index.html``."""
+    return _environment().get_template(f"{template}.j2").render(**values) + "\n"
 
 
 def style() -> str:

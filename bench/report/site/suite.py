@@ -62,7 +62,7 @@ def choose(
             idle = "no_effect" in flags_of(row)
             several = settings[place[1]] > 1 and not idle
             best = picked.get(place, row) if several else row
-            choices[place] = Choice(best, idle, several and best is row)
+            choices[place] = Choice(best, idle, bool(several and best is row))
     return choices
 
 

@@ -7,6 +7,9 @@
   const said = document.getElementById("said");
   document.documentElement.classList.add("js");
 
+  const cited = new URLSearchParams(location.hash.slice(1)).get("version");
+  if (cited && cited !== document.body.dataset.version) document.getElementById("cited").hidden = false;
+
   // ---------------------------------------------------------------- the board
   const table = document.getElementById("rows");
   const tools = document.querySelector(".tools");

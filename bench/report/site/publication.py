@@ -1,0 +1,175 @@
+"""A report as something to cite: its version, what changed since the last one, badges, a feed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.report.boards import BoardKey
+from bench.report.frame import UNDEFENDED, dicts
+from bench.report.names import sees
+from bench.report.site.suite import Suite
+from bench.report.text import number
+
+LIST = "boards.json"
+"""What a report says of its boards, and how that changed: for programs, and for the next report."""
+SCHEMA = "invbench.boards/1"
+MOVED = 0.05
+"""Change of L from which a row counts as moved."""
+_KEPT = 50
+"""Changes that are kept, the newest first."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Who publishes a report and where.
+
+    Attributes:
+        authors: of the report; none: not stated.
+        licence: of its pages and figures, as ``CC BY 4.0``; empty: not stated.
+        url: address of the folder that holds ``index.html``; empty: not stated.
+        packs: by trial, the pack that it is in, as ``invbench reproduce --from`` takes it; a trial
+            that is not named is in the store.
+    """
+
+    authors: tuple[str, ...] = ()
+    licence: str = ""
+    url: str = ""
+    packs: Mapping[str, str] = field(default_factory=dict)
+
+    def address(self, page: str, version: str) -> str:
+        """Address of a page in the version that is cited; empty where none is known."""
+        return f"{self.url.rstrip('/')}/{page}#version={version}" if self.url else ""
+
+
+@dataclass(frozen=True)
+class Public:
+    """One version of a report and who publishes it.
+
+    Attributes:
+        of: who publishes it.
+        version: that is published.
+    """
+
+    of: Publication
+    version: str
+
+    def cite(self, suite: Suite, key: BoardKey | None = None) -> Row:
+        """What a page says of how to cite it: the whole report, or one of its boards."""
+        page = "index.html" if key is None else f"boards/{suite.ids[key]}.html"
+        return {
+            "version": self.version,
+            "date": suite.facts.last[:10],
+            "authors": "; ".join(self.of.authors),
+            "licence": self.of.licence,
+            "address": self.of.address(page, self.version),
+        }
+
+
+def version(last: str, trials: str) -> str:
+    """Date of the last trial and the beginning of a digest of all: the same for equal records.
+
+    Args:
+        last: when the last trial was recorded (RFC 3339).
+        trials: every trial as text.
+    """
+    digest = hashlib.sha256(trials.encode("utf-8", "backslashreplace")).hexdigest()
+    return f"{last[:10]}-{digest[:8]}"
+
+
+def listed(suite: Suite, name: str, before: Mapping[str, Any]) -> Row:
+    """The boards with their figures and what changed: the content of ``LIST``.
+
+    Args:
+        suite: what is reported.
+        name: of the version.
+        before: what the last report in the same folder said; empty: there was none.
+    """
+    boards = {
+        suite.ids[key]: {
+            "title": f"{suite.title(key)} {sees(key.access, key.budget)}",
+            "L": {row["defense"]: _plain(row["L"]) for row in dicts(rows)},
+        }
+        for key, rows in suite.boards
+    }
+    history = list(before.get("changes", ()))
+    if before.get("version") != name:
+        change = _change(before.get("boards") or {}, boards)
+        history = [{"version": name, "date": suite.facts.last[:10], **change}, *history][:_KEPT]
+    return {
+        "schema": SCHEMA,
+        "suite": suite.name,
+        "version": name,
+        "date": suite.facts.last[:10],
+        "boards": boards,
+        "changes": history,
+    }
+
+
+def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> Row:
+    moved = [
+        {"board": board, "defense": defense, "before": old, "after": new}
+        for board in now
+        if board in before
+        for defense, new in now[board]["L"].items()
+        for old in [before[board]["L"].get(defense)]
+        if old is not None and new is not None and abs(new - old) >= MOVED
+    ]
+    return {
+        "added": [board for board in now if board not in before],
+        "removed": [before[board]["title"] for board in before if board not in now],
+        "moved": moved,
+        "new_rows": sum(
+            len(set(now[board]["L"]) - set(before[board]["L"])) for board in now if board in before
+        ),
+    }
+
+
+def last(out: Path) -> Row:
+    """What the report that lies in a folder says of its boards; empty: there is none to read."""
+    try:
+        told = json.loads((out / LIST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) and told.get("schema") == SCHEMA else {}
+
+
+def summary(change: Mapping[str, Any], titles: Mapping[str, str]) -> Row:
+    """A change in words, for the page of changes and the feed."""
+    return {
+        "version": change["version"],
+        "date": change["date"],
+        "added": [{"id": board, "title": titles.get(board, board)} for board in change["added"]],
+        "removed": change["removed"],
+        "new_rows": change["new_rows"],
+        "moved": [
+            {
+                "id": row["board"],
+                "board": titles.get(row["board"], row["board"]),
+                "defense": row["defense"],
+                "before": number(row["before"]),
+                "after": number(row["after"]),
+            }
+            for row in change["moved"]
+        ],
+    }
+
+
+def badge(rows: Any) -> Row:
+    """What a badge says of a board: leakage without a defense, and the least with one."""
+    known = [row for row in dicts(rows) if math.isfinite(row["L"])]
+    plain = next((row["L"] for row in known if row["defense"] == UNDEFENDED), math.nan)
+    least = min((row["L"] for row in known), default=math.nan)
+    text = f"L {number(plain)} \N{RIGHTWARDS ARROW} {number(least)}"
+    return {"label": "inversion bench", "text": text, "width": 7 * len(text) + 14}
+
+
+def _plain(value: float) -> float | None:
+    return round(float(value), 4) if math.isfinite(value) else None
