@@ -17,6 +17,7 @@ from bench.report.boards import FLAGS, BoardKey, Boards
 from bench.report.closure import BOARD
 from bench.report.facts import Facts
 from bench.report.frame import SCENARIO, UNDEFENDED, dicts, flags_of
+from bench.report.listing import ordered, shared_flags
 from bench.report.site import cells, charts, details, heat
 from bench.report.text import UNPLACED, at_most, estimate, headline, interval, number, words
 
@@ -148,7 +149,7 @@ def page(suite: Suite, key: BoardKey, rows: pd.DataFrame, attacks: pd.DataFrame)
     checks = suite.checks.get(key.scenario, boards.controls.iloc[:0])
     certain = suite.certain.get(key, boards.certain.iloc[:0])
     trials = suite.trials[key.dataset, key.model]
-    shared = _shared(rows)
+    shared = shared_flags(rows)
     noted = {kind for kind, _ in boards.notes[key]}
     lines = _lines(mine, suite, shared)
     seeds = details.seeds(suite.seeds.get(key, boards.seeds.iloc[:0]), rows)
@@ -233,32 +234,20 @@ def _parts(table: pd.DataFrame, by: list[str]) -> dict[Any, pd.DataFrame]:
     return dict(list(table.groupby(by, sort=False)))
 
 
-def _shared(rows: pd.DataFrame) -> set[str]:
-    """Flags that every measured row has: they are said once."""
-    measured = rows[rows["n_seeds"] > 0] if rows["n_seeds"].any() else rows
-    return set.intersection(*(set(flags_of(row)) for row in dicts(measured)))
-
-
 def _lines(rows: pd.DataFrame, suite: Suite, shared: set[str]) -> list[Row]:
     low = float(rows[["utility", "utility_lo"]].min().min())
     high = float(rows[["utility", "utility_hi"]].max().max())
-    ties = rows["rank"].value_counts().to_dict()
-    lines = [
-        _line(row, suite, shared, (low, high), ties.get(row["rank"], 1)) for row in dicts(rows)
-    ]
+    lines = [_line(row, suite, shared, (low, high)) for row in ordered(rows)]
     reference = next((line for line in lines if line["reference"]), None)
     for line in lines:
         line["marks"] = {
             name: reference[name]["at"] if reference and line is not reference else None
             for name in ("L", "U")
         }
-    # The reference stays on top, whatever the rest is sorted by.
-    return sorted(lines, key=lambda line: not line["reference"])
+    return lines
 
 
-def _line(
-    row: Mapping[Any, Any], suite: Suite, shared: set[str], span: tuple[float, float], tied: int
-) -> Row:
+def _line(row: Mapping[Any, Any], suite: Suite, shared: set[str], span: tuple[float, float]) -> Row:
     ledger = suite.facts.ledgers.get((row["dataset"], row["model"], row["defense"]))
     front = row.get("front", math.nan)
     needed = row.get("seeds_needed", math.nan)
@@ -270,7 +259,7 @@ def _line(
         "family": row["family"],
         "page": suite.defenses[row["family"]],
         "stages": " ".join(suite.facts.defenses[row["defense"]].stages),
-        "rank": places(row["rank"], tied),
+        "rank": row["places"],
         "group": cells.key(row["rank"]),
         "settings": str(row["settings"]) if row["tunable"] else "fixed",
         "n_seeds": row["n_seeds"],
@@ -309,10 +298,3 @@ def _line(
             "settings": cells.key(row["settings"]),
         },
     }
-
-
-def places(rank: float, tied: int) -> str:
-    """The places a group of rows shares: ``4``, or ``4-9`` where they cannot be told apart."""
-    if not math.isfinite(rank):
-        return number(None)
-    return f"{rank:.0f}" if tied < 2 else f"{rank:.0f}\N{EN DASH}{rank + tied - 1:.0f}"

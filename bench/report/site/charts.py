@@ -18,7 +18,7 @@ import pandas as pd
 from bench.metrics.certainty import TOP
 from bench.report.closure import COUNTED
 from bench.report.frame import UNDEFENDED, dicts, flagged
-from bench.report.text import estimate
+from bench.report.text import estimate, leakage
 
 YARDSTICK = "dp_sgd"
 """The family every heuristic defense is measured against (Aerni et al. 2024)."""
@@ -140,7 +140,7 @@ def _trace(family: str, line: list[Row], stages: Mapping[str, Sequence[str]]) ->
         },
         "customdata": [row["defense"] for row in line],
         "text": [
-            f"{html.escape(row['defense'])}<br>L {estimate(row, 'L')}<br>"
+            f"{html.escape(row['defense'])}<br>L {leakage(row)}<br>"
             f"utility {estimate(row, 'utility', 3)}<br>{html.escape(row['worst_attack'])}"
             for row in line
         ],
@@ -257,7 +257,7 @@ def _staircase(defense: str, steps: list[Row], last: float) -> Figure:
     reference = defense == UNDEFENDED
     colour = f"var(--{'ink' if reference else 'point'})"
     told = [
-        f"{html.escape(defense)}<br>L {estimate(step, 'L')}<br>"
+        f"{html.escape(defense)}<br>L {leakage(step)}<br>"
         f"{step['queries']:,.0f} queries<br>{html.escape(step['attack'])}"
         for step in steps
     ]

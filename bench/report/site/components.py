@@ -15,8 +15,9 @@ from bench.contract.record import AttackInfo
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import by_board
 from bench.report.frame import BASELINE, UNDEFENDED, dicts, flags_of
+from bench.report.listing import places
 from bench.report.site import cells
-from bench.report.site.board import Suite, places
+from bench.report.site.board import Suite
 from bench.report.text import allowed, estimate, natural, number, words
 
 KNOWLEDGE = {
