@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bench.exchange.signatures import Attestation
     from bench.exchange.submit import Submission
     from bench.exchange.verify import Verification
+    from bench.report.latex import Columns
 
 Words = Sequence[str]
 _SHOWN = 4
@@ -85,6 +86,7 @@ def report(
     to: Path | None = None,
     figures: bool = False,
     signers: Path | None = None,
+    columns: Columns = "1",
 ) -> Results:
     """Write the boards of :func:`load` as a site that opens from disk.
 
@@ -97,13 +99,15 @@ def report(
         to: folder to write to; None: ``<report_dir>/<label>``.
         figures: also draw each board for papers.
         signers: whose signatures are trusted, as for :func:`attestations`.
+        columns: where LaTeX tables are to stand: in the text of one column, in one of two columns
+            or across both (``page``).
 
     Raises:
         UserError: as :func:`load`, or the folder cannot be written.
     """
     results = load(*names, words=words, config_dir=config_dir, joining=joining, source=source)
     out = to or settings(words, config_dir).report_dir / results.pack.suite
-    return replace(results, site=results.report(out, figures, config_dir, signers))
+    return replace(results, site=results.report(out, figures, config_dir, signers, columns))
 
 
 def show(

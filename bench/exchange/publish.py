@@ -11,6 +11,7 @@ from bench.engine.provenance import provenance
 from bench.exchange import signatures
 from bench.exchange.pack import Pack
 from bench.report import site
+from bench.report.latex import Columns
 from bench.report.site import Site
 
 
@@ -20,6 +21,7 @@ def write(
     drawn: bool = False,
     config_dir: Path | None = None,
     signers: Path | None = None,
+    columns: Columns = "1",
 ) -> Site:
     """Write the site of a pack.
 
@@ -29,6 +31,7 @@ def write(
         drawn: also draw each board for papers.
         config_dir: a user's own options; by default the folder of the run, if it is here.
         signers: file of allowed signers; None: the one that ``INVBENCH_SIGNERS`` names, if any.
+        columns: where LaTeX tables are to stand, see :data:`bench.report.latex.LAYOUTS`.
 
     Raises:
         UserError: its records may not share boards, or the folder cannot be written.
@@ -50,6 +53,7 @@ def write(
         about,
         drawn,
         results.manifest["trials"],
+        columns,
     )
 
 

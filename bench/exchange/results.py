@@ -17,6 +17,7 @@ from bench.report import boards, frame
 from bench.report.boards import Boards
 from bench.report.closure import slugs
 from bench.report.facts import Facts
+from bench.report.latex import Columns
 from bench.report.site import Site
 
 
@@ -203,6 +204,7 @@ class Results:
         figures: bool = False,
         config_dir: Path | None = None,
         signers: Path | None = None,
+        columns: Columns = "1",
     ) -> Site:
         """Write the boards as a site that opens from disk.
 
@@ -211,13 +213,14 @@ class Results:
             figures: also draw each board for papers.
             config_dir: a user's own options.
             signers: whose signatures are trusted.
+            columns: where LaTeX tables are to stand, see :data:`bench.report.latex.LAYOUTS`.
 
         Raises:
             UserError: the records may not share boards, or the folder cannot be written.
         """
         from bench.exchange.publish import write
 
-        return write(self.pack, to, figures, config_dir, signers)
+        return write(self.pack, to, figures, config_dir, signers, columns)
 
     def _repr_html_(self) -> Any:
         """A notebook shows the boards."""

@@ -281,7 +281,8 @@ def _nothing_shown(key: BoardKey, plain: pd.Series[Any], attacks: pd.DataFrame) 
     ran = sum(tuple(row) == tuple(key) for row in mine[BOARD].itertuples(index=False))
     return (
         f"No leakage is shown by {ran} attacks, all of {plain['standard']} among them. The upper "
-        f"end of the interval is L = {ceiling(plain['L_hi'])}: a stronger attack may find something."
+        f"end of the interval is L = {ceiling(plain['L_hi'])}: a stronger attack may find "
+        "something."
     )
 
 

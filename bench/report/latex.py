@@ -162,7 +162,12 @@ def leaderboard_tex(
 
 def tex(text: object) -> str:
     """Text that LaTeX sets as it is; characters that pdflatex does not know become ``?``."""
-    return "".join(_SPECIAL.get(c, c if _known(c) else "?") for c in _plain(text))
+    return escaped("".join(c if c in _SPECIAL or _known(c) else "?" for c in _plain(text)))
+
+
+def escaped(text: object) -> str:
+    """Text whose characters mean nothing to LaTeX but themselves."""
+    return "".join(_SPECIAL.get(c, c) for c in _plain(text))
 
 
 def name(text: object, piece: int = _PIECE) -> str:
@@ -190,8 +195,9 @@ def prose(text: object) -> str:
 def _known(c: str) -> bool:
     if c.isascii():
         return c.isprintable()
-    letter, *accents = unicodedata.normalize("NFD", c)
-    return c in _LETTERS or (letter.isascii() and len(accents) == 1 and accents[0] in _ACCENTS)
+    parts = unicodedata.normalize("NFD", c)
+    accented = len(parts) == 2 and parts[0].isascii() and parts[1] in _ACCENTS
+    return c in _LETTERS or (accented and ord(c) < 0x180)
 
 
 def _plain(text: object) -> str:
@@ -307,7 +313,7 @@ class _Board:
 
 
 def _letters() -> Iterator[str]:
-    yield from "abcdefghijklmnopqrstuvwxyz"
+    return iter("abcdefghijklmnopqrstuvwxyz")
 
 
 def _mark(letters: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.metrics.certainty import FIGURES
 from bench.report import certainty
 from bench.report.boards import BoardKey, Boards
-from bench.report.closure import ROW, by_board
+from bench.report.closure import by_board
 from bench.report.families import why
 from bench.report.frame import STABLE, dicts
 from bench.report.latex import leaderboard_tex
@@ -71,14 +71,14 @@ MEANING = {
     "M_most": "Proven bound: on average no attack can have a larger M. Empty: nothing is proven.",
     "epsilon": "Epsilon of differential privacy that the training states; empty: it states none.",
     "advantage": "Largest advantage that the training allows any test of membership.",
-    "audit": "What an audit by canaries says of the stated epsilon: refuted, not refuted, no test or "
-    "not audited; empty: no epsilon is stated.",
-    "epsilon_lower": "What the true epsilon certainly exceeds by that audit, at 95 % confidence: the "
-    "largest over seeds.",
+    "audit": "What an audit by canaries says of the stated epsilon: refuted, not refuted, no test "
+    "or not audited; empty: no epsilon is stated.",
+    "epsilon_lower": "What the true epsilon certainly exceeds by that audit, at 95 % confidence: "
+    "the largest over seeds.",
     "epsilon_most": "What epsilon_lower would be, were every guess of the audit right.",
     "flags": "What limits what the row says, joined with ';'.",
-    "rank": "First of the places that the row shares with all rows of the same rank: they cannot be "
-    "told apart. Empty: the row takes no place.",
+    "rank": "First of the places that the row shares with all rows of the same rank: they cannot "
+    "be told apart. Empty: the row takes no place.",
     "front": "Probability that the row is on the Pareto front of utility and leakage.",
     "L_raw": "L before it is cut to [0, 1]; below 0, the attack did worse than without the model.",
     "L_raw_lo": "L_lo before it is cut.",
@@ -212,8 +212,8 @@ def leaderboard_md(boards: Boards, tuned: pd.DataFrame, suite: str, lacking: str
             "L: leakage, 0 (the model taught the attacker nothing) to 1 (as good as the records); "
             "M: the part that is about training members (at most: proven for any attack); "
             "brackets: 95% intervals over seeds, for the data set that is named: other people may "
-            f"differ by more; {AT_MOST}: no leakage is seen, and the interval ends there; #: places, "
-            "shared by rows that cannot be told apart."
+            f"differ by more; {AT_MOST}: no leakage is seen, and the interval ends there; #: "
+            "places, shared by rows that cannot be told apart."
         ),
     ]
     parts += [f"> **missing**: {_md(lacking)}."] if lacking else []

@@ -13,10 +13,11 @@ import pandas as pd
 from bench.contract.errors import require
 from bench.contract.record import TrialRecord
 from bench.report import audits, boards, families, frame, tables
-from bench.report.boards import FLAGS
+from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import by_board, slugs, unique
 from bench.report.coverage import LOST
 from bench.report.facts import Facts
+from bench.report.latex import Columns
 from bench.report.site import board, components, files, index, methods, render
 from bench.report.site.tuning import summaries, tuning
 
@@ -49,6 +50,7 @@ def write(
     about: Mapping[str, str] | None = None,
     drawn: bool = False,
     planned: Mapping[str, str] | None = None,
+    columns: Columns = "1",
 ) -> Site:
     """Write the site and its tables.
 
@@ -74,6 +76,7 @@ def write(
         drawn: also draw each board for papers, as ``figures/BOARD.svg``, ``.pdf`` and ``.png``.
         planned: identity to cell of every planned trial; those without a record are stated, and
             flag the rows they belong to. None: nothing is known of a plan.
+        columns: where LaTeX tables are to stand, see :data:`bench.report.latex.LAYOUTS`.
 
     Raises:
         UserError: there is nothing to report, the records do not belong on one board, or the
@@ -93,6 +96,7 @@ def write(
         **images,
         **paper,
         **_tables(table, found, tuned, audited, suite, lacking),
+        "leaderboard.tex": tables.leaderboard_tex(found, suite, lacking, columns, _titles(whole)),
         **dict(pages(whole, tuned, audited, about or {})),
     }
     files.put(
@@ -173,6 +177,10 @@ def _paper(found: boards.Boards, table: pd.DataFrame) -> dict[str, bytes]:
     return {f"figures/{name}": data for name, data in figures.files(found, table).items()}
 
 
+def _titles(suite: board.Suite) -> dict[BoardKey, str]:
+    return {key: board.title(key, suite.facts.cards[key.dataset]) for key in suite.ids}
+
+
 def _slugs(names: Iterable[str]) -> dict[str, str]:
     return unique({name: name for name in sorted(names)}, "unnamed")
 
@@ -190,7 +198,6 @@ def _tables(
         "trials.parquet": tables.trials_parquet(table),
         "leaderboard.csv": tables.leaderboard_csv(found, suite),
         "leaderboard.md": tables.leaderboard_md(found, tuned, suite, lacking),
-        "leaderboard.tex": tables.leaderboard_tex(found, suite, lacking),
         "tuned.csv": tables.csv(tuned, suite),
         "audit.csv": tables.csv(audited, suite),
     }
