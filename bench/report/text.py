@@ -67,9 +67,8 @@ def leakage(row: Any, name: str = "L", digits: int = 2) -> str:
     return " ".join(bounded(row[name], *ends, digits)).rstrip()
 
 
-def leaks(row: Any) -> str:
-    """The same within a sentence: ``L = 0.94 [0.91, 0.97]`` or ``L ≤ 0.02``."""
-    figure = leakage(row)
+def leaks(figure: str) -> str:
+    """A figure of :func:`leakage` in a sentence: ``L = 0.94 [0.91, 0.97]`` or ``L ≤ 0.02``."""
     return f"L {figure}" if figure.startswith(AT_MOST) else f"L = {figure}"
 
 
@@ -127,7 +126,7 @@ def _headline(rows: pd.DataFrame) -> str:
         return "Nothing was measured here."
     metric, plain = _metric(every), _without(every)
     said = [
-        f"Undefended, the strongest attack reaches {leaks(row)} "
+        f"Undefended, the strongest attack reaches {leaks(leakage(row))} "
         f"at {metric} {number(row['utility'], 3)}."
         for row in measured
         if row["defense"] == UNDEFENDED
@@ -145,7 +144,7 @@ def _headline(rows: pd.DataFrame) -> str:
     best, tied = _least(acting)
     others = f", the most useful of {tied} that are not told apart" if tied > 1 else ""
     said.append(
-        f"Least leakage: {best['defense']}, {leaks(best)} "
+        f"Least leakage: {best['defense']}, {leaks(leakage(best))} "
         f"at {metric} {number(best['utility'], 3)}{others}."
     )
     useful = [row for row in acting if row["dU_lo"] >= -KEEPS]
@@ -160,7 +159,7 @@ def _headline(rows: pd.DataFrame) -> str:
         doubt = "" if kept["verdict"] == "less" else ", not clearly less than undefended"
         said.append(
             f"Least leakage shown to keep {metric} within {KEEPS:.2f} of {plain}: "
-            f"{kept['defense']}, {leaks(kept)}{doubt}."
+            f"{kept['defense']}, {leaks(leakage(kept))}{doubt}."
         )
     return " ".join(said)
 
@@ -179,7 +178,7 @@ def brief(rows: pd.DataFrame) -> str:
     if "void" in raised:
         return "Void: a control failed."
     plain = next((row for row in measured if row["defense"] == UNDEFENDED), None)
-    start = "No reference" if plain is None else f"Undefended {leaks(plain)}"
+    start = "No reference" if plain is None else f"Undefended {leaks(leakage(plain))}"
     if "weak_attack" in raised:
         return f"{start}: the attacks are too weak here to judge defenses."
     useful = [row for row in _acting(measured) if row["dU_lo"] >= -KEEPS]
@@ -191,7 +190,7 @@ def brief(rows: pd.DataFrame) -> str:
     verdict = told.get(best["verdict"], "not shown to differ")
     return (
         f"{start}; least among defenses shown to keep {metric} within {KEEPS:.2f}: "
-        f"{best['defense']}, {leaks(best)} ({verdict})."
+        f"{best['defense']}, {leaks(leakage(best))} ({verdict})."
     )
 
 
