@@ -17,6 +17,7 @@ from bench.report import boards, frame
 from bench.report.boards import Boards
 from bench.report.closure import slugs
 from bench.report.facts import Facts
+from bench.report.latex import Columns
 from bench.report.site import Site
 
 
@@ -203,6 +204,7 @@ class Results:
         figures: bool = False,
         config_dir: Path | None = None,
         signers: Path | None = None,
+        columns: Columns = "1",
         **publication: Any,
     ) -> Site:
         """Write the boards as a site that opens from disk.
@@ -212,6 +214,7 @@ class Results:
             figures: also draw each board for papers.
             config_dir: a user's own options.
             signers: whose signatures are trusted.
+            columns: where LaTeX tables are to stand, see :data:`bench.report.latex.LAYOUTS`.
             **publication: ``authors``, ``licence`` and ``url``, as of
                 :func:`bench.api.publish.write`.
 
@@ -220,7 +223,7 @@ class Results:
         """
         from bench.api.publish import write
 
-        return write(self.pack, to, figures, config_dir, signers, **publication)
+        return write(self.pack, to, figures, config_dir, signers, columns, **publication)
 
     def _repr_html_(self) -> Any:
         """A notebook shows the boards."""

@@ -18,6 +18,7 @@ from bench.report import site
 from bench.report.answers import Answers
 from bench.report.boards import Boards
 from bench.report.facts import Facts
+from bench.report.latex import Columns
 from bench.report.names import Names
 from bench.report.site import Site
 from bench.report.site.publication import Publication
@@ -29,6 +30,7 @@ def write(
     drawn: bool = False,
     config_dir: Path | None = None,
     signers: Path | None = None,
+    columns: Columns = "1",
     authors: Sequence[str] = (),
     licence: str = "",
     url: str = "",
@@ -41,6 +43,7 @@ def write(
         drawn: also draw each board for papers.
         config_dir: a user's own options; by default the folder of the run, if it is here.
         signers: file of allowed signers; None: the one that ``INVBENCH_SIGNERS`` names, if any.
+        columns: where LaTeX tables are to stand, see :data:`bench.report.latex.LAYOUTS`.
         authors: of the report; none: who submitted the pack, if it says so.
         licence: of its pages and figures.
         url: address at which the folder will be found.
@@ -72,6 +75,7 @@ def write(
         names,
         drawn,
         results.manifest["trials"],
+        columns,
         answered,
         Publication(tuple(authors or _submitters(results)), licence, url, _packs(results)),
     )

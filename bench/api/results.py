@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bench.exchange.signatures import Attestation
     from bench.exchange.submit import Submission
     from bench.exchange.verify import Verification
+    from bench.report.latex import Columns
 
 Words = Sequence[str]
 _SHOWN = 4
@@ -85,6 +86,7 @@ def report(
     to: Path | None = None,
     figures: bool = False,
     signers: Path | None = None,
+    columns: Columns = "1",
     authors: Sequence[str] = (),
     licence: str = "",
     url: str = "",
@@ -100,6 +102,8 @@ def report(
         to: folder to write to; None: ``<report_dir>/<label>``.
         figures: also draw each board for papers.
         signers: whose signatures are trusted, as for :func:`attestations`.
+        columns: where LaTeX tables are to stand: in the text of one column, in one of two columns
+            or across both (``page``).
         authors: of the report; none: who submitted the pack, if it says so.
         licence: of its pages and figures, as ``CC BY 4.0``.
         url: address at which the folder will be found, for permalinks.
@@ -110,7 +114,7 @@ def report(
     results = load(*names, words=words, config_dir=config_dir, joining=joining, source=source)
     out = to or settings(words, config_dir).report_dir / results.pack.suite
     site = results.report(
-        out, figures, config_dir, signers, authors=authors, licence=licence, url=url
+        out, figures, config_dir, signers, columns, authors=authors, licence=licence, url=url
     )
     return replace(results, site=site)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.words import Given, signers, submissions, takes, tell_joined
+
+if TYPE_CHECKING:
+    from bench.report.latex import Columns
 
 
 @click.command("report")
@@ -30,6 +33,14 @@ from bench.cli.words import Given, signers, submissions, takes, tell_joined
 @click.option(
     "--figures", is_flag=True, help="Also draw each board as SVG, PDF and PNG, for papers."
 )
+@click.option(
+    "--columns",
+    type=click.Choice(["1", "2", "page"]),
+    default="1",
+    show_default=True,
+    help="Where the tables of leaderboard.tex are to stand: in the text of an article of one "
+    "column, in one of two columns, or across both (page).",
+)
 @click.option("--author", "authors", multiple=True, help="Author of the report; may be repeated.")
 @click.option("--licence", default="", help="Licence of its pages and figures, as 'CC BY 4.0'.")
 @click.option("--url", default="", help="Address at which it will be found, for permalinks.")
@@ -40,6 +51,7 @@ def command(
     joining: tuple[str, ...],
     out: Path | None,
     figures: bool,
+    columns: Columns,
     signers: Path | None,
     authors: tuple[str, ...],
     licence: str,
@@ -62,6 +74,7 @@ def command(
         source=source,
         to=out,
         figures=figures,
+        columns=columns,
         signers=signers,
         authors=authors,
         licence=licence,

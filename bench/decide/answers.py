@@ -11,7 +11,7 @@ from bench.decide.decision import Decision
 from bench.decide.evidence import Scenario, Source, scenarios
 from bench.decide.policy import Policy
 from bench.report.answers import Answer, Answers, Row
-from bench.report.text import number
+from bench.report.text import ceiling
 
 
 def answers(source: Source, policy: Policy) -> Answers:
@@ -78,7 +78,7 @@ def _row(candidate: Candidate | None) -> Row | None:
     loss = candidate.use.loss
     return Row(
         candidate.defense,
-        number(candidate.worst),
+        ceiling(candidate.worst),
         told(loss, 3, True) if loss.known else "",
     )
 

@@ -11,7 +11,7 @@ from bench.decide.campaign_rows import Row
 from bench.decide.decision import Decision
 from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
 from bench.report.frame import UNDEFENDED
-from bench.report.text import interval, number
+from bench.report.text import interval, leakage, leaks, number
 
 _SHOWN_ROWS = 12
 
@@ -156,7 +156,7 @@ def _lead(campaign: Campaign) -> str:
         meaning = "the model is not shown to give away more than is known without it."
     return (
         f"The strongest attack, {worst['attack']} ({_spaced(worst['goal'])} with "
-        f"{worst['access']}), reaches L = {_figure(worst, 'L')}: {meaning}"
+        f"{worst['access']}), reaches {leaks(_leakage(worst))}: {meaning}"
     )
 
 
@@ -371,7 +371,14 @@ def _drawn(row: Row, bar: float) -> Any:
     if row["L"] is None:
         return "not known"
     low, high = (math.nan if row[end] is None else row[end] for end in ("L_lo", "L_hi"))
-    return Drawn(_figure(row, "L"), row["L"], low, high, bar)
+    return Drawn(_leakage(row), row["L"], low, high, bar)
+
+
+def _leakage(row: Row) -> str:
+    if row["L"] is None:
+        return "not known"
+    known = {name: math.nan if row[name] is None else row[name] for name in ("L", "L_lo", "L_hi")}
+    return leakage(known)
 
 
 def _figure(row: Row, name: str, digits: int = 2, signed: bool = False) -> str:

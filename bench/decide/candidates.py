@@ -15,7 +15,7 @@ from bench.decide.policy import Bars, OneTarget
 from bench.decide.use import Use, seconds, usefulness
 from bench.goals import goal_named
 from bench.report.frame import REGULARISED, UNDEFENDED
-from bench.report.text import interval, number
+from bench.report.text import bounded, interval, number
 
 _UNACCOUNTED = "not_accounted"
 _SAMPLED = ("poisson", "full_batch")
@@ -329,9 +329,10 @@ def _leaks(m: Measured, bars: Bars) -> Iterator[tuple[str, str]]:
         ("member_leakage", "M", m.judged_M, bars.mu),
     ):
         if e.known and e.hi > bar:
+            figure = leak(e, 3) if name == "L" else told(e, 3)
             yield (
                 rule,
-                _on(m, f"{name} {told(e, 3)} by {attack}, whose upper end is above {bar:g}{idle}"),
+                _on(m, f"{name} {figure} by {attack}, whose upper end is above {bar:g}{idle}"),
             )
         elif name == "M" and not m.members_known:
             yield "members_unknown", _on(m, _UNKNOWN_MEMBERS)
@@ -361,6 +362,11 @@ def told(e: Estimate, digits: int = 2, signed: bool = False) -> str:
     """``0.04 [0.01, 0.08]``."""
     ends = interval(e.lo, e.hi, digits, signed)
     return f"{number(e.value, digits, signed)} {ends}".rstrip()
+
+
+def leak(e: Estimate, digits: int = 2) -> str:
+    """An estimate of L: ``0.04 [0.01, 0.08]``, or ``≤ 0.02`` where no leakage is seen."""
+    return " ".join(bounded(e.value, e.lo, e.hi, digits)).rstrip()
 
 
 def metric_name(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.decide.candidates import Candidate, metric_name, told
+from bench.decide.candidates import Candidate, leak, metric_name, told
 from bench.decide.decision import Decision
 from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
 from bench.decide.figures import Estimate, Measured, over
@@ -15,6 +15,7 @@ from bench.decide.next_steps import further_seeds
 from bench.decide.one_model import GIVEN
 from bench.goals import goals
 from bench.report.frame import UNDEFENDED
+from bench.report.text import leaks
 
 _SHOWN = 6
 """Rejected defenses on the page that is to fit on one sheet."""
@@ -176,7 +177,7 @@ def _row(c: Candidate, tau: float, m: Measured | None = None) -> tuple[Any, ...]
 
 def drawn(e: Estimate, bar: float) -> Drawn:
     """An estimate of L with its interval on [0, 1]."""
-    return Drawn(told(e), e.value, e.lo, e.hi, bar)
+    return Drawn(leak(e), e.value, e.lo, e.hi, bar)
 
 
 def _evidence(decision: Decision, c: Candidate) -> list[Block]:
@@ -184,7 +185,7 @@ def _evidence(decision: Decision, c: Candidate) -> list[Block]:
     for m in c.measured:
         said.append(
             f"{m.where[:1].upper()}{m.where[1:]}: the strongest of "
-            f"{len(m.met)} attacks, {m.attack}, reaches L = {told(m.L)}, bar {bars.tau:g}"
+            f"{len(m.met)} attacks, {m.attack}, reaches {leaks(leak(m.L))}, bar {bars.tau:g}"
             f"{_below(m)}. {_member(m, bars.mu)}{_targets(m)}"
         )
     compared = (

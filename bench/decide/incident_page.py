@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.decide import document
+from bench.decide.candidates import leak
 from bench.decide.document import Block, Code, Document, Drawn, Points, Section, Table
 from bench.decide.incident import Incident, controls
 from bench.decide.learned import Learned
@@ -165,11 +166,10 @@ def _cells(item: Learned) -> tuple[Any, ...]:
     threat, asked = f"{words.code} {words.event}", f"{item.asked:,}"
     if not L.known:
         return threat, asked, "not known", item.sentence or f"{item.attack}: too few seeds"
-    shown = f"{L.value:.2f} [{L.lo:.2f}, {L.hi:.2f}]"
     value, lo, hi = (min(1.0, max(0.0, v)) for v in (L.value, L.lo, L.hi))
     what = f"{item.attack}, {item.needs:,} queries; strongest of {item.tried}"
     doubt = f"; {item.sentence}" if item.sentence else ""
-    return threat, asked, Drawn(shown, value, lo, hi, 0.0), f"{what}{doubt}"
+    return threat, asked, Drawn(leak(L), value, lo, hi, 0.0), f"{what}{doubt}"
 
 
 def _told(o: Incident) -> list[Block]:

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from bench.contract.access import ACCESS_ORDER, Access, at_least
 from bench.decide import evidence, one_model, untested
-from bench.decide.candidates import SOUND, Candidate, Question, metric_name, told
+from bench.decide.candidates import SOUND, Candidate, Question, leak, metric_name
 from bench.decide.decision import Decision
 from bench.decide.evidence import Scenario, Source
 from bench.decide.figures import Estimate, Measured
@@ -375,7 +375,7 @@ def _also(sources: Sequence[Source], decision: Decision, goal: str) -> Iterator[
         chosen.defense, []
     ):
         unfit = [f for f in ("void", "weak_attack", "no_headroom", "non_adaptive") if f in m.flags]
-        words = f"L {told(m.L)}" + ("" if m.L.hi <= asked.bars.tau else ", above the bar")
+        words = f"L {leak(m.L)}" + ("" if m.L.hi <= asked.bars.tau else ", above the bar")
         if unfit:
             words = f"no evidence ({', '.join(unfit).replace('_', ' ')})"
         yield f"Measured but not required, {m.where}: {words}."

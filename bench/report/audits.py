@@ -14,7 +14,7 @@ from bench.contract.names import words
 from bench.report import stats
 from bench.report.closure import BOARD, in_order
 from bench.report.frame import BASELINE, UNDEFENDED, unstreamed
-from bench.report.text import ABSENT, interval, natural, number
+from bench.report.text import ABSENT, bounded, interval, natural, number
 
 _OF = [*BOARD, "defense", "attack"]
 _WATCHED = ["dataset", "model", "defense"]
@@ -110,8 +110,9 @@ def shown(table: pd.DataFrame) -> list[Row]:
             "detected": f"{row['detected']:.0%}",
             "stopped": f"{row['stopped']:.0%}",
             "answered": _median(row),
-            "L": number(row["L"]),
-            "L_interval": interval(row["L_lo"], row["L_hi"]),
+            **dict(
+                zip(("L", "L_interval"), bounded(row["L"], row["L_lo"], row["L_hi"]), strict=True)
+            ),
             "L_none": number(row["L_none"]),
             "dL": number(row["dL"], signed=True),
             "dL_interval": interval(row["dL_lo"], row["dL_hi"], signed=True),

@@ -37,11 +37,15 @@ _ROW_COLUMNS = [
     "utility",
     "utility_lo",
     "utility_hi",
+    "utility_raw_lo",
+    "utility_raw_hi",
     "worst_attack",
     "L",
     "L_lo",
     "L_hi",
     "L_raw",
+    "L_raw_lo",
+    "L_raw_hi",
     "M",
     "M_lo",
     "M_hi",
@@ -68,6 +72,7 @@ _ROW_COLUMNS = [
     "train_s",
     "dL_flip",
     "L_without",
+    "L_without_raw",
     "trials_planned",
     "trials_lost",
     "standard",
@@ -131,9 +136,10 @@ class Boards:
 
     Attributes:
         rows: one row per (board, defense), board by board, least leakage first. ``L``, ``L_lo`` and
-            ``L_hi`` are the mean of the worst attack, clipped to [0, 1] afterwards, and the ends of
-            the worst case; ``L_raw`` is the unclipped mean. ``utility`` is what users with that
-            access have, by ``utility_metric`` (:mod:`bench.report.useful`). ``dL`` and ``dU`` are
+            ``L_hi`` are the mean of the worst attack and the ends of the worst case, clipped to
+            [0, 1] after averaging; ``L_raw``, ``L_raw_lo`` and ``L_raw_hi`` are not. ``utility`` is
+            what users with that access have, by ``utility_metric`` (:mod:`bench.report.useful`); of
+            its interval, too, the unclipped ends are there. ``dL`` and ``dU`` are
             paired differences with t intervals, of leakage to ``none``, of utility to the row
             ``against``; ``settings`` is how many the row was chosen from, and ``tunable`` whether
             it has any to choose. ``dL_p`` is Holm's p within the board, ``dL_flip`` the exact

@@ -12,7 +12,7 @@ from bench.goals import goal_named
 from bench.report import canaries, controls, standards, stats
 from bench.report.closure import BOARD, ROW, BoardKey, by_board, in_order
 from bench.report.frame import BY_LABELS, SCENARIO, UNDEFENDED, flagged
-from bench.report.text import allowed
+from bench.report.text import allowed, ceiling
 
 RANKED_SEEDS = 10
 STRAW_MAN = 0.02
@@ -282,7 +282,8 @@ def _nothing_shown(key: BoardKey, plain: pd.Series[Any], attacks: pd.DataFrame) 
     ran = sum(tuple(row) == tuple(key) for row in mine[BOARD].itertuples(index=False))
     return (
         f"No leakage is shown by {ran} attacks, all of {plain['standard']} among them. The upper "
-        f"end of the interval is L = {plain['L_hi']:.2f}: a stronger attack may find something."
+        f"end of the interval is L = {ceiling(plain['L_hi'])}: a stronger attack may find "
+        "something."
     )
 
 

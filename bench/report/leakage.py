@@ -68,7 +68,8 @@ def _exact(figures: pd.DataFrame, done: pd.DataFrame, by: list[str]) -> pd.DataF
 def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     """The strongest attack of each row: largest mean L, else (no headroom) largest score.
 
-    ``L_lo`` and ``L_hi`` are the ends of the largest leakage of all attacks, whichever it is.
+    ``L_lo`` and ``L_hi`` are the ends of the largest leakage of all attacks, whichever it is, cut
+    to [0, 1]; ``L_raw_lo`` and ``L_raw_hi`` are not.
     ``non_adaptive`` and ``bypassed`` say that a row's leakage is only a lower bound: no attack that
     adapts to the defense finished, or attacks on answers met a layer that the weights go round.
     """
@@ -82,7 +83,7 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
         n_seeds=rows["L_n"].where(rows["L_n"] > 0, rows["score_n"]).fillna(0).astype(int),
         no_headroom=rows["L_n"] < rows["score_n"],
     ).rename(columns={"attack": "picked"})
-    ends = strongest(closed[closed["done"] & closed["L"].notna()])[[*ROW, "L_lo", "L_hi"]]
+    ends = strongest(closed[closed["done"] & closed["L"].notna()])[[*ROW, *_ENDS]]
     rows = rows.drop(columns=["L_lo", "L_hi"]).merge(ends, on=ROW, how="left")
     shown = rows["L"].clip(0, 1)
     half = pd.concat([rows["L_hi"] - shown, shown - rows["L_lo"]], axis=1).max(axis=1)
@@ -112,6 +113,7 @@ def worst(closed: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+_ENDS = ["L_lo", "L_hi", "L_raw_lo", "L_raw_hi"]
 _SCALE = ["victims", "s_base", "s_ceil", "square", "alone"]
 
 
@@ -122,8 +124,9 @@ def strongest(trials: pd.DataFrame) -> pd.DataFrame:
         trials: finished, with ``L`` known.
 
     Returns:
-        By row: the ``attack`` with the largest mean, that mean ``L``, ``L_n`` seeds, and ``L_lo``
-        and ``L_hi``, the ends of the largest of all attacks (:func:`worst_of.interval`).
+        By row: the ``attack`` with the largest mean, that mean ``L``, ``L_n`` seeds, ``L_raw_lo``
+        and ``L_raw_hi``, the ends of the largest of all attacks (:func:`worst_of.interval`), and
+        ``L_lo`` and ``L_hi``, the same clipped to [0, 1].
     """
     table = []
     wide = trials.pivot(index=[*ROW, "attack"], columns="seed", values="L")
@@ -139,12 +142,15 @@ def strongest(trials: pd.DataFrame) -> pd.DataFrame:
         else:
             ends = worst_of.interval(by_seed, units, base, top, paired)
         seeds = int((~np.isnan(by_seed[at])).sum())
+        ends = (*np.clip(ends, 0, 1), *ends)
         table.append((*key, rows.index[at][-1], np.nanmean(by_seed[at]), seeds, *ends))
-    return pd.DataFrame(table, columns=[*ROW, "attack", "L", "L_n", "L_lo", "L_hi"])
+    return pd.DataFrame(table, columns=[*ROW, "attack", "L", "L_n", *_ENDS])
 
 
 def _without(ordered: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """``L_without``: leakage by the worst of the other attacks, all settings of the worst left out.
+
+    ``L_without_raw`` is the same, unclipped.
 
     Args:
         ordered: attacks, the one to be chosen first.
@@ -154,7 +160,7 @@ def _without(ordered: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     names = {name: name.split("[", 1)[0] for name in pairs["attack"].unique()}
     others = pairs[pairs["attack"].map(names) != pairs["picked"].map(names)]
     next_worst = others.drop_duplicates(ROW)[[*ROW, "L"]]
-    return next_worst.rename(columns={"L": "L_without"}).assign(
+    return next_worst.rename(columns={"L": "L_without_raw"}).assign(
         L_without=next_worst["L"].clip(0, 1)
     )
 

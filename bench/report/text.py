@@ -12,6 +12,7 @@ from bench.contract.names import words
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 
 ABSENT = "\N{EN DASH}"
+AT_MOST = "\N{LESS-THAN OR EQUAL TO}"
 UNPLACED = {"no_effect", "non_adaptive", "bypassed", "reproduction"}
 """Flags of rows that say nothing for their defense: pale, and out of what a board says."""
 KEEPS = 0.02
@@ -42,6 +43,34 @@ def interval(low: float, high: float, digits: int = 2, signed: bool = False) -> 
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"
+
+
+def bounded(mean: float, low: float, high: float, digits: int = 2) -> tuple[str, str]:
+    """A figure that is never negative by nature, such as leakage, and its interval.
+
+    Where the mean is 0 as it is printed, the interval can only say how much the figure may be:
+    ``("≤ 0.02", "")``. An interval that is cut off at 0 would look like certainty.
+    """
+    if math.isfinite(high) and round(mean, digits) <= 0:
+        return f"{AT_MOST} {ceiling(high, digits)}", ""
+    return number(mean, digits), interval(low, high, digits)
+
+
+def ceiling(high: float, digits: int = 2) -> str:
+    """An upper end, rounded up: what is printed is no less than it, and never 0."""
+    steps = math.ceil(round(high * 10**digits, 6))
+    return number(max(steps, 1) / 10**digits, digits)
+
+
+def leakage(row: Any, name: str = "L", digits: int = 2) -> str:
+    """``0.94 [0.91, 0.97]``, or ``≤ 0.02`` where no leakage is seen: see :func:`bounded`."""
+    ends = (row[f"{name}_lo"], row[f"{name}_hi"])
+    return " ".join(bounded(row[name], *ends, digits)).rstrip()
+
+
+def leaks(figure: str) -> str:
+    """A figure of :func:`leakage` in a sentence: ``L = 0.94 [0.91, 0.97]`` or ``L ≤ 0.02``."""
+    return f"L {figure}" if figure.startswith(AT_MOST) else f"L = {figure}"
 
 
 def member_gap(row: Row) -> str:
@@ -93,7 +122,7 @@ def _headline(rows: pd.DataFrame) -> str:
         return "Nothing was measured here."
     metric, plain = _metric(every), _without(every)
     said = [
-        f"Undefended, the strongest attack reaches L = {estimate(row, 'L')} "
+        f"Undefended, the strongest attack reaches {leaks(leakage(row))} "
         f"at {metric} {number(row['utility'], 3)}."
         for row in measured
         if row["defense"] == UNDEFENDED
@@ -111,7 +140,7 @@ def _headline(rows: pd.DataFrame) -> str:
     best, tied = _least(acting)
     others = f", the most useful of {tied} that are not told apart" if tied > 1 else ""
     said.append(
-        f"Least leakage: {best['defense']}, L = {estimate(best, 'L')} "
+        f"Least leakage: {best['defense']}, {leaks(leakage(best))} "
         f"at {metric} {number(best['utility'], 3)}{others}."
     )
     useful = [row for row in acting if row["dU_lo"] >= -KEEPS]
@@ -126,7 +155,7 @@ def _headline(rows: pd.DataFrame) -> str:
         doubt = "" if kept["verdict"] == "less" else ", not clearly less than undefended"
         said.append(
             f"Least leakage shown to keep {metric} within {KEEPS:.2f} of {plain}: "
-            f"{kept['defense']}, L = {estimate(kept, 'L')}{doubt}."
+            f"{kept['defense']}, {leaks(leakage(kept))}{doubt}."
         )
     return " ".join(said)
 
@@ -145,7 +174,7 @@ def brief(rows: pd.DataFrame) -> str:
     if "void" in raised:
         return "Void: a control failed."
     plain = next((row for row in measured if row["defense"] == UNDEFENDED), None)
-    start = "No reference" if plain is None else f"Undefended L = {estimate(plain, 'L')}"
+    start = "No reference" if plain is None else f"Undefended {leaks(leakage(plain))}"
     if "weak_attack" in raised:
         return f"{start}: the attacks are too weak here to judge defenses."
     useful = [row for row in _acting(measured) if row["dU_lo"] >= -KEEPS]
@@ -157,7 +186,7 @@ def brief(rows: pd.DataFrame) -> str:
     verdict = told.get(best["verdict"], "not shown to differ")
     return (
         f"{start}; least among defenses shown to keep {metric} within {KEEPS:.2f}: "
-        f"{best['defense']}, L = {estimate(best, 'L')} ({verdict})."
+        f"{best['defense']}, {leaks(leakage(best))} ({verdict})."
     )
 
 

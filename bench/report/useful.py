@@ -126,7 +126,11 @@ def metrics(seeds: pd.DataFrame) -> pd.DataFrame:
 
 
 def bounded(table: pd.DataFrame) -> pd.DataFrame:
-    """With the interval of utility cut to [0, 1] where ``utility_metric`` cannot leave it."""
+    """With the interval of utility cut to [0, 1] where ``utility_metric`` cannot leave it.
+
+    ``utility_raw_lo`` and ``utility_raw_hi`` are its ends as they were.
+    """
     ends = ["utility_lo", "utility_hi"]
     within = table["utility_metric"].isin(_BOUNDED)
-    return table.assign(**table[ends].where(~within, table[ends].clip(0, 1), axis=0))
+    raw = {"utility_raw_lo": table["utility_lo"], "utility_raw_hi": table["utility_hi"]}
+    return table.assign(**raw, **table[ends].where(~within, table[ends].clip(0, 1), axis=0))

@@ -19,7 +19,9 @@ def interval(
     paired: bool = False,
     alpha: float = ALPHA,
 ) -> tuple[float, float]:
-    """An interval of the largest mean of several attacks, and of 0, the attacker without a model.
+    """An interval of the largest mean of several attacks.
+
+    Cut to [0, 1] it is that of the worst case, in which an attacker may also go without the model.
 
     With probability ``1 - alpha`` the intervals of all attacks hold their means at once: the most
     and the least that the largest can be are then the largest upper and the largest lower end. So
@@ -39,7 +41,7 @@ def interval(
         alpha: how often it may miss.
 
     Returns:
-        Its ends in [0, 1]; NaN where no attack has two seeds.
+        Its ends, unclipped; NaN where no attack has two seeds.
     """
     known = _known(by_seed)
     if not known.any():
@@ -58,7 +60,7 @@ def interval(
     exact = binomial(zero + gain, spread, n, np.nan_to_num(units, nan=1), tail, paired)
     low, high = ((end - zero) / room for end in exact)
     lower, upper = np.minimum(low, mean - width).max(), np.maximum(high, mean + width).max()
-    return float(np.clip(lower, 0, 1)), float(np.clip(upper, 0, 1))
+    return float(lower), float(upper)
 
 
 def ends(by_seed: Floats, alpha: float = ALPHA) -> tuple[float, float]:
@@ -104,7 +106,7 @@ def of_one_target(
         alpha: how often it may miss.
 
     Returns:
-        Its ends in [0, 1]; NaN where the error of no attack is known.
+        Its ends, unclipped; NaN where the error of no attack is known.
     """
     mean, over_victims, over_seeds, n = one_target(by_seed, victim_error)
     known = np.isfinite(over_victims)
@@ -122,7 +124,7 @@ def of_one_target(
     exact = _clopper(share, _size(share, error * room, most, 1.0, paired), tail)
     low, high = ((end - zero) / room for end in exact)
     lower, upper = np.minimum(low, mean - width).max(), np.maximum(high, mean + width).max()
-    return float(np.clip(lower, 0, 1)), float(np.clip(max(upper, unknown), 0, 1))
+    return float(lower), float(max(upper, unknown))
 
 
 def ends_of_one_target(

@@ -36,4 +36,3 @@ def test_every_tier_of_every_access_is_answered_as_recommend_does() -> None:
         assert answer.goals == question.goals and answer.reason
     assert any(answer.chosen for answer in told.each)
     assert any(answer.chosen is None for answer in told.each)
-

@@ -44,7 +44,7 @@ def bootstrap(x: Floats, resamples: int = 400) -> tuple[Floats, Floats]:
 
 def shown(x: Floats) -> tuple[Floats, Floats]:
     """Of one attack, as boards state it, with :data:`VICTIMS` victims a seed."""
-    ends = np.array([worst_of.interval(row[None], [VICTIMS]) for row in x])
+    ends = np.array([worst_of.interval(row[None], [VICTIMS]) for row in x]).clip(0, 1)
     return ends[:, 0], ends[:, 1]
 
 
@@ -90,7 +90,7 @@ def procedure(
         pick = x[:, :, selects].mean(2).argmax(1)
         figures = x[np.arange(runs), pick][:, reports]
         out[name] = _held(*t_interval(figures), figures.mean(1), truth[0])
-    ends = np.array([worst_of.interval(rows, np.full(attacks, VICTIMS)) for rows in x])
+    ends = np.array([worst_of.interval(rows, np.full(attacks, VICTIMS)) for rows in x]).clip(0, 1)
     out["shown"] = _held(ends[:, 0], ends[:, 1], x.mean(2).max(1), truth[0])
     return out
 

@@ -22,6 +22,7 @@ from tests.report import fake_records as fake
 
 TABLES = [
     "audit.csv",
+    "columns.csv",
     "leaderboard.csv",
     "leaderboard.md",
     "leaderboard.tex",

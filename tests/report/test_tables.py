@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import math
+import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -11,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.exchange import recheck
-from bench.report import audits, boards, families, frame, tables
+from bench.report import audits, boards, families, frame, listing, tables
 from bench.report.closure import BOARD
 from tests.report import fake_records as fake
+from tests.report.built import built, scored
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,8 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
         "utility",
         "utility_lo",
         "utility_hi",
+        "utility_raw_lo",
+        "utility_raw_hi",
         "worst_attack",
         "L",
         "L_lo",
@@ -92,7 +97,10 @@ def test_leaderboard_csv(table) -> None:  # type: ignore[no-untyped-def]
         "rank",
         "front",
         "L_raw",
+        "L_raw_lo",
+        "L_raw_hi",
         "L_without",
+        "L_without_raw",
         "dL",
         "dL_lo",
         "dL_hi",
@@ -121,6 +129,54 @@ def test_leaderboard_md_has_a_sentence_and_a_table_per_board(table) -> None:  # 
     assert "## faces, mlp: class representative with access to weights\n\nUndefended, the" in text
     line = next(x for x in text.splitlines() if x.startswith("| 1 | dp_sgd"))
     assert "dp_sgd\\[epsilon=1\\] | 0." in line and " | 1.00 | 2 | 3 | " in line
+
+
+def test_markdown_has_the_places_and_the_order_of_the_page(table) -> None:  # type: ignore[no-untyped-def]
+    made = boards.build(table)
+    text = tables.leaderboard_md(made, families.tuned(table), "smoke")
+    for (_, rows), part in zip(made, text.split("\n## ")[1:], strict=True):
+        block = next(block for block in part.split("\n\n") if block.startswith("| # "))
+        cells = [re.split(r"(?<!\\)\|", line) for line in block.splitlines()[2:]]
+        listed = [(row["places"], row["defense"]) for row in listing.ordered(rows)]
+        shown = [(c[1].strip(), c[2].strip().replace("\\", "")) for c in cells]
+        assert shown == listed
+
+
+def test_no_interval_of_leakage_is_empty_in_markdown(table) -> None:  # type: ignore[no-untyped-def]
+    made = boards.build(table)
+    rows = made.rows.assign(L=0.0, L_lo=0.0, L_hi=0.0183)
+    text = tables.leaderboard_md(replace(made, rows=rows), families.tuned(table).iloc[:0], "smoke")
+    assert text.count("| ≤ 0.02 |") == len(rows)
+    assert "L ≤ 0.02" in text and "L = 0.00" not in text
+
+
+def test_every_column_of_a_leaderboard_has_a_sentence(table) -> None:  # type: ignore[no-untyped-def]
+    made = boards.build(table)
+    rows = made.rows.assign(budget=5.0, trials_lost=1, certain_share=0.1)
+    written = csv.DictReader(io.StringIO(tables.leaderboard_csv(replace(made, rows=rows), "s")))
+    meaning = {
+        row["column"]: row["meaning"] for row in csv.DictReader(io.StringIO(tables.columns_csv()))
+    }
+    assert written.fieldnames == list(meaning)
+    assert all(sentence.endswith(".") for sentence in meaning.values())
+
+
+def test_clipped_columns_have_unclipped_ones_beside_them() -> None:
+    found = scored("none", "brep", [-0.4, -0.2, -0.3])
+    rows = list(csv.DictReader(io.StringIO(tables.leaderboard_csv(built(found), "s"))))
+    assert {(row["L"], row["L_lo"], row["L_raw"]) for row in rows} == {("0", "0", "-0.3")}
+    assert all(float(row["L_raw_lo"]) < -0.4 and row["L_raw_hi"] == row["L_hi"] for row in rows)
+
+
+def test_the_file_of_a_board_has_its_rows_alone(table) -> None:  # type: ignore[no-untyped-def]
+    made = boards.build(table)
+    whole = list(csv.DictReader(io.StringIO(tables.leaderboard_csv(made, "s"))))
+    parts = [
+        row
+        for key, _ in made
+        for row in csv.DictReader(io.StringIO(tables.board_csv(made, key, "s")))
+    ]
+    assert parts == whole
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:

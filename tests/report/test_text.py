@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.report import boards, frame, text
 from bench.report.closure import BoardKey
@@ -28,6 +30,50 @@ def test_numbers(value: float | None, options: dict[str, int], expected: str) ->
 def test_an_interval_without_ends_is_empty() -> None:
     assert text.interval(float("nan"), float("nan")) == ""
     assert text.interval(0.1, 0.256) == "[0.10, 0.26]"
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ((0.94, 0.91, 0.97), ("0.94", "[0.91, 0.97]")),
+        ((0.0, 0.0, 0.0183), ("≤ 0.02", "")),
+        ((0.0, 0.0, 0.02), ("≤ 0.02", "")),
+        ((0.004, 0.001, 0.004), ("≤ 0.01", "")),
+        ((0.0, 0.0, 0.0), ("≤ 0.01", "")),
+        ((-0.3, -0.4, -0.2), ("≤ 0.01", "")),
+        ((0.0, 0.0, 1.0), ("≤ 1.00", "")),
+        ((0.0051, 0.0, 0.014), ("0.01", "[0.00, 0.01]")),
+        ((0.0, float("nan"), float("nan")), ("0.00", "")),
+        ((float("nan"), float("nan"), float("nan")), ("–", "")),
+    ],
+)
+def test_leakage_that_is_not_seen_is_an_upper_bound(
+    figures: tuple[float, float, float], expected: tuple[str, str]
+) -> None:
+    assert text.bounded(*figures) == expected
+
+
+@given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1), st.integers(1, 4))
+def test_no_interval_of_leakage_is_empty_and_no_bound_lies_below_the_end(
+    raw: float, below: float, above: float, digits: int
+) -> None:
+    mean, low, high = (min(1.0, max(0.0, raw + d)) for d in (0, -below, above))
+    shown, ends = text.bounded(mean, low, high, digits)
+    zero = text.number(0.0, digits)
+    assert ends != f"[{zero}, {zero}]" and shown != zero
+    if not ends:
+        assert float(shown.removeprefix("≤ ")) >= high - 1e-9
+
+
+def test_a_bound_in_a_sentence_has_one_sign() -> None:
+    assert text.leaks("≤ 0.02") == "L ≤ 0.02"
+    assert text.leaks("0.94 [0.91, 0.97]") == "L = 0.94 [0.91, 0.97]"
+
+
+def test_headline_gives_a_bound_where_no_leakage_is_seen() -> None:
+    rows = flagged("provisional").assign(L=0.0, L_lo=0.0, L_hi=0.031)
+    for said in (text.headline(rows), text.brief(rows)):
+        assert "L ≤ 0.04" in said and "L = " not in said
 
 
 def test_natural_order_of_variants() -> None:

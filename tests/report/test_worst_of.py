@@ -22,7 +22,8 @@ def test_one_attack_of_middling_leakage_has_the_t_interval() -> None:
 def test_without_any_success_the_end_is_that_of_so_many_victims() -> None:
     # PROTOCOL 3.2: nobody of 10 x 20 people named; 1 - .025 ** (1 / 200)
     assert worst_of.interval(np.zeros((1, 10)), [20]) == pytest.approx((0, 0.01828), abs=1e-4)
-    assert worst_of.interval(np.full((1, 10), -0.1), [20]) == pytest.approx((0, 0.01828), abs=1e-4)
+    low, high = worst_of.interval(np.full((1, 10), -0.1), [20])
+    assert (low, high) == pytest.approx((-0.1, 0.01828), abs=1e-4)
     assert worst_of.interval(np.ones((1, 10)), [20]) == pytest.approx((0.98172, 1), abs=1e-4)
 
 

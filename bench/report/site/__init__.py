@@ -20,6 +20,7 @@ from bench.report.boards import FLAGS
 from bench.report.closure import by_board, slugs, unique
 from bench.report.coverage import LOST
 from bench.report.facts import Facts
+from bench.report.latex import Columns
 from bench.report.names import Names
 from bench.report.site import board, components, files, index, methods, render
 from bench.report.site import publication as published
@@ -56,6 +57,7 @@ def write(
     names: Names | None = None,
     drawn: bool = False,
     planned: Mapping[str, str] | None = None,
+    columns: Columns = "1",
     ask: Ask = answers.none,
     publication: Publication | None = None,
 ) -> Site:
@@ -84,6 +86,7 @@ def write(
         drawn: also draw each board for papers, as ``figures/BOARD.svg``, ``.pdf`` and ``.png``.
         planned: identity to cell of every planned trial; those without a record are stated, and
             flag the rows they belong to. None: nothing is known of a plan.
+        columns: where LaTeX tables are to stand, see :data:`bench.report.latex.LAYOUTS`.
         ask: works out which defense each deployment should take.
         publication: who publishes the report and where; None: nothing is said of it.
 
@@ -98,10 +101,9 @@ def write(
     pictures, images = _pictures(facts, table, galleries)
     paper = _paper(found, table) if drawn else {}
     whole = _suite(suite, table, facts, found, tuned, pictures, provenance, paper, names or Names())
+    titles = {key: whole.title(key) for key in whole.ids}
     downloads = _tables(table, found, tuned, audited, suite, lacking)
-    public = Public(
-        publication or Publication(), published.version(facts.last, downloads["trials.csv"])
-    )
+    public = published.public(publication or Publication(), facts.last, downloads["trials.csv"])
     made: dict[str, str | bytes] = {
         "assets/plotly.min.js": render.plotly(),
         "assets/site.js": render.script(),
@@ -110,6 +112,7 @@ def write(
         **paper,
         **downloads,
         "trials.parquet": tables.trials_parquet(table),
+        "leaderboard.tex": tables.leaderboard_tex(found, suite, lacking, columns, titles),
         **dict(_published(whole, public, published.last(out))),
         **dict(pages(whole, public, tuned, audited, ask(table, facts, found))),
     }
@@ -166,8 +169,9 @@ def pages(
             render.page("board.html", {**shared, **values, "root": "../"}),
         )
         finished = seeds.get(key, suite.boards.seeds.iloc[:0])
-        for name, table in (("", rows), ("-attacks", attacks[key]), ("-seeds", finished)):
-            yield f"boards/{suite.ids[key]}{name}.csv", tables.csv(table, suite.name)
+        yield f"boards/{suite.ids[key]}.csv", tables.board_csv(suite.boards, key, suite.name)
+        for name, table in (("attacks", attacks[key]), ("seeds", finished)):
+            yield f"boards/{suite.ids[key]}-{name}.csv", tables.csv(table, suite.name)
     for kind, known, view in (
         ("defenses", suite.defenses, components.defense),
         ("attacks", suite.attacks, components.attack),
@@ -247,9 +251,9 @@ def _tables(
 ) -> dict[str, str]:
     return {
         "trials.csv": tables.trials_csv(table),
+        "columns.csv": tables.columns_csv(),
         "leaderboard.csv": tables.leaderboard_csv(found, suite),
         "leaderboard.md": tables.leaderboard_md(found, tuned, suite, lacking),
-        "leaderboard.tex": tables.leaderboard_tex(found, suite, lacking),
         "tuned.csv": tables.csv(tuned, suite),
         "audit.csv": tables.csv(audited, suite),
     }

@@ -15,6 +15,7 @@ from bench.goals import goal_named
 from bench.report import account, attributes, certainty, families
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.frame import UNDEFENDED, dicts, flags_of
+from bench.report.listing import ordered, shared_flags
 from bench.report.names import sees
 from bench.report.site import cells, charts, details, heat
 from bench.report.site.publication import Public
@@ -38,7 +39,7 @@ def page(
     checks = suite.checks.get(key.scenario, boards.controls.iloc[:0])
     certain = suite.certain.get(key, boards.certain.iloc[:0])
     trials = suite.trials[key.dataset, key.model]
-    shared = _shared(rows)
+    shared = shared_flags(rows)
     noted = {kind for kind, _ in boards.notes[key]}
     lines = _lines(mine, suite, shared)
     seeds = details.seeds(suite.seeds.get(key, boards.seeds.iloc[:0]), rows)
@@ -120,32 +121,20 @@ def _beside(suite: Suite, key: BoardKey, axis: int) -> list[Row]:
     return out
 
 
-def _shared(rows: pd.DataFrame) -> set[str]:
-    """Flags that every measured row has: they are said once."""
-    measured = rows[rows["n_seeds"] > 0] if rows["n_seeds"].any() else rows
-    return set.intersection(*(set(flags_of(row)) for row in dicts(measured)))
-
-
 def _lines(rows: pd.DataFrame, suite: Suite, shared: set[str]) -> list[Row]:
     low = float(rows[["utility", "utility_lo"]].min().min())
     high = float(rows[["utility", "utility_hi"]].max().max())
-    ties = rows["rank"].value_counts().to_dict()
-    lines = [
-        _line(row, suite, shared, (low, high), ties.get(row["rank"], 1)) for row in dicts(rows)
-    ]
+    lines = [_line(row, suite, shared, (low, high)) for row in ordered(rows)]
     reference = next((line for line in lines if line["reference"]), None)
     for line in lines:
         line["marks"] = {
             name: reference[name]["at"] if reference and line is not reference else None
             for name in ("L", "U")
         }
-    # The reference stays on top, whatever the rest is sorted by.
-    return sorted(lines, key=lambda line: not line["reference"])
+    return lines
 
 
-def _line(
-    row: Mapping[Any, Any], suite: Suite, shared: set[str], span: tuple[float, float], tied: int
-) -> Row:
+def _line(row: Mapping[Any, Any], suite: Suite, shared: set[str], span: tuple[float, float]) -> Row:
     ledger = suite.facts.ledgers.get((row["dataset"], row["model"], row["defense"]))
     front = row.get("front", math.nan)
     needed = row.get("seeds_needed", math.nan)
@@ -157,7 +146,7 @@ def _line(
         "family": row["family"],
         "page": suite.defenses[row["family"]],
         "stages": " ".join(suite.facts.defenses[row["defense"]].stages),
-        "rank": places(row["rank"], tied),
+        "rank": row["places"],
         "group": cells.key(row["rank"]),
         "settings": str(row["settings"]) if row["tunable"] else "fixed",
         "n_seeds": row["n_seeds"],
@@ -196,10 +185,3 @@ def _line(
             "settings": cells.key(row["settings"]),
         },
     }
-
-
-def places(rank: float, tied: int) -> str:
-    """The places a group of rows shares: ``4``, or ``4-9`` where they cannot be told apart."""
-    if not math.isfinite(rank):
-        return number(None)
-    return f"{rank:.0f}" if tied < 2 else f"{rank:.0f}\N{EN DASH}{rank + tied - 1:.0f}"

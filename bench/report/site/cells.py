@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.report.frame import UNDEFENDED
-from bench.report.text import interval, number
+from bench.report.text import bounded, interval, number
 
 Row = dict[str, Any]
 
@@ -27,7 +27,10 @@ def percent(value: float) -> int:
 def leakage(row: Mapping[Any, Any]) -> Row:
     """L of a row with its interval, to be drawn between 0 and 1, and what a shown 0 hides."""
     raw = row.get("L_raw", math.nan)
+    text, ends = bounded(row["L"], row["L_lo"], row["L_hi"])
     return drawn(row, "L", 2, 0.0, 1.0) | {
+        "text": text,
+        "interval": ends,
         "heat": heat(row["L"])["at"],
         "raw": number(raw, signed=True) if raw < -0.005 else "",
     }

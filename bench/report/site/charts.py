@@ -18,7 +18,7 @@ import pandas as pd
 from bench.metrics.certainty import TOP
 from bench.report.closure import COUNTED
 from bench.report.frame import UNDEFENDED, dicts, flagged
-from bench.report.text import estimate
+from bench.report.text import estimate, leakage
 
 YARDSTICK = "dp_sgd"
 """The family every heuristic defense is measured against (Aerni et al. 2024)."""
@@ -147,7 +147,7 @@ def _trace(
         },
         "customdata": [row["defense"] for row in line],
         "text": [
-            f"{called('defense', row['defense'])}<br>L {estimate(row, 'L')}<br>"
+            f"{called('defense', row['defense'])}<br>L {leakage(row)}<br>"
             f"utility {estimate(row, 'utility', 3)}<br>{called('attack', row['worst_attack'])}"
             for row in line
         ],
@@ -267,7 +267,7 @@ def asked(rows: pd.DataFrame, attacks: pd.DataFrame, called: Called) -> Figure |
 def _staircase(defense: str, steps: list[Row], last: float, called: Called) -> Figure:
     reference = defense == UNDEFENDED
     colour = f"var(--{'ink' if reference else 'point'})"
-    labels = [f"L {estimate(step, 'L')}<br>{called('attack', step['attack'])}" for step in steps]
+    labels = [f"L {leakage(step)}<br>{called('attack', step['attack'])}" for step in steps]
     return {
         "type": "scatter",
         "mode": "lines+markers",

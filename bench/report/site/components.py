@@ -17,9 +17,9 @@ from bench.goals import goal_named
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.closure import by_board
 from bench.report.frame import BASELINE, UNDEFENDED, dicts, flags_of
+from bench.report.listing import places
 from bench.report.names import sees
 from bench.report.site import cells, verdicts
-from bench.report.site.board import places
 from bench.report.site.suite import Suite
 from bench.report.text import estimate, natural, number
 

@@ -16,7 +16,7 @@ from bench.report.frame import REGULARISED, UNDEFENDED, dicts, flags_of
 from bench.report.names import sees
 from bench.report.site import heat
 from bench.report.site.suite import Suite
-from bench.report.text import KEEPS, UNPLACED, number
+from bench.report.text import KEEPS, UNPLACED, ceiling, number
 
 LEAKS = 0.05
 """Leakage above which, with all of its interval, a board is said to leak."""
@@ -134,16 +134,16 @@ def _private(suite: Suite) -> Iterator[str]:
         row
         for _, board in _judged(suite)
         for row in _acting(board)
-        if np.isfinite(row["epsilon"]) and np.isfinite(row["dU"])
+        if np.isfinite([row["epsilon"], row["dU"], row["L_hi"]]).all()
     ]
     if rows:
         least, most = (f(row["epsilon"] for row in rows) for f in (min, max))
         spans = f"{least:.3g}" if least == most else f"{least:.3g} to {most:.3g}"
-        worst = max(row["L"] for row in rows)
+        worst = max(row["L_hi"] for row in rows)
         middle = float(np.median([row["dU"] for row in rows]))
         yield (
-            f"Differential privacy at an epsilon of {spans} keeps L at {number(worst)} or less "
-            f"and changes utility by {number(middle, signed=True)} in the median of "
+            f"Differential privacy at an epsilon of {spans} keeps the upper end of L at "
+            f"{ceiling(worst)} or less and changes utility by {number(middle, signed=True)} in the median of "
             f"{_n(len(rows), 'row')}."
         )
 

@@ -13,7 +13,7 @@ from bench.report.frame import REGULARISED, UNDEFENDED, dicts, flags_of
 from bench.report.names import sees
 from bench.report.site import cells
 from bench.report.site.suite import Choice, Suite
-from bench.report.text import at_most, estimate, interval, natural, number
+from bench.report.text import at_most, bounded, estimate, interval, natural, number
 
 Row = dict[str, Any]
 _BARE = (UNDEFENDED, REGULARISED)
@@ -89,6 +89,7 @@ def _cell(suite: Suite, choice: Choice | None) -> Row | None:
         "setting chosen on the seeds that are shown" if choice.unsplit else "",
     ]
     return cells.heat(row["L"]) | {
+        "text": bounded(row["L"], *ends)[0],
         "idle": idle,
         "low": cells.percent(ends[0]) if known else None,
         "high": cells.percent(ends[1]) if known else None,

@@ -7,10 +7,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from bench.report.boards import BoardKey
+from bench.report.citation import bibtex
 from bench.report.frame import UNDEFENDED, dicts
 from bench.report.names import sees
 from bench.report.site.suite import Suite
@@ -55,33 +57,46 @@ class Public:
 
     Attributes:
         of: who publishes it.
-        version: that is published.
+        version: that is published: the date of the last trial and the beginning of the digest, so
+            that equal records are one version.
+        digest: sha256 of every trial as the report lists them.
     """
 
     of: Publication
     version: str
+    digest: str
 
     def cite(self, suite: Suite, key: BoardKey | None = None) -> Row:
         """What a page says of how to cite it: the whole report, or one of its boards."""
         page = "index.html" if key is None else f"boards/{suite.ids[key]}.html"
+        title = suite.name if key is None else f"{suite.title(key)} {sees(key.access, key.budget)}"
         return {
             "version": self.version,
             "date": suite.facts.last[:10],
             "authors": "; ".join(self.of.authors),
             "licence": self.of.licence,
             "address": self.of.address(page, self.version),
+            "bibtex": bibtex(
+                f"{title}, Inversion Bench",
+                self.version,
+                date.fromisoformat(suite.facts.last[:10]),
+                self.of.authors,
+                self.of.address(page, self.version) or None,
+                self.digest,
+            ),
         }
 
 
-def version(last: str, trials: str) -> str:
-    """Date of the last trial and the beginning of a digest of all: the same for equal records.
+def public(publication: Publication, last: str, trials: str) -> Public:
+    """The version that some records are.
 
     Args:
+        publication: who publishes it.
         last: when the last trial was recorded (RFC 3339).
         trials: every trial as text.
     """
     digest = hashlib.sha256(trials.encode("utf-8", "backslashreplace")).hexdigest()
-    return f"{last[:10]}-{digest[:8]}"
+    return Public(publication, f"{last[:10]}-{digest[:8]}", digest)
 
 
 def listed(suite: Suite, name: str, before: Mapping[str, Any]) -> Row:

@@ -12,7 +12,7 @@ from bench.report.boards import BoardKey
 from bench.report.closure import BOARD, by_board
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
-from bench.report.text import ABSENT, estimate, interval, number
+from bench.report.text import ABSENT, estimate, interval, leakage, number
 
 Row = dict[str, Any]
 
@@ -66,7 +66,7 @@ def summaries(table: pd.DataFrame) -> dict[BoardKey, list[Row]]:
         out.setdefault(key, []).append(
             {
                 "family": row["family"],
-                "L": estimate(row, "L_at_loss"),
+                "L": leakage(row, "L_at_loss"),
                 "L_defense": row["L_at_loss_defense"] or ABSENT,
                 "U": estimate(row, "U_at_L", 3),
                 "U_defense": row["U_at_L_defense"] or ABSENT,

@@ -11,7 +11,7 @@ from bench.report.frame import UNDEFENDED, dicts
 from bench.report.names import sees
 from bench.report.site import cells
 from bench.report.site.suite import Suite
-from bench.report.text import KEEPS, estimate, number
+from bench.report.text import KEEPS, estimate, leakage, number
 
 Row = dict[str, Any]
 
@@ -127,5 +127,5 @@ def _line(suite: Suite, key: BoardKey, plain: Row | None, row: Row) -> Row:
         "low": cells.percent(row["L_lo"]) if known else None,
         "high": cells.percent(row["L_hi"]) if known else None,
         "plain": None if plain is None else cells.percent(plain["L"]),
-        "text": estimate(row, "L"),
+        "text": leakage(row),
     }
