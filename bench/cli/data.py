@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
+from bench.cli.usage import Verbs
 from bench.cli.words import Given, takes
 
 _NOT_SAID = "see its card"
 
 
-@click.group("data")
+@click.group("data", cls=Verbs)
 def command() -> None:
     """List, fetch and verify data sets: invbench data fetch purchase100 data_root=DIR.
 

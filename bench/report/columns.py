@@ -1,0 +1,83 @@
+"""Tables of plain text that fit a width: cells are wrapped, and columns that matter less left out."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Sequence
+from itertools import zip_longest
+
+from rich.cells import cell_len, chop_cells
+
+_GAP = "  "
+_READABLE = 24
+"""Narrower than this, a sentence is a tower of single words."""
+
+
+def lay_out(
+    rows: Sequence[Sequence[str]], width: int, spare: Collection[str] = (), indent: str = ""
+) -> tuple[list[str], list[str]]:
+    """The lines of a table, none wider than ``width``; no letter is lost.
+
+    A cell that is too long goes on in the next line, between words where it can. Where even that
+    does not fit, columns of ``spare`` are left out, and at last names are broken.
+
+    Args:
+        rows: cells; the first row holds the names of the columns.
+        width: most letters of a line.
+        spare: columns that may be left out, the least important first.
+        indent: what every line begins with.
+
+    Returns:
+        The lines, and the names of the columns that were left out.
+    """
+    head, room = list(rows[0]), width - len(indent)
+    columns = dict(enumerate(zip(*rows, strict=True)))
+    left_out: list[str] = []
+    for name in spare:
+        if _needed([_least(cells) for cells in columns.values()]) <= room:
+            break
+        columns = {at: cells for at, cells in columns.items() if head[at] != name}
+        left_out += [name] if name in head else []
+    widths = _widths(list(columns.values()), room - len(_GAP) * (len(columns) - 1))
+    lines = []
+    for row in zip(*columns.values(), strict=True):
+        wrapped = [_wrapped(cell, most) for cell, most in zip(row, widths, strict=True)]
+        for parts in zip_longest(*wrapped, fillvalue=""):
+            cells = [part + " " * (w - cell_len(part)) for part, w in zip(parts, widths, strict=True)]
+            lines.append((indent + _GAP.join(cells)).rstrip())
+    return lines, left_out
+
+
+def _needed(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _whole(cells: Sequence[str]) -> int:
+    return max(map(cell_len, cells))
+
+
+def _least(cells: Sequence[str]) -> int:
+    """The width at which no word of a column is broken and its sentences can still be read."""
+    longest = max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+    return max(longest, min(_whole(cells), _READABLE))
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """As wide as the cells are; where that is too much, the widest give way first."""
+    whole = [_whole(cells) for cells in columns]
+    least = [_least(cells) for cells in columns]
+    if sum(least) > room:
+        least = [1] * len(columns)
+    widths = least
+    for most in range(1, room + 1):
+        wider = [max(low, min(top, most)) for low, top in zip(least, whole, strict=True)]
+        if sum(wider) > room:
+            break
+        widths = wider
+    return widths
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    if cell_len(cell) != len(cell):  # letters that take two places
+        return chop_cells(cell, width)
+    return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
