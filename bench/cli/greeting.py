@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench import __version__
-from bench.cli.printing import command_lines, wrapped
+from bench.cli.printing import paste, wrapped
 
 if TYPE_CHECKING:
     from bench.api import Progress
@@ -48,7 +48,7 @@ def _tell(run: Progress) -> None:
     failed = f", {run.failed} failed" if run.failed else ""
     if run.unfinished:
         wrapped(f"The newest run, '{run.suite}', is not finished: {ended}{failed}. Go on with it:")
-        click.echo(command_lines(run.command, "  "))
+        paste(run.command, "  ")
     elif run.state == "running":
         wrapped(f"A run goes on: '{run.suite}', {ended}{failed}.")
     else:
@@ -92,7 +92,7 @@ def _step(command: str, text: str) -> None:
     if len(command) < _COLUMN - 2:
         wrapped(text, f"  {command:<{_COLUMN - 2}}")
     else:
-        click.echo(command_lines(command, "  "))
+        paste(command, "  ")
         wrapped(text, " " * _COLUMN)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -102,18 +101,8 @@ def wrapped(text: str, first: str = "", rest: str | None = None) -> None:
     click.echo(filled or first)
 
 
-def command_lines(command: str, indent: str) -> str:
-    """A command that can be pasted, over several lines where it is longer than the terminal."""
-    if len(indent + command) <= width():
-        return indent + command
-    try:
-        words = [shlex.quote(word) for word in shlex.split(command)]
-    except ValueError:  # credentials that were taken out may have had a quote
-        return indent + command
-    lines = [words[0]]
-    for word in words[1:]:
-        if len(indent) + len(lines[-1]) + len(word) + 3 <= width():
-            lines[-1] += f" {word}"
-        else:
-            lines.append(f"  {word}")
-    return " \\\n".join(indent + line for line in lines)
+def paste(command: str, indent: str) -> None:
+    """Print a command that can be pasted, over several lines where the terminal is narrower."""
+    from bench.report.columns import pasted
+
+    click.echo(pasted(command, width(), indent))

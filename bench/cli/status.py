@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.printing import as_json, command_lines, print_json, wrapped
+from bench.cli.printing import as_json, paste, print_json, wrapped
 from bench.cli.words import Given, takes
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def command(given: Given, everything: bool, as_json: bool) -> None:
         click.echo(f"No such run in store '{store}' yet.")
     for run in runs:
         wrapped(_sentence(run), rest="    ")
-        click.echo(command_lines(run.command, "    "))
+        paste(run.command, "    ")
     if len(manifests) > len(shown):
         click.echo(f"and {len(manifests) - len(shown)} older; --all shows them.")
 

@@ -45,7 +45,8 @@ def sentence(error: click.ClickException) -> str:
         return text
     path = context.command_path
     if isinstance(error, click.NoSuchOption):
-        text = f"invbench: '{path}' has no option '{error.option_name}'.{_near(error.option_name, context)}"
+        name = error.option_name
+        text = f"invbench: '{path}' has no option '{name}'.{_near(name, context)}"
     end = "" if text.endswith(("?", ".")) else "."
     return f"{text}{end} '{path} --help' shows what it takes."
 

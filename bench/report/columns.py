@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Collection, Sequence
 from itertools import zip_longest
@@ -56,18 +57,24 @@ def _whole(cells: Sequence[str]) -> int:
     return max(map(cell_len, cells))
 
 
+def _word(cells: Sequence[str]) -> int:
+    """The width at which no word of a column is broken."""
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+
+
 def _least(cells: Sequence[str]) -> int:
-    """The width at which no word of a column is broken and its sentences can still be read."""
-    longest = max((cell_len(word) for cell in cells for word in cell.split()), default=0)
-    return max(longest, min(_whole(cells), _READABLE))
+    """The width at which no word is broken and sentences can still be read."""
+    return max(_word(cells), min(_whole(cells), _READABLE))
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
     """As wide as the cells are; where that is too much, the widest give way first."""
     whole = [_whole(cells) for cells in columns]
-    least = [_least(cells) for cells in columns]
-    if sum(least) > room:
-        least = [1] * len(columns)
+    first, *others = columns
+    # At worst words are broken, the names of the rows after all others.
+    ways = ([*map(least, columns)] for least in (_least, _word))
+    names = [_word(first), *(1 for _ in others)]
+    least = next((w for w in (*ways, names) if sum(w) <= room), [1] * len(columns))
     widths = least
     for most in range(1, room + 1):
         wider = [max(low, min(top, most)) for low, top in zip(least, whole, strict=True)]
@@ -81,3 +88,20 @@ def _wrapped(cell: str, width: int) -> list[str]:
     if cell_len(cell) != len(cell):  # letters that take two places
         return chop_cells(cell, width)
     return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+
+
+def pasted(command: str, width: int, indent: str = "") -> str:
+    """A command, over several lines where it is longer than ``width``; a shell reads it as one."""
+    if len(indent + command) <= width:
+        return indent + command
+    try:
+        words = [shlex.quote(word) for word in shlex.split(command)]
+    except ValueError:  # a quote may have gone with credentials that were taken out
+        return indent + command
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(indent) + len(lines[-1]) + len(word) + 3 <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"  {word}")
+    return " \\\n".join(indent + line for line in lines)
