@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from bench.cli.completing import FILES
 from bench.cli.printing import as_json, print_json, table, wrapped
 from bench.cli.words import Given, submissions, takes, tell_joined
 from bench.contract.errors import require
 
 
 @click.command("compare")
-@takes("A B", 2, 2)
+@takes("A B", 2, 2, names=FILES)
 @submissions
 @click.option("--margin", default=0.05, show_default=True, help="Smallest difference that matters.")
 @click.option(
@@ -73,5 +74,7 @@ def command(
             table(rows, ("p", "A", "B"), "  ")
         for row in comparison.changed.to_dict("records"):
             place = f"{row['board']} {row['defense']}".strip()
-            wrapped(f"{row['what']}: {place}: {row['A'] or '-'} -> {row['B'] or '-'}", "  ", "      ")
+            wrapped(
+                f"{row['what']}: {place}: {row['A'] or '-'} -> {row['B'] or '-'}", "  ", "      "
+            )
     sys.exit(1 if comparison.fails(fail_on) else 0)

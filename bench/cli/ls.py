@@ -85,7 +85,7 @@ def command(given: Given, named: str | None, data: str | None, plain: bool, as_j
         bool(groups),
         f"--for lists what fits a data set: models, defenses or attacks, and not {given.names}.",
     )
-    listed: dict[str, list[Entry]] = {}
+    listed: dict[str, list[dict[str, Any]]] = {}
     unfit: dict[str, dict[str, str]] = {}
     for group in groups:
         entries = api.catalogue(group, given.config_dir)
@@ -119,7 +119,7 @@ def _table(group: str, listed: Sequence[Entry]) -> None:
     heads["about"] = "about"
     rows = [list(heads.values()), *([_cell(e.get(key)) for key in heads] for e in listed)]
     # A title says what an entry is; without one its sentence has to.
-    spare = [*reversed(_COLUMNS[group].values())]
+    spare = [*_COLUMNS[group].values()][::-1]
     table(rows, [*spare[:-1], "about", *spare[-1:]] if titled else spare, more="--plain or --json")
 
 

@@ -65,8 +65,8 @@ def _config(forecast: Forecast) -> dict[str, object]:
 def _nodes(forecast: Forecast) -> dict[str, dict[str, int]]:
     """Of each kind of node how many there are, and how many are to run."""
     nodes = forecast.plan.nodes
-    total = Counter(node.kind for node in nodes.values())
-    todo = Counter(nodes[key].kind for key in forecast.work.todo)
+    total: Counter[str] = Counter(node.kind for node in nodes.values())
+    todo: Counter[str] = Counter(nodes[key].kind for key in forecast.work.todo)
     return {kind: {"all": total[kind], "to_run": todo[kind]} for kind in forecast.kinds}
 
 

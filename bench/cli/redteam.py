@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli.printing import as_json, print_json, width
 from bench.cli.words import Given, takes
 from bench.contract.errors import require
 from bench.contract.secrets import redacted
@@ -108,7 +108,7 @@ stand-in did not finish; 2: a mistake; 130: interrupted.
     is_flag=True,
     help="You may attack this endpoint on another machine.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@as_json
 def command(
     given: Given,
     only_plan: bool,
@@ -150,6 +150,8 @@ def command(
         if planned.order.asks is not None:
             click.echo(f"Records to ask: {planned.order.asks}", err=True)
         if only_plan or planned.order.asks is not None:
+            if as_json:
+                print_json("redteam.plan/1", _plan(planned))
             return
         try:
             found, files = running.campaign(planned)
@@ -157,10 +159,11 @@ def command(
             click.echo(f"invbench: {error}", err=True)
             sys.exit(1)
     if as_json:
-        click.echo(json.dumps(campaigns.data(found), indent=1, default=str))
+        print_json("redteam/1", campaigns.data(found))
     else:
         click.echo(
-            document.text(campaigns.document(found, str(files.get("private", "")))), nl=False
+            document.text(campaigns.document(found, str(files.get("private", ""))), width()),
+            nl=False,
         )
     for kind, path in files.items():
         click.echo(f"{kind.capitalize()}: {path}", err=True)
@@ -175,6 +178,21 @@ def _header(text: str) -> tuple[str, str]:
         "its value.",
     )
     return name, variable
+
+
+def _plan(planned: Preview) -> dict[str, Any]:
+    return {
+        "campaign": planned.name,
+        "model": planned.order.model,
+        "trials": len(planned.plan.trials),
+        "found_out": planned.given,
+        "trained_like_it": planned.like or None,
+        "records_asked": planned.asks,
+        "most_records": planned.order.budget,
+        "seconds": planned.seconds,
+        "remote": planned.remote,
+        "asks": planned.order.asks,
+    }
 
 
 def _tell(planned: Preview) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bench.cli.completing import FILES
+from bench.cli.printing import as_json, print_json
 from bench.cli.words import Given, signers, submissions, takes, tell_joined
 
 
 @click.command("report")
-@takes("[PACK|SUITE]...", 0, None)
+@takes("[PACK|SUITE]...", 0, None, names=FILES)
 @click.option(
     "--from",
     "source",
@@ -31,6 +35,7 @@ from bench.cli.words import Given, signers, submissions, takes, tell_joined
     "--figures", is_flag=True, help="Also draw each board as SVG, PDF and PNG, for papers."
 )
 @signers
+@as_json
 def command(
     given: Given,
     source: Any,
@@ -38,6 +43,7 @@ def command(
     out: Path | None,
     figures: bool,
     signers: Path | None,
+    as_json: bool,
 ) -> None:
     """Write the boards of a suite's newest run, or of packs: a site that opens from disk.
 
@@ -61,6 +67,21 @@ def command(
     tell_joined(results.pack.notes, joining)
     site = results.site
     assert site is not None
+    if as_json:
+        rows = results.boards().replace([math.inf, -math.inf], math.nan)
+        boards = rows.to_json(orient="records", double_precision=10, default_handler=str)
+        print_json(
+            "report/1",
+            {
+                "suite": results.pack.suite,
+                "page": site.page,
+                "trials": site.trials,
+                "lacking": site.lacking,
+                "joined": results.pack.notes.get("submissions", []),
+                "boards": json.loads(boards),
+            },
+        )
+        return
     if site.lacking:
         click.echo(f"{site.lacking}.")
     click.echo(f"{results.pack.suite}: {site.trials} trials; report {site.page}")

@@ -1,4 +1,4 @@
-"""Tables of plain text that fit a width: cells are wrapped, and columns that matter less left out."""
+"""Tables of plain text that fit a width: cells are wrapped, lesser columns left out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def lay_out(
     for row in zip(*columns.values(), strict=True):
         wrapped = [_wrapped(cell, most) for cell, most in zip(row, widths, strict=True)]
         for parts in zip_longest(*wrapped, fillvalue=""):
-            cells = [part + " " * (w - cell_len(part)) for part, w in zip(parts, widths, strict=True)]
+            cells = [
+                part + " " * (w - cell_len(part)) for part, w in zip(parts, widths, strict=True)
+            ]
             lines.append((indent + _GAP.join(cells)).rstrip())
     return lines, left_out
 
