@@ -14,7 +14,7 @@ from bench.cli.words import Given, takes
 from bench.contract.errors import UserError, require
 
 _HEAD = ["account", "detector", "query", "time", "statistic", "threshold"]
-_LONGEST = 200
+_LONGEST = 60
 
 
 @click.command("audit")

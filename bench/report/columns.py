@@ -10,6 +10,8 @@ from itertools import zip_longest
 from rich.cells import cell_len, chop_cells
 
 _GAP = "  "
+_LONG = 44
+"""A longer word may be broken: it is no name that people chose."""
 _READABLE = 24
 """Narrower than this, a sentence is a tower of single words."""
 
@@ -60,12 +62,12 @@ def _whole(cells: Sequence[str]) -> int:
 
 
 def _word(cells: Sequence[str]) -> int:
-    """The width at which no word of a column is broken."""
-    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+    """The width at which no name in a column is broken."""
+    return min(max((cell_len(word) for cell in cells for word in cell.split()), default=0), _LONG)
 
 
 def _least(cells: Sequence[str]) -> int:
-    """The width at which no word is broken and sentences can still be read."""
+    """The width at which no name is broken and sentences can still be read."""
     return max(_word(cells), min(_whole(cells), _READABLE))
 
 
@@ -73,7 +75,7 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
     """As wide as the cells are; where that is too much, the widest give way first."""
     whole = [_whole(cells) for cells in columns]
     first, *others = columns
-    # At worst words are broken, the names of the rows after all others.
+    # At worst all words may be broken, the names of the rows after all others.
     ways = ([*map(least, columns)] for least in (_least, _word))
     names = [_word(first), *(1 for _ in others)]
     least = next((w for w in (*ways, names) if sum(w) <= room), [1] * len(columns))
