@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.api.results import settings
+from bench.api.results import require_store, settings
 
 Words = Sequence[str]
 _SILENT_S = 60.0
@@ -130,7 +130,9 @@ def why(name: str, words: Words = (), config_dir: Path | None = None) -> Again:
     from bench.exchange import sources
     from bench.exchange.rerun import changes, difference
 
-    store = Store(settings(words, config_dir).store)
+    chosen = settings(words, config_dir)
+    require_store(chosen, name)
+    store = Store(chosen.store)
     record, manifest = sources.in_store(store, name)
     again = [*manifest["overrides"], *words]
     own = manifest["config_dir"]

@@ -32,6 +32,19 @@ def settings(words: Words = (), config_dir: Path | None = None) -> Settings:
     return compose_grid(words, config_dir).settings
 
 
+def require_store(chosen: Settings, trial: str) -> None:
+    """Refuse to look for a trial where there is no store; opening one would make it.
+
+    Raises:
+        UserError: there is none.
+    """
+    require(
+        chosen.store.is_dir(),
+        f"There is no trial '{trial}', since there is no store '{chosen.store}'; name one with "
+        "store=, or a pack with --from.",
+    )
+
+
 def load(
     *names: str,
     words: Words = (),
@@ -129,6 +142,7 @@ def show(
     chosen = settings(words, config_dir)
     if source is not None:
         return sources.in_pack(sources.load(source, chosen), name)[0], {}
+    require_store(chosen, name)
     store = Store(chosen.store)
     record, _ = sources.in_store(store, name)
     attack = record.nodes["attack"]
@@ -177,7 +191,8 @@ def compare(
     require(
         bool(common),
         f"{names} have no board in common, so that nothing can have moved: "
-        f"{_alone(comparison, 'A')} here, {_alone(comparison, 'B')} there.",
+        f"{_alone(comparison, 'A')} here, {_alone(comparison, 'B')} there; compare results on the "
+        "same data, models and goals.",
     )
     return comparison
 

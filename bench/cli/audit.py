@@ -138,13 +138,14 @@ def command(
         moment = datetime.fromisoformat(aware) if aware else None
     except ValueError as error:
         raise UserError(
-            f"--aware {aware} is no time by ISO 8601, as 2026-01-31T09:30+01:00."
+            f"--aware is '{aware}'; give a time by ISO 8601, such as 2026-01-31T09:30+01:00."
         ) from error
     columns: dict[str, str] = {}
     for pair in pairs:
         role, equals, name = pair.partition("=")
         require(
-            bool(role and equals and name), f"--map {pair} is no ROLE=NAME, as account=user_id."
+            bool(role and equals and name),
+            f"--map is '{pair}'; give ROLE=NAME, such as account=user_id.",
         )
         require(role not in columns, f"--map {role}=... is given twice; give it once.")
         columns[role] = name

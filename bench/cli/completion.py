@@ -22,11 +22,12 @@ _LINES = {
 
 
 @click.command("completion")
-@click.argument("shell", metavar="[bash|zsh|fish]", type=click.Choice([*_FILES]), required=False)
+@click.argument("shell", metavar="[SHELL]", type=click.Choice([*_FILES]), required=False)
 def command(shell: str | None) -> None:
     """Print the line that lets the shell complete verbs, options, settings and names.
 
-    invbench completion bash >> ~/.bashrc; without a name it is for the shell you are in.
+    SHELL is bash, zsh or fish; without it, the shell that you are in: invbench completion bash >>
+    ~/.bashrc.
     """
     chosen = shell or Path(os.environ.get("SHELL", "")).name
     require(chosen in _FILES, f"Name the shell: invbench completion {'|'.join(_FILES)}.")

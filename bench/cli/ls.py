@@ -83,7 +83,8 @@ def command(given: Given, named: str | None, data: str | None, plain: bool, as_j
     groups = [group for group in groups if fits is None or group not in ("dataset", "suite")]
     require(
         bool(groups),
-        f"--for lists what fits a data set: models, defenses or attacks, and not {given.names}.",
+        f"--for lists what fits a data set, and that is no {' '.join(given.names)}; name models, "
+        "defenses or attacks.",
     )
     listed: dict[str, list[dict[str, Any]]] = {}
     unfit: dict[str, dict[str, str]] = {}

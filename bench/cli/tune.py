@@ -74,7 +74,10 @@ def _whole(own: dict[str, str], key: str, default: int) -> int:
 
 def _space(text: str) -> Any:
     space = parse_yaml(text, "space")
-    require(not space or isinstance(space, dict), "space must be a mapping '{OPTION: [VALUES]}'.")
+    require(
+        not space or isinstance(space, dict),
+        f"space is '{text}'; give a mapping '{{OPTION: [VALUES]}}'.",
+    )
     return space
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 import click
 
@@ -47,6 +48,8 @@ def sentence(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
         name = error.option_name
         text = f"invbench: '{path}' has no option '{name}'.{_near(name, context)}"
+    elif isinstance(error, click.BadParameter) and error.param is not None:
+        text += _near_choice(text, error.param)
     end = "" if text.endswith(("?", ".")) else "."
     return f"{text}{end} '{path} --help' shows what it takes."
 
@@ -55,6 +58,14 @@ _GRID = (
     " A grid is a list here, and needs no -m: 'defense=[none,dp_sgd]', or "
     "'defense.dp_sgd.sweep={epsilon:[1,8]}' for several settings of one option."
 )
+
+
+def _near_choice(text: str, parameter: click.Parameter) -> str:
+    given = re.search(r": '(.*?)' is not one of", text)
+    if given is None or not isinstance(parameter.type, click.Choice):
+        return ""
+    close = difflib.get_close_matches(given[1], map(str, parameter.type.choices), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def _near(name: str, context: click.Context) -> str:

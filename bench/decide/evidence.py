@@ -201,7 +201,9 @@ def scenario(sources: Sequence[Source], dataset: str = "", model: str = "") -> S
             for row in source.boards.rows.itertuples()
         }
     )
-    require(bool(pairs), "The evidence has no board: nothing in it was attacked.")
+    require(
+        bool(pairs), "The evidence has no board, since nothing in it was attacked; name another."
+    )
     for axis, name in (("dataset", dataset), ("model", model)):
         known = {pair[axis == "model"] for pair in pairs}
         require(

@@ -238,7 +238,7 @@ def broken(**changes: object) -> pd.DataFrame:
         (log(), ("fpr=0.1",), "reads no overrides, and 'fpr=0.1' is one"),
         (log(), ("--time-unit", "h"), "--time-unit is 'h'"),
         (log(), ("--format", "syslog"), "There is no format 'syslog'"),
-        (log(), ("--map", "account"), "--map account is no ROLE=NAME"),
+        (log(), ("--map", "account"), "--map is 'account'; give ROLE=NAME"),
         (log(), ("--map", "account=usr"), "has no column 'usr'"),
         (log(), ("--map", "lable=x0"), "--map lable=.* names no part .* Did you mean 'label'"),
         (log(), ("--path", "/v1"), "--path is for access logs"),

@@ -163,9 +163,11 @@ def test_it_is_read_back_whatever_the_terminal_can_show(capsys, tmp_path) -> Non
     assert text.isascii() and json.loads(text)["name"] == "日本 × é"
 
 
-def test_a_mistake_stays_a_sentence(call: Call) -> None:
-    code, out, err = call("show", "absent", "--json", "store=/nowhere", "tracking=none")
+def test_a_mistake_stays_a_sentence(call: Call, tmp_path: Path) -> None:
+    place = tmp_path / "nowhere"
+    code, out, err = call("show", "absent", "--json", f"store={place}", "tracking=none")
     assert (code, out) == (2, "") and err.startswith("invbench: ")
+    assert not place.exists(), "who looks makes nothing"
 
 
 def test_the_gate_says_the_same_both_ways(call: Call, tmp_path: Path) -> None:
