@@ -152,28 +152,36 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))
     sys.excepthook = _crashed
     try:
+        code = _answer()
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        code = _BY_SIGPIPE
+    if code:
+        sys.exit(code)
+
+
+def _answer() -> int:
+    """Do what the words say, or tell what is wrong with them; the exit code."""
+    try:
         _refuse_strangers()
         speak(0)
         try:
             _obey()
         finally:
             _tell_faults()
-        sys.stdout.flush()
     except UserError as error:
         click.echo(f"invbench: {error}", err=True)
-        sys.exit(2)
+        return 2
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except click.ClickException as error:
         click.echo(sentence(error), err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (KeyboardInterrupt, EOFError, click.Abort):
         click.echo("\ninvbench: stopped; what is recorded is kept.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        if not _unread():
-            raise
-        sys.exit(_BY_SIGPIPE)
+        return 130
+    return 0
 
 
 def _obey() -> None:

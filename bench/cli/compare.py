@@ -65,10 +65,10 @@ def command(
         click.echo(compare.markdown(comparison, every), nl=False)
     else:
         for line in comparison.obstacles:
-            click.echo(f"NOT COMPARABLE: {line}.")
+            wrapped(f"NOT COMPARABLE: {line}.")
         for line in comparison.notes:
-            click.echo(f"Note: {line}.")
-        click.echo(comparison.sentence())
+            wrapped(f"Note: {line}.", rest="  ")
+        wrapped(comparison.sentence())
         rows = compare.lines(comparison, every)
         if len(rows) > 1:
             table(rows, ("p", "A", "B"), "  ")

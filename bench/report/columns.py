@@ -58,12 +58,12 @@ def _needed(widths: Sequence[int]) -> int:
 
 
 def _whole(cells: Sequence[str]) -> int:
-    return max(map(cell_len, cells))
+    return max(1, *map(cell_len, cells))
 
 
 def _word(cells: Sequence[str]) -> int:
     """The width at which no name in a column is broken."""
-    return min(max((cell_len(word) for cell in cells for word in cell.split()), default=0), _LONG)
+    return min(max([1, *(cell_len(word) for cell in cells for word in cell.split())]), _LONG)
 
 
 def _least(cells: Sequence[str]) -> int:
