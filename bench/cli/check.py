@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from bench.cli.printing import as_json, print_json, wrapped
+from bench.cli.printing import as_json, print_json
 from bench.cli.words import Given, takes
 from bench.contract.errors import require
 
@@ -51,7 +51,7 @@ def command(given: Given, place: str | None, as_json: bool) -> None:
             for tried in api.check(group, name.strip(), rest, given.config_dir, target):
                 checks.append(tried)
                 if not as_json:
-                    wrapped(tried.line, rest=" " * 6)
+                    click.echo(tried.line)
     failed = sum(not check.holds for check in checks)
     if as_json:
         print_json("check/1", {"holds": not failed, "checks": checks})

@@ -21,11 +21,13 @@ _HELP = """Attack a model that you have, and say what to put in front of it.
 
 \b
 Examples:
-  invbench redteam --model scorer.onnx --card loans.yaml --members train.csv --holdout test.csv \\
-      --public aux.csv --access scores --tier T2
-  invbench redteam --model http://127.0.0.1:8080/v2/models/scorer --card loans.yaml \\
-      --members train.csv --holdout test.csv --budget 10000 --rate 50 --tier T2
-  invbench redteam --model scorer.onnx --card loans.yaml --tier T2 --against 2026-10-01
+  invbench redteam --model scorer.onnx --card loans.yaml --tier T2 \\
+      --members train.csv --holdout test.csv --public aux.csv
+  invbench redteam --model http://127.0.0.1:8080/v2/models/scorer --tier T2 \\
+      --card loans.yaml --members train.csv --holdout test.csv \\
+      --budget 10000 --rate 50
+  invbench redteam --model scorer.onnx --card loans.yaml --tier T2 \\
+      --against 2026-10-01
 
 MODEL is a file (.onnx, .safetensors, .pt, .pt2, .skops, or .csv/.parquet with its answers; never a
 pickle), an HTTP endpoint, or package.module:function. The card says what the columns of the records

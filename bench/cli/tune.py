@@ -25,8 +25,8 @@ _HELP = """Search the options of one attack or one defense, on the selection see
 
 \b
 Examples:
-  invbench tune attack=attribute_map against=none 'dataset=[diabetes]' trials=10 seeds=9
-  invbench tune defense=top_k against='[attribute_map,csmia]' 'space={k: [1, 2]}' seeds=9
+  invbench tune attack=attribute_map against=none trials=10 seeds=9
+  invbench tune defense=top_k against=csmia 'space={k: [1, 2]}' seeds=9
 
 trials= (20), tune_seed= (0) and space='{OPTION: [VALUES]}' are of the search; all else goes to the
 runs. Needs the extra 'tune'.
