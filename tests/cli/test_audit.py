@@ -284,7 +284,7 @@ def test_an_incident_is_recorded_where_somebody_is_flagged(audit: Audit, tmp_pat
     ("words", "message"),
     [
         (("--model", "m.yaml"), "add --incident DIR"),
-        (("--incident", "x", "--aware", "noon"), "--aware noon is no time"),
+        (("--incident", "x", "--aware", "noon"), "--aware is 'noon'"),
         (("--incident", "x", "--evidence", "p", "tracking=none"), "--model"),
         (("--incident", "x", "--model", "m", "tracking=none"), "tracking=none"),
         (("--incident", "x", "--model", "m.yaml", "tracking=none"), "m.yaml"),
