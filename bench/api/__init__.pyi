@@ -7,6 +7,10 @@ from .decisions import inventory as inventory
 from .decisions import recommend as recommend
 from .decisions import register as register
 from .decisions import require_mlflow as require_mlflow
+from .history import Again as Again
+from .history import Progress as Progress
+from .history import progress as progress
+from .history import why as why
 from .incidents import incident as incident
 from .incidents import kept as kept
 from .results import attestations as attestations
@@ -21,7 +25,6 @@ from .results import show as show
 from .results import submit as submit
 from .results import sync as sync
 from .results import verify as verify
-from .results import why as why
 from .runs import Forecast as Forecast
 from .runs import evaluate as evaluate
 from .runs import plan as plan

@@ -194,7 +194,8 @@ class Results:
         rows = next(iter(drawable.values()), None) if board is None else drawable.get(names[board])
         if rows is None:
             raise UserError(
-                f"'{board or self.pack.suite}' has no row with both utility and leakage."
+                f"'{board or self.pack.suite}' has no row with both utility and leakage; "
+                "name another board."
             )
         return Plot(rows)
 

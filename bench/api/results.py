@@ -33,6 +33,19 @@ def settings(words: Words = (), config_dir: Path | None = None) -> Settings:
     return compose_grid(words, config_dir).settings
 
 
+def require_store(chosen: Settings, trial: str) -> None:
+    """Refuse to look for a trial where there is no store; opening one would make it.
+
+    Raises:
+        UserError: there is none.
+    """
+    require(
+        chosen.store.is_dir(),
+        f"There is no trial '{trial}', since there is no store '{chosen.store}'; name one with "
+        "store=, or a pack with --from.",
+    )
+
+
 def load(
     *names: str,
     words: Words = (),
@@ -142,6 +155,7 @@ def show(
     chosen = settings(words, config_dir)
     if source is not None:
         return sources.in_pack(sources.load(source, chosen), name)[0], {}
+    require_store(chosen, name)
     store = Store(chosen.store)
     record, _ = sources.in_store(store, name)
     attack = record.nodes["attack"]
@@ -190,7 +204,8 @@ def compare(
     require(
         bool(common),
         f"{names} have no board in common, so that nothing can have moved: "
-        f"{_alone(comparison, 'A')} here, {_alone(comparison, 'B')} there.",
+        f"{_alone(comparison, 'A')} here, {_alone(comparison, 'B')} there; compare results on the "
+        "same data, models and goals.",
     )
     return comparison
 
@@ -363,48 +378,3 @@ def sync(words: Words = (), config_dir: Path | None = None) -> tuple[int, Result
         pages = results.report(Path(folder), config_dir=config_dir).page.parent
         written = sync(store, chosen.tracking.uri, manifest, pages)
     return written, results
-
-
-def why(name: str, words: Words = (), config_dir: Path | None = None) -> tuple[str, list[str]]:
-    """Whether a recorded trial would run again, and which part of its identity changed.
-
-    The trial is planned again with the overrides of its run.
-
-    Args:
-        name: the beginning of its identity, or ``dataset/model/defense/attack/seed``.
-        words: further overrides; they win.
-        config_dir: a folder with a user's own options; None: the one of the run.
-
-    Returns:
-        The answer in a sentence, and what changed, a line each.
-
-    Raises:
-        UserError: none or several have that name, or its suite cannot be composed here.
-    """
-    from bench.engine.execution import prepare
-    from bench.engine.store import Store
-    from bench.exchange import sources
-    from bench.exchange.rerun import changes, difference
-
-    store = Store(settings(words, config_dir).store)
-    record, manifest = sources.in_store(store, name)
-    again = [*manifest["overrides"], *words]
-    own = manifest["config_dir"]
-    _, planned = prepare(again, config_dir or (Path(own) if own else None))
-    cell = record.cell.key()
-    now = next((trial for trial in planned.trials if trial.cell.key() == cell), None)
-    if now is None:
-        return f"{cell} is not in the grid any more: {' '.join(again) or 'default suite'}.", []
-    if now.id == record.trial_id:
-        parts = [*record.nodes.items(), ("trial", now.id)]  # what failed has no result to look at
-        if all([store.intact(kind, key) for kind, key in parts if store.has(kind, key)]):
-            return f"{cell} is up to date: trial {now.id[:12]}, status {record.status}.", []
-        return f"{cell} is recorded as trial {now.id[:12]}, but it is damaged.", []
-    lines = list(changes(store, planned, record.nodes, now.nodes)) or [
-        f"{part}: {line}"
-        for part, was in (("defense", record.defense), ("attack", record.attack))
-        for line in difference(was.model_dump(include=set(now.info[part])), now.info[part])
-    ]
-    return f"{cell} would be a new trial: {record.trial_id[:12]} -> {now.id[:12]}.", lines or [
-        "a baseline of its goal changed, or the code that makes its record"
-    ]

@@ -124,7 +124,8 @@ def tune(
         f"'{prefix}' is what is searched for; give space='{{OPTION: [VALUES]}}' instead.",
     )
     require(
-        group == "attack" or name != "none", "The defense 'none' has no option that could be tuned."
+        group == "attack" or name != "none",
+        "The defense 'none' has no option that could be tuned; name another.",
     )
     label = f"label=tune-{group}-{name}-{'-'.join(against)}"
     side = [name] if group == "attack" else ["none", name]

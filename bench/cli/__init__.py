@@ -7,52 +7,70 @@ import importlib
 import importlib.util
 import io
 import logging
+import os
+import select
 import sys
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from bench import __version__
-from bench.contract.errors import UserError, nearest
+from bench.cli.usage import Verbs, sentence
+from bench.contract.errors import UserError
 from bench.contract.secrets import redacted
 from bench.engine.logs import Redacting
 
 _FAULTS_SHOWN = 5
+_BY_SIGPIPE = 141
+"""How programs end whose reader has gone: 0 would say that a gate lets pass, 1 that it does not."""
 _SIMPLER = {"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"}
 _SIMPLER |= {"\N{LESS-THAN OR EQUAL TO}": "<=", "\N{GREATER-THAN OR EQUAL TO}": ">="}
 _SIMPLER |= {"\N{RIGHTWARDS ARROW}": "->", "\N{HORIZONTAL ELLIPSIS}": "...", "\N{BULLET}": "-"}
-_VERBS = {
-    "run": "Run a suite: train, attack, record, publish the boards",
-    "tune": "Search the options of one attack or defense on the selection seeds",
-    "plan": "Show what a run would do, without doing it",
-    "status": "Show what runs have done and how far they are",
-    "ls": "List datasets, models, defenses, attacks or suites",
-    "show": "Show one trial",
-    "why": "Say why a trial would run again",
-    "doctor": "Hold every file of the store against its digest",
-    "reproduce": "Run one recorded trial again and compare",
-    "report": "Write the boards from the store or from MLflow",
-    "compare": "Say what moved between two results",
-    "submit": "Pack results into one file that others can verify",
-    "verify": "Check a pack and run a sample of its trials again",
-    "sync": "Upload to MLflow what it lacks",
-    "redteam": "Attack a model that you have, and say what to put in front of it",
-    "recommend": "Recommend a defense for a deployment, by the evidence",
-    "gate": "Let a model pass, or not, and write its privacy impact assessment",
-    "inventory": "List the registered models, their evidence and its expiry",
-    "cluster": "Start, join or stop a cluster that a token guards",
-    "slurm": "Write a batch file for Slurm that runs a suite on its nodes",
-    "audit": "Look for accounts that probe in a log of queries",
-    "data": "List, fetch and verify data sets",
-    "check": "Check that a component keeps its contract",
-    "ui": "Start the MLflow UI on this machine",
+_PURPOSES = {
+    "Look": {
+        "ls": "List datasets, models, defenses, attacks or suites",
+        "data": "List, fetch and verify data sets",
+        "report": "Write the boards from the store, from packs or from MLflow",
+        "show": "Show one trial",
+        "compare": "Say what moved between two results",
+    },
+    "Run": {
+        "plan": "Show what a run would do, without doing it",
+        "run": "Run a suite: train, attack, record, publish the boards",
+        "status": "Show what runs have done and how far they are",
+        "tune": "Search the options of one attack or defense",
+        "cluster": "Start, join or stop a cluster that a token guards",
+        "slurm": "Write a batch file for Slurm that runs a suite on its nodes",
+    },
+    "Decide": {
+        "recommend": "Recommend a defense for a deployment, by the evidence",
+        "redteam": "Attack a model that you have, and say what to put before it",
+        "gate": "Let a model pass or not, and write its impact assessment",
+        "inventory": "List the registered models, their evidence and its expiry",
+        "audit": "Look for accounts that probe in a log of queries",
+    },
+    "Exchange": {
+        "submit": "Pack results into one file that others can verify",
+        "verify": "Check a pack and run a sample of its trials again",
+        "reproduce": "Run one recorded trial again and compare",
+        "sync": "Upload to MLflow what it lacks",
+    },
+    "Upkeep": {
+        "check": "Check that a component keeps its contract",
+        "why": "Say why a trial would run again",
+        "doctor": "Hold every file of the store against its digest",
+        "ui": "Start the MLflow UI on this machine",
+        "completion": "Print the line that lets the shell complete words",
+    },
 }
+_VERBS = {verb: text for verbs in _PURPOSES.values() for verb, text in verbs.items()}
+_COMPLETION = "_INVBENCH_COMPLETE"
 
 
-class _Verbs(click.Group):
+class _Program(Verbs):
     """Loads a verb's module only when it is used, so that help and completion are quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -60,39 +78,57 @@ class _Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
-            raise UserError(f"There is no verb '{cmd_name}'.{nearest(cmd_name, _VERBS)}")
+            return None
         module = importlib.import_module(f"bench.cli.{cmd_name}")
         command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(_VERBS.items()))
+        for purpose, verbs in _PURPOSES.items():
+            with formatter.section(purpose):
+                formatter.write_dl([(verb.ljust(10), text) for verb, text in verbs.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        verbs = [
+            CompletionItem(verb, help=text)
+            for verb, text in _VERBS.items()
+            if verb.startswith(incomplete)
+        ]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 _HELP = """Inversion Bench compares defenses against model inversion.
 
 \b
 Start here:
-  invbench run                            the default suite, no data needed
-  invbench run suite=smoke 'defense=[none,dp_sgd]' defense.dp_sgd.epsilon=3 seeds=5 label=mine
-  invbench plan suite=sectors data_root=DIR   what a run would do, and for how long
-  invbench ls defenses                    what can be compared
+  invbench                            what is here, and what to do next
+  invbench run suite=smoke            three embedded data sets, in minutes
+  invbench ls defenses                what can be compared
+  invbench recommend PACK --access scores --tier T2
+  invbench run suite=smoke 'defense=[none,dp_sgd]' seeds=5 label=mine
 
 Words after a verb are names and Hydra overrides (key=value, +key=value, ~key), in any order. The
 settings are: suite, label, seeds, budgets, backend, data_root, store, report_dir, tracking.uri
 (tracking=none switches it off); conf/config.yaml explains them all. Python does the same by
-bench.api.
-
-\b
-Tab completion: eval "$(_INVBENCH_COMPLETE=bash_source invbench)"   (zsh_source, fish_source)
+bench.api. Verbs that read print one JSON document with --json. 'invbench completion' says how the
+tab key completes words.
 """
 
 
-@click.group(cls=_Verbs, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Program,
+    help=_HELP,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="invbench")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Inversion Bench."""
+    if context.invoked_subcommand is None:
+        from bench.cli.greeting import greet
+
+        greet()
 
 
 def speak(verbosity: int) -> None:
@@ -106,7 +142,7 @@ def speak(verbosity: int) -> None:
     logger.setLevel(min(level, logging.INFO))  # a run's log file holds what goes on
 
 
-def main() -> Any:
+def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2."""
     codecs.register_error("invbench", _simpler)
     for stream in (sys.stdout, sys.stderr):
@@ -116,34 +152,60 @@ def main() -> Any:
     sys.path.append(str(Path.cwd()))
     sys.excepthook = _crashed
     try:
+        code = _answer()
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        code = _BY_SIGPIPE
+    if code:
+        sys.exit(code)
+
+
+def _answer() -> int:
+    """Do what the words say, or tell what is wrong with them; the exit code."""
+    try:
         _refuse_strangers()
         speak(0)
         try:
-            return cli(prog_name="invbench", standalone_mode=False)
+            _obey()
         finally:
             _tell_faults()
     except UserError as error:
         click.echo(f"invbench: {error}", err=True)
+        return 2
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.NoSuchOption as error:
-        error.show()
-        if error.option_name in ("-m", "--multirun"):
-            click.echo(
-                "A grid is a list here, and needs no -m: 'defense=[none,dp_sgd]', or "
-                "'defense.dp_sgd.sweep={epsilon:[1,8]}' for several settings of one option.",
-                err=True,
-            )
-        sys.exit(2)
+        return stop.exit_code
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("invbench: stopped; what is recorded is kept.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
-    sys.exit(2)
+        click.echo(sentence(error), err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, EOFError, click.Abort):
+        click.echo("\ninvbench: stopped; what is recorded is kept.", err=True)
+        return 130
+    return 0
+
+
+def _obey() -> None:
+    """Do what the words say. Click's own entry would end with 1 where nobody reads on."""
+    instruction = os.environ.get(_COMPLETION)
+    if instruction:
+        from bench.cli.completing import complete_words
+
+        sys.exit(complete_words(cli, _COMPLETION, instruction))
+    with cli.make_context("invbench", sys.argv[1:]) as context:
+        cli.invoke(context)
+
+
+def _unread() -> bool:
+    """Whether what is printed has no reader any more, as behind ``| head``; then be quiet."""
+    unread = False
+    for stream in (sys.stdout, sys.stderr):
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        if poll.poll(0):
+            unread = True
+            # Python flushes once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return unread
 
 
 def _simpler(error: UnicodeError) -> tuple[str, int]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from bench.cli.words import Given, table, takes
+from bench.cli.completing import FILES
+from bench.cli.printing import as_json, print_json, table
+from bench.cli.words import Given, takes
 from bench.contract.errors import UserError, require
 
 _HEAD = ["account", "detector", "query", "time", "statistic", "threshold"]
+_LONGEST = 60
 
 
 @click.command("audit")
-@takes("LOG", 1, 1)
+@takes("LOG", 1, 1, names=FILES)
 @click.option(
     "--benign",
     type=click.Path(path_type=Path),
@@ -89,7 +90,7 @@ _HEAD = ["account", "detector", "query", "time", "statistic", "threshold"]
     metavar="TIME",
     help="When you became aware of it (ISO 8601); deadlines run from then. Without it, now.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@as_json
 @click.option("--fail-on-flag", is_flag=True, help="Exit code 1 if an account is flagged.")
 def command(
     given: Given,
@@ -137,13 +138,14 @@ def command(
         moment = datetime.fromisoformat(aware) if aware else None
     except ValueError as error:
         raise UserError(
-            f"--aware {aware} is no time by ISO 8601, as 2026-01-31T09:30+01:00."
+            f"--aware is '{aware}'; give a time by ISO 8601, such as 2026-01-31T09:30+01:00."
         ) from error
     columns: dict[str, str] = {}
     for pair in pairs:
         role, equals, name = pair.partition("=")
         require(
-            bool(role and equals and name), f"--map {pair} is no ROLE=NAME, as account=user_id."
+            bool(role and equals and name),
+            f"--map is '{pair}'; give ROLE=NAME, such as account=user_id.",
         )
         require(role not in columns, f"--map {role}=... is given twice; give it once.")
         columns[role] = name
@@ -181,13 +183,13 @@ def command(
                 err=True,
             )
     if as_json:
-        click.echo(json.dumps(audit.document(), indent=1, ensure_ascii=False, allow_nan=False))
+        print_json("audit/1", audit.document())
     else:
         for note in audit.notes:
             click.echo(note)
         rows = [
             [
-                _short(flag.account),
+                _shown(flag.account),
                 flag.detector,
                 str(flag.query),
                 flag.time,
@@ -197,13 +199,12 @@ def command(
             for flag in audit.flags
         ]
         if rows:
-            table([_HEAD, *rows])
+            table([_HEAD, *rows], ("threshold", "statistic", "query"))
         click.echo(f"{len(audit.flagged)} of {audit.audited} audited accounts flagged.")
     sys.exit(1 if audit.flagged and fail_on_flag else 0)
 
 
-def _short(name: str) -> str:
-    """A name that leaves room for the other columns and cannot steer the terminal."""
-    plain = name if name.isprintable() else ascii(name)[1:-1]
-    most = max(shutil.get_terminal_size((100, 24)).columns - 72, 20)
-    return plain if len(plain) <= most else plain[: most - 3] + "..."
+def _shown(account: str) -> str:
+    """A name of which strangers choose the length."""
+    more = len(account) - _LONGEST
+    return account if more <= 0 else f"{account[:_LONGEST]} [and {more} letters; see --json]"

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from bench.cli.printing import as_json, print_json
 from bench.cli.words import Given, takes
 from bench.contract.errors import require
 
@@ -21,7 +22,8 @@ _GROUPS = ("dataset", "model", "defense", "attack")
     help="Data set to try it on, instead of embedded data; data_root= and dataset.NAME.key= are "
     "further words.",
 )
-def command(given: Given, place: str | None) -> None:
+@as_json
+def command(given: Given, place: str | None, as_json: bool) -> None:
     """Check that a component keeps its contract: invbench check defense=mine.
 
     Takes any of dataset=, model=, defense=, attack= (one name or a list) and runs it in seconds on
@@ -41,13 +43,18 @@ def command(given: Given, place: str | None) -> None:
         key == "dataset" and (place is None or bool(on.strip("[]"))),
         f"--on is '{place}'; give the data set to try it on, as in '--on dataset=german'.",
     )
-    failed = 0
+    checks = []
     for word in named:
         group, _, names = word.partition("=")
         for name in names.strip("[]").split(","):
             target = on.strip("[]") or None
             for tried in api.check(group, name.strip(), rest, given.config_dir, target):
-                click.echo(tried.line)
-                failed += not tried.holds
-    click.echo("All checks hold." if not failed else f"{failed} checks do not hold.")
+                checks.append(tried)
+                if not as_json:
+                    click.echo(tried.line)
+    failed = sum(not check.holds for check in checks)
+    if as_json:
+        print_json("check/1", {"holds": not failed, "checks": checks})
+    else:
+        click.echo("All checks hold." if not failed else f"{failed} checks do not hold.")
     sys.exit(1 if failed else 0)

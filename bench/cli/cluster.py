@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bench.cli.usage import Verbs
 from bench.engine import cluster, membership
 
 _HELP = """Start, join or stop a Ray cluster that a token guards.
@@ -25,7 +26,7 @@ then leave the cluster: what a batch system or a container wants.
 """
 
 
-@click.group("cluster", help=_HELP)
+@click.group("cluster", cls=Verbs, help=_HELP)
 def command() -> None:
     """Group of the verbs below."""
 

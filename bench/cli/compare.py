@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
-from bench.cli.words import Given, submissions, table, takes, tell_joined
+from bench.cli.completing import FILES
+from bench.cli.printing import as_json, print_json, table, wrapped
+from bench.cli.words import Given, submissions, takes, tell_joined
 from bench.contract.errors import require
 
 
 @click.command("compare")
-@takes("A B", 2, 2)
+@takes("A B", 2, 2, names=FILES)
 @submissions
 @click.option("--margin", default=0.05, show_default=True, help="Smallest difference that matters.")
 @click.option(
@@ -25,7 +27,7 @@ from bench.contract.errors import require
 )
 @click.option("--anyway", is_flag=True, help="Judge although protocol, data or metrics differ.")
 @click.option("--all", "every", is_flag=True, help="Show also what stayed the same.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@as_json
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 def command(
     given: Given,
@@ -58,19 +60,21 @@ def command(
     tell_joined(later.pack.notes, joining)
     comparison = api.compare(before, later, margin=margin, anyway=anyway, **where)
     if as_json:
-        click.echo(compare.as_json(comparison))
+        print_json("compare/1", compare.data(comparison))
     elif as_markdown:
         click.echo(compare.markdown(comparison, every), nl=False)
     else:
         for line in comparison.obstacles:
-            click.echo(f"NOT COMPARABLE: {line}.")
+            wrapped(f"NOT COMPARABLE: {line}.")
         for line in comparison.notes:
-            click.echo(f"Note: {line}.")
-        click.echo(comparison.sentence())
+            wrapped(f"Note: {line}.", rest="  ")
+        wrapped(comparison.sentence())
         rows = compare.lines(comparison, every)
         if len(rows) > 1:
-            table(rows, "  ")
+            table(rows, ("p", "A", "B"), "  ")
         for row in comparison.changed.to_dict("records"):
             place = f"{row['board']} {row['defense']}".strip()
-            click.echo(f"  {row['what']}: {place}: {row['A'] or '-'} -> {row['B'] or '-'}")
+            wrapped(
+                f"{row['what']}: {place}: {row['A'] or '-'} -> {row['B'] or '-'}", "  ", "      "
+            )
     sys.exit(1 if comparison.fails(fail_on) else 0)

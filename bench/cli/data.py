@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bench.cli.printing import as_json, print_json, table, wrapped
+from bench.cli.usage import Verbs
 from bench.cli.words import Given, takes
 
 _NOT_SAID = "see its card"
 
 
-@click.group("data")
+def _data_sets(config_dir: Path | None) -> Mapping[str, str]:
+    from bench.engine.conf import list_options
+
+    return {
+        name: heading.sentence for name, heading in list_options("dataset", config_dir).items()
+    }
+
+
+def _fetched(config_dir: Path | None) -> Mapping[str, str]:
+    from bench.data.fetch import REGISTRY
+
+    return {name: text for name, text in _data_sets(config_dir).items() if name in REGISTRY}
+
+
+@click.group("data", cls=Verbs)
 def command() -> None:
     """List, fetch and verify data sets: invbench data fetch purchase100 data_root=DIR.
 
@@ -25,33 +39,34 @@ def command() -> None:
 
 
 @command.command("list")
-@takes("[NAME]...", 0, None)
+@takes("[NAME]...", 0, None, names=_data_sets)
 @click.option("--plain", is_flag=True, help="Tab-separated, for scripts.")
-def list_(given: Given, plain: bool) -> None:
+@as_json
+def list_(given: Given, plain: bool, as_json: bool) -> None:
     """List data sets: whether they are here, their size, their terms, where to get them."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from bench import api
 
     chosen, data_root = api.data_sets(given.names, given.words, given.config_dir)
-    head = ("dataset", "state", "size", "terms", "get it with")
-    rows = [(name, *_row(name, data, data_root)) for name, data in chosen.items()]
+    listed = [_state(name, data, data_root) for name, data in chosen.items()]
+    if as_json:
+        print_json("data.list/1", {"data_root": data_root, "datasets": listed})
+        return
+    head = ["dataset", "state", "size", "terms", "get it with"]
+    rows = [
+        [row["dataset"], row["state"], _size(row["bytes"]), row["terms"], row["get"] or "-"]
+        for row in listed
+    ]
     if plain:
         for row in [head, *rows]:
             click.echo("\t".join(row))
         return
-    table = Table(*head, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+    table([head, *rows], ["size"], more="--plain or --json")
     if data_root is None:
         click.echo("data_root is not set; data_root=FOLDER says what is in a folder.")
 
 
 @command.command("fetch")
-@takes("[NAME]...", 0, None)
+@takes("[NAME]...", 0, None, names=_fetched)
 def fetch_(given: Given) -> None:
     """Download data sets into data_root; a file is kept only if it is whole and its hash right."""
     from bench import api
@@ -79,8 +94,8 @@ def fetch_(given: Given) -> None:
 
 
 @command.command("verify")
-@takes("[NAME]...", 0, None)
-@click.option("--json", "as_json", is_flag=True, help="Print what was read as JSON.")
+@takes("[NAME]...", 0, None, names=_data_sets)
+@as_json
 def verify(given: Given, as_json: bool) -> None:
     """Load what is in data_root as a run does: hashes, row counts, classes, duplicates.
 
@@ -100,7 +115,7 @@ def verify(given: Given, as_json: bool) -> None:
         if name in named or not (data.embedded or data.missing(data_root))
     ]
     if as_json:
-        click.echo(json.dumps(outcomes, indent=1))
+        print_json("data.verify/1", {"data_root": data_root, "datasets": outcomes})
     for outcome in () if as_json else outcomes:
         if outcome["dataset"] in named:
             for title, lines in outcome["understood"].items():
@@ -111,7 +126,7 @@ def verify(given: Given, as_json: bool) -> None:
         if outcome["ok"]:
             click.echo(f"  sha256 {outcome['facts']['sha256']}")
         for line in _loaded(outcome["facts"]) if outcome["dataset"] in named else ():
-            _print_wrapped(line)
+            wrapped(line, "  ", "    ")
     sys.exit(0 if all(outcome["ok"] for outcome in outcomes) else 1)
 
 
@@ -120,8 +135,6 @@ _SAY = {
     "first use": "as when it was fetched",
     "nothing": "compared with nothing: its loader pins no hash",
 }
-_WIDTH, _CELL = 100, 40
-"""Most letters of a line, and of a cell in it."""
 
 
 def _verified(name: str, data: Any, data_root: Path | None) -> dict[str, Any]:
@@ -171,58 +184,46 @@ def _loaded(facts: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key.replace('_', ' ')}: {listed}"
 
 
-def _print_wrapped(text: str) -> None:
-    click.echo(textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    "))
-
-
 def _print_section(title: str, lines: Sequence[Any]) -> None:
     """A section of what was understood: mappings as a table, texts as sentences."""
     click.echo(f"{title}:")
     rows = [line for line in lines if not isinstance(line, str)]
     if rows:
         cells = [list(rows[0]), *(list(row.values()) for row in rows)]
-        texts = [[_clipped(" ".join(str(cell).split()), _CELL) for cell in row] for row in cells]
-        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-        numbers = [isinstance(cell, (int, float)) for cell in cells[1]]
-        for row in texts:
-            aligned = (
-                text.rjust(width) if number else text.ljust(width)
-                for text, width, number in zip(row, widths, numbers, strict=True)
-            )
-            click.echo(_clipped(f"  {'  '.join(aligned)}".rstrip(), _WIDTH))
+        table([[str(cell) for cell in row] for row in cells], indent="  ")
     for line in lines:
         if isinstance(line, str):
-            _print_wrapped(f"! {line}" if title == "warnings" else line)
+            wrapped(f"! {line}" if title == "warnings" else line, "  ", "    ")
     click.echo()
 
 
-def _clipped(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def _row(name: str, data: Any, data_root: Path | None) -> tuple[str, str, str, str]:
+def _state(name: str, data: Any, data_root: Path | None) -> dict[str, Any]:
     """State, size, terms and how to get it."""
     from bench.data.fetch import REGISTRY
 
-    terms = getattr(data, "terms", _NOT_SAID)
+    known = {"dataset": name, "bytes": None, "terms": getattr(data, "terms", _NOT_SAID), "get": ""}
     if data.embedded:
-        return "embedded", "-", terms, "-"
+        return {**known, "state": "embedded"}
     missing = data.missing(data_root)
     if missing is None:
-        return "present", _size(data, data_root), terms, "-"
+        return {**known, "state": "present", "bytes": _bytes(data, data_root)}
     fetch = f"invbench data fetch {name} data_root=FOLDER"
-    return "missing", "-", terms, fetch if name in REGISTRY else missing
+    return {**known, "state": "missing", "get": fetch if name in REGISTRY else missing}
 
 
-def _size(data: Any, data_root: Path | None) -> str:
+def _bytes(data: Any, data_root: Path | None) -> int | None:
     """Bytes on disk of what the data set reads."""
     from bench.engine.nodes import files_of
 
     paths = [Path(path) for named in files_of(data, data_root).values() for path in named]
-    if not paths:
+    files = (f for path in paths for f in ([path] if path.is_file() else path.rglob("*")))
+    return sum(f.stat().st_size for f in files if f.is_file()) if paths else None
+
+
+def _size(count: int | None) -> str:
+    if count is None:
         return "-"
-    files: Iterator[Path] = (f for p in paths for f in ([p] if p.is_file() else p.rglob("*")))
-    size = float(sum(f.stat().st_size for f in files if f.is_file()))
+    size = float(count)
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
 
 import click
 
+from bench.cli.completing import FILES
+from bench.cli.printing import as_json, print_json, wrapped
 from bench.cli.words import Given, signers, takes
 from bench.contract.errors import require
 
 
 @click.command("gate")
-@takes("[POLICY] MODEL.yaml", 0, 2)
+@takes("[POLICY] MODEL.yaml", 0, 2, names=FILES)
 @click.option("--template", is_flag=True, help="Print a commented MODEL.yaml and stop.")
 @click.option("--register", is_flag=True, help="Put the model into MLflow's Model Registry.")
 @click.option(
@@ -29,7 +30,7 @@ from bench.contract.errors import require
     "--today", type=click.DateTime(["%Y-%m-%d"]), help="The day to judge on; without it, today."
 )
 @signers
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@as_json
 def command(
     given: Given,
     template: bool,
@@ -75,11 +76,12 @@ def command(
         click.echo(f"Assessment: {pia / 'assessment.html'}", err=True)
     if card is not None:
         document.save(card, document.markdown(assessment.card(outcome), level=2))
-    click.echo(
-        json.dumps(assessment.data(outcome), indent=1)
-        if as_json
-        else "\n".join(assessment.lines(outcome))
-    )
+    if as_json:
+        print_json("gate/1", assessment.data(outcome))
+    else:
+        for line in assessment.lines(outcome):
+            indented = line.startswith("  ")
+            wrapped(line.strip(), "  " if indented else "", " " * 14 if indented else "")
     if register:
         version, new = api.register(outcome, files, given.words, given.config_dir)
         there = "" if new else ", already there"

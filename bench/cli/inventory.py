@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import date, datetime
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.words import Given, table, takes
+from bench.cli.printing import as_json, print_json, table, wrapped
+from bench.cli.words import Given, takes
 from bench.contract.errors import require
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _COLUMNS = [
     "data",
     "evidence",
 ]
+_SPARE = ("evidence", "data", "defense", "exposed", "assessment", "L and M, upper ends")
 
 
 @click.command("inventory")
@@ -45,7 +46,7 @@ _COLUMNS = [
 )
 @click.option("--check", is_flag=True, help="Exit code 1 if --from and the registry differ.")
 @click.option("--template", is_flag=True, help="Print a commented file for --from and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Print every field as JSON.")
+@as_json
 def command(
     given: Given,
     today: datetime | None,
@@ -75,9 +76,9 @@ def command(
     entries = api.inventory(day, given.words, given.config_dir)
     late = [entry for entry in entries if entry.expired(day)]
     if as_json:
-        click.echo(json.dumps([_fields(entry, day) for entry in entries], indent=1))
+        print_json("inventory/1", {"models": [_fields(entry, day) for entry in entries]})
     elif entries:
-        table([_COLUMNS, *(_row(entry, entry.expired(day)) for entry in entries)])
+        table([_COLUMNS, *(_row(entry, entry.expired(day)) for entry in entries)], _SPARE)
         click.echo(f"{len(entries)} assessed, {len(late)} expired.")
     else:
         uri = api.settings(given.words, given.config_dir).tracking.uri
@@ -120,13 +121,13 @@ def _kept(
             }
             for model in models
         ]
-        click.echo(json.dumps({"models": listed, "differences": differences}, indent=1))
+        print_json("inventory.kept/1", {"models": listed, "differences": differences})
     else:
-        table([list(inventory.COLUMNS), *(inventory.row(model) for model in models)])
+        table([[*inventory.COLUMNS], *map(inventory.row, models)])
         if entries is None:
             click.echo("Not compared with the registry: tracking=none.")
         for sentence in differences:
-            click.echo(f"  {sentence}")
+            wrapped(sentence, "  ")
         click.echo(f"{len(models)} listed, {len(late)} expired, {len(differences)} differences.")
     sys.exit(1 if (check and differences) or (fail_on_expired and late) else 0)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bench.cli.completing import FILES
+from bench.cli.printing import as_json, print_json, width
 from bench.cli.words import Given, takes
 
 
 @click.command("recommend")
-@takes("EVIDENCE...", 1, None)
+@takes("EVIDENCE...", 1, None, names=FILES)
 @click.option("--dataset", default="", help="Data set, where the evidence holds several.")
 @click.option("--model", default="", help="Model, where the evidence holds several.")
 @click.option(
@@ -33,7 +34,7 @@ from bench.cli.words import Given, takes
     "--needs-scores/--no-needs-scores", help="Whether the application uses scores, not labels only."
 )
 @click.option("--policy", default="default", show_default=True, help="Name or path of a policy.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@as_json
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a page that prints.")
 def command(given: Given, as_json: bool, html: Path | None, **asked: Any) -> None:
     """Recommend a defense: invbench recommend results/published/credit --access scores --tier T2.
@@ -56,9 +57,9 @@ def command(given: Given, as_json: bool, html: Path | None, **asked: Any) -> Non
         **asked,
     )
     if as_json:
-        click.echo(json.dumps(explain.data(decision), indent=1))
+        print_json("recommend/1", explain.data(decision))
     else:
-        click.echo(document.text(explain.document(decision)), nl=False)
+        click.echo(document.text(explain.document(decision), width()), nl=False)
     if html is not None:
         document.save(html, document.html(explain.document(decision, brief=True)))
         click.echo(f"Page: {html}", err=True)

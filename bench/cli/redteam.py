@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli.printing import as_json, print_json, width
 from bench.cli.words import Given, takes
 from bench.contract.errors import require
 from bench.contract.secrets import redacted
@@ -21,11 +21,13 @@ _HELP = """Attack a model that you have, and say what to put in front of it.
 
 \b
 Examples:
-  invbench redteam --model scorer.onnx --card loans.yaml --members train.csv --holdout test.csv \\
-      --public aux.csv --access scores --tier T2
-  invbench redteam --model http://127.0.0.1:8080/v2/models/scorer --card loans.yaml \\
-      --members train.csv --holdout test.csv --budget 10000 --rate 50 --tier T2
-  invbench redteam --model scorer.onnx --card loans.yaml --tier T2 --against 2026-10-01
+  invbench redteam --model scorer.onnx --card loans.yaml --tier T2 \\
+      --members train.csv --holdout test.csv --public aux.csv
+  invbench redteam --model http://127.0.0.1:8080/v2/models/scorer --tier T2 \\
+      --card loans.yaml --members train.csv --holdout test.csv \\
+      --budget 10000 --rate 50
+  invbench redteam --model scorer.onnx --card loans.yaml --tier T2 \\
+      --against 2026-10-01
 
 MODEL is a file (.onnx, .safetensors, .pt, .pt2, .skops, or .csv/.parquet with its answers; never a
 pickle), an HTTP endpoint, or package.module:function. The card says what the columns of the records
@@ -108,7 +110,7 @@ stand-in did not finish; 2: a mistake; 130: interrupted.
     is_flag=True,
     help="You may attack this endpoint on another machine.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@as_json
 def command(
     given: Given,
     only_plan: bool,
@@ -150,6 +152,8 @@ def command(
         if planned.order.asks is not None:
             click.echo(f"Records to ask: {planned.order.asks}", err=True)
         if only_plan or planned.order.asks is not None:
+            if as_json:
+                print_json("redteam.plan/1", _plan(planned))
             return
         try:
             found, files = running.campaign(planned)
@@ -157,10 +161,11 @@ def command(
             click.echo(f"invbench: {error}", err=True)
             sys.exit(1)
     if as_json:
-        click.echo(json.dumps(campaigns.data(found), indent=1, default=str))
+        print_json("redteam/1", campaigns.data(found))
     else:
         click.echo(
-            document.text(campaigns.document(found, str(files.get("private", "")))), nl=False
+            document.text(campaigns.document(found, str(files.get("private", ""))), width()),
+            nl=False,
         )
     for kind, path in files.items():
         click.echo(f"{kind.capitalize()}: {path}", err=True)
@@ -175,6 +180,21 @@ def _header(text: str) -> tuple[str, str]:
         "its value.",
     )
     return name, variable
+
+
+def _plan(planned: Preview) -> dict[str, Any]:
+    return {
+        "campaign": planned.name,
+        "model": planned.order.model,
+        "trials": len(planned.plan.trials),
+        "found_out": planned.given,
+        "trained_like_it": planned.like or None,
+        "records_asked": planned.asks,
+        "most_records": planned.order.budget,
+        "seconds": planned.seconds,
+        "remote": planned.remote,
+        "asks": planned.order.asks,
+    }
 
 
 def _tell(planned: Preview) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli.completing import FILES
+from bench.cli.printing import as_json, print_json
 from bench.cli.words import Given, signers, submissions, takes, tell_joined
 
 if TYPE_CHECKING:
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("report")
-@takes("[PACK|SUITE]...", 0, None)
+@takes("[PACK|SUITE]...", 0, None, names=FILES)
 @click.option(
     "--from",
     "source",
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--licence", default="", help="Licence of its pages and figures, as 'CC BY 4.0'.")
 @click.option("--url", default="", help="Address at which it will be found, for permalinks.")
 @signers
+@as_json
 def command(
     given: Given,
     source: Any,
@@ -56,6 +61,7 @@ def command(
     authors: tuple[str, ...],
     licence: str,
     url: str,
+    as_json: bool,
 ) -> None:
     """Write the boards of a suite's newest run, or of packs: a site that opens from disk.
 
@@ -83,6 +89,21 @@ def command(
     tell_joined(results.pack.notes, joining)
     site = results.site
     assert site is not None
+    if as_json:
+        rows = results.boards().replace([math.inf, -math.inf], math.nan)
+        boards = rows.to_json(orient="records", double_precision=10, default_handler=str)
+        print_json(
+            "report/1",
+            {
+                "suite": results.pack.suite,
+                "page": site.page,
+                "trials": site.trials,
+                "lacking": site.lacking,
+                "joined": results.pack.notes.get("submissions", []),
+                "boards": json.loads(boards),
+            },
+        )
+        return
     if site.lacking:
         click.echo(f"{site.lacking}.")
     click.echo(f"{results.pack.suite}: {site.trials} trials; report {site.page}")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.printing import as_json, paste, print_json, wrapped
 from bench.cli.words import Given, foreign_code, show_code, takes
+
+if TYPE_CHECKING:
+    from bench.exchange.reproduce import Reproduction
 
 
 @click.command("reproduce")
@@ -24,8 +29,13 @@ from bench.cli.words import Given, foreign_code, show_code, takes
     help="Empty folder for the store of the new run; without it a temporary one is used.",
 )
 @foreign_code
+@as_json
 def command(
-    given: Given, source: str | None, keep: Path | None, allow_code: tuple[str, ...]
+    given: Given,
+    source: str | None,
+    keep: Path | None,
+    allow_code: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Run one recorded trial again, from nothing, and compare it with its record.
 
@@ -42,12 +52,41 @@ def command(
 
     show_code(allow_code, given.config_dir)
     made = api.reproduce(given.name, given.words, given.config_dir, source, keep, allow_code)
+    if as_json:
+        print_json("reproduce/1", _plain(made))
+    else:
+        _tell(made)
+    sys.exit(0 if made.good else 1)
+
+
+def _plain(made: Reproduction) -> dict[str, object]:
+    old, new, like = made.old, made.new, made.likeness
+    return {
+        "cell": old.cell.key(),
+        "trial_id": old.trial_id,
+        "recorded_utc": old.created_utc,
+        "reproduced": made.good,
+        "outcome": like.outcome,
+        "sentence": like.said,
+        "exact": like.exact,
+        "changes": made.changes,
+        "figures": [
+            {"name": name, "recorded": before, "now": after} for name, before, after in made.figures
+        ],
+        "same_bits": like.facts,
+        "environment": like.environment,
+        "error": new.error,
+        "by_hand": made.by_hand,
+    }
+
+
+def _tell(made: Reproduction) -> None:
     old, new, like = made.old, made.new, made.likeness
     click.echo(f"{old.cell.key()}: trial {old.trial_id[:12]}, recorded {old.created_utc}.")
     if made.changes:
         click.echo("It has changed since:")
     for line in made.changes:
-        click.echo(f"  {line}")
+        wrapped(line, "  ", "    ")
     click.echo(f"  {'':22} {'recorded':>12}  {'now':>12}")
     for label, before, after in made.figures:
         shown = ["-" if value is None else f"{value:.6f}" for value in (before, after)]
@@ -55,11 +94,10 @@ def command(
     for fact, same in like.facts.items():
         click.echo(f"  {fact:22} {'the same bit for bit' if same else 'not the same bits'}")
     for line in like.environment:
-        click.echo(f"  environment            {line}")
+        wrapped(line, f"  {'environment':22} ")
     if new.error is not None and like.outcome != "identical":
-        click.echo(f"  error                  {new.error.type}: {new.error.message}")
+        wrapped(f"{new.error.type}: {new.error.message}", f"  {'error':22} ")
     click.echo("By hand:")
     for line in made.by_hand:
-        click.echo(f"  {line}")
+        paste(line, "  ")
     click.echo(f"{'Reproduced' if made.good else 'NOT reproduced'}: {like.said}.")
-    sys.exit(0 if made.good else 1)

@@ -20,9 +20,10 @@ _HELP = """Run a suite: train, attack, record, publish the boards.
 \b
 Examples:
   invbench run
-  invbench run suite=smoke 'defense=[none,dp_sgd]' defense.dp_sgd.epsilon=3 seeds=5 label=mine
+  invbench run suite=smoke 'defense=[none,dp_sgd]' seeds=5 label=mine
+  invbench run suite=smoke 'defense=[dp_sgd]' defense.dp_sgd.epsilon=3
   invbench run suite=sectors data_root=DIR backend=local tracking=none
-  invbench run suite=smoke backend.address=auto resources.default.num_gpus=0.25
+  invbench run backend.address=auto resources.default.num_gpus=0.25
 
 Running the same command again computes nothing; after an interruption it goes on where it stopped.
 A grid that overrides changed gets a report of its own; label= names it.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli.printing import as_json, print_json, wrapped
 from bench.cli.words import Given, takes
 from bench.contract.errors import UserError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @takes("TRIAL", 1, 1)
-@click.option("--json", "as_json", is_flag=True, help="Print the whole record.")
 @click.option(
     "--from",
     "source",
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write the files of its reconstruction to.",
 )
-def command(given: Given, as_json: bool, source: str | None, folder: Path | None) -> None:
+@as_json
+def command(given: Given, source: str | None, folder: Path | None, as_json: bool) -> None:
     """Show one trial, named by the beginning of its identity or by its cell.
 
     A cell is dataset/model/defense/attack/seed, such as faces/mlp/none/miface/0.
@@ -41,13 +42,14 @@ def command(given: Given, as_json: bool, source: str | None, folder: Path | None
     if folder is not None:
         _write(folder, files)
     if as_json:
-        click.echo(record.model_dump_json(indent=1))
+        sizes = {name: len(data) for name, data in files.items()}
+        print_json("show/1", {**record.model_dump(mode="json"), "files": sizes})
         return
     for label, value in _rows(record):
-        click.echo(f"{label:22} {value}")
+        wrapped(str(value), f"{label:22} ")
     if files:
-        sizes = ", ".join(f"{name} ({len(data):,} bytes)" for name, data in files.items())
-        click.echo(f"{'files':22} {sizes}{'' if folder else '; --to FOLDER writes them'}")
+        listed = ", ".join(f"{name} ({len(data):,} bytes)" for name, data in files.items())
+        wrapped(f"{listed}{'' if folder else '; --to FOLDER writes them'}", f"{'files':22} ")
     if record.error is not None and record.error.traceback:
         click.echo(f"traceback\n{record.error.traceback}")
 

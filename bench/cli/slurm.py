@@ -102,7 +102,8 @@ exit "$$code"
 _HELP = """Write a batch file for Slurm: a head, a worker on every other node, and the run.
 
 \b
-  invbench slurm --nodes 4 --cpus 32 --time 1-00:00:00 -- suite=sectors data_root=DIR store=DIR
+  invbench slurm --nodes 4 --cpus 32 --time 1-00:00:00 -- \\
+      suite=sectors data_root=DIR store=DIR
   sbatch invbench.sbatch
 
 What stands after -- is what 'invbench run' takes. The store keeps every result as soon as it is

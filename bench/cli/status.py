@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.printing import as_json, paste, print_json, wrapped
 from bench.cli.words import Given, takes
-from bench.contract.secrets import redacted
 
-_SILENT_S = 60.0
+if TYPE_CHECKING:
+    from bench.api import Progress
+
+_SHOWN = 10
 
 
 @click.command("status")
 @takes()
-@click.option("--all", "everything", is_flag=True, help="Every run, not the ten newest.")
-def command(given: Given, everything: bool) -> None:
+@click.option("--all", "everything", is_flag=True, help=f"Every run, not the {_SHOWN} newest.")
+@as_json
+def command(given: Given, everything: bool, as_json: bool) -> None:
     """Show what runs have done and how far they are, each with its command, to be run again."""
     from bench import api
 
-    runs = api.executions(given.words, given.config_dir)
+    manifests = api.executions(given.words, given.config_dir)
+    shown = manifests if everything else manifests[:_SHOWN]
+    runs = [api.progress(manifest) for manifest in shown]
+    if as_json:
+        print_json("status/1", {"in_store": len(manifests), "runs": [asdict(run) for run in runs]})
+        return
     if not runs:
         store = api.settings(given.words, given.config_dir).store
         click.echo(f"No such run in store '{store}' yet.")
-    for manifest in runs if everything else runs[:10]:
-        click.echo(_line(manifest))
+    for run in runs:
+        wrapped(_sentence(run), rest="    ")
+        paste(run.command, "    ")
+    if len(manifests) > len(shown):
+        click.echo(f"and {len(manifests) - len(shown)} older; --all shows them.")
 
 
-def _line(manifest: Mapping[str, Any]) -> str:
+def _sentence(run: Progress) -> str:
     from bench.engine.durations import duration
-    from bench.engine.store.process import gone
 
-    ended = manifest["ended"]
-    bad = sum(n for status, n in ended.items() if status not in ("done", "skipped"))
-    state, more = manifest["state"], ""
-    if state == "running":
-        age = datetime.now(UTC) - datetime.fromisoformat(manifest["updated_utc"])
-        if gone(manifest.get("driver", {})):
-            state, more = "dead", "; its process is gone: the same command goes on where it stopped"
-        elif age.total_seconds() > _SILENT_S:
-            state, silence = "silent", duration(age.total_seconds())
-            more = f"; not heard of for {silence}: if its machine is gone, run the same command"
-        elif manifest["left_s"] is not None:
-            more = f"; {duration(manifest['left_s'])} left"
+    if run.state == "dead":
+        more = "its process is gone: the same command goes on where it stopped"
+    elif run.state == "silent":
+        silence = duration(run.silent_s or 0)
+        more = f"not heard of for {silence}: if its machine is gone, run the same command"
+    elif run.state == "running":
+        more = "" if run.left_s is None else f"{duration(run.left_s)} left"
     else:
-        more = f"; {duration(manifest['wall_s'])}"
-        if manifest.get("reason"):
-            more += f"; {redacted(manifest['reason'])}"
+        took = "" if run.wall_s is None else duration(run.wall_s)
+        more = "; ".join(filter(None, (took, run.reason)))
     return (
-        f"{manifest['started_utc']}  {manifest['suite']:12} {state:11} "
-        f"{ended.get('done', 0)}/{len(manifest['trials'])} trials done, {bad} failed, "
-        f"{ended.get('skipped', 0)} skipped; "
-        f"{manifest['nodes_run']}/{manifest['nodes_todo']} nodes{more}"
-        f"\n    {redacted(manifest['command'])}"
+        f"{run.started_utc}  {run.suite}: {run.state}; {run.done}/{run.planned} trials done, "
+        f"{run.failed} failed, {run.skipped} skipped; {run.nodes_run}/{run.nodes_to_run} nodes"
+        + (f"; {more}" if more else "")
     )

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from bench.cli.completing import FILES
 from bench.cli.words import Given, signing, submissions, takes
 
 
 @click.command("submit")
-@takes("SOURCE", 1, 1)
+@takes("SOURCE", 1, 1, names=FILES)
 @click.option(
     "--to",
     "out",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.words import Given, table, takes
+from bench.cli.printing import as_json, paste, print_json, table, wrapped
+from bench.cli.words import Given, takes
 from bench.contract.documents import parse_yaml
 from bench.contract.errors import require
 from bench.contract.secrets import redacted
@@ -23,8 +25,8 @@ _HELP = """Search the options of one attack or one defense, on the selection see
 
 \b
 Examples:
-  invbench tune attack=attribute_map against=none 'dataset=[diabetes]' trials=10 seeds=9
-  invbench tune defense=top_k against='[attribute_map,csmia]' 'space={k: [1, 2]}' seeds=9
+  invbench tune attack=attribute_map against=none trials=10 seeds=9
+  invbench tune defense=top_k against=csmia 'space={k: [1, 2]}' seeds=9
 
 trials= (20), tune_seed= (0) and space='{OPTION: [VALUES]}' are of the search; all else goes to the
 runs. Needs the extra 'tune'.
@@ -34,7 +36,8 @@ Exit code: 0 a setting was chosen, 1 no setting has an L, 2 a mistake, 130 inter
 
 @click.command("tune", help=_HELP)
 @takes()
-def command(given: Given) -> None:
+@as_json
+def command(given: Given, as_json: bool) -> None:
     """Search the options of one attack or defense."""
     from bench import api
 
@@ -51,7 +54,12 @@ def command(given: Given) -> None:
     space, folder = _space(own.get("space", "")), given.config_dir
     against = _names(own["against"])
     tuning = api.tune(group, name, against, space=space, words=words, config_dir=folder, **search)
-    _tell(tuning, [f"--config-dir={folder}"] if folder else [])
+    again = [*([f"--config-dir={folder}"] if folder else []), *tuning.words]
+    if as_json:
+        print_json("tune/1", {**asdict(tuning), "override": tuning.line, "words": again})
+    else:
+        _tell(tuning, again)
+    sys.exit(0 if tuning.best is not None else 1)
 
 
 def _names(text: str) -> list[str]:
@@ -66,26 +74,29 @@ def _whole(own: dict[str, str], key: str, default: int) -> int:
 
 def _space(text: str) -> Any:
     space = parse_yaml(text, "space")
-    require(not space or isinstance(space, dict), "space must be a mapping '{OPTION: [VALUES]}'.")
+    require(
+        not space or isinstance(space, dict),
+        f"space is '{text}'; give a mapping '{{OPTION: [VALUES]}}'.",
+    )
     return space
 
 
-def _tell(tuning: Tuning, more: list[str]) -> None:
+def _tell(tuning: Tuning, again: list[str]) -> None:
     keys = list(tuning.tried[0].setting)
     table([[*keys, "L", "utility", "loss", ""], *(_row(tried, keys) for tried in tuning.tried)])
     click.echo(f"\n{len(tuning.tried)} settings tried; recorded in {tuning.file}.")
     if tuning.skipped:
-        click.echo(f"Left as they are, without a range: {', '.join(tuning.skipped)}.")
+        wrapped(f"Left as they are, without a range: {', '.join(tuning.skipped)}.")
     if tuning.best is None:
         click.echo("No setting has an L.", err=True)
-        sys.exit(1)
+        return
     if tuning.over_budget:
         click.echo("No setting keeps the utility budget of .03; the one that loses least is best.")
     click.echo(f"Best: '{tuning.line}'")
     where = f"on selection seeds ({', '.join(map(str, tuning.seeds))})"
     click.echo(f"Its L of {tuning.best.value:.3f} is {where} and biased {tuning.bias}.")
-    again = redacted(shlex.join([*more, *tuning.words]))
-    click.echo(f"On seeds that chose nothing: invbench run {again}")
+    click.echo("On seeds that chose nothing:")
+    paste(redacted(shlex.join(["invbench", "run", *again])), "  ")
 
 
 def _row(tried: Tried, keys: list[str]) -> list[str]:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli.completing import FILES
+from bench.cli.printing import as_json, print_json, wrapped
 from bench.cli.words import Given, foreign_code, show_code, signers, signing, takes
 from bench.contract.errors import require
+
+if TYPE_CHECKING:
+    from bench.exchange.signatures import Attestation
+    from bench.exchange.verify import Verification
 
 _SHOWN = 10
 
 
 @click.command("verify")
-@takes("PACK", 1, 1)
+@takes("PACK", 1, 1, names=FILES)
 @click.option(
     "--sample",
     default=3,
@@ -27,6 +35,7 @@ _SHOWN = 10
 @signing
 @signers
 @foreign_code
+@as_json
 def command(
     given: Given,
     sample: int,
@@ -36,6 +45,7 @@ def command(
     key: Path | None,
     signers: Path | None,
     allow_code: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Check a pack, a folder or a .zip, and run a sample of its trials again.
 
@@ -60,22 +70,51 @@ def command(
     path = Path(given.name)
     show_code(allow_code, given.config_dir)
     checked = api.verify(path, given.words, given.config_dir, sample, seed, allow_code)
-    if checked.pack is not None:
-        click.echo(f"{path}: {checked.looked_at}; digest {checked.pack.digest[:16]}")
-        for attestation in api.attestations(checked.pack, signers):
-            click.echo(f"  {attestation.sentence}.")
-        for line in checked.wrong[:_SHOWN]:
-            click.echo(f"  wrong: {line}.")
-        if len(checked.wrong) > _SHOWN:
-            click.echo(f"  and {len(checked.wrong) - _SHOWN} more.")
-        for trial in checked.again.ran:
-            click.echo(f"  {trial['outcome']}: {trial['cell']}: {trial['said']}")
-        if checked.again.changed:
-            click.echo(f"  changed: {checked.again.changed}.")
-        if checked.again.absent:
-            click.echo(f"  not run: {checked.again.absent}.")
-        if write:
-            beside = api.note(checked, by, sample, seed, key)
-            click.echo(f"{'Noted' if key is None else 'Signed'} in {path}; noted in {beside}.")
-    click.echo(f"{checked.sentence}.")
+    signed = [] if checked.pack is None else [*api.attestations(checked.pack, signers)]
+    noted = api.note(checked, by, sample, seed, key) if write and checked.pack is not None else None
+    if as_json:
+        print_json("verify/1", _plain(checked, signed, noted))
+    else:
+        _tell(checked, signed, noted, "Noted" if key is None else "Signed")
     sys.exit(1 if checked.failed else 0)
+
+
+def _plain(
+    checked: Verification, signed: Sequence[Attestation], noted: Path | None
+) -> dict[str, object]:
+    return {
+        "pack": checked.path,
+        "digest": None if checked.pack is None else checked.pack.digest,
+        "verified": not checked.failed,
+        "sentence": checked.sentence,
+        "looked_at": checked.looked_at,
+        "wrong": checked.wrong,
+        "ran_again": checked.again.ran,
+        "not_run": checked.again.absent,
+        "source_changed": checked.again.changed,
+        "signatures": signed,
+        "noted_in": noted,
+    }
+
+
+def _tell(
+    checked: Verification, signed: Sequence[Attestation], noted: Path | None, done: str
+) -> None:
+    if checked.pack is not None:
+        click.echo(f"{checked.path}: {checked.looked_at}; digest {checked.pack.digest[:16]}")
+        lines = [
+            *(f"{attestation.sentence}." for attestation in signed),
+            *(f"wrong: {line}." for line in checked.wrong[:_SHOWN]),
+            *([f"and {len(checked.wrong) - _SHOWN} more."] if checked.wrong[_SHOWN:] else []),
+            *(
+                f"{trial['outcome']}: {trial['cell']}: {trial['said']}"
+                for trial in checked.again.ran
+            ),
+            *([f"changed: {checked.again.changed}."] if checked.again.changed else []),
+            *([f"not run: {checked.again.absent}."] if checked.again.absent else []),
+        ]
+        for line in lines:
+            wrapped(line, "  ", "    ")
+        if noted is not None:
+            click.echo(f"{done} in {checked.path}; noted in {noted}.")
+    click.echo(f"{checked.sentence}.")

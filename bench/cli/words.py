@@ -10,23 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
+from bench.cli.completing import Names, completes
 from bench.contract.errors import UserError
 
-_LISTED = ("dataset", "model", "defense", "attack", "suite", "backend", "tracking")
-_PLAIN = (
-    "seeds",
-    "label",
-    "data_root",
-    "store",
-    "report_dir",
-    "tracking.uri",
-    "rerun",
-    "budgets",
-    "base_seed",
-    "face_network",
-)
 _OVERRIDE = re.compile(r"(\+{0,2}[\w.@]+=)|(~[\w.@]+)")
 """How an override begins; a cell such as ``faces/mlp/dp_sgd[epsilon=3]/miface/0`` is a name."""
 
@@ -52,7 +39,10 @@ class Given:
 
 
 def takes(
-    metavar: str = "", least: int = 0, most: int | None = 0
+    metavar: str = "",
+    least: int = 0,
+    most: int | None = 0,
+    names: Names = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let a verb take names and overrides; it gets them as :class:`Given`.
 
@@ -60,21 +50,25 @@ def takes(
         metavar: what the names are, for the help.
         least: fewest names.
         most: most names; None: any number.
+        names: what completes a name, as :func:`bench.cli.completing.completes` takes it.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def wrapper(tokens: tuple[str, ...], config_dir: Path | None, **options: Any) -> Any:
-            names = tuple(token for token in tokens if not _OVERRIDE.match(token))
+            called = tuple(token for token in tokens if not _OVERRIDE.match(token))
             words = tuple(token for token in tokens if _OVERRIDE.match(token))
-            if len(names) < least:
-                raise UserError(f"Name {metavar}; 'invbench VERB --help' shows an example.")
-            if most is not None and len(names) > most:
-                raise UserError(_too_many(names[most], metavar))
-            return command(Given(names, words, config_dir), **options)
+            if len(called) < least:
+                path = click.get_current_context().command_path
+                raise UserError(f"Name {metavar}; '{path} --help' shows an example.")
+            if most is not None and len(called) > most:
+                raise UserError(_too_many(called[most], metavar))
+            return command(Given(called, words, config_dir), **options)
 
         shown = " ".join(part for part in (metavar, "[KEY=VALUE]...") if part)
-        with_tokens = click.argument("tokens", nargs=-1, metavar=shown, shell_complete=complete)
+        with_tokens = click.argument(
+            "tokens", nargs=-1, metavar=shown, shell_complete=completes(names)
+        )
         with_folder = click.option(
             "--config-dir",
             type=click.Path(path_type=Path),
@@ -107,33 +101,6 @@ def _more_words(count: int) -> None:
         from bench.cli import speak
 
         speak(count)
-
-
-def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Setting names, then the options of a group; ``a=b`` may come as one word or as three."""
-    from bench.engine.conf import list_options
-
-    key, equals, value = incomplete.partition("=")
-    prefix = f"{key}="
-    before = list(ctx.params.get(param.name or "", ()) or ())
-    if before and before[-1] == "=":  # bash breaks words at "="
-        key, equals, value, prefix = before[-2] if len(before) > 1 else "", "=", incomplete, ""
-    if not equals:
-        keys = [f"{k}=" for k in (*_LISTED, *_PLAIN)]
-        return [CompletionItem(k) for k in keys if k.startswith(incomplete)]
-    group = key.lstrip("+")
-    if group not in _LISTED:
-        return []
-    head, comma, last = value.rpartition(",")
-    if not comma and value.startswith("["):
-        head, last = "[", value[1:]
-    elif comma:
-        head += ","
-    return [
-        CompletionItem(f"{prefix}{head}{name}", help=heading.sentence)
-        for name, heading in list_options(group).items()
-        if name.startswith(last)
-    ]
 
 
 def submissions(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -201,11 +168,3 @@ def tell_joined(notes: Any, names: tuple[str, ...]) -> None:
         click.echo(f"Joined from {name}{who}: {note['joined']} trials{none}.", err=True)
         for line in note["unmet"]:
             click.echo(f"  {line}: these rows are flagged 'missing'.", err=True)
-
-
-def table(rows: list[list[str]], indent: str = "") -> None:
-    """Print rows in columns, the first row being their names."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(indent + "  ".join(cells).rstrip())

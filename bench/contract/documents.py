@@ -108,7 +108,9 @@ def read_text(path: Path, where: str) -> str:
     except UnicodeDecodeError as error:
         raise UserError(f"{where} is not UTF-8 text ({error.reason}); save it so.") from error
     except OSError as error:
-        raise UserError(f"{where} cannot be read ({error.strerror or error}).") from error
+        raise UserError(
+            f"{where} cannot be read ({error.strerror or error}); name a file that can."
+        ) from error
 
 
 def parse_json(data: bytes | str, where: str, deepest: int = DEEPEST) -> Any:

@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from bench.contract.errors import UserError
+from bench.report.columns import lay_out, pasted
 
-_WIDTH = 100
 _WHOLE = 23
 """Names shorter than this stay on one line."""
 
@@ -91,25 +91,30 @@ class Document:
     foot: str = ""
 
 
-def text(document: Document) -> str:
-    """For a terminal: the verdict, the lead, the facts, then the sections."""
-    out = [document.verdict, *_wrapped(document.lead), ""]
-    width = max((len(name) for name, _ in document.facts), default=0) + 2
+def text(document: Document, width: int = 100) -> str:
+    """For a terminal: the verdict, the lead, the facts, then the sections.
+
+    Args:
+        document: what is to be said.
+        width: most letters of a line; only a name that is longer stays whole.
+    """
+    out = [document.verdict, *_wrapped(document.lead, width), ""]
+    longest = max((len(name) for name, _ in document.facts), default=0) + 2
     for name, value in document.facts:
-        out += _wrapped(value, f"  {name:<{width}}", " " * (width + 2))
+        out += _wrapped(value, width, f"  {name:<{longest}}", " " * (longest + 2))
     out += [""] if document.facts else []
     for section in document.sections:
         out.append(section.title)
         for block in section.blocks:
-            out += _lines(block)
+            out += _lines(block, width)
         out.append("")
     return "\n".join(out).rstrip() + "\n"
 
 
-def _wrapped(said: str, first: str = "", rest: str = "") -> list[str]:
+def _wrapped(said: str, width: int, first: str = "", rest: str = "") -> list[str]:
     return textwrap.wrap(
         said,
-        _WIDTH,
+        width,
         initial_indent=first,
         subsequent_indent=rest or first,
         break_long_words=False,
@@ -117,22 +122,20 @@ def _wrapped(said: str, first: str = "", rest: str = "") -> list[str]:
     )
 
 
-def _lines(block: Block) -> list[str]:
+def _lines(block: Block, width: int) -> list[str]:
     if isinstance(block, str):
-        return _wrapped(block, "  ")
+        return _wrapped(block, width, "  ")
     if isinstance(block, Code):
-        return [f"    {block.text}"]
+        return [pasted(block.text, width, "    ")]
     if isinstance(block, Points):
         marks = [f"  {i}. " if block.ordered else "  - " for i in range(1, len(block.items) + 1)]
         return [
             line
             for mark, item in zip(marks, block.items, strict=True)
-            for line in _wrapped(item, mark, " " * len(mark))
+            for line in _wrapped(item, width, mark, " " * len(mark))
         ]
     cells = [[str(c) for c in row] for row in (block.head, *block.rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(block.head))]
-    rows = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
-    return [f"  {row.rstrip()}" for row in rows]
+    return lay_out(cells, width, indent="  ")[0]
 
 
 def markdown(document: Document, level: int = 1) -> str:

@@ -195,7 +195,9 @@ def scenario(sources: Sequence[Source], dataset: str = "", model: str = "") -> S
         UserError: there is none, or several.
     """
     pairs = [(known.dataset, known.model) for known in scenarios(sources)]
-    require(bool(pairs), "The evidence has no board: nothing in it was attacked.")
+    require(
+        bool(pairs), "The evidence has no board, since nothing in it was attacked; name another."
+    )
     for axis, name in (("dataset", dataset), ("model", model)):
         known = {pair[axis == "model"] for pair in pairs}
         require(

@@ -138,7 +138,9 @@ def own_address(interface: str) -> str:
         try:
             asked.bind((address, 0))
         except OSError as error:
-            raise UserError(f"'{interface}' is no address of this machine ({error}).") from error
+            raise UserError(
+                f"'{interface}' is no address of this machine ({error}); 'ip address' lists them."
+            ) from error
     return address
 
 
@@ -174,7 +176,10 @@ def route(host: str) -> str:
             line.connect(place)
             return str(line.getsockname()[0])
     except OSError as error:
-        raise UserError(f"'{host}' cannot be reached from this machine ({error}).") from error
+        raise UserError(
+            f"'{host}' cannot be reached from this machine ({error}); check its name and the "
+            "network."
+        ) from error
 
 
 def towards(host: str, port: int) -> str:
@@ -187,7 +192,10 @@ def towards(host: str, port: int) -> str:
         with socket.create_connection((host.strip("[]"), port), timeout=10) as line:
             return str(line.getsockname()[0])
     except OSError as error:
-        raise UserError(f"Nobody answers at {host}:{port} ({error}).") from error
+        raise UserError(
+            f"Nobody answers at {host}:{port} ({error}); give the address that 'invbench cluster "
+            "start' printed, and let the firewall pass it."
+        ) from error
 
 
 # ---------------------------------------------------------------- entering a cluster

@@ -7,10 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.engine.settings import Resources
-
 if TYPE_CHECKING:
     from bench.engine.graph import Reading
+    from bench.engine.settings import Resources
+
+
+def _one_cpu() -> Resources:
+    # Who reads a store needs no settings, which take longer to load than the store itself.
+    from bench.engine.settings import Resources
+
+    return Resources(num_cpus=1, num_gpus=0)
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Bundle:
     jobs: tuple[Job, ...]
     parcels: Mapping[str, Parcel] = field(default_factory=dict)
     groups: tuple[tuple[str, ...], ...] = ()
-    resources: Resources = field(default_factory=lambda: Resources(num_cpus=1, num_gpus=0))
+    resources: Resources = field(default_factory=_one_cpu)
     data_root: str | None = None
     packages: tuple[str, ...] = ()
     path: tuple[str, ...] = ()

@@ -358,19 +358,16 @@ def _keys(table: pd.DataFrame, columns: list[str]) -> list[tuple[Any, ...]]:
     return list(table[columns].itertuples(index=False, name=None))
 
 
-def as_json(found: Comparison) -> str:
-    """Everything, as JSON; missing numbers are null."""
+def data(found: Comparison) -> dict[str, Any]:
+    """Everything as plain data; missing numbers are None."""
     moved = limited(found.moves)
-    return json.dumps(
-        {
-            "obstacles": list(found.obstacles),
-            "notes": list(found.notes),
-            "sentence": found.sentence(),
-            "moves": json.loads(moved.to_json(orient="records", double_precision=10)),
-            "changed": found.changed.to_dict("records"),
-        },
-        indent=1,
-    )
+    return {
+        "obstacles": list(found.obstacles),
+        "notes": list(found.notes),
+        "sentence": found.sentence(),
+        "moves": json.loads(moved.to_json(orient="records", double_precision=10)),
+        "changed": found.changed.to_dict("records"),
+    }
 
 
 def lines(found: Comparison, every: bool = False) -> list[list[str]]:

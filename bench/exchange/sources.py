@@ -34,7 +34,8 @@ def load(name: str, settings: Settings) -> Pack:
         return pack.read(path)
     if not settings.store.is_dir():
         raise UserError(
-            f"'{name}' is no pack, and there is no store '{settings.store}' to look in."
+            f"'{name}' is no pack, and there is no store '{settings.store}' to look for a suite "
+            "of that name in; name a folder with pack.json, a .zip, or another store with store=."
         )
     store = Store(settings.store)
     for manifest in store.executions():

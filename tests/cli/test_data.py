@@ -131,7 +131,7 @@ def test_what_was_understood_of_a_table_is_printed(invbench: Call, tmp_path: Pat
     for part in ("columns:", "taken as a gap", "299 records", "splits: 120 members", "headroom"):
         assert part in out
     code, out, _ = invbench("verify", *words, "--json")
-    [outcome] = json.loads(out)
+    [outcome] = json.loads(out)["datasets"]
     assert code == 0
     assert outcome["understood"]["gaps"] == [
         {"column": "illness", "taken as a gap": "?", "cells": 1}

@@ -144,7 +144,9 @@ def test_the_template_can_be_filled_in(call) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of MLflow about itself
-def test_a_registered_model_has_one_version_however_often_it_is_judged(call, tmp_path) -> None:
+def test_a_registered_model_has_one_version_however_often_it_is_judged(
+    call, tmp_path, monkeypatch
+) -> None:
     from mlflow import MlflowClient
 
     deciding.evidence(tmp_path)
@@ -168,5 +170,6 @@ def test_a_registered_model_has_one_version_however_often_it_is_judged(call, tmp
 
     changed = deciding.described(tmp_path, purpose="Something else", version="2")
     assert "version 2." in call("gate", "default", changed, *words)[2]
+    monkeypatch.setenv("COLUMNS", "240")
     code, out, _ = call("inventory", f"tracking.uri={uri}", *DAY)
     assert code == 0 and "bank; bureau" in out and "2 assessed, 0 expired." in out

@@ -60,16 +60,17 @@ def test_evidence_says_whose_it_is(call, monkeypatch) -> None:
         entry("x", "2026-12-31"),
     ]
     monkeypatch.setattr(registry, "inventory", lambda uri, today: entries)
+    monkeypatch.setenv("COLUMNS", "240")
     _, out, _ = call("inventory", "--today", "2026-04-01")
     mine, other = out.splitlines()[1:3]
     assert "of the deployed model" in mine and "the deployed model" not in other
     _, out, _ = call("inventory", "--today", "2026-04-01", "--json")
-    assert json.loads(out)[0]["privacy.evidence_of"] == "the deployed model"
+    assert json.loads(out)["models"][0]["privacy.evidence_of"] == "the deployed model"
 
 
 def test_json_has_every_field(call, listed) -> None:
     _, out, _ = call("inventory", "--today", "2026-04-01", "--json")
-    told = json.loads(out)
+    told = json.loads(out)["models"]
     assert [m["expired"] for m in told] == [True, False]
     assert told[0]["privacy.data_sources"] == "bank"
 
@@ -98,6 +99,7 @@ def kept(tmp_path):
 
 
 def test_a_team_keeps_users_sharing_and_exposure(call, kept, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
     code, out, _ = call("inventory", "--from", kept, "tracking=none")
     assert code == 0 and "Not compared" in out
     for text in ("Loan officers", "Partner Bank (scores since 2026-01-31", "OAuth", "10,000"):
@@ -137,10 +139,10 @@ def test_an_incident_expires_a_model_until_it_is_attacked_again(call, tmp_path) 
     code, _, err = call(*words, "--model", "scoring", "--evidence", tmp_path / "pack")
     assert code == 0 and "marked as expired (1 versions)" in err
     _, out, _ = call("inventory", "--today", "2026-04-01", "--json", uri)
-    (told,) = json.loads(out)
+    (told,) = json.loads(out)["models"]
     assert told["privacy.pia_status"] == "expired" and "privacy.incident" in told
     assert "incident_since_evidence" in call(*gate)[1]
-    (told,) = json.loads(call("inventory", "--today", "2026-04-01", "--json", uri)[1])
+    (told,) = json.loads(call("inventory", "--today", "2026-04-01", "--json", uri)[1])["models"]
     assert told["privacy.pia_status"] == "expired", "old evidence does not clear it"
     moment = datetime.fromisoformat(told["privacy.incident"])
     again = made.of_records(
@@ -154,5 +156,5 @@ def test_an_incident_expires_a_model_until_it_is_attacked_again(call, tmp_path) 
     day = str((moment + timedelta(days=1)).date())
     gate = ("gate", "default", model, "--register", "--today", day, uri)
     assert "incident_since_evidence" not in call(*gate)[1]
-    (told,) = json.loads(call("inventory", "--today", day, "--json", uri)[1])
+    (told,) = json.loads(call("inventory", "--today", day, "--json", uri)[1])["models"]
     assert told["privacy.pia_status"] != "expired" and not told["expired"]

@@ -272,7 +272,7 @@ def test_what_differs_besides_the_figures_is_said(
 def test_json_and_markdown_hold_it_all() -> None:
     records = fake.build(seeds=6, datasets=("diabetes",))
     found = compare.compare(records, [_stronger(r) for r in records])
-    told = json.loads(compare.as_json(found))
+    told = json.loads(json.dumps(compare.data(found), allow_nan=False))
     assert len(told["moves"]) == len(found.moves)
     assert told["sentence"] == found.sentence()
     text = compare.markdown(found)

@@ -98,7 +98,9 @@ def check(command: str, model: Mapping[str, Any]) -> None:
     try:
         shlex.split(command)
     except ValueError as error:
-        raise UserError(f"--retrain is '{command}', which is no command ({error}).") from error
+        raise UserError(
+            f"--retrain is '{command}', which is no command ({error}); quote it as for a shell."
+        ) from error
 
 
 def state(order: Order, model: Path) -> str:
@@ -124,7 +126,10 @@ def _make(command: str, seed: int, path: Path) -> None:
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise UserError(f"--retrain: '{words[0]}' cannot be run ({error.strerror}).") from error
+        raise UserError(
+            f"--retrain: '{words[0]}' cannot be run ({error.strerror}); begin with a program that "
+            "is here, such as python."
+        ) from error
     wrote = "wrote" if scratch.exists() else "did not write"
     require(
         done.returncode == 0 and scratch.exists(),

@@ -91,7 +91,7 @@ def place_of(model: str) -> dict[str, str]:
         return {"path": str(path.resolve())}
     require(
         ":" in model,
-        f"--model: '{model}' is neither a file that is there, nor an address (http://...), nor "
+        f"--model: '{model}' is not there; give a file, an address (http://...) or "
         "package.module:function.",
     )
     return {"function": model}
@@ -148,13 +148,13 @@ def data_words(order: Order, folder: Path) -> list[str]:
     if files:
         require(
             "holdout" in files,
-            "--holdout is missing: records from the same population that the model was not "
-            "trained on, or that nobody knows of whether it was.",
+            "--holdout is missing; give records from the same population that the model was not "
+            "trained on, or of which nobody knows whether it was.",
         )
-        for path in files.values():
-            require(Path(path).is_file(), f"There is no file '{path}'.")
+        for part, file in files.items():
+            require(Path(file).is_file(), f"--{part}: there is no file '{file}'; name one.")
         content = read_yaml(card, "Table card")
-        require(isinstance(content, dict), f"Table card '{card}' holds no keys.")
+        require(isinstance(content, dict), f"Table card '{card}' holds no keys; write them.")
         content.pop("split", None)
         card = folder / "card.yaml"
         save(card, yaml.safe_dump({**content, "files": files}, sort_keys=False))

@@ -212,7 +212,11 @@ def _found(address: str) -> str:
     from ray._private import services
 
     place = os.environ.get("RAY_ADDRESS") or services.find_bootstrap_address(None)
-    require(bool(place), "backend.address=auto: no cluster was started on this machine.")
+    require(
+        bool(place),
+        "backend.address=auto: no cluster was started on this machine; 'invbench cluster start' "
+        "starts one, and without backend.address= a run needs none.",
+    )
     return str(place)
 
 

@@ -143,8 +143,8 @@ def _private(suite: Suite) -> Iterator[str]:
         middle = float(np.median([row["dU"] for row in rows]))
         yield (
             f"Differential privacy at an epsilon of {spans} keeps the upper end of L at "
-            f"{ceiling(worst)} or less and changes utility by {number(middle, signed=True)} in the median of "
-            f"{_n(len(rows), 'row')}."
+            f"{ceiling(worst)} or less and changes utility by {number(middle, signed=True)} in "
+            f"the median of {_n(len(rows), 'row')}."
         )
 
 
