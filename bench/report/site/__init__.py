@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.errors import require
+from bench.contract.packages import require_package
 from bench.contract.record import TrialRecord
-from bench.report import audits, boards, families, frame, tables
+from bench.report import audits, boards, families, figures, frame, tables
 from bench.report.boards import FLAGS
 from bench.report.closure import by_board, slugs, unique
 from bench.report.coverage import LOST
@@ -77,14 +78,16 @@ def write(
 
     Raises:
         UserError: there is nothing to report, the records do not belong on one board, or the
-            folder cannot be written.
+            folder cannot be written, or a package is not installed.
     """
+    require_packages(drawn)
     table, facts = frame.read(records, suite, planned)
     lacking = facts.coverage.sentence
     found = boards.build(table)
     tuned, audited = families.tuned(table), audits.build(table)
     pictures, images = _pictures(facts, table, galleries)
-    paper = _paper(found, table) if drawn else {}
+    drawings = figures.files(found, table) if drawn else {}
+    paper = {f"figures/{name}": data for name, data in drawings.items()}
     whole = _suite(suite, table, facts, found, tuned, pictures, provenance, paper)
     made: dict[str, str | bytes] = {
         "assets/plotly.min.js": render.plotly(),
@@ -103,6 +106,19 @@ def write(
         },
     )
     return Site(out / "index.html", found, int((table["status"] != LOST).sum()), lacking)
+
+
+def require_packages(drawn: bool = False) -> None:
+    """Look for what :func:`write` needs, before hours of work that end with it.
+
+    Args:
+        drawn: whether boards are drawn for papers too.
+
+    Raises:
+        UserError: a package is not installed.
+    """
+    for package in ("plotly", *(("matplotlib",) if drawn else ())):
+        require_package(package, "site", "Writing a report")
 
 
 def pages(
@@ -165,12 +181,6 @@ def _suite(
         attack_family=attack_family,
         figures=tuple(paper),
     )
-
-
-def _paper(found: boards.Boards, table: pd.DataFrame) -> dict[str, bytes]:
-    from bench.report import figures  # matplotlib takes half a second to load: only who draws waits
-
-    return {f"figures/{name}": data for name, data in figures.files(found, table).items()}
 
 
 def _slugs(names: Iterable[str]) -> dict[str, str]:
