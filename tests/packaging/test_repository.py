@@ -1,4 +1,4 @@
-"""Workflow files: what they run is there, and what a stranger sends has no rights."""
+"""Files for who works on the project: workflows, forms, hooks and what contributors read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
+import bench
 from tests.packaging.absent import ROOT
 
 FOLDER = ROOT / ".github"
 WORKFLOWS = sorted((FOLDER / "workflows").glob("*.yml"))
 FORMS = sorted((FOLDER / "ISSUE_TEMPLATE").glob("*.yml"))
 each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+
+
+DOCUMENTS = ("CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -94,3 +98,34 @@ def test_forms_of_issues_ask_something(path: Path) -> None:
     assert any(part.get("validations", {}).get("required") for part in fields)
     ids = [part["id"] for part in fields]
     assert len(ids) == len({*ids})
+
+
+def test_hooks_check_what_make_lint_checks_with_the_same_tools() -> None:
+    hooks = _read(ROOT / ".pre-commit-config.yaml")["repos"]
+    assert [source["repo"] for source in hooks] == ["local"], "a second set of versions"
+    entries = [hook["entry"].split()[:2] for hook in hooks[0]["hooks"]]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    lint = makefile.partition("\nlint:")[2].partition("\n\n")[0]
+    linted = [line.replace("$(BIN)", ".venv/bin").split()[:2] for line in lint.splitlines()[1:]]
+    assert entries == linted
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_contributors_read_names_things_that_are_there(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / target).is_file(), target
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M):
+        assert target in targets, target
+    for folder in re.findall(r"`((?:tests|bench|conf|attacks|defenses)/[a-z_/]*)`", text):
+        assert (ROOT / folder).exists(), folder
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = _read(ROOT / "CITATION.cff")
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == bench.__version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert citation["authors"] == project["authors"]
+    assert citation["license"] == project["license"]
