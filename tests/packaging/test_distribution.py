@@ -92,7 +92,8 @@ def _below(folder: Path, *parts: str) -> Iterable[str]:
 
 
 def test_the_wheel_holds_the_program_and_nothing_else(built: tuple[Path, Path]) -> None:
-    names = {name for name in zipfile.ZipFile(built[0]).namelist() if ".dist-info/" not in name}
+    with zipfile.ZipFile(built[0]) as packed:
+        names = {name for name in packed.namelist() if ".dist-info/" not in name}
     assert names >= NEEDED
     assert names == {re.sub("^conf/", "bench/conf/", name) for name in _below(ROOT, *PARTS)}
 
