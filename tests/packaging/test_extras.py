@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -44,6 +45,18 @@ def test_every_package_that_is_fixed_is_named() -> None:
     assert not base & {*NO_EXTRA}
     (all_of,) = (line for line in project["optional-dependencies"]["test"] if "bench[" in line)
     assert {"cluster", "site"} <= {*all_of.partition("[")[2].rstrip("]").split(",")}
+
+
+def test_every_extra_that_is_named_somewhere_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named: set[str] = set()
+    for folder in ("bench", "attacks", "docs", "README.md", "CONTRIBUTING.md", "pyproject.toml"):
+        for path in [ROOT / folder, *(ROOT / folder).rglob("*")]:
+            if path.is_file() and path.suffix in ("", ".md", ".py", ".toml", ".yml"):
+                text = path.read_text(encoding="utf-8")
+                for extras in re.findall(r"\b(?:inversion-bench|invbench)\[([a-z,]+)\]", text):
+                    named |= {*extras.split(",")}
+    assert {"cluster", "redteam", "site"} <= named <= {*project["optional-dependencies"]}
 
 
 @pytest.mark.slow

@@ -149,9 +149,16 @@ def test_boards_that_vanish_are_told(base: Path, head: Path) -> None:
     assert f"`{BOARDS}` would be gone" in comment
 
 
-def test_folders_that_are_not_there_are_a_mistake(tmp_path: Path) -> None:
-    place = [ROOT / ".ci" / "pack", tmp_path / "none", tmp_path, tmp_path / "comment.md"]
-    assert subprocess.run(place, capture_output=True, check=False).returncode == 2
+@pytest.mark.parametrize(
+    ("base", "path", "words"),
+    [("none", os.environ["PATH"], "are folders"), ("", "/usr/bin:/bin", "pip install")],
+)
+def test_what_is_not_there_is_a_mistake(tmp_path: Path, base: str, path: str, words: str) -> None:
+    given = [ROOT / ".ci" / "pack", tmp_path / base, tmp_path, tmp_path / "comment.md"]
+    done = subprocess.run(given, capture_output=True, text=True, check=False, env={"PATH": path})
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not (tmp_path / "comment.md").exists()
 
 
 # ---------------------------------------------------------------- posting it
