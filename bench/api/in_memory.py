@@ -13,7 +13,7 @@ import pandas as pd
 from bench.contract.errors import UserError, nearest
 from bench.contract.record import TrialRecord
 from bench.exchange.pack import Pack
-from bench.report import boards, frame
+from bench.report import boards, figures, frame
 from bench.report.boards import Boards
 from bench.report.closure import slugs
 from bench.report.facts import Facts
@@ -96,8 +96,6 @@ class Plot:
         Raises:
             UserError: another ending.
         """
-        from bench.report import figures
-
         form = path.suffix.lstrip(".")
         if form not in figures.FORMATS:
             raise UserError(f"'{path}' must end in .{', .'.join(figures.FORMATS)}.")
@@ -105,8 +103,6 @@ class Plot:
         return path
 
     def _repr_png_(self) -> bytes:
-        from bench.report import figures
-
         return figures.draw(self.rows, ["png"])["png"]
 
 
@@ -185,8 +181,6 @@ class Results:
         Raises:
             UserError: there is no such board, or nothing to draw on it.
         """
-        from bench.report import figures  # matplotlib takes half a second to load
-
         names = {name: key for key, name in slugs(key for key, _ in self.made).items()}
         if board is not None and board not in names:
             raise UserError(f"There is no board '{board}'.{nearest(board, names)}")

@@ -101,7 +101,7 @@ def run_planned(grid: Grid, planned: Plan, config_dir: Path | None, report: Path
         report: folder of the site to write; None: none is written.
 
     Raises:
-        UserError: the back end or the store cannot be used.
+        UserError: the back end or the store cannot be used, or a package is not installed.
     """
     from bench.api.in_memory import Results
     from bench.api.publish import write
@@ -110,7 +110,10 @@ def run_planned(grid: Grid, planned: Plan, config_dir: Path | None, report: Path
     from bench.exchange.pack import Pack
     from bench.exchange.records import Records
     from bench.exchange.sources import pictures
+    from bench.report.site import require_packages
 
+    if report is not None:
+        require_packages()
     done = execute(grid, planned, config_dir)
     outcome = done.outcome
     records = Records(outcome.read) if report is not None else outcome.records

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.api.spaces import Space, Words, composed, space_of
 from bench.contract.errors import UserError, require
+from bench.contract.packages import require_package
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,13 +202,9 @@ def _literal(value: Any) -> str:
 
 
 def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise UserError(
-            "Tuning needs Optuna, which is not installed; install the extra 'tune': "
-            "pip install 'inversion-bench[tune]'."
-        ) from error
+    require_package("optuna", "tune", "Tuning")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

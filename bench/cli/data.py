@@ -19,9 +19,7 @@ _NOT_SAID = "see its card"
 def _data_sets(config_dir: Path | None) -> Mapping[str, str]:
     from bench.engine.conf import list_options
 
-    return {
-        name: heading.sentence for name, heading in list_options("dataset", config_dir).items()
-    }
+    return {name: heading.sentence for name, heading in list_options("dataset", config_dir).items()}
 
 
 def _fetched(config_dir: Path | None) -> Mapping[str, str]:

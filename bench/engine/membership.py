@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from bench.contract.errors import UserError, require
+from bench.contract.packages import require_package
 from bench.contract.secrets import redacted
 from bench.engine.cluster import (
     LOOPBACK_ONLY,
@@ -50,17 +50,17 @@ def start(
             neither is started.
 
     Raises:
-        UserError: others can read the token, Ray does not start, or lacks what jobs need.
+        UserError: others can read the token, Ray does not start, is not installed or lacks what
+            jobs need.
     """
+    require_package("ray", "cluster", "A cluster")
     make_token(token)
     check_token(token)
     place = f"{address}:{port}"
     words = ["--head", f"--port={port}", f"--include-dashboard={str(jobs is not None).lower()}"]
     if jobs is not None:
-        require(
-            find_spec("aiohttp_cors") is not None and find_spec("opencensus") is not None,
-            "Ray's job server needs more packages: pip install 'inversion-bench[jobs]'.",
-        )
+        for package in ("aiohttp_cors", "opencensus"):
+            require_package(package, "jobs", "Ray's job server")
         words += ["--dashboard-host=127.0.0.1", f"--dashboard-port={jobs}"]
     _ray_start(place, address, [*words, *_offered(cpus, gpus)], token)
 
@@ -71,8 +71,10 @@ def join(
     """Add this machine to the cluster that listens at ``head``.
 
     Raises:
-        UserError: there is no token, others can read it, or the cluster refuses it.
+        UserError: there is no token, others can read it, the cluster refuses it, or Ray is not
+            installed.
     """
+    require_package("ray", "cluster", "A cluster")
     require(
         not loopback(split(head)[0]),
         f"'{head}' is reached from its own machine alone, so nothing can join it; start it with "

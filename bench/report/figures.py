@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import style
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from bench.contract.errors import require
 from bench.contract.names import words
+from bench.contract.packages import require_package
 from bench.report.boards import BoardKey, Boards
 from bench.report.closure import by_board, slugs
 from bench.report.families import curves
@@ -106,10 +104,19 @@ def draw(rows: pd.DataFrame, formats: Iterable[str] = FORMATS) -> dict[str, byte
     Args:
         rows: as :func:`drawable` gives them.
         formats: some of ``FORMATS``.
+
+    Raises:
+        UserError: Matplotlib is not installed.
     """
+    require_package("matplotlib", "site", "Drawing figures")
+    from matplotlib import style  # half a second, for those who draw alone
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     files = {}
     with style.context([_RC], after_reset=True):
         figure = Figure(figsize=SIZE)
+        FigureCanvasAgg(figure)
         axes = _plane(figure, rows)
         _mark(axes, rows.reset_index(drop=True))
         for form in formats:
@@ -194,7 +201,7 @@ def frontier(x: Any, y: Any) -> list[int]:
 
 def label(axes: Any, x: Any, y: Any, lines: Any, names: dict[int, str]) -> None:
     """Put each name where it covers least: greedy over directions and distances."""
-    renderer = FigureCanvasAgg(axes.figure).get_renderer()  # measures text, draws nothing
+    renderer = axes.figure.canvas.get_renderer()  # measures text, draws nothing
     scale = axes.figure.dpi / 72
     points = axes.transData.transform(np.column_stack([x, y]))
     frame = axes.get_window_extent(renderer)

@@ -33,13 +33,16 @@ def open_backend(settings: Settings, blobs: Blobs, store_uuid: str, store_root: 
         store_root: folder of the store.
 
     Raises:
-        UserError: a cluster that cannot be reached.
+        UserError: a cluster that cannot be reached, or Ray is not installed.
     """
     from bench.engine.settings import RayBackend
 
     if isinstance(settings.backend, RayBackend):
+        from bench.contract.packages import require_package
         from bench.engine.backends.ray import Ray
 
+        without = "backend=local backend.isolate=true for worker processes of this machine"
+        require_package("ray", "cluster", "backend=ray", f"run with {without}")
         root = settings.data_root
         return Ray(settings.backend, blobs, store_uuid, store_root, root)
     from bench.engine.backends.local import InProcess, Isolated

@@ -13,8 +13,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from bench.contract.errors import require
+from bench.contract.packages import require_package
 from bench.contract.record import TrialRecord
-from bench.report import answers, audits, boards, families, frame, tables
+from bench.report import answers, audits, boards, families, figures, frame, tables
 from bench.report.answers import Answers, Ask
 from bench.report.boards import FLAGS
 from bench.report.closure import by_board, slugs, unique
@@ -92,14 +93,16 @@ def write(
 
     Raises:
         UserError: there is nothing to report, the records do not belong on one board, or the
-            folder cannot be written.
+            folder cannot be written, or a package is not installed.
     """
+    require_packages(drawn)
     table, facts = frame.read(records, suite, planned)
     lacking = facts.coverage.sentence
     found = boards.build(table)
     tuned, audited = families.tuned(table), audits.build(table)
     pictures, images = _pictures(facts, table, galleries)
-    paper = _paper(found, table) if drawn else {}
+    drawings = figures.files(found, table) if drawn else {}
+    paper = {f"figures/{name}": data for name, data in drawings.items()}
     whole = _suite(suite, table, facts, found, tuned, pictures, provenance, paper, names or Names())
     titles = {key: whole.title(key) for key in whole.ids}
     downloads = _tables(table, found, tuned, audited, suite, lacking)
@@ -124,6 +127,19 @@ def write(
         },
     )
     return Site(out / "index.html", found, int((table["status"] != LOST).sum()), lacking)
+
+
+def require_packages(drawn: bool = False) -> None:
+    """Look for what :func:`write` needs, before hours of work that end with it.
+
+    Args:
+        drawn: whether boards are drawn for papers too.
+
+    Raises:
+        UserError: a package is not installed.
+    """
+    for package in ("plotly", *(("matplotlib",) if drawn else ())):
+        require_package(package, "site", "Writing a report")
 
 
 def _published(
@@ -229,12 +245,6 @@ def _suite(
         names=names,
         chosen=choose(found, family, tuned),
     )
-
-
-def _paper(found: boards.Boards, table: pd.DataFrame) -> dict[str, bytes]:
-    from bench.report import figures  # matplotlib takes half a second to load: only who draws waits
-
-    return {f"figures/{name}": data for name, data in figures.files(found, table).items()}
 
 
 def _slugs(names: Iterable[str]) -> dict[str, str]:
