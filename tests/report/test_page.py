@@ -217,7 +217,7 @@ def test_pointing_at_a_mark_names_it_with_its_numbers(tab: chromium.Browser, out
     tab.point(*mark(tab, "dp_sgd"))
     tab.until("document.querySelector('.hovertext')")
     label = tab.eval("document.querySelector('.hovertext').textContent")
-    assert label.startswith("dp_sgd[epsilon=1]L 0.") and "utility 0." in label
+    assert label.startswith("Dp sgd, epsilon 1L 0.") and "utility 0." in label
     assert tab.console == []
 
 
@@ -295,7 +295,7 @@ def test_pointing_at_a_coloured_cell_tells_its_interval(tab: chromium.Browser, o
     tab.point(*tab.middle("table.attacks td[data-t]"))
     tab.until("!document.querySelector('.tip').hidden")
     told = tab.eval("[...document.querySelector('.tip').children].map((c) => c.textContent)")
-    assert told[0] == "none" and "3 of 3 seeds" in told[2] and told[2].startswith("L ")
+    assert told[0] == "None" and "3 of 3 seeds" in told[2] and told[2].startswith("L ")
     assert told[1] == tab.eval("document.querySelector('table.attacks th.turned').title")
 
 

@@ -154,7 +154,7 @@
   }
 
   // ---------------------------------------------------------------- the question
-  const asked = document.getElementById("asked");
+  const asked = document.getElementById("question");
   const answers = [...document.querySelectorAll("#answers article")];
 
   function answer() {
