@@ -19,6 +19,11 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
+def importable(extra_dir: Path | None) -> tuple[str, ...]:
+    """Folders in which a user's own packages are looked for: here, and beside his options."""
+    return (str(Path.cwd()), *([] if extra_dir is None else [str(extra_dir.resolve())]))
+
+
 def list_options(group: str, extra_dir: Path | None = None) -> dict[str, str]:
     """Names of a group's options and the comment that says what each is."""
     folder = "attack" if group == "baseline" else group
