@@ -49,8 +49,9 @@ def joined(*parts: str) -> str:
 
 
 def cell(text: object) -> str:
-    """A text in a cell of a table."""
-    return re.sub(r"\s+", " ", str(text)).replace("|", "\\|").replace("``", "`").strip()
+    """A text in a cell of a table; what is not code means itself."""
+    plain = " ".join(str(text).split()).replace("``", "`").replace("|", "\\|")
+    return re.sub(r"(`[^`]*`)|([\[\]<*_])", lambda found: found[1] or f"\\{found[2]}", plain)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -61,7 +62,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def code(value: object) -> str:
     """A value as code, unless it is empty."""
-    text = cell(value)
+    text = " ".join(str(value).split())
     return f"`{text}`" if text else ""
 
 
@@ -116,7 +117,10 @@ def options() -> Iterator[Page]:
         sections = [
             part for entry in entries for part in section(group, entry, components[entry["name"]])
         ]
-        intro = f"There are {len(entries)}. `invbench ls {page}` lists them, and `invbench ls --options NAME` shows one."
+        intro = (
+            f"There are {len(entries)}. `invbench ls {page}` lists them, and "
+            "`invbench ls --options NAME` shows one."
+        )
         yield (
             f"reference/{page}.md",
             joined(f"# {title}", intro, table([group, "what it is"], rows), *sections),
@@ -180,7 +184,10 @@ def command_line() -> Iterator[Page]:
         command = cli.get_command(context, name)
         assert command is not None
         parts += verb(name, command, context, 2)
-    intro = "`invbench VERB --help` shows the same. Words that are no options are names, or settings as `key=value`."
+    intro = (
+        "`invbench VERB --help` shows the same. Words that are no options are names, or settings "
+        "as `key=value`."
+    )
     yield "reference/cli.md", joined("# Command line", intro, *parts)
 
 
