@@ -37,7 +37,7 @@ FACTS = {"embedded": "files", "recipe": "trained", "covers": "covers access"}
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
-    for make in (options, suites, settings, command_line, python, copied, notebook):
+    for make in (options, suites, settings, command_line, python, own_data, copied, notebook):
         for place, text in make():
             files.append(File.generated(config, place, content=text))
     return files
@@ -167,7 +167,7 @@ def verb(name: str, command: click.Command, parent: click.Context, level: int) -
             else re.sub(r"([<*_\[])", r"\\\1", paragraph)
         )
     records = [param.get_help_record(context) for param in command.get_params(context)]
-    rows = [[code(record[0]), cell(record[1])] for record in records if record]
+    rows = [[code(record[0]), cell(record[1])] for record in records if record and record[1]]
     yield table(["option", "what it does"], rows)
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
@@ -209,6 +209,14 @@ def python() -> Iterator[Page]:
             f"::: {home}" for _, home in sorted(homes.items(), key=lambda pair: pair[0].lower())
         ]
         yield f"reference/{page}.md", joined(f"# {title}", first, *parts)
+
+
+def own_data() -> Iterator[Page]:
+    """What the classes that read a user's own data say of their files."""
+    classes = ("table.Table", "interactions.Interactions", "image_folder.ImageFolder")
+    parts = [f"::: bench.data.{name}\n    options: {{members: false}}" for name in classes]
+    about = "Cards and files, with every key; the tutorials begin with an example."
+    yield "reference/own_data.md", joined("# Data of your own", about, *parts)
 
 
 def copied() -> Iterator[Page]:
