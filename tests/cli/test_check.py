@@ -133,7 +133,7 @@ def test_an_attack_on_pictures_does_not_read_what_a_control_needs(
     verb, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # no digest of a file is remembered
-    code, out, err = verb("check", "attack=random_public")
+    code, out, err = verb("check", "attack=miface")
     assert code == 0, out + err
 
 
