@@ -43,6 +43,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_content(html: str, **_: object) -> str:
+    """Take away the markup of docstrings that Markdown does not know: roles, and ``::``."""
+    return re.sub(r":(?:attr|class|data|func|meth|mod):(?=<code>)|:(?=:</p>)", "", html)
+
+
 def joined(*parts: str) -> str:
     """The text of a page."""
     return "\n\n".join(parts) + "\n"
@@ -193,9 +198,9 @@ def command_line() -> Iterator[Page]:
 
 def python() -> Iterator[Page]:
     """Pages of the door and of the contract, from their docstrings."""
-    for package, page, title in (
-        ("api", "api", "Python"),
-        ("contract", "contract", "The contract"),
+    for package, title, use in (
+        ("api", "Python", "Write `from bench import api`, then `api.run(...)` and so on."),
+        ("contract", "The contract", "Write `from bench.contract import Attack` and so on."),
     ):
         stub = ast.parse((ROOT / "bench" / package / "__init__.pyi").read_text(encoding="utf-8"))
         homes = {
@@ -204,11 +209,10 @@ def python() -> Iterator[Page]:
             if isinstance(line, ast.ImportFrom)
             for name in line.names
         }
-        first = f"`bench.{package}`: {(ast.get_docstring(stub) or '').splitlines()[0]}"
         parts = [
             f"::: {home}" for _, home in sorted(homes.items(), key=lambda pair: pair[0].lower())
         ]
-        yield f"reference/{page}.md", joined(f"# {title}", first, *parts)
+        yield f"reference/{package}.md", joined(f"# {title}", use, *parts)
 
 
 def own_data() -> Iterator[Page]:

@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 RUN = {"sh": ["bash", "-euo", "pipefail"], "python": [sys.executable]}
 """Languages whose blocks are run, and by what."""
-PATIENCE_S = 600
+PATIENCE_S = 1200
 
 _FENCE = re.compile(r"^( *)```(\w*).*$")
 _COMMENT = re.compile(r"^ *<!-- *(file|needs|exit|not run)\b:?(.*?)-->$")
