@@ -9,7 +9,7 @@ SUITE ?= smoke
 PARALLEL ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-fast perf lint format clean
+.PHONY: help bench test test-fast docs perf lint format clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(STAMP) lint ## Install, lint, check types, run all tests
 
 test-fast: $(STAMP) ## Run the tests that need neither Ray nor a browser nor patience
 	$(BIN)/pytest $(PARALLEL) -m 'not slow and not ray and not browser'
+
+docs: $(STAMP) ## Build the documentation into build/docs; it opens from disk
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
 perf: $(STAMP) ## Run the benchmarks of tests/perf (ratios, not times)
 	$(BIN)/python -m tests.perf

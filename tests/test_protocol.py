@@ -1,4 +1,4 @@
-"""What code, options and the README cite of the protocol is there, in order."""
+"""What code, options, README and documentation cite of the protocol is there, in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ PROTOCOL = ROOT / "bench" / "PROTOCOL.md"
 PLACES = ("attacks", "bench", "conf", "defenses", "tests")
 
 _ITEM = r"(?:[Ff]inding \d+|[CDEGKOS]\d+\b|\d+(?:\.\d+)?)"
-_CITED = re.compile(rf"PROTOCOL(?:\.md)?\)?,?[\s#]+({_ITEM}(?:(?:,? and |, | ){_ITEM})*)")
+_CITED = re.compile(
+    rf"(?:PROTOCOL(?:\.md)?|protocol\.md)\)?,?[\s#]+({_ITEM}(?:(?:,? and |, | ){_ITEM})*)"
+)
 _SECTION = re.compile(r"^(?:#{2,3} |(?:- )?\*\*)(\d+(?:\.\d+)?) ", re.MULTILINE)
 _ENTRY = re.compile(
     r"^(?:\| |(?:- )?\*\*|\*\*\d\.\d .+?\*\* \*\*)(Finding \d+|[CDEGKOS]\d+)\b", re.MULTILINE
@@ -62,6 +64,7 @@ def files() -> Iterator[Path]:
         for kind in ("*.py", "*.yaml"):
             yield from sorted((ROOT / place).rglob(kind))
     yield ROOT / "README.md"
+    yield from sorted((ROOT / "docs").rglob("*.md"))
 
 
 def test_all_that_is_cited_is_there_and_in_order() -> None:
@@ -88,6 +91,10 @@ def test_all_that_is_cited_is_there_and_in_order() -> None:
         ("(PROTOCOL 3.6, C9), and (PROTOCOL C11).", {"3.6", "C9", "C11"}),
         ("# they say (bench/PROTOCOL.md 8). A copy", {"8"}),
         ("[protocol](bench/PROTOCOL.md), 8): of", {"8"}),
+        (
+            "The [protocol](../protocol.md), 3.2, and ([protocol](../protocol.md) 4.6",
+            {"3.2", "4.6"},
+        ),
         ("only one of them (PROTOCOL\n    # 2.0, leakage)", {"2.0"}),
         ("PROTOCOL 3.1: five seeds, ten", {"3.1"}),
         ('{"protocol": PROTOCOL_VERSION, 7: 1}', set()),

@@ -21,6 +21,11 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
+def importable(extra_dir: Path | None) -> tuple[str, ...]:
+    """Folders in which a user's own packages are looked for: here, and beside his options."""
+    return (str(Path.cwd()), *([] if extra_dir is None else [str(extra_dir.resolve())]))
+
+
 def list_options(group: str, extra_dir: Path | None = None) -> dict[str, Heading]:
     """Names of a group's options and what people call each: the first lines of its file.
 

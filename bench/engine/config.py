@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 from bench.contract.errors import UserError, nearest, require
 from bench.contract.identity import fits
-from bench.engine.conf import config_dir, list_options
+from bench.engine.conf import config_dir, importable, list_options
 from bench.engine.overrides import (
     AXES,
     first_line,
@@ -75,7 +76,8 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
 
     Args:
         overrides: ``key=value`` words in Hydra's grammar.
-        extra_dir: a user's own options, searched besides the built-in ones.
+        extra_dir: a user's own options, searched besides the built-in ones; packages in it can be
+            imported from then on.
 
     Raises:
         UserError: anything wrong with the overrides or the options.
@@ -84,6 +86,7 @@ def compose_grid(overrides: Sequence[str], extra_dir: Path | None = None) -> Gri
         extra_dir is None or extra_dir.is_dir(),
         f"--config-dir: there is no folder '{extra_dir}'; name one holding dataset/, attack/ ...",
     )
+    sys.path.extend(folder for folder in importable(extra_dir) if folder not in sys.path)
     # Group choices first: a stack may name options that the grid does not list, and they must be
     # composed too, or an override of one of their keys would find nothing to override.
     overrides, sweeps = split_sweeps([readable(word) for word in overrides])

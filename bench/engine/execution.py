@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import uuid
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any
 
 from bench.contract import UserError
 from bench.engine.backends import open_backend
+from bench.engine.conf import importable
 from bench.engine.config import Grid, compose_grid
 from bench.engine.driving.driver import Driver, Listener
 from bench.engine.driving.pace import Pace, history
@@ -75,17 +75,9 @@ def prepare(
     Raises:
         UserError: as :func:`compose_grid` and :func:`make_plan`, or by ``admit``.
     """
-    for folder in importable(config_dir):
-        if folder not in sys.path:
-            sys.path.append(folder)
     grid = compose_grid(overrides, config_dir)
     admit(grid)
     return grid, make_plan(grid)
-
-
-def importable(config_dir: Path | None) -> tuple[str, ...]:
-    """Folders in which a user's own packages are looked for: here, and beside his options."""
-    return (str(Path.cwd()), *([] if config_dir is None else [str(config_dir.resolve())]))
 
 
 def execute(grid: Grid, plan: Plan, config_dir: Path | None = None) -> Execution:

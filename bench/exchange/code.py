@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench.contract.errors import require
 from bench.engine.components import CORE_PACKAGES
+from bench.engine.conf import importable
 from bench.engine.config import Grid
-from bench.engine.execution import importable
 from bench.exchange import admission
 from bench.exchange.admission import RefusedError
 

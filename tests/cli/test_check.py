@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,31 @@ def test_what_keeps_its_contract_passes(verb, word: str) -> None:
     assert code == 0, out + err
     assert out.endswith("All checks hold.\n")
     assert "FAIL" not in out
+
+
+def test_a_package_beside_its_options_is_found(verb, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "model").mkdir()
+    (tmp_path / "besides").mkdir()
+    (tmp_path / "model" / "besides.yaml").write_text(
+        "# A model\nbesides:\n  _target_: besides.part.Part\n"
+    )
+    (tmp_path / "besides" / "part.py").write_text(
+        "from dataclasses import dataclass\n\nfrom bench.models.softmax import Softmax\n\n\n"
+        '@dataclass(frozen=True)\nclass Part(Softmax):\n    """A model."""\n'
+    )
+    words = ("plugins=[besides]", "--config-dir", str(tmp_path))
+    code, out, err = verb("check", "model=besides", *words)
+    assert code == 0, out + err
+
+
+@pytest.mark.slow
+def test_an_attack_on_pictures_does_not_read_what_a_control_needs(
+    verb, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # no digest of a file is remembered
+    code, out, err = verb("check", "attack=miface")
+    assert code == 0, out + err
 
 
 def test_a_data_set_to_try_it_on_takes_options_of_its_own(verb) -> None:

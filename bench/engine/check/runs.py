@@ -181,7 +181,9 @@ def scene_of(option: Option, part: Attack, ground: Ground) -> tuple[Scene | None
     only = dataclasses.replace(
         ground.grid,
         options={**ground.grid.options, **others, "dataset": datasets, "attack": (option,)},
-        settings=ground.grid.settings.model_copy(update={"seeds": 1, "exclude": []}),
+        settings=ground.grid.settings.model_copy(
+            update={"seeds": 1, "exclude": [], "controls": []}
+        ),
     )
     plan = make_plan(only)
     trial = next(trial for trial in plan.trials if trial.cell.attack == option.name)
