@@ -75,7 +75,7 @@ def facts(entry: dict[str, object]) -> str:
     """What a component says of itself, one line a fact."""
     told = []
     for key, value in entry.items():
-        if key in ("name", "about", "target") or value in ("", []):
+        if key in ("name", "title", "about", "target") or value in ("", []):
             continue
         words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         if isinstance(value, bool):
@@ -87,8 +87,8 @@ def facts(entry: dict[str, object]) -> str:
 def section(group: str, entry: dict[str, object], components: list[Component]) -> Iterator[str]:
     """The section of an option: a sentence, its facts, every key."""
     name = str(entry["name"])
-    yield f"## `{name}` {{ #{name} }}"
-    yield cell(entry["about"])
+    yield f"## {cell(entry['title'])} {{ #{name} }}"
+    yield f"`{name}`: {cell(entry['about'])}"
     yield facts(entry)
     for component in components:
         rows = [
@@ -116,7 +116,7 @@ def options() -> Iterator[Page]:
         for name, parts in api.options(group, names):
             components.setdefault(name, parts)
         rows = [
-            [f"[`{name}`](#{name})", cell(entry["about"])]
+            [f"[`{name}`](#{name})", cell(entry["title"]), cell(entry["about"])]
             for name, entry in zip(names, entries, strict=True)
         ]
         sections = [
@@ -128,7 +128,7 @@ def options() -> Iterator[Page]:
         )
         yield (
             f"reference/{page}.md",
-            joined(f"# {title}", intro, table([group, "what it is"], rows), *sections),
+            joined(f"# {title}", intro, table([group, "title", "what it is"], rows), *sections),
         )
 
 
@@ -137,7 +137,8 @@ def suites() -> Iterator[Page]:
     parts = []
     for entry in api.catalogue("suite"):
         text = (ROOT / "conf" / "suite" / f"{entry['name']}.yaml").read_text(encoding="utf-8")
-        parts += [f"## `{entry['name']}`", cell(entry["about"]), f"```yaml\n{text}```"]
+        heading = f"{cell(entry['title'])}: `{entry['name']}`"
+        parts += [f"## {heading}", cell(entry["about"]), f"```yaml\n{text}```"]
     yield (
         "reference/suites.md",
         joined(
