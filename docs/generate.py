@@ -87,8 +87,8 @@ def facts(entry: dict[str, object]) -> str:
 def section(group: str, entry: dict[str, object], components: list[Component]) -> Iterator[str]:
     """The section of an option: a sentence, its facts, every key."""
     name = str(entry["name"])
-    yield f"## {cell(entry['title'])} {{ #{name} }}"
-    yield f"`{name}`: {cell(entry['about'])}"
+    yield f"## {cell(entry['title'])}: `{name}` {{ #{name} }}"
+    yield cell(entry["about"])
     yield facts(entry)
     for component in components:
         rows = [

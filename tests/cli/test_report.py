@@ -45,8 +45,10 @@ def test_a_pack_gives_the_bytes_of_the_store_but_for_who_submitted_and_the_comma
     portable = json.loads(parts.read(folder)[pack.INDEX])["manifest"]["command"]
     command = next(Store(stores["strong"]).executions())["command"]
     differ = {name for name in ours if ours[name] != theirs[name]}
-    assert differ == {"methods.html", "boards/toy-toy-attribute-scores.html"}
-    for name in differ:
+    board = "boards/toy-toy-attribute-scores.html"
+    authors = {"index.html", "feed.xml"}  # who submitted is the author
+    assert differ == {"methods.html", board, *authors}
+    for name in differ - authors:
         was, now = (html.unescape(files[name].decode()) for files in (ours, theirs))
         assert (words in now) == (name == "methods.html")
         assert now.replace(words, "").replace(portable, "") == was.replace(command, "")

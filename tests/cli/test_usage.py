@@ -135,7 +135,9 @@ def test_a_reader_that_goes_is_no_error(tmp_path: Path, words: str) -> None:
 
 def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     code = (
-        "import sys, time\nfrom bench.cli import main\n"
+        "import signal, sys, time\nfrom bench.cli import main\n"
+        # Whoever starts this in the background has made it deaf.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import bench.cli.ls as ls\n"
         "ls.command.callback = lambda **options: (print('here', flush=True), time.sleep(60))\n"
         "sys.argv = ['invbench', 'ls']\nmain()"

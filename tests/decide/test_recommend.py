@@ -285,6 +285,6 @@ def test_dropping_an_attribute_protects_no_other_and_the_answer_says_so() -> Non
     assert decision.chosen and decision.chosen.defense == "drop_attribute"
     assert decision.chosen.hides == ("the attacked attribute",)
     assert any("Any other attribute is as exposed" in caveat for caveat in decision.caveats)
-    listed = document.text(explain.document(decision))
+    listed = document.text(explain.document(decision), 200)
     assert "drop_attribute (acts on the attacked attribute alone)" in listed
     assert not any("protects no other" in c for c in ask(made.sources({"shield": Row()})).caveats)

@@ -173,7 +173,7 @@ def test_pages_lead_from_budget_to_budget(tmp_path: Path) -> None:
     site.write(suite(), {}, "s", tmp_path, {})
     start = "faces-mlp-class-representative-scores"
     page = (tmp_path / "boards" / f"{start}-1000-queries.html").read_text()
-    assert "(at most 1,000 queries)</h1>" in page
+    assert "Attacker sees scores, at most 1,000 queries</p>" in page
     assert f'<a href="{start}-100-queries.html">at most 100 queries</a>' in page
     assert f'<a href="{start}.html">without limit</a>' in page
     # Another access with the same budget, or without limit where queries do not count.

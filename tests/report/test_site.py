@@ -373,39 +373,6 @@ def test_only_baselines_make_a_site_without_boards(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"report cannot be written to .*file"):
-        made(tmp_path / "file" / "out", [fake.trial("faces", "mlp", "none", "brep", 0)])
-
-
-def test_files_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = fake.trial("faces", "mlp", "none", "brep", 0)
-    before = files(made(tmp_path, [record]))
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match="No space left on device"):
-        site.write([record], {}, "new", tmp_path, {})
-    assert files(tmp_path) == before
-
-
-def test_pages_of_an_older_report_go_and_nothing_else_does(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    made(out, fake.build(1, ("faces",)))
-    (out / "notes.txt").write_text("mine")
-    (tmp_path / "outside.txt").write_text("mine too")
-    listed = json.loads(text(out, "site.json"))
-    (out / "site.json").write_text(json.dumps([*listed, "../outside.txt"]))
-    made(out, fake.build(1, ("baskets",)))
-    found = set(files(out))
-    assert not any("faces" in name for name in found)
-    assert "notes.txt" in found and (tmp_path / "outside.txt").exists()
-    assert found - {"notes.txt"} == set(json.loads(text(out, "site.json")))
-
-
 def test_flags_shared_by_all_rows_are_said_once(out: Path) -> None:
     html = text(out, WEIGHTS)
     table = html.split('id="rows"')[1].split("</table>")[0]
