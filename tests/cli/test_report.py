@@ -48,10 +48,10 @@ def test_a_pack_gives_the_bytes_of_the_store_but_for_who_submitted_and_the_comma
     board = "boards/toy-toy-attribute-scores.html"
     authors = {"index.html", "feed.xml"}  # who submitted is the author
     assert differ == {"methods.html", board, *authors}
-    for name in differ - authors:
-        was, now = (html.unescape(files[name].decode()) for files in (ours, theirs))
-        assert (words in now) == (name == "methods.html")
-        assert now.replace(words, "").replace(portable, "") == was.replace(command, "")
+    was, now = (html.unescape(files["methods.html"].decode()) for files in (ours, theirs))
+    assert now.replace(words, "").replace(portable, "") == was.replace(command, "") != now
+    was, now = (html.unescape(files[board].decode()) for files in (ours, theirs))
+    assert " --from " in now and " --from " not in was and "strong" in now
 
 
 @pytest.mark.parametrize("by", ["suite", "execution", "zip"])

@@ -178,7 +178,7 @@ def test_pages_lead_from_budget_to_budget(tmp_path: Path) -> None:
     assert f'<a href="{start}.html">without limit</a>' in page
     # Another access with the same budget, or without limit where queries do not count.
     assert 'href="faces-mlp-class-representative-labels-1000-queries.html">labels</a>' in page
-    assert 'href="faces-mlp-class-representative-weights.html">weights</a>' in page
+    assert 'href="faces-mlp-class-representative-weights.html">the weights</a>' in page
     front = (tmp_path / "index.html").read_text()
     assert f"boards/{start}-1000-queries.html" in front
     other = (tmp_path / "boards" / "diabetes-mlp-attribute-scores.html").read_text()
