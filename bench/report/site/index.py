@@ -11,7 +11,6 @@ from bench.report import account
 from bench.report.answers import Answer, Answers
 from bench.report.frame import REGULARISED, UNDEFENDED
 from bench.report.names import sector, sees
-from bench.report.site import cells
 from bench.report.site.lessons import lessons
 from bench.report.site.overview import overview
 from bench.report.site.suite import Suite
@@ -98,12 +97,10 @@ def _scenarios(suite: Suite) -> list[Row]:
                     "boards": [],
                 }
             )
-        undefended = rows.loc[rows["defense"] == UNDEFENDED, "L"]
         scenarios[-1]["boards"].append(
             {
                 "id": suite.ids[key],
                 "sees": sees(key.access, key.budget),
-                "L": cells.heat(float(undefended.iloc[0])) if len(undefended) else None,
                 "brief": suite.spelled(brief(rows)),
                 "kinds": [
                     words(kind) for kind, _ in suite.boards.notes[key] if kind != "monotonicity"

@@ -228,11 +228,9 @@ def _judged(suite: Suite) -> Iterator[tuple[BoardKey, pd.DataFrame]]:
 def _plain(suite: Suite) -> list[tuple[BoardKey, Row]]:
     """The undefended rows of boards without a limit of queries."""
     return [
-        (key, row)
-        for key, rows in _judged(suite)
-        if np.isinf(key.budget)
-        for row in dicts(rows)
-        if row["defense"] == UNDEFENDED and np.isfinite(row["L"])
+        (key, suite.undefended[key])
+        for key, _ in _judged(suite)
+        if np.isinf(key.budget) and key in suite.undefended
     ]
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from bench.contract.names import words
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -71,7 +73,7 @@ def _environment() -> Environment:
     environment.filters["soft"] = _soft
     environment.filters["data"] = _data
     environment.globals["styled"] = styled()
-    environment.filters["words"] = lambda name: name.replace("_", " ")
+    environment.filters["words"] = words
     return environment
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.report.boards import BoardKey, Boards
 from bench.report.closure import BOARD, by_board
 from bench.report.facts import Facts
-from bench.report.frame import SCENARIO, dicts, flags_of
+from bench.report.frame import SCENARIO, UNDEFENDED, dicts, flags_of
 from bench.report.names import Names
 
 Row = dict[str, Any]
@@ -108,12 +108,14 @@ class Suite:
 
     def called(self, group: str, name: str, brief: bool = False) -> str:
         """What people call a row of a group."""
-        return ", ".join(filter(None, self.parts(group, name, brief)))
+        return self.names.row(group, name, self._option(group, name), brief)
 
     def parts(self, group: str, name: str, brief: bool = False) -> tuple[str, str]:
         """Title and settings of a row of a group, as :meth:`bench.report.names.Names.parts`."""
-        families = {"defense": self.family, "attack": self.attack_family}
-        return self.names.parts(group, name, families[group].get(name, ""), brief)
+        return self.names.parts(group, name, self._option(group, name), brief)
+
+    def _option(self, group: str, name: str) -> str:
+        return (self.family if group == "defense" else self.attack_family).get(name, "")
 
     def spelled(self, text: str) -> str:
         """A sentence of the machine's, with what people call its defenses and attacks.
@@ -169,6 +171,15 @@ class Suite:
     def baselines(self) -> dict[Any, pd.DataFrame]:
         """Attacks without the model by scenario."""
         return _parts(self.boards.baselines, SCENARIO)
+
+    @cached_property
+    def undefended(self) -> dict[BoardKey, Row]:
+        """The row without a defense of every board where its leakage is known."""
+        return {
+            key: row
+            for key, rows in self.boards
+            for row in dicts(rows[(rows["defense"] == UNDEFENDED) & rows["L"].notna()])
+        }
 
     @cached_property
     def standing(self) -> dict[str, list[tuple[BoardKey, int, Row]]]:

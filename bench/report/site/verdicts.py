@@ -21,11 +21,10 @@ def defense(suite: Suite, family: str) -> Row:
 
     A line of the picture goes from the undefended leakage to that with the family's chosen setting.
     """
-    plain = _undefended(suite)
     choices = {key: choice for (key, name), choice in suite.chosen.items() if name == family}
     acting = [key for key, choice in choices.items() if not choice.idle]
     lines = [
-        _line(suite, key, plain.get(key), choices[key].row)
+        _line(suite, key, choices[key].row)
         | {
             "cost": estimate(choices[key].row, "dU", 2, signed=True),
             "setting": choices[key].row["defense"],
@@ -74,22 +73,18 @@ def attack(suite: Suite, family: str) -> Row:
     A line of the picture goes from the leakage to this attack, without a defense, to that to the
     strongest attack of the board.
     """
-    plain = _undefended(suite)
     lines = []
-    for key, rows in by_board(suite.boards.attacks).items():
-        own = [
-            row
-            for row in dicts(rows)
-            if suite.attack_family.get(row["attack"]) == family
-            and row["defense"] == UNDEFENDED
-            and row["attack_access"] == key.access
-            and math.isfinite(row["L"])
-        ]
-        if own and math.isinf(key.budget):
-            best = max(own, key=lambda row: row["L"])
-            lines.append(
-                _line(suite, key, plain.get(key), best) | {"cost": "", "setting": best["attack"]}
-            )
+    table = suite.boards.attacks
+    own_rows = table[
+        (table["defense"] == UNDEFENDED)
+        & (table["attack"].map(suite.attack_family) == family)
+        & (table["attack_access"] == table["access"])
+        & table["L"].notna()
+    ]
+    for key, rows in by_board(own_rows).items():
+        if math.isinf(key.budget):
+            best = max(dicts(rows), key=lambda row: row["L"])
+            lines.append(_line(suite, key, best) | {"cost": "", "setting": best["attack"]})
     worst = suite.breaking.get(family, {})
     broken = sum(len(rows) for rows in worst.values())
     every = sum(len(rows) for boards in suite.breaking.values() for rows in boards.values())
@@ -108,18 +103,10 @@ def attack(suite: Suite, family: str) -> Row:
     return {"verdict": verdict, "lines": lines}
 
 
-def _undefended(suite: Suite) -> dict[BoardKey, Row]:
-    return {
-        key: row
-        for key, rows in suite.boards
-        for row in dicts(rows)
-        if row["defense"] == UNDEFENDED and math.isfinite(row["L"])
-    }
-
-
-def _line(suite: Suite, key: BoardKey, plain: Row | None, row: Row) -> Row:
+def _line(suite: Suite, key: BoardKey, row: Row) -> Row:
     """Where a row lies between 0 and 1, and where the undefended one does."""
     known = math.isfinite(row["L_lo"]) and math.isfinite(row["L_hi"])
+    plain = suite.undefended.get(key)
     return {
         "id": suite.ids[key],
         "name": f"{suite.target(key.dataset, key.model)}: {sees(key.access, key.budget).lower()}",
