@@ -8,6 +8,9 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
 from bench.report import site
 from bench.report.site.publication import Publication
@@ -60,8 +63,14 @@ def test_what_changed_since_the_report_before_is_kept(tmp_path: Path) -> None:
     assert all(change["version"] in page for change in listed["changes"])
 
 
-def test_a_list_that_cannot_be_read_is_none(tmp_path: Path) -> None:
-    (tmp_path / "boards.json").write_text('{"schema": "another/1", "changes": 3}')
+HEAD = '{"schema": "invbench.boards/1", "version": "v", "boards": {}, "changes": '
+
+
+@pytest.mark.parametrize(
+    "text", ['{"schema": "another/1"}', HEAD + "[{}]}", HEAD + "3}", HEAD, "[1]", "\x00"]
+)
+def test_a_list_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "boards.json").write_text(text)
     assert len(write(fake.build(1, ("faces",)), tmp_path)["changes"]) == 1
 
 
@@ -91,6 +100,11 @@ def test_a_board_says_how_to_cite_it(tmp_path: Path) -> None:
     bare = write(fake.build(1, ("faces",)), tmp_path / "bare")
     html = (tmp_path / "bare" / f"{BOARD}.html").read_text()
     assert html.count("not stated") >= 2 and bare["version"] == listed["version"]
+
+
+def test_an_address_is_one_of_the_web() -> None:
+    with pytest.raises(UserError, match="https://"):
+        Publication(url="javascript:alert(1)")
 
 
 def test_a_badge_is_the_leakage_of_its_board(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel, Field
+
+from bench.contract.errors import require
 from bench.report.boards import BoardKey
 from bench.report.citation import bibtex
 from bench.report.frame import UNDEFENDED, dicts
@@ -29,6 +31,36 @@ _KEPT = 50
 Row = dict[str, Any]
 
 
+class _Moved(BaseModel):
+    board: str
+    defense: str
+    before: float
+    after: float
+
+
+class _Change(BaseModel):
+    version: str
+    date: str
+    added: list[str]
+    removed: list[str]
+    moved: list[_Moved]
+    new_rows: int
+
+
+class _Board(BaseModel):
+    title: str
+    L: dict[str, float | None]
+
+
+class _Listed(BaseModel):
+    """What must hold of a list that another report left, for this one to build on it."""
+
+    form: Literal["invbench.boards/1"] = Field(alias="schema")
+    version: str
+    boards: dict[str, _Board]
+    changes: list[_Change]
+
+
 @dataclass(frozen=True)
 class Publication:
     """Who publishes a report and where.
@@ -45,6 +77,13 @@ class Publication:
     licence: str = ""
     url: str = ""
     packs: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(
+            not self.url or self.url.startswith(("https://", "http://")),
+            f"The address of a report is '{self.url[:80]}'; allowed: one that begins with https:// "
+            "or http://.",
+        )
 
     def address(self, page: str, version: str) -> str:
         """Address of a page in the version that is cited; empty where none is known."""
@@ -150,10 +189,9 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> Row:
 def last(out: Path) -> Row:
     """What the report that lies in a folder says of its boards; empty: there is none to read."""
     try:
-        told = json.loads((out / LIST).read_text(encoding="utf-8"))
+        return _Listed.model_validate_json((out / LIST).read_bytes()).model_dump(by_alias=True)
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) and told.get("schema") == SCHEMA else {}
 
 
 def summary(change: Mapping[str, Any], titles: Mapping[str, str]) -> Row:
