@@ -15,7 +15,7 @@ from bench.report import stats
 from bench.report.coverage import EVERYTHING, LOST, Coverage
 from bench.report.facts import SHOWN, Facts
 from bench.report.frame import CELL
-from bench.report.text import estimate, interval, number
+from bench.report.text import estimate, number
 
 _EXAMPLES = 3
 
@@ -70,23 +70,6 @@ def failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
         for (status, error), rows in failed.groupby(["status", "error"])
     ]
     return sorted(table, key=lambda row: (-row["n"], row["status"], row["error"]))
-
-
-def controls(checks: pd.DataFrame) -> list[dict[str, Any]]:
-    """The checks, one line each, scenario by scenario."""
-    return [
-        {
-            "scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])}",
-            "code": row["code"],
-            "claim": row["claim"],
-            "of": row["of"],
-            "value": number(row["value"], 3),
-            "interval": interval(row["lo"], row["hi"], 3),
-            "bar": row["bar"],
-            "state": row["state"],
-        }
-        for row in checks.to_dict("records")
-    ]
 
 
 def reported(frame: pd.DataFrame, given: Mapping[str, Any]) -> list[dict[str, Any]]:

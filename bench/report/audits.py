@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import CensoredData, binomtest, ecdf
 
-from bench.contract.names import words
 from bench.report import stats
 from bench.report.closure import BOARD, in_order
 from bench.report.frame import BASELINE, UNDEFENDED, unstreamed
@@ -101,9 +100,7 @@ def shown(table: pd.DataFrame) -> list[Row]:
     ]
     return [
         {
-            "scenario": f"{row['dataset']}, {row['model']}: {words(row['goal'])} with "
-            f"{row['access']}",
-            "defense": row["defense"],
+            **{name: row[name] for name in (*BOARD, "defense")},
             "attack": unstreamed(row["attack"]),
             "stream": row["stream"] or "one account",
             "campaigns": row["campaigns"],

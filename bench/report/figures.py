@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from bench.contract.errors import require
-from bench.contract.names import words
 from bench.contract.packages import require_package
 from bench.report.boards import BoardKey, Boards
 from bench.report.closure import by_board, slugs
 from bench.report.families import curves
 from bench.report.frame import UNDEFENDED
+from bench.report.text import measure
 
 FORMATS = ("svg", "pdf", "png")
 SIZE = (3.35, 2.75)
@@ -139,7 +139,7 @@ def _plane(figure: Any, rows: pd.DataFrame) -> Any:
     axes.grid()
     axes.set_axisbelow(True)
     axes.tick_params(length=2, pad=2)
-    metric = words(str(rows["utility_metric"].iloc[0]))
+    metric = measure(str(rows["utility_metric"].iloc[0]))
     axes.set_xlabel(f"utility: {metric} (more is better) \N{RIGHTWARDS ARROW}", labelpad=2)
     axes.set_ylabel("\N{LEFTWARDS ARROW} leakage L (less is better)", labelpad=3)
     return axes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ UNPLACED = {"no_effect", "non_adaptive", "bypassed", "reproduction"}
 KEEPS = 0.02
 """Utility loss that the headline calls kept."""
 
+_METRICS = {"within_20pct": "share within 20 %"}
 Row = dict[str, Any]
 
 WHAT = (
@@ -99,8 +101,8 @@ def allowed(access: str, budget: float) -> str:
 
 
 def natural(name: str) -> list[tuple[int, float, str]]:
-    """Sort key that puts ``epsilon=3`` before ``epsilon=10``."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", name)
+    """Sort key that puts ``epsilon=3`` before ``epsilon=10``, and ``k`` beside ``K``."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", name.casefold())
     return [(0, float(p), "") if i % 2 else (1, 0.0, p) for i, p in enumerate(parts)]
 
 
@@ -111,12 +113,17 @@ def resting(rows: pd.DataFrame) -> str:
     return f"The worst case is over at least {' and '.join(sets)}." if sets else ""
 
 
-def headline(rows: pd.DataFrame) -> str:
-    """What a board says, in a few sentences."""
-    return " ".join(filter(None, [_headline(rows), resting(rows)]))
+def headline(rows: pd.DataFrame, called: Callable[[str], str] = str) -> str:
+    """What a board says, in a few sentences.
+
+    Args:
+        rows: of the board.
+        called: how sentences call a defense, by the name of its row.
+    """
+    return " ".join(filter(None, [_headline(rows, called), resting(rows)]))
 
 
-def _headline(rows: pd.DataFrame) -> str:
+def _headline(rows: pd.DataFrame, called: Callable[[str], str]) -> str:
     every, measured, raised = _plain(rows)
     if not measured:
         return "Nothing was measured here."
@@ -140,8 +147,8 @@ def _headline(rows: pd.DataFrame) -> str:
     best, tied = _least(acting)
     others = f", the most useful of {tied} that are not told apart" if tied > 1 else ""
     said.append(
-        f"Least leakage: {best['defense']}, {leaks(leakage(best))} "
-        f"at {metric} {number(best['utility'], 3)}{others}."
+        f"Least leakage: {called(best['defense'])}, {leaks(leakage(best))} "
+        f"at {metric} {number(best['utility'], 3)}{others}{_doubt(best)}."
     )
     useful = [row for row in acting if row["dU_lo"] >= -KEEPS]
     kept = _least(useful)[0] if useful else None
@@ -152,12 +159,17 @@ def _headline(rows: pd.DataFrame) -> str:
     elif kept["defense"] == best["defense"]:
         said.append(f"It is shown to keep {metric} within {KEEPS:.2f} of {plain}.")
     else:
-        doubt = "" if kept["verdict"] == "less" else ", not clearly less than undefended"
         said.append(
             f"Least leakage shown to keep {metric} within {KEEPS:.2f} of {plain}: "
-            f"{kept['defense']}, {leaks(leakage(kept))}{doubt}."
+            f"{called(kept['defense'])}, {leaks(leakage(kept))}{_doubt(kept)}."
         )
     return " ".join(said)
+
+
+def measure(name: str) -> str:
+    """A metric of utility in words: ``ndcg_at_20`` is ``NDCG@20``."""
+    listed = re.fullmatch(r"([a-z]+)_at_(\d+)", name)
+    return f"{listed[1].upper()}@{listed[2]}" if listed else _METRICS.get(name, words(name))
 
 
 def told_by(rows: pd.DataFrame) -> tuple[str, str]:
@@ -166,8 +178,8 @@ def told_by(rows: pd.DataFrame) -> tuple[str, str]:
     return _metric(every), _against(every)
 
 
-def brief(rows: pd.DataFrame) -> str:
-    """What a board says, in one sentence."""
+def brief(rows: pd.DataFrame, called: Callable[[str], str] = str) -> str:
+    """What a board says, in one sentence; arguments as for :func:`headline`."""
     every, measured, raised = _plain(rows)
     if not measured:
         return "Nothing was measured here."
@@ -186,8 +198,12 @@ def brief(rows: pd.DataFrame) -> str:
     verdict = told.get(best["verdict"], "not shown to differ")
     return (
         f"{start}; least among defenses shown to keep {metric} within {KEEPS:.2f}: "
-        f"{best['defense']}, {leaks(leakage(best))} ({verdict})."
+        f"{called(best['defense'])}, {leaks(leakage(best))} ({verdict})."
     )
+
+
+def _doubt(row: Row) -> str:
+    return "" if row["verdict"] in ("less", "") else ", not clearly less than undefended"
 
 
 def _least(rows: list[Row]) -> tuple[Row, int]:
@@ -225,4 +241,4 @@ def _without(every: list[Row]) -> str:
 
 def _metric(every: list[Row]) -> str:
     known = (row["utility_metric"] for row in every if pd.notna(row["utility_metric"]))
-    return words(str(next(known, "utility")))
+    return measure(str(next(known, "utility")))

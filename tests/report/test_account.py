@@ -89,11 +89,3 @@ def test_a_papers_figures_are_of_options_in_its_suite(paper: str) -> None:
 def test_a_figure_without_trials_says_so() -> None:
     assert _ours(model="forest") == "not run"
     assert account.reported(frame.build(fake.build(), "fake"), {}) == []
-
-
-def test_controls_are_lines_of_text() -> None:
-    from bench.report import controls
-
-    lines = account.controls(controls.judge(frame.build(fake.build(), "fake")))
-    assert lines
-    assert all(isinstance(value, str) for line in lines for value in line.values())

@@ -157,6 +157,12 @@ def test_every_page_is_well_formed_and_its_identifiers_are_unique(out: Path) -> 
         assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
 
 
+def test_every_column_has_a_head_that_is_read(out: Path) -> None:
+    for name in pages(out):
+        heads = re.findall(r"<th scope=\"col\"[^>]*>(.*?)</th>", text(out, name), re.S)
+        assert all(re.sub(r"<[^>]*>", "", head).strip() for head in heads), name
+
+
 def test_every_link_leads_somewhere(out: Path) -> None:
     found = pages(out)
     there = set(files(out))
@@ -416,7 +422,7 @@ def test_who_was_noticed_is_shown_where_somebody_watches(out: Path, tmp_path: Pa
     Page(shown)
     section = shown.split('id="noticed"')[1].split("</section>")[0]
     assert section.count('<th scope="rowgroup"') == 2  # labels and scores
-    assert "baskets, mlp: output reconstruction with scores" in section
+    assert "Baskets, mlp: the input behind an answer, attacker sees scores" in section
     assert "250" in section and "4.0 <small>[2.1, 7.0]</small>" in section
     assert len(text(tmp_path, "audit.csv").splitlines()) == 3
 

@@ -76,6 +76,28 @@ def test_headline_gives_a_bound_where_no_leakage_is_seen() -> None:
         assert "L ≤ 0.04" in said and "L = " not in said
 
 
+def test_sentences_call_a_defense_as_they_are_told() -> None:
+    for tell in (text.headline, text.brief):
+        said = tell(flagged("provisional"), lambda name: f"<{name}>")
+        assert "<freezing>, L = 0." in said and " freezing" not in said
+
+
+def test_a_least_leakage_that_is_not_shown_to_be_less_is_said_to_be_unclear() -> None:
+    rows = flagged("provisional")
+    unclear = rows.assign(verdict=rows["verdict"].replace("less", "unclear"))
+    for rows, doubted in ((unclear, True), (rows.assign(verdict=""), False)):
+        least = text.headline(rows).partition("Least leakage: ")[2].partition(". ")[0]
+        assert ("not clearly less" in least) == doubted
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("ndcg_at_20", "NDCG@20"), ("balanced_accuracy", "balanced accuracy")],
+)
+def test_metrics_are_called_as_people_do(name: str, words: str) -> None:
+    assert text.measure(name) == words
+
+
 def test_natural_order_of_variants() -> None:
     names = ["dp[epsilon=10]", "dp[epsilon=3]", "dp", "a", "dp[epsilon=0.5]"]
     assert sorted(names, key=text.natural) == [

@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from bench.contract.access import ACCESS
-from bench.contract.names import words
 from bench.goals import goal_named
-from bench.report import account, attributes, certainty, families
+from bench.report import attributes, certainty, families
 from bench.report.boards import FLAGS, BoardKey
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.listing import ordered, shared_flags
@@ -20,7 +20,15 @@ from bench.report.names import sees
 from bench.report.site import cells, charts, details, heat
 from bench.report.site.publication import Public
 from bench.report.site.suite import Suite
-from bench.report.text import UNPLACED, at_most, estimate, headline, interval, number
+from bench.report.text import (
+    UNPLACED,
+    at_most,
+    estimate,
+    headline,
+    interval,
+    measure,
+    number,
+)
 
 HIDDEN = ("provisional", "no_effect", "non_adaptive")
 """Flags whose rows a reader may hide."""
@@ -43,7 +51,7 @@ def page(
     noted = {kind for kind, _ in boards.notes[key]}
     lines = _lines(mine, suite, shared)
     seeds = details.seeds(suite.seeds.get(key, boards.seeds.iloc[:0]), rows)
-    metric = next((words(m) for m in rows["utility_metric"].dropna()), "utility")
+    metric = next((measure(m) for m in rows["utility_metric"].dropna()), "utility")
     card = suite.facts.cards[key.dataset]
 
     def named(group: str, name: str) -> str:
@@ -61,7 +69,7 @@ def page(
         "levels": _beside(suite, key, 4),
         "limits": _beside(suite, key, 5),
         "notes": [{"kind": kind, "text": text} for kind, text in boards.notes[key]],
-        "headline": suite.spelled(headline(rows)),
+        "headline": headline(rows, partial(suite.called, "defense")),
         "shared": [flag for flag in FLAGS if flag in shared - noted],
         "metric": metric,
         "against": next((name for name in rows["against"] if name), UNDEFENDED),
@@ -82,7 +90,7 @@ def page(
         "certain": certainty.told(rows, certain),
         "surest": charts.certain(certainty.drawn(rows, certain), named),
         "told": attributes.told(rows, trials, suite.facts.gains),
-        "controls": account.controls(checks),
+        "controls": details.checks(suite, checks),
         "baselines": [
             {"attack": row["attack"], "score": number(row["score"])} for row in dicts(baselines)
         ],

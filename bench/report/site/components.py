@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from bench.contract.access import ACCESS_ORDER
-from bench.contract.names import words
 from bench.contract.record import AttackInfo
 from bench.goals import goal_named
 from bench.report.boards import FLAGS, BoardKey
@@ -21,7 +20,7 @@ from bench.report.listing import places
 from bench.report.names import sees
 from bench.report.site import cells, verdicts
 from bench.report.site.suite import Suite
-from bench.report.text import estimate, natural, number
+from bench.report.text import estimate, measure, natural, number
 
 KNOWLEDGE = {
     "K0": "class names and the kind of input",
@@ -149,8 +148,7 @@ def attack(suite: Suite, family: str) -> Row:
         ],
         "scores": [
             {
-                "scenario": f"{suite.target(row['dataset'], row['model'])}: "
-                f"{goal_named(row['goal']).words.title.lower()}",
+                "scenario": suite.scenario(row),
                 "attack": row["attack"],
                 "score": number(row["score"]),
             }
@@ -194,7 +192,9 @@ def _place(suite: Suite, key: BoardKey) -> Row:
 def _useful(row: Row) -> str:
     """Utility with its metric, since boards of one defense differ in it."""
     known = isinstance(row["utility_metric"], str)
-    return f"{estimate(row, 'utility', 3)} {words(row['utility_metric']) if known else ''}".rstrip()
+    return (
+        f"{estimate(row, 'utility', 3)} {measure(row['utility_metric']) if known else ''}".rstrip()
+    )
 
 
 def _row(suite: Suite, row: Row, tied: int) -> Row:

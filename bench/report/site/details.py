@@ -16,9 +16,27 @@ from bench.report.boards import BoardKey
 from bench.report.facts import Facts
 from bench.report.frame import UNDEFENDED, dicts, flags_of
 from bench.report.site import cells
-from bench.report.text import ABSENT, estimate, number
+from bench.report.site.suite import Suite
+from bench.report.text import ABSENT, estimate, interval, number
 
 Row = dict[str, Any]
+
+
+def checks(suite: Suite, table: pd.DataFrame) -> list[Row]:
+    """Controls, one line each, scenario by scenario."""
+    return [
+        {
+            "scenario": suite.scenario(row),
+            "code": row["code"],
+            "claim": row["claim"],
+            "of": suite.known(row["of"]),
+            "value": number(row["value"], 3),
+            "interval": interval(row["lo"], row["hi"], 3),
+            "bar": row["bar"],
+            "state": row["state"],
+        }
+        for row in dicts(table)
+    ]
 
 
 def seeds(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

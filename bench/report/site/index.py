@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from bench.contract.access import ACCESS, ACCESS_ORDER
@@ -31,6 +32,10 @@ def page(suite: Suite, answers: Answers) -> Row:
     """Everything the template of the front page needs."""
     return {
         "counts": account.counts(suite.frame, suite.given, suite.facts.coverage),
+        "families": {
+            "defenses": len({*suite.family.values()} - {UNDEFENDED, REGULARISED}),
+            "attacks": len({*suite.attack_family.values()}),
+        },
         "ask": _asked(suite, answers),
         "overview": overview(suite),
         "lessons": lessons(suite),
@@ -101,7 +106,7 @@ def _scenarios(suite: Suite) -> list[Row]:
             {
                 "id": suite.ids[key],
                 "sees": sees(key.access, key.budget),
-                "brief": suite.spelled(brief(rows)),
+                "brief": brief(rows, partial(suite.called, "defense")),
                 "kinds": [
                     words(kind) for kind, _ in suite.boards.notes[key] if kind != "monotonicity"
                 ],

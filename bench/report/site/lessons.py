@@ -13,7 +13,6 @@ from bench.contract.access import ACCESS
 from bench.report.boards import BoardKey
 from bench.report.closure import by_board
 from bench.report.frame import REGULARISED, UNDEFENDED, dicts, flags_of
-from bench.report.names import sees
 from bench.report.site import heat
 from bench.report.site.suite import Suite
 from bench.report.text import KEEPS, UNPLACED, ceiling, number
@@ -256,9 +255,7 @@ def _helping(suite: Suite, rows: pd.DataFrame) -> list[Row]:
 
 
 def _board(suite: Suite, key: BoardKey) -> str:
-    return f"\N{LEFT DOUBLE QUOTATION MARK}{suite.target(key.dataset, key.model)}: " + (
-        f"{sees(key.access, key.budget).lower()}\N{RIGHT DOUBLE QUOTATION MARK}"
-    )
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{suite.place(key)}\N{RIGHT DOUBLE QUOTATION MARK}"
 
 
 def _name(suite: Suite, family: str) -> str:

@@ -7,13 +7,15 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.access import ACCESS, ACCESS_ORDER
-from bench.contract.names import words
+from bench.goals import goal_named
 from bench.report import account, audits, closure, families, stats
 from bench.report.boards import FLAGS
 from bench.report.closure import BOARD
 from bench.report.coverage import LOST
 from bench.report.frame import BASELINE, dicts, flags_of
 from bench.report.judgement import RANKED_SEEDS
+from bench.report.names import sees
+from bench.report.site import details
 from bench.report.site.suite import Suite
 from bench.report.text import KEEPS
 
@@ -31,9 +33,13 @@ def page(suite: Suite, tuned: pd.DataFrame, audited: pd.DataFrame) -> Row:
         "flags": {name: text for name, text in known.items() if name in raised},
         "statistics": _statistics(suite),
         "access": _access(suite.frame),
-        "goals": [words(goal) for goal in sorted(suite.frame["goal"].unique())],
-        "controls": account.controls(suite.boards.controls),
-        "audits": audits.shown(audited),
+        "goals": [goal_named(g).words.title for g in sorted(suite.frame["goal"].unique())],
+        "controls": details.checks(suite, suite.boards.controls),
+        "audits": [
+            row
+            | {"scenario": f"{suite.scenario(row)}, {sees(row['access'], row['budget']).lower()}"}
+            for row in audits.shown(audited)
+        ],
         "reported": account.reported(suite.frame, suite.given),
         "failures": account.failures(suite.frame),
         "skipped": account.skipped(suite.given),

@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from bench.goals import goal_named
 from bench.report.boards import BoardKey, Boards
 from bench.report.closure import BOARD, by_board
 from bench.report.facts import Facts
 from bench.report.frame import SCENARIO, UNDEFENDED, dicts, flags_of
-from bench.report.names import Names
+from bench.report.names import Names, sees
 
 Row = dict[str, Any]
 
@@ -110,6 +111,11 @@ class Suite:
         """What people call a row of a group."""
         return self.names.row(group, name, self._option(group, name), brief)
 
+    def known(self, name: str) -> str:
+        """What people call a row of a defense or an attack; other text stays as it is."""
+        rows = (("defense", self.family), ("attack", self.attack_family))
+        return next((self.called(group, name) for group, known in rows if name in known), name)
+
     def parts(self, group: str, name: str, brief: bool = False) -> tuple[str, str]:
         """Title and settings of a row of a group, as :meth:`bench.report.names.Names.parts`."""
         return self.names.parts(group, name, self._option(group, name), brief)
@@ -142,6 +148,21 @@ class Suite:
     def target(self, dataset: str, model: str) -> str:
         """What people call a model of a data set: ``German credit, neural network``."""
         return self.names.target(dataset, model, self.facts.cards[dataset])
+
+    def place(self, key: BoardKey) -> str:
+        """A board in few words: ``German credit, neural network: attacker sees scores``.
+
+        The goal stands there where the model is attacked for several.
+        """
+        goals = {k.goal for k in self.ids if (k.dataset, k.model) == (key.dataset, key.model)}
+        asks = f"{goal_named(key.goal).words.title.lower()}, " if len(goals) > 1 else ""
+        sight = sees(key.access, key.budget).lower()
+        return f"{self.target(key.dataset, key.model)}: {asks}{sight}"
+
+    def scenario(self, row: Row) -> str:
+        """What is attacked for what: ``German credit, neural network: a hidden attribute``."""
+        goal = goal_named(row["goal"]).words.title.lower()
+        return f"{self.target(row['dataset'], row['model'])}: {goal}"
 
     def title(self, key: BoardKey) -> str:
         """What a board answers."""

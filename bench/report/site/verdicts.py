@@ -8,7 +8,6 @@ from typing import Any
 from bench.report.boards import BoardKey
 from bench.report.closure import by_board
 from bench.report.frame import UNDEFENDED, dicts
-from bench.report.names import sees
 from bench.report.site import cells
 from bench.report.site.suite import Suite
 from bench.report.text import KEEPS, estimate, leakage, number
@@ -27,7 +26,7 @@ def defense(suite: Suite, family: str) -> Row:
         _line(suite, key, choices[key].row)
         | {
             "cost": estimate(choices[key].row, "dU", 2, signed=True),
-            "setting": choices[key].row["defense"],
+            "setting": suite.parts("defense", choices[key].row["defense"])[1],
         }
         for key in acting
     ]
@@ -84,7 +83,8 @@ def attack(suite: Suite, family: str) -> Row:
     for key, rows in by_board(own_rows).items():
         if math.isinf(key.budget):
             best = max(dicts(rows), key=lambda row: row["L"])
-            lines.append(_line(suite, key, best) | {"cost": "", "setting": best["attack"]})
+            setting = suite.parts("attack", best["attack"])[1]
+            lines.append(_line(suite, key, best) | {"setting": setting})
     worst = suite.breaking.get(family, {})
     broken = sum(len(rows) for rows in worst.values())
     every = sum(len(rows) for boards in suite.breaking.values() for rows in boards.values())
@@ -109,7 +109,7 @@ def _line(suite: Suite, key: BoardKey, row: Row) -> Row:
     plain = suite.undefended.get(key)
     return {
         "id": suite.ids[key],
-        "name": f"{suite.target(key.dataset, key.model)}: {sees(key.access, key.budget).lower()}",
+        "name": suite.place(key),
         "at": cells.percent(row["L"]) if math.isfinite(row["L"]) else 0,
         "low": cells.percent(row["L_lo"]) if known else None,
         "high": cells.percent(row["L_hi"]) if known else None,
