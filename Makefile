@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?= smoke
+PUBLISHED := $(patsubst %/pack.json,%,$(wildcard results/published/*/pack.json))
 # A process more than there are cores, since many tests wait, and at most four, for each loads PyTorch;
 # files stay whole, since their fixtures are shared.
 PARALLEL ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-fast docs perf lint format clean
+.PHONY: help bench test test-fast docs site perf lint format clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +32,9 @@ test-fast: $(STAMP) ## Run the tests that need neither Ray nor a browser nor pat
 
 docs: $(STAMP) ## Build the documentation into build/docs; it opens from disk
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+site: $(STAMP) ## Build the pages of the published boards into build/site (URL=where they will be)
+	$(BIN)/invbench report $(PUBLISHED) --to build/site $(if $(URL),--url $(URL))
 
 perf: $(STAMP) ## Run the benchmarks of tests/perf (ratios, not times)
 	$(BIN)/python -m tests.perf

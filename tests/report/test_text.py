@@ -85,8 +85,8 @@ def test_sentences_call_a_defense_as_they_are_told() -> None:
 def test_a_least_leakage_that_is_not_shown_to_be_less_is_said_to_be_unclear() -> None:
     rows = flagged("provisional")
     unclear = rows.assign(verdict=rows["verdict"].replace("less", "unclear"))
-    for rows, doubted in ((unclear, True), (rows.assign(verdict=""), False)):
-        least = text.headline(rows).partition("Least leakage: ")[2].partition(". ")[0]
+    for told, doubted in ((unclear, True), (rows.assign(verdict=""), False)):
+        least = text.headline(told).partition("Least leakage: ")[2].partition(". ")[0]
         assert ("not clearly less" in least) == doubted
 
 
