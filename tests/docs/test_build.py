@@ -15,6 +15,7 @@ import yaml
 from bench import api
 from bench.cli import cli
 from tests.docs.pages import ROOT
+from tests.report import chromium
 
 pytestmark = pytest.mark.slow
 _LOADED = re.compile(
@@ -84,6 +85,23 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     assert len(pages) > 40
     assert [page.name for page in pages if _LOADED.search(page.read_text(encoding="utf-8"))] == []
     assert (site / "search" / "search_index.js").is_file(), "the search works without a server"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(chromium.PATH is None, reason="Chromium is not installed")
+@pytest.mark.parametrize(("width", "dark"), [(1440, True), (820, False), (390, False)])
+def test_axe_finds_nothing(site: Path, tmp_path: Path, width: int, dark: bool) -> None:
+    tab = chromium.Browser(tmp_path)
+    try:
+        for page in ("index", "tutorials/redteam", "reference/policy"):
+            tab.visit((site / f"{page}.html").as_uri(), width=width, dark=dark)
+            tab.until(
+                "!document.querySelector('pre > code') || document.querySelector('[tabindex]')"
+            )
+            assert tab.violations() == [], page
+            assert tab.eval("document.documentElement.scrollWidth <= innerWidth"), page
+    finally:
+        tab.close()
 
 
 def project(folder: Path, page: str, **more: Any) -> Path:

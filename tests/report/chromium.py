@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,16 @@ class Browser:
         while not self.eval(f"Boolean({script})"):
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.03)
+
+    def violations(self) -> list[Any]:
+        """The rules of axe that the page breaks, each with the first element that does."""
+        script = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
+        self.call("Runtime.evaluate", expression=script)
+        broken: list[Any] = self.eval(
+            "axe.run(document, { preload: false }).then((found) => found.violations"
+            ".map((rule) => [rule.id, rule.nodes[0].html]))"
+        )
+        return broken
 
     def point(self, x: float, y: float) -> None:
         """Move the mouse to a place of the window."""
