@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -101,6 +102,11 @@ class Source:
         """Who else ran it again and signed that they found the same; empty: nobody."""
         others = [name for name in self.reruns if person(name) != person(self.submitter)]
         return ", ".join(sorted(others))
+
+    @cached_property
+    def finished(self) -> dict[Any, pd.DataFrame]:
+        """The finished trials of each row of a board, cut once: a search for each row is slow."""
+        return dict(list(self.boards.seeds.groupby(ROW, sort=False)))
 
     def trials(self, scenario: Scenario) -> pd.DataFrame:
         """The scenario's rows of the table, controls left out."""
@@ -385,10 +391,7 @@ def _members(source: Source, row: Mapping[Any, Any]) -> tuple[str, Estimate]:
 
 def _seeds(source: Source, row: Mapping[Any, Any]) -> pd.DataFrame:
     """The finished trials of a row of a board."""
-    here = source.boards.seeds
-    for name in ROW:
-        here = here[here[name] == row[name]]
-    return here
+    return source.finished.get(tuple(row[name] for name in ROW), source.boards.seeds.iloc[:0])
 
 
 def _rows(source: Source, of: Scenario, goal: str) -> pd.DataFrame:

@@ -176,6 +176,33 @@ def test_what_the_server_refuses_keeps_nothing_else_from_being_sent(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_trial_that_somebody_else_sends_at_the_same_time_is_not_refused(
+    store: Canned, uri: str, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    fill, rivals = tracked.Experiment._fill, []
+
+    def overtaken(self: Any, run: str, record: Any, *rest: Any) -> None:
+        if not rivals:
+            rival, own = tracked.Experiment(uri, "canned"), self.client.get_run(run)
+            tags = own.data.tags
+            earlier = rival.client.create_run(rival.id, own.info.start_time - 1000, tags)
+            rivals.append(earlier.info.run_id)
+            if ended:
+                fill(rival, rivals[0], record, *rest)
+            assert rival.trials()[record.trial_id].run == rivals[0], "it deletes the other one"
+        fill(self, run, record, *rest)
+
+    monkeypatch.setattr(tracked.Experiment, "_fill", overtaken)
+    tracking.sync(store, uri, manifest(store.rows), None)
+    there = runs(uri, "canned")
+    assert there.keys() == store.rows.keys()
+    assert {run.info.status for run in there.values()} == {"FINISHED"}
+    assert rivals[0] in {run.info.run_id for run in there.values()}
+    assert len(tracking.fetch(uri, "canned")[0]) == len(store.rows)
+
+
+@pytest.mark.slow
 def test_uploads_of_before_are_read_and_not_repeated(
     store: Canned, uri: str, tmp_path: Path
 ) -> None:

@@ -114,14 +114,15 @@ class _Sender:
                 outcome = experiment.send(
                     run, [(r, picture(self._store, r)) for r in lacking], there
                 )
-                self._outbox.sent(outcome.sent)
-                self._mine.update(outcome.sent)
+                there_now = [*outcome.sent, *outcome.overtaken]
+                self._outbox.sent(there_now)
+                self._mine.update(there_now)
                 self.written += len(outcome.sent)
                 for trial, error in outcome.refused.items():
                     self._outbox.refused(trial, in_one_line(error))
                 if outcome.trouble is not None:
                     raise outcome.trouble
-                if not outcome.refused:
+                if not outcome.refused and not outcome.overtaken:
                     self._there = there
             self._outbox.sent({r.trial_id for r in records} - {r.trial_id for r in lacking})
             return execution, keys[-1]

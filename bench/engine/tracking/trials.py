@@ -112,17 +112,23 @@ def ranked(runs: Iterable[Sent]) -> list[Sent]:
     return sorted(order, key=lambda run: {"done": 0, "": 2}.get(run.status, 1))
 
 
+class _OvertakenError(Exception):
+    """Somebody else has sent the trial meanwhile, and deleted the run that was being written."""
+
+
 @dataclass
 class Outcome:
     """What came of sending trials.
 
     Attributes:
         sent: those that MLflow has now.
+        overtaken: those that somebody else has begun to send; whether he ended is to be looked at.
         refused: those that the server does not take as they are, with the reason.
         trouble: what kept others from being sent, which may pass.
     """
 
     sent: list[str]
+    overtaken: list[str]
     refused: dict[str, Exception]
     trouble: Exception | None
 
@@ -240,10 +246,12 @@ class Experiment:
                 errors = list(pool.map(one, trials))
         else:
             errors = [one(trial) for trial in trials]
-        outcome = Outcome([], {}, None)
+        outcome = Outcome([], [], {}, None)
         for (record, _), error in zip(trials, errors, strict=True):
             if error is None:
                 outcome.sent.append(record.trial_id)
+            elif isinstance(error, _OvertakenError):
+                outcome.overtaken.append(record.trial_id)
             elif getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE":
                 outcome.refused[record.trial_id] = error
             else:
@@ -272,7 +280,7 @@ class Experiment:
         picture: bytes | None,
         there: Sent | None,
     ) -> None:
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.exceptions import MlflowException
 
         tags = _tags(record) | {
             "mlflow.parentRunId": execution,
@@ -284,19 +292,31 @@ class Experiment:
             run = there.run
         else:
             run = self.client.create_run(self.id, None, tags, record.cell.key()).info.run_id
+        try:
+            self._fill(run, record, picture, tags if torn else {})
+        except MlflowException as error:
+            if self.client.get_run(run).info.lifecycle_stage == "deleted":
+                raise _OvertakenError from error
+            raise
+        if there is not None and not torn:
+            self.client.delete_run(there.run)  # a failure that has since been run again
+
+    def _fill(
+        self, run: str, record: TrialRecord, picture: bytes | None, tags: Mapping[str, str]
+    ) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
         if picture is not None:
             self._artifact(run, PICTURE, picture)
         self.client.log_batch(
             run,
             metrics=[Metric(_key(k), v, 0, 0) for k, v in metrics(record).items()],
             params=[Param(_key(k), str(v)[:6000]) for k, v in _params(record).items()],
-            tags=[RunTag(k, v) for k, v in tags.items()] if torn else [],
+            tags=[RunTag(k, v) for k, v in tags.items()],
         )
         # A run that is still going is a torn upload, which is done again.
         done = record.status in ("done", "skipped")
         self.client.set_terminated(run, "FINISHED" if done else "FAILED")
-        if there is not None and not torn:
-            self.client.delete_run(there.run)  # a failure that has since been run again
 
     def _datasets(self, execution: str, records: Iterable[TrialRecord]) -> None:
         """Name the data sets of trials as inputs of the execution, each once."""
