@@ -122,7 +122,7 @@ class Outcome:
 
     Attributes:
         sent: those that MLflow has now.
-        overtaken: those that somebody else has begun to send; whether he ended is to be looked at.
+        overtaken: those that somebody else sends; whether they arrive whole is to be looked at.
         refused: those that the server does not take as they are, with the reason.
         trouble: what kept others from being sent, which may pass.
     """

@@ -26,8 +26,8 @@ from bench.report.text import (
     estimate,
     headline,
     interval,
-    measure,
     number,
+    told_by,
 )
 
 HIDDEN = ("provisional", "no_effect", "non_adaptive")
@@ -51,7 +51,7 @@ def page(
     noted = {kind for kind, _ in boards.notes[key]}
     lines = _lines(mine, suite, shared)
     seeds = details.seeds(suite.seeds.get(key, boards.seeds.iloc[:0]), rows)
-    metric = next((measure(m) for m in rows["utility_metric"].dropna()), "utility")
+    metric, against = told_by(rows)
     card = suite.facts.cards[key.dataset]
 
     def named(group: str, name: str) -> str:
@@ -72,7 +72,7 @@ def page(
         "headline": headline(rows, partial(suite.called, "defense")),
         "shared": [flag for flag in FLAGS if flag in shared - noted],
         "metric": metric,
-        "against": next((name for name in rows["against"] if name), UNDEFENDED),
+        "against": against,
         "rows": lines,
         "hide": [f for f in HIDDEN if f not in shared and any(f in r["flags"] for r in lines)],
         "stages": sorted({s for d in rows["defense"] for s in stages[d].stages}),
