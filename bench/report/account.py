@@ -14,7 +14,7 @@ from bench.contract.record import STATUSES
 from bench.report import stats
 from bench.report.coverage import EVERYTHING, LOST, Coverage
 from bench.report.facts import SHOWN, Facts
-from bench.report.frame import CELL
+from bench.report.frame import BASELINE, CELL
 from bench.report.text import estimate, number
 
 _EXAMPLES = 3
@@ -41,7 +41,7 @@ def counts(
         "skipped": sum(int(entry.get("count", 1)) for entry in given.get("skipped", ())),
         "datasets": board["dataset"].nunique(),
         "defenses": board["defense"].nunique(),
-        "attacks": board["attack"].nunique(),
+        "attacks": board.loc[board["access"] != BASELINE, "attack"].nunique(),
         "seeds": board["seed"].nunique(),
         "hours": f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min",
     }

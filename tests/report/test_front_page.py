@@ -99,6 +99,15 @@ def test_three_choices_are_answered_in_place_and_the_address_keeps_them(
     assert answered(tab) == [head]
 
 
+def test_who_attacks_without_the_model_is_not_counted_as_an_attack(out: Path) -> None:
+    records = [r for r in fake.build(3) if not r.control]
+    families = {r.cell.attack.partition("[")[0] for r in records if r.access != "none"}
+    without = {r.cell.attack.partition("[")[0] for r in records if r.access == "none"}
+    assert without - families
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert f"meet {len(families)} attacks" in page
+
+
 def test_an_answer_leads_to_its_evidence(tab: chromium.Browser, out: Path) -> None:
     tab.visit((out / "index.html").as_uri() + "#kind=image&access=weights&tier=T2")
     links = tab.eval(

@@ -34,7 +34,7 @@ def page(suite: Suite, answers: Answers) -> Row:
         "counts": account.counts(suite.frame, suite.given, suite.facts.coverage),
         "families": {
             "defenses": len({*suite.family.values()} - {UNDEFENDED, REGULARISED}),
-            "attacks": len({*suite.attack_family.values()}),
+            "attacks": suite.attacking,
         },
         "ask": _asked(suite, answers),
         "overview": overview(suite),

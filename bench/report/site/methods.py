@@ -33,7 +33,7 @@ def page(suite: Suite, tuned: pd.DataFrame, audited: pd.DataFrame) -> Row:
         "flags": {name: text for name, text in known.items() if name in raised},
         "statistics": _statistics(suite),
         "access": _access(suite.frame),
-        "goals": [goal_named(g).words.title for g in sorted(suite.frame["goal"].unique())],
+        "goals": [goal_named(g).words.title.lower() for g in sorted(suite.frame["goal"].unique())],
         "controls": details.checks(suite, suite.boards.controls),
         "audits": [
             row

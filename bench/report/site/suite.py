@@ -14,7 +14,7 @@ from bench.goals import goal_named
 from bench.report.boards import BoardKey, Boards
 from bench.report.closure import BOARD, by_board
 from bench.report.facts import Facts
-from bench.report.frame import SCENARIO, UNDEFENDED, dicts, flags_of
+from bench.report.frame import BASELINE, SCENARIO, UNDEFENDED, dicts, flags_of
 from bench.report.names import Names, sees
 
 Row = dict[str, Any]
@@ -167,6 +167,12 @@ class Suite:
     def title(self, key: BoardKey) -> str:
         """What a board answers."""
         return self.names.board(key, self.facts.cards[key.dataset])
+
+    @cached_property
+    def attacking(self) -> int:
+        """How many families of attacks use the model: L is measured from those that do not."""
+        own = self.frame[(self.frame["control"] == "") & (self.frame["access"] != BASELINE)]
+        return len({self.attack_family[name] for name in own["attack"].unique()})
 
     @cached_property
     def trials(self) -> dict[Any, pd.DataFrame]:
