@@ -1,7 +1,8 @@
-"""The finer print of a board, as values that a page shows without a change."""
+"""The finer print of a board as text that a page shows, and what a suite calls its parts."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bench.contract.names import Heading
 from bench.contract.record import TrialRecord
 from bench.report import boards, frame
+from bench.report.closure import BoardKey
 from bench.report.names import Names
 from bench.report.site import details
 from bench.report.site.suite import Suite
@@ -95,3 +97,23 @@ def test_a_check_without_a_figure_says_why_and_shows_a_dash(suite: Suite) -> Non
     (line,) = (line for line in lines if line["scenario"] == PATIENTS and line["code"] == "C1")
     assert (line["of"], line["value"], line["interval"]) == ("not finished", ABSENT, "")
     assert line["state"] == "unknown"
+
+
+def test_a_board_is_called_by_its_goal_where_its_model_is_attacked_for_several(
+    suite: Suite,
+) -> None:
+    pictures = BoardKey("face", "faces", "mlp", "class_representative", "scores")
+    hidden = pictures._replace(goal="attribute")
+    patients = BoardKey("medical", "diabetes", "mlp", "attribute", "scores")
+    several = replace(suite, ids={pictures: "a", hidden: "b", patients: "c"})
+    assert several.place(pictures) == f"{FACES}, attacker sees scores"
+    assert several.place(hidden) != several.place(pictures)
+    assert several.place(patients) == "Diabetes, neural network: attacker sees scores"
+
+
+def test_sentences_call_defenses_and_attacks_as_pages_do(suite: Suite) -> None:
+    sentence = "latent[loss=logit] beats none, dropout and dp_sgd[epsilon=1]."
+    known = "Search among latents, loss logit beats none, dropout and Dp sgd, epsilon 1."
+    assert suite.spelled(sentence) == known
+    assert suite.known("none") == "No defense"
+    assert suite.known("3 compared") == "3 compared"
