@@ -20,7 +20,7 @@ from bench.report.boards import BoardKey, Boards
 from bench.report.closure import by_board, slugs
 from bench.report.families import curves
 from bench.report.frame import UNDEFENDED
-from bench.report.text import measure
+from bench.report.text import told_by
 
 FORMATS = ("svg", "pdf", "png")
 SIZE = (3.35, 2.75)
@@ -139,7 +139,7 @@ def _plane(figure: Any, rows: pd.DataFrame) -> Any:
     axes.grid()
     axes.set_axisbelow(True)
     axes.tick_params(length=2, pad=2)
-    metric = measure(str(rows["utility_metric"].iloc[0]))
+    metric, _ = told_by(rows)
     axes.set_xlabel(f"utility: {metric} (more is better) \N{RIGHTWARDS ARROW}", labelpad=2)
     axes.set_ylabel("\N{LEFTWARDS ARROW} leakage L (less is better)", labelpad=3)
     return axes

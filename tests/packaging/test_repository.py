@@ -19,6 +19,8 @@ FORMS = sorted((FOLDER / "ISSUE_TEMPLATE").glob("*.yml"))
 each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
+BY_MAINTAINERS = {"push", "workflow_dispatch"}
+"""Events that only people who may write to the repository can cause."""
 DOCUMENTS = ("CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md")
 
 
@@ -30,6 +32,25 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
     return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def _may_write(workflow: dict[str, Any]) -> bool:
+    """Whether a job may write; GitHub's short form for all rights is the text ``write-all``."""
+    jobs = workflow["jobs"].values()
+    rights = [workflow["permissions"], *(job.get("permissions", {}) for job in jobs)]
+    return any("write" in (r if isinstance(r, str) else r.values()) for r in rights)
+
+
+def _writes_only_for_maintainers(workflow: dict[str, Any]) -> bool:
+    """Whether nobody but a maintainer starts a workflow that may write.
+
+    What follows another workflow is started by strangers too, but runs the default branch's text:
+    it is there to do what the first may not, so it writes, and nothing else starts it.
+    """
+    events = {workflow["on"]} if isinstance(workflow["on"], str) else {*workflow["on"]}
+    if "workflow_run" in events:
+        return _may_write(workflow) and len(events) == 1
+    return not _may_write(workflow) or events <= BY_MAINTAINERS
 
 
 def _targets() -> list[str]:
@@ -59,12 +80,8 @@ def test_no_step_lets_a_shell_read_what_a_stranger_wrote(path: Path) -> None:
 def test_who_reads_a_pull_request_may_not_write(path: Path) -> None:
     workflow = _read(path)
     assert "pull_request_target" not in workflow["on"]
-    rights = [
-        workflow["permissions"],
-        *(j.get("permissions", {}) for j in workflow["jobs"].values()),
-    ]
-    writes = any("write" in right.values() for right in rights)
-    assert not (writes and "pull_request" in workflow["on"])
+    assert _writes_only_for_maintainers(workflow)
+    writes = _may_write(workflow)
     for step in _steps(workflow):
         if "actions/checkout" in step.get("uses", ""):
             assert step["with"]["persist-credentials"] is False
@@ -73,6 +90,33 @@ def test_who_reads_a_pull_request_may_not_write(path: Path) -> None:
                     "a workflow that may write checks out its own branch"
                 )
                 assert "repository" not in step["with"]
+
+
+WRITES, READS = {"contents": "write"}, {"contents": "read"}
+
+
+@pytest.mark.parametrize(
+    ("events", "rights", "allowed"),
+    [
+        ("push", WRITES, True),
+        (["push", "workflow_dispatch"], "write-all", True),
+        ({"workflow_run": {"workflows": ["pack"]}}, WRITES, True),
+        ({"pull_request": None}, READS, True),
+        ({"issue_comment": {"types": ["created"]}}, WRITES, False),
+        ("issue_comment", "write-all", False),
+        ({"push": None, "pull_request": None}, WRITES, False),
+        ({"workflow_run": {"workflows": ["pack"]}, "issue_comment": None}, WRITES, False),
+        ({"workflow_run": {"workflows": ["pack"]}, "push": None}, WRITES, False),
+        ({"workflow_run": {"workflows": ["pack"]}}, READS, False),
+    ],
+)
+def test_a_workflow_that_strangers_start_may_not_write(
+    events: Any, rights: Any, allowed: bool
+) -> None:
+    in_all_jobs = {"on": events, "permissions": rights, "jobs": {"job": {}}}
+    in_one_job = {"on": events, "permissions": {}, "jobs": {"job": {"permissions": rights}}}
+    assert _writes_only_for_maintainers(in_all_jobs) == allowed
+    assert _writes_only_for_maintainers(in_one_job) == allowed
 
 
 def test_the_workflow_that_posts_follows_the_one_that_verifies() -> None:

@@ -71,6 +71,7 @@ def test_many_rows_are_named_no_more_than_can_be_read() -> None:
             "utility": np.linspace(0.9, 0.8, count + 1),
             "L": np.linspace(0.9, 0.1, count + 1),
             "utility_metric": "accuracy",
+            "against": "none",
             "family": ["none", *(f"f{i}" for i in range(count))],
         }
     ).assign(L_lo=np.nan, L_hi=np.nan, utility_lo=np.nan, utility_hi=np.nan)

@@ -13,7 +13,7 @@ import pytest
 from bench.contract.errors import UserError
 from bench.contract.record import TrialRecord
 from bench.report import site
-from bench.report.site.publication import Publication
+from bench.report.site.publication import Publication, last
 from tests.report import fake_records as fake
 
 BOARD = "boards/faces-mlp-class-representative-weights"
@@ -52,13 +52,13 @@ def test_what_changed_since_the_report_before_is_kept(tmp_path: Path) -> None:
     write(fewer, tmp_path)
     write(fewer, tmp_path)  # the same again is no change
     listed = write([leakier(r) for r in records], tmp_path)
-    last, first = listed["changes"]
-    assert set(first["added"]) | set(last["added"]) == set(listed["boards"])
-    assert first["added"] and last["added"] and last["new_rows"] > 0
-    moved = {(row["board"], row["defense"]) for row in last["moved"]}
+    newest, first = listed["changes"]
+    assert set(first["added"]) | set(newest["added"]) == set(listed["boards"])
+    assert first["added"] and newest["added"] and newest["new_rows"] > 0
+    moved = {(row["board"], row["defense"]) for row in newest["moved"]}
     assert (BOARD.removeprefix("boards/"), "freezing") in moved
     assert {defense for _, defense in moved} == {"freezing"}
-    assert all(row["after"] > row["before"] for row in last["moved"])
+    assert all(row["after"] > row["before"] for row in newest["moved"])
     page = (tmp_path / "changes.html").read_text()
     assert all(change["version"] in page for change in listed["changes"])
 
@@ -67,11 +67,42 @@ HEAD = '{"schema": "invbench.boards/1", "version": "v", "boards": {}, "changes":
 
 
 @pytest.mark.parametrize(
-    "text", ['{"schema": "another/1"}', HEAD + "[{}]}", HEAD + "3}", HEAD, "[1]", "\x00"]
+    "text",
+    [
+        '{"schema": "another/1"}',
+        HEAD + "[{}]}",
+        HEAD + "3}",
+        HEAD,
+        "[1]",
+        "\x00",
+        HEAD.replace("{}", '{"\\u001b[2J": 3}') + "[]}",
+    ],
 )
-def test_a_list_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+def test_a_list_that_cannot_be_read_is_none_and_said(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "boards.json").write_text(text)
     assert len(write(fake.build(1, ("faces",)), tmp_path)["changes"]) == 1
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert str(tmp_path / "boards.json") in warning and warning.isprintable()
+
+
+def test_a_list_that_is_no_file_is_none_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "boards.json").mkdir()
+    assert last(tmp_path) == {}
+    assert len(caplog.records) == 1
+
+
+def test_nothing_is_said_of_a_good_list_and_of_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = fake.build(1, ("faces",))
+    assert last(tmp_path) == last(tmp_path / "new") == {}
+    listed = write(records, tmp_path)
+    assert last(tmp_path) == {key: listed[key] for key in last(tmp_path)} != {}
+    assert not caplog.records
 
 
 def test_the_feed_has_an_entry_a_version(tmp_path: Path) -> None:

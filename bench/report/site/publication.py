@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from bench.contract.errors import require
 from bench.report.boards import BoardKey
@@ -20,6 +21,7 @@ from bench.report.names import sees
 from bench.report.site.suite import Suite
 from bench.report.text import number
 
+_LOG = logging.getLogger(__name__)
 LIST = "boards.json"
 """What a report says of its boards, and how that changed: for programs, and for the next report."""
 SCHEMA = "invbench.boards/1"
@@ -27,6 +29,8 @@ MOVED = 0.05
 """Change of L from which a row counts as moved."""
 _KEPT = 50
 """Changes that are kept, the newest first."""
+_SHOWN = 80
+"""Characters of a key that a message shows."""
 
 Row = dict[str, Any]
 
@@ -187,11 +191,30 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> Row:
 
 
 def last(out: Path) -> Row:
-    """What the report that lies in a folder says of its boards; empty: there is none to read."""
+    """What the report that lies in a folder says of its boards; empty: there is none.
+
+    A list that cannot be read counts as none, with a warning: the changes that it held end there.
+    """
+    path = out / LIST
     try:
-        return _Listed.model_validate_json((out / LIST).read_bytes()).model_dump(by_alias=True)
-    except (OSError, ValueError):
+        return _Listed.model_validate_json(path.read_bytes()).model_dump(by_alias=True)
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except ValidationError as error:
+        fault = error.errors()[0]
+        # Keys are text of the file's: spelled so that none can steer a terminal.
+        place = ".".join(map(str, fault["loc"]))[:_SHOWN]
+        reason = f"{place!a}: {fault['msg']}" if place else fault["msg"]
+    except OSError as error:
+        reason = error.strerror or str(error)
+    _LOG.warning(
+        "'%s' cannot be read as the list of boards of an earlier report (%s). The changes that it "
+        "held are left out of changes.html and feed.xml; to keep them, put a good copy of the file "
+        "there and write the report again.",
+        path,
+        reason,
+    )
+    return {}
 
 
 def summary(change: Mapping[str, Any], titles: Mapping[str, str]) -> Row:

@@ -113,8 +113,13 @@ class Suite:
 
     def known(self, name: str) -> str:
         """What people call a row of a defense or an attack; other text stays as it is."""
-        rows = (("defense", self.family), ("attack", self.attack_family))
-        return next((self.called(group, name) for group, known in rows if name in known), name)
+        return self._titles.get(name, name)
+
+    @cached_property
+    def _titles(self) -> dict[str, str]:
+        """What people call every row of a defense or an attack; of equal names, the defense."""
+        groups = (("attack", self.attack_family), ("defense", self.family))
+        return {name: self.called(group, name) for group, rows in groups for name in rows}
 
     def parts(self, group: str, name: str, brief: bool = False) -> tuple[str, str]:
         """Title and settings of a row of a group, as :meth:`bench.report.names.Names.parts`."""
@@ -128,21 +133,12 @@ class Suite:
 
         Names that are ordinary words, as ``dropout``, stay.
         """
-        return self._machine_names.sub(lambda name: self._spelling[name[0]], text)
-
-    @cached_property
-    def _spelling(self) -> dict[str, str]:
-        rows = (("defense", self.family), ("attack", self.attack_family))
-        return {
-            name: self.called(group, name)
-            for group, known in rows
-            for name in known
-            if re.search(r"[_\[]", name)
-        }
+        return self._machine_names.sub(lambda name: self._titles[name[0]], text)
 
     @cached_property
     def _machine_names(self) -> re.Pattern[str]:
-        longest_first = sorted(self._spelling, key=len, reverse=True)
+        names = (name for name in self._titles if re.search(r"[_\[]", name))
+        longest_first = sorted(names, key=len, reverse=True)
         return re.compile("|".join([*map(re.escape, longest_first), r"(?!)"]))
 
     def target(self, dataset: str, model: str) -> str:
@@ -155,9 +151,10 @@ class Suite:
         The goal stands there where the model is attacked for several.
         """
         goals = {k.goal for k in self.ids if (k.dataset, k.model) == (key.dataset, key.model)}
-        asks = f"{goal_named(key.goal).words.title.lower()}, " if len(goals) > 1 else ""
         sight = sees(key.access, key.budget).lower()
-        return f"{self.target(key.dataset, key.model)}: {asks}{sight}"
+        if len(goals) > 1:
+            return f"{self.scenario(key._asdict())}, {sight}"
+        return f"{self.target(key.dataset, key.model)}: {sight}"
 
     def scenario(self, row: Row) -> str:
         """What is attacked for what: ``German credit, neural network: a hidden attribute``."""
