@@ -20,6 +20,7 @@ from bench.report.judgement import RANKED_SEEDS
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 PACKS = sorted(p.parent.name for p in PUBLISHED.glob(f"*/{pack.INDEX}"))
+EARLIER = sorted(p.parent.name for p in PUBLISHED.glob(f"first/*/{pack.INDEX}"))
 HARMLESS = {".json", ".xz", ".csv", ".md", ".svg", ".png"}
 DATA = os.environ.get("INVBENCH_DATA_ROOT")
 
@@ -82,6 +83,15 @@ def test_records_are_of_this_protocol_and_of_a_commit(name: str) -> None:
     assert [r.cell.key() for r in records if "dirty" in r.flags] == [], MENDED
     assert not found.manifest.get("git", {}).get("dirty"), MENDED
     assert found.notes.get("submitter"), "it says whose it is: submit --by"
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_an_earlier_edition_can_still_be_read_and_compared(name: str) -> None:
+    before, after = (pack.read(place / name) for place in (PUBLISHED / "first", PUBLISHED))
+    assert recheck.sums(before.records).wrong == ()
+    old, new = (boards.build(frame.build(p.records, p.suite)).rows for p in (before, after))
+    shared = ["dataset", "model", "goal", "access", "defense"]
+    assert len(old.merge(new, on=shared)) > 0, "no row can be compared"
 
 
 @each
