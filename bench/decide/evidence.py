@@ -20,8 +20,9 @@ from bench.contract.errors import nearest, require
 from bench.contract.record import TrialRecord
 from bench.decide.figures import Estimate, Measured, Met, Weaker, highest
 from bench.decide.persons import person
-from bench.exchange import consistency
+from bench.exchange import consistency, recheck
 from bench.exchange.pack import Pack
+from bench.exchange.recheck import Claim
 from bench.exchange.signatures import attestations
 from bench.goals import goal_named
 from bench.goals import goals as goals_known
@@ -127,7 +128,8 @@ def read(packs: Iterable[Pack], signers: Path | None = None) -> tuple[Source, ..
     out = []
     for pack in packs:
         digests: list[bytes] = []
-        records = _digested(pack.records, digests)
+        claims: list[Claim] = []
+        records = _noted(pack.records, digests, claims)
         table, facts = frame.read(records, pack.suite, pack.manifest.get("trials"))
         _dated(table, pack.suite)
         boards = build_boards(table)
@@ -141,7 +143,7 @@ def read(packs: Iterable[Pack], signers: Path | None = None) -> tuple[Source, ..
                 pack.notes,
                 pack.digest,
                 tuple(pack.parts),
-                consistency.faults(pack, table, boards),
+                consistency.faults(pack, claims, table, boards),
                 **_signed(pack, signers),
             )
         )
@@ -188,9 +190,13 @@ def about(sources: Sequence[Source], of: Scenario) -> list[Source]:
     ]
 
 
-def _digested(records: Iterable[TrialRecord], digests: list[bytes]) -> Iterator[TrialRecord]:
+def _noted(
+    records: Iterable[TrialRecord], digests: list[bytes], claims: list[Claim]
+) -> Iterator[TrialRecord]:
+    """The records, of which digests and claims are noted as they pass: reading them takes long."""
     for record in records:
         digests.append(hashlib.sha256(record.model_dump_json().encode()).digest())
+        claims.append(recheck.claim(record))
         yield record
 
 

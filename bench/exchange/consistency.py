@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,7 +11,7 @@ from bench.contract.errors import require
 from bench.contract.identity import PROTOCOL_VERSION
 from bench.exchange import recheck
 from bench.exchange.pack import Pack
-from bench.exchange.recheck import Ends, Sums
+from bench.exchange.recheck import Claim, Ends, Sums
 from bench.report import boards, families, frame, tables
 from bench.report.boards import Boards
 
@@ -40,12 +40,13 @@ def stated(pack: Pack) -> Stated:
     Raises:
         UserError: its records are damaged, or its rows may not share a board.
     """
-    old = _protocol(pack)
+    claims = [recheck.claim(record) for record in pack.records]
+    old = _protocol(claims)
     if old:
         return Stated(old, "not looked at", {})
     table = frame.build(pack.records, pack.suite)
     made = boards.build(table)
-    known = recheck.sums(pack.records)
+    known = recheck.sums(claims)
     looked_at = f"{len(table)} records"
     if known.alone:
         looked_at += f" ({known.alone} measured from a baseline that is no trial of it)"
@@ -53,12 +54,12 @@ def stated(pack: Pack) -> Stated:
         looked_at += f", {len(made.rows)} rows of {LEADERBOARD}"
     if MARKDOWN in pack.tables:
         looked_at += f", {MARKDOWN}"
-    wrong = (*_records(pack, known), *_tables(pack, table, made))
+    wrong = (*_records(pack, claims, known), *_tables(pack, table, made))
     return Stated(wrong, looked_at, recheck.predicted(made))
 
 
 def faults(
-    pack: Pack, table: pd.DataFrame | None = None, made: Boards | None = None
+    pack: Pack, claims: Sequence[Claim], table: pd.DataFrame, made: Boards
 ) -> tuple[str, ...]:
     """Everything in a pack that does not follow from its own records; nothing is trained for it.
 
@@ -68,25 +69,18 @@ def faults(
 
     Args:
         pack: as it was read.
-        table: its trials, :func:`bench.report.frame.build`, where the caller has them already.
-        made: its boards, likewise.
+        claims: what its records state, :func:`bench.exchange.recheck.claim` of each.
+        table: its trials, :func:`bench.report.frame.build`.
+        made: its boards, :func:`bench.report.boards.build`.
 
     Returns:
         A sentence each, without a full stop; empty: everything follows.
 
-    Raises:
-        UserError: its records are damaged, or its rows may not share a board.
     """
+    known = recheck.sums(claims)
     if not pack.digest:
-        return recheck.sums(pack.records).wrong
-    old = _protocol(pack)
-    if old:
-        return old
-    wrong = _records(pack, recheck.sums(pack.records))
-    if {LEADERBOARD, MARKDOWN} & {*pack.tables}:
-        table = frame.build(pack.records, pack.suite) if table is None else table
-        wrong += _tables(pack, table, boards.build(table) if made is None else made)
-    return wrong
+        return known.wrong
+    return _protocol(claims) or (*_records(pack, claims, known), *_tables(pack, table, made))
 
 
 def require_sound(pack: Pack, name: str) -> None:
@@ -102,9 +96,12 @@ def require_sound(pack: Pack, name: str) -> None:
     Raises:
         UserError: says what does not follow.
     """
-    if not pack.digest or _protocol(pack):
+    if not pack.digest:
         return
-    wrong = _records(pack, recheck.sums(pack.records))
+    claims = [recheck.claim(record) for record in pack.records]
+    if _protocol(claims):
+        return
+    wrong = _records(pack, claims, recheck.sums(claims))
     require(
         not wrong,
         f"'{name}' does not follow from its own records ({len(wrong)} faults): "
@@ -113,9 +110,9 @@ def require_sound(pack: Pack, name: str) -> None:
     )
 
 
-def _protocol(pack: Pack) -> tuple[str, ...]:
+def _protocol(claims: Sequence[Claim]) -> tuple[str, ...]:
     """That its figures follow other rules than those known here; empty: they do not."""
-    protocols = {record.protocol_version for record in pack.records}
+    protocols = {made.protocol for made in claims}
     if protocols == {PROTOCOL_VERSION}:
         return ()
     return (
@@ -124,8 +121,8 @@ def _protocol(pack: Pack) -> tuple[str, ...]:
     )
 
 
-def _records(pack: Pack, known: Sums) -> tuple[str, ...]:
-    return (*recheck.listed(pack.records, pack.manifest["trials"]), *known.wrong)
+def _records(pack: Pack, claims: Sequence[Claim], known: Sums) -> tuple[str, ...]:
+    return (*recheck.listed(claims, pack.manifest["trials"]), *known.wrong)
 
 
 def _tables(pack: Pack, table: pd.DataFrame, made: Boards) -> tuple[str, ...]:

@@ -185,7 +185,7 @@ def _joining(
 
 def _sound(pack: Pack, name: str) -> None:
     consistency.require_sound(pack, name)
-    wrong = recheck.listed(pack.records, pack.manifest["trials"])
+    wrong = recheck.listed(map(recheck.claim, pack.records), pack.manifest["trials"])
     require(not wrong, f"'{name}' cannot join: {'; '.join(wrong[:3])}.")
     failed = controls.voiding(controls.judge(build_frame(pack.records, pack.suite)))
     require(

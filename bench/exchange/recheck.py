@@ -7,8 +7,9 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,54 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DRAWN = {"front": 0.02}  # drawn at random: another version of numpy may draw otherwise
 
 
+class Claim(NamedTuple):
+    """What a record states that others can contradict; a hundredth of its size.
+
+    Attributes:
+        trial: identity of the trial.
+        cell: where it stands in the grid, as text.
+        board: data set, model and goal, which share a zero of the leakage scale.
+        attack: name of the attack.
+        seed: number of the repeat.
+        baseline: whether it is of an attacker without the model.
+        single: whether its model was given, so that its members may be unknown.
+        status: how it ended.
+        schema: version of the record.
+        protocol: version of the rules that it follows.
+        score: its figures, without the metrics beside them; None: it has none.
+    """
+
+    trial: str
+    cell: str
+    board: tuple[str, str, str]
+    attack: str
+    seed: int
+    baseline: bool
+    single: bool
+    status: str
+    schema: str
+    protocol: str
+    score: Scored | None
+
+
+def claim(record: TrialRecord) -> Claim:
+    """What a record states that others can contradict."""
+    cell, score = record.cell, record.score
+    return Claim(
+        record.trial_id,
+        cell.key(),
+        (cell.dataset, cell.model, record.goal),
+        cell.attack,
+        cell.seed,
+        record.access == BASELINE,
+        SINGLE in record.flags,
+        record.status,
+        record.schema_version,
+        record.protocol_version,
+        None if score is None else score.model_copy(update={"extra": {}}),
+    )
+
+
 @dataclass(frozen=True)
 class Sums:
     """Figures of records worked out again.
@@ -45,31 +94,24 @@ class Sums:
     wrong: tuple[str, ...]
 
 
-def sums(records: Iterable[TrialRecord]) -> Sums:
-    """Work out L, M and the success without the model of every record.
-
-    Args:
-        records: may be iterated twice.
-    """
+def sums(claims: Sequence[Claim]) -> Sums:
+    """Work out L, M and the success without the model of every record."""
     bases: dict[tuple[str, str, str, str, int], Scored] = {}
     named: dict[tuple[str, str, str], set[str]] = {}
-    for record in records:
-        cell, score = record.cell, record.score
-        if score is not None:
-            place = (cell.dataset, cell.model, record.goal)
-            named.setdefault(place, set()).add(score.s_base_attack)
-            if record.access == BASELINE:
-                bases[*place, cell.attack, cell.seed] = score
+    for made in claims:
+        if made.score is not None:
+            named.setdefault(made.board, set()).add(made.score.s_base_attack)
+            if made.baseline:
+                bases[*made.board, made.attack, made.seed] = made.score
     checked = alone = 0
     wrong: list[str] = []
     major = SCHEMA_VERSION.split(".")[0]
-    for record in records:
-        cell, score = record.cell, record.score
-        where = f"{cell.key()} ({record.trial_id[:12]})"
-        if record.schema_version.split(".")[0] != major:
-            wrong.append(f"{where} has record schema {record.schema_version}, not {major}.x")
-        if (record.status == "done") != (score is not None):
-            wrong.append(f"{where} is '{record.status}' and has {'a' if score else 'no'} score")
+    for made in claims:
+        score, where = made.score, f"{made.cell} ({made.trial[:12]})"
+        if made.schema.split(".")[0] != major:
+            wrong.append(f"{where} has record schema {made.schema}, not {major}.x")
+        if (made.status == "done") != (score is not None):
+            wrong.append(f"{where} is '{made.status}' and has {'a' if score else 'no'} score")
         if score is None:
             continue
         checked += 1
@@ -81,8 +123,7 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
                 f"{_said(follows)}"
             )
         # What is known without a model depends on what the model is asked, as labels or lists.
-        place = (cell.dataset, cell.model, record.goal)
-        base = bases.get((*place, score.s_base_attack, cell.seed))
+        base = bases.get((*made.board, score.s_base_attack, made.seed))
         if base is None:
             alone += 1
             continue
@@ -94,8 +135,8 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
         # Only what some trial is measured from is a zero of the scale: papers report more.
         others = {
             name: found.value
-            for name in named[place]
-            if (found := bases.get((*place, name, cell.seed)))
+            for name in named[made.board]
+            if (found := bases.get((*made.board, name, made.seed)))
         }
         most = max(others, key=lambda name: others[name])
         if others[most] > score.s_base + EXACT:
@@ -103,9 +144,9 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
                 f"{where}: s_base is {_said(score.s_base)} by '{score.s_base_attack}', but without "
                 f"the model '{most}' reached {_said(others[most])}"
             )
-        gap = member_gap(goal_named(record.goal).gains, score, base)
+        gap = member_gap(goal_named(made.board[2]).gains, score, base)
         # Whom a model was trained on that was given, nobody may know.
-        unknown = score.M is None and SINGLE in record.flags
+        unknown = score.M is None and made.single
         if not unknown and not equal(score.M, gap):
             wrong.append(
                 f"{where}: M is {_said(score.M)}, but its members and non-members give {_said(gap)}"
@@ -113,7 +154,7 @@ def sums(records: Iterable[TrialRecord]) -> Sums:
     return Sums(checked, alone, tuple(wrong))
 
 
-def listed(records: Iterable[TrialRecord], trials: Mapping[str, str]) -> list[str]:
+def listed(claims: Iterable[Claim], trials: Mapping[str, str]) -> list[str]:
     """Where records are not those that the manifest lists, each once.
 
     Returns:
@@ -122,16 +163,16 @@ def listed(records: Iterable[TrialRecord], trials: Mapping[str, str]) -> list[st
     """
     seen: set[str] = set()
     wrong = []
-    for record in records:
-        where = f"{record.cell.key()} ({record.trial_id[:12]})"
-        cell = trials.get(record.trial_id)
+    for made in claims:
+        where = f"{made.cell} ({made.trial[:12]})"
+        cell = trials.get(made.trial)
         if cell is None:
             wrong.append(f"{where} is not among the trials that its manifest lists")
-        elif cell != record.cell.key():
+        elif cell != made.cell:
             wrong.append(f"{where} is {cell} in its manifest")
-        if record.trial_id in seen:
+        if made.trial in seen:
             wrong.append(f"{where} is there twice")
-        seen.add(record.trial_id)
+        seen.add(made.trial)
     wrong += [
         f"{cell} ({key[:12]}) has no record" for key, cell in trials.items() if key not in seen
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +13,14 @@ from bench.contract.record import TrialRecord
 from bench.exchange import recheck
 from bench.report import boards, frame, tables
 from tests.report import fake_records as fake
+
+
+def sums(records: Iterable[TrialRecord]) -> recheck.Sums:
+    return recheck.sums([recheck.claim(record) for record in records])
+
+
+def listed(records: Iterable[TrialRecord], trials: Mapping[str, str]) -> list[str]:
+    return recheck.listed(map(recheck.claim, records), trials)
 
 
 def _record(attack: str, **score: Any) -> TrialRecord:
@@ -43,7 +52,7 @@ SOUND = {
 
 
 def test_sound_records_have_nothing_wrong() -> None:
-    found = recheck.sums([_record("imputer", **BASELINE), _record("neuron", **SOUND)])
+    found = sums([_record("imputer", **BASELINE), _record("neuron", **SOUND)])
     assert (found.checked, found.alone, found.wrong) == (2, 0, ())
 
 
@@ -59,7 +68,7 @@ def test_sound_records_have_nothing_wrong() -> None:
     ],
 )
 def test_each_changed_figure_is_named_with_its_trial(change: dict[str, Any], words: str) -> None:
-    found = recheck.sums([_record("imputer", **BASELINE), _record("neuron", **(SOUND | change))])
+    found = sums([_record("imputer", **BASELINE), _record("neuron", **(SOUND | change))])
     assert any(words in line for line in found.wrong), found.wrong
     assert all(line.startswith("diabetes/mlp/none/neuron/0 (") for line in found.wrong)
 
@@ -69,7 +78,7 @@ def test_each_model_has_its_own_attacker_without_the_model() -> None:
         return record.model_copy(update={"cell": record.cell.model_copy(update={"model": model})})
 
     lists = {"value": 0.4, "s_base": 0.4, "members": 0.4, "nonmembers": 0.4}
-    found = recheck.sums(
+    found = sums(
         [
             _record("imputer", **BASELINE),
             _record("neuron", **SOUND),
@@ -81,15 +90,15 @@ def test_each_model_has_its_own_attacker_without_the_model() -> None:
 
 
 def test_without_the_baseline_only_leakage_can_be_worked_out() -> None:
-    found = recheck.sums([_record("neuron", **(SOUND | {"M": 9.0}))])
+    found = sums([_record("neuron", **(SOUND | {"M": 9.0}))])
     assert (found.checked, found.alone, found.wrong) == (1, 1, ())
 
 
 def test_status_and_schema() -> None:
     done = _record("imputer", **BASELINE)
-    [line] = recheck.sums([done.model_copy(update={"status": "oom"})]).wrong
+    [line] = sums([done.model_copy(update={"status": "oom"})]).wrong
     assert "is 'oom' and has a score" in line
-    [line] = recheck.sums([done.model_copy(update={"schema_version": "2.0.0"})]).wrong
+    [line] = sums([done.model_copy(update={"schema_version": "2.0.0"})]).wrong
     assert "record schema 2.0.0" in line
 
 
@@ -176,7 +185,7 @@ def test_a_weaker_baseline_than_others_were_measured_from_is_named() -> None:
             else None,
         }
     )
-    found = recheck.sums([_record("imputer", **BASELINE), weak, sound, cheat])
+    found = sums([_record("imputer", **BASELINE), weak, sound, cheat])
     assert any(
         "s_base is 0.5 by 'majority', but without the model 'imputer'" in line
         for line in found.wrong
@@ -186,14 +195,14 @@ def test_a_weaker_baseline_than_others_were_measured_from_is_named() -> None:
 def test_records_are_those_that_are_listed() -> None:
     records = fake.build(1, ("baskets",))[:3]
     trials = {r.trial_id: r.cell.key() for r in records}
-    assert recheck.listed(records, trials) == []
-    [line] = recheck.listed(records[1:], trials)
+    assert listed(records, trials) == []
+    [line] = listed(records[1:], trials)
     assert line.endswith("has no record")
-    [line] = recheck.listed(records, dict(list(trials.items())[1:]))
+    [line] = listed(records, dict(list(trials.items())[1:]))
     assert "is not among the trials" in line
-    [line] = recheck.listed([*records, records[0]], trials)
+    [line] = listed([*records, records[0]], trials)
     assert line.endswith("is there twice")
-    [line] = recheck.listed(records, trials | {records[0].trial_id: "other"})
+    [line] = listed(records, trials | {records[0].trial_id: "other"})
     assert "is other in its manifest" in line
 
 
