@@ -8,6 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression as Theirs
 
 from bench.contract import DivergedError
+from bench.models import logistic
 from bench.models.logistic import Logistic
 
 
@@ -56,3 +57,24 @@ def test_what_has_no_optimum_is_an_error() -> None:
     network = model.build((5,), 2, 0)
     with pytest.raises(DivergedError, match="no optimum"):
         model.solve(network, torch.where(x > 2, torch.nan, x), y, model.recipe, 0)
+
+
+def test_both_solvers_find_the_optimum_of_rare_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = data(3)
+    rare = torch.zeros(len(x), 2)
+    rare[0, 0] = rare[1:4, 1] = 1.0
+    x, model = torch.cat([x, rare], 1), Logistic()
+    solutions = []
+    for most in (logistic.NEWTON, 0):
+        monkeypatch.setattr(logistic, "NEWTON", most)
+        network = model.build((7,), 3, 0)
+        model.solve(network, x, y, model.recipe, 0)
+        solutions.append(network.head.weight.detach())
+    torch.testing.assert_close(*solutions, atol=1e-5, rtol=1e-4)
+
+
+def test_a_class_without_a_record_is_found_in_none() -> None:
+    x, y = data(2)
+    network = Logistic().build((5,), 3, 0)
+    Logistic().solve(network, x, y, Logistic().recipe, 0)
+    assert float(network(x).detach().softmax(1)[:, 2].max()) < 1e-6
