@@ -62,13 +62,12 @@ class Logistic(Model):
         with torch.no_grad():
             small = classes * (features.shape[1] + 1) <= NEWTON
             weights = problem.newton() if small else problem.bfgs()
-            slope = float(problem.slope(weights).abs().max())
-        if not slope < 1e-5:
-            raise DivergedError(
-                f"Logistic regression stopped at no optimum: the largest gradient is {slope:.2g}; "
-                f"raise alpha ({self.alpha})."
-            )
-        with torch.no_grad():
+            slope = float((problem.slope(weights) / problem.size).abs().max())
+            if not slope < 1e-5:
+                raise DivergedError(
+                    "Logistic regression stopped at no optimum: the largest gradient is "
+                    f"{slope:.2g}; raise alpha ({self.alpha})."
+                )
             network.head.weight.copy_(weights[:, :-1])
             network.head.bias.copy_(weights[:, -1])
 
@@ -85,6 +84,8 @@ class _Problem:
         self.hit = F.one_hot(target, classes).double()
         self.penalty = features.new_full((self.x.shape[1],), penalty)
         self.penalty[-1] = 0.0
+        # In columns of one size the problem is round; the penalty stays that of the plain weights.
+        self.size = self.x.square().mean(0).sqrt().clamp_min(1e-3)
 
     def loss(self, weights: Tensor) -> Tensor:
         """What the optimum has least of.
@@ -134,8 +135,7 @@ class _Problem:
         return weights
 
     def bfgs(self) -> Tensor:
-        """L-BFGS over columns of one size, which make the problem round."""
-        size = self.x.square().mean(0).sqrt().clamp_min(1e-3)
+        """L-BFGS over columns of one size."""
         scaled = self.x.new_zeros(self.hit.shape[1], self.x.shape[1], requires_grad=True)
         optimizer = torch.optim.LBFGS(
             [scaled],
@@ -149,10 +149,10 @@ class _Problem:
 
         def objective() -> Tensor:
             optimizer.zero_grad()
-            error = self.loss(scaled / size)
+            error = self.loss(scaled / self.size)
             torch.autograd.backward(error)
             return error
 
         with torch.enable_grad():
             optimizer.step(objective)  # type: ignore[no-untyped-call]
-        return scaled.detach() / size
+        return scaled.detach() / self.size
