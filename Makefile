@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUITE ?= smoke
 PUBLISHED := $(patsubst %/pack.json,%,$(wildcard results/published/*/pack.json))
+# Examples of Hypothesis are drawn from each test's name, so that two machines try the same ones; plain
+# pytest draws new ones.
+EXAMPLES := --hypothesis-profile=ci
 # A process more than there are cores, since many tests wait, and at most four, for each loads PyTorch;
 # files stay whole, since their fixtures are shared.
 PARALLEL ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadfile
@@ -25,10 +28,10 @@ bench: $(STAMP) ## Install into .venv, run the default suite, write and name the
 	$(BIN)/invbench run suite=$(SUITE)
 
 test: $(STAMP) lint ## Install, lint, check types, run all tests
-	$(BIN)/pytest $(PARALLEL)
+	$(BIN)/pytest $(PARALLEL) $(EXAMPLES)
 
 test-fast: $(STAMP) ## Run the tests that need neither Ray nor a browser nor patience
-	$(BIN)/pytest $(PARALLEL) -m 'not slow and not ray and not browser'
+	$(BIN)/pytest $(PARALLEL) $(EXAMPLES) -m 'not slow and not ray and not browser'
 
 docs: $(STAMP) ## Build the documentation into build/docs; it opens from disk
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict

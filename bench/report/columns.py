@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from itertools import zip_longest
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 
 _GAP = "  "
 _LONG = 44
@@ -61,6 +61,11 @@ def _whole(cells: Sequence[str]) -> int:
     return max(1, *map(cell_len, cells))
 
 
+def _letter(cells: Sequence[str]) -> int:
+    """The width at which no letter is wider than its column."""
+    return max([1, *(cell_len(letter) for cell in cells for letter in cell)])
+
+
 def _word(cells: Sequence[str]) -> int:
     """The width at which no name in a column is broken."""
     return min(max([1, *(cell_len(word) for cell in cells for word in cell.split())]), _LONG)
@@ -77,8 +82,9 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
     first, *others = columns
     # At worst all words may be broken, the names of the rows after all others.
     ways = ([*map(least, columns)] for least in (_least, _word))
-    names = [_word(first), *(1 for _ in others)]
-    least = next((w for w in (*ways, names) if sum(w) <= room), [1] * len(columns))
+    names = [_word(first), *map(_letter, others)]
+    letters = [*map(_letter, columns)]
+    least = next((w for w in (*ways, names) if sum(w) <= room), letters)
     widths = least
     for most in range(1, room + 1):
         wider = [max(low, min(top, most)) for low, top in zip(least, whole, strict=True)]
@@ -89,9 +95,19 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
 
 
 def _wrapped(cell: str, width: int) -> list[str]:
-    if cell_len(cell) != len(cell):  # letters that take two places
-        return chop_cells(cell, width)
+    if any(cell_len(letter) != 1 for letter in cell):  # letters that take two places, or none
+        return _chopped(cell, width)
     return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+
+
+def _chopped(cell: str, width: int) -> list[str]:
+    """Lines of at most ``width`` places with every letter in them, also one that takes no place."""
+    lines = [""]
+    for letter in cell:
+        if lines[-1] and cell_len(lines[-1] + letter) > width:
+            lines.append("")
+        lines[-1] += letter
+    return lines
 
 
 def pasted(command: str, width: int, indent: str = "") -> str:

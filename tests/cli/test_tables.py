@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -33,6 +33,8 @@ def call(monkeypatch, capsys) -> Call:
     ),
     st.integers(30, 140),
 )
+@example([["\u0bbe"]], 30)  # a sign that takes no place of its own
+@example([["", "\u2e80"], ["0" * 23 + "\u1100\u2e80", ""]], 30)  # letters of two places
 def test_no_line_is_wider_and_no_letter_is_lost(rows: list[list[str]], width: int) -> None:
     lines, left_out = lay_out(rows, width)
     assert not left_out
