@@ -116,13 +116,14 @@ EXAMPLES = Path(__file__).parents[2] / "results" / "published" / "examples"
             "credit_blocks",
             "BLOCK",
             {
-                "standard_attacks_missing",
                 "leakage_above_bar",
                 "member_leakage_above_bar",
                 "dp_claim_unsupported",
                 "artifact_mismatch",
             },
         ),
+        ("credit_dp_blocks", "BLOCK", {"member_leakage_above_bar"}),
+        ("credit_conditional", "CONDITIONAL", set()),
     ],
 )
 def test_the_published_examples_say_what_they_promise(call, name, verdict, blocking) -> None:

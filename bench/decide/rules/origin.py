@@ -200,7 +200,7 @@ def not_independently_verified(case: Case) -> Iterator[str]:
             continue
         noted = str(s.verification.get("by") or "")[:80]
         why = [f"that '{noted}' did is only typed into it"] if noted else []
-        why += [f"the signature by {text[:200]}" for text in s.untrusted]
+        why += [f"a signature does not count: {text[:200]}" for text in dict.fromkeys(s.untrusted)]
         yield "; ".join(
             [f"nobody but its maker or the owner signed to have run '{s.suite}' again", *why]
         )
