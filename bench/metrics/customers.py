@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import overload
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contract import Card, Split, Task
+from bench.contract import Card, Split, Task, sparse
 from bench.metrics.people import DIGITS, weights
+from bench.metrics.recommendation import gains
+from bench.metrics.roc import Floats
 from bench.metrics.utility import measure
 
 
@@ -31,13 +30,15 @@ def useful(
         ``metric`` and, of a classifier, accuracy, Brier score and AUROC: ``DRAWS`` numbers each.
         A draw in which a metric is not defined leaves that metric out.
     """
+    draws = weights(test.person.cpu().numpy())
+    if task == "recommendation":
+        return _useful_lists(test, labels, metric, draws)
     rows = np.arange(len(test))
     drawn: dict[str, list[float]] = {}
-    draws = weights(test.person.cpu().numpy())
     for counts in draws:
         index = torch.from_numpy(np.repeat(rows, counts.astype(np.int64)))
         some = None if scores is None else scores[index]
-        found = measure(task, test.take(index), card, _always(labels[index]), _always(some))
+        found = measure(task, test.take(index), card, labels[index], some)
         for name in dict.fromkeys((metric, "accuracy", "brier", "auroc")):
             value = found.get(name)
             if value is not None:
@@ -45,10 +46,10 @@ def useful(
     return {name: values for name, values in drawn.items() if len(values) == len(draws)}
 
 
-@overload
-def _always(answers: Tensor) -> Callable[[Tensor], Tensor]: ...
-@overload
-def _always(answers: None) -> None: ...
-def _always(answers: Tensor | None) -> Callable[[Tensor], Tensor] | None:
-    """What gives these answers whatever is asked."""
-    return None if answers is None else lambda _: answers
+def _useful_lists(test: Split, lists: Tensor, metric: str, draws: Floats) -> dict[str, list[float]]:
+    """The mean gain of the customers drawn, of those who bought two items or more."""
+    gain = gains(lists, test.x)[metric].cpu().numpy()
+    kept = draws[:, (sparse.sums(test.x, 1) >= 2).cpu().numpy()]
+    total = kept.sum(1)
+    means = (kept @ gain / np.where(total > 0, total, 1.0)).round(DIGITS).tolist()
+    return {metric: means} if (total > 0).all() else {}

@@ -61,35 +61,54 @@ def _fold_sparse(x: Tensor) -> tuple[Tensor, Tensor]:
     return sparse.compressed(rest), sparse.compressed(found)
 
 
-def utility(recommend: Callable[[Tensor], Tensor], x: Tensor) -> dict[str, float | None]:
-    """Score the lists that a deployment shows.
+def ask(recommend: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The lists that a deployment shows to customers of whom it knows a part of their baskets.
 
     Args:
         recommend: baskets ``[n, n_items]`` to lists int64 ``[n, k]``, best first, -1 for none.
-            It is asked about all at once, about compressed ones in parts. What a list repeats of
-            the basket shown earns nothing and takes its place.
+            It is asked about all at once, about compressed ones in parts.
         x: held-out customers' baskets, 0/1 ``[n, n_items]``.
+
+    Returns:
+        int64 ``[m, k]``, a row for each basket of at least two items.
+    """
+    shown, _ = fold(x)
+    rows = sparse.ROWS if sparse.is_sparse(x) else max(1, len(shown))
+    return torch.cat([recommend(part) for part in sparse.blocks(shown, rows)])
+
+
+def utility(lists: Tensor, x: Tensor) -> dict[str, float | None]:
+    """Score the lists that a deployment shows.
+
+    Args:
+        lists: as :func:`ask` returns them. What a list repeats of the basket shown earns nothing
+            and takes its place.
+        x: the baskets, 0/1 ``[n, n_items]``.
 
     Returns:
         ``recall_at_20``: hits over ``min(20, held-out items)``; ``ndcg_at_20``; ``coverage_at_20``:
         share of the catalogue that is shown to anybody. Lists shorter than 20 earn what they hold.
     """
-    shown, wanted = fold(x)
+    lists = lists[:, :DEPTH]
     seen = torch.zeros(x.flatten(1).shape[1], dtype=torch.bool, device=x.device)
-    rows = sparse.ROWS if sparse.is_sparse(x) else max(1, len(shown))
-    parts = zip(sparse.blocks(shown, rows), sparse.blocks(wanted, rows), strict=True)
-    recall, ndcg = [], []
-    for asked, held in parts:
-        lists = recommend(asked)[:, :DEPTH]
-        earned = _earned(lists, sparse.dense(held))
-        recall.append(earned[0])
-        ndcg.append(earned[1])
-        seen[lists[lists >= 0]] = True
-    return {
-        "recall_at_20": float(torch.cat(recall).mean()),
-        "ndcg_at_20": float(torch.cat(ndcg).mean()),
-        "coverage_at_20": float(seen.double().mean()),
-    }
+    seen[lists[lists >= 0]] = True
+    means = {name: float(gain.mean()) for name, gain in gains(lists, x).items()}
+    return {**means, "coverage_at_20": float(seen.double().mean())}
+
+
+def gains(lists: Tensor, x: Tensor) -> dict[str, Tensor]:
+    """Recall and NDCG of each customer, ``[m]``, as :func:`utility` averages them.
+
+    Raises:
+        ValueError: there is not one list for each basket of at least two items.
+    """
+    _, wanted = fold(x)
+    if len(lists) != len(wanted):
+        raise ValueError(f"There are {len(lists)} lists for {len(wanted)} baskets.")
+    parts = zip(torch.split(lists[:, :DEPTH], sparse.ROWS), sparse.blocks(wanted), strict=True)
+    earned = [_earned(shown, sparse.dense(held)) for shown, held in parts]
+    recall, ndcg = map(torch.cat, zip(*earned, strict=True))
+    return {"recall_at_20": recall, "ndcg_at_20": ndcg}
 
 
 def _earned(lists: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.contract import Splits, Task, sparse
 from bench.contract.task import top_list
-from bench.metrics.utility import measure
+from bench.metrics.utility import asked, measure
 
 _CLASSIFIERS: Mapping[str, Callable[[int], Any]] = {
     "logistic": lambda seed: LogisticRegression(max_iter=1000),
@@ -71,7 +71,7 @@ def _scored(splits: Splits, task: Task, model: Any) -> dict[str, float | None]:
         known = np.zeros((len(held), splits.card.n_classes))
         known[:, model.classes_] = model.predict_proba(held)  # a class may be absent from train
         scores = torch.from_numpy(known)
-    return measure(task, splits.test, splits.card, lambda _: scores.argmax(1), lambda _: scores)
+    return measure(task, splits.test, splits.card, scores.argmax(1), scores)
 
 
 def _neighbours(splits: Splits) -> dict[str, float | None]:
@@ -83,7 +83,8 @@ def _neighbours(splits: Splits) -> dict[str, float | None]:
     def recommend(x: Tensor) -> Tensor:
         return top_list(x.double() @ near, x)
 
-    return measure("recommendation", splits.test, splits.card, recommend, None)
+    lists = asked("recommendation", recommend, splits.test.x)
+    return measure("recommendation", splits.test, splits.card, lists, None)
 
 
 def _sparse_neighbours(splits: Splits) -> dict[str, float | None]:
@@ -96,4 +97,5 @@ def _sparse_neighbours(splits: Splits) -> dict[str, float | None]:
         scores = (sparse.scipy_matrix(x) @ near).toarray()
         return top_list(torch.from_numpy(scores), sparse.dense(x))
 
-    return measure("recommendation", splits.test, splits.card, recommend, None)
+    lists = asked("recommendation", recommend, splits.test.x)
+    return measure("recommendation", splits.test, splits.card, lists, None)

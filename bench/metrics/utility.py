@@ -23,25 +23,30 @@ _FLOOR = 1e-7
 """Smallest probability the log loss sees: a truncated score of 0 costs 16.1 nats, not Inf."""
 
 
+def asked(task: Task, answer: Answer, x: Tensor) -> Tensor:
+    """What a deployment answers of held-out records; a recommender is shown a part of each."""
+    return recommendation.ask(answer, x) if task == "recommendation" else answer(x)
+
+
 def measure(
-    task: Task, test: Split, card: Card, labels: Answer, scores: Answer | None
+    task: Task, test: Split, card: Card, labels: Tensor, scores: Tensor | None
 ) -> dict[str, float | None]:
-    """Score a deployment on the test split.
+    """Score what a deployment answered of the test split.
 
     Args:
         task: what it predicts.
         test: held-out records.
         card: of the data.
-        labels: what it answers with ``labels``: labels int64 ``[n]``, or lists of items.
-        scores: what it answers with ``scores``; None where it answers labels only.
+        labels: what it answered with ``labels``, as :func:`asked` returns it: labels int64
+            ``[n]``, or lists of items.
+        scores: what it answered with ``scores``; None where it answers labels only.
     """
     if task == "recommendation":
         return recommendation.utility(labels, test.x)
     if task == "regression":
         assert scores is not None and card.outcome is not None
-        return regression(scores(test.x).squeeze(1), test.y, card.outcome)
-    visible = None if scores is None else scores(test.x)
-    return utility(labels(test.x), visible, test.y, card.n_classes)
+        return regression(scores.squeeze(1), test.y, card.outcome)
+    return utility(labels, scores, test.y, card.n_classes)
 
 
 def regression(found: Tensor, y: Tensor, outcome: Outcome) -> dict[str, float | None]:

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.contract import sparse
-from bench.metrics.recommendation import fold, utility
+from bench.contract import Split, sparse
+from bench.data.baskets import Baskets
+from bench.metrics import recommendation
+from bench.metrics.customers import useful
+from bench.metrics.recommendation import ask, fold
+
+
+def utility(
+    recommend: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
+) -> dict[str, float | None]:
+    return recommendation.utility(ask(recommend, x), x)
 
 
 def baskets(seed: int = 0, n: int = 60, items: int = 40) -> torch.Tensor:
@@ -61,3 +73,22 @@ def test_compressed_baskets_are_split_and_scored_as_dense_ones() -> None:
     near = torch.rand(40, 40, generator=torch.Generator().manual_seed(1))
     got = utility(lambda asked: (asked @ near).topk(20, 1).indices, kept)
     assert got == pytest.approx(utility(lambda asked: (asked @ near).topk(20, 1).indices, x))
+
+
+def test_a_list_for_another_number_of_baskets_is_refused() -> None:
+    x = baskets()
+    with pytest.raises(ValueError, match="59 lists for 60 baskets"):
+        recommendation.utility(torch.zeros(59, 20, dtype=torch.int64), x)
+
+
+def test_other_customers_would_find_a_recommender_as_useful() -> None:
+    x = baskets(5, 300)
+    x[7] = torch.nn.functional.one_hot(torch.tensor(3), 40)  # one item: nothing is left to show
+    lists = ask(lambda asked: (asked + 0.1 * x[:1]).topk(20, 1).indices, x)
+    test = Split(x, torch.zeros(300, dtype=torch.int64), torch.arange(300))
+    card = Baskets(items=40, mean_size=8, train=60, test=60, public=60).load(0, None).card
+    gain = recommendation.gains(lists, x)["ndcg_at_20"]
+    drawn = useful("recommendation", test, card, lists, None, "ndcg_at_20")["ndcg_at_20"]
+    assert len(gain) == 299
+    assert np.mean(drawn) == pytest.approx(float(gain.mean()), abs=0.01)
+    assert np.std(drawn) == pytest.approx(float(gain.std()) / 299**0.5, rel=0.2)

@@ -6,7 +6,7 @@ import torch
 from bench.contract import Model, sparse
 from bench.data.baskets import Baskets
 from bench.metrics import reference
-from bench.metrics.recommendation import utility
+from bench.metrics.recommendation import ask, utility
 from bench.models.fitting import predict
 from bench.models.recommenders import AutoEncoder, Ease, PureSvd
 from bench.models.training import train
@@ -20,7 +20,8 @@ def test_it_keeps_up_with_item_neighbours(model: Model) -> None:
     network, report = train(model, [], splits, 0, "cpu")
     from bench.contract.task import top_list
 
-    got = utility(lambda x: top_list(predict(network, x), x), splits.test.x)
+    lists = ask(lambda x: top_list(predict(network, x), x), splits.test.x)
+    got = utility(lists, splits.test.x)
     plain = reference.fit(splits, "recommendation", "item_knn", 0)
     assert got["ndcg_at_20"] is not None
     assert got["ndcg_at_20"] > plain["ndcg_at_20"] - 0.02

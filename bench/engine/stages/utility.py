@@ -16,7 +16,7 @@ from bench.engine.stages.data import splits_of
 from bench.engine.stages.prepare import deployment_of
 from bench.engine.stages.result import Machine, Parents, Result
 from bench.metrics.customers import useful
-from bench.metrics.utility import UTILITY, measure
+from bench.metrics.utility import UTILITY, asked, measure
 
 _CUSTOMERS = 1000
 """Benign accounts a deployment is tried on: fewer cannot show a false-block rate of 1%."""
@@ -67,15 +67,10 @@ def run(payload: Mapping[str, Any], parents: Parents, machine: Machine) -> Resul
             )
             blocked = deployed.blocked(customers, payload["seed"])
         test, offered = splits.test.to(machine.device), deployed.offered("scores") == "scores"
-        said = labels(test.x)
-        told = scores(test.x) if offered else None
-        metrics = measure(
-            deployed.task,
-            test,
-            splits.card,
-            lambda _: said,
-            None if told is None else lambda _: told,
-        )
+        said = asked(deployed.task, labels, test.x)
+        # The usefulness of a recommender is that of its lists.
+        told = scores(test.x) if offered and deployed.task != "recommendation" else None
+        metrics = measure(deployed.task, test, splits.card, said, told)
         first = sparse.take(test.x, torch.arange(min(_ASKED, len(test)), device=test.x.device))
         # Who counts what is asked is not asked again to see how long it takes.
         counted = deployed.model.counted
