@@ -266,11 +266,14 @@ def seeds_for(sd: ArrayLike, width: float = WIDTH) -> Floats:
     """
     ratio = np.asarray(sd, dtype=float) / width
     known = ratio > ZERO_SPREAD
-    most = np.max(ratio, where=known, initial=1.0)
-    n = np.arange(2, math.ceil((2 * most) ** 2) + 20)
-    reached = half_width(1.0, n)  # falls with n
-    enough = n[np.searchsorted(-reached, -1 / np.where(known, ratio, 1.0))]
-    return np.where(known, enough, np.nan)
+    wanted = np.where(known, ratio, 1.0)
+    # Halved until they meet: a bar just above a mean asks for millions of seeds.
+    low, high = np.full_like(wanted, 2.0), np.ceil((2 * wanted) ** 2) + 20
+    while (low < high).any():
+        middle = np.floor((low + high) / 2)
+        enough = half_width(1.0, middle) * wanted <= 1
+        low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
+    return np.where(known, high, np.nan)
 
 
 def front_probability(

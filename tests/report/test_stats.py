@@ -137,6 +137,7 @@ def test_seeds_for_a_width_are_the_fewest() -> None:
     # PROTOCOL 3.2: a spread of .13 needs about 10 seeds for .10 and 31 for .05
     assert stats.seeds_for([0.13, 0.13 / 2]) == pytest.approx([29, 9], abs=2)
     assert np.isnan(stats.seeds_for([0.0, np.nan])).all()
+    assert stats.seeds_for(1e4) > 1e10  # a bar just above a mean: no list of all numbers below
 
 
 def fronts(utility: list[list[float]], leakage: list[list[float]]) -> list[float]:
