@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from bench.contract.ledger import PrivacyLedger
 from bench.contract.names import Identity, Name
 
-SCHEMA_VERSION = "1.10.0"
+SCHEMA_VERSION = "1.11.0"
 """Version of this schema; readers refuse a newer major version."""
 
 Status = Literal[
@@ -113,7 +113,7 @@ class Data(_Frozen):
     """Option of the data set, whose name the data set's own may differ from."""
     sensitive: str = ""
     """Name of the sensitive attribute (tables)."""
-    secret: str = ""
+    asked_about: str = Field("", validation_alias=AliasChoices("asked_about", "secret"))
     """The same as the end of a question: ``whether a patient is given insulin``."""
     class_names: list[str] = []
     facts: dict[str, Any] = {}

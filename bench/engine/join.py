@@ -222,7 +222,7 @@ def _data(trial: Trial, data: Mapping[str, Any]) -> Data:
         publishable=card.get("publishable", False),
         option=trial.info["option"],
         sensitive=(card.get("sensitive") or {}).get("name", ""),
-        secret=trial.info["secret"],
+        asked_about=trial.info["asked_about"],
         class_names=list(card.get("class_names", ())),
         facts=dict(data.get("facts", {})),
     )

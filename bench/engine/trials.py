@@ -156,7 +156,7 @@ class Trials:
             "option": dataset.option.file,
             "sector": dataset.first.sector,
             "modality": dataset.first.modality,
-            "secret": dataset.first.secret,
+            "asked_about": dataset.first.secret,
             "model": model.layers[0],
             "defense": {
                 "family": defense.option.file,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from bench.contract.access import ACCESS
 from bench.contract.names import Heading, words
 from bench.contract.record import Data
+from bench.contract.secrets import HIDDEN
 from bench.goals import goal_named
 from bench.report.boards import BoardKey
 from bench.report.text import at_most
@@ -98,7 +99,9 @@ def sector(name: str) -> str:
 
 def question(goal: str, card: Data) -> str:
     """The question of a goal about the people of a data set."""
-    secret = card.secret or f"a person's {words(card.sensitive) or 'secret attribute'}"
+    # Records of schema 1.10.0 have lost these words: their name looked like that of a credential.
+    known = "" if card.asked_about == HIDDEN else card.asked_about
+    secret = known or f"a person's {words(card.sensitive) or 'secret attribute'}"
     return goal_named(goal).words.question.format(secret=secret)
 
 

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from bench.contract.errors import UserError
 from bench.contract.identity import canonical
+from bench.contract.record import TrialRecord
 from bench.contract.secrets import clean, clean_text, redacted
 
 MARK = "hunter2MARK"
@@ -129,3 +133,17 @@ def test_json_text_is_cleaned_as_what_it_holds(value: object) -> None:
 def test_an_ordinary_record_is_only_looked_at() -> None:
     text = canonical({"forward_passes": 3, "cell": "a[k=1]", "source": "https://x.y/z", "s": "a@b"})
     assert clean_text(text) is text
+
+
+def _fields(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield name
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _fields(part)
+
+
+def test_no_field_of_a_record_is_taken_for_a_credential() -> None:
+    names = sorted(set(_fields(TrialRecord)))
+    assert "asked_about" in names and "sha256" in names
+    assert clean(dict.fromkeys(names, "words")) == dict.fromkeys(names, "words")

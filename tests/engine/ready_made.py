@@ -131,7 +131,7 @@ _INFO = {
     "option": "data",
     "sector": "credit",
     "modality": "table",
-    "secret": "",
+    "asked_about": "",
     "model": {"_target_": "bench.models.mlp.MLP"},
     "defense": {"family": "none", "settings": 1, "stages": [], "layers": [], "covers": []},
     "attack": {"family": "toy", "settings": 1, "params": {"number": 1}},

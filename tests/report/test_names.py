@@ -85,16 +85,18 @@ def test_rows_are_called_by_their_option_and_settings() -> None:
 def test_a_board_asks_in_words_that_the_records_give() -> None:
     [record, *_] = fake.build(1, ("diabetes",))
     card = record.data.model_copy(
-        update={"option": "german", "secret": "whether an applicant has a checking account"}
+        update={"option": "german", "asked_about": "whether an applicant has a checking account"}
     )
     key = BoardKey("credit", "german", "mlp", "attribute", "scores", float("inf"))
     assert NAMES.board(key, card) == (
         "Credit scoring (German credit, neural network): can someone learn whether an applicant "
         "has a checking account?"
     )
-    own = card.model_copy(update={"option": "table", "secret": "", "sensitive": "has_illness"})
+    own = card.model_copy(update={"option": "table", "asked_about": "", "sensitive": "has_illness"})
     assert NAMES.dataset("Kiel 2024", own) == "Kiel 2024", "a name that its owner gave stays"
     assert question("attribute", own) == "Can someone learn a person's has illness?"
+    hidden = own.model_copy(update={"asked_about": "***"})
+    assert question("attribute", hidden) == question("attribute", own)
     assert NAMES.target("german", "ease", card) == "German credit, EASE recommender"
 
 
