@@ -303,7 +303,7 @@ class PrivacyAudit(_Frozen):
 class TrialRecord(_Frozen):
     """One trial: one cell of the grid, ended."""
 
-    schema_version: str = SCHEMA_VERSION
+    schema_version: str = Field(SCHEMA_VERSION, pattern=r"^\d{1,4}(\.\d{1,4}){2}$")
     protocol_version: Name
     benchmark_version: Name
     trial_id: Identity

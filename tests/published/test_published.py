@@ -21,7 +21,7 @@ from bench.report.judgement import RANKED_SEEDS
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 PACKS = sorted(p.parent.name for p in PUBLISHED.glob(f"*/{pack.INDEX}"))
 EARLIER = sorted(p.parent.name for p in PUBLISHED.glob(f"first/*/{pack.INDEX}"))
-HARMLESS = {".json", ".xz", ".csv", ".md", ".svg", ".png"}
+HARMLESS = {".json", ".xz", ".csv", ".md", ".svg", ".png", ".sig"}
 DATA = os.environ.get("INVBENCH_DATA_ROOT")
 
 MENDED = "run its suite and pack it again"
